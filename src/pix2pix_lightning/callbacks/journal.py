@@ -1,0 +1,56 @@
+"""A line of text for each epoch, and how fast it went."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+_log = logging.getLogger(__name__)
+
+
+class Journal(Callback):
+    """Logs each epoch's metrics and training images a second, validation and checkpoints not counted."""
+
+    def __init__(self) -> None:
+        self._images = 0
+        self._seconds = 0.0
+        self._epoch_images = 0
+        self._epoch_start = 0.0
+        self._epoch_end = 0.0
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock."""
+        self._epoch_images = 0
+        self._epoch_start = self._epoch_end = time.perf_counter()
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Count images of all processes."""
+        self._epoch_images += len(batch["name"]) * trainer.world_size
+        self._epoch_end = time.perf_counter()
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """One line."""
+        seconds = self._epoch_end - self._epoch_start
+        self._images += self._epoch_images
+        self._seconds += seconds
+        metrics = {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith("val/")}
+        line = "  ".join(f"{name} {value:.4f}" for name, value in metrics.items())
+        speed = self._epoch_images / seconds if seconds else 0.0
+        _log.info("epoch %d  %s  %.1f images/s", trainer.current_epoch, line, speed)
+
+    def facts(self, trainer: Trainer) -> dict[str, Any]:
+        """Speed, epochs and device of the whole training, for the summary."""
+        device = trainer.strategy.root_device
+        return {
+            "images_per_second": round(self._images / self._seconds, 3) if self._seconds else None,
+            "epochs": trainer.current_epoch,
+            "device": torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
+            "num_devices": trainer.world_size,
+            "precision": str(trainer.precision),
+        }

@@ -1,0 +1,37 @@
+"""A checkpoint for the case that training does not come to its end."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+_log = logging.getLogger(__name__)
+
+
+class SaveWhenInterrupted(Callback):
+    """Saves where Ctrl-C, a signal or an error ends training; resuming goes on with the next batch.
+
+    Args:
+        path: Of the checkpoint; the one of the last epoch's end is overwritten.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self._path = Path(path)
+        self._has_started = False
+
+    def on_train_batch_end(self, *args: object, **kwargs: object) -> None:
+        """Until a batch is done there is nothing to save, and a resumed checkpoint would be lost."""
+        self._has_started = True
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """The epoch's end has its own checkpoint."""
+        self._has_started = False
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Save, unless other processes would be waited for that may not come."""
+        if not self._has_started or (trainer.world_size > 1 and not isinstance(exception, KeyboardInterrupt)):
+            return
+        trainer.save_checkpoint(self._path)
+        _log.info("saved %s", self._path)

@@ -1,0 +1,62 @@
+"""Finding a checkpoint and reading it as plain data."""
+
+from __future__ import annotations
+
+import pickle
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+PROJECT_KEY = "pix2pix_lightning"
+"""Where a checkpoint keeps what is this project's own."""
+BEST, LAST = "checkpoints/best.ckpt", "checkpoints/last.ckpt"
+"""Where a run's folder keeps its checkpoints."""
+
+
+def checkpoint_in(path: Path, *, prefer: str = BEST) -> Path:
+    """The checkpoint that a file or a run's folder stands for.
+
+    Args:
+        path: A checkpoint, or a run's folder.
+        prefer: Which is taken from a folder that has ``BEST`` and ``LAST``.
+
+    Raises:
+        FileNotFoundError: There is none.
+    """
+    if not path.is_dir():
+        if not path.is_file():
+            raise FileNotFoundError(f"checkpoint {path} does not exist: give a .ckpt file or a run's folder")
+        return path
+    for name in (prefer, BEST, LAST):
+        if (path / name).is_file():
+            return path / name
+    raise FileNotFoundError(f"{path} has no {prefer}: give a .ckpt file, or the folder of a run that has one")
+
+
+def read_checkpoint(path: str | Path, map_location: str | torch.device = "cpu") -> dict[str, Any]:
+    """A checkpoint of ``Pix2PixModule`` as plain data; no code in the file is run.
+
+    Tensors are mapped into memory, and read when they are used.
+
+    Raises:
+        ValueError: The file is something else.
+        FileNotFoundError: There is no such file.
+    """
+    import torch
+
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"checkpoint {path} does not exist: give a .ckpt file or a run's folder")
+    if not zipfile.is_zipfile(path):
+        raise ValueError(f"{path} is no checkpoint: give a .ckpt file that training wrote")
+    try:
+        checkpoint = torch.load(path, map_location=map_location, weights_only=True, mmap=True)
+    except (RuntimeError, pickle.UnpicklingError, zipfile.BadZipFile, EOFError, KeyError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ValueError(f"{path} cannot be read as plain data ({reason}): give another file") from None
+    if not isinstance(checkpoint, dict) or PROJECT_KEY not in checkpoint or "hyper_parameters" not in checkpoint:
+        raise ValueError(f"{path} is no checkpoint of Pix2PixModule: give a .ckpt file that training wrote")
+    return checkpoint

@@ -1,0 +1,152 @@
+"""Where ``conf/`` is, composing it from Python, and building an object from its description."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+TARGET = "_target_"
+_TRUSTED = ("pix2pix_lightning", "torch.nn", "torch.optim")
+
+
+def conf_dir() -> Path:
+    """The folder of the configuration: inside the installed package, or at the root of a checkout."""
+    package = Path(__file__).resolve().parent
+    installed = package / "conf"
+    return installed if installed.is_dir() else package.parents[1] / "conf"
+
+
+def compose(config_name: str, overrides: Sequence[str] = (), *, config_dir: str | Path | None = None) -> DictConfig:
+    """The configuration of a door, as its command line would compose it.
+
+    Args:
+        config_name: ``train`` or ``predict``.
+        overrides: As on the command line, ``["experiment=facades", "data.size=128"]``.
+        config_dir: A folder of the user's own configuration files, searched before the package's.
+
+    Returns:
+        The configuration; resolved when it is read.
+
+    Raises:
+        hydra.errors.HydraException: A key or a name is unknown.
+    """
+    import hydra
+    from hydra.core.global_hydra import GlobalHydra
+
+    extra = [f"hydra.searchpath=[file://{Path(config_dir).resolve()}]"] if config_dir else []
+    before = GlobalHydra.instance().hydra
+    GlobalHydra.instance().clear()
+    try:
+        with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
+            cfg = hydra.compose(config_name, [*overrides, *extra], return_hydra_config=True)
+    finally:
+        GlobalHydra.instance().hydra = before
+    return without_hydra(cfg)
+
+
+def without_hydra(cfg: DictConfig) -> DictConfig:
+    """Take Hydra's own node out of a composed configuration; where ``name`` is open, the experiment gives it."""
+    from omegaconf import open_dict
+
+    with open_dict(cfg):
+        hydra_node = cfg.pop("hydra")
+        if "name" in cfg and cfg.name is None:
+            cfg.name = hydra_node.runtime.choices.get("experiment") or "default"
+    return cfg
+
+
+def build(description: Mapping[str, Any], *args: Any) -> Any:
+    """Build an object, and the objects in it, from a description ``{"_target_": "package.Class", ...}``.
+
+    Args:
+        description: The class and its keyword arguments.
+        *args: Positional arguments before them.
+
+    Raises:
+        ValueError: The class cannot be found, or does not take these arguments.
+    """
+    target = description[TARGET]
+    cls = locate(target)
+    kwargs = {key: _built(value) for key, value in description.items() if key != TARGET}
+    try:
+        inspect.signature(cls).bind(*args, **kwargs)
+    except TypeError as error:
+        raise ValueError(f"{target}: {error}; it takes {', '.join(_parameters(cls))}") from None
+    return cls(*args, **kwargs)
+
+
+def check_trusted(descriptions: Any, trust: Sequence[str] = ()) -> None:
+    """Refuse descriptions, nested ones too, that would call anything but a network, optimizer or schedule.
+
+    A target is accepted when it is a class of an importable module, is a subclass of ``nn.Module``,
+    ``Optimizer`` or ``LRScheduler``, and both the module that is named and the one that defines the class lie in
+    this package, ``torch.nn``, ``torch.optim``, or a package of ``trust``. Nothing else is imported or called.
+
+    Raises:
+        ValueError: A target is not accepted.
+    """
+    import torch
+
+    kinds = (torch.nn.Module, torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler)
+    packages = (*_TRUSTED, *trust)
+    for target in _targets(descriptions):
+        module = target.rpartition(".")[0] if isinstance(target, str) else ""
+        if not _lies_in(module, packages):
+            raise ValueError(
+                f"the checkpoint names {target!r}, which lies outside {', '.join(packages)}: if you know and trust "
+                f"it, say so by trust=[{module.partition('.')[0] or '<package>'}]"
+            )
+        cls = locate(target)
+        if not (isinstance(cls, type) and issubclass(cls, kinds) and _lies_in(cls.__module__, packages)):
+            raise ValueError(
+                f"the checkpoint names {target!r}, which is no network, optimizer or schedule of {packages}"
+            )
+
+
+def is_description(value: Any) -> bool:
+    """Whether ``value`` is a mapping with a ``_target_``."""
+    return isinstance(value, Mapping) and TARGET in value
+
+
+def locate(target: str) -> Any:
+    """The class by its name: an importable module and a name in it, never an attribute of an attribute."""
+    module_name, _, name = target.rpartition(".") if isinstance(target, str) else ("", "", "")
+    try:
+        return getattr(importlib.import_module(module_name), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(
+            f"_target_={target!r} cannot be found ({error}): <importable module>.<Class> is expected"
+        ) from None
+
+
+def _built(value: Any) -> Any:
+    if is_description(value):
+        return build(value)
+    if isinstance(value, Mapping):
+        return {key: _built(item) for key, item in value.items()}
+    return [_built(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _targets(value: Any) -> Iterator[Any]:
+    if isinstance(value, Mapping):
+        if TARGET in value:
+            yield value[TARGET]
+        value = value.values()
+    elif not isinstance(value, list | tuple):
+        return
+    for item in value:
+        yield from _targets(item)
+
+
+def _lies_in(module: str, packages: Sequence[str]) -> bool:
+    return any(module == package or module.startswith(f"{package}.") for package in packages)
+
+
+def _parameters(cls: Any) -> list[str]:
+    return [name for name in inspect.signature(cls).parameters if name not in ("self", "args", "kwargs")]

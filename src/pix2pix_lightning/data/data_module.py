@@ -1,0 +1,181 @@
+"""PairedDataModule: from a folder of pairs to batches."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import cv2
+import torch
+from lightning.pytorch import LightningDataModule
+from lightning.pytorch.loops.progress import _ProcessedTracker
+from torch.utils.data import DataLoader
+
+from pix2pix_lightning.data.dataset import EpochSampler, PairDataset, Sample
+from pix2pix_lightning.data.pairs import Pairs, open_pairs
+from pix2pix_lightning.data.procedural import ProceduralPairs
+from pix2pix_lightning.data.transforms import PairAugmentation
+from pix2pix_lightning.images import PairSpec, SideSpec
+
+_JITTER = 286 / 256  # the paper's ratio of the resized image to the crop
+
+
+class PairedDataModule(LightningDataModule):
+    """Training, validation and test pairs of a folder (layouts: ``open_pairs``).
+
+    Batches are ``{"source", "target", "name"}``, images (B, C, size, size) uint8; ``pair_spec`` says what they
+    mean. What is drawn at random depends on ``seed``, epoch and index alone.
+
+    Args:
+        root: Folder that holds the splits.
+        direction: ``a_to_b`` or ``b_to_a``.
+        size: Side in pixels that the networks see.
+        jitter: Resize training images to size x 286/256 and cut a random square (paper, section 6.2).
+        mirror: Mirror training pairs at random.
+        batch_size: Pairs in a batch, of each process.
+        num_workers: Loader processes; their number changes no result.
+        seed: Of order and augmentation.
+        a: Keyword arguments of ``SideSpec`` for the files' A.
+        b: Likewise for B.
+        val_split: The folder that validation pairs come from.
+        archive: Where the data can be had, named when ``root`` is missing.
+
+    Raises:
+        ValueError: An argument is out of range.
+
+    Example:
+        >>> data = PairedDataModule("pairs", direction="b_to_a", b={"kind": "grey"})
+        >>> data.pair_spec.source.kind
+        'grey'
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        *,
+        direction: str = "a_to_b",
+        size: int = 256,
+        jitter: bool = True,
+        mirror: bool = True,
+        batch_size: int = 1,
+        num_workers: int = 2,
+        seed: int = 0,
+        a: Mapping[str, Any] | None = None,
+        b: Mapping[str, Any] | None = None,
+        val_split: str = "val",
+        archive: str | None = None,
+    ) -> None:
+        super().__init__()
+        for name, value, least in (
+            ("size", size, 1),
+            ("batch_size", batch_size, 1),
+            ("num_workers", num_workers, 0),
+        ):
+            if value < least:
+                raise ValueError(f"data.{name}={value}: at least {least} is expected")
+        if not 0 <= seed < 2**32:
+            raise ValueError(f"seed={seed}: a whole number from 0 to 2**32 - 1 is expected")
+        self.root = Path(root)
+        self.mirror = mirror
+        self.batch_size = batch_size
+        self.num_workers = num_workers
+        self.seed = seed
+        self.val_split = val_split
+        self.archive = archive
+        side_a, side_b = SideSpec(**(a or {})), SideSpec(**(b or {}))
+        source, target = (side_b, side_a) if direction == "b_to_a" else (side_a, side_b)
+        load_size = round(size * _JITTER) if jitter else size
+        self.pair_spec = PairSpec(source=source, target=target, size=size, load_size=load_size, direction=direction)
+        self._datasets: dict[str, PairDataset] = {}
+
+    def open_split(self, split: str) -> Pairs:
+        """The pairs of a split; to be overridden where they do not come from a folder.
+
+        Raises:
+            ValueError: The folder, the split or its images are missing.
+        """
+        if not self.root.is_dir():
+            whence = f"; unpack {self.archive} there, or" if self.archive else ";"
+            raise ValueError(f"data.root={self.root} is no folder{whence} say where the pairs are: data.root=<folder>")
+        return open_pairs(self.root, split)
+
+    def setup(self, stage: str) -> None:
+        """Open the splits that ``stage`` needs: train and validation for ``fit``."""
+        splits = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",)}.get(stage, ())
+        for split in splits:
+            if split not in self._datasets:
+                self._datasets[split] = self._dataset(split)
+
+    def train_dataloader(self) -> DataLoader[Sample]:
+        """Shuffled and augmented, the same for any number of workers."""
+        sampler = self._sampler("train")
+        if self.trainer is not None:
+            # the loader's iterator is made before the trainer tells the sampler its epoch
+            progress = cast(_ProcessedTracker, self.trainer.fit_loop.epoch_progress.current)
+            sampler.set_epoch(progress.processed)
+            if progress.started > progress.processed:  # a checkpoint from the middle of an epoch
+                batches = self.trainer.fit_loop.epoch_loop.batch_progress.current.completed
+                sampler.skip = batches * self.batch_size
+        return self._loader("train", sampler)
+
+    def val_dataloader(self) -> DataLoader[Sample]:
+        """Every validation pair once, in the files' order."""
+        return self._loader("val", self._sampler("val"))
+
+    def test_dataloader(self) -> DataLoader[Sample]:
+        """Every test pair once, in the files' order."""
+        return self._loader("test", self._sampler("test"))
+
+    def _dataset(self, split: str) -> PairDataset:
+        pairs = self.open_split(self.val_split if split == "val" else split)
+        spec = self.pair_spec
+        augmented = split == "train" and (spec.load_size > spec.size or self.mirror)
+        augmentation = PairAugmentation(spec.size, mirror=self.mirror) if augmented else None
+        return PairDataset(pairs, spec, augmentation=augmentation, seed=self.seed)
+
+    def _sampler(self, split: str) -> EpochSampler:
+        rank, world_size = (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
+        return EpochSampler(
+            len(self._datasets[split]),
+            seed=self.seed,
+            shuffle=split == "train",
+            rank=rank,
+            world_size=world_size,
+        )
+
+    def _loader(self, split: str, sampler: EpochSampler) -> DataLoader[Sample]:
+        return DataLoader(
+            self._datasets[split],
+            batch_size=self.batch_size,
+            sampler=sampler,
+            num_workers=self.num_workers,
+            pin_memory=torch.cuda.is_available(),
+            persistent_workers=self.num_workers > 0,
+            worker_init_fn=_one_thread,
+            # without one, making an iterator would draw from the global generator
+            generator=torch.Generator().manual_seed(self.seed),
+        )
+
+
+class ProceduralDataModule(PairedDataModule):
+    """Street facades that the program draws itself: label maps (B) and photos of them (A).
+
+    Args:
+        num_train: Training pairs.
+        num_val: Validation pairs, and as many for the test.
+        **options: Of ``PairedDataModule``, but for ``root``, ``archive`` and ``val_split``.
+    """
+
+    def __init__(self, *, num_train: int = 400, num_val: int = 40, **options: Any) -> None:
+        super().__init__(".", **options)
+        self.num_pairs = {"train": num_train, "val": num_val, "test": num_val}
+
+    def open_split(self, split: str) -> Pairs:
+        """The pairs of a split, at the size to which training images are resized."""
+        size = self.pair_spec.load_size if split == "train" else self.pair_spec.size
+        return ProceduralPairs(self.num_pairs[split], size=size, seed=self.seed, split=split)
+
+
+def _one_thread(worker: int) -> None:
+    cv2.setNumThreads(0)

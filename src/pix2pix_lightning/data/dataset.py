@@ -1,0 +1,117 @@
+"""Pairs as tensors, and the order in which they come: both functions of (seed, epoch, index)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TypedDict
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+
+from pix2pix_lightning.data.pairs import Image, Pairs
+from pix2pix_lightning.data.transforms import PairAugmentation
+from pix2pix_lightning.images import PairSpec, SideSpec, resize
+
+_ORDER, _AUGMENTATION = 1, 2
+
+
+class Sample(TypedDict):
+    """One pair of a batch: (C, H, W) uint8 each, and the pair's name."""
+
+    source: Tensor
+    target: Tensor
+    name: str
+
+
+class PairDataset(Dataset[Sample]):
+    """Pairs, resized, augmented, turned to source and target.
+
+    It is indexed by ``(epoch, index)``: so a worker that lives for many epochs knows which one it is in.
+
+    Args:
+        pairs: The files.
+        spec: Kinds, size and direction.
+        augmentation: Applied to images of ``spec.load_size``; None resizes to ``spec.size`` and nothing else.
+        seed: Of the augmentation.
+    """
+
+    def __init__(self, pairs: Pairs, spec: PairSpec, *, augmentation: PairAugmentation | None, seed: int) -> None:
+        self.pairs = pairs
+        self.spec = spec
+        self.augmentation = augmentation
+        self.seed = seed
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, key: tuple[int, int]) -> Sample:
+        """The pair ``index`` as it is seen in ``epoch``.
+
+        Raises:
+            ValueError: A file is damaged or does not fit the description of its side.
+        """
+        epoch, index = key
+        a, b, name = self.pairs[index]
+        if self.spec.direction == "b_to_a":
+            a, b = b, a
+        try:
+            source, target = self._prepared(a, self.spec.source), self._prepared(b, self.spec.target)
+        except ValueError as error:
+            raise ValueError(f"pair {name}: {error}") from None
+        if self.augmentation is not None:
+            seed = np.random.SeedSequence([self.seed, _AUGMENTATION, epoch, index])
+            source, target = self.augmentation(source, target, seed)
+        return {"source": _tensor(source), "target": _tensor(target), "name": name}
+
+    def _prepared(self, image: Image, side: SideSpec) -> Image:
+        side_length = self.spec.size if self.augmentation is None else self.spec.load_size
+        assert side.interpolation is not None
+        return resize(side.snap(image), side_length, side_length, side.interpolation)
+
+
+class EpochSampler(Sampler[tuple[int, int]]):
+    """Yields ``(epoch, index)``; the order is a function of (seed, epoch), and ranks see other indices.
+
+    Args:
+        num_pairs: Of the whole data set.
+        seed: Of the order.
+        shuffle: A new order each epoch; else the files' own.
+        rank: Of this process.
+        world_size: Number of processes. With ``shuffle`` each gets equally many indices, the first ones again
+            where they do not divide; else each index comes once.
+    """
+
+    def __init__(self, num_pairs: int, *, seed: int, shuffle: bool, rank: int = 0, world_size: int = 1) -> None:
+        self.num_pairs = num_pairs
+        self.seed = seed
+        self.shuffle = shuffle
+        self.rank = rank
+        self.world_size = world_size
+        self.epoch = 0
+        self.skip = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Which epoch the next iteration is of; the trainer calls this."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self._indices())
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        """This rank's indices; ``skip`` of them are passed over once, to go on in the middle of an epoch."""
+        indices, self.skip = self._indices()[self.skip :], 0
+        epoch = self.epoch
+        return iter([(epoch, int(index)) for index in indices])
+
+    def _indices(self) -> np.ndarray:
+        order = np.arange(self.num_pairs)
+        if self.shuffle:
+            order = np.random.default_rng([self.seed, _ORDER, self.epoch]).permutation(order)
+            order = np.resize(order, -(-self.num_pairs // self.world_size) * self.world_size)
+        return order[self.rank :: self.world_size]
+
+
+def _tensor(image: Image) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))

@@ -1,0 +1,131 @@
+"""Pairs in folders: side-by-side strips, or A and B in two folders."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from pix2pix_lightning.images import IMAGE_SUFFIXES, list_images, read_image
+
+Image = npt.NDArray[np.uint8]
+
+_log = logging.getLogger(__name__)
+_NAMED_AT_MOST = 10
+
+
+class Pairs(Protocol):
+    """Numbered pairs: what a data set has to offer to be trained on."""
+
+    def __len__(self) -> int:
+        """How many pairs there are."""
+
+    def __getitem__(self, index: int) -> tuple[Image, Image, str]:
+        """Pair ``index`` as A and B, each (H, W, 3) uint8, and its name."""
+
+
+class StripPairs:
+    """Files that hold A in their left half and B in the right one, as the public archives do."""
+
+    def __init__(self, files: list[Path]) -> None:
+        self.files = files
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> tuple[Image, Image, str]:
+        """Pair ``index``.
+
+        Raises:
+            ValueError: The file is no image, or its width is odd.
+        """
+        path = self.files[index]
+        strip = read_image(path)
+        width = strip.shape[1]
+        if width % 2:
+            raise ValueError(
+                f"{path} is {width} pixels wide: a strip of A and B side by side has an even width; for A and B "
+                f"in files of their own use folders {path.parent / 'A'} and {path.parent / 'B'}"
+            )
+        return strip[:, : width // 2], strip[:, width // 2 :], path.stem
+
+
+class FolderPairs:
+    """Files of two folders that share a stem; what has no partner is named in a warning.
+
+    Raises:
+        ValueError: Two files of a folder share a stem, or no file has a partner.
+    """
+
+    def __init__(self, folder_a: Path, folder_b: Path) -> None:
+        a, b = _by_stem(folder_a), _by_stem(folder_b)
+        self.files = [(a[stem], b[stem]) for stem in sorted(a.keys() & b.keys())]
+        alone = [str(a[s]) for s in sorted(a.keys() - b.keys())] + [str(b[s]) for s in sorted(b.keys() - a.keys())]
+        if (a or b) and not self.files:
+            raise ValueError(
+                f"{folder_a} and {folder_b} have no file name in common: A and B are matched by the name before "
+                f"the ending; alone: {_some(alone)}"
+            )
+        if alone:
+            _log.warning("%d files without a partner are left out: %s", len(alone), _some(alone))
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> tuple[Image, Image, str]:
+        """Pair ``index``.
+
+        Raises:
+            ValueError: One of its files is no image.
+        """
+        a, b = self.files[index]
+        return read_image(a), read_image(b), a.stem
+
+
+def open_pairs(root: Path, split: str) -> StripPairs | FolderPairs:
+    """The pairs of ``split`` below ``root``, in whichever layout they are found.
+
+    Strips in ``root/split``; or two folders: ``root/split/A`` and ``B``, ``root/A/split`` and ``root/B/split``,
+    or ``root/splitA`` and ``root/splitB``.
+
+    Raises:
+        ValueError: There is no such split, or no image in it.
+    """
+    twos = [
+        (root / split / "A", root / split / "B"),
+        (root / "A" / split, root / "B" / split),
+        (root / f"{split}A", root / f"{split}B"),
+    ]
+    for folder_a, folder_b in twos:
+        if folder_a.is_dir() and folder_b.is_dir():
+            pairs: StripPairs | FolderPairs = FolderPairs(folder_a, folder_b)
+            where = f"{folder_a} and {folder_b}"
+            break
+    else:
+        where = str(root / split)
+        if not (root / split).is_dir():
+            raise ValueError(
+                f"{where} does not exist: put strips of A and B there, or A and B into {where}/A and {where}/B"
+            )
+        pairs = StripPairs(list_images(root / split))
+    if not len(pairs):
+        endings = " ".join(sorted(IMAGE_SUFFIXES))
+        raise ValueError(f"{where}: no image in it; files that end with {endings} are expected")
+    return pairs
+
+
+def _by_stem(folder: Path) -> dict[str, Path]:
+    files = list_images(folder)
+    twice = [stem for stem, count in Counter(path.stem for path in files).items() if count > 1]
+    if twice:
+        raise ValueError(f"{folder} has several files named {_some(sorted(twice))}: keep one ending of each")
+    return {path.stem: path for path in files}
+
+
+def _some(names: list[str]) -> str:
+    more = len(names) - _NAMED_AT_MOST
+    return ", ".join(names[:_NAMED_AT_MOST]) + (f" and {more} more" if more > 0 else "")

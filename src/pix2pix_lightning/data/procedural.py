@@ -1,0 +1,89 @@
+"""Pairs that the program draws itself: label maps of facades, and photos rendered from them."""
+
+from __future__ import annotations
+
+import zlib
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from pix2pix_lightning.data.facade_layout import Part, draw_facade, paint_parts
+from pix2pix_lightning.data.facade_photo import render_photo
+
+__all__ = ["PALETTE", "ProceduralPairs"]
+
+PALETTE: dict[str, tuple[int, int, int]] = {
+    "sky": (0, 0, 128),
+    "neighbour": (112, 0, 112),
+    "street": (128, 0, 0),
+    "roof": (255, 128, 0),
+    "wall": (0, 0, 255),
+    "cornice": (0, 255, 192),
+    "window": (0, 96, 255),
+    "shutter": (255, 255, 0),
+    "sill": (96, 255, 96),
+    "door": (0, 200, 255),
+    "shop": (255, 0, 0),
+    "balcony": (170, 255, 0),
+}
+_COLOURS = np.zeros((1, 256, 3), np.uint8)
+_COLOURS[0, : len(Part)] = [PALETTE[part.name.lower()] for part in Part]
+
+
+class ProceduralPairs:
+    """Pairs number 0 to ``num - 1`` of a split, drawn on demand.
+
+    As in the facades data set A is the photo and B the label map. A pair is a function of (seed, split,
+    index) alone; at another size it is the same building. Materials, weather, curtains and lights do not
+    follow from the label map: there is more than one right photo.
+
+    Args:
+        num: Number of pairs, at least 1.
+        size: Side of the pictures in pixels, at least 32.
+        seed: Seed of the whole collection, not negative.
+        split: Name of the split; another split has other buildings.
+
+    Raises:
+        ValueError: If ``num``, ``size`` or ``seed`` is too small.
+
+    Example:
+        >>> photo, labels, name = ProceduralPairs(20, size=64)[12]
+        >>> photo.shape, labels.dtype.name, name
+        ((64, 64, 3), 'uint8', 'train_00012')
+    """
+
+    def __init__(self, num: int, *, size: int = 256, seed: int = 0, split: str = "train") -> None:
+        for name, value, least in (("num", num, 1), ("size", size, 32), ("seed", seed, 0)):
+            if value < least:
+                raise ValueError(f"{name} of the procedural pairs is {value}: give {least} or more")
+        self.num = num
+        self.size = size
+        self.seed = seed
+        self.split = split
+
+    def __len__(self) -> int:
+        return self.num
+
+    def __getitem__(self, index: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8], str]:
+        """Draw one pair.
+
+        Args:
+            index: Number of the pair, 0 to ``num - 1``.
+
+        Returns:
+            The photo and the label map, both (size, size, 3), RGB, uint8, 0 to 255, the label map in colours
+            of `PALETTE` only; and the pair's name.
+
+        Raises:
+            IndexError: If there is no such pair.
+        """
+        if not 0 <= index < self.num:
+            raise IndexError(f"pair {index} of split {self.split!r}: there are pairs 0 to {self.num - 1}")
+        root = np.random.SeedSequence(self.seed, spawn_key=(zlib.crc32(self.split.encode()), int(index)))
+        layout, look, grain = (np.random.default_rng(child) for child in root.spawn(3))
+        facade = draw_facade(layout)
+        parts, behind = paint_parts(facade, self.size)
+        photo = render_photo(facade, parts, behind, look, grain)
+        labels = cv2.LUT(cv2.merge((parts, parts, parts)), _COLOURS)
+        return photo, labels.astype(np.uint8, copy=False), f"{self.split}_{index:05d}"

@@ -1,0 +1,224 @@
+"""From a command line to a configuration, and from a mistake to one line: what all the doors share."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pix2pix_lightning.config import conf_dir, without_hydra
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+_MISTAKE, _UNREADABLE, _INTERRUPTED = 1, 2, 130
+_QUIET = [
+    "hydra.run.dir=.",
+    "hydra.output_subdir=null",
+    "hydra/job_logging=none",
+    "hydra/hydra_logging=none",
+]
+
+
+class Interrupted(Exception):  # noqa: N818 - not an error
+    """The user stopped a command; the message says how to go on."""
+
+
+def open_door(config_name: str, run: Callable[[DictConfig], Any], argv: Sequence[str] | None = None) -> int:
+    """Compose a configuration from a command line, run, and turn mistakes into one line.
+
+    Args:
+        config_name: A file of ``conf/``.
+        run: Takes the configuration; for a multirun it is called once a job.
+        argv: The command line without the program's name; by default the process's.
+
+    Returns:
+        The exit status: 0, 1 for a mistake, 2 for a command line that cannot be read, 130 after Ctrl-C.
+    """
+    argv = list(sys.argv[1:] if argv is None else argv)
+    try:
+        cfg = _composed(config_name, run, argv)
+        if cfg is not None:
+            run(cfg)
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else _MISTAKE
+    except (Interrupted, KeyboardInterrupt) as stop:
+        print(f"stopped: {stop}" if str(stop) else "stopped", file=sys.stderr)
+        return _INTERRUPTED
+    except Exception as error:
+        line = mistake(error, config_name)
+        if line is None:
+            raise
+        print(f"error: {line}", file=sys.stderr)
+        return _UNREADABLE if type(error).__name__ == "OverrideParseException" else _MISTAKE
+    return 0
+
+
+def _composed(config_name: str, run: Callable[[DictConfig], Any], argv: list[str]) -> DictConfig | None:
+    """The configuration of a single run, or None where Hydra has done all there was to do."""
+    import hydra
+    from hydra.core.hydra_config import HydraConfig
+
+    composed: list[DictConfig] = []
+
+    # A single run starts after Hydra has let go: Lightning's launcher of processes would else replay Hydra's job.
+    @hydra.main(config_path=str(conf_dir()), config_name=config_name, version_base="1.3")
+    def job(cfg: DictConfig) -> Any:
+        hydra_cfg = HydraConfig.get()
+        cfg = without_hydra(hydra.compose(config_name, hydra_cfg.overrides.task, return_hydra_config=True))
+        _check_kinds(cfg, config_name, hydra_cfg)
+        if hydra_cfg.mode is not None and hydra_cfg.mode.name == "MULTIRUN":
+            _place_in_sweep(cfg, hydra_cfg)
+            return run(cfg)
+        composed.append(cfg)
+        return None
+
+    with _command_line([*_QUIET, *argv, *_sweep_options(argv)]):
+        job()
+    return composed[0] if composed else None
+
+
+@contextmanager
+def _command_line(argv: list[str]) -> Iterator[None]:
+    """Hydra reads ``sys.argv``, and hands exceptions on only when it is asked to in the environment."""
+    before, full = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
+    sys.argv = [before[0], *argv]
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    try:
+        yield
+    finally:
+        sys.argv = before
+        if full is None:
+            del os.environ["HYDRA_FULL_ERROR"]
+
+
+def _sweep_options(argv: list[str]) -> list[str]:
+    """A job's folder is called by what differs between the jobs, so the keys that do not are left out of it."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    if not {"-m", "--multirun"} & set(argv):
+        return []
+    overrides = OverridesParser.create().parse_overrides([a for a in argv if "=" in a and not a.startswith("-")])
+    same = [o.key_or_group for o in overrides if not o.is_sweep_override()]
+    swept = [o.key_or_group for o in overrides if o.is_sweep_override()]
+    name = "_".join(key.rpartition(".")[2] for key in swept) or "one"
+    choice = [o.value() for o in overrides if o.key_or_group in ("name", "experiment") and not o.is_sweep_override()]
+    return [
+        f"hydra.job.config.override_dirname.exclude_keys=[{','.join(same)}]",
+        f"hydra.sweep.dir=runs/{choice[-1] if choice else 'default'}/sweep_{name}",
+        "hydra.sweep.subdir=.",
+    ]
+
+
+def _place_in_sweep(cfg: DictConfig, hydra_cfg: Any) -> None:
+    if "run_dir" in cfg and cfg.run_dir is None:
+        differs = re.sub(r"[^\w=.,+-]+", "_", hydra_cfg.job.override_dirname)
+        cfg.run_dir = str(Path(hydra_cfg.sweep.dir) / (differs or "job"))
+
+
+def _check_kinds(cfg: DictConfig, config_name: str, hydra_cfg: Any) -> None:
+    """Compare what was given for each key with the kind of what stands in the files."""
+    import hydra
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from omegaconf import OmegaConf
+
+    parsed = OverridesParser.create().parse_overrides(list(hydra_cfg.overrides.task))
+    groups = set(hydra_cfg.runtime.choices)
+    chosen = [o for o in parsed if o.key_or_group in groups or f"{o.key_or_group}@{o.package}" in groups]
+    defaults = hydra.compose(config_name, [o.input_line for o in chosen if o.input_line])
+    for override in parsed:
+        key = override.key_or_group
+        if override in chosen or OmegaConf.is_missing(defaults, key) or not OmegaConf.is_config(cfg):
+            continue
+        expected = OmegaConf.select(defaults, key, throw_on_resolution_failure=False)
+        given = OmegaConf.select(cfg, key, throw_on_resolution_failure=False)
+        if not _is_kind(given, expected):
+            raise ValueError(
+                f"{key}={override.value()} is of another kind than expected: a value like {key}={expected}"
+            )
+
+
+def _is_kind(given: Any, expected: Any) -> bool:
+    """Names may be given as anything but a node; numbers and switches only as such."""
+    if isinstance(expected, bool):
+        return isinstance(given, bool)
+    if isinstance(expected, int):
+        return isinstance(given, int) and not isinstance(given, bool)
+    if isinstance(expected, float):
+        return isinstance(given, int | float) and not isinstance(given, bool)
+    return True
+
+
+def mistake(error: BaseException, config_name: str) -> str | None:
+    """One line for the person who made the mistake; None where the error is a bug.
+
+    A mistake is what this package raises itself as a ``ValueError`` or an ``OSError``, also inside a loader's
+    worker, and what Hydra and Lightning say of their own settings.
+    """
+    from hydra.errors import HydraException, InstantiationException, MissingConfigException
+    from omegaconf.errors import OmegaConfBaseException
+
+    if isinstance(error, MissingConfigException) and error.options:
+        group, _, name = (error.missing_cfg_file or "").rpartition("/")
+        close = difflib.get_close_matches(name, error.options, 1)
+        hint = f"did you mean {close[0]}? " if close else ""
+        return f"{group}={name} is unknown: {hint}there are {', '.join(error.options)}"
+    if isinstance(error, InstantiationException):
+        return mistake(error.__cause__, config_name) if error.__cause__ else _one_line(error)
+    if isinstance(error, HydraException | OmegaConfBaseException):
+        return _misspelt(error, config_name) or _one_line(error)
+    if isinstance(error, ValueError | OSError):
+        in_worker = re.match(r"Caught (\w+) in DataLoader worker", str(error))
+        if in_worker:
+            return str(error).rstrip().rpartition(f"{in_worker[1]}: ")[2] if _is_ours(str(error)) else None
+        return _one_line(error) if _raised_here(error) else None
+    if type(error).__name__ == "MisconfigurationException":
+        return _one_line(error)
+    return None
+
+
+def _misspelt(error: BaseException, config_name: str) -> str | None:
+    from pix2pix_lightning.config import compose
+
+    found = re.search(r"Could not (?:override|find|append to config) '([^']+)'", str(error))
+    if found is None or ("not in struct" not in f"{error} {error.__cause__}" and "match" not in str(error)):
+        return None
+    key = found[1]
+    keys = list(_keys(compose(config_name)))
+    close = difflib.get_close_matches(key, keys, 1)
+    hint = f"did you mean {close[0]}?" if close else "--help lists the keys"
+    return f"{key} is no key of this configuration: {hint}"
+
+
+def _keys(node: Any, prefix: str = "") -> Iterator[str]:
+    from omegaconf import DictConfig
+
+    for key in node:
+        yield f"{prefix}{key}"
+        value = None if node._is_missing(key) else node._get_node(key)
+        if isinstance(value, DictConfig) and not value._is_none() and not value._is_interpolation():
+            yield from _keys(value, f"{prefix}{key}.")
+
+
+def _one_line(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return " ".join(line.strip() for line in str(error).splitlines() if line.strip())
+
+
+def _raised_here(error: BaseException) -> bool:
+    frames = traceback.extract_tb(error.__traceback__)
+    if isinstance(error, OSError) and error.filename is not None:
+        return True
+    return bool(frames) and _is_ours(frames[-1].filename)
+
+
+def _is_ours(text: str) -> bool:
+    last_file = text.rpartition('File "')[2]
+    return str(Path(__file__).parent) in last_file

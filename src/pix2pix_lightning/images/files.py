@@ -1,0 +1,63 @@
+"""Image files to arrays and back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+
+
+def list_images(folder: Path) -> list[Path]:
+    """The image files directly in ``folder``, sorted by name; hidden files are passed over."""
+    return sorted(
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
+    )
+
+
+def read_image(path: Path) -> npt.NDArray[np.uint8]:
+    """Read an 8-bit image as (H, W, 3) RGB uint8; grey files have three equal channels.
+
+    Raises:
+        ValueError: The file is no image, is cut short, or holds more than 8 bits a channel.
+        OSError: The file cannot be read.
+    """
+    data = np.frombuffer(path.read_bytes(), np.uint8)
+    if _is_truncated_jpeg(data):
+        raise ValueError(f"{path} is a truncated JPEG: copy or download it again")
+    mode = cv2.IMREAD_ANYDEPTH | cv2.IMREAD_COLOR_RGB
+    try:
+        image = cv2.imdecode(data, mode) if data.size else None
+    except cv2.error:
+        image = None
+    if image is None:
+        raise ValueError(f"{path} cannot be decoded as an image: it is damaged or of another kind; replace it")
+    if image.dtype != np.uint8:
+        raise ValueError(f"{path} holds {image.dtype} values, 8-bit images are expected: convert it first")
+    rgb: npt.NDArray[np.uint8] = image.astype(np.uint8, copy=False)
+    return rgb
+
+
+def _is_truncated_jpeg(data: npt.NDArray[np.uint8]) -> bool:
+    """OpenCV fills the missing rest of a JPEG with grey and says nothing, so the end mark is looked for."""
+    is_jpeg = data.size > 2 and data[0] == 0xFF and data[1] == 0xD8
+    return is_jpeg and b"\xff\xd9" not in data[-512:].tobytes()
+
+
+def write_image(path: Path, image: npt.NDArray[np.uint8], *, overwrite: bool = False) -> None:
+    """Write (H, W, 3) RGB, (H, W, 1) or (H, W) uint8 in the format that the file's name ends with.
+
+    Raises:
+        FileExistsError: The file exists and ``overwrite`` is off.
+    """
+    if path.exists() and not overwrite:
+        raise FileExistsError(f"{path} exists: choose another folder, or say overwrite=true")
+    bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR) if image.ndim == 3 and image.shape[2] == 3 else image
+    encoded, buffer = cv2.imencode(path.suffix, bgr)
+    assert encoded, path
+    path.write_bytes(buffer.tobytes())

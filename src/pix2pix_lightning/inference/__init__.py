@@ -1,0 +1,5 @@
+"""A checkpoint as a function from images to images."""
+
+from pix2pix_lightning.inference.translator import Translator
+
+__all__ = ["Translator"]

@@ -1,0 +1,204 @@
+"""Translator: a checkpoint as a function from images to images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from pix2pix_lightning.checkpoints import PROJECT_KEY, checkpoint_in, read_checkpoint
+from pix2pix_lightning.config import TARGET, check_trusted, locate
+from pix2pix_lightning.images import PairSpec, read_image
+from pix2pix_lightning.inference.padding import pad_to_multiple
+from pix2pix_lightning.module import Pix2PixModule
+from pix2pix_lightning.networks import test_time
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as PILImage
+
+_MODES = {"deterministic": ("image", "off"), "paper": ("image", "on")}
+_NORMS, _DROPOUT = ("image", "running"), ("on", "off")
+
+AnyImage = TypeVar("AnyImage")
+
+
+class Translator:
+    """Translates images as the training's validation does.
+
+    Every image is handled as if it were alone: what is beside it in a batch does not matter. Sides that the
+    network cannot take are padded by reflection, and the output is cropped back.
+
+    Args:
+        model: A checkpoint, a run's folder (its ``best.ckpt``, else ``last.ckpt``), or a module.
+        mode: ``deterministic`` (``norm=image``, ``dropout=off``) or ``paper`` (``image``, ``on``: section 3.3).
+        norm: ``image`` (batch norm by each image's own statistics) or ``running``; by default the mode's.
+        dropout: ``on`` or ``off``; by default the mode's.
+        seed: Of dropout's noise.
+        sample: Number of the noise; with the seed it determines it.
+        device: A torch device, or ``auto``.
+        trust: Packages whose classes a checkpoint may name, beside this one's and torch's.
+
+    Raises:
+        FileNotFoundError: There is no checkpoint.
+        ValueError: The file is none, or an argument is unknown.
+
+    Example:
+        >>> small = {"_target_": "pix2pix_lightning.networks.UNetGenerator", "num_downs": 3, "base_channels": 4}
+        >>> translator = Translator(Pix2PixModule(small, None))
+        >>> translator(np.zeros((20, 30, 3), np.uint8)).shape
+        (20, 30, 3)
+    """
+
+    def __init__(
+        self,
+        model: str | Path | Pix2PixModule,
+        *,
+        mode: str = "deterministic",
+        norm: str | None = None,
+        dropout: str | None = None,
+        seed: int = 0,
+        sample: int = 0,
+        device: str = "auto",
+        trust: Sequence[str] = (),
+    ) -> None:
+        _check("mode", mode, tuple(_MODES))
+        self.norm, self.dropout = norm or _MODES[mode][0], dropout or _MODES[mode][1]
+        _check("norm", self.norm, _NORMS)
+        _check("dropout", self.dropout, _DROPOUT)
+        self.seed = seed
+        self.sample = sample
+        self.device = _device(device)
+        module = model if isinstance(model, Pix2PixModule) else _loaded(Path(model), trust)
+        self.pair_spec: PairSpec = module.pair_spec
+        self.generator = module.generator.to(self.device)
+        self.side_multiple = int(getattr(self.generator, "side_multiple", 1))
+
+    def __call__(self, image: AnyImage) -> AnyImage:
+        """Translate an image and give the same kind of thing back.
+
+        Args:
+            image: A path, or a list of paths (an array, or a list of arrays, comes back); an array (H, W, C) or
+                (H, W) uint8; a PIL image; a tensor (C, H, W) or (B, C, H, W), uint8 as files hold it, or floats
+                in [-1, 1] as the network sees it; or a list of these.
+
+        Returns:
+            The translation, of the input's height and width, in the target's own type; floats for floats.
+
+        Raises:
+            ValueError: The image has another number of channels than the source.
+        """
+        return cast(AnyImage, self._translate(image))
+
+    def _translate(self, image: Any) -> Any:
+        if isinstance(image, list):
+            return [self._translate(item) for item in image]
+        if isinstance(image, Tensor):
+            batch = image if image.ndim == 4 else image[None]
+            translated = self._translate_tensor(batch)
+            return translated if image.ndim == 4 else translated[0]
+        if isinstance(image, str | Path):
+            return self.translate_arrays([read_image(Path(image))])[0]
+        if isinstance(image, np.ndarray):
+            array = self.translate_arrays([image])[0]
+            return array[..., 0] if image.ndim == 2 and array.shape[2] == 1 else array
+        if hasattr(image, "convert"):
+            return self._translate_pil(image)
+        raise ValueError(f"{type(image).__name__} is no image: give a path, an array, a tensor or a PIL image")
+
+    def translate_arrays(self, images: Sequence[npt.NDArray[np.uint8]]) -> list[npt.NDArray[np.uint8]]:
+        """Translate arrays, those of equal size together.
+
+        Args:
+            images: (H, W, C) or (H, W) uint8, as files hold the source.
+
+        Returns:
+            (H, W, C') each, in the same order.
+        """
+        prepared = [self._snapped(image) for image in images]
+        results: list[npt.NDArray[np.uint8]] = [np.empty(0, np.uint8)] * len(images)
+        for shape in dict.fromkeys(image.shape for image in prepared):
+            indices = [index for index, image in enumerate(prepared) if image.shape == shape]
+            batch = torch.from_numpy(np.stack([prepared[index].transpose(2, 0, 1) for index in indices]))
+            output = self._run(self.pair_spec.encode(batch.to(self.device), "source"))
+            decoded = self.pair_spec.decode(output).permute(0, 2, 3, 1).cpu().numpy()
+            for index, result in zip(indices, decoded, strict=True):
+                results[index] = np.ascontiguousarray(result)
+        return results
+
+    def translate_files(self, paths: Iterable[Path]) -> Iterator[tuple[Path, npt.NDArray[np.uint8]]]:
+        """Translate files one after the other, so that a folder of any size fits the memory."""
+        for path in paths:
+            yield path, self.translate_arrays([read_image(path)])[0]
+
+    def _translate_pil(self, image: PILImage) -> PILImage:
+        from PIL import Image
+
+        array = np.asarray(image if image.mode in ("L", "RGB") else image.convert("RGB"))
+        translated = self.translate_arrays([array])[0]
+        return Image.fromarray(translated[..., 0] if translated.shape[2] == 1 else translated)
+
+    def _translate_tensor(self, batch: Tensor) -> Tensor:
+        if batch.is_floating_point():
+            return self._run(batch.to(self.device)).to(batch)
+        arrays = [image.permute(1, 2, 0).cpu().numpy() for image in batch]
+        translated = self.translate_arrays(arrays)
+        return torch.from_numpy(np.stack(translated)).permute(0, 3, 1, 2).to(batch.device)
+
+    def _snapped(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        if image.dtype != np.uint8 or image.ndim not in (2, 3):
+            raise ValueError(
+                f"an array of {image.dtype} and shape {image.shape}: (H, W, C) or (H, W) of uint8 is expected"
+            )
+        if image.ndim == 2:
+            image = image[..., None]
+        if image.shape[2] == 1:
+            image = np.repeat(image, 3, 2)
+        if image.shape[2] != 3:
+            raise ValueError(f"an image of {image.shape[2]} channels: 1 or 3 are expected")
+        return self.pair_spec.source.snap(image)
+
+    def _run(self, source: Tensor) -> Tensor:
+        """The generator on (B, C, H, W) of any size."""
+        expected = self.pair_spec.source.channels
+        if source.shape[1] != expected:
+            raise ValueError(f"{source.shape[1]} channels, but the generator was trained on {expected}")
+        height, width = source.shape[2:]
+        parameter = next(self.generator.parameters(), None)
+        dtype = torch.float32 if parameter is None else parameter.dtype
+        mode = test_time(
+            self.generator, norm=self.norm, dropout=self.dropout == "on", seed=self.seed, sample=self.sample
+        )
+        with torch.inference_mode(), mode:
+            output: Tensor = self.generator(pad_to_multiple(source.to(dtype), self.side_multiple))
+        return output[..., :height, :width]
+
+
+def _loaded(path: Path, trust: Sequence[str]) -> Pix2PixModule:
+    """The module of a checkpoint, of the class that was trained."""
+    path = checkpoint_in(path)
+    name = read_checkpoint(path)[PROJECT_KEY]["module"]
+    check_trusted({TARGET: name}, trust)
+    module: Pix2PixModule = locate(name).load_from_checkpoint(path, trust=trust)
+    return module
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise ValueError(f"device={name!r} is unknown: auto, cpu or cuda is expected") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device={name} but there is no CUDA device here: use device=cpu")
+    return device
+
+
+def _check(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ValueError(f"{name}={value!r} is unknown: one of {', '.join(choices)} is expected")

@@ -1,0 +1,132 @@
+"""The ResNet generator."""
+
+from torch import Tensor, nn
+
+from pix2pix_lightning.networks.layers import (
+    check_counts,
+    check_dropout,
+    check_sides,
+    initialize,
+    norm_layer,
+    upsampling,
+    uses_bias,
+)
+
+
+class ResNetGenerator(nn.Module):
+    """The generator of residual blocks of Johnson et al. (2016).
+
+    As in junyanz/pytorch-CycleGAN-and-pix2pix: a 7x7 convolution, two of stride 2, ``num_blocks`` residual
+    blocks at a quarter of the side, two upsamplings, a 7x7 convolution and tanh. ``layers`` counts as J's
+    ``model`` does.
+
+    Args:
+        in_channels: Channels of the input.
+        out_channels: Channels of the output.
+        num_blocks: Residual blocks, at least 1; 9 for 256x256, 6 for 128x128.
+        base_channels: Channels after the first convolution; the blocks have four times as many.
+        norm: ``"batch"``, ``"instance"`` or ``"none"``.
+        dropout: Probability of dropout inside the blocks; 0 leaves the layers out.
+        upsample: ``"transposed"`` or ``"resize"`` (nearest neighbour and a 3x3 convolution).
+
+    Attributes:
+        side_multiple: The sides of the input are multiples of this, 4; the least is 8.
+
+    Raises:
+        ValueError: An argument is out of its range or not a name that exists.
+
+    Example:
+        >>> import torch
+        >>> generator = ResNetGenerator(3, 1, num_blocks=2, base_channels=4)
+        >>> generator(torch.zeros(2, 3, 32, 20)).shape
+        torch.Size([2, 1, 32, 20])
+    """
+
+    side_multiple = 4
+
+    def __init__(
+        self,
+        in_channels: int = 3,
+        out_channels: int = 3,
+        *,
+        num_blocks: int = 9,
+        base_channels: int = 64,
+        norm: str = "batch",
+        dropout: float = 0.0,
+        upsample: str = "transposed",
+    ) -> None:
+        super().__init__()
+        check_counts(
+            in_channels=in_channels,
+            out_channels=out_channels,
+            num_blocks=num_blocks,
+            base_channels=base_channels,
+        )
+        check_dropout(dropout)
+        bias = uses_bias(norm)
+        width = base_channels
+        layers: list[nn.Module] = [
+            nn.ReflectionPad2d(3),
+            nn.Conv2d(in_channels, width, 7, bias=bias),
+            norm_layer(norm, width),
+            nn.ReLU(inplace=True),
+        ]
+        for _ in range(2):
+            layers += [
+                nn.Conv2d(width, 2 * width, 3, stride=2, padding=1, bias=bias),
+                norm_layer(norm, 2 * width),
+                nn.ReLU(inplace=True),
+            ]
+            width *= 2
+        layers += [_ResidualBlock(width, norm=norm, dropout=dropout) for _ in range(num_blocks)]
+        for _ in range(2):
+            layers += [
+                upsampling(upsample, width, width // 2, bias=bias, kernel_size=3),
+                norm_layer(norm, width // 2),
+                nn.ReLU(inplace=True),
+            ]
+            width //= 2
+        layers += [nn.ReflectionPad2d(3), nn.Conv2d(width, out_channels, 7), nn.Tanh()]
+        self.layers = nn.Sequential(*layers)
+        initialize(self)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Translates images.
+
+        Args:
+            x: Images in [-1, 1], (B, in_channels, H, W), sides multiples of 4 and at least 8.
+
+        Returns:
+            Images in [-1, 1], (B, out_channels, H, W).
+
+        Raises:
+            ValueError: A side is no multiple of 4, or below 8.
+        """
+        # The blocks pad a quarter of the side by reflection, which needs two pixels.
+        check_sides(x, multiple=self.side_multiple, least=2 * self.side_multiple)
+        x = self.layers(x)
+        return x
+
+
+class _ResidualBlock(nn.Module):
+    def __init__(self, channels: int, *, norm: str, dropout: float) -> None:
+        super().__init__()
+        bias = uses_bias(norm)
+        layers: list[nn.Module] = [
+            nn.ReflectionPad2d(1),
+            nn.Conv2d(channels, channels, 3, bias=bias),
+            norm_layer(norm, channels),
+            nn.ReLU(inplace=True),
+        ]
+        if dropout > 0:
+            layers.append(nn.Dropout(dropout))
+        layers += [
+            nn.ReflectionPad2d(1),
+            nn.Conv2d(channels, channels, 3, bias=bias),
+            norm_layer(norm, channels),
+        ]
+        self.conv_block = nn.Sequential(*layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        residual: Tensor = self.conv_block(x)
+        return x + residual

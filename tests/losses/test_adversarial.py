@@ -1,0 +1,263 @@
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from pix2pix_lightning.losses import (
+    AdversarialLoss,
+    HingeAdversarial,
+    LeastSquaresAdversarial,
+    VanillaAdversarial,
+    WassersteinAdversarial,
+    gradient_penalty,
+)
+
+
+def sigmoid(x: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-x))
+
+
+# The formulas once more, in NumPy: the loss, and its gradient by each input.
+DISCRIMINATOR = {
+    VanillaAdversarial: lambda r, f: (
+        (-np.log(sigmoid(r)).mean() - np.log(1 - sigmoid(f)).mean()) / 2,
+        (sigmoid(r) - 1) / (2 * r.size),
+        sigmoid(f) / (2 * f.size),
+    ),
+    LeastSquaresAdversarial: lambda r, f: (
+        (((r - 1) ** 2).mean() + (f**2).mean()) / 2,
+        (r - 1) / r.size,
+        f / f.size,
+    ),
+    HingeAdversarial: lambda r, f: (
+        np.maximum(0, 1 - r).mean() + np.maximum(0, 1 + f).mean(),
+        -(r < 1).astype(float) / r.size,
+        (f > -1).astype(float) / f.size,
+    ),
+    WassersteinAdversarial: lambda r, f: (
+        f.mean() - r.mean(),
+        np.full_like(r, -1 / r.size),
+        np.full_like(f, 1 / f.size),
+    ),
+}
+GENERATOR = {
+    VanillaAdversarial: lambda f: (-np.log(sigmoid(f)).mean(), (sigmoid(f) - 1) / f.size),
+    LeastSquaresAdversarial: lambda f: (((f - 1) ** 2).mean(), 2 * (f - 1) / f.size),
+    HingeAdversarial: lambda f: (-f.mean(), np.full_like(f, -1 / f.size)),
+    WassersteinAdversarial: lambda f: (-f.mean(), np.full_like(f, -1 / f.size)),
+}
+FORMS = list(DISCRIMINATOR)
+
+
+def logits(seed: int) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return (2 * torch.randn(3, 1, 4, 5, generator=generator, dtype=torch.float64)).requires_grad_()
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_discriminator_loss_and_gradient(form: type[AdversarialLoss]) -> None:
+    real, fake = logits(0), logits(1)
+    value, real_gradient, fake_gradient = DISCRIMINATOR[form](real.detach().numpy(), fake.detach().numpy())
+    loss = form().discriminator(real, fake)
+    loss.backward()
+    assert loss.dtype == torch.float64
+    np.testing.assert_allclose(loss.item(), value, rtol=1e-12)
+    np.testing.assert_allclose(real.grad, real_gradient, rtol=1e-12)
+    np.testing.assert_allclose(fake.grad, fake_gradient, rtol=1e-12)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_generator_loss_and_gradient(form: type[AdversarialLoss]) -> None:
+    fake = logits(2)
+    value, gradient = GENERATOR[form](fake.detach().numpy())
+    loss = form().generator(fake)
+    loss.backward()
+    np.testing.assert_allclose(loss.item(), value, rtol=1e-12)
+    np.testing.assert_allclose(fake.grad, gradient, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("form", "expected"),
+    [
+        (VanillaAdversarial, np.log(2)),  # halved: a discriminator that cannot tell loses log 2, not 2 log 2
+        (LeastSquaresAdversarial, 0.5),
+        (HingeAdversarial, 2.0),
+        (WassersteinAdversarial, 0.0),
+    ],
+)
+def test_loss_of_an_undecided_discriminator(form: type[AdversarialLoss], expected: float) -> None:
+    undecided = torch.zeros(2, 1, 3, 3)
+    assert form().discriminator(undecided, undecided).item() == pytest.approx(expected, abs=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("form", "discriminator", "generator"),
+    [
+        (VanillaAdversarial, 300.0, 300.0),
+        (LeastSquaresAdversarial, (301**2 + 300**2) / 2, 301**2),
+        (HingeAdversarial, 602.0, 300.0),
+        (WassersteinAdversarial, 600.0, 300.0),
+    ],
+)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_extreme_logits(
+    form: type[AdversarialLoss], discriminator: float, generator: float, dtype: torch.dtype
+) -> None:
+    # 300 squared is more than float16 holds; a sigmoid before a logarithm would give infinity at once.
+    real = torch.full((2, 1, 3, 3), -300.0, dtype=dtype, requires_grad=True)
+    fake_high = torch.full((2, 1, 3, 3), 300.0, dtype=dtype, requires_grad=True)
+    fake_low = torch.full((2, 1, 3, 3), -300.0, dtype=dtype, requires_grad=True)
+    loss_d, loss_g = form().discriminator(real, fake_high), form().generator(fake_low)
+    assert loss_d.dtype == loss_g.dtype == torch.float32
+    assert loss_d.item() == pytest.approx(discriminator, rel=1e-6)
+    assert loss_g.item() == pytest.approx(generator, rel=1e-6)
+    (loss_d + loss_g).backward()
+    for wrong in (real, fake_high, fake_low):
+        assert wrong.grad is not None
+        assert wrong.grad.isfinite().all()
+        assert (wrong.grad != 0).all()
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_right_and_sure(form: type[AdversarialLoss]) -> None:
+    right = form().discriminator(torch.full((1, 1, 2, 2), 100.0), torch.full((1, 1, 2, 2), -100.0)).item()
+    assert np.isfinite(right)
+    if form in (VanillaAdversarial, HingeAdversarial):
+        assert right == pytest.approx(0, abs=1e-30)
+
+
+def test_realism() -> None:
+    scores = logits(3)
+    array = scores.detach().numpy()
+    assert VanillaAdversarial().realism(scores).item() == pytest.approx(sigmoid(array).mean(), rel=1e-12)
+    for form in (LeastSquaresAdversarial, HingeAdversarial, WassersteinAdversarial):
+        assert form().realism(scores).item() == pytest.approx(array.mean(), rel=1e-12)
+    assert not any(form().realism(scores).requires_grad for form in FORMS)
+
+
+def test_penalty_weight() -> None:
+    assert [form().penalty_weight for form in FORMS] == [0, 0, 0, 10]
+    assert WassersteinAdversarial(penalty_weight=2.5).penalty_weight == 2.5
+    for wrong in (-1.0, float("nan")):
+        with pytest.raises(ValueError, match=r"^penalty_weight must not be negative, got (-1\.0|nan): .*10$"):
+            WassersteinAdversarial(penalty_weight=wrong)
+
+
+def images(seed: int, channels: int = 2, count: int = 3, dtype: torch.dtype = torch.float64) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(count, channels, 4, 4, generator=generator, dtype=dtype)
+
+
+class SmallDiscriminator(nn.Module):
+    """Smooth and not linear, on 1 source and 2 target channels of 4 x 4; 2 x 2 patches."""
+
+    def __init__(self, channels: int = 3) -> None:
+        super().__init__()
+        with torch.random.fork_rng():
+            torch.manual_seed(7)
+            self.first = nn.Conv2d(channels, 4, 2)
+            self.last = nn.Conv2d(4, 1, 2)
+        self.seen: list[Tensor] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.seen.append(x)
+        return self.last(torch.tanh(2 * self.first(x)))
+
+
+@pytest.mark.parametrize("source_scale", [0.0, 1.0, 1000.0])
+def test_penalty_of_a_linear_discriminator(source_scale: float) -> None:
+    # Scores of 6 patches, each a linear map of source and target: the gradient by the target is the mean of
+    # its maps everywhere, whatever the source and its weights.
+    generator = torch.Generator().manual_seed(0)
+    by_source = source_scale * torch.randn(6, 16, generator=generator, dtype=torch.float64)
+    by_target = torch.randn(6, 32, generator=generator, dtype=torch.float64)
+
+    def discriminator(x: Tensor) -> Tensor:
+        return (x.flatten(1) @ torch.cat([by_source, by_target], 1).T).view(len(x), 1, 2, 3)
+
+    penalty = gradient_penalty(discriminator, images(1, channels=1), images(2), images(3))
+    norm = np.sqrt((by_target.numpy().mean(0) ** 2).sum())
+    assert penalty.dtype == torch.float64
+    assert penalty.item() == pytest.approx((norm - 1) ** 2, rel=1e-12)
+
+
+@pytest.mark.parametrize("conditional", [True, False])
+def test_penalty_against_differences(conditional: bool) -> None:
+    discriminator = SmallDiscriminator(3 if conditional else 2).double()
+    source, real, fake = images(1, channels=1) if conditional else None, images(2), images(3)
+    torch.manual_seed(5)
+    penalty = gradient_penalty(discriminator, source, real, fake)
+
+    torch.manual_seed(5)
+    weights = torch.rand(3, 1, 1, 1, dtype=torch.float64)
+    assert len(weights.unique()) == 3
+    norms = []
+    for i in range(3):
+        between = weights[i] * real[i] + (1 - weights[i]) * fake[i]
+        gradient = np.zeros(between.numel())
+        for k in range(between.numel()):
+            step = torch.zeros(between.numel(), dtype=torch.float64)
+            step[k] = 1e-5
+            ends = [between + sign * step.view_as(between) for sign in (1, -1)]
+            pairs = [end if source is None else torch.cat([source[i], end]) for end in ends]
+            with torch.no_grad():
+                high, low = (discriminator(pair[None]).mean().item() for pair in pairs)
+            gradient[k] = (high - low) / 2e-5
+        norms.append(np.sqrt((gradient**2).sum()))
+    assert penalty.item() == pytest.approx(((np.array(norms) - 1) ** 2).mean(), rel=1e-7)
+
+
+def test_penalty_trains_the_discriminator() -> None:
+    discriminator = SmallDiscriminator().double()
+    source, real, fake = images(1, channels=1), images(2), images(3)
+
+    def penalty(first: Tensor, last: Tensor) -> Tensor:
+        torch.manual_seed(5)
+        replaced = {"first.weight": first, "last.weight": last}
+        return gradient_penalty(
+            lambda x: torch.func.functional_call(discriminator, replaced, (x,)), source, real, fake
+        )
+
+    weights = (discriminator.first.weight, discriminator.last.weight)
+    assert torch.autograd.gradcheck(penalty, weights, eps=1e-6, atol=1e-7)
+    penalty(*weights).backward()
+    assert all(weight.grad is not None and weight.grad.abs().sum() > 0 for weight in weights)
+
+
+def test_penalty_leaves_the_generator_alone() -> None:
+    discriminator = SmallDiscriminator().double()
+    source, real, fake = (images(i, channels=c).requires_grad_() for i, c in ((1, 1), (2, 2), (3, 2)))
+    gradient_penalty(discriminator, source, real, fake).backward()
+    assert source.grad is None
+    assert real.grad is None
+    assert fake.grad is None
+    assert discriminator.first.weight.grad is not None
+
+
+def test_penalty_of_a_flat_discriminator_is_finite() -> None:
+    discriminator = SmallDiscriminator()
+    nn.init.zeros_(discriminator.first.weight)
+    penalty = gradient_penalty(
+        discriminator, *(images(i, channels=c, dtype=torch.float32) for i, c in ((1, 1), (2, 2), (3, 2)))
+    )
+    penalty.backward()
+    assert penalty.item() == 1
+    assert discriminator.first.weight.grad is not None
+    assert discriminator.first.weight.grad.isfinite().all()
+
+
+def test_penalty_under_autocast() -> None:
+    discriminator = SmallDiscriminator()
+    source, real, fake = (
+        images(i, channels=c).to(dtype)
+        for i, c, dtype in ((1, 1, torch.bfloat16), (2, 2, torch.float32), (3, 2, torch.bfloat16))
+    )
+    torch.manual_seed(5)
+    expected = gradient_penalty(discriminator, source.float(), real, fake.float())
+    torch.manual_seed(5)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert discriminator(images(4, channels=3).float()).dtype == torch.bfloat16
+        penalty = gradient_penalty(discriminator, source, real, fake)
+    assert discriminator.seen[-1].dtype == torch.float32
+    assert penalty.dtype == torch.float32
+    assert penalty.item() == expected.item()

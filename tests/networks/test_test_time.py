@@ -1,0 +1,211 @@
+from copy import deepcopy
+
+import pytest
+import torch
+from torch import nn
+
+from pix2pix_lightning.networks import EncoderDecoderGenerator, ResNetGenerator, UNetGenerator
+from pix2pix_lightning.networks import test_time as at_test_time
+
+TOLERANCE = {torch.float32: 1e-6, torch.float64: 1e-12}
+
+
+@pytest.fixture(scope="module", params=["unet", "encoder_decoder", "resnet"])
+def trained(request):
+    """A generator whose running statistics are not those of any image."""
+    torch.manual_seed(0)
+    network = {
+        "unet": lambda: UNetGenerator(num_downs=5, base_channels=4, dropout_at="paper"),
+        "encoder_decoder": lambda: EncoderDecoderGenerator(num_downs=4, base_channels=4),
+        "resnet": lambda: ResNetGenerator(num_blocks=2, base_channels=4, dropout=0.5),
+    }[request.param]()
+    with torch.no_grad():
+        for module in network.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.running_mean.normal_()
+                module.running_var.uniform_(0.5, 2)
+                module.bias.normal_(0, 0.1)
+    return network
+
+
+@pytest.fixture
+def images():
+    torch.manual_seed(1)
+    # Images of unequal brightness and contrast, so that statistics of a batch are nobody's.
+    return torch.randn(3, 3, 32, 64) * torch.tensor([0.1, 0.5, 1.0])[:, None, None, None] + torch.tensor(
+        [0.5, 0.0, -0.7]
+    ).view(3, 1, 1, 1)
+
+
+def _without_dropout(network):
+    copy = deepcopy(network)
+    for module in copy.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+    return copy
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@torch.no_grad()
+def test_image_norm_is_the_batch_of_one_of_the_paper(trained, images, dtype):
+    network, images = deepcopy(trained).to(dtype), images.to(dtype)
+    alone = _without_dropout(network).train()
+    expected = torch.cat([alone(image[None]) for image in images])
+    with at_test_time(network) as same:
+        assert same is network
+        torch.testing.assert_close(network(images), expected, rtol=0, atol=TOLERANCE[dtype])
+    together = alone(images)
+    assert (together - expected).abs().max() > 1e-3, "the images are too alike to tell"
+
+
+@torch.no_grad()
+def test_running_norm_is_eval_mode(trained, images):
+    expected = _without_dropout(trained).eval()(images)
+    with at_test_time(trained, norm="running"):
+        running = trained(images)
+    with at_test_time(trained, norm="image"):
+        image = trained(images)
+    assert torch.equal(running, expected)
+    assert (running - image).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("norm", ["image", "running"])
+@pytest.mark.parametrize("dropout", [False, True])
+@torch.no_grad()
+def test_an_image_does_not_depend_on_its_batch(trained, images, norm, dropout):
+    with at_test_time(trained, norm=norm, dropout=dropout, seed=3):
+        together = trained(images)
+        alone = torch.cat([trained(image[None]) for image in images])
+        turned = trained(images.flip(0)).flip(0)
+    torch.testing.assert_close(together, alone, rtol=0, atol=1e-5)
+    torch.testing.assert_close(together, turned, rtol=0, atol=1e-5)
+
+
+@torch.no_grad()
+def test_noise_is_a_function_of_seed_and_sample(trained, images):
+    def output(**options):
+        with at_test_time(trained, dropout=True, **options):
+            return trained(images)
+
+    first = output(seed=1, sample=2)
+    torch.manual_seed(99)
+    assert torch.equal(first, output(seed=1, sample=2))
+    others = [output(seed=1, sample=3), output(seed=2, sample=2), output(seed=2, sample=1)]
+    with at_test_time(trained):
+        others.append(trained(images))
+    for other in others:
+        assert (first - other).abs().max() > 1e-3
+
+
+@torch.no_grad()
+def test_global_generators_and_state_are_left_alone(trained, images):
+    state = {name: value.clone() for name, value in trained.state_dict().items()}
+    before = torch.get_rng_state()
+    for norm in ("image", "running"):
+        with at_test_time(trained, norm=norm, dropout=True):
+            trained(images)
+    assert torch.equal(torch.get_rng_state(), before)
+    for name, value in trained.state_dict().items():
+        assert torch.equal(value, state[name]), name
+
+
+@pytest.mark.parametrize("p", [0.2, 0.5, 1.0])
+def test_masks_are_dropout_s(p):
+    network = nn.Sequential(nn.Dropout(p), nn.Dropout(p))
+    ones = torch.ones(4, 8, 64, 64)
+    with at_test_time(network, dropout=True):
+        first, second = network[0](ones), network[1](ones)
+    count = first[0].numel()
+    for mask in (first, second):
+        assert torch.equal(mask, mask[:1].expand_as(mask)), "one mask for the batch"
+        kept = (mask[0] > 0).double().mean().item()
+        assert abs(kept - (1 - p)) <= 5 * (p * (1 - p) / count) ** 0.5
+        if p < 1:
+            assert mask.max().item() == pytest.approx(1 / (1 - p))
+    if p < 1:
+        both = ((first > 0) & (second > 0))[0].double().mean().item()
+        assert both == pytest.approx((1 - p) ** 2, abs=0.02), "the two layers draw independently"
+
+
+def test_dropout2d_drops_whole_channels():
+    with at_test_time(nn.Sequential(nn.Dropout2d(0.5)), dropout=True) as network:
+        mask = network(torch.ones(2, 64, 4, 4))
+    assert torch.equal(mask, mask[:1, :, :1, :1].expand_as(mask))
+    assert 10 < (mask[0, :, 0, 0] > 0).sum() < 54
+
+
+def test_dropout_is_off_unless_asked_for():
+    x = torch.randn(2, 4, 8, 8)
+    with at_test_time(nn.Sequential(nn.Dropout(0.5), nn.Dropout2d(0.5))) as network:
+        assert torch.equal(network(x), x)
+
+
+def test_batch_norm_without_running_statistics_is_the_image_s():
+    x = torch.randn(3, 4, 5, 6, dtype=torch.float64) * torch.tensor([1.0, 5.0, 9.0])[:, None, None, None]
+    mean, variance = x.mean((2, 3), keepdim=True), x.var((2, 3), unbiased=False, keepdim=True)
+    expected = (x - mean) / (variance + 1e-5).sqrt()
+    layer = nn.BatchNorm2d(4, track_running_stats=False, affine=False)
+    for norm in ("image", "running"):
+        with at_test_time(layer, norm=norm):
+            torch.testing.assert_close(layer(x), expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("num_images", [1, 2])
+def test_a_map_of_one_pixel_becomes_the_shift(num_images):
+    layer = nn.BatchNorm2d(3)
+    nn.init.normal_(layer.bias)
+    with at_test_time(layer):
+        output = layer(1000 * torch.rand(num_images, 3, 1, 1))
+    assert torch.equal(output[..., 0, 0], layer.bias.expand(num_images, 3))
+
+
+@torch.no_grad()
+def test_synchronised_batch_norm_is_batch_norm(images):
+    network = UNetGenerator(num_downs=4, base_channels=4)
+    with at_test_time(network):
+        expected = network(images)
+    with at_test_time(nn.SyncBatchNorm.convert_sync_batchnorm(network)) as converted:
+        assert torch.equal(converted(images), expected)
+
+
+def test_everything_is_restored_after_an_exception():
+    network = nn.Sequential(
+        nn.BatchNorm2d(3), nn.Dropout(0.5), nn.Sequential(nn.BatchNorm2d(3)), nn.Dropout2d()
+    )
+    network[2].eval()
+    network[1].forward = lambda x: x + 1
+    own = network[1].forward
+    training = [module.training for module in network.modules()]
+    attributes = [set(vars(module)) for module in network.modules()]
+
+    def fail():
+        with at_test_time(network, dropout=True):
+            assert not any(module.training for module in network.modules())
+            raise RuntimeError("boom")
+
+    with pytest.raises(RuntimeError, match="boom"):
+        fail()
+    assert [module.training for module in network.modules()] == training
+    assert [set(vars(module)) for module in network.modules()] == attributes
+    assert network[1].forward is own
+    assert network[0](torch.randn(2, 3, 4, 4)).mean().abs() < 1e-6
+    assert network[0].num_batches_tracked == 1
+
+
+def test_contexts_nest():
+    layer = nn.BatchNorm2d(1)
+    x = torch.tensor([[[[1.0, 3.0]]]])
+    with at_test_time(layer):
+        expected = layer(x)
+        with at_test_time(layer):
+            pass
+        assert torch.equal(layer(x), expected)
+    assert "forward" not in vars(layer)
+
+
+def test_another_norm_is_refused_in_one_line():
+    network = nn.BatchNorm2d(3)
+    pattern = r"^norm is 'batch', .* image, running$"
+    with pytest.raises(ValueError, match=pattern), at_test_time(network, norm="batch"):
+        pass
+    assert network.training
