@@ -127,8 +127,8 @@ def test_the_same_building_at_another_size():
         large, small = (ProceduralPairs(NUM, size=size)[index] for size in (256, 128))
         same = (large[1][1::2, 1::2] == small[1]).all(-1).mean()
         other = (large[1][1::2, 1::2] == ProceduralPairs(NUM, size=128)[index + 1][1]).all(-1).mean()
-        assert same > 0.93
-        assert other < 0.9
+        assert same > 0.85
+        assert other < 0.8
         shrunk = cv2.resize(large[0], (128, 128), interpolation=cv2.INTER_AREA)
         assert np.abs(shrunk.mean((0, 1)) - small[0].mean((0, 1))).max() < 12
 
