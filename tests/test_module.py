@@ -16,14 +16,13 @@ SMALL_G = {
     "_target_": "pix2pix_lightning.networks.UNetGenerator",
     "num_downs": 4,
     "base_channels": 4,
-    "norm": "instance",
     "dropout": 0.0,
 }
 SMALL_D = {
     "_target_": "pix2pix_lightning.networks.PatchDiscriminator",
     "num_layers": 2,
     "base_channels": 4,
-    "norm": "instance",
+    "norm": "none",  # a bias before a norm has a gradient of rounding noise, which Adam makes steps of
 }
 ADAM = {"_target_": "torch.optim.Adam", "lr": 2e-3, "betas": [0.5, 0.999]}
 
@@ -40,11 +39,11 @@ def batches(count, size=2, seed=1):
     ]
 
 
-def fit(module, data, epochs=1, **options):
+def fit(module, data, epochs=1, precision="64-true", **options):
     trainer = Trainer(
         accelerator="cpu",
         devices=1,
-        precision="64-true",
+        precision=precision,
         max_epochs=epochs,
         logger=False,
         enable_checkpointing=False,
@@ -52,8 +51,14 @@ def fit(module, data, epochs=1, **options):
         enable_model_summary=False,
         **options,
     )
-    trainer.fit(module, DataLoader(data, batch_size=None))
+    trainer.fit(module, DataLoader(data, batch_size=None, generator=torch.Generator()))
     return trainer
+
+
+def save(module, path, **options):
+    trainer = fit(module, batches(1), **options)
+    trainer.save_checkpoint(path)
+    return path
 
 
 # ---- the plain loop, written from the papers' formulas and nothing of the package ------------------------------
@@ -131,16 +136,15 @@ def double(module):
     return copy.deepcopy(module.generator).double(), copy.deepcopy(module.discriminator).double()
 
 
+def paths_of(form):
+    return {"_target_": f"pix2pix_lightning.losses.{form}Adversarial"}
+
+
 @pytest.mark.parametrize("conditional", [True, False])
 @pytest.mark.parametrize("form", ["Vanilla", "LeastSquares", "Hinge", "Wasserstein"])
 def test_five_steps_equal_a_plain_loop(form, conditional, monkeypatch):
     module = Pix2PixModule(
-        SMALL_G,
-        SMALL_D,
-        adversarial={"_target_": f"pix2pix_lightning.losses.{form}Adversarial"},
-        conditional=conditional,
-        optimizer_g=ADAM,
-        optimizer_d=ADAM,
+        SMALL_G, SMALL_D, adversarial=paths_of(form), conditional=conditional, optimizer_g=ADAM, optimizer_d=ADAM
     )
     generator, discriminator = double(module)
     data = batches(5)
@@ -151,3 +155,312 @@ def test_five_steps_equal_a_plain_loop(form, conditional, monkeypatch):
     monkeypatch.undo()
     plain_loop(generator, discriminator, data, form, conditional=conditional, epsilons=epsilons)
     assert_equal_weights(module, generator, discriminator)
+
+
+def test_five_steps_without_a_discriminator_equal_a_plain_loop():
+    module = Pix2PixModule(SMALL_G, None, optimizer_g=ADAM)
+    generator = copy.deepcopy(module.generator).double()
+    fit(module, batches(5))
+    plain_loop(generator, None, batches(5), None, conditional=False)
+    assert module.discriminator is None
+    for a, b in zip(module.generator.parameters(), generator.parameters(), strict=True):
+        assert (a - b).abs().max() < 1e-9
+
+
+def test_batch_norm_in_both_networks_equals_a_plain_loop():
+    module = Pix2PixModule(SMALL_G, {**SMALL_D, "norm": "batch"}, optimizer_g=ADAM, optimizer_d=ADAM)
+    generator, discriminator = double(module)
+    fit(module, batches(5))
+    see = torch.cat
+    opt_g = torch.optim.Adam(generator.parameters(), lr=2e-3, betas=(0.5, 0.999))
+    opt_d = torch.optim.Adam(discriminator.parameters(), lr=2e-3, betas=(0.5, 0.999))
+    for batch in batches(5):
+        source, target = batch["source"], batch["target"]
+        fake = generator(source)
+        opt_d.zero_grad()
+        loss_fake = bce(discriminator(see([source, fake.detach()], 1)), 0)
+        loss_real = bce(discriminator(see([source, target], 1)), 1)
+        ((loss_fake + loss_real) / 2).backward()
+        opt_d.step()
+        opt_g.zero_grad()
+        (bce(discriminator(see([source, fake], 1)), 1) + 100 * F.l1_loss(fake, target)).backward()
+        opt_g.step()
+    assert_equal_weights(module, generator, discriminator)
+    # J sees the fake pair first, then the real one, then the fake one again: so do the running statistics
+    for (name, ours), theirs in zip(module.discriminator.named_buffers(), discriminator.buffers(), strict=True):
+        assert torch.allclose(ours.double(), theirs.double(), atol=1e-9), name
+
+
+@pytest.mark.parametrize(("accumulate", "windows"), [(2, [[0, 1], [2, 3], [4]]), (5, [[0, 1, 2, 3, 4]])])
+def test_accumulation_averages_gradients_and_steps_on_the_partial_window(accumulate, windows):
+    module = Pix2PixModule(SMALL_G, SMALL_D, accumulate=accumulate, optimizer_g=ADAM, optimizer_d=ADAM)
+    generator, discriminator = double(module)
+    trainer = fit(module, batches(5))
+    plain_loop(generator, discriminator, batches(5), "Vanilla", conditional=True, windows=windows)
+    assert_equal_weights(module, generator, discriminator)
+    assert trainer.global_step == 2 * len(windows)
+
+
+def test_clipping_bounds_each_networks_gradient():
+    module = Pix2PixModule(SMALL_G, SMALL_D, gradient_clip=0.05, optimizer_g=ADAM, optimizer_d=ADAM)
+    generator, discriminator = double(module)
+    fit(module, batches(5))
+    plain_loop(generator, discriminator, batches(5), "Vanilla", conditional=True, clip=0.05)
+    assert_equal_weights(module, generator, discriminator)
+
+
+def test_more_discriminator_steps_step_it_more_often():
+    module = Pix2PixModule(SMALL_G, SMALL_D, discriminator_steps=3, optimizer_g=ADAM, optimizer_d=ADAM)
+    generator, discriminator = double(module)
+    fit(module, batches(1))
+    (batch,) = batches(1)
+    fake = generator(batch["source"]).detach()
+    optimizer = torch.optim.Adam(discriminator.parameters(), lr=2e-3, betas=(0.5, 0.999))
+    for _ in range(3):
+        real = discriminator(torch.cat([batch["source"], batch["target"]], 1))
+        loss = D_LOSS["Vanilla"](real, discriminator(torch.cat([batch["source"], fake], 1)))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    for a, b in zip(module.discriminator.parameters(), discriminator.parameters(), strict=True):
+        assert (a - b).abs().max() < 1e-9
+
+
+def test_feature_matching_is_part_of_the_generators_loss():
+    module = Pix2PixModule(SMALL_G, SMALL_D, weights={"feature_matching": 10.0, "l1": 0.0}).double()
+    module.log = lambda *a, **k: None
+    batch = batches(1)[0]
+    fake = module.generator(batch["source"])
+    got = module.generator_loss(batch["source"], batch["target"], fake)
+    layers = next(iter(module.discriminator.children()))
+    x, y = torch.cat([batch["source"], fake], 1), torch.cat([batch["source"], batch["target"]], 1)
+    distances = []
+    for layer in layers:
+        x, y = layer(x), layer(y)
+        distances.append((x - y).abs().mean())
+    expected = 10 * sum(distances[:-1]) / len(distances[:-1]) + bce(x, 1)
+    assert torch.allclose(got, expected, atol=1e-10)
+
+
+def test_each_backward_pass_leaves_gradients_in_one_network_only():
+    module = Pix2PixModule(SMALL_G, SMALL_D)
+    seen = []
+
+    class Spy(Pix2PixModule):
+        def on_before_optimizer_step(self, optimizer):
+            g = [p.requires_grad for p in self.generator.parameters()]
+            d = [p.requires_grad for p in self.discriminator.parameters()]
+            other = self.generator if all(d) else self.discriminator
+            seen.append((all(g), all(d), any(g), any(d), [p.grad is None for p in other.parameters()]))
+
+    module = Spy(SMALL_G, SMALL_D)
+    fit(module, batches(1))
+    (d_all_g, d_all_d, d_any_g, _, no_g), (g_all_g, _, _, g_any_d, _) = seen
+    assert d_all_d
+    assert not d_any_g
+    assert not d_all_g
+    assert all(no_g)
+    assert g_all_g
+    assert not g_any_d
+    assert all(p.requires_grad for p in module.parameters())
+
+
+def test_dropout_is_a_function_of_seed_and_batch_counter_alone():
+    noisy = {**SMALL_G, "num_downs": 5, "dropout": 0.5, "dropout_at": "paper"}
+
+    def trained(disturb, **options):
+        module = Pix2PixModule(noisy, SMALL_D, **options)
+        torch.manual_seed(disturb)
+        state = torch.get_rng_state()
+        fit(module, batches(2))
+        assert torch.equal(torch.get_rng_state(), state), "training drew from the global generator"
+        return next(module.generator.parameters()).detach()
+
+    first = trained(1)
+    assert torch.equal(first, trained(2))
+    assert not torch.equal(first, trained(1, seed=5))
+
+
+def test_described_weights_are_a_function_of_the_seed():
+    def first_weight(seed):
+        return next(Pix2PixModule(SMALL_G, SMALL_D, seed=seed).parameters())
+
+    assert torch.equal(first_weight(3), first_weight(3))
+    assert not torch.equal(first_weight(3), first_weight(4))
+
+
+def test_schedules_are_stepped_after_each_epoch_for_both_networks():
+    schedule = {"_target_": "pix2pix_lightning.schedules.LinearDecay", "hold_epochs": 1, "decay_epochs": 2}
+    rates = []
+
+    class Spy(Pix2PixModule):
+        def on_train_epoch_start(self):
+            rates.append([optimizer.param_groups[0]["lr"] for optimizer in self.trainer.optimizers])
+
+    fit(
+        Spy(SMALL_G, SMALL_D, schedule=schedule, optimizer_g={**ADAM, "lr": 0.3}, optimizer_d={**ADAM, "lr": 0.6}),
+        batches(1),
+        epochs=3,
+    )
+    # REFERENCE: 1 - max(0, epoch + 1 - hold) / (decay + 1)
+    factors = [1, 2 / 3, 1 / 3]
+    assert rates == [[pytest.approx(0.3 * f), pytest.approx(0.6 * f)] for f in factors]
+
+
+def test_gradient_penalty_with_batch_norm_is_refused():
+    with pytest.raises(ValueError, match="batch norm"):
+        Pix2PixModule(SMALL_G, {**SMALL_D, "norm": "batch"}, adversarial=paths_of("Wasserstein"))
+
+
+def test_accumulation_under_a_16_bit_scaler_is_refused():
+    module = Pix2PixModule(SMALL_G, SMALL_D, accumulate=2)
+    module._trainer = type("T", (), {"strategy": None, "precision": "16-mixed"})()
+    with pytest.raises(ValueError, match="bf16-mixed"):
+        module.setup("fit")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"weights": {"l3": 1.0}}, r"weights\.l3"),
+        ({"discriminator": None, "reconstruction": {}}, "nothing to train"),
+        ({"accumulate": 0}, "accumulate=0"),
+        ({"accumulate": 2, "discriminator_steps": 2}, "only one"),
+        ({"generator": {**SMALL_G, "depth": 3}}, "depth"),
+        ({"generator": {"_target_": "pix2pix_lightning.networks.UNet"}}, "UNet"),
+    ],
+)
+def test_contradictions_are_named(arguments, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        Pix2PixModule(**{"generator": SMALL_G, "discriminator": SMALL_D, **arguments})
+    assert "\n" not in str(caught.value)
+
+
+def test_channels_come_from_the_pair_spec():
+    module = Pix2PixModule(
+        SMALL_G, SMALL_D, pair_spec={"source": {"kind": "label", "num_classes": 5}, "target": {"kind": "grey"}}
+    )
+    assert module(torch.zeros(1, 5, 16, 16)).shape == (1, 1, 16, 16)
+    assert module.discriminate(torch.zeros(1, 5, 32, 32), torch.zeros(1, 1, 32, 32)).shape[1] == 1
+    assert module.hparams["generator"]["in_channels"] == 5
+
+
+# ---- checkpoints -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("discriminator", [SMALL_D, None])
+def test_a_checkpoint_loads_without_arguments(tmp_path, discriminator):
+    module = Pix2PixModule(
+        {**SMALL_G, "base_channels": 3}, discriminator, conditional=False, pair_spec={"direction": "b_to_a"}
+    )
+    loaded = Pix2PixModule.load_from_checkpoint(save(module, tmp_path / "a.ckpt", precision="32-true"))
+    source = torch.rand(1, 3, 16, 16)
+    assert torch.equal(loaded(source), module.eval()(source))
+    assert loaded.pair_spec == module.pair_spec
+    assert loaded.hparams == module.hparams
+    assert loaded.batches_seen == 1
+
+
+def test_live_modules_are_asked_for_by_name(tmp_path):
+    live = PatchDiscriminator(6, num_layers=1, base_channels=4, norm="none")
+    path = save(Pix2PixModule(UNetGenerator(num_downs=4, base_channels=4), live), tmp_path / "a.ckpt")
+    with pytest.raises(ValueError, match="give generator=, discriminator="):
+        Pix2PixModule.load_from_checkpoint(path)
+    again = Pix2PixModule.load_from_checkpoint(
+        path,
+        generator=UNetGenerator(num_downs=4, base_channels=4),
+        discriminator=PatchDiscriminator(6, num_layers=1, base_channels=4, norm="none"),
+    )
+    assert all(
+        torch.equal(a, b.float()) for a, b in zip(again.discriminator.parameters(), live.parameters(), strict=True)
+    )
+
+
+class OwnGenerator(nn.Conv2d):
+    def __init__(self, in_channels=3, out_channels=3):
+        super().__init__(in_channels, out_channels, 1)
+
+
+def test_a_generator_of_ones_own_is_loaded_when_it_is_trusted(tmp_path):
+    own = {"_target_": f"{__name__}.OwnGenerator"}
+    path = save(Pix2PixModule(own, None), tmp_path / "a.ckpt")
+    with pytest.raises(ValueError, match="trust"):
+        Pix2PixModule.load_from_checkpoint(path)
+    assert isinstance(Pix2PixModule.load_from_checkpoint(path, trust=[__name__]).generator, OwnGenerator)
+
+
+HOSTILE = [
+    "os.system",
+    "builtins.eval",
+    "torch.nn.parallel.distributed.os.system",
+    "torch.optim.optimizer.torch.load",
+    "torch.nn.modules.module.torch.hub.load",
+    "torch.nn.modules.module.torch",
+    "torch.nn.functional.relu",
+    "torch.nn.init.normal_",
+    "torch.nnx.Module",
+    "torch.nn.Module.__init__",
+    "pix2pix_lightning.config.importlib.import_module",
+    "pix2pix_lightning.config.build",
+    "pix2pix_lightning.train.main",
+    "subprocess.Popen",
+    "",
+    None,
+    3,
+]
+
+
+@pytest.mark.parametrize("target", HOSTILE, ids=str)
+@pytest.mark.parametrize("where", ["generator", "reconstruction", "nested", "optimizer"])
+def test_hostile_descriptions_are_refused_before_anything_is_called(tmp_path, monkeypatch, target, where):
+    path = tmp_path / "a.ckpt"
+    torch.save(_hostile_checkpoint(target, where), path)
+    called = []
+    monkeypatch.setattr("os.system", lambda *a: called.append(a))
+    monkeypatch.setattr("pix2pix_lightning.module.build", lambda *a: called.append(a))
+    with pytest.raises(ValueError, match=r"_target_|the checkpoint names"):
+        Pix2PixModule.load_from_checkpoint(path)
+    assert not called
+
+
+def _hostile_checkpoint(target, where):
+    bad = {"_target_": target, "command": "touch /nowhere"}
+    hparams = {
+        "generator": bad if where == "generator" else SMALL_G,
+        "discriminator": {**SMALL_D, "norm": {"deep": [bad]}} if where == "nested" else SMALL_D,
+        "reconstruction": {"l1": bad if where == "reconstruction" else {"_target_": "torch.nn.L1Loss"}},
+        "optimizer_d": bad if where == "optimizer" else ADAM,
+    }
+    own = {"version": "0", "module": "pix2pix_lightning.module.Pix2PixModule", "live": [], "batches_seen": 0}
+    return {"hyper_parameters": hparams, "state_dict": {}, "pix2pix_lightning": own}
+
+
+def test_a_pickle_with_code_is_not_run(tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return (__import__("os").mkdir, (str(tmp_path / "owned"),))
+
+    torch.save({"hyper_parameters": Evil(), "pix2pix_lightning": {}}, tmp_path / "a.ckpt")
+    with pytest.raises(ValueError, match="cannot be read as plain data"):
+        Pix2PixModule.load_from_checkpoint(tmp_path / "a.ckpt")
+    assert not (tmp_path / "owned").exists()
+
+
+def test_a_subclass_saves_its_own_arguments(tmp_path):
+    class Extended(Pix2PixModule):
+        def __init__(self, *args, edge_weight=1.0, **kwargs):
+            super().__init__(*args, **kwargs)
+            self.save_hyperparameters("edge_weight")
+
+    path = save(Extended(SMALL_G, SMALL_D, edge_weight=7.0), tmp_path / "a.ckpt")
+    assert Extended.load_from_checkpoint(path).hparams["edge_weight"] == 7.0
+
+
+def test_bf16_mixed_trains_and_keeps_float32_weights():
+    seed_everything(0, verbose=False)
+    module = Pix2PixModule(SMALL_G, SMALL_D)
+    before = [p.clone() for p in module.parameters()]
+    data = [{k: v.float() if isinstance(v, torch.Tensor) else v for k, v in b.items()} for b in batches(3)]
+    fit(module, data, precision="bf16-mixed")
+    assert all(p.dtype == torch.float32 and torch.isfinite(p).all() for p in module.parameters())
+    assert all((p != q).any() for p, q in zip(module.generator.parameters(), before, strict=False))

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import pickle
+import re
+import struct
+import warnings
 import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +17,18 @@ PROJECT_KEY = "pix2pix_lightning"
 """Where a checkpoint keeps what is this project's own."""
 BEST, LAST = "checkpoints/best.ckpt", "checkpoints/last.ckpt"
 """Where a run's folder keeps its checkpoints."""
+_UNREADABLE = (
+    RuntimeError,
+    pickle.UnpicklingError,
+    zipfile.BadZipFile,
+    EOFError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    ValueError,
+    struct.error,
+)
+"""What torch.load raises where the bytes are none that torch.save wrote."""
 
 
 def checkpoint_in(path: Path, *, prefer: str = BEST) -> Path:
@@ -50,13 +65,24 @@ def read_checkpoint(path: str | Path, map_location: str | torch.device = "cpu") 
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"checkpoint {path} does not exist: give a .ckpt file or a run's folder")
-    if not zipfile.is_zipfile(path):
-        raise ValueError(f"{path} is no checkpoint: give a .ckpt file that training wrote")
     try:
-        checkpoint = torch.load(path, map_location=map_location, weights_only=True, mmap=True)
-    except (RuntimeError, pickle.UnpicklingError, zipfile.BadZipFile, EOFError, KeyError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ValueError(f"{path} cannot be read as plain data ({reason}): give another file") from None
+        if not zipfile.is_zipfile(path):
+            raise zipfile.BadZipFile("no zip archive, or one that is cut short")
+        with warnings.catch_warnings(action="ignore"):  # of TorchScript, which is then refused
+            checkpoint = torch.load(path, map_location=map_location, weights_only=True, mmap=True)
+    except _UNREADABLE as error:
+        raise ValueError(
+            f"{path} cannot be read as a checkpoint ({_reason(error)}): give a .ckpt file that training wrote"
+        ) from None
     if not isinstance(checkpoint, dict) or PROJECT_KEY not in checkpoint or "hyper_parameters" not in checkpoint:
         raise ValueError(f"{path} is no checkpoint of Pix2PixModule: give a .ckpt file that training wrote")
     return checkpoint
+
+
+def _reason(error: Exception) -> str:
+    """In a few words, without torch's advice to read the file unsafely."""
+    if isinstance(error, pickle.UnpicklingError):
+        found = re.search(r"GLOBAL (\S+)", str(error))
+        return f"it names {found[1]}, and only plain data is read" if found else "it holds more than plain data"
+    sentence = re.split(r"\n|(?<=\w)\. ", str(error), maxsplit=1)[0]
+    return sentence or type(error).__name__

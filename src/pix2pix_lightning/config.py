@@ -94,7 +94,7 @@ def check_trusted(descriptions: Any, trust: Sequence[str] = ()) -> None:
     import torch
 
     kinds = (torch.nn.Module, torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler)
-    packages = (*_TRUSTED, *trust)
+    packages = (*_TRUSTED, *([trust] if isinstance(trust, str) else trust))
     for target in _targets(descriptions):
         module = target.rpartition(".")[0] if isinstance(target, str) else ""
         if not _lies_in(module, packages):

@@ -17,6 +17,7 @@ from pix2pix_lightning.config import conf_dir, without_hydra
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+_PATHS = ("checkpoint", "data.root", "input", "output", "resume", "run_dir")
 _MISTAKE, _UNREADABLE, _INTERRUPTED = 1, 2, 130
 _QUIET = [
     "hydra.run.dir=.",
@@ -79,7 +80,13 @@ def _composed(config_name: str, run: Callable[[DictConfig], Any], argv: list[str
         composed.append(cfg)
         return None
 
-    with _command_line([*_QUIET, *argv, *_sweep_options(argv)]):
+    overrides = [word for word in argv if not word.startswith("-") and ("=" in word or word.startswith("~"))]
+    flags = [word for word in argv if word not in overrides]
+    # argparse takes positional arguments in one run only
+    options = [*_QUIET, *_sweep_options(overrides)] if _is_multirun(flags) else _QUIET
+    if not _is_multirun(flags):
+        overrides = [_quoted(word) for word in overrides]
+    with _command_line([*flags, *overrides, *options]):
         job()
     return composed[0] if composed else None
 
@@ -98,27 +105,40 @@ def _command_line(argv: list[str]) -> Iterator[None]:
             del os.environ["HYDRA_FULL_ERROR"]
 
 
-def _sweep_options(argv: list[str]) -> list[str]:
+def _is_multirun(flags: list[str]) -> bool:
+    return bool({"-m", "--multirun"} & set(flags))
+
+
+def _quoted(word: str) -> str:
+    """A path may hold what Hydra's grammar takes for its own: spaces, ``=``, commas, brackets."""
+    key, _, value = word.partition("=")
+    if key not in _PATHS or not value or value in ("null", "auto") or value[0] in "'\"":
+        return word
+    escaped = value.replace("'", "\\'")
+    return f"{key}='{escaped}'"
+
+
+def _sweep_options(words: list[str]) -> list[str]:
     """A job's folder is called by what differs between the jobs, so the keys that do not are left out of it."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
-    if not {"-m", "--multirun"} & set(argv):
-        return []
-    overrides = OverridesParser.create().parse_overrides([a for a in argv if "=" in a and not a.startswith("-")])
+    overrides = OverridesParser.create().parse_overrides(words)
     same = [o.key_or_group for o in overrides if not o.is_sweep_override()]
     swept = [o.key_or_group for o in overrides if o.is_sweep_override()]
     name = "_".join(key.rpartition(".")[2] for key in swept) or "one"
     choice = [o.value() for o in overrides if o.key_or_group in ("name", "experiment") and not o.is_sweep_override()]
     return [
-        f"hydra.job.config.override_dirname.exclude_keys=[{','.join(same)}]",
+        f"hydra.job.config.override_dirname.exclude_keys={[str(key) for key in same]}".replace(" ", ""),
         f"hydra.sweep.dir=runs/{choice[-1] if choice else 'default'}/sweep_{name}",
         "hydra.sweep.subdir=.",
+        "hydra.job.config.override_dirname.kv_sep=-",  # a folder's name that a command line can hold
+        "hydra.job.config.override_dirname.item_sep=__",
     ]
 
 
 def _place_in_sweep(cfg: DictConfig, hydra_cfg: Any) -> None:
     if "run_dir" in cfg and cfg.run_dir is None:
-        differs = re.sub(r"[^\w=.,+-]+", "_", hydra_cfg.job.override_dirname)
+        differs = re.sub(r"[^\w.-]+", "_", hydra_cfg.job.override_dirname)
         cfg.run_dir = str(Path(hydra_cfg.sweep.dir) / (differs or "job"))
 
 
@@ -132,20 +152,19 @@ def _check_kinds(cfg: DictConfig, config_name: str, hydra_cfg: Any) -> None:
     groups = set(hydra_cfg.runtime.choices)
     chosen = [o for o in parsed if o.key_or_group in groups or f"{o.key_or_group}@{o.package}" in groups]
     defaults = hydra.compose(config_name, [o.input_line for o in chosen if o.input_line])
-    for override in parsed:
-        key = override.key_or_group
-        if override in chosen or OmegaConf.is_missing(defaults, key) or not OmegaConf.is_config(cfg):
-            continue
+    for key in {override.key_or_group for override in parsed if override not in chosen}:
         expected = OmegaConf.select(defaults, key, throw_on_resolution_failure=False)
         given = OmegaConf.select(cfg, key, throw_on_resolution_failure=False)
         if not _is_kind(given, expected):
-            raise ValueError(
-                f"{key}={override.value()} is of another kind than expected: a value like {key}={expected}"
-            )
+            raise ValueError(f"{key}={given} is of another kind than expected: a value like {key}={expected}")
 
 
 def _is_kind(given: Any, expected: Any) -> bool:
-    """Names may be given as anything but a node; numbers and switches only as such."""
+    """A node can be switched off, and a name can look like anything; numbers and switches are only such."""
+    from omegaconf import OmegaConf
+
+    if OmegaConf.is_config(expected):
+        return given is None or OmegaConf.is_list(given) == OmegaConf.is_list(expected)
     if isinstance(expected, bool):
         return isinstance(given, bool)
     if isinstance(expected, int):
@@ -162,15 +181,20 @@ def mistake(error: BaseException, config_name: str) -> str | None:
     worker, and what Hydra and Lightning say of their own settings.
     """
     from hydra.errors import HydraException, InstantiationException, MissingConfigException
-    from omegaconf.errors import OmegaConfBaseException
+    from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
+    if isinstance(error, MissingMandatoryValue):
+        return f"{error.full_key} is not given: say {error.full_key}=<value>"
     if isinstance(error, MissingConfigException) and error.options:
         group, _, name = (error.missing_cfg_file or "").rpartition("/")
         close = difflib.get_close_matches(name, error.options, 1)
         hint = f"did you mean {close[0]}? " if close else ""
         return f"{group}={name} is unknown: {hint}there are {', '.join(error.options)}"
     if isinstance(error, InstantiationException):
-        return mistake(error.__cause__, config_name) if error.__cause__ else _one_line(error)
+        cause = error.__cause__
+        if cause is None or re.search("unexpected keyword|required positional|required keyword", str(cause)):
+            return _one_line(error)
+        return mistake(cause, config_name)
     if isinstance(error, HydraException | OmegaConfBaseException):
         return _misspelt(error, config_name) or _one_line(error)
     if isinstance(error, ValueError | OSError):
@@ -197,13 +221,12 @@ def _misspelt(error: BaseException, config_name: str) -> str | None:
 
 
 def _keys(node: Any, prefix: str = "") -> Iterator[str]:
-    from omegaconf import DictConfig
+    from omegaconf import OmegaConf
 
     for key in node:
         yield f"{prefix}{key}"
-        value = None if node._is_missing(key) else node._get_node(key)
-        if isinstance(value, DictConfig) and not value._is_none() and not value._is_interpolation():
-            yield from _keys(value, f"{prefix}{key}.")
+        if not OmegaConf.is_missing(node, key) and OmegaConf.is_dict(node[key]):
+            yield from _keys(node[key], f"{prefix}{key}.")
 
 
 def _one_line(error: BaseException) -> str:

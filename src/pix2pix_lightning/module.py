@@ -18,7 +18,7 @@ from torchmetrics import MetricCollection
 
 import pix2pix_lightning
 from pix2pix_lightning.checkpoints import PROJECT_KEY, read_checkpoint
-from pix2pix_lightning.config import build, check_trusted, is_description
+from pix2pix_lightning.config import TARGET, build, check_trusted, is_description, locate
 from pix2pix_lightning.images import PairSpec
 from pix2pix_lightning.losses import feature_matching, gradient_penalty
 from pix2pix_lightning.metrics import pair_metrics
@@ -111,6 +111,9 @@ class Pix2PixModule(LightningModule):
         if discriminator is not None:
             discriminator = _completed(discriminator, in_channels=source * conditional + target)
         self.weights = _checked_weights(weights, reconstruction, has_discriminator=discriminator is not None)
+        for part in (optimizer_g, optimizer_d, schedule):
+            if is_description(part):
+                locate(part[TARGET])
         self._optimizers = {"g": optimizer_g, "d": optimizer_d}
         self._schedule = schedule
 
@@ -164,6 +167,10 @@ class Pix2PixModule(LightningModule):
         """The generator's output for ``source``, (B, C, H, W) in [-1, 1], in the module's present mode."""
         output: Tensor = self.generator(source)
         return output
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Log against batches seen: after an interruption Lightning's own count would be one ahead."""
+        self.trainer.fit_loop.epoch_loop._batches_that_stepped = self.batches_seen
 
     # ---- the step ----------------------------------------------------------------------------------------------
 
@@ -307,7 +314,9 @@ class Pix2PixModule(LightningModule):
         return optimizers, schedules
 
     def on_train_epoch_end(self) -> None:
-        """With manual optimization nobody else steps the schedules."""
+        """Log the learning rates and step the schedules: with manual optimization nobody else does."""
+        for name, optimizer in zip("gd", self.trainer.optimizers, strict=False):
+            self.log(f"train/lr_{name}", optimizer.param_groups[0]["lr"])
         schedules = self.lr_schedulers()
         for schedule in schedules if isinstance(schedules, list) else [schedules]:
             if schedule is not None:
@@ -372,6 +381,8 @@ class Pix2PixModule(LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Go on counting batches where the checkpoint stopped."""
         self.batches_seen = checkpoint[PROJECT_KEY]["batches_seen"]
+        if self._trainer is not None and self._trainer.precision == "64-true":
+            self.double()  # Lightning would load the weights into float32 and widen them after
 
     @classmethod
     def load_from_checkpoint(  # type: ignore[override]

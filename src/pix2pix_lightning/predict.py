@@ -23,7 +23,7 @@ def predict(cfg: DictConfig) -> list[Path]:
         The files that were written.
 
     Raises:
-        ValueError: There is nothing to translate, or two inputs would give one file.
+        ValueError: There is nothing to translate, an input is no image, or two inputs would give one file.
         FileExistsError: An output exists; nothing is written then.
     """
     from pix2pix_lightning.images import list_images, write_image
@@ -35,6 +35,8 @@ def predict(cfg: DictConfig) -> list[Path]:
     paths = list_images(source) if source.is_dir() else [source]
     if not paths:
         raise ValueError(f"input={source} has no image in it: give an image or a folder of images")
+    if output.exists() and not output.is_dir():
+        raise ValueError(f"output={output} is a file: give a folder")
     results = {path: output / f"{path.stem}.png" for path in paths}
     if len(set(results.values())) < len(results):
         raise ValueError(f"input={source} has files that differ in their ending only: rename one of each")
@@ -43,7 +45,9 @@ def predict(cfg: DictConfig) -> list[Path]:
             raise FileExistsError(f"{result} exists: choose another output, or say overwrite=true")
 
     options = {key: cfg[key] for key in ("mode", "norm", "dropout", "seed", "device")}
-    translator = Translator(str(cfg.checkpoint), trust=list(cfg.trust), **options)
+    if isinstance(cfg.dropout, bool):  # what YAML makes of a bare on or off
+        options["dropout"] = "on" if cfg.dropout else "off"
+    translator = Translator(str(cfg.checkpoint), trust=cfg.trust or (), **options)
     output.mkdir(parents=True, exist_ok=True)
     for path, image in translator.translate_files(paths):
         write_image(results[path], image, overwrite=True)

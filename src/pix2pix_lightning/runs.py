@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import platform
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
@@ -14,11 +15,20 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from pix2pix_lightning.checkpoints import LAST, checkpoint_in
+from pix2pix_lightning.checkpoints import LAST, checkpoint_in, read_checkpoint
 
 _CONFIG, _SUMMARY = "config.yaml", "summary.json"
 _ENVIRONMENT = "PIX2PIX_LIGHTNING_RUN"  # tells the processes that Lightning starts which run they belong to
+_PLACE = "RUN-DIR-PLACEHOLDER"
 _NOT_COMPARED = ("run_dir", "resume")
+_BY_DESIGN = (
+    ".*LeafSpec",  # lightning's own use of torch
+    "You have overridden `on_after_batch_transfer` in `LightningModule`",  # the batch is made float there
+    "The '.*_dataloader' does not have many workers",
+    "The number of training batches .* is smaller than the logging interval",
+    "Checkpoint directory .* exists and is not empty",  # a resumed run
+    "You.re resuming from a checkpoint that ended before the epoch ended",  # the data module goes on where it was
+)
 
 
 def place(cfg: DictConfig) -> tuple[Path, Path | None]:
@@ -69,7 +79,9 @@ def _resumed(cfg: DictConfig) -> Path | None:
     if cfg.resume is None:
         return None
     if cfg.resume != "auto":
-        return checkpoint_in(Path(str(cfg.resume)), prefer=LAST)
+        resumed = checkpoint_in(Path(str(cfg.resume)), prefer=LAST)
+        read_checkpoint(resumed)  # says what is wrong before anything is made
+        return resumed
     if cfg.run_dir:
         last = Path(cfg.run_dir) / LAST
         return last if last.is_file() else None
@@ -122,19 +134,35 @@ def announced(folder: Path, checkpoint: Path | None) -> Iterator[None]:
             del os.environ[_ENVIRONMENT]
 
 
+def _resolved(cfg: DictConfig) -> str:
+    """As YAML with nothing left to look up but ``run_dir``, so that the file repeats the run elsewhere too."""
+    movable = cfg.copy()
+    movable.run_dir = _PLACE
+    text = OmegaConf.to_yaml(movable, resolve=True)
+    return text.replace(f"run_dir: {_PLACE}\n", f"run_dir: {json.dumps(cfg.run_dir)}\n").replace(_PLACE, "${run_dir}")
+
+
 @contextmanager
 def on_terminal() -> Iterator[logging.Logger]:
-    """Inside, what this package logs is shown on the terminal by the first process, warnings by all."""
-    logger = logging.getLogger("pix2pix_lightning")
+    """Inside, what this package logs is shown on the terminal by the first process, warnings by all.
+
+    Of Lightning's talk only warnings are, and not those about what is so by design.
+    """
+    ours, lightnings = logging.getLogger("pix2pix_lightning"), logging.getLogger("lightning.pytorch")
+    levels = ours.level, lightnings.level
+    ours.setLevel(logging.INFO if int(os.environ.get("LOCAL_RANK", "0")) == 0 else logging.WARNING)
+    lightnings.setLevel(logging.WARNING)
     terminal = logging.StreamHandler()
-    level = logger.level
-    logger.setLevel(logging.INFO if int(os.environ.get("LOCAL_RANK", "0")) == 0 else logging.WARNING)
-    logger.addHandler(terminal)
+    ours.addHandler(terminal)
     try:
-        yield logger
+        with warnings.catch_warnings():
+            for message in _BY_DESIGN:
+                warnings.filterwarnings("ignore", message)
+            yield ours
     finally:
-        logger.setLevel(level)
-        logger.removeHandler(terminal)
+        ours.setLevel(levels[0])
+        lightnings.setLevel(levels[1])
+        ours.removeHandler(terminal)
 
 
 @contextmanager
@@ -151,15 +179,13 @@ def opened(folder: Path, cfg: DictConfig, *, writes: bool) -> Iterator[None]:
         return
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / _CONFIG).exists():
-        (folder / _CONFIG).write_text(OmegaConf.to_yaml(cfg, resolve=True))
+        (folder / _CONFIG).write_text(_resolved(cfg))
     file = logging.FileHandler(folder / "train.log")
     file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    loggers = [logging.getLogger(name) for name in ("pix2pix_lightning", "lightning.pytorch")]
-    for logger in loggers:
-        logger.addHandler(file)
+    logger = logging.getLogger("pix2pix_lightning")
+    logger.addHandler(file)
     try:
         yield
     finally:
-        for logger in loggers:
-            logger.removeHandler(file)
+        logger.removeHandler(file)
         file.close()

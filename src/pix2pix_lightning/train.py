@@ -59,15 +59,19 @@ def _built(cfg: DictConfig) -> tuple[Any, Any, Any, dict[str, Any]]:
 
     from pix2pix_lightning.config import build
 
-    seed_everything(cfg.seed, workers=True, verbose=False)
     data = instantiate(cfg.data, _convert_="all")
     data.setup("fit")
+    seed_everything(cfg.seed, workers=True, verbose=False)
     module = instantiate(cfg.module, pair_spec=data.pair_spec.to_dict())
     callbacks = {name: instantiate(node) for name, node in cfg.callbacks.items() if node is not None}
     settings: Any = OmegaConf.to_container(cfg.trainer, resolve=True)
     loggers = [instantiate(node) for node in cfg.logger.values()]
     extras = {"callbacks": list(callbacks.values()), "logger": loggers}
-    return data, module, build({"_target_": "lightning.pytorch.Trainer", **settings, **extras}), callbacks
+    try:
+        trainer = build({"_target_": "lightning.pytorch.Trainer", **settings, **extras})
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"trainer: {error}") from None
+    return data, module, trainer, callbacks
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -214,9 +214,7 @@ def test_penalty_trains_the_discriminator() -> None:
     def penalty(first: Tensor, last: Tensor) -> Tensor:
         torch.manual_seed(5)
         replaced = {"first.weight": first, "last.weight": last}
-        return gradient_penalty(
-            lambda x: torch.func.functional_call(discriminator, replaced, (x,)), source, real, fake
-        )
+        return gradient_penalty(lambda x: torch.func.functional_call(discriminator, replaced, (x,)), source, real, fake)
 
     weights = (discriminator.first.weight, discriminator.last.weight)
     assert torch.autograd.gradcheck(penalty, weights, eps=1e-6, atol=1e-7)

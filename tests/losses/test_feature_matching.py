@@ -34,7 +34,5 @@ def test_half_precision_is_widened() -> None:
 
 @pytest.mark.parametrize(("num_real", "num_fake"), [(0, 0), (3, 2), (0, 1)])
 def test_unequal_layers_are_refused(num_real: int, num_fake: int) -> None:
-    with pytest.raises(
-        ValueError, match=rf"^feature matching needs.*got {num_real} real and {num_fake} fake: .*$"
-    ):
+    with pytest.raises(ValueError, match=rf"^feature matching needs.*got {num_real} real and {num_fake} fake: .*$"):
         feature_matching(layers(0)[:num_real], layers(1)[:num_fake])

@@ -107,9 +107,7 @@ def test_clones_are_separate() -> None:
 
 @pytest.mark.parametrize(("height", "width"), [(10, 32), (32, 10), (4, 4)])
 def test_small_images_have_no_ssim(height: int, width: int) -> None:
-    with pytest.raises(
-        ValueError, match=rf"^SSIM needs images of at least 11 x 11, got {height} x {width}: .*$"
-    ):
+    with pytest.raises(ValueError, match=rf"^SSIM needs images of at least 11 x 11, got {height} x {width}: .*$"):
         ImageSSIM().update(*make_pair(1, height=height, width=width))
 
 

@@ -46,9 +46,7 @@ def test_constructors_draw_the_weights_of_the_paper(build):
 
 def test_initialize_redraws_any_network_with_another_spread():
     torch.manual_seed(0)
-    network = nn.Sequential(
-        nn.Conv2d(8, 64, 3), nn.BatchNorm2d(64, affine=False), nn.Flatten(), nn.Linear(256, 64)
-    )
+    network = nn.Sequential(nn.Conv2d(8, 64, 3), nn.BatchNorm2d(64, affine=False), nn.Flatten(), nn.Linear(256, 64))
     nn.init.ones_(network[0].bias)
     initialize(network, std=0.5)
     for layer in (network[0], network[3]):
@@ -69,9 +67,7 @@ def test_resize_convolution_covers_every_pixel_equally():
     image = torch.tensor([[[[1.0, 2.0], [3.0, 4.0]]]])
     doubled = torch.tensor([[1, 1, 2, 2], [1, 1, 2, 2], [3, 3, 4, 4], [3, 3, 4, 4.0]])
     padded = nn.functional.pad(doubled, (1, 1, 1, 1))
-    expected = torch.stack(
-        [torch.stack([padded[i : i + 3, j : j + 3].sum() for j in range(4)]) for i in range(4)]
-    )
+    expected = torch.stack([torch.stack([padded[i : i + 3, j : j + 3].sum() for j in range(4)]) for i in range(4)])
     torch.testing.assert_close(layer(image)[0, 0], expected)
 
 

@@ -30,9 +30,7 @@ def _generators():
         builders.items(), NORMS, ("transposed", "resize"), CHANNELS
     ):
         yield pytest.param(
-            lambda b=build, n=norm, u=upsample, c=channels: b(
-                in_channels=c[0], out_channels=c[1], norm=n, upsample=u
-            ),
+            lambda b=build, n=norm, u=upsample, c=channels: b(in_channels=c[0], out_channels=c[1], norm=n, upsample=u),
             *channels,
             SIDES,
             id=f"{name}-{norm}-{upsample}-{channels[0]}to{channels[1]}",

@@ -12,9 +12,7 @@ class _Block(nn.Module):
         def half():
             return [nn.ReflectionPad2d(1), nn.Conv2d(width, width, 3, bias=bias), norm(width)]
 
-        self.conv_block = nn.Sequential(
-            *half(), nn.ReLU(), *([nn.Dropout(dropout)] if dropout else []), *half()
-        )
+        self.conv_block = nn.Sequential(*half(), nn.ReLU(), *([nn.Dropout(dropout)] if dropout else []), *half())
 
     def forward(self, x):
         return x + self.conv_block(x)

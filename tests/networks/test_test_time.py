@@ -169,9 +169,7 @@ def test_synchronised_batch_norm_is_batch_norm(images):
 
 
 def test_everything_is_restored_after_an_exception():
-    network = nn.Sequential(
-        nn.BatchNorm2d(3), nn.Dropout(0.5), nn.Sequential(nn.BatchNorm2d(3)), nn.Dropout2d()
-    )
+    network = nn.Sequential(nn.BatchNorm2d(3), nn.Dropout(0.5), nn.Sequential(nn.BatchNorm2d(3)), nn.Dropout2d())
     network[2].eval()
     network[1].forward = lambda x: x + 1
     own = network[1].forward

@@ -16,7 +16,7 @@ from pix2pix_lightning.data.dataset import EpochSampler, PairDataset, Sample
 from pix2pix_lightning.data.pairs import Pairs, open_pairs
 from pix2pix_lightning.data.procedural import ProceduralPairs
 from pix2pix_lightning.data.transforms import PairAugmentation
-from pix2pix_lightning.images import PairSpec, SideSpec
+from pix2pix_lightning.images import PairSpec
 
 _JITTER = 286 / 256  # the paper's ratio of the resized image to the crop
 
@@ -42,7 +42,7 @@ class PairedDataModule(LightningDataModule):
         archive: Where the data can be had, named when ``root`` is missing.
 
     Raises:
-        ValueError: An argument is out of range.
+        ValueError: An argument is out of range, or the description of a side contradicts itself.
 
     Example:
         >>> data = PairedDataModule("pairs", direction="b_to_a", b={"kind": "grey"})
@@ -83,10 +83,16 @@ class PairedDataModule(LightningDataModule):
         self.seed = seed
         self.val_split = val_split
         self.archive = archive
-        side_a, side_b = SideSpec(**(a or {})), SideSpec(**(b or {}))
-        source, target = (side_b, side_a) if direction == "b_to_a" else (side_a, side_b)
-        load_size = round(size * _JITTER) if jitter else size
-        self.pair_spec = PairSpec(source=source, target=target, size=size, load_size=load_size, direction=direction)
+        source, target = (b, a) if direction == "b_to_a" else (a, b)
+        self.pair_spec = PairSpec.from_dict(
+            {
+                "source": source or {},
+                "target": target or {},
+                "size": size,
+                "load_size": round(size * _JITTER) if jitter else size,
+                "direction": direction,
+            }
+        )
         self._datasets: dict[str, PairDataset] = {}
 
     def open_split(self, split: str) -> Pairs:
@@ -98,7 +104,10 @@ class PairedDataModule(LightningDataModule):
         if not self.root.is_dir():
             whence = f"; unpack {self.archive} there, or" if self.archive else ";"
             raise ValueError(f"data.root={self.root} is no folder{whence} say where the pairs are: data.root=<folder>")
-        return open_pairs(self.root, split)
+        try:
+            return open_pairs(self.root, split)
+        except ValueError as error:
+            raise ValueError(f"{error}; the archive is at {self.archive}" if self.archive else str(error)) from None
 
     def setup(self, stage: str) -> None:
         """Open the splits that ``stage`` needs: train and validation for ``fit``."""
@@ -115,8 +124,11 @@ class PairedDataModule(LightningDataModule):
             progress = cast(_ProcessedTracker, self.trainer.fit_loop.epoch_progress.current)
             sampler.set_epoch(progress.processed)
             if progress.started > progress.processed:  # a checkpoint from the middle of an epoch
-                batches = self.trainer.fit_loop.epoch_loop.batch_progress.current.completed
-                sampler.skip = batches * self.batch_size
+                batches = self.trainer.fit_loop.epoch_loop.batch_progress
+                if batches.is_last_batch and batches.current.processed == batches.current.ready:
+                    sampler.set_epoch(progress.processed + 1)  # validation alone was left
+                else:
+                    sampler.skip = batches.current.processed * self.batch_size
         return self._loader("train", sampler)
 
     def val_dataloader(self) -> DataLoader[Sample]:
@@ -165,9 +177,15 @@ class ProceduralDataModule(PairedDataModule):
         num_train: Training pairs.
         num_val: Validation pairs, and as many for the test.
         **options: Of ``PairedDataModule``, but for ``root``, ``archive`` and ``val_split``.
+
+    Raises:
+        ValueError: An argument is out of range.
     """
 
     def __init__(self, *, num_train: int = 400, num_val: int = 40, **options: Any) -> None:
+        for name, value in (("num_train", num_train), ("num_val", num_val)):
+            if value < 1:
+                raise ValueError(f"data.{name}={value}: at least 1 is expected")
         super().__init__(".", **options)
         self.num_pairs = {"train": num_train, "val": num_val, "test": num_val}
 

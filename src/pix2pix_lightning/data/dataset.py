@@ -68,6 +68,8 @@ class PairDataset(Dataset[Sample]):
     def _prepared(self, image: Image, side: SideSpec) -> Image:
         side_length = self.spec.size if self.augmentation is None else self.spec.load_size
         assert side.interpolation is not None
+        if side.interpolation == "nearest":  # it only picks pixels, and of a large image few are to be snapped
+            return side.snap(resize(image, side_length, side_length, "nearest"))
         return resize(side.snap(image), side_length, side_length, side.interpolation)
 
 
@@ -114,4 +116,4 @@ class EpochSampler(Sampler[tuple[int, int]]):
 
 
 def _tensor(image: Image) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+    return torch.from_numpy(image.transpose(2, 0, 1).copy())

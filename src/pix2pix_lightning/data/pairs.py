@@ -58,14 +58,17 @@ class FolderPairs:
     """Files of two folders that share a stem; what has no partner is named in a warning.
 
     Raises:
-        ValueError: Two files of a folder share a stem, or no file has a partner.
+        ValueError: A folder has no image, two files of one share a stem, or no file has a partner.
     """
 
     def __init__(self, folder_a: Path, folder_b: Path) -> None:
         a, b = _by_stem(folder_a), _by_stem(folder_b)
+        for folder, found in ((folder_a, a), (folder_b, b)):
+            if not found:
+                raise ValueError(_no_image_in(folder))
         self.files = [(a[stem], b[stem]) for stem in sorted(a.keys() & b.keys())]
         alone = [str(a[s]) for s in sorted(a.keys() - b.keys())] + [str(b[s]) for s in sorted(b.keys() - a.keys())]
-        if (a or b) and not self.files:
+        if not self.files:
             raise ValueError(
                 f"{folder_a} and {folder_b} have no file name in common: A and B are matched by the name before "
                 f"the ending; alone: {_some(alone)}"
@@ -93,7 +96,7 @@ def open_pairs(root: Path, split: str) -> StripPairs | FolderPairs:
     or ``root/splitA`` and ``root/splitB``.
 
     Raises:
-        ValueError: There is no such split, or no image in it.
+        ValueError: There is no such split, half of it is missing, or no image is in it.
     """
     twos = [
         (root / split / "A", root / split / "B"),
@@ -102,20 +105,22 @@ def open_pairs(root: Path, split: str) -> StripPairs | FolderPairs:
     ]
     for folder_a, folder_b in twos:
         if folder_a.is_dir() and folder_b.is_dir():
-            pairs: StripPairs | FolderPairs = FolderPairs(folder_a, folder_b)
-            where = f"{folder_a} and {folder_b}"
-            break
-    else:
-        where = str(root / split)
-        if not (root / split).is_dir():
-            raise ValueError(
-                f"{where} does not exist: put strips of A and B there, or A and B into {where}/A and {where}/B"
-            )
-        pairs = StripPairs(list_images(root / split))
-    if not len(pairs):
-        endings = " ".join(sorted(IMAGE_SUFFIXES))
-        raise ValueError(f"{where}: no image in it; files that end with {endings} are expected")
-    return pairs
+            return FolderPairs(folder_a, folder_b)
+    strips = root / split
+    files = list_images(strips) if strips.is_dir() else []
+    if files:
+        return StripPairs(files)
+    for folder_a, folder_b in twos:
+        here, missing = (folder_a, folder_b) if folder_a.is_dir() else (folder_b, folder_a)
+        if here.is_dir():
+            raise ValueError(f"{missing} does not exist, but {here} does: put the other side of each pair there")
+    if strips.is_dir():
+        raise ValueError(_no_image_in(strips))
+    raise ValueError(f"{strips} does not exist: put strips of A and B there, or A and B into {strips}/A and {strips}/B")
+
+
+def _no_image_in(folder: Path) -> str:
+    return f"{folder}: no image in it; files that end with {' '.join(sorted(IMAGE_SUFFIXES))} are expected"
 
 
 def _by_stem(folder: Path) -> dict[str, Path]:

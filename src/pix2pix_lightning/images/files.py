@@ -31,10 +31,13 @@ def read_image(path: Path) -> npt.NDArray[np.uint8]:
     if _is_truncated_jpeg(data):
         raise ValueError(f"{path} is a truncated JPEG: copy or download it again")
     mode = cv2.IMREAD_ANYDEPTH | cv2.IMREAD_COLOR_RGB
+    log_level = cv2.utils.logging.setLogLevel(0)  # a damaged file gets one line, ours
     try:
         image = cv2.imdecode(data, mode) if data.size else None
     except cv2.error:
         image = None
+    finally:
+        cv2.utils.logging.setLogLevel(log_level)
     if image is None:
         raise ValueError(f"{path} cannot be decoded as an image: it is damaged or of another kind; replace it")
     if image.dtype != np.uint8:
@@ -44,9 +47,19 @@ def read_image(path: Path) -> npt.NDArray[np.uint8]:
 
 
 def _is_truncated_jpeg(data: npt.NDArray[np.uint8]) -> bool:
-    """OpenCV fills the missing rest of a JPEG with grey and says nothing, so the end mark is looked for."""
-    is_jpeg = data.size > 2 and data[0] == 0xFF and data[1] == 0xD8
-    return is_jpeg and b"\xff\xd9" not in data[-512:].tobytes()
+    """OpenCV can fill the missing rest of a JPEG with grey and say nothing, so the end mark is looked for.
+
+    It is looked for after the headers, which may hold a thumbnail with an end mark of its own, and anywhere
+    there, since phones write more behind it.
+    """
+    content = data.tobytes()
+    if not content.startswith(b"\xff\xd8\xff"):
+        return False
+    start = 2
+    while content[start : start + 1] == b"\xff" and content[start + 1 : start + 2] != b"\xda":
+        is_filling = content[start + 1 : start + 2] == b"\xff"
+        start += 1 if is_filling else 2 + int.from_bytes(content[start + 2 : start + 4], "big")
+    return b"\xff\xd9" not in content[start:]
 
 
 def write_image(path: Path, image: npt.NDArray[np.uint8], *, overwrite: bool = False) -> None:
@@ -54,7 +67,10 @@ def write_image(path: Path, image: npt.NDArray[np.uint8], *, overwrite: bool = F
 
     Raises:
         FileExistsError: The file exists and ``overwrite`` is off.
+        ValueError: The name ends with no known format.
     """
+    if path.suffix.lower() not in IMAGE_SUFFIXES:
+        raise ValueError(f"{path} names no image format: end it with one of {' '.join(sorted(IMAGE_SUFFIXES))}")
     if path.exists() and not overwrite:
         raise FileExistsError(f"{path} exists: choose another folder, or say overwrite=true")
     bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR) if image.ndim == 3 and image.shape[2] == 3 else image

@@ -35,7 +35,8 @@ class SideSpec:
         palette: RGB colours, 0 to 255. A colour in a file stands for the nearest one of them, which undoes the
             noise of JPEG.
         num_classes: Of a label side without a palette.
-        snap_palette: Of an rgb side: replace every pixel with the nearest colour of the palette.
+        snap_palette: Of an rgb side: replace every pixel with the nearest colour of the palette, before it is
+            resized.
         interpolation: How this side is resized: ``bicubic``, ``bilinear`` or ``nearest``. By default ``nearest``
             for label sides and where the palette is snapped to, else ``bicubic``.
         dtype: Of the files' values.
@@ -62,15 +63,24 @@ class SideSpec:
         _check_choice("dtype", self.dtype, ("uint8",))
         if self.palette is not None:
             object.__setattr__(self, "palette", _checked_palette(self.palette))
-        object.__setattr__(self, "value_range", tuple(self.value_range))
+        object.__setattr__(self, "value_range", _checked_range(self.value_range))
         wants_palette = self.kind == "label" and self.num_classes is None
         if (wants_palette or self.snap_palette) and not self.palette:
             raise ValueError(
                 f"a side of kind {self.kind!r} without a palette: give palette=[[r, g, b], ...]"
                 + (", or num_classes= where files hold class numbers" if wants_palette else "")
             )
-        if self.kind == "label" and self.palette and self.num_classes not in (None, len(self.palette)):
+        if self.snap_palette and self.kind == "grey":
+            raise ValueError("snap_palette=true for a side of kind 'grey', which has no colours: use kind=rgb or label")
+        if self.palette and self.kind != "label" and not self.snap_palette:
+            raise ValueError(f"a palette does nothing for kind {self.kind!r}: say kind=label, or snap_palette=true")
+        if self.num_classes is not None and self.kind != "label":
+            raise ValueError(f"num_classes={self.num_classes} for a side of kind {self.kind!r}: say kind=label")
+        if self.palette and self.num_classes not in (None, len(self.palette)):
             raise ValueError(f"num_classes={self.num_classes} but the palette has {len(self.palette)} colours")
+        if self.palette and len(set(self.palette)) < len(self.palette):
+            twice = next(colour for colour in self.palette if self.palette.count(colour) > 1)
+            raise ValueError(f"palette colour {list(twice)} stands for two classes: give each a colour of its own")
         if self.kind == "label" and not 1 <= self.channels <= _MAX_CLASSES:
             raise ValueError(f"num_classes={self.num_classes}: a label side has 1 to {_MAX_CLASSES} classes")
         if self.interpolation is None:
@@ -102,10 +112,17 @@ class SideSpec:
             the palette's colours alone where ``snap_palette`` is set.
 
         Raises:
-            ValueError: A class number is not below ``num_classes``.
+            ValueError: A class number is not below ``num_classes``, or there are colours in its place.
         """
         if self._is_one_channel and image.shape[2] == 3:
+            if self.kind == "label" and (image != image[..., :1]).any():
+                raise ValueError(
+                    f"colours in a side of {self.channels} class numbers: give the palette that they come from, or "
+                    "grey files"
+                )
             image = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.uint8, copy=False)[..., None]
+        elif not self._is_one_channel and image.shape[2] == 1:
+            image = np.repeat(image, 3, 2)
         if self.kind == "label" and not self.palette:
             if image.max(initial=0) >= self.channels:
                 raise ValueError(
@@ -118,9 +135,11 @@ class SideSpec:
         palette = np.asarray(self.palette, np.float32)
         # |x - p|^2 up to |x|^2, which all colours share
         distance = (palette**2).sum(1) - 2 * image.reshape(-1, 3).astype(np.float32) @ palette.T
-        nearest = distance.argmin(1).astype(np.uint8).reshape(*image.shape[:2], 1)
+        nearest: npt.NDArray[np.intp] = distance.argmin(1).reshape(*image.shape[:2], 1)
+        if self.kind == "label":
+            return nearest.astype(np.uint8)
         snapped: npt.NDArray[np.uint8] = palette.astype(np.uint8)[nearest[..., 0]]
-        return nearest if self.kind == "label" else snapped
+        return snapped
 
     def encode(self, image: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
         """What a batch carries to what a network sees.
@@ -223,11 +242,21 @@ class PairSpec:
 
 
 def _checked_palette(palette: Any) -> Palette:
-    colours = tuple(tuple(colour) for colour in palette)
+    try:
+        colours = tuple(tuple(colour) for colour in palette)
+    except TypeError:
+        raise ValueError(f"palette={palette}: a list of colours is expected, [[r, g, b], ...]") from None
     for colour in colours:
         if len(colour) != 3 or not all(isinstance(v, int) and 0 <= v <= 255 for v in colour):
             raise ValueError(f"palette colour {list(colour)}: three whole numbers from 0 to 255 are expected")
     return colours
+
+
+def _checked_range(value_range: Any) -> tuple[float, float]:
+    low, high = value_range
+    if not 0 <= low < high <= 255:
+        raise ValueError(f"value_range={[low, high]}: a lower and a higher value from 0 to 255 are expected")
+    return low, high
 
 
 def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:

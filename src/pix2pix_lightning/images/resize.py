@@ -17,7 +17,8 @@ def resize(image: npt.NDArray[np.uint8], height: int, width: int, interpolation:
     """Resize an image.
 
     ``bicubic`` and ``bilinear`` widen their kernel when they shrink (antialiasing), as Pillow does, so that
-    junyanz's bicubic resizing is met to two grey levels; ``nearest`` picks pixels and never mixes values.
+    junyanz's bicubic resizing is met to two grey levels (rows before columns: Pillow 13 turns that round where the
+    height shrinks more than the width); ``nearest`` picks pixels and never mixes values.
 
     Args:
         image: (H, W, C) uint8.

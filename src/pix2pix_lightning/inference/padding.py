@@ -6,19 +6,20 @@ import torch
 from torch import Tensor
 
 
-def pad_to_multiple(images: Tensor, multiple: int) -> Tensor:
-    """Reflect images at their lower and right edge until both sides are multiples.
+def pad_to_multiple(images: Tensor, multiple: int, least: int = 1) -> Tensor:
+    """Reflect images at their lower and right edge until both sides are multiples, and not too short.
 
     Args:
         images: (B, C, H, W) of any type; a short side is reflected as often as it takes.
         multiple: Of both sides of the result.
+        least: Of both sides of the result; itself a multiple.
 
     Returns:
         (B, C, H', W'); the images are its upper left corner.
     """
     for dim in (-2, -1):
         side = images.shape[dim]
-        padded = -(-side // multiple) * multiple
+        padded = max(-(-side // multiple) * multiple, least)
         if padded > side:
             images = images.index_select(dim, _reflected(side, padded).to(images.device))
     return images

@@ -34,13 +34,15 @@ class Translator:
     network cannot take are padded by reflection, and the output is cropped back.
 
     Args:
-        model: A checkpoint, a run's folder (its ``best.ckpt``, else ``last.ckpt``), or a module.
+        model: A checkpoint, a run's folder (its ``best.ckpt``, else ``last.ckpt``), or a module, whose generator is
+            used itself, not copied.
         mode: ``deterministic`` (``norm=image``, ``dropout=off``) or ``paper`` (``image``, ``on``: section 3.3).
         norm: ``image`` (batch norm by each image's own statistics) or ``running``; by default the mode's.
         dropout: ``on`` or ``off``; by default the mode's.
         seed: Of dropout's noise.
         sample: Number of the noise; with the seed it determines it.
-        device: A torch device, or ``auto``.
+        device: A torch device, to which the generator is moved; ``auto`` is where a module is, and for a checkpoint
+            the GPU if there is one.
         trust: Packages whose classes a checkpoint may name, beside this one's and torch's.
 
     Raises:
@@ -67,16 +69,22 @@ class Translator:
         trust: Sequence[str] = (),
     ) -> None:
         _check("mode", mode, tuple(_MODES))
-        self.norm, self.dropout = norm or _MODES[mode][0], dropout or _MODES[mode][1]
+        norm_of_mode, dropout_of_mode = _MODES[mode]
+        self.norm = norm_of_mode if norm is None else norm
+        self.dropout = dropout_of_mode if dropout is None else dropout
         _check("norm", self.norm, _NORMS)
         _check("dropout", self.dropout, _DROPOUT)
         self.seed = seed
         self.sample = sample
-        self.device = _device(device)
-        module = model if isinstance(model, Pix2PixModule) else _loaded(Path(model), trust)
+        if isinstance(model, Pix2PixModule):
+            module, self.device = model, model.device if device == "auto" else _device(device)
+        else:
+            self.device = _device(device)
+            module = _loaded(Path(model), (trust,) if isinstance(trust, str) else trust)
         self.pair_spec: PairSpec = module.pair_spec
         self.generator = module.generator.to(self.device)
         self.side_multiple = int(getattr(self.generator, "side_multiple", 1))
+        self.least_side = int(getattr(self.generator, "least_side", 1))
 
     def __call__(self, image: AnyImage) -> AnyImage:
         """Translate an image and give the same kind of thing back.
@@ -90,7 +98,7 @@ class Translator:
             The translation, of the input's height and width, in the target's own type; floats for floats.
 
         Raises:
-            ValueError: The image has another number of channels than the source.
+            ValueError: It is no image, not of 8 bits, or has another number of channels than the source.
         """
         return cast(AnyImage, self._translate(image))
 
@@ -98,6 +106,8 @@ class Translator:
         if isinstance(image, list):
             return [self._translate(item) for item in image]
         if isinstance(image, Tensor):
+            if image.ndim not in (3, 4):
+                raise ValueError(f"a tensor of shape {tuple(image.shape)}: (C, H, W) or (B, C, H, W) is expected")
             batch = image if image.ndim == 4 else image[None]
             translated = self._translate_tensor(batch)
             return translated if image.ndim == 4 else translated[0]
@@ -124,8 +134,8 @@ class Translator:
         for shape in dict.fromkeys(image.shape for image in prepared):
             indices = [index for index, image in enumerate(prepared) if image.shape == shape]
             batch = torch.from_numpy(np.stack([prepared[index].transpose(2, 0, 1) for index in indices]))
-            output = self._run(self.pair_spec.encode(batch.to(self.device), "source"))
-            decoded = self.pair_spec.decode(output).permute(0, 2, 3, 1).cpu().numpy()
+            source = self.pair_spec.encode(batch.to(self.device), "source")
+            decoded = self.pair_spec.decode(self._run(source), source).permute(0, 2, 3, 1).cpu().numpy()
             for index, result in zip(indices, decoded, strict=True):
                 results[index] = np.ascontiguousarray(result)
         return results
@@ -138,6 +148,8 @@ class Translator:
     def _translate_pil(self, image: PILImage) -> PILImage:
         from PIL import Image
 
+        if image.mode == "F" or image.mode.startswith("I"):  # conversion would cut off what is above 255
+            raise ValueError(f"a PIL image of mode {image.mode}: 8-bit images are expected, convert it first")
         array = np.asarray(image if image.mode in ("L", "RGB") else image.convert("RGB"))
         translated = self.translate_arrays([array])[0]
         return Image.fromarray(translated[..., 0] if translated.shape[2] == 1 else translated)
@@ -173,8 +185,8 @@ class Translator:
         mode = test_time(
             self.generator, norm=self.norm, dropout=self.dropout == "on", seed=self.seed, sample=self.sample
         )
-        with torch.inference_mode(), mode:
-            output: Tensor = self.generator(pad_to_multiple(source.to(dtype), self.side_multiple))
+        with torch.no_grad(), mode:  # not inference_mode: what comes out may go on into somebody's training
+            output: Tensor = self.generator(pad_to_multiple(source.to(dtype), self.side_multiple, self.least_side))
         return output[..., :height, :width]
 
 
@@ -183,7 +195,10 @@ def _loaded(path: Path, trust: Sequence[str]) -> Pix2PixModule:
     path = checkpoint_in(path)
     name = read_checkpoint(path)[PROJECT_KEY]["module"]
     check_trusted({TARGET: name}, trust)
-    module: Pix2PixModule = locate(name).load_from_checkpoint(path, trust=trust)
+    cls = locate(name)
+    if not issubclass(cls, Pix2PixModule):
+        raise ValueError(f"{path} is of a {name}, which is no Pix2PixModule: give a .ckpt file that training wrote")
+    module: Pix2PixModule = cls.load_from_checkpoint(path, trust=trust)
     return module
 
 
@@ -191,11 +206,10 @@ def _device(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise ValueError(f"device={name!r} is unknown: auto, cpu or cuda is expected") from None
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"device={name} but there is no CUDA device here: use device=cpu")
+        device = torch.device(str(name))
+        torch.zeros(1, device=device).cpu()
+    except (RuntimeError, AssertionError):  # torch built without CUDA asserts
+        raise ValueError(f"device={name} cannot be used here: auto, cpu or cuda is expected") from None
     return device
 
 

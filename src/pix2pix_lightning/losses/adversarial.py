@@ -4,6 +4,7 @@ Logits are what a discriminator gives for each patch, (B, 1, h, w), without a si
 images and patches. Everything is computed in float32 at least.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 import torch
@@ -41,7 +42,7 @@ def hinge(margins: Tensor) -> Tensor:
     return F.relu(1 - at_least_float32(margins)).mean()
 
 
-class AdversarialLoss(nn.Module):
+class AdversarialLoss(nn.Module, ABC):
     """What the training step asks of an adversarial form.
 
     Attributes:
@@ -50,6 +51,7 @@ class AdversarialLoss(nn.Module):
 
     penalty_weight: float = 0.0
 
+    @abstractmethod
     def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
         """Return the discriminator's loss.
 
@@ -60,11 +62,10 @@ class AdversarialLoss(nn.Module):
         Returns:
             A scalar, to be minimized; without the gradient penalty.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def generator(self, fake: Tensor) -> Tensor:
         """Return the generator's loss, a scalar to be minimized, from its pairs' logits, (B, 1, h, w)."""
-        raise NotImplementedError
 
     def realism(self, logits: Tensor) -> Tensor:
         """Return how real the discriminator finds what it saw, a scalar without a gradient, for the log."""

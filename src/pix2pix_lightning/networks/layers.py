@@ -146,12 +146,10 @@ def up_levels(
     Raises:
         ValueError: ``dropout_at`` or ``upsample`` is not a name that exists, or ``dropout`` is not in [0, 1).
     """
-    check_choice("dropout_at", dropout_at, ("junyanz", "paper"))
     check_dropout(dropout)
-    if dropout_at == "junyanz":
-        dropout_depths = range(4, num_downs - 1)
-    else:
-        dropout_depths = range(max(num_downs - 3, 1), num_downs)
+    depths = {"junyanz": range(4, num_downs - 1), "paper": range(max(num_downs - 3, 1), num_downs)}
+    check_choice("dropout_at", dropout_at, depths)
+    dropout_depths = depths[dropout_at]
     widths = _widths(base_channels, num_downs)
     levels = []
     for depth, width in enumerate(widths):

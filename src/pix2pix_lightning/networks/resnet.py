@@ -30,7 +30,8 @@ class ResNetGenerator(nn.Module):
         upsample: ``"transposed"`` or ``"resize"`` (nearest neighbour and a 3x3 convolution).
 
     Attributes:
-        side_multiple: The sides of the input are multiples of this, 4; the least is 8.
+        side_multiple: The sides of the input are multiples of this, 4.
+        least_side: And they are at least this, 8.
 
     Raises:
         ValueError: An argument is out of its range or not a name that exists.
@@ -43,6 +44,7 @@ class ResNetGenerator(nn.Module):
     """
 
     side_multiple = 4
+    least_side = 8
 
     def __init__(
         self,
@@ -103,7 +105,7 @@ class ResNetGenerator(nn.Module):
             ValueError: A side is no multiple of 4, or below 8.
         """
         # The blocks pad a quarter of the side by reflection, which needs two pixels.
-        check_sides(x, multiple=self.side_multiple, least=2 * self.side_multiple)
+        check_sides(x, multiple=self.side_multiple, least=self.least_side)
         x = self.layers(x)
         return x
 

@@ -1,0 +1,17 @@
+"""Shared by all tests."""
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # the tensors are tiny, and threads would wait for each other
+
+import pytest
+import torch
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_folder(tmp_path, monkeypatch):
+    """Whatever a test leaves behind is left in its own folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PIX2PIX_DATA_DIR", raising=False)

@@ -1,0 +1,622 @@
+"""Batches: direction, jitter, order, and that the number of workers changes nothing."""
+
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from PIL import Image
+
+from pix2pix_lightning.data import (
+    EpochSampler,
+    PairAugmentation,
+    PairDataset,
+    PairedDataModule,
+    ProceduralDataModule,
+    StripPairs,
+)
+from pix2pix_lightning.images import PairSpec, SideSpec
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
+
+SIZE, LOAD_SIZE = 32, 36  # 32 x 286/256 is 35.75
+NUM_TRAIN, NUM_VAL = 7, 5
+
+
+def noise(seed, height, width):
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def save(path, array):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(array).save(path)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    """Strips of noise, at the size that training images are resized to."""
+    folder = tmp_path_factory.mktemp("pairs")
+    for split, count in (("train", NUM_TRAIN), ("val", NUM_VAL), ("test", 2)):
+        for index in range(count):
+            save(folder / split / f"{split}_{index}.png", noise(hash_of(split, index), LOAD_SIZE, 2 * LOAD_SIZE))
+    return folder
+
+
+def hash_of(split, index):
+    return {"train": 0, "val": 100, "test": 200}[split] + index
+
+
+def halves(split, name):
+    strip = noise(hash_of(split, int(name.rpartition("_")[2])), LOAD_SIZE, 2 * LOAD_SIZE)
+    return strip[:, :LOAD_SIZE], strip[:, LOAD_SIZE:]
+
+
+def opened(root, **options):
+    data = PairedDataModule(root, **{"size": SIZE, "batch_size": 3, "num_workers": 0, "seed": 1, **options})
+    data.setup("fit")
+    return data
+
+
+def epochs(data, num=2):
+    """Name to (source, target) for each epoch, and the names in order."""
+    loader = data.train_dataloader()
+    result = []
+    for epoch in range(num):
+        loader.sampler.set_epoch(epoch)
+        result.append(list(loader))
+    return result
+
+
+def assert_equal(one, other):
+    assert len(one) == len(other)
+    for a, b in zip(one, other, strict=True):
+        assert a["name"] == b["name"]
+        assert torch.equal(a["source"], b["source"])
+        assert torch.equal(a["target"], b["target"])
+
+
+def hwc(image):
+    return image.permute(1, 2, 0).numpy()
+
+
+def pillow_resized(image, size):
+    """Rows before columns: what older versions of Pillow do by themselves, and what 13 does for some shapes only."""
+    rows = Image.fromarray(image).resize((size, image.shape[0]), Image.Resampling.BICUBIC)
+    return np.asarray(rows.resize((size, size), Image.Resampling.BICUBIC)).astype(int)
+
+
+@pytest.mark.parametrize("direction", ["a_to_b", "b_to_a"])
+def test_direction(root, direction):
+    data = opened(root, direction=direction, jitter=False, mirror=False, size=LOAD_SIZE, batch_size=2)
+    for split, loader in (("train", data.train_dataloader()), ("val", data.val_dataloader())):
+        for batch in loader:
+            for source, target, name in zip(batch["source"], batch["target"], batch["name"], strict=True):
+                a, b = halves(split, name)
+                np.testing.assert_array_equal(hwc(source), a if direction == "a_to_b" else b)
+                np.testing.assert_array_equal(hwc(target), b if direction == "a_to_b" else a)
+    assert data.pair_spec.direction == direction
+
+
+def test_sides_follow_the_files_and_not_the_direction(root):
+    options = {"a": {"kind": "grey"}, "b": {"kind": "label", "palette": [[0, 0, 0], [255, 255, 255]]}}
+    for direction, kinds in (("a_to_b", ("grey", "label")), ("b_to_a", ("label", "grey"))):
+        spec = PairedDataModule(root, direction=direction, **options).pair_spec
+        assert (spec.source.kind, spec.target.kind) == kinds
+
+
+def test_batches_are_bytes_in_the_contracts_shape(root):
+    batches = epochs(opened(root), 1)[0]
+    assert [len(batch["name"]) for batch in batches] == [3, 3, 1]
+    for batch in batches:
+        assert set(batch) == {"source", "target", "name"}
+        assert isinstance(batch["name"], list)
+        for side in ("source", "target"):
+            assert batch[side].dtype == torch.uint8
+            assert batch[side].shape == (len(batch["name"]), 3, SIZE, SIZE)
+
+
+def test_validation_and_test_are_every_pair_once_resized_and_nothing_else(root):
+    data = opened(root)
+    data.setup("test")
+    for split, count, loader in (("val", NUM_VAL, data.val_dataloader()), ("test", 2, data.test_dataloader())):
+        batches = list(loader)
+        names = [name for batch in batches for name in batch["name"]]
+        assert names == [f"{split}_{index}" for index in range(count)]
+        assert_equal(batches, list(loader))
+        for batch in batches:
+            for source, target, name in zip(batch["source"], batch["target"], batch["name"], strict=True):
+                for side, half in zip((source, target), halves(split, name), strict=True):
+                    assert np.abs(hwc(side) - pillow_resized(half, SIZE)).max() <= 2
+
+
+# --- the paper's jitter
+
+
+def test_the_papers_sizes():
+    assert PairedDataModule("pairs").pair_spec.load_size == 286
+    assert PairedDataModule("pairs", size=512).pair_spec.load_size == 572
+    assert PairedDataModule("pairs", jitter=False).pair_spec.load_size == 256
+
+
+class CoordinatePairs:
+    """Red is the column and green the row, blue tells A from B."""
+
+    def __init__(self, num, side):
+        y, x = np.mgrid[:side, :side]
+        self.image = np.dstack([x, y, np.zeros_like(x)]).astype(np.uint8)
+        self.num = num
+
+    def __len__(self):
+        return self.num
+
+    def __getitem__(self, index):
+        return self.image, self.image + np.array([0, 0, 9], np.uint8), str(index)
+
+
+def window(image):
+    """Left, top and mirror of what was cut out of a coordinate image; that it is a window is asserted."""
+    columns, rows = image[..., 0].astype(int), image[..., 1].astype(int)
+    left, top, mirrored = columns.min(), rows.min(), columns[0, 0] > columns[0, -1]
+    y, x = np.mgrid[: image.shape[0], : image.shape[1]]
+    np.testing.assert_array_equal(columns, left + (x[:, ::-1] if mirrored else x))
+    np.testing.assert_array_equal(rows, top + y)
+    return int(left), int(top), bool(mirrored)
+
+
+def coordinate_dataset(size, load_size, *, num=10, seed=0, mirror=True):
+    spec = PairSpec(size=size, load_size=load_size)
+    pairs = CoordinatePairs(num, load_size)
+    return PairDataset(pairs, spec, augmentation=PairAugmentation(size, mirror=mirror), seed=seed)
+
+
+def test_jitter_is_one_window_and_one_mirror_for_both_sides():
+    dataset = coordinate_dataset(SIZE, LOAD_SIZE)
+    seen = set()
+    for key in [(epoch, index) for epoch in range(6) for index in range(10)]:
+        sample = dataset[key]
+        source, target = hwc(sample["source"]), hwc(sample["target"])
+        assert source.shape == (SIZE, SIZE, 3)
+        np.testing.assert_array_equal(target, source + np.array([0, 0, 9]))
+        seen.add(window(source))
+    assert len(seen) > 30  # of 5 x 5 x 2
+
+
+def test_window_and_mirror_are_uniform_and_independent():
+    dataset = coordinate_dataset(16, 18, num=60)
+    draws = [window(hwc(dataset[epoch, index]["source"])) for epoch in range(30) for index in range(60)]
+    counts = np.array([[[draws.count((x, y, m)) for m in (False, True)] for y in range(3)] for x in range(3)])
+    assert counts.sum() == 1800
+    assert ((counts - 100) ** 2 / 100).sum() < 45  # chi-squared of 17 degrees: 1 in 4000 by chance
+    assert np.abs(np.corrcoef(np.array(draws, float).T) - np.eye(3)).max() < 0.09
+    # one draw says nothing of the next, in an epoch and from epoch to epoch
+    by_epoch = np.array(draws, float).reshape(30, 60, 3)
+    for axis in range(3):
+        for first, second in ((by_epoch[:, :-1], by_epoch[:, 1:]), (by_epoch[:-1], by_epoch[1:])):
+            assert abs(np.corrcoef(first[..., axis].ravel(), second[..., axis].ravel())[0, 1]) < 0.09
+
+
+def test_mirror_can_be_left_out():
+    dataset = coordinate_dataset(16, 18, num=40, mirror=False)
+    assert not any(window(hwc(dataset[0, index]["source"]))[2] for index in range(40))
+
+
+def test_training_images_are_windows_of_the_resized_image(tmp_path):
+    strip = noise(5, 50, 80)
+    save(tmp_path / "train" / "x.png", strip)
+    save(tmp_path / "val" / "x.png", strip)
+    resized = [pillow_resized(half, LOAD_SIZE) for half in (strip[:, :40], strip[:, 40:])]
+    data = opened(tmp_path)
+    for (batch,) in epochs(data, 4):
+        fits = []
+        for image, whole in zip((batch["source"][0], batch["target"][0]), resized, strict=True):
+            fits.append(
+                {
+                    (left, top, step)
+                    for left in range(LOAD_SIZE - SIZE + 1)
+                    for top in range(LOAD_SIZE - SIZE + 1)
+                    for step in (1, -1)
+                    if np.abs(whole[top : top + SIZE, left : left + SIZE][:, ::step] - hwc(image)).max() <= 2
+                }
+            )
+        assert len(fits[0]) == 1
+        assert fits[0] == fits[1]
+
+
+# --- randomness
+
+
+@pytest.mark.parametrize("num_workers", [1, 2])
+def test_the_number_of_workers_changes_nothing(root, num_workers):
+    data = opened(root, num_workers=num_workers)
+    assert data.train_dataloader().persistent_workers
+    for one, other in zip(epochs(opened(root), 2), epochs(data, 2), strict=True):
+        assert_equal(one, other)
+
+
+def test_epochs_differ_seeds_differ_and_a_seed_repeats(root):
+    first, second = epochs(opened(root))
+    again = epochs(opened(root))
+    assert_equal(first, again[0])
+    assert_equal(second, again[1])
+
+    def samples(batches):
+        return {name: image for batch in batches for name, image in zip(batch["name"], batch["source"], strict=True)}
+
+    other = epochs(opened(root, seed=2), 1)[0]
+    for batches in (second, other):
+        assert [batch["name"] for batch in batches] != [batch["name"] for batch in first]
+        one, two = samples(first), samples(batches)
+        assert one.keys() == two.keys()
+        differing = sum(not torch.equal(one[name], two[name]) for name in one)
+        assert differing >= NUM_TRAIN - 1
+
+
+def test_augmentation_depends_on_the_pair_and_not_on_its_place(root):
+    """A pair looks the same in an epoch whatever came before it: by another batch size, or by another rank."""
+    dataset = coordinate_dataset(SIZE, LOAD_SIZE, num=6)
+    forwards = [dataset[3, index]["source"] for index in range(6)]
+    backwards = [dataset[3, index]["source"] for index in reversed(range(6))][::-1]
+    assert all(torch.equal(a, b) for a, b in zip(forwards, backwards, strict=True))
+    one, three = epochs(opened(root, batch_size=1), 1)[0], epochs(opened(root), 1)[0]
+    assert torch.equal(torch.cat([b["source"] for b in one]), torch.cat([b["source"] for b in three]))
+
+
+def test_nothing_is_drawn_from_the_global_generators(root):
+    data = opened(root)
+    epochs(data, 1)  # what is imported late has been imported
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
+    before = random.getstate(), np.random.get_state()[1].copy(), np.random.get_state()[2], torch.get_rng_state()
+    first = epochs(data)
+    list(data.val_dataloader())
+    assert random.getstate() == before[0]
+    np.testing.assert_array_equal(np.random.get_state()[1], before[1])
+    assert np.random.get_state()[2] == before[2]
+    assert torch.equal(torch.get_rng_state(), before[3])
+    # and nothing depends on them
+    random.seed(1)
+    np.random.seed(1)
+    torch.manual_seed(1)
+    for one, other in zip(first, epochs(data), strict=True):
+        assert_equal(one, other)
+
+
+without_optimizer = pytest.mark.filterwarnings("ignore:`LightningModule.configure_optimizers` returned `None`")
+
+
+class Recorder(LightningModule):
+    automatic_optimization = False
+
+    def __init__(self, save_after=None, hook=None):
+        super().__init__()
+        self.seen = []
+        self.save_after, self.hook = save_after, hook
+
+    def training_step(self, batch):
+        if self.hook and self.hook.startswith("in "):
+            self.save_in(self.hook)
+        self.seen.append(batch)
+
+    def on_train_batch_end(self, *args):
+        self.save_in("on_train_batch_end")
+
+    def on_validation_end(self):
+        self.save_in("on_validation_end")
+
+    def on_train_epoch_end(self):
+        self.save_in("on_train_epoch_end")
+
+    def save_in(self, hook):
+        if (len(self.seen), hook) == (self.save_after, self.hook):
+            self.trainer.save_checkpoint("middle.ckpt", weights_only=False)
+
+    def validation_step(self, batch):
+        pass
+
+    def configure_optimizers(self):
+        return None
+
+
+def trainer_of(max_epochs):
+    return Trainer(
+        max_epochs=max_epochs,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+        log_every_n_steps=1,
+    )
+
+
+@without_optimizer
+def test_the_trainer_sees_each_epoch_in_its_own_order(root):
+    recorder = Recorder()
+    trainer_of(3).fit(recorder, opened(root))
+    assert_equal(recorder.seen, [batch for batches in epochs(opened(root), 3) for batch in batches])
+
+
+@without_optimizer
+@pytest.mark.parametrize("num_workers", [0, 1])
+@pytest.mark.parametrize(
+    ("seen_before", "hook"),
+    [
+        (4, "on_train_batch_end"),
+        (5, "on_train_batch_end"),
+        (3, "on_train_batch_end"),
+        (6, "on_train_batch_end"),
+        (2, "in the third step"),
+        (4, "in the fifth step"),
+        (3, "on_validation_end"),
+        (6, "on_validation_end"),
+        (3, "on_train_epoch_end"),
+        (6, "on_train_epoch_end"),
+    ],
+)
+def test_a_resumed_run_goes_on_with_what_it_had_not_seen(root, seen_before, hook, num_workers):
+    """Of 3 batches an epoch, from the places where checkpoints are written."""
+    trainer_of(3).fit(Recorder(seen_before, hook), opened(root))
+    resumed = Recorder()
+    trainer_of(3).fit(resumed, opened(root, num_workers=num_workers), ckpt_path="middle.ckpt", weights_only=True)
+    expected = [batch for batches in epochs(opened(root), 3) for batch in batches]
+    assert_equal(resumed.seen, expected[seen_before:])
+
+
+# --- the order
+
+
+def taken(num, epoch=0, **options):
+    sampler = EpochSampler(num, **{"seed": 0, "shuffle": True, **options})
+    sampler.set_epoch(epoch)
+    keys = list(sampler)
+    assert len(sampler) == len(keys)
+    assert all(key[0] == epoch for key in keys)
+    return [index for _, index in keys]
+
+
+def test_every_epoch_is_another_permutation():
+    orders = [taken(20, epoch) for epoch in range(4)]
+    assert all(sorted(order) == list(range(20)) for order in orders)
+    assert len({tuple(order) for order in orders}) == 4
+    assert taken(20, 2) == orders[2]
+    assert taken(20, 0, seed=1) != orders[0]
+    assert taken(20, 5, shuffle=False) == list(range(20))
+
+
+@pytest.mark.parametrize(("num", "world_size"), [(6, 2), (5, 2), (7, 3), (2, 5)])
+def test_ranks_train_on_equally_many_and_together_on_all(num, world_size):
+    parts = [taken(num, 1, rank=rank, world_size=world_size) for rank in range(world_size)]
+    length = -(-num // world_size)
+    assert [len(part) for part in parts] == [length] * world_size
+    counts = np.bincount([index for part in parts for index in part], minlength=num)
+    assert counts.min() >= 1
+    assert counts.sum() == length * world_size
+    assert counts.max() - counts.min() <= 1
+    # together they see what one process sees, in its order
+    together = [part[place] for place in range(length) for part in parts]
+    assert together[:num] == taken(num, 1)
+
+
+def test_ranks_are_disjoint_and_validate_each_pair_once():
+    train = [set(taken(6, rank=rank, world_size=2)) for rank in range(2)]
+    assert not train[0] & train[1]
+    val = [taken(5, shuffle=False, rank=rank, world_size=2) for rank in range(2)]
+    assert sorted(val[0] + val[1]) == [0, 1, 2, 3, 4]
+
+
+def test_skip_passes_over_the_first_once():
+    whole = taken(9, 4)
+    sampler = EpochSampler(9, seed=0, shuffle=True)
+    sampler.set_epoch(4)
+    sampler.skip = 6
+    assert len(sampler) == 9
+    assert [index for _, index in sampler] == whole[6:]
+    assert [index for _, index in sampler] == whole
+
+
+# --- kinds of sides
+
+
+def test_grey_and_label_sides_are_one_channel_of_bytes(tmp_path):
+    palette = [[0, 0, 170], [0, 85, 255], [255, 255, 0], [170, 0, 0]]
+    classes = np.kron(np.random.default_rng(0).integers(0, 4, (4, 4)), np.ones((9, 9), int))
+    strip = np.hstack([noise(1, 36, 36), np.array(palette, np.uint8)[classes]])
+    for split in ("train", "val"):
+        (tmp_path / split).mkdir()
+        Image.fromarray(strip).save(tmp_path / split / "x.jpg", quality=80)
+    decoded = np.asarray(Image.open(tmp_path / "val" / "x.jpg")).astype(int)
+    nearest = ((decoded[:, 36:, None] - np.array(palette)) ** 2).sum(-1).argmin(-1)
+    grey = decoded[:, :36] @ np.array([0.299, 0.587, 0.114])
+
+    data = opened(tmp_path, a={"kind": "grey"}, b={"kind": "label", "palette": palette}, size=36)
+    (batch,) = list(data.val_dataloader())
+    for side in ("source", "target"):
+        assert batch[side].dtype == torch.uint8
+        assert batch[side].shape == (1, 1, 36, 36)
+    # Pillow's and OpenCV's decoders may differ by a level or two
+    assert np.abs(batch["source"][0, 0].numpy() - grey).max() <= 3
+    assert (batch["target"][0, 0].numpy() == nearest).mean() > 0.98
+    assert (nearest == classes).mean() > 0.8
+
+    (train,) = epochs(data, 1)[0]
+    assert train["source"].shape == train["target"].shape == (1, 1, 36, 36)
+    assert set(np.unique(train["target"])) <= {0, 1, 2, 3}
+
+
+@pytest.mark.parametrize("resized", [24, 36, 60])
+def test_class_numbers_and_palettes_never_get_new_values(tmp_path, resized):
+    palette = ((10, 20, 30), (200, 100, 0), (0, 250, 250))
+    rng = np.random.default_rng(0)
+    numbers = rng.integers(0, 3, (36, 36)).astype(np.uint8) * 2
+    rough = np.clip(np.array(palette)[numbers // 2] + rng.integers(-9, 10, (36, 36, 3)), 0, 255).astype(np.uint8)
+    save(tmp_path / "val/A" / "x.png", numbers)
+    save(tmp_path / "val/B" / "x.png", rough)
+    data = PairedDataModule(
+        tmp_path,
+        size=resized,
+        num_workers=0,
+        a={"kind": "label", "num_classes": 5},
+        b={"snap_palette": True, "palette": palette},
+    )
+    data.setup("validate")
+    (batch,) = list(data.val_dataloader())
+    index = ((np.arange(resized) + 0.5) * 36 / resized).astype(int)
+    expected = numbers[index][:, index]
+    np.testing.assert_array_equal(batch["source"][0, 0].numpy(), expected)
+    np.testing.assert_array_equal(hwc(batch["target"][0]), np.array(palette)[expected // 2])
+
+
+def test_a_palette_is_snapped_to_before_a_smooth_resizing():
+    palette = ((0, 0, 0), (200, 200, 200))
+    image = np.zeros((16, 16, 3), np.uint8) + 20
+    image[:, 8:] = 180
+
+    class One:
+        def __len__(self):
+            return 1
+
+        def __getitem__(self, index):
+            return image, image, "x"
+
+    side = SideSpec(palette=palette, snap_palette=True, interpolation="bicubic")
+    sample = PairDataset(One(), PairSpec(source=side, size=23), augmentation=None, seed=0)[0, 0]
+    clean = np.where(image > 100, 200, 0).astype(np.uint8)
+    assert np.abs(hwc(sample["source"]) - pillow_resized(clean, 23)).max() <= 2
+    assert np.abs(hwc(sample["target"]) - pillow_resized(image, 23)).max() <= 2
+
+
+def test_two_folders_with_sides_of_unequal_size(tmp_path):
+    a, b = noise(0, 40, 30), noise(1, 64, 64)
+    for split in ("train", "val"):
+        save(tmp_path / split / "A" / "x.png", a)
+        save(tmp_path / split / "B" / "x.png", b)
+    data = opened(tmp_path)
+    (batch,) = list(data.val_dataloader())
+    (train,) = epochs(data, 1)[0]
+    assert batch["source"].shape == batch["target"].shape == train["source"].shape == train["target"].shape
+    assert np.abs(hwc(batch["target"][0]) - pillow_resized(b, SIZE)).max() <= 2
+    assert np.abs(hwc(batch["source"][0]) - pillow_resized(a, SIZE)).max() <= 2
+
+
+# --- mistakes
+
+
+def test_a_missing_root_names_the_folder_and_the_archive(tmp_path):
+    missing = tmp_path / "nowhere"
+    with pytest.raises(ValueError, match=rf"data\.root={missing} is no folder; say where .* data\.root=<folder>"):
+        PairedDataModule(missing).setup("fit")
+    with pytest.raises(ValueError, match=rf"data\.root={missing} is no folder; unpack http://x/y\.tar\.gz there"):
+        PairedDataModule(missing, archive="http://x/y.tar.gz").setup("fit")
+
+
+def test_an_empty_root_and_an_empty_split_name_the_archive_too(tmp_path):
+    data = PairedDataModule(tmp_path, archive="http://x/y.tar.gz")
+    with pytest.raises(ValueError, match=r"/train does not exist.*http://x/y\.tar\.gz"):
+        data.setup("fit")
+    (tmp_path / "train").mkdir()
+    with pytest.raises(ValueError, match=r"/train: no image in it.*http://x/y\.tar\.gz"):
+        data.setup("fit")
+    save(tmp_path / "train" / "x.png", noise(0, 8, 16))
+    with pytest.raises(ValueError, match=r"/val does not exist"):
+        data.setup("fit")
+
+
+def test_another_folder_can_be_validated_on(root):
+    data = opened(root, val_split="test")
+    assert [name for batch in data.val_dataloader() for name in batch["name"]] == ["test_0", "test_1"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"size": 0}, r"data\.size=0: at least 1"),
+        ({"batch_size": 0}, r"data\.batch_size=0: at least 1"),
+        ({"num_workers": -1}, r"data\.num_workers=-1: at least 0"),
+        ({"seed": -1}, r"seed=-1: a whole number from 0"),
+        ({"direction": "AtoB"}, r"direction='AtoB' is unknown: one of a_to_b, b_to_a"),
+        ({"a": {"kind": "gray"}}, r"kind='gray' is unknown"),
+        ({"b": {"colour": "grey"}}, r"'colour' is no key of SideSpec"),
+    ],
+)
+def test_arguments_out_of_range(options, message):
+    with pytest.raises(ValueError, match=message):
+        PairedDataModule("pairs", **options)
+
+
+@pytest.mark.parametrize("name", ["num_train", "num_val"])
+def test_procedural_pairs_need_to_be_some(name):
+    with pytest.raises(ValueError, match=rf"data\.{name}=0: at least 1"):
+        ProceduralDataModule(**{name: 0})
+
+
+def damaged(folder, how):
+    whole = folder / "whole"
+    save(whole.with_suffix(".jpg"), noise(0, 32, 64))
+    save(whole.with_suffix(".png"), noise(0, 32, 64))
+    jpeg, png = whole.with_suffix(".jpg").read_bytes(), whole.with_suffix(".png").read_bytes()
+    split = folder / "val"
+    split.mkdir()
+    if how == "odd width":
+        save(split / "x.png", noise(0, 8, 15))
+    elif how == "16 bits":
+        Image.fromarray(np.zeros((8, 16), np.uint16)).save(split / "x.png")
+    else:
+        contents = {"cut JPEG": jpeg[: len(jpeg) // 2], "cut PNG": png[: len(png) // 2], "empty": b"", "text": b"hello"}
+        (split / ("x.jpg" if how == "cut JPEG" else "x.png")).write_bytes(contents[how])
+
+
+MENDS = {
+    "cut JPEG": r"x\.jpg is a truncated JPEG: copy or download it again",
+    "cut PNG": r"x\.png cannot be decoded as an image: .* replace it",
+    "empty": r"x\.png cannot be decoded as an image: .* replace it",
+    "text": r"x\.png cannot be decoded as an image: .* replace it",
+    "16 bits": r"x\.png holds uint16 values, 8-bit images are expected: convert it first",
+    "odd width": r"x\.png is 15 pixels wide: .* use folders",
+}
+
+
+@pytest.mark.parametrize("how", MENDS)
+def test_a_damaged_file_is_one_line(tmp_path, how):
+    damaged(tmp_path, how)
+    data = PairedDataModule(tmp_path, size=8, num_workers=0)
+    data.setup("validate")
+    with pytest.raises(ValueError, match=MENDS[how]) as raised:
+        list(data.val_dataloader())
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("how", ["cut JPEG", "text", "odd width"])
+def test_a_damaged_file_in_a_worker_is_a_value_error_that_ends_with_the_line(tmp_path, how):
+    damaged(tmp_path, how)
+    data = PairedDataModule(tmp_path, size=8, num_workers=1)
+    data.setup("validate")
+    iterator = iter(data.val_dataloader())
+    with pytest.raises(ValueError, match=MENDS[how]) as raised:
+        next(iterator)
+    iterator._shutdown_workers()  # left to the garbage collector, it waits for 5 s
+    last = str(raised.value).rstrip().splitlines()[-1]
+    assert last.startswith(f"ValueError: {Path(tmp_path) / 'val'}")
+
+
+def test_a_class_number_too_many_names_the_pair(tmp_path):
+    save(tmp_path / "val" / "street.png", np.full((8, 16, 3), 7, np.uint8))
+    data = PairedDataModule(tmp_path, size=8, num_workers=0, b={"kind": "label", "num_classes": 7})
+    data.setup("validate")
+    with pytest.raises(ValueError, match=r"pair street: class number 7 in a side of 7 classes"):
+        list(data.val_dataloader())
+
+
+def test_strips_of_unequal_size_share_a_batch(tmp_path):
+    for index, (height, width) in enumerate([(20, 60), (41, 16)]):
+        save(tmp_path / "val" / f"{index}.png", noise(index, height, width))
+    pairs = StripPairs(sorted((tmp_path / "val").iterdir()))
+    assert [pairs[index][0].shape for index in range(2)] == [(20, 30, 3), (41, 8, 3)]
+    data = PairedDataModule(tmp_path, size=24, num_workers=0, batch_size=2)
+    data.setup("validate")
+    (batch,) = list(data.val_dataloader())
+    assert batch["source"].shape == (2, 3, 24, 24)

@@ -1,0 +1,130 @@
+"""The layouts that pairs are found in, and what is said of folders that hold none."""
+
+import logging
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pix2pix_lightning.data import FolderPairs, StripPairs, open_pairs
+
+LAYOUTS = {
+    "split/A split/B": ("train/A", "train/B"),
+    "A/split B/split": ("A/train", "B/train"),
+    "splitA splitB": ("trainA", "trainB"),
+}
+
+
+def image(seed, height=8, width=8):
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def save(path, array):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(array).save(path)
+
+
+@pytest.mark.parametrize("layout", ["strips", *LAYOUTS])
+def test_every_layout_gives_the_same_pairs(tmp_path, layout):
+    for index, name in enumerate(("one", "two", "zwölf.x")):
+        a, b = image(index), image(100 + index)
+        if layout == "strips":
+            save(tmp_path / "train" / f"{name}.png", np.hstack([a, b]))
+        else:
+            folder_a, folder_b = LAYOUTS[layout]
+            save(tmp_path / folder_a / f"{name}.png", a)
+            save(tmp_path / folder_b / f"{name}.bmp", b)
+    pairs = open_pairs(tmp_path, "train")
+    assert [pairs[index][2] for index in range(len(pairs))] == ["one", "two", "zwölf.x"]
+    for index in range(3):
+        np.testing.assert_array_equal(pairs[index][0], image(index))
+        np.testing.assert_array_equal(pairs[index][1], image(100 + index))
+
+
+def test_splits_are_told_apart(tmp_path):
+    save(tmp_path / "train" / "x.png", image(0, 8, 16))
+    save(tmp_path / "val" / "y.png", image(1, 8, 16))
+    assert open_pairs(tmp_path, "val")[0][2] == "y"
+
+
+def test_what_has_no_partner_is_left_out_and_listed(tmp_path, caplog):
+    for name in ("both", "only_a"):
+        save(tmp_path / "train/A" / f"{name}.png", image(0))
+    for name in ("both", "only_b", "other_b"):
+        save(tmp_path / "train/B" / f"{name}.png", image(1))
+    with caplog.at_level(logging.WARNING):
+        pairs = open_pairs(tmp_path, "train")
+    assert [name for *_, name in (pairs[0],)] == ["both"]
+    assert len(pairs) == 1
+    (record,) = caplog.records
+    assert record.levelno == logging.WARNING
+    assert "3 files without a partner" in record.getMessage()
+    for path in ("A/only_a.png", "B/only_b.png", "B/other_b.png"):
+        assert path in record.getMessage()
+    assert "both" not in record.getMessage()
+
+
+def test_many_without_a_partner_are_counted(tmp_path, caplog):
+    save(tmp_path / "B" / "00.png", image(0))
+    for index in range(15):
+        save(tmp_path / "A" / f"{index:02}.png", image(0))
+    FolderPairs(tmp_path / "A", tmp_path / "B")
+    assert "14 files" in caplog.text
+    assert "10.png and 4 more" in caplog.text
+
+
+def test_no_common_name(tmp_path):
+    save(tmp_path / "trainA" / "1_photo.png", image(0))
+    save(tmp_path / "trainB" / "1_label.png", image(0))
+    with pytest.raises(ValueError, match=r"no file name in common.*1_photo\.png.*1_label\.png"):
+        open_pairs(tmp_path, "train")
+
+
+def test_a_stem_that_comes_twice(tmp_path):
+    for name in ("A/x.png", "A/x.bmp", "A/y.png", "B/x.png", "B/y.png"):
+        save(tmp_path / "train" / name, image(0))
+    with pytest.raises(ValueError, match=r"train/A has several files named x: keep one"):
+        open_pairs(tmp_path, "train")
+
+
+def test_a_strip_of_odd_width(tmp_path):
+    save(tmp_path / "train" / "odd.png", image(0, 8, 15))
+    with pytest.raises(ValueError, match=r"train/odd\.png is 15 pixels wide.*train/A and .*train/B"):
+        open_pairs(tmp_path, "train")[0]
+
+
+def test_a_damaged_file_is_named(tmp_path):
+    (tmp_path / "A").mkdir()
+    (tmp_path / "A" / "x.png").write_text("text")
+    save(tmp_path / "B" / "x.png", image(0))
+    with pytest.raises(ValueError, match=r"A/x\.png cannot be decoded"):
+        FolderPairs(tmp_path / "A", tmp_path / "B")[0]
+    with pytest.raises(ValueError, match=r"A/x\.png cannot be decoded"):
+        StripPairs([tmp_path / "A" / "x.png"])[0]
+
+
+@pytest.mark.parametrize(
+    ("folders", "message"),
+    [
+        ([], r"/train does not exist: put strips of A and B there, or A and B into .*train/A and .*train/B"),
+        (["train"], r"/train: no image in it; files that end with .*\.png"),
+        (["train/A"], r"/train/B does not exist, but .*/train/A does"),
+        (["B/train"], r"/A/train does not exist, but .*/B/train does"),
+        (["trainA"], r"/trainB does not exist, but .*/trainA does"),
+        (["train/A", "train/B"], r"/train/A: no image in it"),
+    ],
+)
+def test_missing_and_empty_folders_are_named(tmp_path, folders, message):
+    for folder in folders:
+        (tmp_path / folder).mkdir(parents=True)
+    with pytest.raises(ValueError, match=message) as raised:
+        open_pairs(tmp_path, "train")
+    assert str(tmp_path) in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_one_empty_folder_of_two_is_named(tmp_path):
+    save(tmp_path / "train/A" / "x.png", image(0))
+    (tmp_path / "train/B").mkdir()
+    with pytest.raises(ValueError, match=r"/train/B: no image in it"):
+        open_pairs(tmp_path, "train")

@@ -1,0 +1,33 @@
+"""Tiny pairs and the overrides of a tiny training."""
+
+import cv2
+import numpy as np
+
+TINY = [
+    "data=folder",
+    "data.size=32",
+    "data.num_workers=0",
+    "data.batch_size=2",
+    "generator=unet_128",
+    "module.generator.num_downs=5",
+    "module.generator.base_channels=4",
+    "module.generator.dropout_at=paper",
+    "discriminator=patch_16",
+    "trainer=cpu",
+    "trainer.max_epochs=2",
+    "trainer.log_every_n_steps=1",
+    "callbacks.progress=null",
+    "+trainer.enable_progress_bar=false",
+]
+
+
+def make_strips(root, *, train=6, val=3, side=40):
+    """Strips whose B is a simple function of A, so that there is something to learn."""
+    rng = np.random.default_rng(0)
+    for split, count in (("train", train), ("val", val)):
+        folder = root / split
+        folder.mkdir(parents=True)
+        for number in range(count):
+            a = cv2.resize(rng.integers(0, 256, (5, 5, 3), np.uint8), (side, side), interpolation=cv2.INTER_NEAREST)
+            cv2.imwrite(str(folder / f"{split}_{number}.png"), np.concatenate([a, 255 - a], 1))
+    return root

@@ -1,0 +1,139 @@
+"""Every configuration that ships is composed, instantiated and stepped."""
+
+import inspect
+import itertools
+
+import pytest
+import torch
+from hydra.utils import instantiate
+from lightning.pytorch import Trainer
+
+from pix2pix_lightning import Pix2PixModule, compose
+from pix2pix_lightning.config import conf_dir
+
+CONF = conf_dir()
+GROUPS = sorted((str(path.parent.relative_to(CONF)), path.stem) for path in CONF.rglob("*.yaml") if path.parent != CONF)
+
+
+def override(group, name):
+    return f"{group}@module.optimizer_g={name}" if group == "optimizer/network" else f"{group}={name}"
+
+
+def narrow(cfg, side):
+    """The same networks with two channels and, where the side is small, fewer levels."""
+    for network in ("generator", "discriminator"):
+        if cfg.module[network] is not None:
+            cfg.module[network].base_channels = 2
+    if side < 256 and "num_downs" in cfg.module.generator:
+        cfg.module.generator.num_downs = 5
+    if cfg.module.adversarial._target_.endswith("WassersteinAdversarial") and cfg.module.discriminator:
+        cfg.module.discriminator.norm = "instance"
+    return cfg
+
+
+def step(module, side):
+    """One step of each network, through the module's own methods, on random pairs."""
+    optimizers, _ = module.configure_optimizers()
+    module.log = lambda *args, **kwargs: None
+    source = torch.rand(1, module.pair_spec.source.channels, side, side) * 2 - 1
+    target = torch.rand(1, module.pair_spec.target.channels, side, side) * 2 - 1
+    before = [p.clone() for p in module.generator.parameters()]
+    fake = module.generator(source)
+    if module.discriminator is not None:
+        optimizers[1].zero_grad()
+        module.discriminator_loss(source, target, fake.detach()).backward()
+        optimizers[1].step()
+    optimizers[0].zero_grad()
+    loss = module.generator_loss(source, target, fake)
+    loss.backward()
+    optimizers[0].step()
+    assert torch.isfinite(loss)
+    assert any((p != q).any() for p, q in zip(module.generator.parameters(), before, strict=True))
+
+
+@pytest.mark.parametrize(("group", "name"), GROUPS, ids=[f"{group}={name}" for group, name in GROUPS])
+def test_every_configuration_is_instantiated_and_stepped(group, name, tmp_path):
+    side = 256 if group in ("generator", "discriminator") else 64
+    cfg = narrow(compose("train", [override(group, name), f"run_dir={tmp_path}/run", f"data.size={side}"]), side)
+    data = instantiate(cfg.data, _convert_="all")
+    assert data.pair_spec.size == side
+    for node in [*cfg.callbacks.values(), *cfg.logger.values()]:
+        assert instantiate(node) is not None
+    assert not set(cfg.trainer) - set(inspect.signature(Trainer).parameters)
+    step(instantiate(cfg.module, pair_spec=data.pair_spec.to_dict()), side)
+
+
+@pytest.mark.parametrize("loss", ["l1", "l2", "gan", "cgan", "l1_gan", "l1_cgan"])
+@pytest.mark.parametrize("adversarial", ["vanilla", "lsgan", "hinge", "wgan_gp"])
+def test_the_papers_objectives_with_any_adversarial_form(loss, adversarial):
+    cfg = compose("train", [f"loss={loss}", f"adversarial={adversarial}", "discriminator=patch_16"])
+    module = instantiate(narrow(cfg, 32).module)
+    assert (module.discriminator is None) == (loss in ("l1", "l2"))
+    assert (
+        set(module.weights) - {"feature_matching"}
+        == {
+            "l1": {"l1"},
+            "l2": {"l2"},
+            "gan": {"adversarial"},
+            "cgan": {"adversarial"},
+            "l1_gan": {"adversarial", "l1"},
+            "l1_cgan": {"adversarial", "l1"},
+        }[loss]
+    )
+    if module.discriminator is not None:
+        first = next(module.discriminator.parameters())
+        assert first.shape[1] == (6 if "cgan" in loss else 3)
+    step(module, 32)
+
+
+def test_the_module_node_stands_alone_and_is_the_papers_network():
+    cfg = compose("train", ["experiment=facades"])
+    with torch.device("meta"):
+        module = instantiate(cfg.module)
+    assert isinstance(module, Pix2PixModule)
+    # REFERENCE.md: U-Net 256 and the 70x70 discriminator
+    assert sum(p.numel() for p in module.generator.parameters()) == 54_413_955
+    assert sum(p.numel() for p in module.discriminator.parameters()) == 2_768_705
+
+
+@pytest.mark.parametrize(
+    ("name", "batch", "epochs", "direction", "jitter"),
+    [
+        ("facades", 1, 200, "b_to_a", True),
+        ("maps", 1, 200, "a_to_b", True),
+        ("edges2shoes", 4, 15, "a_to_b", False),
+    ],
+)
+def test_experiments_have_the_papers_settings(name, batch, epochs, direction, jitter, monkeypatch):
+    monkeypatch.setenv("PIX2PIX_DATA_DIR", "/pairs")
+    cfg = compose("train", [f"experiment={name}"])
+    assert (cfg.data.batch_size, cfg.trainer.max_epochs, cfg.data.direction) == (batch, epochs, direction)
+    assert (cfg.data.jitter, cfg.data.mirror, cfg.data.size) == (jitter, jitter, 256)
+    assert cfg.data.root == f"/pairs/{name}"
+    assert cfg.data.archive.endswith(f"pix2pix/datasets/{name}.tar.gz")
+    assert cfg.name == name
+    assert cfg.module.weights == {"adversarial": 1.0, "feature_matching": 0.0, "l1": 100.0}
+    assert cfg.module.conditional
+    for network in "gd":
+        optimizer = cfg.module[f"optimizer_{network}"]
+        assert (optimizer.lr, list(optimizer.betas)) == (2e-4, [0.5, 0.999])
+    assert cfg.module.schedule is None
+
+
+def test_each_networks_optimizer_can_be_chosen_by_itself():
+    cfg = compose("train", ["optimizer/network@module.optimizer_g=rmsprop", "module.optimizer_d.lr=1e-3"])
+    assert cfg.module.optimizer_g._target_ == "torch.optim.RMSprop"
+    assert (cfg.module.optimizer_d._target_, cfg.module.optimizer_d.lr) == ("torch.optim.Adam", 1e-3)
+
+
+def test_wgan_gp_with_batch_norm_says_what_to_do():
+    cfg = compose("train", ["adversarial=wgan_gp", "module.generator.base_channels=2"])
+    with pytest.raises(Exception, match=r"module\.discriminator\.norm=instance"):
+        instantiate(cfg.module)
+
+
+def test_combinations_of_networks_compose():
+    for generator, discriminator in itertools.product(["unet_128", "resnet_6"], ["pixel", "image_286"]):
+        cfg = compose("train", [f"generator={generator}", f"discriminator={discriminator}"])
+        assert cfg.module.generator.base_channels == 64
+        assert cfg.module.discriminator.norm == "batch"

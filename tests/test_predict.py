@@ -1,0 +1,211 @@
+"""The command, in this process: what it writes, and what it says of mistakes."""
+
+import numpy as np
+import pytest
+import torch
+from lightning.pytorch import Trainer
+from PIL import Image
+from torch import nn
+
+from pix2pix_lightning import Pix2PixModule, predict
+
+UNET = {
+    "_target_": "pix2pix_lightning.networks.UNetGenerator",
+    "num_downs": 3,
+    "base_channels": 4,
+    "dropout_at": "paper",
+}
+
+
+class OwnModule(Pix2PixModule):
+    """What a user writes in a file of their own."""
+
+
+def save(module, path):
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for layer in module.generator.modules():
+            if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
+                layer.weight.normal_(0, 0.2)
+            if isinstance(layer, nn.BatchNorm2d):
+                layer.running_mean.normal_(0, 0.3)
+    trainer = Trainer(
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.strategy.connect(module)
+    trainer.save_checkpoint(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run's folder and its module."""
+    folder = tmp_path_factory.mktemp("run")
+    (folder / "checkpoints").mkdir()
+    module = Pix2PixModule(UNET, None)
+    save(module, folder / "checkpoints" / "best.ckpt")
+    return folder, module
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """A folder of images of unequal sizes and kinds, and something beside them."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for name, shape in {"a.png": (30, 20, 3), "b.b.JPG": (16, 16, 3), "c.bmp": (7, 33)}.items():
+        pixels = rng.integers(0, 200, shape, np.uint8)
+        Image.fromarray(pixels).save(folder / name, format="JPEG" if name.endswith("JPG") else None)
+    (folder / "notes.txt").write_text("taken in May")
+    return folder
+
+
+def call(run, source, output, *more):
+    return predict.main([f"checkpoint={run}", f"input={source}", f"output={output}", *more])
+
+
+def by_hand(module, path, norm="image"):
+    """A file through the plain generator; image norm is training mode at a batch of one."""
+    image = np.asarray(Image.open(path).convert("RGB"))
+    height, width, _ = image.shape
+    padded = np.pad(image, ((0, -height % 8), (0, -width % 8), (0, 0)), mode="reflect")
+    generator = type(module.generator)(num_downs=3, base_channels=4, dropout=0.0)
+    generator.load_state_dict(module.generator.state_dict())
+    generator.train(norm == "image")
+    with torch.no_grad():
+        output = generator(torch.from_numpy(padded).permute(2, 0, 1)[None] / 127.5 - 1)
+    levels = ((output[0, :, :height, :width] + 1) * 127.5).round().to(torch.uint8)
+    return levels.permute(1, 2, 0).numpy()
+
+
+def assert_a_level_apart(path, expected):
+    actual = np.asarray(Image.open(path))
+    assert actual.shape == expected.shape
+    assert np.abs(actual.astype(int) - expected).max() <= 1
+
+
+def assert_one_line(capsys, *parts):
+    printed = capsys.readouterr()
+    lines = printed.err.strip().splitlines()
+    assert len(lines) == 1, printed.err
+    assert lines[0].startswith("error: ")
+    for part in parts:
+        assert str(part) in lines[0]
+    assert "Traceback" not in printed.out
+
+
+def test_a_folder(run, pictures, tmp_path, capsys):
+    folder, module = run
+    output = tmp_path / "new" / "output"
+    assert call(folder, pictures, output) == 0
+    assert capsys.readouterr().out == f"3 images in {output}\n"
+    assert sorted(path.name for path in output.iterdir()) == ["a.png", "b.b.png", "c.png"]
+    for name in ("a.png", "c.bmp"):  # decoders of JPEG differ
+        expected = by_hand(module, pictures / name)
+        assert expected.std() > 5
+        assert_a_level_apart(output / name.replace("bmp", "png"), expected)
+
+
+def test_a_picture_alone_and_in_a_folder_are_the_same_bytes(run, pictures, tmp_path):
+    folder, _ = run
+    assert call(folder, pictures, tmp_path / "all") == 0
+    for name in ("a.png", "b.b.JPG", "c.bmp"):
+        assert call(folder / "checkpoints" / "best.ckpt", pictures / name, tmp_path / "one") == 0
+    for path in sorted((tmp_path / "all").iterdir()):
+        assert (tmp_path / "one" / path.name).read_bytes() == path.read_bytes()
+
+
+def test_300_by_200_stays_300_by_200(run, tmp_path):
+    Image.linear_gradient("L").resize((300, 200)).convert("RGB").save(tmp_path / "sky.png")
+    assert call(run[0], tmp_path / "sky.png", tmp_path / "out") == 0
+    expected = by_hand(run[1], tmp_path / "sky.png")
+    assert expected.shape == (200, 300, 3)
+    assert_a_level_apart(tmp_path / "out" / "sky.png", expected)
+
+
+def test_modes_on_the_command_line(run, pictures, tmp_path):
+    folder, module = run
+    made = {}
+
+    def translated(*options):
+        output = tmp_path / "_".join(options or ["plain"]).replace("=", "_")
+        if options not in made:
+            assert call(folder, pictures / "a.png", output, *options) == 0
+            made[options] = (output / "a.png").read_bytes()
+        return made[options]
+
+    assert translated("mode=paper", "dropout=off") == translated()
+    assert translated("mode=paper", "dropout=false") == translated()
+    assert translated("mode=paper") == translated("dropout=on") == translated("dropout=true") != translated()
+    assert translated("mode=paper", "seed=1") not in (translated("mode=paper"), translated())
+    assert translated("norm=running") != translated()
+    assert_a_level_apart(tmp_path / "norm_running" / "a.png", by_hand(module, pictures / "a.png", "running"))
+
+
+def test_nothing_is_overwritten_unless_asked_for(run, pictures, tmp_path, capsys):
+    output = tmp_path / "output"
+    output.mkdir()
+    (output / "c.png").write_text("precious")
+    assert call(run[0], pictures, output) == 1
+    assert_one_line(capsys, output / "c.png", "exists", "overwrite=true")
+    assert [path.name for path in output.iterdir()] == ["c.png"]
+    assert (output / "c.png").read_text() == "precious"
+    assert call(run[0], pictures, output, "overwrite=true") == 0
+    assert_a_level_apart(output / "c.png", by_hand(run[1], pictures / "c.bmp"))
+
+
+def test_one_broken_file_in_a_folder(run, pictures, tmp_path, capsys):
+    (pictures / "b2.png").write_text("no picture")
+    assert call(run[0], pictures, tmp_path / "output") == 1
+    assert_one_line(capsys, pictures / "b2.png", "cannot be decoded as an image")
+    assert sorted(path.name for path in (tmp_path / "output").iterdir()) == ["a.png", "b.b.png"]
+
+
+def test_a_module_of_the_user_s_own(pictures, tmp_path, capsys):
+    path = save(OwnModule(UNET, None), tmp_path / "own.ckpt")
+    assert call(path, pictures / "a.png", tmp_path / "no") == 1
+    assert_one_line(capsys, f"{OwnModule.__module__}.OwnModule", f"trust=[{OwnModule.__module__}]")
+    for number, trust in enumerate((f"trust=[{OwnModule.__module__}]", f"trust={OwnModule.__module__}")):
+        assert call(path, pictures / "a.png", tmp_path / str(number), trust) == 0
+    assert (tmp_path / "1" / "a.png").is_file()
+
+
+@pytest.mark.parametrize(
+    ("option", "parts"),
+    [
+        ("mode=papper", ["mode='papper'", "deterministic, paper"]),
+        ("norm=batch", ["norm='batch'", "image, running"]),
+        ("dropout=half", ["dropout='half'", "on, off"]),
+        ("device=gpu", ["device=gpu", "auto, cpu or cuda"]),
+        ("input=${tmp}/none.png", ["none.png does not exist", "give an image or a folder"]),
+        ("input=${tmp}/empty", ["empty has no image in it", "give an image or a folder"]),
+        ("input=${tmp}/twice", ["twice", "differ in their ending only", "rename"]),
+        ("input=${tmp}/text.png", ["text.png cannot be decoded as an image"]),
+        ("output=${tmp}/text.png", ["text.png is a file", "give a folder"]),
+        ("checkpoint=${tmp}/none", ["none does not exist", "give a .ckpt file or a run's folder"]),
+        ("checkpoint=${tmp}/empty", ["empty has no checkpoints/best.ckpt", "give a .ckpt file"]),
+        ("checkpoint=${tmp}/page.ckpt", ["page.ckpt cannot be read as a checkpoint", "give a .ckpt file"]),
+        ("checkpoint=${tmp}/model.ckpt", ["model.ckpt", "names torch.nn.modules.linear.Linear", "give a .ckpt file"]),
+    ],
+)
+def test_mistakes_get_one_line(run, pictures, tmp_path, capsys, option, parts):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "text.png").write_text("no picture")
+    (tmp_path / "page.ckpt").write_text("<html></html>")
+    torch.save(nn.Linear(1, 1), tmp_path / "model.ckpt")
+    (tmp_path / "twice").mkdir()
+    for name in ("a.png", "a.jpg"):
+        Image.new("RGB", (8, 8)).save(tmp_path / "twice" / name)
+    option = option.replace("${tmp}", str(tmp_path))
+    assert call(run[0], pictures / "a.png", tmp_path / "output", option) == 1
+    assert_one_line(capsys, *parts)
+    assert not list(tmp_path.glob("output/*"))
+
+
+def test_what_is_missing_is_named(capsys):
+    assert predict.main([]) == 1
+    assert_one_line(capsys, "input")
