@@ -29,7 +29,8 @@ MAY_IMPORT = {
     "inference": {"checkpoints", "config", "images", "module", "networks"},
     "reports": {"images", "inference"},
     "callbacks": {"images", "inference", "module", "reports"},
-    "door": {"config"},
+    "door": {"config", "mistakes"},
+    "mistakes": {"config"},
     "runs": {"__init__", "checkpoints"},
     **dict.fromkeys(DOORS, EVERYTHING - DOORS),
 }

@@ -441,7 +441,7 @@ def test_a_pickle_with_code_is_not_run(tmp_path):
             return (__import__("os").mkdir, (str(tmp_path / "owned"),))
 
     torch.save({"hyper_parameters": Evil(), "pix2pix_lightning": {}}, tmp_path / "a.ckpt")
-    with pytest.raises(ValueError, match="cannot be read as plain data"):
+    with pytest.raises(ValueError, match=r"posix\.mkdir"):
         Pix2PixModule.load_from_checkpoint(tmp_path / "a.ckpt")
     assert not (tmp_path / "owned").exists()
 

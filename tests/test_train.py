@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 
 import pytest
 import torch
@@ -182,12 +183,17 @@ def test_ctrl_c_leaves_a_checkpoint_and_says_how_to_go_on(strips, tmp_path):
         "run_dir=run",
         "trainer.max_epochs=10000",
     ]
-    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 120
-    while not (tmp_path / "run/checkpoints/best.ckpt").exists() and time.monotonic() < deadline:
-        time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=120)
+    # a test that is run in the background inherits that SIGINT is ignored
+    listen = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, preexec_fn=listen)
+    try:
+        deadline = time.monotonic() + 120
+        while not (tmp_path / "run/checkpoints/best.ckpt").exists() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=120)
+    finally:
+        process.kill()
     assert process.returncode == 130
     assert err.rstrip().endswith("stopped: go on with resume=run")
     assert "Traceback" not in err

@@ -38,6 +38,7 @@ def compose(config_name: str, overrides: Sequence[str] = (), *, config_dir: str 
     """
     import hydra
     from hydra.core.global_hydra import GlobalHydra
+    from omegaconf import open_dict
 
     extra = [f"hydra.searchpath=[file://{Path(config_dir).resolve()}]"] if config_dir else []
     before = GlobalHydra.instance().hydra
@@ -47,18 +48,16 @@ def compose(config_name: str, overrides: Sequence[str] = (), *, config_dir: str 
             cfg = hydra.compose(config_name, [*overrides, *extra], return_hydra_config=True)
     finally:
         GlobalHydra.instance().hydra = before
-    return without_hydra(cfg)
-
-
-def without_hydra(cfg: DictConfig) -> DictConfig:
-    """Take Hydra's own node out of a composed configuration; where ``name`` is open, the experiment gives it."""
-    from omegaconf import open_dict
-
     with open_dict(cfg):
-        hydra_node = cfg.pop("hydra")
-        if "name" in cfg and cfg.name is None:
-            cfg.name = hydra_node.runtime.choices.get("experiment") or "default"
+        choices = cfg.pop("hydra").runtime.choices
+    name_after_experiment(cfg, choices)
     return cfg
+
+
+def name_after_experiment(cfg: DictConfig, choices: Mapping[str, str | None]) -> None:
+    """Where ``name`` is open, the chosen experiment gives it."""
+    if "name" in cfg and cfg.name is None:
+        cfg.name = choices.get("experiment") or "default"
 
 
 def build(description: Mapping[str, Any], *args: Any) -> Any:

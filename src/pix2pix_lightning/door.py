@@ -1,18 +1,17 @@
-"""From a command line to a configuration, and from a mistake to one line: what all the doors share."""
+"""From a command line to a configuration and an exit status: what all the doors share."""
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 import sys
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pix2pix_lightning.config import conf_dir, without_hydra
+from pix2pix_lightning.config import conf_dir, name_after_experiment
+from pix2pix_lightning.mistakes import mistake
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -72,7 +71,7 @@ def _composed(config_name: str, run: Callable[[DictConfig], Any], argv: list[str
     @hydra.main(config_path=str(conf_dir()), config_name=config_name, version_base="1.3")
     def job(cfg: DictConfig) -> Any:
         hydra_cfg = HydraConfig.get()
-        cfg = without_hydra(hydra.compose(config_name, hydra_cfg.overrides.task, return_hydra_config=True))
+        name_after_experiment(cfg, hydra_cfg.runtime.choices)
         _check_kinds(cfg, config_name, hydra_cfg)
         if hydra_cfg.mode is not None and hydra_cfg.mode.name == "MULTIRUN":
             _place_in_sweep(cfg, hydra_cfg)
@@ -164,7 +163,9 @@ def _is_kind(given: Any, expected: Any) -> bool:
     from omegaconf import OmegaConf
 
     if OmegaConf.is_config(expected):
-        return given is None or OmegaConf.is_list(given) == OmegaConf.is_list(expected)
+        if OmegaConf.is_list(expected):
+            return OmegaConf.is_list(given) or isinstance(given, str)
+        return given is None or OmegaConf.is_dict(given)
     if isinstance(expected, bool):
         return isinstance(given, bool)
     if isinstance(expected, int):
@@ -172,76 +173,3 @@ def _is_kind(given: Any, expected: Any) -> bool:
     if isinstance(expected, float):
         return isinstance(given, int | float) and not isinstance(given, bool)
     return True
-
-
-def mistake(error: BaseException, config_name: str) -> str | None:
-    """One line for the person who made the mistake; None where the error is a bug.
-
-    A mistake is what this package raises itself as a ``ValueError`` or an ``OSError``, also inside a loader's
-    worker, and what Hydra and Lightning say of their own settings.
-    """
-    from hydra.errors import HydraException, InstantiationException, MissingConfigException
-    from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
-
-    if isinstance(error, MissingMandatoryValue):
-        return f"{error.full_key} is not given: say {error.full_key}=<value>"
-    if isinstance(error, MissingConfigException) and error.options:
-        group, _, name = (error.missing_cfg_file or "").rpartition("/")
-        close = difflib.get_close_matches(name, error.options, 1)
-        hint = f"did you mean {close[0]}? " if close else ""
-        return f"{group}={name} is unknown: {hint}there are {', '.join(error.options)}"
-    if isinstance(error, InstantiationException):
-        cause = error.__cause__
-        if cause is None or re.search("unexpected keyword|required positional|required keyword", str(cause)):
-            return _one_line(error)
-        return mistake(cause, config_name)
-    if isinstance(error, HydraException | OmegaConfBaseException):
-        return _misspelt(error, config_name) or _one_line(error)
-    if isinstance(error, ValueError | OSError):
-        in_worker = re.match(r"Caught (\w+) in DataLoader worker", str(error))
-        if in_worker:
-            return str(error).rstrip().rpartition(f"{in_worker[1]}: ")[2] if _is_ours(str(error)) else None
-        return _one_line(error) if _raised_here(error) else None
-    if type(error).__name__ == "MisconfigurationException":
-        return _one_line(error)
-    return None
-
-
-def _misspelt(error: BaseException, config_name: str) -> str | None:
-    from pix2pix_lightning.config import compose
-
-    found = re.search(r"Could not (?:override|find|append to config) '([^']+)'", str(error))
-    if found is None or ("not in struct" not in f"{error} {error.__cause__}" and "match" not in str(error)):
-        return None
-    key = found[1]
-    keys = list(_keys(compose(config_name)))
-    close = difflib.get_close_matches(key, keys, 1)
-    hint = f"did you mean {close[0]}?" if close else "--help lists the keys"
-    return f"{key} is no key of this configuration: {hint}"
-
-
-def _keys(node: Any, prefix: str = "") -> Iterator[str]:
-    from omegaconf import OmegaConf
-
-    for key in node:
-        yield f"{prefix}{key}"
-        if not OmegaConf.is_missing(node, key) and OmegaConf.is_dict(node[key]):
-            yield from _keys(node[key], f"{prefix}{key}.")
-
-
-def _one_line(error: BaseException) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    return " ".join(line.strip() for line in str(error).splitlines() if line.strip())
-
-
-def _raised_here(error: BaseException) -> bool:
-    frames = traceback.extract_tb(error.__traceback__)
-    if isinstance(error, OSError) and error.filename is not None:
-        return True
-    return bool(frames) and _is_ours(frames[-1].filename)
-
-
-def _is_ours(text: str) -> bool:
-    last_file = text.rpartition('File "')[2]
-    return str(Path(__file__).parent) in last_file

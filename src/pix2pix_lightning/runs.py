@@ -11,11 +11,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from pix2pix_lightning.checkpoints import LAST, checkpoint_in, read_checkpoint
+
+if TYPE_CHECKING:
+    from lightning.pytorch import Trainer
 
 _CONFIG, _SUMMARY = "config.yaml", "summary.json"
 _ENVIRONMENT = "PIX2PIX_LIGHTNING_RUN"  # tells the processes that Lightning starts which run they belong to
@@ -105,8 +108,8 @@ def _comparable(cfg: Any) -> dict[str, Any]:
     return {key: value for key, value in plain.items() if key not in _NOT_COMPARED}
 
 
-def write_summary(folder: Path, metrics: Mapping[str, float], **facts: Any) -> None:
-    """Write ``summary.json``: the mark of a finished run."""
+def write_summary(folder: Path, metrics: Mapping[str, float], trainer: Trainer, callbacks: Mapping[str, Any]) -> None:
+    """Write ``summary.json``: the mark of a finished run, with the journal's facts where there was a journal."""
     import lightning
     import torch
 
@@ -118,6 +121,7 @@ def write_summary(folder: Path, metrics: Mapping[str, float], **facts: Any) -> N
         "lightning": lightning.__version__,
         "python": platform.python_version(),
     }
+    facts = callbacks["journal"].facts(trainer) if "journal" in callbacks else {}
     summary = {"metrics": dict(metrics), **facts, "versions": versions}
     (folder / _SUMMARY).write_text(json.dumps(summary, indent=2) + "\n")
 

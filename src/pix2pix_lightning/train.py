@@ -22,8 +22,7 @@ def train(cfg: DictConfig) -> dict[str, float]:
         The last epoch's metrics by name, and ``best/l1``, the lowest ``val/l1``.
 
     Raises:
-        ValueError: The configuration cannot be trained.
-        Interrupted: Ctrl-C; the run's folder holds a checkpoint to go on from.
+        Interrupted: Ctrl-C; the folder holds a checkpoint to go on from. A ``ValueError`` is a mistake in ``cfg``.
     """
     from lightning.pytorch.trainer.states import TrainerStatus
 
@@ -41,12 +40,10 @@ def train(cfg: DictConfig) -> dict[str, float]:
                     raise
                 raise Interrupted(f"go on with resume={folder}") from None
             metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
-            best = callbacks["best"].best_model_score if "best" in callbacks else None
-            if best is not None:
+            if (best := getattr(callbacks.get("best"), "best_model_score", None)) is not None:
                 metrics["best/l1"] = float(best)
             if trainer.is_global_zero:
-                facts = callbacks["journal"].facts(trainer) if "journal" in callbacks else {}
-                runs.write_summary(folder, metrics, **facts)
+                runs.write_summary(folder, metrics, trainer, callbacks)
             log.info("done: %s", ", ".join(f"{name} {value:.4f}" for name, value in metrics.items()))
     return metrics
 
@@ -65,17 +62,16 @@ def _built(cfg: DictConfig) -> tuple[Any, Any, Any, dict[str, Any]]:
     module = instantiate(cfg.module, pair_spec=data.pair_spec.to_dict())
     callbacks = {name: instantiate(node) for name, node in cfg.callbacks.items() if node is not None}
     settings: Any = OmegaConf.to_container(cfg.trainer, resolve=True)
-    loggers = [instantiate(node) for node in cfg.logger.values()]
-    extras = {"callbacks": list(callbacks.values()), "logger": loggers}
+    settings["callbacks"] = list(callbacks.values())
+    settings["logger"] = [instantiate(node) for node in cfg.logger.values()]
     try:
-        trainer = build({"_target_": "lightning.pytorch.Trainer", **settings, **extras})
+        return data, module, build({"_target_": "lightning.pytorch.Trainer", **settings}), callbacks
     except (TypeError, ValueError) as error:
         raise ValueError(f"trainer: {error}") from None
-    return data, module, trainer, callbacks
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit status."""
+    """Run the command line, and return the exit status."""
     return open_door("train", train, argv)
 
 

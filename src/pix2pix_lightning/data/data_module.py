@@ -125,10 +125,11 @@ class PairedDataModule(LightningDataModule):
             sampler.set_epoch(progress.processed)
             if progress.started > progress.processed:  # a checkpoint from the middle of an epoch
                 batches = self.trainer.fit_loop.epoch_loop.batch_progress
-                if batches.is_last_batch and batches.current.processed == batches.current.ready:
+                done = cast(_ProcessedTracker, batches.current)
+                if batches.is_last_batch and done.processed == done.ready:
                     sampler.set_epoch(progress.processed + 1)  # validation alone was left
                 else:
-                    sampler.skip = batches.current.processed * self.batch_size
+                    sampler.skip = done.processed * self.batch_size
         return self._loader("train", sampler)
 
     def val_dataloader(self) -> DataLoader[Sample]:

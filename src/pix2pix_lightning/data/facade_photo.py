@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from pix2pix_lightning.data.facade_layout import Facade, Part, Shape
-
-Bytes = npt.NDArray[np.uint8]
-Floats = npt.NDArray[np.float32]
-Colour = tuple[float, float, float]
+from pix2pix_lightning.data.facade_materials import (
+    Bytes,
+    Colour,
+    Floats,
+    blur,
+    fill,
+    masonry,
+    merge,
+    noise,
+    paint,
+    pick,
+    plain,
+)
 
 
 class Weather(NamedTuple):
@@ -73,26 +80,26 @@ def render_photo(
     size = len(parts)
     weather = WEATHER[int(look.choice(4, p=(0.36, 0.26, 0.22, 0.16)))]
     from_left = bool(look.integers(2))
-    stains = _noise(look, size, (3, 9, 27, 64))
+    stains = noise(look, size, (3, 9, 27, 64))
     sky = _sky(weather, look, size)
-    trim, frame, rail = _pick(look, TRIMS), _pick(look, FRAMES), _pick(look, RAILS)
+    trim, frame, rail = pick(look, TRIMS), pick(look, FRAMES), pick(look, RAILS)
 
     photo = _surfaces(facade, behind, trim, look, grain)
-    _paint(photo, _windows(facade, sky, frame, weather, look), behind, Part.WINDOW)
+    paint(photo, _windows(facade, sky, frame, weather, look), behind, Part.WINDOW)
     _draw_doors(photo, facade, look)
     _draw_shops(photo, facade, look)
     _draw_balconies(photo, facade, rail, trim, look)
     shade = _shade(facade, parts, weather, from_left)
     shade *= 1 + 0.05 * stains
-    photo *= _merge([shade * (channel / 255) for channel in weather.light])
-    _paint(photo, sky, parts, Part.SKY)
+    photo *= merge([shade * (channel / 255) for channel in weather.light])
+    paint(photo, sky, parts, Part.SKY)
     return _expose(photo, look, grain)
 
 
 def _expose(photo: Floats, look: np.random.Generator, grain: np.random.Generator) -> Bytes:
     """What lens and sensor do: a little blur, exposure, noise."""
     size = len(photo)
-    photo = _blur(photo, look.uniform(0.3, 0.6) * max(0.6, size / 256))
+    photo = blur(photo, look.uniform(0.3, 0.6) * max(0.6, size / 256))
     noise = grain.integers(0, 256, photo.shape, np.uint8).astype(np.float32)
     noise -= 127.5
     noise *= look.uniform(0.02, 0.07)
@@ -107,29 +114,29 @@ def _surfaces(
     """Everything that has one material from edge to edge, unlit."""
     size = len(behind)
     colours = np.zeros((256, 3), np.float32)
-    colours[Part.NEIGHBOUR] = np.multiply(_pick(look, PLASTERS + BRICKS), 0.72)
+    colours[Part.NEIGHBOUR] = np.multiply(pick(look, PLASTERS + BRICKS), 0.72)
     colours[[Part.CORNICE, Part.SILL]] = trim
-    colours[[Part.DOOR, Part.SHUTTER]] = _pick(look, PAINTS), _pick(look, PAINTS)
+    colours[[Part.DOOR, Part.SHUTTER]] = pick(look, PAINTS), pick(look, PAINTS)
     photo = np.asarray(cv2.LUT(cv2.merge((behind, behind, behind)), colours[None]), np.float32)
 
     whole = (size, size)
     kind = look.random()
     if kind < 0.42:
-        wall = _masonry(whole, 0.0125, 0.034, _pick(look, BRICKS), 0.1, (188, 180, 168), grain)
+        wall = masonry(whole, 0.0125, 0.034, pick(look, BRICKS), 0.1, (188, 180, 168), grain)
     elif kind < 0.82:
-        wall = _plain(whole, _pick(look, PLASTERS), grain)
+        wall = plain(whole, pick(look, PLASTERS), grain)
     else:
-        wall = _masonry(whole, 0.034, 0.08, _pick(look, STONES), 0.05, (128, 120, 108), grain)
+        wall = masonry(whole, 0.034, 0.08, pick(look, STONES), 0.05, (128, 120, 108), grain)
     if look.random() < 0.4:
         row = round(facade.first_floor * size)
-        stone = _pick(look, STONES)
-        wall[row:] = _masonry((size - row, size), 0.042, 0.11, stone, 0.04, (110, 104, 96), grain)
-    _paint(photo, wall, behind, Part.WALL)
-    tile = _pick(look, TILES)
+        stone = pick(look, STONES)
+        wall[row:] = masonry((size - row, size), 0.042, 0.11, stone, 0.04, (110, 104, 96), grain)
+    paint(photo, wall, behind, Part.WALL)
+    tile = pick(look, TILES)
     row = round(facade.eave * size) + 1  # nothing of the roof lies below
     if any(shape.part == Part.ROOF for shape in facade.shapes):
-        roof = _masonry((row, size), 0.0125, 0.017, tile, 0.08, [0.6 * c for c in tile], grain)
-        _paint(photo[:row], roof, behind[:row], Part.ROOF)
+        roof = masonry((row, size), 0.0125, 0.017, tile, 0.08, [0.6 * c for c in tile], grain)
+        paint(photo[:row], roof, behind[:row], Part.ROOF)
     _draw_street(photo, facade, grain)
     _draw_neighbours(photo, facade, look)
     return photo
@@ -139,7 +146,7 @@ def _draw_street(photo: Floats, facade: Facade, grain: np.random.Generator) -> N
     """Pavement, kerb and asphalt."""
     size = len(photo)
     street = photo[round(facade.ground * size) :]
-    street[:] = _plain((len(street), size), (150, 146, 140), grain)
+    street[:] = plain((len(street), size), (150, 146, 140), grain)
     kerb = round(0.55 * len(street))
     street[kerb:] *= 0.62
     street[kerb : kerb + max(1, size // 128)] = 186
@@ -156,7 +163,7 @@ def _draw_neighbours(photo: Floats, facade: Facade, look: np.random.Generator) -
             x = (left + right) / 2
             box = Shape(Part.NEIGHBOUR, x - 0.018, y, x + 0.018, y + 0.07)
             if box.left > 0 and box.right < 1:
-                _fill(photo, box.pixels(size), (70, 76, 84))
+                fill(photo, box.pixels(size), (70, 76, 84))
             y += step
 
 
@@ -165,7 +172,7 @@ def _windows(facade: Facade, sky: Floats, frame: Colour, weather: Weather, look:
     size = len(sky)
     room = np.zeros((size, size, 3), np.float32)
     gloss = np.full((size, size), 0.3, np.float32)
-    habit, curtain = look.random(4), _pick(look, CURTAINS)
+    habit, curtain = look.random(4), pick(look, CURTAINS)
     num_panes, transom = int(look.integers(1, 4)), (0.0, 0.3, 0.5)[int(look.integers(3))]
     windows = [shape for shape in facade.shapes if shape.part == Part.WINDOW]
     chances = look.random((len(windows), 6))
@@ -174,7 +181,7 @@ def _windows(facade: Facade, sky: Floats, frame: Colour, weather: Weather, look:
         width, height = right - left, bottom - top
         is_lit = lamp < weather.lit
         glow = 150 + 90 * tint
-        _fill(
+        fill(
             room,
             box,
             (glow * 1.25, glow, glow * 0.62) if is_lit else (26 + 24 * tint, 30 + 22 * tint, 36 + 16 * tint),
@@ -183,21 +190,21 @@ def _windows(facade: Facade, sky: Floats, frame: Colour, weather: Weather, look:
         cloth = (curtain[0] * level, curtain[1] * level, curtain[2] * level * (0.75 if is_lit else 1))
         if drape < 0.35 * habit[0] + 0.15:
             hang = round(width * (0.14 + 0.2 * amount))
-            _fill(room, (left, top, left + hang, bottom), cloth)
-            _fill(room, (right - hang, top, right, bottom), cloth)
+            fill(room, (left, top, left + hang, bottom), cloth)
+            fill(room, (right - hang, top, right, bottom), cloth)
         elif drape < 0.75:
             if drape > 0.55:
-                _fill(room, (left, top, right, top + round(height * (0.15 + 0.75 * amount * habit[1]))), cloth)
+                fill(room, (left, top, right, top + round(height * (0.15 + 0.75 * amount * habit[1]))), cloth)
             else:
-                _fill(room, (left, bottom - round(height * (0.3 + 0.3 * amount)), right, bottom), cloth)
-        _fill(gloss, box, (0.08 if is_lit else 0.18 + 0.4 * glare,))
+                fill(room, (left, bottom - round(height * (0.3 + 0.3 * amount)), right, bottom), cloth)
+        fill(gloss, box, (0.08 if is_lit else 0.18 + 0.4 * glare,))
         if glare > 0.6 and not is_lit:
             x, slant = left + lean * width * 0.6, 0.35 * width
             streak = np.array([[x, bottom], [x + slant, top], [x + 2 * slant, top], [x + slant, bottom]], np.int32)
             cv2.fillPoly(gloss, [streak], (0.75,))
     folds = 1 + 0.07 * np.sin(np.arange(size, dtype=np.float32) * (420 / size))
     room.reshape(size, 3 * size)[:] *= np.repeat(folds, 3)
-    room += sky * _merge((gloss, gloss, gloss))
+    room += sky * merge((gloss, gloss, gloss))
     for shape in windows:
         _draw_frame(room, shape, size, frame, num_panes, transom)
     return room
@@ -227,10 +234,10 @@ def _draw_frame(room: Floats, shape: Shape, size: int, colour: Colour, num_panes
         cv2.rectangle(room, (left, top), (right - 1, bottom - 1), colour, bar)
     for pane in range(1, min(num_panes, width // (4 * bar)) if width >= 5 else 1):
         x = left + round((width - bar) * pane / num_panes)
-        _fill(room, (x, top, x + bar, bottom), colour)
+        fill(room, (x, top, x + bar, bottom), colour)
     if transom and height >= 8:
         y = top + round(height * transom)
-        _fill(room, (left, y, right, y + bar), colour)
+        fill(room, (left, y, right, y + bar), colour)
 
 
 def _draw_doors(photo: Floats, facade: Facade, look: np.random.Generator) -> None:
@@ -250,20 +257,20 @@ def _draw_doors(photo: Floats, facade: Facade, look: np.random.Generator) -> Non
                 centre = ((left + right) // 2, head - line)
                 cv2.ellipse(photo, centre, radii, 0, 180, 360, (88, 102, 112), cv2.FILLED)
         elif is_glazed:
-            _fill(photo, (left + line, top + line, right - line, head - line), (88, 102, 112))
+            fill(photo, (left + line, top + line, right - line, head - line), (88, 102, 112))
         leaves = 2 if is_double and right - left > 14 else 1
         for leaf in range(leaves):
             start = left + (right - left) * leaf // leaves + line
             end = left + (right - left) * (leaf + 1) // leaves - line
-            _fill(photo, (start - line, head, start, bottom), dark)
+            fill(photo, (start - line, head, start, bottom), dark)
             for above, below in ((0.06, 0.4), (0.48, 0.62), (0.7, 0.94)):
                 y0, y1 = (round(head + (bottom - head) * part) for part in (above, below))
-                _fill(photo, (start + line, y0, end - line, y1), bright)
-                _fill(photo, (start + line, y0, end - 2 * line, y1 - line), dark)
-                _fill(photo, (start + 2 * line, y0 + line, end - 2 * line, y1 - line), paint)
+                fill(photo, (start + line, y0, end - line, y1), bright)
+                fill(photo, (start + line, y0, end - 2 * line, y1 - line), dark)
+                fill(photo, (start + 2 * line, y0 + line, end - 2 * line, y1 - line), paint)
         knob = left + (right - left) // 2 + 2 * line if leaves == 2 else right - 3 * line
         middle = (head + bottom) // 2
-        _fill(photo, (knob, middle, knob + line, middle + line), brass)
+        fill(photo, (knob, middle, knob + line, middle + line), brass)
 
 
 def _draw_shops(photo: Floats, facade: Facade, look: np.random.Generator) -> None:
@@ -273,13 +280,13 @@ def _draw_shops(photo: Floats, facade: Facade, look: np.random.Generator) -> Non
     for shape in (s for s in facade.shapes if s.part == Part.SHOP):
         left, top, right, bottom = shape.pixels(size)
         width, height = right - left, bottom - top
-        paint, awning, glow = _pick(look, PAINTS), _pick(look, PAINTS), look.uniform(0.35, 1.0)
+        paint, awning, glow = pick(look, PAINTS), pick(look, PAINTS), look.uniform(0.35, 1.0)
         goods, letters = look.random((7, 5)), look.random(9)
         has_awning, has_sign, num_panes = look.random() < 0.45, look.random() < 0.8, int(look.integers(1, 4))
         sill, head = top + round(0.88 * height), top + round(0.2 * height)
-        _fill(photo, (left, top, right, bottom), paint)
-        _fill(photo, (left + line, head, right - line, sill), (190 * glow, 168 * glow, 128 * glow))
-        _fill(
+        fill(photo, (left, top, right, bottom), paint)
+        fill(photo, (left + line, head, right - line, sill), (190 * glow, 168 * glow, 128 * glow))
+        fill(
             photo,
             (left + line, head, right - line, head + (sill - head) // 3),
             (110 * glow, 108 * glow, 100 * glow),
@@ -292,21 +299,21 @@ def _draw_shops(photo: Floats, facade: Facade, look: np.random.Generator) -> Non
                 start + round(width * (0.05 + 0.1 * wide)),
                 sill,
             )
-            _fill(photo, box, (60 + 170 * hue[0], 60 + 130 * hue[1], 60 + 120 * x))
+            fill(photo, box, (60 + 170 * hue[0], 60 + 130 * hue[1], 60 + 120 * x))
         for pane in range(num_panes + 1):
             x = left + round((width - line) * pane / num_panes)
-            _fill(photo, (x, head, x + line, bottom), paint)
+            fill(photo, (x, head, x + line, bottom), paint)
         if has_sign:
             ink = (236, 226, 190) if sum(paint) < 380 else (50, 46, 44)
             x, step = left + 0.2 * width, 0.6 * width / len(letters)
             for number, letter in enumerate(letters):
                 start, end = round(x + step * number), round(x + step * (number + 0.3 + 0.4 * letter))
-                _fill(photo, (start, top + round(0.06 * height), end, top + round(0.14 * height)), ink)
+                fill(photo, (start, top + round(0.06 * height), end, top + round(0.14 * height)), ink)
         if has_awning:
             hem, stripe = head + round(0.22 * height), max(2, round(0.022 * size))
             for number, x in enumerate(range(left, right, stripe)):
-                _fill(photo, (x, head, min(x + stripe, right), hem), awning if number % 2 else (232, 226, 214))
-            _fill(photo, (left, hem - line, right, hem), [0.6 * c for c in awning])
+                fill(photo, (x, head, min(x + stripe, right), hem), awning if number % 2 else (232, 226, 214))
+            fill(photo, (left, hem - line, right, hem), [0.6 * c for c in awning])
 
 
 def _draw_balconies(photo: Floats, facade: Facade, rail: Colour, trim: Colour, look: np.random.Generator) -> None:
@@ -319,8 +326,8 @@ def _draw_balconies(photo: Floats, facade: Facade, rail: Colour, trim: Colour, l
         left, has_flowers = max(left, 0), look.random() < 0.3
         slab = bottom - max(1, round(0.016 * size))
         if is_solid:
-            _fill(photo, (left, top, right, slab), [0.9 * c for c in trim])
-            _fill(
+            fill(photo, (left, top, right, slab), [0.9 * c for c in trim])
+            fill(
                 photo,
                 (left + 2 * bar, top + 3 * bar, right - 2 * bar, slab - 2 * bar),
                 [0.8 * c for c in trim],
@@ -332,12 +339,12 @@ def _draw_balconies(photo: Floats, facade: Facade, rail: Colour, trim: Colour, l
                 bars += weight * (np.array(rail, np.float32) - bars)
             photo[top:slab, right - bar : right] = rail
             photo[top + (slab - top) // 2, left:right] = rail
-        _fill(photo, (left, top, right, top + max(1, round(0.008 * size))), trim if is_solid else rail)
+        fill(photo, (left, top, right, top + max(1, round(0.008 * size))), trim if is_solid else rail)
         if has_flowers and slab - top > 6:
-            _fill(photo, (left + bar, top + bar, right - bar, top + round(0.026 * size)), (62, 98, 50))
+            fill(photo, (left + bar, top + bar, right - bar, top + round(0.026 * size)), (62, 98, 50))
             photo[top + 1 : top + 2 + size // 128, left + 2 : right - 1 : 4] = (206, 70, 84)
             photo[top + 3 : top + 4 + size // 128, left + 3 : right - 1 : 5] = (40, 70, 38)
-        _fill(photo, (left, slab, right, bottom), trim)
+        fill(photo, (left, slab, right, bottom), trim)
 
 
 def _shade(facade: Facade, parts: Bytes, weather: Weather, from_left: bool) -> Floats:
@@ -348,30 +355,30 @@ def _shade(facade: Facade, parts: Bytes, weather: Weather, from_left: bool) -> F
     fine = max(1, round(size / 256))
     lean = round(0.012 * size) if from_left else -round(0.012 * size)
     sides = (facade.right, facade.right + 0.035) if from_left else (facade.left - 0.035, facade.left)
-    _fill(shadow, Shape(Part.NEIGHBOUR, sides[0], facade.eave, sides[1], facade.ground).pixels(size), dark)
+    fill(shadow, Shape(Part.NEIGHBOUR, sides[0], facade.eave, sides[1], facade.ground).pixels(size), dark)
     for shape in facade.shapes:
         left, top, right, bottom = shape.pixels(size)
         if shape.part in (Part.CORNICE, Part.SILL, Part.BALCONY):
             reach = {Part.CORNICE: 0.008 + 0.5 * (shape.bottom - shape.top), Part.SILL: 0.01}.get(shape.part, 0.05)
-            _fill(shadow, (left + lean, bottom, right + lean, bottom + max(1, round(reach * size))), dark)
-            _fill(relief, (left, bottom - fine, right, bottom), (0.74,))
+            fill(shadow, (left + lean, bottom, right + lean, bottom + max(1, round(reach * size))), dark)
+            fill(relief, (left, bottom - fine, right, bottom), (0.74,))
             if shape.part != Part.BALCONY:
-                _fill(relief, (left, top, right, top + fine), (1.14,))
+                fill(relief, (left, top, right, top + fine), (1.14,))
                 if bottom - top > 5 * fine:
-                    _fill(relief, (left, (top + bottom) // 2, right, (top + bottom) // 2 + fine), (0.84,))
+                    fill(relief, (left, (top + bottom) // 2, right, (top + bottom) // 2 + fine), (0.84,))
         elif shape.part in (Part.WINDOW, Part.DOOR, Part.SHOP):
             depth = max(1, round(0.009 * size))
-            _fill(shadow, (left, top, right, top + depth), dark)
-            _fill(
+            fill(shadow, (left, top, right, top + depth), dark)
+            fill(
                 shadow,
                 (left, top, left + depth, bottom) if from_left else (right - depth, top, right, bottom),
                 dark,
             )
         elif shape.part == Part.SHUTTER:
-            _fill(shadow, (left + lean // 2, top + fine, right + lean // 2, bottom + fine), dark)
-            _fill(shadow, (left, top, right, bottom), (1,))
+            fill(shadow, (left + lean // 2, top + fine, right + lean // 2, bottom + fine), dark)
+            fill(shadow, (left, top, right, bottom), (1,))
             relief[max(top, 0) : bottom : 3 * fine, left:right] = 0.78
-    shade = _blur(shadow, 0.0035 * size)
+    shade = blur(shadow, 0.0035 * size)
     shade *= relief
     rows = (np.arange(size, dtype=np.float32) + 0.5) / size
     below, above = np.maximum(rows - facade.eave, 0), np.maximum(facade.ground - rows, 0)
@@ -384,106 +391,10 @@ def _shade(facade: Facade, parts: Bytes, weather: Weather, from_left: bool) -> F
 def _sky(weather: Weather, look: np.random.Generator, size: int) -> Floats:
     """Gradient and clouds (size, size, 3)."""
     height = np.linspace(0, 1, size, dtype=np.float32)[:, None]
-    clouds = _noise(look, size, (3, 6, 12, 25))
+    clouds = noise(look, size, (3, 6, 12, 25))
     cover = np.clip(clouds * 0.9 + 2 * weather.clouds - 1.0, 0, 0.85)
     channels = []
     for zenith, horizon, light in zip(weather.zenith, weather.horizon, weather.light, strict=True):
         clear = zenith + height**0.7 * (horizon - zenith)
         channels.append(clear + cover * (122 + 0.5 * light - clear))
-    return _merge(channels)
-
-
-def _noise(rng: np.random.Generator, size: int, cells: tuple[int, ...]) -> Floats:
-    """Smooth noise (size, size) about 0, of about unit spread.
-
-    Args:
-        rng: Draws the same for every size.
-        size: Side of the picture in pixels.
-        cells: Number of cells across the picture for each octave, at most 64; each is weaker than the last.
-    """
-    total = np.zeros((64, 64), np.float32)
-    for octave, num in enumerate(cells):
-        coarse = rng.standard_normal((num, num), np.float32) * np.float32(0.62**octave)
-        total += _resize(coarse, (64, 64), cv2.INTER_LINEAR)
-    return _resize(total, (size, size), cv2.INTER_LINEAR)
-
-
-def _plain(shape: tuple[int, int], colour: Colour, grain: np.random.Generator) -> Floats:
-    """Plaster (height, width, 3)."""
-    height, width = shape
-    rough = 1 + 0.03 * grain.standard_normal((height // 2 + 1, width // 2), np.float32)
-    rough = _resize(rough, (width, height), cv2.INTER_LINEAR)
-    return _merge([channel * rough for channel in colour])
-
-
-def _masonry(
-    shape: tuple[int, int],
-    course: float,
-    block: float,
-    colour: Colour,
-    spread: float,
-    joint: Sequence[float],
-    grain: np.random.Generator,
-) -> Floats:
-    """Blocks in running bond (height, width, 3).
-
-    Args:
-        shape: Height and width in pixels, the width that of the picture.
-        course: Height of a course as a fraction of the width; at least 2 pixels are taken.
-        block: Length of a block as a fraction of the width.
-        colour: Mean colour of the blocks.
-        spread: How much their brightness varies.
-        joint: Colour of the joints.
-        grain: Decides on each block.
-    """
-    height, width = shape
-    rows, half = max(2, round(course * width)), max(2, round(block * width / 2))
-    num_rows, num = 2 * -(-height // (2 * rows)), -(-width // (2 * half))
-    level = 1 + spread * grain.standard_normal((num_rows, num, 1), np.float32)
-    level = level + 0.3 * spread * grain.standard_normal((num_rows, num, 3), np.float32)
-    blocks = np.repeat(level * np.array(colour, np.float32), 2, axis=1)
-    blocks[1::2] = np.roll(blocks[1::2], 1, axis=1)
-    length = 2 * num * half
-    wall = _resize(blocks, (length, num_rows * rows), cv2.INTER_NEAREST)
-    # Joints thinner than a pixel are a pixel, fainter.
-    weight = min(1.0, rows / 5 + 0.1)
-    mortar = np.array(joint, np.float32) * weight + np.array(colour, np.float32) * (1 - weight)
-    wall.reshape(num_rows, rows, 3 * length)[:, 0] = np.tile(mortar, length)
-    courses = wall.reshape(num_rows // 2, 2, rows, length, 3)
-    courses[:, 0, :, :: 2 * half] = mortar
-    courses[:, 1, :, half :: 2 * half] = mortar
-    return wall[:height, :width]
-
-
-def _pick(rng: np.random.Generator, colours: tuple[Colour, ...]) -> Colour:
-    """One of the colours, a little off."""
-    red, green, blue = colours[int(rng.integers(len(colours)))]
-    bright, warm = rng.uniform(0.9, 1.06), rng.uniform(0.97, 1.03)
-    return red * bright * warm, green * bright, blue * bright / warm
-
-
-def _paint(photo: Floats, material: Floats, parts: Bytes, part: Part) -> None:
-    """Copy a material to where the part is."""
-    cv2.copyTo(material, (parts == part).view(np.uint8), photo)
-
-
-def _fill(image: Floats, box: tuple[int, int, int, int], colour: Sequence[float]) -> None:
-    """Fill left, top, right, bottom (exclusive); nothing where the box is empty."""
-    left, top, right, bottom = box
-    if left < right and top < bottom:
-        cv2.rectangle(image, (left, top), (right - 1, bottom - 1), colour, cv2.FILLED)
-
-
-def _merge(channels: Sequence[Floats]) -> Floats:
-    """Three planes (height, width) to (height, width, 3)."""
-    return np.asarray(cv2.merge(channels), np.float32)
-
-
-def _resize(image: Floats, size: tuple[int, int], interpolation: int) -> Floats:
-    """Resize to (width, height)."""
-    return np.asarray(cv2.resize(image, size, interpolation=interpolation), np.float32)
-
-
-def _blur(image: Floats, sigma: float) -> Floats:
-    """Gaussian blur, sigma in pixels."""
-    return np.asarray(cv2.GaussianBlur(image, (0, 0), sigma), np.float32)
+    return merge(channels)

@@ -1,0 +1,119 @@
+"""Hold trained runs against predictors that have learnt nothing about pictures.
+
+    python examples/compare_with_baselines.py <data folder> <run folder> [<run folder> ...]
+
+Prints, for the validation pairs, L1, PSNR, SSIM and the mean gradient magnitude as a share of the targets', for an
+untrained network, the mean training target, each label colour's mean training colour, and each run's last
+checkpoint; and for each run the difference in L1 to every baseline with its paired 95 % bootstrap interval.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import torch
+from omegaconf import OmegaConf
+
+from pix2pix_lightning import PairedDataModule, Pix2PixModule, SideSpec, Translator
+from pix2pix_lightning.metrics import gradient_magnitude, pair_metrics
+
+_COLUMNS = ("l1", "psnr", "ssim", "gradient")
+
+
+def main() -> None:
+    """Read the runs, measure, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path, help="folder with train/ and val/")
+    parser.add_argument("runs", type=Path, nargs="+", help="run folders, all with the same data settings")
+    arguments = parser.parse_args()
+
+    cfg = OmegaConf.load(arguments.runs[0] / "config.yaml")
+    train, val = (pairs_of(cfg, arguments.data, split) for split in ("train", "val"))
+    targets = val[1]
+    predictions = {
+        "untrained network": translated(untrained(arguments.runs[0]), val[0]),
+        "mean training photo": np.broadcast_to(np.rint(train[1].mean(0)).astype(np.uint8), targets.shape),
+        "each label colour's mean": colour_by_label(train, val[0]),
+    }
+    baselines = list(predictions)
+    for run in arguments.runs:
+        predictions[run.name] = translated(Translator(run / "checkpoints/last.ckpt"), val[0])
+    scores = {name: measured(images, targets) for name, images in predictions.items()}
+
+    print("| predictor | L1 | PSNR (dB) | SSIM | gradient, share of the targets' |\n|---|---|---|---|---|")
+    for name, values in scores.items():
+        print(f"| {name} | " + " | ".join(f"{values[column].mean():.4f}" for column in _COLUMNS) + " |")
+    print("\n| L1 of, less that of | mean | 95 % interval |\n|---|---|---|")
+    for run in arguments.runs:
+        for baseline in [*baselines[1:], *(other.name for other in arguments.runs if other != run)]:
+            low, mean, high = bootstrap(scores[run.name]["l1"] - scores[baseline]["l1"])
+            print(f"| {run.name}, {baseline} | {mean:+.4f} | {low:+.4f} to {high:+.4f} |")
+
+
+def pairs_of(cfg, root: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
+    """Sources and targets of a split at the runs' size, (N, H, W, 3) uint8 each."""
+    options = {key: cfg.data[key] for key in ("direction", "size")}
+    data = PairedDataModule(root, **options, jitter=False, mirror=False, num_workers=0, val_split=split)
+    data.setup("validate")
+    samples = list(data.val_dataloader())
+    return tuple(
+        torch.cat([sample[side] for sample in samples]).permute(0, 2, 3, 1).numpy() for side in ("source", "target")
+    )
+
+
+def untrained(run: Path) -> Translator:
+    """The run's network with its first weights."""
+    hparams = Pix2PixModule.load_from_checkpoint(run / "checkpoints/last.ckpt").hparams
+    return Translator(Pix2PixModule(**hparams))
+
+
+def translated(translator: Translator, sources: np.ndarray) -> np.ndarray:
+    """One after the other."""
+    return np.stack([translator(source) for source in sources])
+
+
+def colour_by_label(train: tuple[np.ndarray, np.ndarray], sources: np.ndarray) -> np.ndarray:
+    """Every pixel the mean colour that its label colour has in the training targets."""
+    labels = SideSpec(kind="label", palette=palette_of(train[0]))
+    classes = np.stack([labels.snap(source)[..., 0] for source in train[0]])
+    colours = np.stack([train[1][classes == number].mean(0) for number in range(labels.channels)])
+    return np.stack([np.rint(colours).astype(np.uint8)[labels.snap(source)[..., 0]] for source in sources])
+
+
+def palette_of(images: np.ndarray, *, least_share: float = 0.001, apart: int = 48) -> list[list[int]]:
+    """The colours that a label map is drawn in, JPEG noise allowed for: the frequent ones that lie apart."""
+    colours = Counter(map(tuple, (images.reshape(-1, 3) // 8 * 8 + 4).tolist()))
+    palette: list[tuple[int, ...]] = []
+    for colour, count in colours.most_common():
+        if count < least_share * images.size / 3:
+            break
+        if all(np.abs(np.subtract(colour, other)).max() >= apart for other in palette):
+            palette.append(colour)
+    return [list(colour) for colour in palette]
+
+
+def measured(images: np.ndarray, targets: np.ndarray) -> dict[str, np.ndarray]:
+    """Each score for each image; L1 and gradients as fractions of the range."""
+    metrics = pair_metrics()
+    rows = []
+    for image, target in zip(images, targets, strict=True):
+        a, b = (torch.from_numpy(x.copy()).permute(2, 0, 1)[None].float() / 255 for x in (image, target))
+        rows.append([metrics(a, b)[name].item() for name in _COLUMNS[:3]] + [gradient_magnitude(a).item()])
+    scores = dict(zip(_COLUMNS, np.array(rows).T, strict=True))
+    whole = torch.from_numpy(targets).permute(0, 3, 1, 2).float() / 255
+    scores["gradient"] = scores["gradient"] / gradient_magnitude(whole).mean().item()
+    return scores
+
+
+def bootstrap(differences: np.ndarray, *, samples: int = 10_000) -> tuple[float, float, float]:
+    """Mean of paired differences and its 95 % interval."""
+    draws = np.random.default_rng(0).choice(differences, (samples, len(differences))).mean(1)
+    low, high = np.percentile(draws, [2.5, 97.5])
+    return float(low), float(differences.mean()), float(high)
+
+
+if __name__ == "__main__":
+    main()

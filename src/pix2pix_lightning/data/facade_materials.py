@@ -1,0 +1,111 @@
+"""Noise, plain surfaces, masonry, and the means to paint with them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from pix2pix_lightning.data.facade_layout import Part
+
+Bytes = npt.NDArray[np.uint8]
+Floats = npt.NDArray[np.float32]
+Colour = tuple[float, float, float]
+
+
+def noise(rng: np.random.Generator, size: int, cells: tuple[int, ...]) -> Floats:
+    """Smooth noise (size, size) about 0, of about unit spread.
+
+    Args:
+        rng: Draws the same for every size.
+        size: Side of the picture in pixels.
+        cells: Number of cells across the picture for each octave, at most 64; each is weaker than the last.
+    """
+    total = np.zeros((64, 64), np.float32)
+    for octave, num in enumerate(cells):
+        coarse = rng.standard_normal((num, num), np.float32) * np.float32(0.62**octave)
+        total += resize(coarse, (64, 64), cv2.INTER_LINEAR)
+    return resize(total, (size, size), cv2.INTER_LINEAR)
+
+
+def plain(shape: tuple[int, int], colour: Colour, grain: np.random.Generator) -> Floats:
+    """Plaster (height, width, 3)."""
+    height, width = shape
+    rough = 1 + 0.03 * grain.standard_normal((height // 2 + 1, width // 2), np.float32)
+    rough = resize(rough, (width, height), cv2.INTER_LINEAR)
+    return merge([channel * rough for channel in colour])
+
+
+def masonry(
+    shape: tuple[int, int],
+    course: float,
+    block: float,
+    colour: Colour,
+    spread: float,
+    joint: Sequence[float],
+    grain: np.random.Generator,
+) -> Floats:
+    """Blocks in running bond (height, width, 3).
+
+    Args:
+        shape: Height and width in pixels, the width that of the picture.
+        course: Height of a course as a fraction of the width; at least 2 pixels are taken.
+        block: Length of a block as a fraction of the width.
+        colour: Mean colour of the blocks.
+        spread: How much their brightness varies.
+        joint: Colour of the joints.
+        grain: Decides on each block.
+    """
+    height, width = shape
+    rows, half = max(2, round(course * width)), max(2, round(block * width / 2))
+    num_rows, num = 2 * -(-height // (2 * rows)), -(-width // (2 * half))
+    level = 1 + spread * grain.standard_normal((num_rows, num, 1), np.float32)
+    level = level + 0.3 * spread * grain.standard_normal((num_rows, num, 3), np.float32)
+    blocks = np.repeat(level * np.array(colour, np.float32), 2, axis=1)
+    blocks[1::2] = np.roll(blocks[1::2], 1, axis=1)
+    length = 2 * num * half
+    wall = resize(blocks, (length, num_rows * rows), cv2.INTER_NEAREST)
+    # Joints thinner than a pixel are a pixel, fainter.
+    weight = min(1.0, rows / 5 + 0.1)
+    mortar = np.array(joint, np.float32) * weight + np.array(colour, np.float32) * (1 - weight)
+    wall.reshape(num_rows, rows, 3 * length)[:, 0] = np.tile(mortar, length)
+    courses = wall.reshape(num_rows // 2, 2, rows, length, 3)
+    courses[:, 0, :, :: 2 * half] = mortar
+    courses[:, 1, :, half :: 2 * half] = mortar
+    return wall[:height, :width]
+
+
+def pick(rng: np.random.Generator, colours: tuple[Colour, ...]) -> Colour:
+    """One of the colours, a little off."""
+    red, green, blue = colours[int(rng.integers(len(colours)))]
+    bright, warm = rng.uniform(0.9, 1.06), rng.uniform(0.97, 1.03)
+    return red * bright * warm, green * bright, blue * bright / warm
+
+
+def paint(photo: Floats, material: Floats, parts: Bytes, part: Part) -> None:
+    """Copy a material to where the part is."""
+    cv2.copyTo(material, (parts == part).view(np.uint8), photo)
+
+
+def fill(image: Floats, box: tuple[int, int, int, int], colour: Sequence[float]) -> None:
+    """Fill left, top, right, bottom (exclusive); nothing where the box is empty."""
+    left, top, right, bottom = box
+    if left < right and top < bottom:
+        cv2.rectangle(image, (left, top), (right - 1, bottom - 1), colour, cv2.FILLED)
+
+
+def merge(channels: Sequence[Floats]) -> Floats:
+    """Three planes (height, width) to (height, width, 3)."""
+    return np.asarray(cv2.merge(channels), np.float32)
+
+
+def resize(image: Floats, size: tuple[int, int], interpolation: int) -> Floats:
+    """Resize to (width, height)."""
+    return np.asarray(cv2.resize(image, size, interpolation=interpolation), np.float32)
+
+
+def blur(image: Floats, sigma: float) -> Floats:
+    """Gaussian blur, sigma in pixels."""
+    return np.asarray(cv2.GaussianBlur(image, (0, 0), sigma), np.float32)
