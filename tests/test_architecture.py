@@ -28,7 +28,7 @@ MAY_IMPORT = {
     "module": {"__init__", "checkpoints", "config", "images", "losses", "metrics", "networks"},
     "inference": {"checkpoints", "config", "images", "module", "networks"},
     "reports": {"images", "inference"},
-    "callbacks": {"images", "inference", "module", "reports"},
+    "callbacks": {"checkpoints", "images", "inference", "module", "reports"},
     "door": {"config", "mistakes"},
     "mistakes": {"config"},
     "runs": {"__init__", "checkpoints"},

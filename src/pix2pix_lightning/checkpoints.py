@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 PROJECT_KEY = "pix2pix_lightning"
 """Where a checkpoint keeps what is this project's own."""
+AVERAGED_KEY = "averaged_generator"
+"""Where it keeps the average of the generator's weights, if the run took one."""
 BEST, LAST = "checkpoints/best.ckpt", "checkpoints/last.ckpt"
 """Where a run's folder keeps its checkpoints."""
 _UNREADABLE = (

@@ -44,7 +44,7 @@ def predict(cfg: DictConfig) -> list[Path]:
         if result.exists() and not cfg.overwrite:
             raise FileExistsError(f"{result} exists: choose another output, or say overwrite=true")
 
-    options = {key: cfg[key] for key in ("mode", "norm", "dropout", "seed", "device")}
+    options = {key: cfg[key] for key in ("mode", "weights", "norm", "dropout", "seed", "device")}
     if isinstance(cfg.dropout, bool):  # what YAML makes of a bare on or off
         options["dropout"] = "on" if cfg.dropout else "off"
     translator = Translator(str(cfg.checkpoint), trust=cfg.trust or (), **options)

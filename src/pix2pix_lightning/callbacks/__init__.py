@@ -1,7 +1,8 @@
 """What happens beside the training step."""
 
+from pix2pix_lightning.callbacks.averaged_generator import AveragedGenerator
 from pix2pix_lightning.callbacks.gallery import Gallery
 from pix2pix_lightning.callbacks.journal import Journal
 from pix2pix_lightning.callbacks.save_when_interrupted import SaveWhenInterrupted
 
-__all__ = ["Gallery", "Journal", "SaveWhenInterrupted"]
+__all__ = ["AveragedGenerator", "Gallery", "Journal", "SaveWhenInterrupted"]

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from pix2pix_lightning.checkpoints import PROJECT_KEY, checkpoint_in, read_checkpoint
+from pix2pix_lightning.checkpoints import AVERAGED_KEY, PROJECT_KEY, checkpoint_in, read_checkpoint
 from pix2pix_lightning.config import TARGET, check_trusted, locate
 from pix2pix_lightning.images import PairSpec, read_image
 from pix2pix_lightning.inference.padding import pad_to_multiple
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image as PILImage
 
 _MODES = {"deterministic": ("image", "off"), "paper": ("image", "on")}
-_NORMS, _DROPOUT = ("image", "running"), ("on", "off")
+_NORMS, _DROPOUT, _WEIGHTS = ("image", "running"), ("on", "off"), ("trained", "averaged")
 
 AnyImage = TypeVar("AnyImage")
 
@@ -37,6 +37,7 @@ class Translator:
         model: A checkpoint, a run's folder (its ``best.ckpt``, else ``last.ckpt``), or a module, whose generator is
             used itself, not copied.
         mode: ``deterministic`` (``norm=image``, ``dropout=off``) or ``paper`` (``image``, ``on``: section 3.3).
+        weights: ``trained``, or ``averaged`` where training kept an average of a checkpoint's generator.
         norm: ``image`` (batch norm by each image's own statistics) or ``running``; by default the mode's.
         dropout: ``on`` or ``off``; by default the mode's.
         seed: Of dropout's noise.
@@ -61,6 +62,7 @@ class Translator:
         model: str | Path | Pix2PixModule,
         *,
         mode: str = "deterministic",
+        weights: str = "trained",
         norm: str | None = None,
         dropout: str | None = None,
         seed: int = 0,
@@ -69,6 +71,7 @@ class Translator:
         trust: Sequence[str] = (),
     ) -> None:
         _check("mode", mode, tuple(_MODES))
+        _check("weights", weights, _WEIGHTS)
         norm_of_mode, dropout_of_mode = _MODES[mode]
         self.norm = norm_of_mode if norm is None else norm
         self.dropout = dropout_of_mode if dropout is None else dropout
@@ -77,10 +80,15 @@ class Translator:
         self.seed = seed
         self.sample = sample
         if isinstance(model, Pix2PixModule):
+            if weights == "averaged":
+                raise ValueError("weights='averaged' of a module: an average is kept in checkpoints, give one")
             module, self.device = model, model.device if device == "auto" else _device(device)
         else:
             self.device = _device(device)
-            module = _loaded(Path(model), (trust,) if isinstance(trust, str) else trust)
+            path = checkpoint_in(Path(model))
+            module = _loaded(path, (trust,) if isinstance(trust, str) else trust)
+            if weights == "averaged":
+                module.generator.load_state_dict(_averaged(path))
         self.pair_spec: PairSpec = module.pair_spec
         self.generator = module.generator.to(self.device)
         self.side_multiple = int(getattr(self.generator, "side_multiple", 1))
@@ -192,7 +200,6 @@ class Translator:
 
 def _loaded(path: Path, trust: Sequence[str]) -> Pix2PixModule:
     """The module of a checkpoint, of the class that was trained."""
-    path = checkpoint_in(path)
     name = read_checkpoint(path)[PROJECT_KEY]["module"]
     check_trusted({TARGET: name}, trust)
     cls = locate(name)
@@ -200,6 +207,14 @@ def _loaded(path: Path, trust: Sequence[str]) -> Pix2PixModule:
         raise ValueError(f"{path} is of a {name}, which is no Pix2PixModule: give a .ckpt file that training wrote")
     module: Pix2PixModule = cls.load_from_checkpoint(path, trust=trust)
     return module
+
+
+def _averaged(path: Path) -> dict[str, Tensor]:
+    checkpoint = read_checkpoint(path)
+    if AVERAGED_KEY not in checkpoint:
+        raise ValueError(f"{path} has no averaged weights: train with callbacks=[default,averaged], or weights=trained")
+    average: dict[str, Tensor] = checkpoint[AVERAGED_KEY]
+    return average
 
 
 def _device(name: str) -> torch.device:
