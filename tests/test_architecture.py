@@ -10,7 +10,7 @@ import pytest
 import pix2pix_lightning
 
 PACKAGE = Path(pix2pix_lightning.__file__).parent
-DOORS = {"train", "predict"}
+DOORS = {"benchmark", "predict", "train"}
 EVERYTHING = {path.stem for path in PACKAGE.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
 
 # Who may import whom, inside the package.
@@ -29,6 +29,7 @@ MAY_IMPORT = {
     "inference": {"checkpoints", "config", "images", "module", "networks"},
     "reports": {"images", "inference"},
     "callbacks": {"checkpoints", "images", "inference", "module", "reports"},
+    "benchmarks": {"module", "networks"},
     "door": {"config", "mistakes"},
     "mistakes": {"config"},
     "runs": {"__init__", "checkpoints"},
