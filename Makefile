@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test test-slow lint typecheck format build clean
+.PHONY: help setup test test-slow lint typecheck format bench build clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +33,9 @@ typecheck: setup ## mypy, strict
 format: setup ## let ruff write the code's form
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+bench: setup ## the training step beside a plain loop, on this machine
+	$(BIN)/python -m pix2pix_lightning.benchmark
 
 build: setup ## sdist and wheel in dist/
 	$(BIN)/python -m build --no-isolation

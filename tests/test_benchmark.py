@@ -1,3 +1,4 @@
+import copy
 import json
 import time
 
@@ -8,6 +9,7 @@ from pix2pix_lightning import Pix2PixModule, compose
 from pix2pix_lightning.benchmark import benchmark, main
 from pix2pix_lightning.benchmarks import measure_step
 from pix2pix_lightning.benchmarks.plain_loop import plain_step
+from pix2pix_lightning.networks import PatchDiscriminator, UNetGenerator
 
 SMALL = {"_target_": "pix2pix_lightning.networks.UNetGenerator", "num_downs": 4, "base_channels": 2}
 
@@ -45,17 +47,12 @@ def test_the_plain_loop_is_the_papers_step(monkeypatch):
         networks[name] = network
         return network
 
-    from pix2pix_lightning.networks import PatchDiscriminator, UNetGenerator
-
     torch.manual_seed(0)
     small_g = UNetGenerator(num_downs=4, base_channels=2, dropout=0.0)
     small_d = PatchDiscriminator(num_layers=1, base_channels=2)
-    monkeypatch.setattr("pix2pix_lightning.benchmarks.plain_loop.UNetGenerator", lambda: keep("g", small_g.double()))
-    monkeypatch.setattr(
-        "pix2pix_lightning.benchmarks.plain_loop.PatchDiscriminator", lambda: keep("d", small_d.double())
-    )
-    import copy
-
+    where = "pix2pix_lightning.benchmarks.plain_loop"
+    monkeypatch.setattr(f"{where}.UNetGenerator", lambda: keep("g", small_g.double()))
+    monkeypatch.setattr(f"{where}.PatchDiscriminator", lambda: keep("d", small_d.double()))
     module = Pix2PixModule(copy.deepcopy(small_g), copy.deepcopy(small_d)).double()
     source, target = torch.rand(2, 2, 3, 32, 32, dtype=torch.float64) * 2 - 1
     plain_step(torch.device("cpu"))(source, target)

@@ -33,12 +33,12 @@ def plain_step(device: torch.device) -> Callable[[Tensor, Tensor], None]:
         optimizer_d.zero_grad()
         loss_fake = loss_of(discriminator(torch.cat([source, fake.detach()], 1)), 0.0)
         loss_real = loss_of(discriminator(torch.cat([source, target], 1)), 1.0)
-        ((loss_fake + loss_real) / 2).backward()
+        ((loss_fake + loss_real) / 2).backward()  # type: ignore[no-untyped-call]
         optimizer_d.step()
         discriminator.requires_grad_(False)
         optimizer_g.zero_grad()
         loss_gan = loss_of(discriminator(torch.cat([source, fake], 1)), 1.0)
-        (loss_gan + 100 * F.l1_loss(fake, target)).backward()
+        (loss_gan + 100 * F.l1_loss(fake, target)).backward()  # type: ignore[no-untyped-call]
         optimizer_g.step()
 
     return step

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from statistics import median
-from typing import Any
+from typing import Any, cast
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -75,7 +75,8 @@ def measure_step(
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-    trainer.fit(module, DataLoader([batch] * (rounds + 1), batch_size=None))
+    loader: DataLoader[Any] = DataLoader(cast(Any, [batch] * (rounds + 1)), batch_size=None)
+    trainer.fit(module, loader)
     ours, plain = in_turn.ours[1:], in_turn.plain[1:]
     return {
         "ours": batch_size / median(ours),
