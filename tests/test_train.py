@@ -132,6 +132,30 @@ def test_resuming_at_an_epochs_end_equals_going_through(run, tmp_path):
     assert len(list((parts / "gallery/images/000_val_0").glob("epoch_*.png"))) == 4
 
 
+@pytest.mark.filterwarnings("ignore:The dirpath has changed")
+def test_resume_alone_goes_on_with_the_runs_own_settings(run, tmp_path):
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    run(whole, *RESUMED, "trainer.max_epochs=3")
+    run(parts, *RESUMED, "trainer.max_epochs=1")
+    assert main([f"resume={parts}", "trainer.max_epochs=3"]) == 0
+    assert_same(weights(whole), weights(parts))
+    assert not (tmp_path / "runs").exists()
+    # a checkpoint of the run says it too, and a folder that was moved
+    parts.rename(tmp_path / "moved")
+    assert main([f"resume={tmp_path}/moved/checkpoints/last.ckpt", "trainer.max_epochs=4"]) == 0
+    assert (tmp_path / "moved/gallery/images/000_val_0/epoch_0003.png").exists()
+    assert not parts.exists()
+
+
+def test_resuming_with_another_network_is_refused(run, tmp_path, strips, capfd):
+    run(tmp_path / "run")
+    before = (tmp_path / "run/checkpoints/last.ckpt").read_bytes()
+    words = [*TINY, f"data.root={strips}", "resume=run", "trainer.max_epochs=3", "module.generator.base_channels=6"]
+    assert main(words) == 1
+    assert "error: the checkpoint's generator is" in capfd.readouterr().err
+    assert (tmp_path / "run/checkpoints/last.ckpt").read_bytes() == before
+
+
 class StopAt(Callback):
     def __init__(self, batch, error):
         self.batch, self.error = batch, error

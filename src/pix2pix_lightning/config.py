@@ -51,7 +51,32 @@ def compose(config_name: str, overrides: Sequence[str] = (), *, config_dir: str 
     with open_dict(cfg):
         choices = cfg.pop("hydra").runtime.choices
     name_after_experiment(cfg, choices)
-    return cfg
+    return going_on(cfg, overrides, choices)
+
+
+def going_on(cfg: DictConfig, words: Sequence[str], choices: Mapping[str, str | None]) -> DictConfig:
+    """The configuration of the run that ``resume`` names, with what was said on top.
+
+    Args:
+        cfg: As it was composed from ``words``; without a folder in ``resume`` it is given back.
+        words: Overrides. With a group among them the command says it all by itself, and ``cfg`` is given back too.
+        choices: The groups and what was chosen for them.
+    """
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from omegaconf import OmegaConf
+
+    resumed = Path(str(cfg.get("resume")))
+    saved = (resumed if resumed.is_dir() else resumed.parent.parent) / "config.yaml"
+    overrides = OverridesParser.create().parse_overrides(list(words))
+    if cfg.get("resume") in (None, "auto") or not saved.is_file():
+        return cfg
+    if any(override.key_or_group in choices or override.package or override.is_delete() for override in overrides):
+        return cfg
+    before: DictConfig = OmegaConf.load(saved)  # type: ignore[assignment]
+    keys = {override.key_or_group for override in overrides}
+    for key in [*sorted(keys), "run_dir", "resume"]:
+        OmegaConf.update(before, key, OmegaConf.select(cfg, key), force_add=True)
+    return before
 
 
 def name_after_experiment(cfg: DictConfig, choices: Mapping[str, str | None]) -> None:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pix2pix_lightning.config import conf_dir, name_after_experiment
+from pix2pix_lightning.config import conf_dir, going_on, name_after_experiment
 from pix2pix_lightning.mistakes import mistake
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def _composed(config_name: str, run: Callable[[DictConfig], Any], argv: list[str
         if hydra_cfg.mode is not None and hydra_cfg.mode.name == "MULTIRUN":
             _place_in_sweep(cfg, hydra_cfg)
             return run(cfg)
-        composed.append(cfg)
+        composed.append(going_on(cfg, hydra_cfg.overrides.task, hydra_cfg.runtime.choices))
         return None
 
     overrides = [word for word in argv if not word.startswith("-") and ("=" in word or word.startswith("~"))]

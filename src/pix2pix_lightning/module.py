@@ -379,9 +379,19 @@ class Pix2PixModule(LightningModule):
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Go on counting batches where the checkpoint stopped."""
+        """Go on counting batches where the checkpoint stopped.
+
+        Raises:
+            ValueError: A trainer resumes with another network than the checkpoint's.
+        """
         self.batches_seen = checkpoint[PROJECT_KEY]["batches_seen"]
-        if self._trainer is not None and self._trainer.precision == "64-true":
+        if self._trainer is None:
+            return
+        for name in ("generator", "discriminator"):
+            saved, own = checkpoint["hyper_parameters"][name], self.hparams[name]
+            if saved != own:
+                raise ValueError(f"the checkpoint's {name} is {saved}, not {own}: resume with the run's own settings")
+        if self._trainer.precision == "64-true":
             self.double()  # Lightning would load the weights into float32 and widen them after
 
     @classmethod

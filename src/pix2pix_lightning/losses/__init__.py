@@ -9,11 +9,13 @@ from pix2pix_lightning.losses.adversarial import (
     gradient_penalty,
 )
 from pix2pix_lightning.losses.feature_matching import feature_matching
+from pix2pix_lightning.losses.perceptual import PerceptualDistance
 
 __all__ = [
     "AdversarialLoss",
     "HingeAdversarial",
     "LeastSquaresAdversarial",
+    "PerceptualDistance",
     "VanillaAdversarial",
     "WassersteinAdversarial",
     "feature_matching",
