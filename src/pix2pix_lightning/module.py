@@ -7,7 +7,6 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Self, cast
 
-import numpy as np
 import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.core.optimizer import LightningOptimizer
@@ -23,6 +22,7 @@ from pix2pix_lightning.images import PairSpec
 from pix2pix_lightning.losses import feature_matching, gradient_penalty
 from pix2pix_lightning.metrics import pair_metrics
 from pix2pix_lightning.networks import test_time
+from pix2pix_lightning.randomness import Purpose, seeded
 
 Description = Mapping[str, Any]
 Batch = dict[str, Any]
@@ -32,8 +32,6 @@ PATCH_70 = {"_target_": "pix2pix_lightning.networks.PatchDiscriminator"}
 VANILLA = {"_target_": "pix2pix_lightning.losses.VanillaAdversarial"}
 L1 = {"l1": {"_target_": "torch.nn.L1Loss"}}
 ADAM = {"_target_": "torch.optim.Adam", "lr": 2e-4, "betas": [0.5, 0.999]}
-
-_INIT, _STEP = 3, 4
 
 
 class Pix2PixModule(LightningModule):
@@ -146,7 +144,7 @@ class Pix2PixModule(LightningModule):
             },
             logger=False,
         )
-        with _seeded(torch.device("cpu"), seed, _INIT):
+        with seeded(torch.device("cpu"), seed, Purpose.WEIGHTS):
             self.generator = _module(generator)
             self.discriminator = None if discriminator is None else _module(discriminator)
         self.adversarial = _module(adversarial)
@@ -178,7 +176,7 @@ class Pix2PixModule(LightningModule):
         """One step of the discriminator, then one of the generator, on the same output (paper, section 3.3)."""
         source, target = batch["source"], batch["target"]
         first, last, share = self._window(batch_idx)
-        with _seeded(self.device, self.seed, _STEP, self.batches_seen, self.global_rank):
+        with seeded(self.device, self.seed, Purpose.STEP, self.batches_seen, self.global_rank):
             fake = self.generator(source)
             if self.discriminator is not None:
                 for _ in range(self.discriminator_steps):
@@ -477,12 +475,3 @@ def _has_batch_norm(network: nn.Module | None) -> bool:
 def _fraction(image: Tensor) -> Tensor:
     """From [-1, 1] to fractions of the range."""
     return (image.float() + 1) / 2
-
-
-@contextmanager
-def _seeded(device: torch.device, *key: int) -> Iterator[None]:
-    """Inside, what torch draws is a function of ``key``; after, the generators go on as if nothing was."""
-    devices = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices):
-        torch.manual_seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
-        yield

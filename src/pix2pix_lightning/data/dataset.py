@@ -13,8 +13,7 @@ from torch.utils.data import Dataset, Sampler
 from pix2pix_lightning.data.pairs import Image, Pairs
 from pix2pix_lightning.data.transforms import PairAugmentation
 from pix2pix_lightning.images import PairSpec, SideSpec, resize
-
-_ORDER, _AUGMENTATION = 1, 2
+from pix2pix_lightning.randomness import Purpose, sequence
 
 
 class Sample(TypedDict):
@@ -61,7 +60,7 @@ class PairDataset(Dataset[Sample]):
         except ValueError as error:
             raise ValueError(f"pair {name}: {error}") from None
         if self.augmentation is not None:
-            seed = np.random.SeedSequence([self.seed, _AUGMENTATION, epoch, index])
+            seed = sequence(self.seed, Purpose.AUGMENTATION, epoch, index)
             source, target = self.augmentation(source, target, seed)
         return {"source": _tensor(source), "target": _tensor(target), "name": name}
 
@@ -110,7 +109,7 @@ class EpochSampler(Sampler[tuple[int, int]]):
     def _indices(self) -> np.ndarray:
         order = np.arange(self.num_pairs)
         if self.shuffle:
-            order = np.random.default_rng([self.seed, _ORDER, self.epoch]).permutation(order)
+            order = np.random.default_rng(sequence(self.seed, Purpose.ORDER, self.epoch)).permutation(order)
             order = np.resize(order, -(-self.num_pairs // self.world_size) * self.world_size)
         return order[self.rank :: self.world_size]
 

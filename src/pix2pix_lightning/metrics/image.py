@@ -5,6 +5,7 @@ their images' sides. No images are kept between batches, at most two numbers for
 """
 
 import math
+from abc import abstractmethod
 
 import torch
 from torch import Tensor
@@ -54,9 +55,9 @@ class _MeanOverImages(Metric):
         """Return the mean over all images so far, a scalar."""
         return self.score_sum / self.num_images
 
+    @abstractmethod
     def scores(self, preds: Tensor, target: Tensor) -> Tensor:
         """Return each image's score, (B,)."""
-        raise NotImplementedError
 
 
 class ImageL1(_MeanOverImages):
