@@ -101,7 +101,8 @@ def measured(images: np.ndarray, targets: np.ndarray) -> dict[str, np.ndarray]:
     rows = []
     for image, target in zip(images, targets, strict=True):
         a, b = (torch.from_numpy(x.copy()).permute(2, 0, 1)[None].float() / 255 for x in (image, target))
-        rows.append([metrics(a, b)[name].item() for name in _COLUMNS[:3]] + [gradient_magnitude(a).item()])
+        scores_of_one = metrics(a, b)
+        rows.append([scores_of_one[name].item() for name in _COLUMNS[:3]] + [gradient_magnitude(a).item()])
     scores = dict(zip(_COLUMNS, np.array(rows).T, strict=True))
     whole = torch.from_numpy(targets).permute(0, 3, 1, 2).float() / 255
     scores["gradient"] = scores["gradient"] / gradient_magnitude(whole).mean().item()

@@ -1,0 +1,49 @@
+import runpy
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from helpers import TINY, make_strips
+from pix2pix_lightning import compose
+from pix2pix_lightning.train import train
+
+SCRIPT = Path(__file__).parents[1] / "examples/compare_with_baselines.py"
+
+
+def test_baselines_on_pairs_whose_answer_is_known(tmp_path, capsys, monkeypatch):
+    make_strips(tmp_path / "pairs", side=32)
+    words = [*TINY, "data.root=pairs", "run_dir=run", "trainer.max_epochs=1", "loss=l1"]
+    train(compose("train", words))
+    capsys.readouterr()
+    monkeypatch.setattr(sys, "argv", ["compare", "pairs", "run"])
+    runpy.run_path(str(SCRIPT), run_name="__main__")
+    table = {row.split("|")[1].strip(): row for row in capsys.readouterr().out.splitlines() if row.startswith("|")}
+    l1 = {name: float(table[name].split("|")[2]) for name in ("untrained network", "mean training photo", "run")}
+    script = runpy.run_path(str(SCRIPT))
+    cfg = compose("train", words)
+    (_, train_b), (_, val_b) = (script["pairs_of"](cfg, tmp_path / "pairs", split) for split in ("train", "val"))
+    expected = np.abs(np.rint(train_b.mean(0)) - val_b).mean() / 255
+    assert l1["mean training photo"] == pytest.approx(expected, abs=1e-4)
+    assert l1["run"] < l1["untrained network"]
+
+
+def test_the_palette_is_read_off_noisy_label_maps():
+    script = runpy.run_path(str(SCRIPT))
+    rng = np.random.default_rng(0)
+    colours = np.array([[0, 0, 170], [255, 85, 0], [0, 255, 255]])
+    labels = colours[rng.integers(0, 3, (2, 40, 40))]
+    noisy = np.clip(labels + rng.integers(-6, 7, labels.shape), 0, 255).astype(np.uint8)
+    found = np.array(script["palette_of"](noisy))
+    assert len(found) == 3
+    assert all(np.abs(found - colour).max(1).min() <= 12 for colour in colours)
+
+
+def test_the_bootstrap_covers_the_mean():
+    script = runpy.run_path(str(SCRIPT))
+    differences = np.random.default_rng(0).normal(1.0, 2.0, 400)
+    low, mean, high = script["bootstrap"](differences)
+    assert mean == pytest.approx(differences.mean())
+    # the normal approximation: 1.96 standard errors on each side
+    assert high - low == pytest.approx(2 * 1.96 * differences.std() / 20, rel=0.05)
