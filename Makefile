@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test test-slow lint typecheck format bench build clean
+.PHONY: help setup test lint typecheck format bench build clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -18,10 +18,7 @@ $(STAMP): pyproject.toml constraints.txt
 	touch $@
 
 test: lint typecheck ## lint, types and tests
-	$(BIN)/python -m pytest -m 'not slow'
-
-test-slow: setup ## what takes minutes
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest
 
 lint: setup ## ruff
 	$(BIN)/ruff check .

@@ -31,6 +31,7 @@ MAY_IMPORT = {
     "reports": {"images", "inference"},
     "callbacks": {"checkpoints", "images", "inference", "module", "reports"},
     "benchmarks": {"module", "networks"},
+    "assembly": {"config"},
     "door": {"config", "mistakes"},
     "mistakes": {"config"},
     "runs": {"__init__", "checkpoints"},

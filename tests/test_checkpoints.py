@@ -10,7 +10,7 @@ from torch import nn
 from pix2pix_lightning.checkpoints import LAST, checkpoint_in, read_checkpoint
 
 CONTENT = {
-    "pix2pix_lightning": {"module": "a.B", "live": []},
+    "pix2pix_lightning": {"module": "a.B", "live": [], "batches_seen": 0},
     "hyper_parameters": {"seed": 3, "weights": {"l1": 100.0}},
     "state_dict": {"weight": torch.arange(6.0).reshape(2, 3)},
 }

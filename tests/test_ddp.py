@@ -104,3 +104,26 @@ def test_batch_norm_and_dropout_train_and_end_equal_on_all_ranks(pairs):
     best = read_checkpoint(Path("two/checkpoints/best.ckpt"))
     assert best["pix2pix_lightning"]["batches_seen"] == 2
     assert isinstance(Pix2PixModule.load_from_checkpoint("two/checkpoints/best.ckpt"), Pix2PixModule)
+
+
+SCRIPT = """
+from lightning.pytorch import Trainer
+from pix2pix_lightning import PairedDataModule, Pix2PixModule
+from witness import Witness
+
+small = {"_target_": "pix2pix_lightning.networks.UNetGenerator", "num_downs": 4, "base_channels": 4}
+data = PairedDataModule(PAIRS, size=32, num_workers=0)
+module = Pix2PixModule(small, pair_spec=data.pair_spec)
+Trainer(accelerator="cpu", devices=2, max_epochs=1, logger=False, enable_checkpointing=False,
+        callbacks=[Witness()]).fit(module, data)
+"""
+
+
+def test_a_plain_trainer_with_two_devices_sees_every_pair_once(pairs):
+    Path("witness.py").write_text(WITNESS)
+    Path("script.py").write_text(SCRIPT.replace("PAIRS", repr(str(pairs))))
+    process = subprocess.run([sys.executable, "script.py"], capture_output=True, text=True, timeout=300)
+    assert process.returncode == 0, process.stderr
+    ranks = [json.loads(Path(f"rank_{rank}.json").read_text()) for rank in (0, 1)]
+    assert sorted(ranks[0]["names"] + ranks[1]["names"]) == sorted(f"train_{n}" for n in range(8))
+    assert ranks[0]["state"] == ranks[1]["state"]

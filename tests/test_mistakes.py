@@ -100,18 +100,28 @@ def test_a_bad_file_is_named(capfd, tmp_path, workers, name, content, says):
         ("module.generator._target_=os.system", "os.system"),
         ("module.optimizer_g._target_=torch.optim.Adamm", "Adamm"),
         ("adversarial=wgan_gp", "module.discriminator.norm=instance"),
+        ("module.gradient_clip=-1", "gradient_clip=-1"),
+        ("module.gradient_clip=some", "gradient_clip=some"),
+        ("module.optimizer_g.lr=-1.0", "optimizer_g"),
+        ("+logger.tb._target_=lightning.pytorch.loggers.TensorBoardLogger", "tensorboard"),
     ],
 )
 def test_a_wrong_setting_is_named(capfd, tmp_path, strips, override, says):
     line = answer(capfd, f"data.root={strips}", override)
     assert says in line
-    assert not (tmp_path / "runs").exists() or "size" in override
+    assert not (tmp_path / "runs").exists()
 
 
 def test_a_line_that_cannot_be_read_has_status_2(capfd):
     answer(capfd, "data.a={kind", status=2)
     with pytest.raises(AssertionError):  # argparse speaks for itself
         answer(capfd, "--nonsense", status=2)
+
+
+def test_a_run_that_fails_before_its_first_checkpoint_leaves_its_name_free(capfd, tmp_path, strips):
+    line = answer(capfd, f"data.root={strips}", "data.size=40", "run_dir=deep/er/run")
+    assert "40" in line
+    assert not (tmp_path / "deep").exists()
 
 
 def test_an_existing_run_dir_is_refused_and_left_alone(capfd, tmp_path, strips):

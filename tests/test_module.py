@@ -1,6 +1,8 @@
 """The step against a plain PyTorch loop, and checkpoints that load by themselves."""
 
 import copy
+import sys
+import types
 
 import pytest
 import torch
@@ -281,6 +283,18 @@ def test_dropout_is_a_function_of_seed_and_batch_counter_alone():
     assert not torch.equal(first, trained(1, seed=5))
 
 
+def test_dropout_differs_between_the_ranks(monkeypatch):
+    noisy = {**SMALL_G, "num_downs": 5, "dropout": 0.5, "dropout_at": "paper"}
+    results = []
+    for rank in (0, 1, 1):
+        monkeypatch.setattr(Pix2PixModule, "global_rank", property(lambda self, rank=rank: rank))
+        module = Pix2PixModule(noisy, SMALL_D)
+        fit(module, batches(1))
+        results.append(next(module.generator.parameters()).detach())
+    assert not torch.equal(results[0], results[1])
+    assert torch.equal(results[1], results[2])
+
+
 def test_described_weights_are_a_function_of_the_seed():
     def first_weight(seed):
         return next(Pix2PixModule(SMALL_G, SMALL_D, seed=seed).parameters())
@@ -404,6 +418,13 @@ HOSTILE = [
     "pix2pix_lightning.config.build",
     "pix2pix_lightning.train.main",
     "subprocess.Popen",
+    # classes, importable, and all the same not what a checkpoint may name
+    "pix2pix_lightning.module.LightningModule",
+    "pix2pix_lightning.loggers.MetricsCSV",
+    "pix2pix_lightning.inference.Translator",
+    "torch.nn.Parameter",
+    "pix2pix_lightning_evil.Network",
+    "torch.nnx.Network",
     "",
     None,
     3,
@@ -415,12 +436,20 @@ HOSTILE = [
 def test_hostile_descriptions_are_refused_before_anything_is_called(tmp_path, monkeypatch, target, where):
     path = tmp_path / "a.ckpt"
     torch.save(_hostile_checkpoint(target, where), path)
+    # a package whose name begins like a trusted one, and that leaves a mark when it is imported
+    mark = f"import pathlib, torch; pathlib.Path({str(tmp_path / 'imported')!r}).touch()\n"
+    (tmp_path / "pix2pix_lightning_evil.py").write_text(mark + "class Network(torch.nn.Module): pass\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    fake = types.ModuleType("torch.nnx")
+    fake.Network = type("Network", (nn.Module,), {"__module__": "torch.nnx"})
+    monkeypatch.setitem(sys.modules, "torch.nnx", fake)
     called = []
     monkeypatch.setattr("os.system", lambda *a: called.append(a))
     monkeypatch.setattr("pix2pix_lightning.module.build", lambda *a: called.append(a))
     with pytest.raises(ValueError, match=r"_target_|the checkpoint names"):
         Pix2PixModule.load_from_checkpoint(path)
     assert not called
+    assert not (tmp_path / "imported").exists()
 
 
 def _hostile_checkpoint(target, where):
@@ -444,6 +473,33 @@ def test_a_pickle_with_code_is_not_run(tmp_path):
     with pytest.raises(ValueError, match=r"posix\.mkdir"):
         Pix2PixModule.load_from_checkpoint(tmp_path / "a.ckpt")
     assert not (tmp_path / "owned").exists()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"pix2pix_lightning": {}},
+        {"pix2pix_lightning": {"module": "x", "batches_seen": 0}},
+        {"state_dict": None},
+        {"state_dict": {}},
+        {"hyper_parameters": {"generator": "x"}},
+        {"hyper_parameters": {"generator": {**SMALL_G, "num_downs": "x"}}},
+        {"hyper_parameters": {"generator": {**SMALL_G, "base_channels": 5}}},
+        {"hyper_parameters": {"generator": SMALL_G, "surprise": 3}},
+    ],
+)
+def test_a_damaged_checkpoint_is_one_line(tmp_path, damage):
+    path = save(Pix2PixModule(SMALL_G, None), tmp_path / "a.ckpt")
+    torch.save({**torch.load(path, weights_only=True), **damage}, path)
+    with pytest.raises(ValueError, match=r"a\.ckpt") as caught:
+        Pix2PixModule.load_from_checkpoint(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_gradient_penalty_with_half_precision_weights_is_refused():
+    module = Pix2PixModule(SMALL_G, SMALL_D, adversarial=paths_of("Wasserstein"))
+    with pytest.raises(ValueError, match="bf16-mixed"):
+        fit(module, batches(1), precision="bf16-true")
 
 
 def test_a_subclass_saves_its_own_arguments(tmp_path):

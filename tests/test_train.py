@@ -2,20 +2,24 @@
 
 import csv
 import json
+import math
 import os
 import signal
 import subprocess
 import sys
 import time
+from datetime import datetime
 from functools import partial
 
+import cv2
+import numpy as np
 import pytest
 import torch
 from lightning.pytorch import Callback
 from omegaconf import OmegaConf
 
 from helpers import TINY, make_strips
-from pix2pix_lightning import compose
+from pix2pix_lightning import compose, runs
 from pix2pix_lightning.checkpoints import read_checkpoint
 from pix2pix_lightning.train import main, train
 
@@ -132,7 +136,6 @@ def test_resuming_at_an_epochs_end_equals_going_through(run, tmp_path):
     assert len(list((parts / "gallery/images/000_val_0").glob("epoch_*.png"))) == 4
 
 
-@pytest.mark.filterwarnings("ignore:The dirpath has changed")
 def test_resume_alone_goes_on_with_the_runs_own_settings(run, tmp_path):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     run(whole, *RESUMED, "trainer.max_epochs=3")
@@ -154,6 +157,104 @@ def test_resuming_with_another_network_is_refused(run, tmp_path, strips, capfd):
     assert main(words) == 1
     assert "error: the checkpoint's generator is" in capfd.readouterr().err
     assert (tmp_path / "run/checkpoints/last.ckpt").read_bytes() == before
+
+
+def test_resume_with_groups_has_to_describe_that_run(run, tmp_path, strips, capfd):
+    run(tmp_path / "run", "loss=l1", "trainer.max_epochs=1")
+    assert main(["resume=run", "loss=l2", "trainer.max_epochs=2"]) == 1
+    assert "resume=run with groups describes a whole run" in capfd.readouterr().err
+    with pytest.raises(ValueError, match="whole run"):
+        compose("train", ["resume=run", "trainer=cpu"])
+    assert main([*TINY, f"data.root={strips}", "loss=l1", "resume=run", "trainer.max_epochs=2"]) == 0
+    assert len([row for row in rows(tmp_path / "run") if row["val/l1"]]) == 2
+
+
+def test_a_finished_run_is_left_as_it_is(run, tmp_path):
+    metrics = run(tmp_path / "run")
+    before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    assert run(tmp_path / "run", f"resume={tmp_path}/run") == metrics
+    assert {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()} == before
+
+
+def test_another_runs_folder_is_not_resumed_into(run, tmp_path):
+    run(tmp_path / "a", "trainer.max_epochs=1")
+    run(tmp_path / "b", "trainer.max_epochs=1", "seed=5")
+    with pytest.raises(FileExistsError, match="run_dir="):
+        run(tmp_path / "b", f"resume={tmp_path}/a", "trainer.max_epochs=2")
+
+
+def test_runs_of_the_same_second_get_folders_of_their_own(monkeypatch):
+    class Noon(datetime):
+        @classmethod
+        def now(cls):
+            return cls(2026, 1, 2, 12, 0, 0)
+
+    monkeypatch.setattr(runs, "datetime", Noon)
+    folders = [runs.place(compose("train", ["name=same"])).folder for _ in range(3)]
+    assert [folder.name for folder in folders] == [f"2026-01-02_12-00-00{end}" for end in ("", ".1", ".2")]
+    assert all(folder.is_dir() for folder in folders)
+
+
+def test_a_moved_run_keeps_its_best_checkpoint(run, tmp_path):
+    # a rate so high that the last epochs are worse than the best one
+    run(tmp_path / "a", "loss=l1", "module.optimizer_g.lr=0.05", "trainer.max_epochs=6")
+    best = min(float(row["val/l1"]) for row in rows(tmp_path / "a") if row["val/l1"])
+    (tmp_path / "a").rename(tmp_path / "b")
+    metrics = train(compose("train", ["resume=b", "trainer.max_epochs=7"]))
+    assert metrics["best/l1"] == min(best, metrics["val/l1"])
+
+
+def test_a_longer_cosine_goes_on_above_zero(run, tmp_path):
+    cosine = ["schedule=cosine", "module.schedule.warmup_epochs=0"]
+    run(tmp_path / "run", *cosine, "trainer.max_epochs=3")
+    run(tmp_path / "run", *cosine, "module.schedule.total_epochs=6", "trainer.max_epochs=6", f"resume={tmp_path}/run")
+    rates = [float(row["train/lr_g"]) for row in rows(tmp_path / "run") if row["train/lr_g"]]
+    short = [(1 + math.cos(math.pi * e / 2)) / 2 for e in range(3)]
+    long = [(1 + math.cos(math.pi * e / 5)) / 2 for e in range(3, 6)]
+    assert rates == [pytest.approx(2e-4 * factor, abs=1e-9) for factor in short + long]
+
+
+def test_config_yaml_says_what_was_run(run, tmp_path):
+    run(tmp_path / "run", "trainer=auto", "trainer.max_epochs=1", "trainer.log_every_n_steps=1")
+    saved = OmegaConf.load(tmp_path / "run/config.yaml")
+    assert (saved.trainer.accelerator, saved.trainer.devices, saved.trainer.max_epochs) == ("cpu", 1, 1)
+    assert main(["resume=run", "trainer.max_epochs=2"]) == 0
+    assert OmegaConf.load(tmp_path / "run/config.yaml").trainer.max_epochs == 2
+
+
+def test_an_extended_run_that_was_stopped_is_unfinished(run, tmp_path, monkeypatch):
+    run(tmp_path / "run", "trainer.max_epochs=1")
+    monkeypatch.setattr(sys.modules[__name__], "ARMED", [StopAt(4, RuntimeError)], raising=False)
+    stop = f"+callbacks.stop._target_={__name__}.armed"
+    with pytest.raises(RuntimeError, match="stopped by the test"):
+        run(tmp_path / "run", "trainer.max_epochs=3", f"resume={tmp_path}/run", stop)
+    assert not (tmp_path / "run/summary.json").exists()
+
+
+def test_a_tilde_is_the_home_folder(strips, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert main([*TINY, f"data.root={strips}", "run_dir=~/a:b", "trainer.max_epochs=1"]) == 0
+    assert (tmp_path / "home/a:b/checkpoints/last.ckpt").exists()
+    assert (tmp_path / "home/a:b/config.yaml").exists()
+
+
+def test_ctrl_c_ends_a_sweep(strips, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys.modules[__name__], "ARMED", [StopAt(1, KeyboardInterrupt)], raising=False)
+    stop = f"+callbacks.stop._target_={__name__}.armed"
+    assert main(["-m", *TINY, f"data.root={strips}", "name=s", "seed=0,1", stop]) == 130
+    assert [p.name for p in (tmp_path / "runs/s/sweep_seed").iterdir() if p.is_dir()] == ["seed-0"]
+
+
+def test_class_numbers_can_be_seen_in_the_gallery(run, tmp_path):
+    root = tmp_path / "numbers"
+    for split in ("train", "val"):
+        for side in "AB":
+            (root / split / side).mkdir(parents=True)
+        cv2.imwrite(str(root / split / "A/0.png"), np.zeros((32, 32, 3), np.uint8))
+        cv2.imwrite(str(root / split / "B/0.png"), np.tile(np.arange(4, dtype=np.uint8).repeat(8), (32, 1)))
+    run(tmp_path / "run", f"data.root={root}", "data.b.kind=label", "data.b.num_classes=4", "trainer.max_epochs=1")
+    target = cv2.imread(str(tmp_path / "run/gallery/images/000_0/target.png"), cv2.IMREAD_GRAYSCALE)
+    assert set(np.unique(target)) == {0, 85, 170, 255}
 
 
 class StopAt(Callback):

@@ -8,7 +8,7 @@ import struct
 import warnings
 import zipfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     import torch
@@ -76,9 +76,18 @@ def read_checkpoint(path: str | Path, map_location: str | torch.device = "cpu") 
         raise ValueError(
             f"{path} cannot be read as a checkpoint ({_reason(error)}): give a .ckpt file that training wrote"
         ) from None
-    if not isinstance(checkpoint, dict) or PROJECT_KEY not in checkpoint or "hyper_parameters" not in checkpoint:
+    if not _is_complete(checkpoint):
         raise ValueError(f"{path} is no checkpoint of Pix2PixModule: give a .ckpt file that training wrote")
-    return checkpoint
+    return cast(dict[str, Any], checkpoint)
+
+
+def _is_complete(checkpoint: Any) -> bool:
+    own = checkpoint.get(PROJECT_KEY) if isinstance(checkpoint, dict) else None
+    if not isinstance(own, dict):
+        return False
+    kinds = {"module": str, "live": list, "batches_seen": int}
+    parts = [isinstance(checkpoint.get(key), dict) for key in ("hyper_parameters", "state_dict")]
+    return all(parts) and all(isinstance(own.get(key), kind) for key, kind in kinds.items())
 
 
 def _reason(error: Exception) -> str:

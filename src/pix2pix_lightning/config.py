@@ -28,7 +28,7 @@ def compose(config_name: str, overrides: Sequence[str] = (), *, config_dir: str 
     Args:
         config_name: ``train`` or ``predict``.
         overrides: As on the command line, ``["experiment=facades", "data.size=128"]``.
-        config_dir: A folder of the user's own configuration files, searched before the package's.
+        config_dir: A folder of the user's own configuration files, for names that the package does not have.
 
     Returns:
         The configuration; resolved when it is read.
@@ -55,28 +55,56 @@ def compose(config_name: str, overrides: Sequence[str] = (), *, config_dir: str 
 
 
 def going_on(cfg: DictConfig, words: Sequence[str], choices: Mapping[str, str | None]) -> DictConfig:
-    """The configuration of the run that ``resume`` names, with what was said on top.
+    """The configuration of the run that ``resume`` names, with single keys of the command line on top.
+
+    A command that chooses groups describes a whole run, and has to describe this one.
 
     Args:
-        cfg: As it was composed from ``words``; without a folder in ``resume`` it is given back.
-        words: Overrides. With a group among them the command says it all by itself, and ``cfg`` is given back too.
-        choices: The groups and what was chosen for them.
+        cfg: As it was composed from ``words``; given back where ``resume`` names no run with a ``config.yaml``.
+        words: Overrides.
+        choices: The groups, and what was chosen for them.
+
+    Raises:
+        ValueError: The command chooses groups, and data or module are not the run's.
     """
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from omegaconf import OmegaConf
 
     resumed = Path(str(cfg.get("resume")))
     saved = (resumed if resumed.is_dir() else resumed.parent.parent) / "config.yaml"
-    overrides = OverridesParser.create().parse_overrides(list(words))
     if cfg.get("resume") in (None, "auto") or not saved.is_file():
         return cfg
-    if any(override.key_or_group in choices or override.package or override.is_delete() for override in overrides):
-        return cfg
-    before: DictConfig = OmegaConf.load(saved)  # type: ignore[assignment]
+    overrides = OverridesParser.create().parse_overrides(list(words))
     keys = {override.key_or_group for override in overrides}
-    for key in [*sorted(keys), "run_dir", "resume"]:
-        OmegaConf.update(before, key, OmegaConf.select(cfg, key), force_add=True)
-    return before
+    before: DictConfig = OmegaConf.load(saved)  # type: ignore[assignment]
+    if not any(override.key_or_group in choices or override.package or override.is_delete() for override in overrides):
+        for key in [*sorted(keys), "run_dir", "resume"]:
+            OmegaConf.update(before, key, OmegaConf.select(cfg, key), force_add=True)
+        return before
+    other = [key for key in _differences(before, cfg, ("data", "module")) if key not in keys]
+    if other:
+        raise ValueError(
+            f"resume={cfg.resume} with groups describes a whole run, but {other[0]} is not that run's: give "
+            "single keys alone, or the run's own command"
+        )
+    return cfg
+
+
+def _differences(one: DictConfig, other: DictConfig, nodes: Sequence[str]) -> list[str]:
+    from omegaconf import OmegaConf
+
+    flat = [dict(_leaves(OmegaConf.to_container(cfg, resolve=True), nodes)) for cfg in (one, other)]
+    return sorted(key for key in flat[0].keys() | flat[1].keys() if flat[0].get(key) != flat[1].get(key))
+
+
+def _leaves(node: Any, nodes: Sequence[str] = (), prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in node.items():
+        if nodes and key not in nodes:
+            continue
+        if isinstance(value, dict) and value:
+            yield from _leaves(value, (), f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
 
 
 def name_after_experiment(cfg: DictConfig, choices: Mapping[str, str | None]) -> None:

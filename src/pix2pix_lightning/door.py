@@ -26,7 +26,7 @@ _QUIET = [
 ]
 
 
-class Interrupted(Exception):  # noqa: N818 - not an error
+class Interrupted(BaseException):
     """The user stopped a command; the message says how to go on."""
 
 
@@ -73,17 +73,20 @@ def _composed(config_name: str, run: Callable[[DictConfig], Any], argv: list[str
         hydra_cfg = HydraConfig.get()
         name_after_experiment(cfg, hydra_cfg.runtime.choices)
         _check_kinds(cfg, config_name, hydra_cfg)
-        if hydra_cfg.mode is not None and hydra_cfg.mode.name == "MULTIRUN":
+        if is_multirun:
             _place_in_sweep(cfg, hydra_cfg)
+        cfg = going_on(cfg, hydra_cfg.overrides.task, hydra_cfg.runtime.choices)
+        if is_multirun:
             return run(cfg)
-        composed.append(going_on(cfg, hydra_cfg.overrides.task, hydra_cfg.runtime.choices))
+        composed.append(cfg)
         return None
 
     overrides = [word for word in argv if not word.startswith("-") and ("=" in word or word.startswith("~"))]
     flags = [word for word in argv if word not in overrides]
     # argparse takes positional arguments in one run only
-    options = [*_QUIET, *_sweep_options(overrides)] if _is_multirun(flags) else _QUIET
-    if not _is_multirun(flags):
+    is_multirun = bool({"-m", "--multirun"} & set(flags))
+    options = [*_QUIET, *_sweep_options(overrides)] if is_multirun else _QUIET
+    if not is_multirun:
         overrides = [_quoted(word) for word in overrides]
     with _command_line([*flags, *overrides, *options]):
         job()
@@ -104,16 +107,12 @@ def _command_line(argv: list[str]) -> Iterator[None]:
             del os.environ["HYDRA_FULL_ERROR"]
 
 
-def _is_multirun(flags: list[str]) -> bool:
-    return bool({"-m", "--multirun"} & set(flags))
-
-
 def _quoted(word: str) -> str:
     """A path may hold what Hydra's grammar takes for its own: spaces, ``=``, commas, brackets."""
     key, _, value = word.partition("=")
     if key not in _PATHS or not value or value in ("null", "auto") or value[0] in "'\"":
         return word
-    escaped = value.replace("'", "\\'")
+    escaped = str(Path(value).expanduser()).replace("'", "\\'")
     return f"{key}='{escaped}'"
 
 
@@ -122,9 +121,9 @@ def _sweep_options(words: list[str]) -> list[str]:
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
     overrides = OverridesParser.create().parse_overrides(words)
-    same = [o.key_or_group for o in overrides if not o.is_sweep_override()]
     swept = [o.key_or_group for o in overrides if o.is_sweep_override()]
-    name = "_".join(key.rpartition(".")[2] for key in swept) or "one"
+    same = [o.key_or_group for o in overrides if o.key_or_group not in swept]
+    name = "_".join(re.split(r"[./@]", key)[-1] for key in swept) or "one"
     choice = [o.value() for o in overrides if o.key_or_group in ("name", "experiment") and not o.is_sweep_override()]
     return [
         f"hydra.job.config.override_dirname.exclude_keys={[str(key) for key in same]}".replace(" ", ""),

@@ -28,7 +28,9 @@ def mistake(error: BaseException, config_name: str) -> str | None:
         return f"{group}={name} is unknown: {hint}there are {', '.join(error.options)}"
     if isinstance(error, InstantiationException):
         cause = error.__cause__
-        if cause is None or re.search("unexpected keyword|required positional|required keyword", str(cause)):
+        if cause is None or isinstance(cause, ImportError):
+            return _one_line(error)
+        if re.search("unexpected keyword|required positional|required keyword", str(cause)):
             return _one_line(error)
         return mistake(cause, config_name)
     if isinstance(error, HydraException | OmegaConfBaseException):
@@ -51,6 +53,10 @@ def _misspelt(error: BaseException, config_name: str) -> str | None:
         return None
     key = found[1]
     keys = list(_keys(compose(config_name)))
+    if key in keys:
+        return (
+            f"{key} is no key of what was chosen here, whose group has other keys or is switched off: --help lists them"
+        )
     close = difflib.get_close_matches(key, keys, 1)
     hint = f"did you mean {close[0]}?" if close else "--help lists the keys"
     return f"{key} is no key of this configuration: {hint}"

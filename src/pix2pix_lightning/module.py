@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -23,6 +24,8 @@ from pix2pix_lightning.losses import feature_matching, gradient_penalty
 from pix2pix_lightning.metrics import pair_metrics
 from pix2pix_lightning.networks import test_time
 from pix2pix_lightning.randomness import Purpose, seeded
+
+_log = logging.getLogger(__name__)
 
 Description = Mapping[str, Any]
 Batch = dict[str, Any]
@@ -100,6 +103,8 @@ class Pix2PixModule(LightningModule):
                 f"accumulate={accumulate} with discriminator_steps={discriminator_steps}: only one of them can be "
                 "above 1"
             )
+        if gradient_clip is not None and not (isinstance(gradient_clip, int | float) and gradient_clip > 0):
+            raise ValueError(f"gradient_clip={gradient_clip}: a norm above 0 is expected, or null")
         self.gradient_clip = gradient_clip
         self.seed = seed
         self.batches_seen = 0
@@ -302,19 +307,17 @@ class Pix2PixModule(LightningModule):
         for name, network in networks.items():
             if network is None:
                 continue
-            made = self._optimizers[name]
-            optimizer = build(made, network.parameters()) if is_description(made) else made(network.parameters())
+            optimizer = _made(f"optimizer_{name}", self._optimizers[name], network.parameters())
             optimizers.append(optimizer)
             if self._schedule is not None:
-                schedule = self._schedule
-                schedule = build(schedule, optimizer) if is_description(schedule) else schedule(optimizer)
+                schedule = _made("schedule", self._schedule, optimizer)
                 schedules.append({"scheduler": schedule, "name": f"lr_{name}"})
         return optimizers, schedules
 
     def on_train_epoch_end(self) -> None:
         """Log the learning rates and step the schedules: with manual optimization nobody else does."""
         for name, optimizer in zip("gd", self.trainer.optimizers, strict=False):
-            self.log(f"train/lr_{name}", optimizer.param_groups[0]["lr"])
+            self.log(f"train/lr_{name}", optimizer.param_groups[0]["lr"], sync_dist=True)
         schedules = self.lr_schedulers()
         for schedule in schedules if isinstance(schedules, list) else [schedules]:
             if schedule is not None:
@@ -332,6 +335,11 @@ class Pix2PixModule(LightningModule):
         if isinstance(strategy, DDPStrategy):
             # each backward pass reaches one network: plain DDP would wait for the other one's gradients
             strategy._ddp_kwargs["find_unused_parameters"] = True
+        if self.penalty_weight and self.trainer.precision in ("16-true", "bf16-true"):
+            raise ValueError(
+                f"trainer.precision={self.trainer.precision} with a gradient penalty, which needs float32 weights: "
+                "use bf16-mixed"
+            )
         if self.accumulate > 1 and self.trainer.precision == "16-mixed":
             raise ValueError(
                 f"module.accumulate={self.accumulate} with trainer.precision=16-mixed: the loss scale can change "
@@ -389,6 +397,9 @@ class Pix2PixModule(LightningModule):
             saved, own = checkpoint["hyper_parameters"][name], self.hparams[name]
             if saved != own:
                 raise ValueError(f"the checkpoint's {name} is {saved}, not {own}: resume with the run's own settings")
+        for name in ("optimizer_g", "optimizer_d"):
+            if checkpoint["hyper_parameters"][name] != self.hparams[name]:
+                _log.warning("%s goes on with the checkpoint's settings, not with %s", name, self.hparams[name])
         if self._trainer.precision == "64-true":
             self.double()  # Lightning would load the weights into float32 and widen them after
 
@@ -425,9 +436,13 @@ class Pix2PixModule(LightningModule):
             )
         arguments = {**{key: value for key, value in saved.items() if not key.startswith("_")}, **live}
         check_trusted({key: value for key, value in arguments.items() if key not in live}, trust)
-        module = cls(**arguments)
-        module.on_load_checkpoint(checkpoint)
-        module.load_state_dict(checkpoint["state_dict"], strict=strict)
+        try:
+            module = cls(**arguments)
+            module.on_load_checkpoint(checkpoint)
+            module.load_state_dict(checkpoint["state_dict"], strict=strict)
+        except (TypeError, RuntimeError) as error:
+            reason = " ".join(str(error).split())
+            raise ValueError(f"{checkpoint_path} does not make a {cls.__name__}: {reason}") from None
         return module.eval()
 
 
@@ -437,6 +452,14 @@ def _completed(network: nn.Module | Description, **channels: int) -> nn.Module |
         return network
     network = cast(Description, network)
     return {**network, **{key: value for key, value in channels.items() if network.get(key) is None}}
+
+
+def _made(name: str, maker: Any, *args: Any) -> Any:
+    """What a description or a function makes of ``args``."""
+    try:
+        return build(maker, *args) if is_description(maker) else maker(*args)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name}: {error}") from None
 
 
 def _described(part: Any) -> dict[str, Any] | None:

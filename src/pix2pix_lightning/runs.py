@@ -6,12 +6,13 @@ import json
 import logging
 import os
 import platform
+import shutil
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -24,6 +25,7 @@ _CONFIG, _SUMMARY = "config.yaml", "summary.json"
 _ENVIRONMENT = "PIX2PIX_LIGHTNING_RUN"  # tells the processes that Lightning starts which run they belong to
 _PLACE = "RUN-DIR-PLACEHOLDER"
 _NOT_COMPARED = ("run_dir", "resume")
+_CHOSEN = ("accelerator", "devices", "strategy")  # by auto
 _BY_DESIGN = (
     ".*LeafSpec",  # lightning's own use of torch
     "You have overridden `on_after_batch_transfer` in `LightningModule`",  # the batch is made float there
@@ -34,14 +36,25 @@ _BY_DESIGN = (
 )
 
 
-def place(cfg: DictConfig) -> tuple[Path, Path | None]:
-    """Where a run goes, and the checkpoint that it goes on from. ``cfg.run_dir`` is set; nothing is made.
+class Place(NamedTuple):
+    """Where a run goes.
+
+    Attributes:
+        folder: Of the run.
+        checkpoint: That it goes on from, or None for a new run.
+        made: Folders that were made for it, the run's own first; to be taken back when nothing comes of it.
+    """
+
+    folder: Path
+    checkpoint: Path | None
+    made: tuple[Path, ...] = ()
+
+
+def place(cfg: DictConfig) -> Place:
+    """Find or make a run's folder, so that no other run gets it. ``cfg.run_dir`` is set.
 
     Args:
         cfg: Of the training; ``run_dir``, ``resume`` and ``name`` are read.
-
-    Returns:
-        The folder, and the checkpoint or None for a new run.
 
     Raises:
         FileExistsError: The folder exists, and it is not to be resumed.
@@ -49,29 +62,65 @@ def place(cfg: DictConfig) -> tuple[Path, Path | None]:
     """
     inherited = os.environ.get(_ENVIRONMENT)
     if inherited:
-        parts = inherited.partition(os.pathsep)
-        folder, resumed = Path(parts[0]), Path(parts[2]) if parts[2] else None
+        folder, checkpoint = json.loads(inherited)
+        found = Place(Path(folder), Path(checkpoint) if checkpoint else None)
     else:
-        resumed = _resumed(cfg)
-        folder = _folder(cfg, resumed)
-    cfg.run_dir = str(folder)
-    return folder, resumed
+        found = _found(cfg, _resumed(cfg))
+    cfg.run_dir = str(found.folder)
+    return found
 
 
-def _folder(cfg: DictConfig, resumed: Path | None) -> Path:
-    if resumed is not None:
-        home = resumed.parent.parent
-        is_run = (home / _CONFIG).is_file()
-        return Path(cfg.run_dir) if cfg.run_dir else home if is_run else _new_folder(cfg)
+def _found(cfg: DictConfig, resumed: Path | None) -> Place:
+    home = None if resumed is None else resumed.parent.parent
+    if home is not None and (home / _CONFIG).is_file() and _is_same(cfg.run_dir or home, home):
+        return Place(home, resumed)
     folder = Path(cfg.run_dir) if cfg.run_dir else _new_folder(cfg)
-    if folder.exists() and not _may_start_in(folder, cfg):
-        raise FileExistsError(f"run_dir={folder} exists: go on with it by resume={folder}, or choose another run_dir")
-    return folder
+    if cfg.resume == "auto" and _is_equal(folder / _CONFIG, cfg):  # an equal run that left no checkpoint
+        return Place(folder, resumed)
+    if int(os.environ.get("RANK", "0")) > 0:  # torchrun: the first process makes it
+        return Place(folder, resumed)
+    made = tuple(path for path in (folder, *folder.parents) if not path.exists())
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    for attempt in range(1, 1000):
+        try:
+            folder.mkdir()
+            break
+        except FileExistsError:
+            if cfg.run_dir:
+                raise FileExistsError(
+                    f"run_dir={folder} exists: go on with it by resume={folder}, or choose another run_dir"
+                ) from None
+            folder = folder.with_name(f"{folder.name.partition('.')[0]}.{attempt}")  # begun in the same second
+    return Place(folder, resumed, (folder, *made[1:]))
 
 
-def _may_start_in(folder: Path, cfg: DictConfig) -> bool:
-    """``resume=auto`` starts anew in a folder of an equal run that left no checkpoint."""
-    return cfg.resume == "auto" and _is_equal(folder / _CONFIG, cfg)
+def _is_same(one: str | Path, other: Path) -> bool:
+    return Path(one).resolve() == other.resolve()
+
+
+@contextmanager
+def kept_if_trained(found: Place) -> Iterator[None]:
+    """Where an error comes before the first checkpoint, take back what ``place`` made."""
+    try:
+        yield
+    except BaseException:
+        if found.made and not (found.folder / LAST).exists():
+            shutil.rmtree(found.folder, ignore_errors=True)
+            for parent in found.made[1:]:
+                with suppress(OSError):  # another run is in it
+                    parent.rmdir()
+        raise
+
+
+def finished(cfg: DictConfig, found: Place) -> dict[str, float] | None:
+    """The metrics of a run that has nothing left to do, else None."""
+    summary = found.folder / _SUMMARY
+    if found.checkpoint is None or not summary.is_file():
+        return None
+    if read_checkpoint(found.checkpoint)["epoch"] + 1 < cfg.trainer.max_epochs:
+        return None
+    metrics: dict[str, float] = json.loads(summary.read_text())["metrics"]
+    return metrics
 
 
 def _new_folder(cfg: DictConfig) -> Path:
@@ -105,6 +154,7 @@ def _is_equal(saved: Path, cfg: DictConfig) -> bool:
 
 def _comparable(cfg: Any) -> dict[str, Any]:
     plain: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
+    plain["trainer"] = {key: value for key, value in plain["trainer"].items() if key not in _CHOSEN}
     return {key: value for key, value in plain.items() if key not in _NOT_COMPARED}
 
 
@@ -126,11 +176,16 @@ def write_summary(folder: Path, metrics: Mapping[str, float], trainer: Trainer, 
     (folder / _SUMMARY).write_text(json.dumps(summary, indent=2) + "\n")
 
 
+def how_to_go_on(folder: Path) -> str:
+    """What to say to somebody who stopped a run."""
+    return f"go on with resume={folder}" if (folder / LAST).exists() else "before the first batch, nothing is left"
+
+
 @contextmanager
-def announced(folder: Path, checkpoint: Path | None) -> Iterator[None]:
+def announced(found: Place) -> Iterator[None]:
     """Inside, processes that are started know the folder and the checkpoint of this run."""
     inherited = os.environ.get(_ENVIRONMENT)
-    os.environ[_ENVIRONMENT] = f"{folder}{os.pathsep}{checkpoint or ''}"
+    os.environ[_ENVIRONMENT] = json.dumps([str(found.folder), str(found.checkpoint or "")])
     try:
         yield
     finally:
@@ -138,10 +193,18 @@ def announced(folder: Path, checkpoint: Path | None) -> Iterator[None]:
             del os.environ[_ENVIRONMENT]
 
 
-def _resolved(cfg: DictConfig) -> str:
+def _resolved(cfg: DictConfig, trainer: Trainer) -> str:
     """As YAML with nothing left to look up but ``run_dir``, so that the file repeats the run elsewhere too."""
     movable = cfg.copy()
     movable.run_dir = _PLACE
+    chosen = {
+        "accelerator": trainer.strategy.root_device.type,
+        "devices": trainer.num_devices,
+        "strategy": "auto" if trainer.world_size == 1 else "ddp_find_unused_parameters_true",
+    }
+    for key, value in chosen.items():
+        if movable.trainer.get(key) == "auto":
+            movable.trainer[key] = value
     text = OmegaConf.to_yaml(movable, resolve=True)
     return text.replace(f"run_dir: {_PLACE}\n", f"run_dir: {json.dumps(cfg.run_dir)}\n").replace(_PLACE, "${run_dir}")
 
@@ -170,20 +233,20 @@ def on_terminal() -> Iterator[logging.Logger]:
 
 
 @contextmanager
-def opened(folder: Path, cfg: DictConfig, *, writes: bool) -> Iterator[None]:
-    """Make a run's folder, with ``config.yaml`` and, for what is logged inside, ``train.log``.
+def opened(folder: Path, cfg: DictConfig, trainer: Trainer) -> Iterator[None]:
+    """Write ``config.yaml`` and, for what is logged inside, ``train.log``; the first process does.
 
     Args:
         folder: Of the run.
-        cfg: Written resolved; a resumed run keeps its first one.
-        writes: Whether this process does any of that.
+        cfg: Written resolved, with what ``auto`` stands for.
+        trainer: That was made of it.
     """
-    if not writes:
+    if not trainer.is_global_zero:
         yield
         return
     folder.mkdir(parents=True, exist_ok=True)
-    if not (folder / _CONFIG).exists():
-        (folder / _CONFIG).write_text(_resolved(cfg))
+    (folder / _CONFIG).write_text(_resolved(cfg, trainer))
+    (folder / _SUMMARY).unlink(missing_ok=True)  # it marks a run that has come to its end
     file = logging.FileHandler(folder / "train.log")
     file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     logger = logging.getLogger("pix2pix_lightning")

@@ -5,6 +5,7 @@ A constant rate is the absence of a schedule.
 """
 
 import math
+from typing import Any
 
 from torch import Tensor
 from torch.optim import Optimizer
@@ -12,8 +13,22 @@ from torch.optim.lr_scheduler import LRScheduler
 
 __all__ = ["LinearDecay", "WarmupCosine"]
 
+_STATE = ("base_lrs", "last_epoch", "_step_count", "_last_lr")  # what a checkpoint says
 
-class LinearDecay(LRScheduler):
+
+class _EpochSchedule(LRScheduler):
+    """A schedule that goes on from a checkpoint's epoch with the arguments that it was made with now."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take the epoch and the base rates over, and set the rate that this schedule has for them."""
+        own = {key: value for key, value in vars(self).items() if key not in _STATE}
+        super().load_state_dict({key: value for key, value in state_dict.items() if key not in own})
+        self._last_lr = self.get_lr()
+        for group, rate in zip(self.optimizer.param_groups, self._last_lr, strict=True):
+            group["lr"] = rate
+
+
+class LinearDecay(_EpochSchedule):
     """Hold the learning rate, then let it fall linearly; the last epoch still learns.
 
     The factor of epoch e, counted from 0, is `1 - max(0, e + 1 - hold_epochs) / (decay_epochs + 1)`, and 0
@@ -58,7 +73,7 @@ class LinearDecay(LRScheduler):
         return [base * factor for base in self.base_lrs]
 
 
-class WarmupCosine(LRScheduler):
+class WarmupCosine(_EpochSchedule):
     """Raise the learning rate linearly, then let it fall along half a cosine (arXiv 1608.03983, section 3).
 
     The factor of epoch e, counted from 0, is `(e + 1) / (warmup_epochs + 1)` while e < warmup_epochs, 1 in

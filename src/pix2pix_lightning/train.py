@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pix2pix_lightning.door import Interrupted, open_door
 
@@ -27,18 +27,23 @@ def train(cfg: DictConfig) -> dict[str, float]:
     from lightning.pytorch.trainer.states import TrainerStatus
 
     from pix2pix_lightning import runs
+    from pix2pix_lightning.assembly import assemble
 
-    folder, checkpoint = runs.place(cfg)
-    with runs.announced(folder, checkpoint), runs.on_terminal() as log:
-        data, module, trainer, callbacks = _built(cfg)
-        with runs.opened(folder, cfg, writes=trainer.is_global_zero):
+    found = runs.place(cfg)
+    folder, checkpoint = found.folder, found.checkpoint
+    with runs.on_terminal() as log, runs.announced(found), runs.kept_if_trained(found):
+        if (metrics := runs.finished(cfg, found)) is not None:
+            log.info("%s has all its %d epochs", folder, cfg.trainer.max_epochs)
+            return metrics
+        data, module, trainer, callbacks = assemble(cfg)
+        with runs.opened(folder, cfg, trainer):
             log.info("%s %s", f"resuming {checkpoint} in" if checkpoint else "training in", folder)
             try:
                 trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
             except SystemExit:
                 if trainer.state.status != TrainerStatus.INTERRUPTED:
                     raise
-                raise Interrupted(f"go on with resume={folder}") from None
+                raise Interrupted(runs.how_to_go_on(folder)) from None
             metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
             if (best := getattr(callbacks.get("best"), "best_model_score", None)) is not None:
                 metrics["best/l1"] = float(best)
@@ -46,28 +51,6 @@ def train(cfg: DictConfig) -> dict[str, float]:
                 runs.write_summary(folder, metrics, trainer, callbacks)
             log.info("done: %s", ", ".join(f"{name} {value:.4f}" for name, value in metrics.items()))
     return metrics
-
-
-def _built(cfg: DictConfig) -> tuple[Any, Any, Any, dict[str, Any]]:
-    """Data, module, trainer and its callbacks by name; nothing is written yet."""
-    from hydra.utils import instantiate
-    from lightning.pytorch import seed_everything
-    from omegaconf import OmegaConf
-
-    from pix2pix_lightning.config import build
-
-    data = instantiate(cfg.data, _convert_="all")
-    data.setup("fit")
-    seed_everything(cfg.seed, workers=True, verbose=False)
-    module = instantiate(cfg.module, pair_spec=data.pair_spec.to_dict())
-    callbacks = {name: instantiate(node) for name, node in cfg.callbacks.items() if node is not None}
-    settings: Any = OmegaConf.to_container(cfg.trainer, resolve=True)
-    settings["callbacks"] = list(callbacks.values())
-    settings["logger"] = [instantiate(node) for node in cfg.logger.values()]
-    try:
-        return data, module, build({"_target_": "lightning.pytorch.Trainer", **settings}), callbacks
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"trainer: {error}") from None
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -9,6 +9,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
+from pix2pix_lightning.images import SideSpec
 from pix2pix_lightning.module import Pix2PixModule
 from pix2pix_lightning.reports import GalleryFolder
 
@@ -50,7 +51,8 @@ class Gallery(Callback):
             "target": spec.decode(batch["target"][:wanted], batch["source"][:wanted]),
         }
         for index, name in enumerate(batch["name"][:wanted]):
-            images = {column: _array(values[index]) for column, values in columns.items()}
+            sides = {"input": spec.source, "output": spec.target, "target": spec.target}
+            images = {column: _visible(values[index], sides[column]) for column, values in columns.items()}
             self._folder.add(f"{self._shown + index:03d}_{name}", trainer.current_epoch, images)
         self._shown += wanted
 
@@ -60,5 +62,8 @@ class Gallery(Callback):
             self._folder.write_page()
 
 
-def _array(image: Tensor) -> Any:
+def _visible(image: Tensor, side: SideSpec) -> Any:
+    """(H, W, C) uint8; class numbers without colours are spread over the grey levels."""
+    if side.kind == "label" and not side.palette:
+        image = image * (255 // max(1, side.channels - 1))
     return image.permute(1, 2, 0).to("cpu", torch.uint8).numpy()

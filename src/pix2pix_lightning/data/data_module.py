@@ -133,8 +133,18 @@ class PairedDataModule(LightningDataModule):
         return self._loader("train", sampler)
 
     def val_dataloader(self) -> DataLoader[Sample]:
-        """Every validation pair once, in the files' order."""
-        return self._loader("val", self._sampler("val"))
+        """Every validation pair once, in the files' order.
+
+        Raises:
+            ValueError: There are fewer pairs than processes.
+        """
+        sampler = self._sampler("val")
+        if sampler.num_pairs < sampler.world_size:
+            raise ValueError(
+                f"{sampler.num_pairs} validation pairs for {sampler.world_size} processes: each needs one; use fewer "
+                "devices, or data.val_split= with more pairs"
+            )
+        return self._loader("val", sampler)
 
     def test_dataloader(self) -> DataLoader[Sample]:
         """Every test pair once, in the files' order."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Dataset
+from torch.utils.data.distributed import DistributedSampler
 
 from pix2pix_lightning.data.pairs import Image, Pairs
 from pix2pix_lightning.data.transforms import PairAugmentation
@@ -27,7 +28,8 @@ class Sample(TypedDict):
 class PairDataset(Dataset[Sample]):
     """Pairs, resized, augmented, turned to source and target.
 
-    It is indexed by ``(epoch, index)``: so a worker that lives for many epochs knows which one it is in.
+    It is indexed by ``(epoch, index)``: so a worker that lives for many epochs knows which one it is in. A plain index
+    is of epoch 0.
 
     Args:
         pairs: The files.
@@ -45,13 +47,13 @@ class PairDataset(Dataset[Sample]):
     def __len__(self) -> int:
         return len(self.pairs)
 
-    def __getitem__(self, key: tuple[int, int]) -> Sample:
+    def __getitem__(self, key: int | tuple[int, int]) -> Sample:
         """The pair ``index`` as it is seen in ``epoch``.
 
         Raises:
             ValueError: A file is damaged or does not fit the description of its side.
         """
-        epoch, index = key
+        epoch, index = key if isinstance(key, tuple) else (0, key)
         a, b, name = self.pairs[index]
         if self.spec.direction == "b_to_a":
             a, b = b, a
@@ -72,8 +74,10 @@ class PairDataset(Dataset[Sample]):
         return resize(side.snap(image), side_length, side_length, side.interpolation)
 
 
-class EpochSampler(Sampler[tuple[int, int]]):
+class EpochSampler(DistributedSampler[tuple[int, int]]):
     """Yields ``(epoch, index)``; the order is a function of (seed, epoch), and ranks see other indices.
+
+    It is a ``DistributedSampler``, so that Lightning does not put one of its own around it.
 
     Args:
         num_pairs: Of the whole data set.
@@ -85,12 +89,10 @@ class EpochSampler(Sampler[tuple[int, int]]):
     """
 
     def __init__(self, num_pairs: int, *, seed: int, shuffle: bool, rank: int = 0, world_size: int = 1) -> None:
+        pairs: Any = range(num_pairs)
+        super().__init__(pairs, num_replicas=world_size, rank=rank, shuffle=shuffle, seed=seed)
         self.num_pairs = num_pairs
-        self.seed = seed
-        self.shuffle = shuffle
-        self.rank = rank
         self.world_size = world_size
-        self.epoch = 0
         self.skip = 0
 
     def set_epoch(self, epoch: int) -> None:

@@ -154,8 +154,9 @@ class Translator:
             yield path, self.translate_arrays([read_image(path)])[0]
 
     def _translate_pil(self, image: PILImage) -> PILImage:
-        from PIL import Image
+        from PIL import Image, ImageOps
 
+        image = ImageOps.exif_transpose(image)  # as files are read
         if image.mode == "F" or image.mode.startswith("I"):  # conversion would cut off what is above 255
             raise ValueError(f"a PIL image of mode {image.mode}: 8-bit images are expected, convert it first")
         array = np.asarray(image if image.mode in ("L", "RGB") else image.convert("RGB"))
