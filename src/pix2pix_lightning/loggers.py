@@ -23,6 +23,8 @@ class MetricsCSV(Logger):
         self._path = Path(path)
         self._rows: list[dict[str, Any]] = []
         self._before: list[dict[str, Any]] = []
+        self._written = 0
+        self._columns: list[str] = []
         if self._path.is_file():
             with self._path.open(newline="") as file:
                 self._before = [{k: v for k, v in row.items() if v != ""} for row in csv.DictReader(file)]
@@ -53,18 +55,27 @@ class MetricsCSV(Logger):
 
     @rank_zero_only
     def save(self) -> None:
-        """Write the file anew, through a second one, so that it is whole at any time."""
-        if not self._rows:
-            return
-        columns = dict.fromkeys(["epoch", "step", *(key for row in self._rows for key in row)])
-        scratch = self._path.with_suffix(".csv.part")
-        with scratch.open("w", newline="") as file:
-            writer = csv.DictWriter(file, list(columns))
-            writer.writeheader()
-            writer.writerows(self._rows)
-        scratch.replace(self._path)
+        """Write all rows but the last, to which more may be added."""
+        self._write(len(self._rows) - 1)
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
         """Write what is left."""
-        self.save()
+        self._write(len(self._rows))
+
+    def _write(self, count: int) -> None:
+        """Append the rows before ``count``; where a column is new, write the file anew, whole at any time."""
+        if count <= self._written:
+            return
+        columns = list(dict.fromkeys(["epoch", "step", *(key for row in self._rows[:count] for key in row)]))
+        if columns == self._columns:
+            with self._path.open("a", newline="") as file:
+                csv.DictWriter(file, columns).writerows(self._rows[self._written : count])
+        else:
+            scratch = self._path.with_suffix(".csv.part")
+            with scratch.open("w", newline="") as file:
+                writer = csv.DictWriter(file, columns)
+                writer.writeheader()
+                writer.writerows(self._rows[:count])
+            scratch.replace(self._path)
+        self._written, self._columns = count, columns

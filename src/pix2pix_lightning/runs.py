@@ -30,6 +30,7 @@ _BY_DESIGN = (
     ".*LeafSpec",  # lightning's own use of torch
     "You have overridden `on_after_batch_transfer` in `LightningModule`",  # the batch is made float there
     "The '.*_dataloader' does not have many workers",
+    "You defined a `validation_step` but have no `val_dataloader`",  # a benchmark
     "The number of training batches .* is smaller than the logging interval",
     "Checkpoint directory .* exists and is not empty",  # a resumed run
     "You.re resuming from a checkpoint that ended before the epoch ended",  # the data module goes on where it was
