@@ -445,7 +445,7 @@ def test_hostile_descriptions_are_refused_before_anything_is_called(tmp_path, mo
     monkeypatch.setitem(sys.modules, "torch.nnx", fake)
     called = []
     monkeypatch.setattr("os.system", lambda *a: called.append(a))
-    monkeypatch.setattr("pix2pix_lightning.module.build", lambda *a: called.append(a))
+    monkeypatch.setattr("pix2pix_lightning.parts.build", lambda *a: called.append(a))
     with pytest.raises(ValueError, match=r"_target_|the checkpoint names"):
         Pix2PixModule.load_from_checkpoint(path)
     assert not called

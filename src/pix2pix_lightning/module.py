@@ -18,16 +18,25 @@ from torchmetrics import MetricCollection
 
 import pix2pix_lightning
 from pix2pix_lightning.checkpoints import PROJECT_KEY, read_checkpoint
-from pix2pix_lightning.config import TARGET, build, check_trusted, is_description, locate
+from pix2pix_lightning.config import TARGET, check_trusted, is_description, locate
 from pix2pix_lightning.images import PairSpec
-from pix2pix_lightning.losses import feature_matching, gradient_penalty
+from pix2pix_lightning.losses import AdversarialLoss, feature_matching, gradient_penalty
 from pix2pix_lightning.metrics import pair_metrics
 from pix2pix_lightning.networks import test_time
+from pix2pix_lightning.parts import (
+    Description,
+    as_module,
+    at_least_one,
+    checked_weights,
+    completed,
+    described,
+    has_batch_norm,
+    made,
+)
 from pix2pix_lightning.randomness import Purpose, seeded
 
 _log = logging.getLogger(__name__)
 
-Description = Mapping[str, Any]
 Batch = dict[str, Any]
 
 UNET_256 = {"_target_": "pix2pix_lightning.networks.UNetGenerator"}
@@ -96,8 +105,8 @@ class Pix2PixModule(LightningModule):
             pair_spec = PairSpec.from_dict(pair_spec or {})
         self.pair_spec = pair_spec
         self.conditional = conditional
-        self.discriminator_steps = _at_least_one("discriminator_steps", discriminator_steps)
-        self.accumulate = _at_least_one("accumulate", accumulate)
+        self.discriminator_steps = at_least_one("discriminator_steps", discriminator_steps)
+        self.accumulate = at_least_one("accumulate", accumulate)
         if accumulate > 1 and discriminator_steps > 1:
             raise ValueError(
                 f"accumulate={accumulate} with discriminator_steps={discriminator_steps}: only one of them can be "
@@ -110,10 +119,10 @@ class Pix2PixModule(LightningModule):
         self.batches_seen = 0
 
         source, target = pair_spec.source.channels, pair_spec.target.channels
-        generator = _completed(generator, in_channels=source, out_channels=target)
+        generator = completed(generator, in_channels=source, out_channels=target)
         if discriminator is not None:
-            discriminator = _completed(discriminator, in_channels=source * conditional + target)
-        self.weights = _checked_weights(weights, reconstruction, has_discriminator=discriminator is not None)
+            discriminator = completed(discriminator, in_channels=source * conditional + target)
+        self.weights = checked_weights(weights, reconstruction, has_discriminator=discriminator is not None)
         for part in (optimizer_g, optimizer_d, schedule):
             if is_description(part):
                 locate(part[TARGET])
@@ -132,15 +141,15 @@ class Pix2PixModule(LightningModule):
         self._live = [name for name, part in parts.items() if part is not None and not is_description(part)]
         self.save_hyperparameters(
             {
-                "generator": _described(generator),
-                "discriminator": _described(discriminator),
-                "adversarial": _described(adversarial),
-                "reconstruction": {name: _described(loss) for name, loss in reconstruction.items()},
+                "generator": described(generator),
+                "discriminator": described(discriminator),
+                "adversarial": described(adversarial),
+                "reconstruction": {name: described(loss) for name, loss in reconstruction.items()},
                 "weights": dict(self.weights),
                 "conditional": conditional,
-                "optimizer_g": _described(optimizer_g),
-                "optimizer_d": _described(optimizer_d),
-                "schedule": _described(schedule),
+                "optimizer_g": described(optimizer_g),
+                "optimizer_d": described(optimizer_d),
+                "schedule": described(schedule),
                 "discriminator_steps": discriminator_steps,
                 "accumulate": accumulate,
                 "gradient_clip": gradient_clip,
@@ -150,12 +159,12 @@ class Pix2PixModule(LightningModule):
             logger=False,
         )
         with seeded(torch.device("cpu"), seed, Purpose.WEIGHTS):
-            self.generator = _module(generator)
-            self.discriminator = None if discriminator is None else _module(discriminator)
-        self.adversarial = _module(adversarial)
-        self.reconstruction = nn.ModuleDict({name: _module(loss) for name, loss in reconstruction.items()})
+            self.generator = as_module(generator)
+            self.discriminator = None if discriminator is None else as_module(discriminator)
+        self.adversarial = cast(AdversarialLoss, as_module(adversarial))
+        self.reconstruction = nn.ModuleDict({name: as_module(loss) for name, loss in reconstruction.items()})
         self.val_metrics: MetricCollection = pair_metrics().clone(prefix="val/")
-        if self.penalty_weight and _has_batch_norm(self.discriminator):
+        if self.penalty_weight and has_batch_norm(self.discriminator):
             raise ValueError(
                 "a gradient penalty and batch norm in the discriminator: the penalty is each image's own, batch norm "
                 "mixes them; set module.discriminator.norm=instance or none"
@@ -164,7 +173,7 @@ class Pix2PixModule(LightningModule):
     @property
     def penalty_weight(self) -> float:
         """Weight of the gradient penalty, 0 where there is none."""
-        return 0.0 if self.discriminator is None else float(cast(float, self.adversarial.penalty_weight))
+        return 0.0 if self.discriminator is None else self.adversarial.penalty_weight
 
     def forward(self, source: Tensor) -> Tensor:
         """The generator's output for ``source``, (B, C, H, W) in [-1, 1], in the module's present mode."""
@@ -204,15 +213,15 @@ class Pix2PixModule(LightningModule):
         """
         logits_fake = self.discriminate(source, fake)
         logits_real = self.discriminate(source, target)
-        loss: Tensor = self._form.discriminator(logits_real, logits_fake)
+        loss: Tensor = self.adversarial.discriminator(logits_real, logits_fake)
         if self.penalty_weight:
             condition = source if self.conditional else None
-            penalty = gradient_penalty(self._critic, condition, target, fake)
+            penalty = gradient_penalty(cast(Any, self.discriminator), condition, target, fake)
             loss = loss + self.penalty_weight * penalty
             self._log("train/gradient_penalty", penalty)
         self._log("train/loss_d", loss)
-        self._log("train/d_real", self._form.realism(logits_real))
-        self._log("train/d_fake", self._form.realism(logits_fake))
+        self._log("train/d_real", self.adversarial.realism(logits_real))
+        self._log("train/d_fake", self.adversarial.realism(logits_fake))
         return loss
 
     def generator_loss(self, source: Tensor, target: Tensor, fake: Tensor) -> Tensor:
@@ -234,7 +243,7 @@ class Pix2PixModule(LightningModule):
                 terms["feature_matching"] = feature_matching(features_real, features_fake)
             else:
                 logits = self.discriminate(source, fake)
-            terms["adversarial"] = self._form.generator(logits)
+            terms["adversarial"] = self.adversarial.generator(logits)
         loss = torch.stack([self.weights[name] * term for name, term in terms.items()]).sum()
         for name, term in terms.items():
             self._log(f"train/{name}", term)
@@ -254,14 +263,6 @@ class Pix2PixModule(LightningModule):
     def _seen_by_discriminator(self, source: Tensor, target: Tensor) -> Tensor:
         return torch.cat([source, target], 1) if self.conditional else target
 
-    def _critic(self, pair: Tensor) -> Tensor:
-        logits: Tensor = cast(nn.Module, self.discriminator)(pair)
-        return logits
-
-    @property
-    def _form(self) -> Any:
-        return self.adversarial
-
     # ---- optimization ------------------------------------------------------------------------------------------
 
     def _window(self, batch_idx: int) -> tuple[bool, bool, float]:
@@ -277,16 +278,13 @@ class Pix2PixModule(LightningModule):
         optimizer = self._optimizer(network)
         if zero:
             optimizer.zero_grad()
-        synchronised = nullcontext() if step else self._unsynchronised()
+        strategy = self.trainer.strategy
+        alone = not step and isinstance(strategy, DDPStrategy)  # nothing to reduce while gradients gather
         with self.toggled_optimizer(optimizer):
-            with synchronised:
+            with cast(DDPStrategy, strategy).block_backward_sync() if alone else nullcontext():
                 yield
             if step:
                 optimizer.step()
-
-    def _unsynchronised(self) -> Any:
-        strategy = self.trainer.strategy
-        return strategy.block_backward_sync() if isinstance(strategy, DDPStrategy) else nullcontext()
 
     def _optimizer(self, network: str) -> LightningOptimizer:
         optimizers = self.optimizers()
@@ -307,10 +305,10 @@ class Pix2PixModule(LightningModule):
         for name, network in networks.items():
             if network is None:
                 continue
-            optimizer = _made(f"optimizer_{name}", self._optimizers[name], network.parameters())
+            optimizer = made(f"optimizer_{name}", self._optimizers[name], network.parameters())
             optimizers.append(optimizer)
             if self._schedule is not None:
-                schedule = _made("schedule", self._schedule, optimizer)
+                schedule = made("schedule", self._schedule, optimizer)
                 schedules.append({"scheduler": schedule, "name": f"lr_{name}"})
         return optimizers, schedules
 
@@ -444,55 +442,6 @@ class Pix2PixModule(LightningModule):
             reason = " ".join(str(error).split())
             raise ValueError(f"{checkpoint_path} does not make a {cls.__name__}: {reason}") from None
         return module.eval()
-
-
-def _completed(network: nn.Module | Description, **channels: int) -> nn.Module | Description:
-    """Channels that a description leaves open are given by the PairSpec."""
-    if not is_description(network):
-        return network
-    network = cast(Description, network)
-    return {**network, **{key: value for key, value in channels.items() if network.get(key) is None}}
-
-
-def _made(name: str, maker: Any, *args: Any) -> Any:
-    """What a description or a function makes of ``args``."""
-    try:
-        return build(maker, *args) if is_description(maker) else maker(*args)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{name}: {error}") from None
-
-
-def _described(part: Any) -> dict[str, Any] | None:
-    return dict(part) if is_description(part) else None
-
-
-def _module(part: nn.Module | Description) -> nn.Module:
-    module: nn.Module = build(cast(Description, part)) if is_description(part) else cast(nn.Module, part)
-    return module
-
-
-def _checked_weights(
-    weights: Mapping[str, float] | None, reconstruction: Mapping[str, Any], *, has_discriminator: bool
-) -> dict[str, float]:
-    adversarial = {"adversarial": 1.0, "feature_matching": 0.0} if has_discriminator else {}
-    known = {**adversarial, **{name: 100.0 if name == "l1" else 1.0 for name in reconstruction}}
-    weights = weights or {}
-    for name in weights:
-        if name not in known:
-            raise ValueError(f"weights.{name}: no such term here, there are {', '.join(known)}")
-    if not known:
-        raise ValueError("neither a discriminator nor a reconstruction loss: there is nothing to train on")
-    return {name: float(weights.get(name, default)) for name, default in known.items()}
-
-
-def _at_least_one(name: str, value: int) -> int:
-    if value < 1:
-        raise ValueError(f"{name}={value}: at least 1 is expected")
-    return value
-
-
-def _has_batch_norm(network: nn.Module | None) -> bool:
-    return network is not None and any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in network.modules())
 
 
 def _fraction(image: Tensor) -> Tensor:

@@ -1,0 +1,78 @@
+"""The parts that the module is made of: objects, or descriptions of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+from torch import nn
+
+from pix2pix_lightning.config import build, is_description
+
+Description = Mapping[str, Any]
+
+
+def completed(network: nn.Module | Description, **channels: int) -> nn.Module | Description:
+    """Fill in the channels that a description leaves open; an object is given back."""
+    if not is_description(network):
+        return network
+    network = cast(Description, network)
+    return {**network, **{key: value for key, value in channels.items() if network.get(key) is None}}
+
+
+def made(name: str, maker: Any, *args: Any) -> Any:
+    """What a description or a function makes of ``args``.
+
+    Raises:
+        ValueError: It refuses them; the line begins with ``name``.
+    """
+    try:
+        return build(maker, *args) if is_description(maker) else maker(*args)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name}: {error}") from None
+
+
+def described(part: Any) -> dict[str, Any] | None:
+    """The description as plain data, or None for an object."""
+    return dict(part) if is_description(part) else None
+
+
+def as_module(part: nn.Module | Description) -> nn.Module:
+    """The object, built where it is described."""
+    module: nn.Module = build(cast(Description, part)) if is_description(part) else cast(nn.Module, part)
+    return module
+
+
+def checked_weights(
+    weights: Mapping[str, float] | None, reconstruction: Mapping[str, Any], *, has_discriminator: bool
+) -> dict[str, float]:
+    """A weight for each term of the generator's loss, the paper's where none is given.
+
+    Raises:
+        ValueError: A weight has no term, or there is no term.
+    """
+    adversarial = {"adversarial": 1.0, "feature_matching": 0.0} if has_discriminator else {}
+    known = {**adversarial, **{name: 100.0 if name == "l1" else 1.0 for name in reconstruction}}
+    weights = weights or {}
+    for name in weights:
+        if name not in known:
+            raise ValueError(f"weights.{name}: no such term here, there are {', '.join(known)}")
+    if not known:
+        raise ValueError("neither a discriminator nor a reconstruction loss: there is nothing to train on")
+    return {name: float(weights.get(name, default)) for name, default in known.items()}
+
+
+def at_least_one(name: str, value: int) -> int:
+    """The value, where it counts something that has to be there.
+
+    Raises:
+        ValueError: It is below 1.
+    """
+    if value < 1:
+        raise ValueError(f"{name}={value}: at least 1 is expected")
+    return value
+
+
+def has_batch_norm(network: nn.Module | None) -> bool:
+    """Whether a layer of the network mixes the images of a batch."""
+    return network is not None and any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in network.modules())
