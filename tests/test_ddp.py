@@ -127,3 +127,13 @@ def test_a_plain_trainer_with_two_devices_sees_every_pair_once(pairs):
     ranks = [json.loads(Path(f"rank_{rank}.json").read_text()) for rank in (0, 1)]
     assert sorted(ranks[0]["names"] + ranks[1]["names"]) == sorted(f"train_{n}" for n in range(8))
     assert ranks[0]["state"] == ranks[1]["state"]
+
+
+def test_accumulation_over_two_processes_equals_one(pairs):
+    settings = [*INSTANCE, "trainer.max_epochs=2", "module.accumulate=2"]
+    command(pairs, *settings, "run_dir=two")
+    train(compose("train", [*TINY, f"data.root={pairs}", *settings, "run_dir=one", "data.batch_size=4"]))
+    one, two = weights("one"), weights("two")
+    assert read_checkpoint(Path("two/checkpoints/last.ckpt"))["global_step"] == 4
+    for name in one:
+        assert (one[name] - two[name]).abs().max() < 1e-9, name
