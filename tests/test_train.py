@@ -231,6 +231,16 @@ def test_an_extended_run_that_was_stopped_is_unfinished(run, tmp_path, monkeypat
     assert not (tmp_path / "run/summary.json").exists()
 
 
+@pytest.mark.parametrize(("batch", "kept"), [(0, False), (2, True)])
+def test_what_was_trained_is_kept_without_a_last_checkpoint_too(run, tmp_path, monkeypatch, batch, kept):
+    monkeypatch.setattr(sys.modules[__name__], "ARMED", [StopAt(batch, RuntimeError)], raising=False)
+    unsaved = ["callbacks.last=null", "callbacks.interrupted=null", f"+callbacks.stop._target_={__name__}.armed"]
+    with pytest.raises(RuntimeError, match="stopped by the test"):
+        run(tmp_path / "run", *unsaved)
+    assert (tmp_path / "run/metrics.csv").exists() == kept
+    assert (tmp_path / "run").exists() == kept
+
+
 def test_a_tilde_is_the_home_folder(strips, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     assert main([*TINY, f"data.root={strips}", "run_dir=~/a:b", "trainer.max_epochs=1"]) == 0

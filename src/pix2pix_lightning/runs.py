@@ -21,7 +21,7 @@ from pix2pix_lightning.checkpoints import LAST, checkpoint_in, read_checkpoint
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
 
-_CONFIG, _SUMMARY = "config.yaml", "summary.json"
+_CONFIG, _SUMMARY, _LOG = "config.yaml", "summary.json", "train.log"
 _ENVIRONMENT = "PIX2PIX_LIGHTNING_RUN"  # tells the processes that Lightning starts which run they belong to
 _PLACE = "RUN-DIR-PLACEHOLDER"
 _NOT_COMPARED = ("run_dir", "resume")
@@ -100,13 +100,13 @@ def _is_same(one: str | Path, other: Path) -> bool:
 
 
 @contextmanager
-def kept_if_trained(found: Place) -> Iterator[None]:
-    """Where an error comes before the first checkpoint, take back what ``place`` made."""
+def kept_if_begun(found: Place) -> Iterator[None]:
+    """Where an error comes before anything was trained, take back what ``place`` made; else nothing is touched."""
     try:
         yield
     except BaseException:
-        if found.made and not (found.folder / LAST).exists():
-            shutil.rmtree(found.folder, ignore_errors=True)
+        if found.made and {path.name for path in found.folder.iterdir()} <= {_CONFIG, _LOG}:
+            shutil.rmtree(found.folder)
             for parent in found.made[1:]:
                 with suppress(OSError):  # another run is in it
                     parent.rmdir()
@@ -179,7 +179,7 @@ def write_summary(folder: Path, metrics: Mapping[str, float], trainer: Trainer, 
 
 def how_to_go_on(folder: Path) -> str:
     """What to say to somebody who stopped a run."""
-    return f"go on with resume={folder}" if (folder / LAST).exists() else "before the first batch, nothing is left"
+    return f"go on with resume={folder}" if (folder / LAST).exists() else "there is no checkpoint to go on from yet"
 
 
 @contextmanager
@@ -248,7 +248,7 @@ def opened(folder: Path, cfg: DictConfig, trainer: Trainer) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / _CONFIG).write_text(_resolved(cfg, trainer))
     (folder / _SUMMARY).unlink(missing_ok=True)  # it marks a run that has come to its end
-    file = logging.FileHandler(folder / "train.log")
+    file = logging.FileHandler(folder / _LOG)
     file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     logger = logging.getLogger("pix2pix_lightning")
     logger.addHandler(file)

@@ -31,7 +31,7 @@ def train(cfg: DictConfig) -> dict[str, float]:
 
     found = runs.place(cfg)
     folder, checkpoint = found.folder, found.checkpoint
-    with runs.on_terminal() as log, runs.announced(found), runs.kept_if_trained(found):
+    with runs.on_terminal() as log, runs.announced(found), runs.kept_if_begun(found):
         if (metrics := runs.finished(cfg, found)) is not None:
             log.info("%s has all its %d epochs", folder, cfg.trainer.max_epochs)
             return metrics
