@@ -1,0 +1,71 @@
+// One slider for the epoch of all outputs, and the epochs of one pair in a row.
+(() => {
+  const articles = [...document.querySelectorAll("article")];
+  const numbers = (text) => text.split(" ").map(Number);
+
+  const fill = (figure, article, epoch) => {
+    const [link, image] = [figure.querySelector("a"), figure.querySelector("img")];
+    const file = link.getAttribute("href").replace(/epoch_\d+\.png$/, `epoch_${String(epoch).padStart(4, "0")}.png`);
+    link.setAttribute("href", file);
+    image.setAttribute("src", file);
+    image.alt = `output for ${article.dataset.name}, epoch ${epoch + 1}`;
+    figure.querySelector("figcaption").textContent = `output, epoch ${epoch + 1}`;
+  };
+
+  for (const article of articles) {
+    const details = article.querySelector(".growth");
+    if (!details) continue;
+    details.hidden = false;
+    details.addEventListener("toggle", () => {
+      if (details.querySelector(".strip")) return;
+      const strip = document.createElement("div");
+      strip.className = "strip";
+      strip.tabIndex = 0;
+      strip.setAttribute("role", "region");
+      strip.setAttribute("aria-label", `Every epoch of ${article.dataset.name}`);
+      for (const epoch of numbers(article.dataset.epochs)) {
+        const figure = article.querySelector(".trio").children[1].cloneNode(true);
+        fill(figure, article, epoch);
+        strip.append(figure);
+      }
+      details.append(strip);
+    });
+  }
+
+  const player = document.querySelector(".player");
+  if (!player) return;
+  const slider = player.querySelector("input"), said = player.querySelector("output");
+  const button = player.querySelector("button");
+  const epochs = numbers(slider.dataset.epochs), last = epochs.length - 1;
+  let timer = 0;
+
+  const show = (index) => {
+    const epoch = epochs[index];
+    slider.value = index;
+    said.textContent = `${epoch + 1} of ${epochs[last] + 1}`;
+    slider.setAttribute("aria-valuetext", said.textContent);
+    for (const article of articles) {
+      // a pair that was not shown at this epoch: as it was last, or else as it was first
+      const own = numbers(article.dataset.epochs);
+      fill(article.querySelector(".trio").children[1], article, own.findLast((e) => e <= epoch) ?? own[0]);
+    }
+  };
+  const stop = () => { clearInterval(timer); timer = 0; button.textContent = "Play"; };
+  const step = () => {
+    show(slider.valueAsNumber + 1);
+    if (slider.valueAsNumber === last) stop();
+  };
+  button.addEventListener("click", () => {
+    if (timer) return stop();
+    if (slider.valueAsNumber === last) show(0);
+    timer = setInterval(step, Math.min(400, Math.max(100, 8000 / last)));
+    button.textContent = "Pause";
+  });
+  slider.addEventListener("input", () => { stop(); show(slider.valueAsNumber); });
+  // The browser keeps a slider's place over a reload, and printing wants the newest epoch, whatever is looked at.
+  let before = last;
+  addEventListener("beforeprint", () => { stop(); before = slider.valueAsNumber; show(last); });
+  addEventListener("afterprint", () => show(before));
+  show(slider.valueAsNumber);
+  player.hidden = false;
+})();
