@@ -1,5 +1,6 @@
 """A mistake is answered by one line that names the value and the mend, and by exit status 1."""
 
+import re
 import subprocess
 import sys
 
@@ -9,6 +10,7 @@ import pytest
 import torch
 
 from helpers import TINY, make_strips
+from pix2pix_lightning import Translator, evaluate, predict
 from pix2pix_lightning.train import main
 
 
@@ -103,13 +105,136 @@ def test_a_bad_file_is_named(capfd, tmp_path, workers, name, content, says):
         ("module.gradient_clip=-1", "gradient_clip=-1"),
         ("module.gradient_clip=some", "gradient_clip=some"),
         ("module.optimizer_g.lr=-1.0", "optimizer_g"),
-        ("+logger.tb._target_=lightning.pytorch.loggers.TensorBoardLogger", "tensorboard"),
+        ("data.num_workers=5000", "makes sense"),
+        ("module.generator.in_channels=1", "generator.in_channels=1, but the pairs make it 3: leave it out"),
+        ("module.generator.out_channels=2", "generator.out_channels=2, but the pairs make it 3"),
+        ("module.discriminator.in_channels=3", "discriminator.in_channels=3, but the pairs make it 6"),
+        ("trainer.accelerator=tpu", "trainer.accelerator=tpu"),
+        ("+logger.tb._target_=lightning.pytorch.loggers.TensorBoardLogger", "save_dir"),
     ],
 )
 def test_a_wrong_setting_is_named(capfd, tmp_path, strips, override, says):
     line = answer(capfd, f"data.root={strips}", override)
     assert says in line
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+@pytest.mark.parametrize(
+    ("overrides", "says"),
+    [
+        (["trainer=gpu"], "trainer.accelerator=gpu trainer.devices=1"),
+        (["trainer=gpu", "trainer.devices=4"], "trainer.accelerator=gpu trainer.devices=4"),
+        (["trainer.accelerator=cuda"], "trainer.accelerator=cuda"),
+        (["trainer=ddp", "trainer.devices=4"], "trainer.devices=4"),
+    ],
+)
+def test_a_gpu_where_there_is_none(capfd, tmp_path, strips, overrides, says):
+    line = answer(capfd, f"data.root={strips}", *overrides)
+    assert says in line
+    assert f"torch {torch.__version__} finds no GPU here" in line
+    assert re.search(r"say trainer\.(accelerator=auto|devices=1)", line)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_more_gpus_than_there_are(monkeypatch, capfd, strips):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda number: f"Accelerator {number}")
+    line = answer(capfd, f"data.root={strips}", "trainer=gpu", "trainer.devices=4")
+    assert "trainer.devices=4" in line
+    assert "finds Accelerator 0 here" in line
+
+
+PALETTE = "[[0,0,0],[255,255,255],[255,0,0],[0,0,255]]"
+
+
+@pytest.fixture(scope="module")
+def labelled(tmp_path_factory):
+    """Photos (A) and label maps of four colours (B)."""
+    root = tmp_path_factory.mktemp("labelled")
+    rng = np.random.default_rng(0)
+    for split in ("train", "val"):
+        (root / split).mkdir()
+        photo = cv2.resize(rng.integers(60, 200, (5, 5, 3), np.uint8), (40, 40), interpolation=cv2.INTER_CUBIC)
+        labels = np.array([[0, 0, 0], [255, 255, 255], [0, 0, 255], [255, 0, 0]], np.uint8)[
+            rng.integers(0, 4, (40, 40))
+        ]
+        cv2.imwrite(str(root / split / "facade.png"), np.concatenate([photo, labels], 1))
+    return root
+
+
+@pytest.mark.parametrize(
+    ("overrides", "says"),
+    [
+        (["data.a.kind=label", f"data.a.palette={PALETTE}"], "pair facade, data.a: "),
+        (["data.b.kind=label", "data.b.palette=[[0,90,0],[90,90,0],[0,90,90],[90,0,90]]"], "pair facade, data.b: "),
+        (["data.b.kind=label", "data.b.num_classes=4"], "pair facade, data.b: colours in a side of 4 class numbers"),
+    ],
+)
+@pytest.mark.parametrize("workers", [0, 1])
+def test_labels_that_are_none(capfd, labelled, overrides, says, workers):
+    line = answer(capfd, f"data.root={labelled}", *overrides, f"data.num_workers={workers}")
+    assert says in line
+    if "palette" in overrides[1]:
+        assert re.search(r"\d+% of the pixels have none of the palette's 4 colours, \[\d+, \d+, \d+\] for one", line)
+        assert "data.direction" in line
+    else:
+        assert "give the palette" in line
+
+
+def test_class_numbers_beyond_the_last(capfd, tmp_path):
+    for split in ("train", "val"):
+        for side in "AB":
+            (tmp_path / "pairs" / split / side).mkdir(parents=True)
+            cv2.imwrite(f"pairs/{split}/{side}/one.png", np.full((40, 40), 7, np.uint8))
+    line = answer(capfd, "data.root=pairs", "data.b.kind=label", "data.b.num_classes=5")
+    assert "pair one, data.b: class number 7 in a side of 5 classes: raise num_classes" in line
+
+
+@pytest.fixture(scope="module")
+def trained(strips, tmp_path_factory):
+    run = tmp_path_factory.mktemp("trained") / "run"
+    words = ["trainer.max_epochs=1", "callbacks.gallery=null", "data.b.kind=grey"]
+    assert main([*TINY, *words, f"data.root={strips}", f"run_dir={run}"]) == 0
+    return run
+
+
+@pytest.mark.parametrize(
+    ("overrides", "says"),
+    [
+        (
+            ["data.a.kind=grey"],
+            "data.a.kind=grey (channels: 1), but the checkpoint was trained with kind=rgb (channels: 3)",
+        ),
+        (["data.b.kind=label", "data.b.num_classes=5"], "data.b.kind=label (channels: 5), but the checkpoint"),
+        (
+            ["data.b.kind=rgb"],
+            "data.b.kind=rgb (channels: 3), but the checkpoint was trained with kind=grey (channels: 1)",
+        ),
+        (["data.direction=b_to_a"], "data.direction=b_to_a, but the checkpoint was trained a_to_b"),
+    ],
+)
+def test_going_on_with_pairs_that_mean_something_else(capfd, trained, overrides, says):
+    before = {path: path.read_bytes() for path in trained.rglob("*") if path.is_file() and path.name != "train.log"}
+    assert trained / "summary.json" in before
+    line = answer(capfd, f"resume={trained}", "trainer.max_epochs=2", *overrides, common=[])
+    assert says in line
+    assert "start anew without resume=" in line
+    after = {path: path.read_bytes() for path in trained.rglob("*") if path.is_file() and path.name != "train.log"}
+    assert after == before
+
+
+def test_measuring_and_translating_what_the_checkpoint_does_not_know(capfd, trained, tmp_path):
+    line = answer(capfd, f"checkpoint={trained}", "+data.a.kind=grey", "output=out", start=evaluate.main, common=[])
+    assert "data.a.kind=grey, but the checkpoint was trained on other pairs: say data.a.kind=rgb" in line
+    cv2.imwrite("alpha.png", np.zeros((40, 40, 4), np.uint8))
+    words = [f"checkpoint={trained}", "input=alpha.png", "output=out"]
+    if not torch.cuda.is_available():
+        assert "device=cuda" in answer(capfd, *words, "device=cuda", start=predict.main, common=[])
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(ValueError, match="5 channels, but the generator was trained on 3"):
+        Translator(trained)(torch.zeros(1, 5, 32, 32))
 
 
 def test_a_line_that_cannot_be_read_has_status_2(capfd):

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import re
 import struct
 import warnings
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
+
+from pix2pix_lightning.whole_file import replacing
 
 if TYPE_CHECKING:
     import torch
@@ -60,13 +64,14 @@ def read_checkpoint(path: str | Path, map_location: str | torch.device = "cpu") 
 
     Raises:
         ValueError: The file is something else.
-        FileNotFoundError: There is no such file.
+        OSError: There is no such file, or it may not be read.
     """
     import torch
 
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"checkpoint {path} does not exist: give a .ckpt file or a run's folder")
+    path.open("rb").close()  # says what is wrong, where is_zipfile only says no
     try:
         if not zipfile.is_zipfile(path):
             raise zipfile.BadZipFile("no zip archive, or one that is cut short")
@@ -79,6 +84,29 @@ def read_checkpoint(path: str | Path, map_location: str | torch.device = "cpu") 
     if not _is_complete(checkpoint):
         raise ValueError(f"{path} is no checkpoint of Pix2PixModule: give a .ckpt file that training wrote")
     return cast(dict[str, Any], checkpoint)
+
+
+def write_checkpoint(checkpoint: Mapping[str, Any], path: str | Path) -> None:
+    """Write a checkpoint, whole or not at all: what stands at ``path`` stays until the new file is complete.
+
+    Raises:
+        OSError: There is no room for it, or it may not be written.
+    """
+    import torch
+
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with replacing(path) as scratch, scratch.open("wb") as file:
+            torch.save(checkpoint, file)
+            file.flush()
+            os.fsync(file.fileno())
+    except (OSError, RuntimeError) as error:
+        reason = error if isinstance(error, OSError) else error.__context__
+        if not isinstance(reason, OSError):
+            raise
+        # torch's writer hides what the disk has said, which names no file
+        raise OSError(reason.errno, reason.strerror, str(path)) from None
 
 
 def _is_complete(checkpoint: Any) -> bool:

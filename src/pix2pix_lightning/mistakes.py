@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 import difflib
+import errno
+import io
+import os
 import re
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+_MENDS = {
+    errno.ENOSPC: "make room there",
+    errno.EDQUOT: "make room there",
+    errno.EROFS: "choose another folder",
+    errno.EACCES: "allow it to this user, or choose another place",
+    errno.EPERM: "allow it to this user, or choose another place",
+}
+"""What to do where the disk refuses."""
 
 
 def mistake(error: BaseException, config_name: str) -> str | None:
@@ -38,7 +50,13 @@ def mistake(error: BaseException, config_name: str) -> str | None:
     if isinstance(error, ValueError | OSError):
         in_worker = re.match(r"Caught (\w+) in DataLoader worker", str(error))
         if in_worker:
-            return str(error).rstrip().rpartition(f"{in_worker[1]}: ")[2] if _is_ours(str(error)) else None
+            said = str(error).rstrip().rpartition(f"{in_worker[1]}: ")[2]
+            of_disk = re.fullmatch(r"\[Errno (\d+)\] (.*): '(.*)'", said)
+            if of_disk:
+                of_worker = OSError(int(of_disk[1]), of_disk[2], of_disk[3])
+                of_worker.__notes__ = getattr(error, "__notes__", [])
+                return _one_line(of_worker)
+            return said if _is_ours(str(error)) else None
         return _one_line(error) if _raised_here(error) else None
     if type(error).__name__ == "MisconfigurationException":
         return _one_line(error)
@@ -73,13 +91,27 @@ def _keys(node: Any, prefix: str = "") -> Iterator[str]:
 
 def _one_line(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+        mend = _MENDS.get(error.errno or 0)
+        parts = [_file_of(error), error.strerror.lower() if mend else error.strerror, mend]
+        return "; ".join([": ".join(part for part in parts if part), *getattr(error, "__notes__", ())])
     return " ".join(line.strip() for line in str(error).splitlines() if line.strip())
+
+
+def _file_of(error: OSError) -> str | None:
+    """An error of ``write`` does not name the file: it is the one that is open in the innermost frame that has one."""
+    if error.filename is not None:
+        return os.fsdecode(error.filename)
+    for frame, _ in reversed(list(traceback.walk_tb(error.__traceback__))):
+        for value in frame.f_locals.values():
+            name = getattr(value, "name", None) if isinstance(value, io.IOBase) else None
+            if isinstance(name, str | Path):
+                return str(name)
+    return None
 
 
 def _raised_here(error: BaseException) -> bool:
     frames = traceback.extract_tb(error.__traceback__)
-    if isinstance(error, OSError) and error.filename is not None:
+    if isinstance(error, OSError) and (error.filename is not None or error.errno in _MENDS):
         return True
     return bool(frames) and _is_ours(frames[-1].filename)
 

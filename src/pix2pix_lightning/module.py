@@ -25,8 +25,10 @@ from pix2pix_lightning.metrics import pair_metrics
 from pix2pix_lightning.networks import test_time
 from pix2pix_lightning.parts import (
     Description,
+    as_deep_as,
     as_module,
     at_least_one,
+    check_goes_on,
     checked_weights,
     completed,
     described,
@@ -119,9 +121,11 @@ class Pix2PixModule(LightningModule):
         self.batches_seen = 0
 
         source, target = pair_spec.source.channels, pair_spec.target.channels
-        generator = completed(generator, in_channels=source, out_channels=target)
+        generator = as_deep_as(
+            completed("generator", generator, in_channels=source, out_channels=target), pair_spec.size
+        )
         if discriminator is not None:
-            discriminator = completed(discriminator, in_channels=source * conditional + target)
+            discriminator = completed("discriminator", discriminator, in_channels=source * conditional + target)
         self.weights = checked_weights(weights, reconstruction, has_discriminator=discriminator is not None)
         for part in (optimizer_g, optimizer_d, schedule):
             if is_description(part):
@@ -386,11 +390,12 @@ class Pix2PixModule(LightningModule):
         """Go on counting batches where the checkpoint stopped.
 
         Raises:
-            ValueError: A trainer resumes with another network than the checkpoint's.
+            ValueError: A trainer resumes with other pairs or another network than the checkpoint's.
         """
         self.batches_seen = checkpoint[PROJECT_KEY]["batches_seen"]
         if self._trainer is None:
             return
+        check_goes_on(self.pair_spec, PairSpec.from_dict(checkpoint["hyper_parameters"]["pair_spec"]))
         for name in ("generator", "discriminator"):
             saved, own = checkpoint["hyper_parameters"][name], self.hparams[name]
             if saved != own:

@@ -607,7 +607,7 @@ def test_a_class_number_too_many_names_the_pair(tmp_path):
     save(tmp_path / "val" / "street.png", np.full((8, 16, 3), 7, np.uint8))
     data = PairedDataModule(tmp_path, size=8, num_workers=0, b={"kind": "label", "num_classes": 7})
     data.setup("validate")
-    with pytest.raises(ValueError, match=r"pair street: class number 7 in a side of 7 classes"):
+    with pytest.raises(ValueError, match=r"pair street, data.b: class number 7 in a side of 7 classes"):
         list(data.val_dataloader())
 
 

@@ -188,3 +188,23 @@ def test_mistakes_are_told_in_one_line(options, words):
 def test_an_index_out_of_range(index):
     with pytest.raises(IndexError, match=rf"pair {index} of split 'train': there are pairs 0 to 3"):
         ProceduralPairs(4)[index]
+
+
+def test_buildings_of_one_street_share_what_does_not_follow_from_the_labels():
+    def wall_colours(num_looks, seed=0):
+        pairs = ProceduralPairs(8, size=64, seed=seed, num_looks=num_looks)
+        wall = PALETTE["wall"]
+        return np.array(
+            [np.median(photo[(labels == wall).all(2)], 0) for photo, labels, _ in map(pairs.__getitem__, range(8))]
+        )
+
+    one, two, own = (wall_colours(num_looks).astype(float) for num_looks in (1, 2, None))
+    assert one.std(0).max() < 6
+    assert two[::2].std(0).max() < 6
+    assert two[1::2].std(0).max() < 6
+    assert np.abs(two[0] - two[1]).max() > 20
+    assert own.std(0).max() > 20
+    assert np.abs(wall_colours(1, seed=5).mean(0) - one.mean(0)).max() < 6  # the same street
+    assert (
+        ProceduralPairs(2, size=64, seed=5, num_looks=1)[0][1] != ProceduralPairs(2, size=64, num_looks=1)[0][1]
+    ).any()

@@ -30,8 +30,12 @@ class SaveWhenInterrupted(Callback):
         self._has_started = False
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Save, unless other processes would be waited for that may not come."""
+        """Save, unless other processes would be waited for that may not come; a full disk does not hide why."""
         if not self._has_started or (trainer.world_size > 1 and not isinstance(exception, KeyboardInterrupt)):
             return
-        trainer.save_checkpoint(self._path)
+        try:
+            trainer.save_checkpoint(self._path)
+        except OSError as error:
+            _log.warning("%s stays as it was, what was trained since is lost: %s", self._path, error.strerror)
+            return
         _log.info("saved %s", self._path)

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
-import cv2
 import torch
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.loops.progress import _ProcessedTracker
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Subset
 
 from pix2pix_lightning.data.dataset import EpochSampler, PairDataset, Sample
 from pix2pix_lightning.data.pairs import Pairs, open_pairs
 from pix2pix_lightning.data.procedural import ProceduralPairs
 from pix2pix_lightning.data.transforms import PairAugmentation
+from pix2pix_lightning.data.workers import check_workers, one_thread
 from pix2pix_lightning.images import PairSpec
 
 _JITTER = 286 / 256  # the paper's ratio of the resized image to the crop
@@ -34,11 +35,13 @@ class PairedDataModule(LightningDataModule):
         jitter: Resize training images to size x 286/256 and cut a random square (paper, section 6.2).
         mirror: Mirror training pairs at random.
         batch_size: Pairs in a batch, of each process.
-        num_workers: Loader processes; their number changes no result.
+        num_workers: Loader processes; their number changes no result. More than there are CPU cores are warned of,
+            more than 32 and four times the cores refused.
         seed: Of order and augmentation.
         a: Keyword arguments of ``SideSpec`` for the files' A.
         b: Likewise for B.
         val_split: The folder that validation pairs come from.
+        max_pairs: Only the first so many pairs of each split; None takes all.
         archive: Where the data can be had, named when ``root`` is missing.
 
     Raises:
@@ -64,6 +67,7 @@ class PairedDataModule(LightningDataModule):
         a: Mapping[str, Any] | None = None,
         b: Mapping[str, Any] | None = None,
         val_split: str = "val",
+        max_pairs: int | None = None,
         archive: str | None = None,
     ) -> None:
         super().__init__()
@@ -71,9 +75,11 @@ class PairedDataModule(LightningDataModule):
             ("size", size, 1),
             ("batch_size", batch_size, 1),
             ("num_workers", num_workers, 0),
+            ("max_pairs", max_pairs, 1),
         ):
-            if value < least:
+            if value is not None and value < least:
                 raise ValueError(f"data.{name}={value}: at least {least} is expected")
+        check_workers(num_workers)
         if not 0 <= seed < 2**32:
             raise ValueError(f"seed={seed}: a whole number from 0 to 2**32 - 1 is expected")
         self.root = Path(root)
@@ -82,6 +88,7 @@ class PairedDataModule(LightningDataModule):
         self.num_workers = num_workers
         self.seed = seed
         self.val_split = val_split
+        self.max_pairs = max_pairs
         self.archive = archive
         source, target = (b, a) if direction == "b_to_a" else (a, b)
         self.pair_spec = PairSpec.from_dict(
@@ -152,6 +159,8 @@ class PairedDataModule(LightningDataModule):
 
     def _dataset(self, split: str) -> PairDataset:
         pairs = self.open_split(self.val_split if split == "val" else split)
+        if self.max_pairs is not None:
+            pairs = Subset(cast(Any, pairs), range(min(self.max_pairs, len(pairs))))
         spec = self.pair_spec
         augmented = split == "train" and (spec.load_size > spec.size or self.mirror)
         augmentation = PairAugmentation(spec.size, mirror=self.mirror) if augmented else None
@@ -168,17 +177,19 @@ class PairedDataModule(LightningDataModule):
         )
 
     def _loader(self, split: str, sampler: EpochSampler) -> DataLoader[Sample]:
-        return DataLoader(
-            self._datasets[split],
-            batch_size=self.batch_size,
-            sampler=sampler,
-            num_workers=self.num_workers,
-            pin_memory=torch.cuda.is_available(),
-            persistent_workers=self.num_workers > 0,
-            worker_init_fn=_one_thread,
-            # without one, making an iterator would draw from the global generator
-            generator=torch.Generator().manual_seed(self.seed),
-        )
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "This DataLoader will create")  # it has been said
+            return DataLoader(
+                self._datasets[split],
+                batch_size=self.batch_size,
+                sampler=sampler,
+                num_workers=self.num_workers,
+                pin_memory=torch.cuda.is_available(),
+                persistent_workers=self.num_workers > 0,
+                worker_init_fn=one_thread,
+                # without one, making an iterator would draw from the global generator
+                generator=torch.Generator().manual_seed(self.seed),
+            )
 
 
 class ProceduralDataModule(PairedDataModule):
@@ -187,24 +198,24 @@ class ProceduralDataModule(PairedDataModule):
     Args:
         num_train: Training pairs.
         num_val: Validation pairs, and as many for the test.
+        num_looks: Of how many streets the buildings are (``ProceduralPairs``).
         **options: Of ``PairedDataModule``, but for ``root``, ``archive`` and ``val_split``.
 
     Raises:
         ValueError: An argument is out of range.
     """
 
-    def __init__(self, *, num_train: int = 400, num_val: int = 40, **options: Any) -> None:
-        for name, value in (("num_train", num_train), ("num_val", num_val)):
-            if value < 1:
+    def __init__(
+        self, *, num_train: int = 400, num_val: int = 40, num_looks: int | None = None, **options: Any
+    ) -> None:
+        for name, value in (("num_train", num_train), ("num_val", num_val), ("num_looks", num_looks)):
+            if value is not None and value < 1:
                 raise ValueError(f"data.{name}={value}: at least 1 is expected")
         super().__init__(".", **options)
         self.num_pairs = {"train": num_train, "val": num_val, "test": num_val}
+        self.num_looks = num_looks
 
     def open_split(self, split: str) -> Pairs:
         """The pairs of a split, at the size to which training images are resized."""
         size = self.pair_spec.load_size if split == "train" else self.pair_spec.size
-        return ProceduralPairs(self.num_pairs[split], size=size, seed=self.seed, split=split)
-
-
-def _one_thread(worker: int) -> None:
-    cv2.setNumThreads(0)
+        return ProceduralPairs(self.num_pairs[split], size=size, seed=self.seed, split=split, num_looks=self.num_looks)

@@ -57,21 +57,23 @@ class PairDataset(Dataset[Sample]):
         a, b, name = self.pairs[index]
         if self.spec.direction == "b_to_a":
             a, b = b, a
-        try:
-            source, target = self._prepared(a, self.spec.source), self._prepared(b, self.spec.target)
-        except ValueError as error:
-            raise ValueError(f"pair {name}: {error}") from None
+        source, target = (self._prepared(image, side, name) for image, side in ((a, "source"), (b, "target")))
         if self.augmentation is not None:
             seed = sequence(self.seed, Purpose.AUGMENTATION, epoch, index)
             source, target = self.augmentation(source, target, seed)
         return {"source": _tensor(source), "target": _tensor(target), "name": name}
 
-    def _prepared(self, image: Image, side: SideSpec) -> Image:
-        side_length = self.spec.size if self.augmentation is None else self.spec.load_size
-        assert side.interpolation is not None
-        if side.interpolation == "nearest":  # it only picks pixels, and of a large image few are to be snapped
-            return side.snap(resize(image, side_length, side_length, "nearest"))
-        return resize(side.snap(image), side_length, side_length, side.interpolation)
+    def _prepared(self, image: Image, side: str, name: str) -> Image:
+        spec: SideSpec = getattr(self.spec, side)
+        length = self.spec.size if self.augmentation is None else self.spec.load_size
+        assert spec.interpolation is not None
+        try:
+            if spec.interpolation == "nearest":  # it only picks pixels, and of a large image few are to be snapped
+                return spec.snap(resize(image, length, length, "nearest"))
+            return resize(spec.snap(image), length, length, spec.interpolation)
+        except ValueError as error:
+            key = "a" if (side == "source") == (self.spec.direction == "a_to_b") else "b"
+            raise ValueError(f"pair {name}, data.{key}: {error}") from None
 
 
 class EpochSampler(DistributedSampler[tuple[int, int]]):

@@ -78,6 +78,7 @@ def render_photo(
         RGB photo (size, size, 3), uint8.
     """
     size = len(parts)
+    lens = look.uniform(0.3, 0.6), look.uniform(0.02, 0.07), look.uniform(0.88, 1.08)
     weather = WEATHER[int(look.choice(4, p=(0.36, 0.26, 0.22, 0.16)))]
     from_left = bool(look.integers(2))
     stains = noise(look, size, (3, 9, 27, 64))
@@ -93,17 +94,16 @@ def render_photo(
     shade *= 1 + 0.05 * stains
     photo *= merge([shade * (channel / 255) for channel in weather.light])
     paint(photo, sky, parts, Part.SKY)
-    return _expose(photo, look, grain)
+    return _expose(photo, *lens, grain)
 
 
-def _expose(photo: Floats, look: np.random.Generator, grain: np.random.Generator) -> Bytes:
+def _expose(photo: Floats, softness: float, grit: float, exposure: float, grain: np.random.Generator) -> Bytes:
     """What lens and sensor do: a little blur, exposure, noise."""
-    size = len(photo)
-    photo = blur(photo, look.uniform(0.3, 0.6) * max(0.6, size / 256))
+    photo = blur(photo, softness * max(0.6, len(photo) / 256))
     noise = grain.integers(0, 256, photo.shape, np.uint8).astype(np.float32)
     noise -= 127.5
-    noise *= look.uniform(0.02, 0.07)
-    photo *= look.uniform(0.88, 1.08)
+    noise *= grit
+    photo *= exposure
     photo += noise
     return np.clip(photo, 0, 255, out=photo).astype(np.uint8)
 

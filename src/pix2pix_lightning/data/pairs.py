@@ -98,6 +98,9 @@ def open_pairs(root: Path, split: str) -> StripPairs | FolderPairs:
     Raises:
         ValueError: There is no such split, half of it is missing, or no image is in it.
     """
+    strips = root / split
+    if strips.is_dir():
+        next(strips.iterdir(), None)  # one that may not be read is named, not what might be in it
     twos = [
         (root / split / "A", root / split / "B"),
         (root / "A" / split, root / "B" / split),
@@ -106,7 +109,6 @@ def open_pairs(root: Path, split: str) -> StripPairs | FolderPairs:
     for folder_a, folder_b in twos:
         if folder_a.is_dir() and folder_b.is_dir():
             return FolderPairs(folder_a, folder_b)
-    strips = root / split
     files = list_images(strips) if strips.is_dir() else []
     if files:
         return StripPairs(files)

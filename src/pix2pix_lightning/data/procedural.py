@@ -43,9 +43,12 @@ class ProceduralPairs:
         size: Side of the pictures in pixels, at least 32.
         seed: Seed of the whole collection, not negative.
         split: Name of the split; another split has other buildings.
+        num_looks: Of how many streets the buildings are: those of one street share materials and weather, so that
+            with one street the photo follows from the label map but for what is in the windows. The streets are
+            the same for every seed and split. None gives each building a look of its own.
 
     Raises:
-        ValueError: If ``num``, ``size`` or ``seed`` is too small.
+        ValueError: If ``num``, ``size``, ``seed`` or ``num_looks`` is too small.
 
     Example:
         >>> photo, labels, name = ProceduralPairs(20, size=64)[12]
@@ -53,14 +56,17 @@ class ProceduralPairs:
         ((64, 64, 3), 'uint8', 'train_00012')
     """
 
-    def __init__(self, num: int, *, size: int = 256, seed: int = 0, split: str = "train") -> None:
-        for name, value, least in (("num", num, 1), ("size", size, 32), ("seed", seed, 0)):
-            if value < least:
+    def __init__(
+        self, num: int, *, size: int = 256, seed: int = 0, split: str = "train", num_looks: int | None = None
+    ) -> None:
+        for name, value, least in (("num", num, 1), ("size", size, 32), ("seed", seed, 0), ("num_looks", num_looks, 1)):
+            if value is not None and value < least:
                 raise ValueError(f"{name} of the procedural pairs is {value}: give {least} or more")
         self.num = num
         self.size = size
         self.seed = seed
         self.split = split
+        self.num_looks = num_looks
 
     def __len__(self) -> int:
         return self.num
@@ -82,6 +88,9 @@ class ProceduralPairs:
             raise IndexError(f"pair {index} of split {self.split!r}: there are pairs 0 to {self.num - 1}")
         root = np.random.SeedSequence(self.seed, spawn_key=(zlib.crc32(self.split.encode()), int(index)))
         layout, look, grain = (np.random.default_rng(child) for child in root.spawn(3))
+        if self.num_looks is not None:
+            street = (zlib.crc32(b"look"), index % self.num_looks)
+            look = np.random.default_rng(np.random.SeedSequence(0, spawn_key=street))
         facade = draw_facade(layout)
         parts, behind = paint_parts(facade, self.size)
         photo = render_photo(facade, parts, behind, look, grain)

@@ -8,6 +8,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from pix2pix_lightning.whole_file import replacing
+
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 
 
@@ -76,4 +78,5 @@ def write_image(path: Path, image: npt.NDArray[np.uint8], *, overwrite: bool = F
     bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR) if image.ndim == 3 and image.shape[2] == 3 else image
     encoded, buffer = cv2.imencode(path.suffix, bgr)
     assert encoded, path
-    path.write_bytes(buffer.tobytes())
+    with replacing(path) as scratch:
+        scratch.write_bytes(buffer.tobytes())

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from pix2pix_lightning.images.palette import check_drawn_in, nearest_colours
 from pix2pix_lightning.images.resize import INTERPOLATIONS
 
 Kind = Literal["rgb", "grey", "label"]
@@ -33,7 +34,7 @@ class SideSpec:
         kind: ``rgb`` (three channels), ``grey`` (one), or ``label`` (classes: files hold the colours of
             ``palette``, or, without one, the numbers 0 to ``num_classes - 1``).
         palette: RGB colours, 0 to 255. A colour in a file stands for the nearest one of them, which undoes the
-            noise of JPEG.
+            noise of JPEG; a label file that is drawn in other colours is refused.
         num_classes: Of a label side without a palette.
         snap_palette: Of an rgb side: replace every pixel with the nearest colour of the palette, before it is
             resized.
@@ -112,7 +113,8 @@ class SideSpec:
             the palette's colours alone where ``snap_palette`` is set.
 
         Raises:
-            ValueError: A class number is not below ``num_classes``, or there are colours in its place.
+            ValueError: A class number is not below ``num_classes``, there are colours in its place, or a label side
+                has other colours than the palette's.
         """
         if self._is_one_channel and image.shape[2] == 3:
             if self.kind == "label" and (image != image[..., :1]).any():
@@ -132,13 +134,11 @@ class SideSpec:
             return image
         if not self.palette or not (self.kind == "label" or self.snap_palette):
             return image
-        palette = np.asarray(self.palette, np.float32)
-        # |x - p|^2 up to |x|^2, which all colours share
-        distance = (palette**2).sum(1) - 2 * image.reshape(-1, 3).astype(np.float32) @ palette.T
-        nearest: npt.NDArray[np.intp] = distance.argmin(1).reshape(*image.shape[:2], 1)
+        nearest = nearest_colours(image, self.palette)
         if self.kind == "label":
-            return nearest.astype(np.uint8)
-        snapped: npt.NDArray[np.uint8] = palette.astype(np.uint8)[nearest[..., 0]]
+            check_drawn_in(image, nearest, self.palette)
+            return nearest.astype(np.uint8)[..., None]
+        snapped: npt.NDArray[np.uint8] = np.asarray(self.palette, np.uint8)[nearest]
         return snapped
 
     def encode(self, image: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:

@@ -151,7 +151,11 @@ class Translator:
     def translate_files(self, paths: Iterable[Path]) -> Iterator[tuple[Path, npt.NDArray[np.uint8]]]:
         """Translate files one after the other, so that a folder of any size fits the memory."""
         for path in paths:
-            yield path, self.translate_arrays([read_image(path)])[0]
+            image = read_image(path)
+            try:
+                yield path, self.translate_arrays([image])[0]
+            except ValueError as error:
+                raise ValueError(f"{path}: {error}") from None
 
     def _translate_pil(self, image: PILImage) -> PILImage:
         from PIL import Image, ImageOps
@@ -225,7 +229,8 @@ def _device(name: str) -> torch.device:
         device = torch.device(str(name))
         torch.zeros(1, device=device).cpu()
     except (RuntimeError, AssertionError):  # torch built without CUDA asserts
-        raise ValueError(f"device={name} cannot be used here: auto, cpu or cuda is expected") from None
+        here = f"auto, cpu or cuda is expected, and torch {torch.__version__} finds {torch.cuda.device_count()} GPUs"
+        raise ValueError(f"device={name} cannot be used here: {here}") from None
     return device
 
 

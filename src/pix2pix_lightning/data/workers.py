@@ -1,0 +1,42 @@
+"""Loader processes: how many make sense, and what each does first."""
+
+from __future__ import annotations
+
+import logging
+import os
+
+import cv2
+
+_log = logging.getLogger(__name__)
+_ALWAYS, _EACH_CORE = 32, 4  # processes that wait cost little but their memory
+
+
+def check_workers(num_workers: int) -> None:
+    """Warn of more processes than cores, which wait for each other; a machine of one core still gets the default, 2.
+
+    Raises:
+        ValueError: There are so many that they would fill the memory: above 32, and above four for each core.
+    """
+    cores = available_cores()
+    most = max(_ALWAYS, _EACH_CORE * cores)
+    if num_workers > most:
+        raise ValueError(
+            f"data.num_workers={num_workers}, but {cores} CPU cores are to be had: at most {most} are taken, "
+            f"data.num_workers={cores} makes sense"
+        )
+    if num_workers > max(2, cores):
+        _log.warning(
+            "data.num_workers=%d, but %d CPU cores are to be had: more workers than cores wait for each other",
+            num_workers,
+            cores,
+        )
+
+
+def available_cores() -> int:
+    """Of the machine, as many as this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def one_thread(worker: int) -> None:
+    """A worker is one process of several: OpenCV is not to start threads in each."""
+    cv2.setNumThreads(0)

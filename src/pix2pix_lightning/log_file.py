@@ -1,0 +1,27 @@
+"""A log that a full disk does not turn into tracebacks."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from contextlib import suppress
+
+
+class LogFile(logging.FileHandler):
+    """That the file cannot be written is said once; what is missing is tried again with the next line."""
+
+    has_failed = False
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        """In one line, where the disk is at fault."""
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            super().handleError(record)
+        elif not self.has_failed:
+            self.has_failed = True
+            print(f"{self.baseFilename} cannot be written: {error.strerror}", file=sys.stderr)
+
+    def close(self) -> None:
+        """Without an error for lines that could not be written: it has been said."""
+        with suppress(OSError):
+            super().close()

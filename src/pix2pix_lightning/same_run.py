@@ -1,0 +1,50 @@
+"""Whether a configuration is that of a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from pix2pix_lightning.config import differences
+
+_NOT_COMPARED = ("about", "command", "objective", "run_dir", "resume")
+_CHOSEN = ("accelerator", "devices", "strategy")  # by auto
+
+
+def check_same(saved: Path, cfg: DictConfig) -> None:
+    """A run may be made longer, but not go on with other data or another module.
+
+    Args:
+        saved: Its ``config.yaml``.
+        cfg: With which it is to go on.
+
+    Raises:
+        ValueError: Data or module differ.
+    """
+    if not saved.is_file():
+        return
+    before: DictConfig = OmegaConf.load(saved)  # type: ignore[assignment]
+    other = differences(before, cfg, ("data", "module"))
+    if other:
+        values = [OmegaConf.select(node, other[0]) for node in (before, cfg)]
+        raise ValueError(
+            f"run_dir={saved.parent} holds a run with {other[0]}={values[0]}, not {values[1]}: choose another run_dir, "
+            "or move that run away"
+        )
+
+
+def is_equal(saved: Path, cfg: DictConfig) -> bool:
+    """Whether ``saved``, a run's ``config.yaml``, is there and describes the run that ``cfg`` does."""
+    if not saved.is_file():
+        return False
+    folder = str(saved.parent)
+    present = OmegaConf.merge(cfg, {"run_dir": folder})
+    return _comparable(OmegaConf.load(saved)) == _comparable(present)
+
+
+def _comparable(cfg: Any) -> dict[str, Any]:
+    plain: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
+    plain["trainer"] = {key: value for key, value in plain["trainer"].items() if key not in _CHOSEN}
+    return {key: value for key, value in plain.items() if key not in _NOT_COMPARED}

@@ -1,0 +1,62 @@
+"""More loader processes than make sense."""
+
+import logging
+import os
+import warnings
+
+import pytest
+
+from helpers import make_strips
+from pix2pix_lightning.data import PairedDataModule, workers
+from pix2pix_lightning.data.workers import available_cores, check_workers
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="processes have no affinity here")
+def test_cores_are_those_that_this_process_may_use():
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(before)})
+    try:
+        assert available_cores() == 1
+    finally:
+        os.sched_setaffinity(0, before)
+    assert available_cores() == len(before)
+
+
+@pytest.mark.parametrize(
+    ("cores", "num_workers", "expected"),
+    [
+        (1, 2, None),
+        (1, 3, "warned"),
+        (4, 4, None),
+        (4, 5, "warned"),
+        (4, 32, "warned"),
+        (4, 33, "refused"),
+        (64, 64, None),
+        (64, 256, "warned"),
+        (64, 257, "refused"),
+    ],
+)
+def test_many_are_warned_of_and_nonsense_is_refused(monkeypatch, caplog, cores, num_workers, expected):
+    monkeypatch.setattr(workers, "available_cores", lambda: cores)
+    if expected == "refused":
+        with pytest.raises(
+            ValueError, match=rf"data.num_workers={num_workers}, but {cores} .* data.num_workers={cores}"
+        ):
+            check_workers(num_workers)
+    else:
+        check_workers(num_workers)
+    lines = [record.getMessage() for record in caplog.records]
+    assert len(lines) == (expected == "warned")
+    assert all(f"data.num_workers={num_workers}, but {cores} CPU cores" in line for line in lines)
+
+
+def test_it_is_said_once_and_not_by_torch_again(monkeypatch, caplog, tmp_path):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0})
+    root = make_strips(tmp_path / "pairs", train=2, val=1)
+    with caplog.at_level(logging.WARNING), warnings.catch_warnings():
+        warnings.simplefilter("error")
+        data = PairedDataModule(root, size=32, num_workers=3)
+        data.setup("fit")
+        loaders = data.train_dataloader(), data.val_dataloader()
+    assert [loader.num_workers for loader in loaders] == [3, 3]
+    assert len(caplog.records) == 1
