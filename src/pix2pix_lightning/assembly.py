@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import torch
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate
+from lightning.fabric.plugins.io import TorchCheckpointIO
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer, seed_everything
+from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
 
-from pix2pix_lightning.config import build
+from pix2pix_lightning.checkpoint_io import WholeCheckpointIO
+from pix2pix_lightning.config import TARGET, build, locate
+from pix2pix_lightning.loggers import FaultTolerantLogger, MetricsCSV, say_left_out
 
 
 class Training(NamedTuple):
@@ -36,9 +44,47 @@ def assemble(cfg: DictConfig) -> Training:
     callbacks = {name: instantiate(node) for name, node in (cfg.get("callbacks") or {}).items() if node is not None}
     settings: Any = OmegaConf.to_container(cfg.trainer, resolve=True)
     settings["callbacks"] = list(callbacks.values())
-    settings["logger"] = [instantiate(node) for node in (cfg.get("logger") or {}).values() if node is not None]
+    settings["logger"] = _loggers(cfg.get("logger") or {})
+    return Training(data, module, _trainer(settings), callbacks)
+
+
+def _trainer(settings: Mapping[str, Any]) -> Trainer:
     try:
-        trainer = build({"_target_": "lightning.pytorch.Trainer", **settings})
+        trainer: Trainer = build({"_target_": "lightning.pytorch.Trainer", **settings})
     except (TypeError, ValueError) as error:
         raise ValueError(f"trainer: {error}") from None
-    return Training(data, module, trainer, callbacks)
+    except (MisconfigurationException, ImportError) as error:
+        asked = " ".join(f"trainer.{key}={settings.get(key)}" for key in ("accelerator", "devices"))
+        raise ValueError(f"{asked}: {error} {_what_is_here()}: say trainer.accelerator=auto") from None
+    on_cpu = trainer.strategy.root_device.type == "cpu"
+    if on_cpu and trainer.num_devices > 1 and settings.get("accelerator") == "auto":
+        raise ValueError(
+            f"trainer.devices={trainer.num_devices}: {_what_is_here()}: say trainer.devices=1, or "
+            f"trainer.accelerator=cpu for {trainer.num_devices} processes that share the CPU"
+        )
+    if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:  # unless a strategy or a plugin has its own
+        trainer.strategy.checkpoint_io = WholeCheckpointIO()
+    return trainer
+
+
+def _what_is_here() -> str:
+    gpus = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
+    return f"torch {torch.__version__} finds {', '.join(gpus) or 'no GPU'} here"
+
+
+def _loggers(nodes: Mapping[Any, Any]) -> list[Logger]:
+    """``metrics.csv`` is the run's own record; what else fails, or lacks its package, is left out."""
+    loggers: list[Logger] = []
+    for key, node in nodes.items():
+        if node is None:
+            continue
+        locate(node[TARGET])  # a name that cannot be found is a mistake
+        try:
+            logger = instantiate(node)
+        except InstantiationException as error:
+            if not isinstance(error.__cause__, ImportError):
+                raise
+            say_left_out(str(key), error.__cause__)
+            continue
+        loggers.append(logger if isinstance(logger, MetricsCSV) else FaultTolerantLogger(logger, str(key)))
+    return loggers

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import csv
+import os
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
+
+from pix2pix_lightning.whole_file import replacing
 
 
 class MetricsCSV(Logger):
@@ -47,7 +51,8 @@ class MetricsCSV(Logger):
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         """Add metrics to the row of ``step``, the number of batches seen before."""
         if self._before and step is not None:
-            self._rows = [row for row in self._before if int(row["step"]) < step]
+            rows = [{**row, "step": int(row["step"])} for row in self._before]
+            self._rows = [row for row in rows if row["step"] <= step]  # an interrupted row is gone on with
             self._before = []
         if not self._rows or self._rows[-1]["step"] != step:
             self._rows.append({"step": step})
@@ -57,6 +62,12 @@ class MetricsCSV(Logger):
     def save(self) -> None:
         """Write all rows but the last, to which more may be added."""
         self._write(len(self._rows) - 1)
+
+    @rank_zero_only
+    def after_save_checkpoint(self, checkpoint_callback: ModelCheckpoint) -> None:
+        """Write the last row too, which a run that goes on from the checkpoint has behind it; it may still grow."""
+        self._write(len(self._rows))
+        self._written, self._columns = len(self._rows) - 1, []
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
@@ -69,13 +80,16 @@ class MetricsCSV(Logger):
             return
         columns = list(dict.fromkeys(["epoch", "step", *(key for row in self._rows[:count] for key in row)]))
         if columns == self._columns:
-            with self._path.open("a", newline="") as file:
-                csv.DictWriter(file, columns).writerows(self._rows[self._written : count])
+            size = self._path.stat().st_size
+            try:
+                with self._path.open("a", newline="") as file:
+                    csv.DictWriter(file, columns).writerows(self._rows[self._written : count])
+            except OSError:  # a full disk leaves no half row
+                os.truncate(self._path, size)
+                raise
         else:
-            scratch = self._path.with_suffix(".csv.part")
-            with scratch.open("w", newline="") as file:
+            with replacing(self._path) as scratch, scratch.open("w", newline="") as file:
                 writer = csv.DictWriter(file, columns)
                 writer.writeheader()
                 writer.writerows(self._rows[:count])
-            scratch.replace(self._path)
         self._written, self._columns = count, columns
