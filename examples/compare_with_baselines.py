@@ -18,7 +18,7 @@ import torch
 from omegaconf import OmegaConf
 
 from pix2pix_lightning import PairedDataModule, Pix2PixModule, SideSpec, Translator
-from pix2pix_lightning.metrics import gradient_magnitude, pair_metrics
+from pix2pix_lightning.evaluation import MEASURES, bootstrap
 
 _COLUMNS = ("l1", "psnr", "ssim", "gradient")
 
@@ -45,11 +45,12 @@ def main() -> None:
 
     print("| predictor | L1 | PSNR (dB) | SSIM | gradient, share of the targets' |\n|---|---|---|---|---|")
     for name, values in scores.items():
-        print(f"| {name} | " + " | ".join(f"{values[column].mean():.4f}" for column in _COLUMNS) + " |")
+        figures = [MEASURES[column].figure(values[column].mean(0, keepdims=True))[0] for column in _COLUMNS]
+        print(f"| {name} | " + " | ".join(f"{figure:.4f}" for figure in figures) + " |")
     print("\n| L1 of, less that of | mean | 95 % interval |\n|---|---|---|")
     for run in arguments.runs:
         for baseline in [*baselines[1:], *(other.name for other in arguments.runs if other != run)]:
-            low, mean, high = bootstrap(scores[run.name]["l1"] - scores[baseline]["l1"])
+            mean, low, high = bootstrap(scores[run.name]["l1"] - scores[baseline]["l1"])
             print(f"| {run.name}, {baseline} | {mean:+.4f} | {low:+.4f} to {high:+.4f} |")
 
 
@@ -96,24 +97,13 @@ def palette_of(images: np.ndarray, *, least_share: float = 0.001, apart: int = 4
 
 
 def measured(images: np.ndarray, targets: np.ndarray) -> dict[str, np.ndarray]:
-    """Each score for each image; L1 and gradients as fractions of the range."""
-    metrics = pair_metrics()
-    rows = []
+    """For each column what its figure is made of, for each image."""
+    rows: dict[str, list[np.ndarray]] = {column: [] for column in _COLUMNS}
     for image, target in zip(images, targets, strict=True):
-        a, b = (torch.from_numpy(x.copy()).permute(2, 0, 1)[None].float() / 255 for x in (image, target))
-        scores_of_one = metrics(a, b)
-        rows.append([scores_of_one[name].item() for name in _COLUMNS[:3]] + [gradient_magnitude(a).item()])
-    scores = dict(zip(_COLUMNS, np.array(rows).T, strict=True))
-    whole = torch.from_numpy(targets).permute(0, 3, 1, 2).float() / 255
-    scores["gradient"] = scores["gradient"] / gradient_magnitude(whole).mean().item()
-    return scores
-
-
-def bootstrap(differences: np.ndarray, *, samples: int = 10_000) -> tuple[float, float, float]:
-    """Mean of paired differences and its 95 % interval."""
-    draws = np.random.default_rng(0).choice(differences, (samples, len(differences))).mean(1)
-    low, high = np.percentile(draws, [2.5, 97.5])
-    return float(low), float(differences.mean()), float(high)
+        a, b = (torch.from_numpy(x.copy()).permute(2, 0, 1)[None].double() / 255 for x in (image, target))
+        for column in _COLUMNS:
+            rows[column].append(MEASURES[column].statistics(a, b)[0].numpy())
+    return {column: np.stack(of_images) for column, of_images in rows.items()}
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ def predict(cfg: DictConfig) -> list[Path]:
         FileExistsError: An output exists; nothing is written then.
     """
     from pix2pix_lightning.images import list_images, write_image
-    from pix2pix_lightning.inference import Translator
+    from pix2pix_lightning.inference.settings import translator_of
 
     source, output = Path(str(cfg.input)), Path(str(cfg.output))
     if not source.exists():
@@ -44,10 +44,7 @@ def predict(cfg: DictConfig) -> list[Path]:
         if result.exists() and not cfg.overwrite:
             raise FileExistsError(f"{result} exists: choose another output, or say overwrite=true")
 
-    options = {key: cfg[key] for key in ("mode", "weights", "norm", "dropout", "seed", "device")}
-    if isinstance(cfg.dropout, bool):  # what YAML makes of a bare on or off
-        options["dropout"] = "on" if cfg.dropout else "off"
-    translator = Translator(str(cfg.checkpoint), trust=cfg.trust or (), **options)
+    translator = translator_of(cfg)
     output.mkdir(parents=True, exist_ok=True)
     for path, image in translator.translate_files(paths):
         write_image(results[path], image, overwrite=True)

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 import torch
-from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+from skimage.metrics import mean_squared_error, peak_signal_noise_ratio, structural_similarity
 from torch import Tensor
 
-from pix2pix_lightning.metrics import ImageL1, ImageSSIM, pair_metrics
+from pix2pix_lightning.metrics import ImageL1, ImageL2, ImageSSIM, pair_metrics
 
 
 def make_pair(count: int, channels: int = 3, height: int = 24, width: int = 31) -> tuple[Tensor, Tensor]:
@@ -51,6 +51,16 @@ def test_against_scikit_image(channels: int) -> None:
     metrics.update(*pairs[1])
     values = {name: value.item() for name, value in metrics.compute().items()}
     assert values == pytest.approx(reference(pairs[1:2]), rel=2e-5)
+
+
+def test_squared_difference_against_scikit_image() -> None:
+    fake, real = make_pair(4)
+    expected = [mean_squared_error(*images) for images in zip(real.numpy(), fake.numpy(), strict=True)]
+    np.testing.assert_allclose(ImageL2().scores(fake, real), expected, rtol=1e-5)
+    metric = ImageL2()
+    metric.update(fake[:1], real[:1])
+    metric.update(fake[1:], real[1:])
+    assert metric.compute().item() == pytest.approx(np.mean(expected), rel=1e-5)
 
 
 def test_flat_and_inverted_images() -> None:

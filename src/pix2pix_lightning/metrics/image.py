@@ -9,13 +9,15 @@ from abc import abstractmethod
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 from torchmetrics import Metric, MetricCollection
 from torchmetrics.image import PeakSignalNoiseRatio
 
-__all__ = ["ImageL1", "ImageSSIM", "pair_metrics"]
+__all__ = ["ImageL1", "ImageL2", "ImageMSSSIM", "ImageSSIM", "pair_metrics"]
 
 _WINDOW_SIDE = 11
 _WINDOW_SIGMA = 1.5
+_SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # Wang et al. 2003, section 3.2
 # The constants of the paper, (0.01 L)^2 and (0.03 L)^2, for a range L of 1.
 _C1, _C2 = 0.01**2, 0.03**2
 
@@ -76,6 +78,22 @@ class ImageL1(_MeanOverImages):
         return (preds - target).abs().flatten(1).mean(1)
 
 
+class ImageL2(_MeanOverImages):
+    """Mean squared difference, the range being 1: 0 is equal.
+
+    Example:
+        >>> metric = ImageL2()
+        >>> round(metric(torch.zeros(2, 3, 4, 4), torch.full((2, 3, 4, 4), 0.25)).item(), 4)
+        0.0625
+    """
+
+    higher_is_better = False
+
+    def scores(self, preds: Tensor, target: Tensor) -> Tensor:
+        """Return each image's mean squared difference, (B,)."""
+        return (preds - target).square().flatten(1).mean(1)
+
+
 class ImageSSIM(_MeanOverImages):
     """Structural similarity (Wang et al. 2004, section III): 1 is equal.
 
@@ -90,6 +108,7 @@ class ImageSSIM(_MeanOverImages):
     """
 
     higher_is_better = True
+    least_side = _WINDOW_SIDE
 
     def scores(self, preds: Tensor, target: Tensor) -> Tensor:
         """Return each image's mean structural similarity, (B,).
@@ -97,19 +116,62 @@ class ImageSSIM(_MeanOverImages):
         Raises:
             ValueError: If a side is shorter than the window.
         """
-        if min(preds.shape[-2:]) < _WINDOW_SIDE:
-            height, width = preds.shape[-2:]
-            raise ValueError(
-                f"SSIM needs images of at least {_WINDOW_SIDE} x {_WINDOW_SIDE}, got {height} x {width}: "
-                "use larger images, or leave SSIM out"
-            )
-        moments = torch.stack([preds, target, preds * preds, target * target, preds * target])
-        mean_p, mean_t, square_p, square_t, product = _blur(_blur(moments, dim=-1), dim=-2).unbind()
-        variances = square_p - mean_p * mean_p + square_t - mean_t * mean_t
-        covariance = product - mean_p * mean_t
-        luminance = (2 * mean_p * mean_t + _C1) / (mean_p * mean_p + mean_t * mean_t + _C1)
-        structure = (2 * covariance + _C2) / (variances + _C2)
+        _check_sides("SSIM", preds, self.least_side)
+        luminance, structure = _similarity(preds, target)
         return (luminance * structure).flatten(1).mean(1)
+
+
+class ImageMSSSIM(_MeanOverImages):
+    """Structural similarity over five scales (Wang, Simoncelli and Bovik 2003): 1 is equal.
+
+    Each scale is the one before, averaged over squares of 2 x 2. Each gives its mean contrast and structure, the
+    coarsest the whole of SSIM; their product is weighed by exponents. A mean below zero, of inverted images,
+    has no such power and counts as zero.
+
+    Example:
+        >>> metric, images = ImageMSSSIM(), torch.rand(2, 3, 176, 180)
+        >>> round(metric(images, images).item(), 4)
+        1.0
+    """
+
+    higher_is_better = True
+    least_side = _WINDOW_SIDE * 2 ** (len(_SCALE_WEIGHTS) - 1)
+
+    def scores(self, preds: Tensor, target: Tensor) -> Tensor:
+        """Return each image's similarity, (B,).
+
+        Raises:
+            ValueError: If a side is shorter than the window at the coarsest scale.
+        """
+        _check_sides("MS-SSIM", preds, self.least_side)
+        scores = preds.new_ones(len(preds))
+        for scale, weight in enumerate(_SCALE_WEIGHTS, start=1):
+            luminance, similarity = _similarity(preds, target)
+            if scale == len(_SCALE_WEIGHTS):
+                similarity = luminance * similarity
+            scores = scores * similarity.flatten(1).mean(1).clamp_min(0) ** weight
+            preds, target = F.avg_pool2d(preds, 2), F.avg_pool2d(target, 2)
+        return scores
+
+
+def _check_sides(name: str, images: Tensor, least: int) -> None:
+    height, width = images.shape[-2:]
+    if min(height, width) < least:
+        raise ValueError(
+            f"{name} needs images of at least {least} x {least}, got {height} x {width}: use larger images, or leave "
+            f"{name} out"
+        )
+
+
+def _similarity(preds: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """The two factors of SSIM at each place of the window: of luminance, and of contrast and structure."""
+    moments = torch.stack([preds, target, preds * preds, target * target, preds * target])
+    mean_p, mean_t, square_p, square_t, product = _blur(_blur(moments, dim=-1), dim=-2).unbind()
+    variances = square_p - mean_p * mean_p + square_t - mean_t * mean_t
+    covariance = product - mean_p * mean_t
+    luminance = (2 * mean_p * mean_t + _C1) / (mean_p * mean_p + mean_t * mean_t + _C1)
+    structure = (2 * covariance + _C2) / (variances + _C2)
+    return luminance, structure
 
 
 def _blur(images: Tensor, dim: int) -> Tensor:

@@ -1,0 +1,142 @@
+"""The pairs that are measured: the run's own, or others that mean the same."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, cast
+
+from lightning.pytorch import LightningDataModule
+from omegaconf import DictConfig, OmegaConf
+
+from pix2pix_lightning.config import TARGET, build, locate
+from pix2pix_lightning.images import PairSpec
+
+SPLITS = ("val", "test")
+_CONFIG = "config.yaml"
+_OURS = "pix2pix_lightning"
+
+
+def run_of(checkpoint: Path) -> Path | None:
+    """The run's folder that a checkpoint lies in, if it does."""
+    folder = checkpoint.absolute().parent.parent
+    return folder if (folder / _CONFIG).is_file() else None
+
+
+def described(cfg: DictConfig, run: Path | None, trust: Sequence[str] = ()) -> dict[str, Any]:
+    """The data module's description.
+
+    Args:
+        cfg: Of the evaluation. ``data`` is a group's, or the keys at which the run's is to be changed; ``batch_size``
+            goes into it.
+        run: The run's folder, with its ``config.yaml``.
+        trust: Packages whose classes the run's description may name. A run's folder is data, not code.
+
+    Raises:
+        ValueError: There is no description, or it names what is not trusted.
+    """
+    given = {str(key): value for key, value in _plain(cfg.data).items() if value is not None}
+    if cfg.batch_size is not None:
+        given["batch_size"] = cfg.batch_size
+    if TARGET in given:
+        return given
+    config = OmegaConf.create() if run is None else OmegaConf.load(run / _CONFIG)
+    own = OmegaConf.select(cast(DictConfig, config), "data")
+    if run is None or own is None:
+        raise ValueError(
+            f"checkpoint={cfg.checkpoint} is not in a run's folder, whose config.yaml would say on which data: say "
+            "data=<group>, as for training"
+        )
+    for key, value in given.items():
+        if key not in own:
+            raise ValueError(
+                f"data.{key}={value}: the run's data has no such key, but {', '.join(str(k) for k in own)}; choose "
+                "other data by data=<group>"
+            )
+    description = _plain(OmegaConf.merge(own, given))
+    _check_trusted(description, trust, f"{run / _CONFIG}")
+    return description
+
+
+def open_data(description: Mapping[str, Any], spec: PairSpec, split: str) -> Iterable[dict[str, Any]]:
+    """The batches of a split, every pair once, in the files' order.
+
+    Args:
+        description: Of the data module.
+        spec: Of the checkpoint: the pairs have to mean the same.
+        split: ``val`` or ``test``.
+
+    Raises:
+        ValueError: The split is unknown or missing, or a pixel would mean something else than in training.
+    """
+    if split not in SPLITS:
+        raise ValueError(f"split={split!r} is unknown: one of {', '.join(SPLITS)} is expected")
+    try:
+        data = build(description)
+    except TypeError as error:  # keys that a class hands on to another
+        raise ValueError(f"data: {error}: leave that key out, or choose other data by data=<group>") from None
+    _check_same(data.pair_spec, spec)
+    data.setup("validate" if split == "val" else "test")
+    batches: Iterable[dict[str, Any]] = data.val_dataloader() if split == "val" else data.test_dataloader()
+    return batches
+
+
+def _plain(node: Any) -> dict[str, Any]:
+    plain = OmegaConf.to_container(node, resolve=True)
+    return cast(dict[str, Any], plain)
+
+
+def _check_trusted(description: Mapping[str, Any], trust: Sequence[str], whence: str) -> None:
+    packages = (_OURS, *([trust] if isinstance(trust, str) else trust))
+
+    def is_trusted(module: str) -> bool:
+        return any(module == package or module.startswith(f"{package}.") for package in packages)
+
+    for target in _targets(description):
+        module, _, _ = str(target).rpartition(".")
+        if not is_trusted(module):
+            raise ValueError(
+                f"{whence} names {target!r}, which lies outside {', '.join(packages)}: if you know and trust it, say "
+                f"so by trust=[{module.partition('.')[0] or '<package>'}], or choose other data by data=<group>"
+            )
+        cls = locate(target)
+        if not (isinstance(cls, type) and is_trusted(cls.__module__)):
+            raise ValueError(
+                f"{whence} names {target!r}, which is no class of {', '.join(packages)}: choose data=<group>"
+            )
+    if not issubclass(locate(description[TARGET]), LightningDataModule):
+        raise ValueError(f"{whence} names {description[TARGET]!r}, which is no data module: choose data=<group>")
+
+
+def _targets(value: Any) -> Iterator[Any]:
+    if isinstance(value, Mapping):
+        if TARGET in value:
+            yield value[TARGET]
+        value = value.values()
+    elif not isinstance(value, list):
+        return
+    for item in value:
+        yield from _targets(item)
+
+
+def _check_same(given: PairSpec, trained: PairSpec) -> None:
+    """All that says what a pixel means; the size to which training images are resized before a crop does not."""
+    here, there = _keys(given), _keys(trained)
+    other = [key for key in there if here[key] != there[key]]
+    if other:
+        raise ValueError(
+            f"{' '.join(_said(key, here[key]) for key in other)}, but the checkpoint was trained on other pairs: say "
+            + " ".join(_said(key, there[key]) for key in other)
+        )
+
+
+def _keys(spec: PairSpec) -> dict[str, Any]:
+    a, b = (spec.source, spec.target) if spec.direction == "a_to_b" else (spec.target, spec.source)
+    sides = {f"{name}.{key}": value for name, side in (("a", a), ("b", b)) for key, value in asdict(side).items()}
+    return {"direction": spec.direction, "size": spec.size, **sides}
+
+
+def _said(key: str, value: Any) -> str:
+    return f"data.{key}={value if isinstance(value, str) else json.dumps(value, separators=(',', ':'))}"

@@ -1,0 +1,141 @@
+"""The files that an evaluation leaves."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+import platform
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from omegaconf import DictConfig
+from torch import Tensor
+
+import pix2pix_lightning
+from pix2pix_lightning.evaluation.scores import Scores, Triple
+from pix2pix_lightning.images import PairSpec, SideSpec, write_image
+from pix2pix_lightning.inference import Translator
+
+_FIGURES = "metrics.json"
+
+
+def place(cfg: DictConfig, run: Path | None) -> Path:
+    """Where the results go: ``output``, or by default below the run's folder.
+
+    Raises:
+        ValueError: There is neither.
+    """
+    if cfg.output is not None:
+        return Path(str(cfg.output))
+    if run is None:
+        raise ValueError(f"checkpoint={cfg.checkpoint} is not in a run's folder: say where to write by output=<folder>")
+    return run / "evaluation" / f"{cfg.split}_{cfg.mode}"
+
+
+@contextmanager
+def new_folder(folder: Path, *, overwrite: bool = False) -> Iterator[Path]:
+    """A folder beside the final one, that takes its place when all is well; till then what was there stays.
+
+    Raises:
+        FileExistsError: The folder has something in it, and ``overwrite`` is off.
+        ValueError: What is in it is no evaluation.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"output={folder} is a file: give a folder")
+    if folder.is_dir() and any(folder.iterdir()):
+        if not overwrite:
+            raise FileExistsError(f"{folder} exists: choose another output, or say overwrite=true")
+        if not (folder / _FIGURES).is_file():
+            raise ValueError(f"output={folder} is no evaluation, it holds no {_FIGURES}: choose another folder")
+    growing = folder.absolute().with_name(f".{folder.absolute().name}.{os.getpid()}")
+    growing.mkdir(parents=True)
+    try:
+        yield growing
+        if folder.is_dir():
+            shutil.rmtree(folder)
+        growing.rename(folder)
+    finally:
+        shutil.rmtree(growing, ignore_errors=True)
+
+
+class Pictures:
+    """Writes what was measured, ``images/<name>/{input,output,target}.png``.
+
+    Attributes:
+        folders: Of the pairs so far, relative to the evaluation's.
+    """
+
+    def __init__(self, folder: Path, spec: PairSpec) -> None:
+        self._folder = folder
+        self._spec = spec
+        self._taken: set[str] = set()
+        self.folders: list[str] = []
+
+    def __call__(self, triple: Triple) -> None:
+        """Write one pair."""
+        name = re.sub(r"[^\w.-]+", "_", triple.name).lstrip(".") or "_"
+        if name.lower() in self._taken:
+            name = f"{name}_{len(self.folders)}"
+        self._taken.add(name.lower())
+        self.folders.append(f"images/{name}")
+        folder = self._folder / "images" / name
+        folder.mkdir(parents=True)
+        write_image(folder / "input.png", _visible(triple.source, self._spec.source))
+        write_image(folder / "output.png", _visible(triple.output, self._spec.target))
+        write_image(folder / "target.png", _visible(triple.target, self._spec.target))
+
+
+def _visible(image: Tensor, side: SideSpec) -> npt.NDArray[np.uint8]:
+    """(H, W, C); class numbers without colours are spread over the grey levels."""
+    if side.kind == "label" and not side.palette:
+        image = image * (255 // max(1, side.channels - 1))
+    pixels: npt.NDArray[np.uint8] = image[0].permute(1, 2, 0).cpu().numpy()
+    return pixels
+
+
+def facts(cfg: DictConfig, checkpoint: Path, translator: Translator, data: Mapping[str, Any]) -> dict[str, Any]:
+    """What the figures are of, as plain data: what was measured, how, on what, by which versions."""
+    return {
+        "checkpoint": str(checkpoint),
+        "split": cfg.split,
+        "mode": cfg.mode,
+        "weights": cfg.weights,
+        "norm": translator.norm,
+        "dropout": translator.dropout,
+        "seed": cfg.seed,
+        "device": str(translator.device),
+        "data": dict(data),
+        "versions": {
+            "pix2pix_lightning": pix2pix_lightning.__version__,
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+        },
+    }
+
+
+def write_json(folder: Path, scores: Scores, facts: Mapping[str, Any]) -> None:
+    """Write ``metrics.json``: the facts, and each figure with its interval; null where it is not defined."""
+    figures = {
+        metric: {key: value if math.isfinite(value) else None for key, value in interval._asdict().items()}
+        for metric, interval in scores.figures.items()
+    }
+    text = json.dumps({**facts, "num_images": len(scores.names), "metrics": figures}, indent=2, allow_nan=False)
+    (folder / _FIGURES).write_text(text + "\n")
+
+
+def write_csv(folder: Path, scores: Scores) -> None:
+    """Write ``metrics.csv``: a row for each image, a cell empty where a metric is not defined."""
+    with (folder / "metrics.csv").open("w", newline="", encoding="utf-8", errors="replace") as file:
+        writer = csv.writer(file)
+        writer.writerow(["name", *scores.values])
+        for name, *values in zip(scores.names, *scores.values.values(), strict=True):
+            writer.writerow([name, *("" if math.isnan(value) else repr(float(value)) for value in values)])

@@ -1,0 +1,30 @@
+import itertools
+
+import numpy as np
+import torch
+from skimage.color import rgb2lab
+
+from pix2pix_lightning.metrics import lab, lab_histograms
+
+
+def test_lab_against_scikit_image_over_the_whole_cube():
+    levels = [*range(0, 256, 17), 1, 10, 11, 254]  # 10 and 11 lie on both sides of the linear part
+    cube = np.array(list(itertools.product(levels, repeat=3)), np.uint8).reshape(-1, 20, 3)
+    ours = lab(torch.from_numpy(cube).permute(2, 0, 1)[None].double() / 255)[0].permute(1, 2, 0).numpy()
+    np.testing.assert_allclose(ours, rgb2lab(cube), atol=1e-9)
+
+
+def test_histograms_against_numpy():
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (3, 8, 9, 3), np.uint8)
+    images[1] = images[1, ..., :1]  # greys, whose a and b are zero but for rounding
+    images[2] = 255
+    histograms = lab_histograms(torch.from_numpy(images).permute(0, 3, 1, 2).double() / 255)
+    for channel, (low, high) in enumerate([(0, 100), (-110, 110), (-110, 110)]):
+        for image, counts in zip(images, histograms[channel], strict=True):
+            edges = np.arange(low, high + 2) - 0.5
+            expected, _ = np.histogram(rgb2lab(image)[..., channel], edges)
+            assert counts.tolist() == expected.tolist()
+            assert counts.sum() == 72
+    assert histograms[1][1].max() == 72
+    assert histograms[0][2][100] == 72

@@ -1,0 +1,443 @@
+"""The command, in this process: its figures against those of the files that it wrote, and what it says of mistakes."""
+
+import csv
+import json
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from omegaconf import OmegaConf
+from PIL import Image
+from skimage.color import rgb2lab
+from skimage.metrics import mean_squared_error, peak_signal_noise_ratio, structural_similarity
+from torch import nn
+
+from helpers import TINY, make_strips
+from pix2pix_lightning import compose, evaluate, predict
+from pix2pix_lightning.assembly import assemble
+from pix2pix_lightning.data import PairedDataModule
+from pix2pix_lightning.mistakes import mistake
+
+PALETTE = [[0, 0, 170], [255, 85, 0], [0, 255, 255]]
+
+
+class OwnData(PairedDataModule):
+    """What a user writes in a file of their own."""
+
+
+def make_run(folder, *words):
+    """A run's folder with random weights, as if training had just begun; its data, module and trainer."""
+    cfg = compose("train", [*TINY, f"run_dir={folder}", "loss=l1", *words])
+    cfg.callbacks = cfg.logger = None
+    training = assemble(cfg)
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for layer in training.module.generator.modules():
+            if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
+                layer.weight.normal_(0, 0.2)
+    (folder / "checkpoints").mkdir(parents=True)
+    (folder / "config.yaml").write_text(OmegaConf.to_yaml(cfg, resolve=True))
+    training.trainer.strategy.connect(training.module)
+    training.trainer.save_checkpoint(folder / "checkpoints" / "best.ckpt")
+    return training
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    return make_strips(tmp_path_factory.mktemp("pairs") / "pairs", train=2, val=7)
+
+
+@pytest.fixture(scope="module")
+def run(root, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("trained") / "run"
+    make_run(folder, f"data.root={root}", "module.generator.dropout=0.5")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def measure():
+    """The command as a function, without the time that Hydra takes to read a command line."""
+    composed = cache(lambda *groups: compose("evaluate", groups))
+
+    def measured(checkpoint, output, *words):
+        groups = [word for word in words if word.startswith("data=")]
+        given = {"checkpoint": str(checkpoint), "output": output and str(output)}
+        keys = OmegaConf.from_dotlist([word for word in words if word not in groups])
+        return evaluate.evaluate(OmegaConf.merge(composed(*groups), given, keys))
+
+    return measured
+
+
+@pytest.fixture(scope="module")
+def refused(measure):
+    """What a command line is told, that it fails with one line."""
+
+    def line(*arguments):
+        with pytest.raises((ValueError, OSError)) as caught:
+            measure(*arguments)
+        told = mistake(caught.value, "evaluate")
+        assert told is not None
+        assert "\n" not in told
+        return told
+
+    return line
+
+
+def call(checkpoint, output, *more):
+    return evaluate.main([f"checkpoint={checkpoint}", *([f"output={output}"] if output else []), *more])
+
+
+def figures(output):
+    return json.loads((output / "metrics.json").read_text())
+
+
+def rows(output):
+    with (output / "metrics.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def column(output, name):
+    return np.array([float(row[name]) for row in rows(output)])
+
+
+def pictures(output, kind):
+    return [np.asarray(Image.open(output / "images" / row["name"] / f"{kind}.png")) for row in rows(output)]
+
+
+def everything(folder):
+    """The files of a folder by their names, but for what says how they came to be."""
+    files = {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    files["metrics.json"] = json.loads(files["metrics.json"])["metrics"]
+    del files["index.html"]
+    return files
+
+
+def assert_told(line, *parts):
+    for part in parts:
+        assert str(part) in line
+
+
+def assert_one_line(capsys, *parts):
+    printed = capsys.readouterr()
+    lines = printed.err.strip().splitlines()
+    assert len(lines) == 1, printed.err
+    assert lines[0].startswith("error: ")
+    assert_told(lines[0], *parts)
+
+
+def test_every_row_against_scikit_image_on_the_written_files(measure, run, tmp_path):
+    measure(run, tmp_path / "out")
+    outputs, targets = pictures(tmp_path / "out", "output"), pictures(tmp_path / "out", "target")
+    assert [row["name"] for row in rows(tmp_path / "out")] == [f"val_{number}" for number in range(7)]
+    assert np.std([output.std() for output in outputs]) > 0
+    options = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": 255}
+    expected = {
+        "l1": lambda a, b: np.abs(a / 255 - b / 255).mean(),
+        "l2": lambda a, b: mean_squared_error(a / 255, b / 255),
+        "psnr": lambda a, b: peak_signal_noise_ratio(b, a, data_range=255),
+        "ssim": lambda a, b: structural_similarity(a, b, channel_axis=2, **options),
+    }
+    for name, metric in expected.items():
+        values = [metric(output, target) for output, target in zip(outputs, targets, strict=True)]
+        np.testing.assert_allclose(column(tmp_path / "out", name), values, rtol=1e-6)
+        assert figures(tmp_path / "out")["metrics"][name]["mean"] == pytest.approx(np.mean(values), rel=1e-6)
+
+
+def test_figures_of_all_pixels_against_numpy_on_the_written_files(measure, run, tmp_path):
+    measure(run, tmp_path / "out")
+    outputs, targets = (np.stack(pictures(tmp_path / "out", kind)) for kind in ("output", "target"))
+    metrics = figures(tmp_path / "out")["metrics"]
+
+    def gradient(images):
+        x = images / 255
+        dx, dy = x[:, :-1, 1:] - x[:, :-1, :-1], x[:, 1:, :-1] - x[:, :-1, :-1]
+        return np.hypot(dx, dy).mean((1, 2, 3))
+
+    share = gradient(outputs) / gradient(targets)
+    np.testing.assert_allclose(column(tmp_path / "out", "gradient"), share, rtol=1e-9)
+    assert metrics["gradient"]["mean"] == pytest.approx(gradient(outputs).sum() / gradient(targets).sum(), rel=1e-9)
+
+    def common(a, b, channel, edges):
+        first, second = (np.histogram(rgb2lab(x)[..., channel], edges)[0] / x[..., 0].size for x in (a, b))
+        return np.minimum(first, second).sum()
+
+    for channel, name in enumerate(["histogram_l", "histogram_a", "histogram_b"]):
+        edges = np.arange(0 if channel == 0 else -110, 102 if channel == 0 else 112) - 0.5
+        whole = common(outputs, targets, channel, edges)
+        each = [common(output, target, channel, edges) for output, target in zip(outputs, targets, strict=True)]
+        assert metrics[name]["mean"] == pytest.approx(whole, rel=1e-9)
+        np.testing.assert_allclose(column(tmp_path / "out", name), each, rtol=1e-9)
+        assert 0 < metrics[name]["low"] < metrics[name]["high"] < 1
+
+
+def test_the_pixels_are_those_that_predict_writes(measure, run, tmp_path):
+    for mode in ("deterministic", "paper"):
+        measure(run, tmp_path / mode, f"mode={mode}", "metrics=[l1]")
+        source = tmp_path / mode / "images" / "val_3"
+        words = [f"checkpoint={run}", f"input={source / 'input.png'}", f"output={tmp_path / f'{mode}_predicted'}"]
+        assert predict.main([*words, f"mode={mode}"]) == 0
+        assert (tmp_path / f"{mode}_predicted" / "input.png").read_bytes() == (source / "output.png").read_bytes()
+
+
+@pytest.mark.parametrize("mode", ["deterministic", "paper"])
+def test_the_batch_size_changes_no_byte(measure, run, tmp_path, mode):
+    for size in (1, 3, 8):
+        measure(run, tmp_path / str(size), f"batch_size={size}", f"mode={mode}")
+    whole = everything(tmp_path / "1")
+    assert len(whole) == 2 + 3 * 7
+    assert everything(tmp_path / "3") == whole
+    assert everything(tmp_path / "8") == whole
+
+
+def test_modes_and_seeds(measure, run, tmp_path):
+    made = {}
+    for words in ("", "mode=paper", "mode=paper seed=1", "mode=paper dropout=off", "norm=running"):
+        output = tmp_path / (words or "plain").replace("=", "_")
+        measure(run, output, "metrics=l1", *words.split())
+        made[words] = everything(output)
+    assert made[""] == made["mode=paper dropout=off"]
+    assert len({json.dumps(files["metrics.json"]) for files in made.values()}) == 4
+    paper = figures(tmp_path / "mode_paper seed_1")
+    assert [paper[key] for key in ("mode", "norm", "dropout", "seed")] == ["paper", "image", "on", 1]
+
+
+@pytest.mark.filterwarnings("ignore:You have overridden `on_after_batch_transfer`")
+def test_it_agrees_with_validation(measure, root, tmp_path):
+    training = make_run(tmp_path / "run", f"data.root={root}")
+    (validated,) = training.trainer.validate(training.module, training.data, verbose=False)
+    measure(tmp_path / "run", None)
+    metrics = figures(tmp_path / "run" / "evaluation" / "val_deterministic")["metrics"]
+    assert list(metrics) == ["l1", "l2", "psnr", "ssim", "gradient", "histogram_l", "histogram_a", "histogram_b"]
+    for name, tolerance in (("l1", 5e-4), ("psnr", 0.02), ("ssim", 2e-3)):  # validation does not round to bytes
+        assert metrics[name]["mean"] == pytest.approx(validated[f"val/{name}"], abs=tolerance)
+
+
+def test_what_is_written_and_said(run, tmp_path, capsys):
+    assert call(run, tmp_path / "out", "metrics=[ssim,l1]") == 0
+    said = capsys.readouterr().out.splitlines()
+    written = figures(tmp_path / "out")
+    assert written["checkpoint"] == str(run / "checkpoints" / "best.ckpt")
+    assert [written[key] for key in ("split", "mode", "seed", "num_images")] == ["val", "deterministic", 0, 7]
+    assert written["command"].startswith("python -m pix2pix_lightning.evaluate checkpoint=")
+    assert written["versions"]["torch"] == torch.__version__
+    assert written["data"]["size"] == 32
+    assert list(written["metrics"]) == ["ssim", "l1"]
+    for line, (name, figure) in zip(said, written["metrics"].items(), strict=False):
+        assert line.split() == [name, f"{figure['mean']:.4f}", f"{figure['low']:.4f}", "to", f"{figure['high']:.4f}"]
+        assert figure["low"] < figure["mean"] < figure["high"]
+    assert said[2:] == [f"7 pairs of val, 95 % intervals; {tmp_path / 'out' / 'index.html'}"]
+    page = (tmp_path / "out" / "index.html").read_text()
+    assert all(f"images/val_{number}/output.png" in page for number in range(7))
+
+
+def test_ms_ssim_needs_room_and_says_so(measure, refused, run, root, tmp_path, capsys):
+    measure(run, tmp_path / "out")
+    assert "ms_ssim left out: it needs sides of 176 pixels at least, and these are 32" in capsys.readouterr().out
+    assert figures(tmp_path / "out")["left_out"] == {"ms_ssim": "needs sides of 176 pixels at least, and these are 32"}
+    assert_told(
+        refused(run, tmp_path / "no", "metrics=[l1,ms_ssim]"),
+        "ms_ssim needs sides of 176 pixels at least, and these are 32",
+        "leave it out",
+    )
+    make_run(tmp_path / "large", f"data.root={root}", "data.size=192")
+    measure(tmp_path / "large", tmp_path / "yes", "metrics=ms_ssim")
+    assert 0 < figures(tmp_path / "yes")["metrics"]["ms_ssim"]["mean"] < 1
+
+
+def test_the_split_and_other_data(measure, refused, run, root, tmp_path):
+    moved = make_strips(tmp_path / "moved", val=2)
+    (moved / "val").rename(moved / "test")
+    measure(run, None, "split=test", f"data.root={moved}")
+    assert figures(run / "evaluation" / "test_deterministic")["num_images"] == 2
+    measure(run, tmp_path / "val_split", f"data.root={moved}", "data.val_split=test")
+    group = ["data=folder", f"data.root={moved}", "data.size=32", "data.num_workers=0", "split=test"]
+    measure(run / "checkpoints" / "best.ckpt", tmp_path / "group", *group)
+    assert everything(tmp_path / "val_split") == everything(tmp_path / "group")
+    assert everything(tmp_path / "group") == everything(run / "evaluation" / "test_deterministic")
+    assert_told(refused(run, tmp_path / "no", "split=test"), root / "test", "does not exist")
+
+
+def test_a_checkpoint_by_itself_needs_data_and_a_place(measure, refused, run, root, tmp_path):
+    alone = tmp_path / "model.ckpt"
+    alone.write_bytes((run / "checkpoints" / "best.ckpt").read_bytes())
+    assert_told(refused(alone, tmp_path / "out"), alone, "not in a run's folder", "data=<group>")
+    group = ["data=folder", f"data.root={root}", "data.size=32", "data.num_workers=0"]
+    assert_told(refused(alone, None, *group), alone, "output=<folder>")
+    measure(alone, tmp_path / "out", *group)
+    measure(run, tmp_path / "own")
+    assert everything(tmp_path / "out") == everything(tmp_path / "own")
+
+
+def test_other_meanings_of_a_pixel_are_refused(measure, refused, run, root, tmp_path):
+    group = ["data=folder", f"data.root={root}", "data.num_workers=0"]
+    assert_told(
+        refused(run, tmp_path / "out", *group, "data.direction=b_to_a", "data.b.kind=grey"),
+        "data.direction=b_to_a data.size=256 data.b.kind=grey, but the checkpoint was trained on other pairs",
+        "say data.direction=a_to_b data.size=32 data.b.kind=rgb",
+    )
+    palette = json.dumps(PALETTE, separators=(",", ":"))
+    assert_told(
+        refused(run, tmp_path / "out", *group, "data.size=32", "data.a.kind=label", f"data.a.palette={palette}"),
+        f"data.a.palette={palette} data.a.interpolation=nearest",
+        "data.a.palette=null",
+    )
+    assert not (tmp_path / "out").exists()
+
+
+def make_classes(root, colours):
+    """Strips of noise and of three classes, each drawn in its colour."""
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 2), ("val", 4)):
+        (root / split).mkdir(parents=True)
+        for number in range(count):
+            classes = np.kron(rng.integers(0, 3, (4, 4)), np.ones((8, 8), int))
+            a, b = rng.integers(0, 256, (32, 32, 3)), np.array(colours)[classes]
+            Image.fromarray(np.concatenate([a[..., : b.shape[2]], b], 1).astype(np.uint8).squeeze()).save(
+                root / split / f"{number}.png"
+            )
+    return root
+
+
+@pytest.mark.parametrize(
+    ("side", "drawn", "shown", "metrics"),
+    [
+        (f"palette={PALETTE}", PALETTE, PALETTE, ["accuracy", "l1", "l2", "psnr", "ssim", "gradient"]),
+        ("num_classes=3", [[0], [1], [2]], [[0], [127], [254]], ["accuracy"]),  # to be told apart on the page
+    ],
+    ids=["colours", "numbers"],
+)
+def test_classes(measure, refused, tmp_path, side, drawn, shown, metrics):
+    root = make_classes(tmp_path / "pairs", drawn)
+    make_run(tmp_path / "run", f"data.root={root}", "data.b.kind=label", f"data.b.{side}".replace(" ", ""))
+    measure(tmp_path / "run", tmp_path / "out")
+    outputs, targets = (
+        np.stack(pictures(tmp_path / "out", kind)).reshape(4, 32, 32, -1) for kind in ("output", "target")
+    )
+    for images in (outputs, targets):
+        assert set(map(tuple, images.reshape(-1, images.shape[-1]).tolist())) <= set(map(tuple, shown))
+    expected = (outputs == targets).all(-1).mean((1, 2))
+    assert 0 < expected.mean() < 1
+    np.testing.assert_allclose(column(tmp_path / "out", "accuracy"), expected)
+    assert list(figures(tmp_path / "out")["metrics"]) == metrics
+    if metrics == ["accuracy"]:
+        line = refused(tmp_path / "run", tmp_path / "no", "metrics=l1")
+        assert_told(line, "l1 compares colours, and these targets are class numbers without a palette")
+
+
+def test_a_perfect_model_has_valid_json(measure, tmp_path, capsys):
+    black = tmp_path / "black" / "val"
+    for folder in (black, black.with_name("train")):
+        folder.mkdir(parents=True)
+        Image.new("RGB", (64, 32)).save(folder / "black.png")
+    training = make_run(tmp_path / "run", f"data.root={black.parent}")
+    with torch.no_grad():
+        for name, parameter in training.module.generator.named_parameters():
+            parameter.fill_(-100 if name.endswith("bias") else 0)  # black, whatever is given
+    training.trainer.save_checkpoint(tmp_path / "run" / "checkpoints" / "best.ckpt")
+    measure(tmp_path / "run", tmp_path / "out")
+    metrics = figures(tmp_path / "out")["metrics"]
+    assert metrics["l1"] == {"mean": 0.0, "low": 0.0, "high": 0.0}
+    assert metrics["psnr"]["mean"] == pytest.approx(10 * np.log10(255**2 * 32 * 32 * 3))
+    assert metrics["gradient"] == {"mean": None, "low": None, "high": None}
+    assert rows(tmp_path / "out")[0]["gradient"] == ""
+    assert "not defined" in (tmp_path / "out" / "index.html").read_text()
+
+
+def test_nothing_is_overwritten_unless_asked_for(measure, refused, run, tmp_path):
+    output = tmp_path / "out"
+    measure(run, output, "metrics=l1")
+    before = everything(output)
+    assert_told(refused(run, output, "mode=paper"), output, "exists", "overwrite=true")
+    assert everything(output) == before
+    (output / "images" / "old").mkdir()
+    measure(run, output, "mode=paper", "overwrite=true")
+    assert not (output / "images" / "old").exists()
+    assert everything(output) != before
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    (photos / "a.png").write_text("precious")
+    assert_told(refused(run, photos, "overwrite=true"), photos, "is no evaluation", "choose another folder")
+    assert [path.name for path in photos.iterdir()] == ["a.png"]
+
+
+def test_a_damaged_file_leaves_no_half(run, tmp_path, capsys):
+    moved = make_strips(tmp_path / "moved")
+    (moved / "val" / "val_2.png").write_text("no picture")
+    output = tmp_path / "new" / "out"
+    assert call(run, output, f"data.root={moved}") == 1
+    assert_one_line(capsys, "val_2.png", "cannot be decoded")
+    assert list(output.parent.iterdir()) == []
+
+
+def test_names_that_are_no_folders(measure, run, tmp_path):
+    moved = make_strips(tmp_path / "moved", val=3)
+    for number, name in enumerate(["a b", "a#b", "(("]):
+        (moved / "val" / f"val_{number}.png").rename(moved / "val" / f"{name}.png")
+    measure(run, tmp_path / "out", f"data.root={moved}", "metrics=l1")
+    assert {row["name"] for row in rows(tmp_path / "out")} == {"a b", "a#b", "(("}
+    folders = sorted((tmp_path / "out" / "images").iterdir())
+    assert len(folders) == 3
+    assert all((folder / "output.png").is_file() for folder in folders)
+
+
+def test_a_run_s_folder_is_data_not_code(measure, refused, root, run, tmp_path):
+    config = tmp_path / "run" / "config.yaml"
+    make_run(config.parent, f"data.root={root}")
+    cfg = OmegaConf.load(config)
+    ours = cfg.data._target_
+    for target, part in (
+        ("os.system", "os.system"),
+        ("pix2pix_lightning.door.os.system", "cannot be found"),
+        ("pix2pix_lightning.config.build", "no class"),
+        ("pix2pix_lightning.data.data_module.LightningDataModule", "no class"),  # but another package's
+        ("pix2pix_lightning.networks.UNetGenerator", "no data module"),
+        (f"{OwnData.__module__}.OwnData", f"trust=[{OwnData.__module__}]"),
+    ):
+        cfg.data._target_ = target
+        OmegaConf.save(cfg, config)
+        assert_told(refused(config.parent, tmp_path / "out"), target, part)
+    measure(config.parent, tmp_path / "out", f"trust=[{OwnData.__module__}]")
+    cfg.data._target_ = ours
+    cfg.data.archive = {"_target_": "subprocess.Popen", "args": "true"}
+    OmegaConf.save(cfg, config)
+    assert_told(refused(config.parent, tmp_path / "no"), "subprocess.Popen", "trust=[subprocess]")
+
+
+@pytest.mark.parametrize(
+    ("words", "parts"),
+    [
+        (["metrics=[l1,lpips]"], ["'lpips'", "l1, l2, psnr"]),
+        (["mode=papper"], ["mode='papper'", "deterministic, paper"]),
+        (["data.num_val=3"], ["data.num_val=3", "no such key", "root", "data=<group>"]),
+        (["data=procedural", "data.root=pairs"], ["data:", "'root'", "leave that key out"]),
+        (["data=folder", "data.num_val=3"], ["num_val", "it takes root"]),
+        (["data.root=nowhere"], ["data.root=nowhere is no folder"]),
+        (["batch_size=0"], ["batch_size=0: at least 1"]),
+        (["checkpoint=nowhere"], ["nowhere does not exist"]),
+        (["weights=averaged"], ["no averaged weights"]),
+    ],
+)
+def test_mistakes_get_one_line(refused, run, tmp_path, words, parts):
+    checkpoint = run
+    if words[0].startswith("checkpoint="):
+        checkpoint = words.pop().partition("=")[2]
+    assert_told(refused(checkpoint, tmp_path / "out", *words), *parts)
+    assert not Path("runs").exists()
+    assert not (tmp_path / "out").exists()
+
+
+def test_mistakes_on_the_command_line(run, tmp_path, capsys):
+    for words, parts in (
+        (["split=train"], ["split='train'", "val, test"]),
+        (["data=foldr"], ["data=foldr", "did you mean folder?"]),
+        (["batch_sice=3"], ["batch_sice", "did you mean batch_size?"]),
+    ):
+        assert call(run, tmp_path / "out", *words) == 1
+        assert_one_line(capsys, *parts)
+
+
+def test_what_is_missing_is_named(capsys):
+    assert evaluate.main([]) == 1
+    assert_one_line(capsys, "checkpoint")
