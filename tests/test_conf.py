@@ -58,7 +58,7 @@ def test_every_configuration_is_instantiated_and_stepped(group, name, tmp_path):
     data = instantiate(cfg.data, _convert_="all")
     assert data.pair_spec.size == side
     for node in [*cfg.callbacks.values(), *cfg.logger.values()]:
-        assert instantiate(node) is not None
+        assert node is None or instantiate(node) is not None
     assert not set(cfg.trainer) - set(inspect.signature(Trainer).parameters)
     step(instantiate(cfg.module, pair_spec=data.pair_spec.to_dict()), side)
 

@@ -86,7 +86,6 @@ def test_a_run_leaves_what_the_contract_says(run, tmp_path):
     assert [p.name for p in pairs] == ["000_val_0", "001_val_1", "002_val_2"]
     assert {p.name for p in pairs[0].iterdir()} == {"input.png", "target.png", "epoch_0000.png", "epoch_0001.png"}
     page = (folder / "gallery" / "index.html").read_text()
-    assert page.count("<img") == 12
     assert 'src="images/000_val_0/epoch_0001.png"' in page
 
 

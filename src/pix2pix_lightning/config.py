@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import re
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +14,9 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 TARGET = "_target_"
+PATHS = ("checkpoint", "data.root", "input", "output", "resume", "run_dir", "runs")  # taken as they are by a door
+_NOT_REPEATED = ("command", "resume", "run_dir", "sweep")
+_OF_DISCRIMINATOR = ("adversarial", "feature_matching")
 _TRUSTED = ("pix2pix_lightning", "torch.nn", "torch.optim")
 
 
@@ -50,7 +55,8 @@ def compose(config_name: str, overrides: Sequence[str] = (), *, config_dir: str 
         GlobalHydra.instance().hydra = before
     with open_dict(cfg):
         choices = cfg.pop("hydra").runtime.choices
-    name_after_experiment(cfg, choices)
+    folder = ["--config-dir", str(config_dir)] if config_dir else []
+    settle(cfg, choices, [*folder, *overrides])
     return going_on(cfg, overrides, choices)
 
 
@@ -80,8 +86,11 @@ def going_on(cfg: DictConfig, words: Sequence[str], choices: Mapping[str, str | 
     if not any(override.key_or_group in choices or override.package or override.is_delete() for override in overrides):
         for key in [*sorted(keys), "run_dir", "resume"]:
             OmegaConf.update(before, key, OmegaConf.select(cfg, key), force_add=True)
+        changed = [word for word in words if word.partition("=")[0].lstrip("+") not in _NOT_REPEATED]
+        if before.get("command") and changed:
+            before.command = shlex.join([*shlex.split(before.command), *changed])
         return before
-    other = [key for key in _differences(before, cfg, ("data", "module")) if key not in keys]
+    other = [key for key in differences(before, cfg, ("data", "module")) if key not in keys]
     if other:
         raise ValueError(
             f"resume={cfg.resume} with groups describes a whole run, but {other[0]} is not that run's: give "
@@ -90,7 +99,8 @@ def going_on(cfg: DictConfig, words: Sequence[str], choices: Mapping[str, str | 
     return cfg
 
 
-def _differences(one: DictConfig, other: DictConfig, nodes: Sequence[str]) -> list[str]:
+def differences(one: DictConfig, other: DictConfig, nodes: Sequence[str]) -> list[str]:
+    """The keys below ``nodes`` at which two configurations differ."""
     from omegaconf import OmegaConf
 
     flat = [dict(_leaves(OmegaConf.to_container(cfg, resolve=True), nodes)) for cfg in (one, other)]
@@ -107,10 +117,32 @@ def _leaves(node: Any, nodes: Sequence[str] = (), prefix: str = "") -> Iterator[
             yield f"{prefix}{key}", value
 
 
-def name_after_experiment(cfg: DictConfig, choices: Mapping[str, str | None]) -> None:
-    """Where ``name`` is open, the chosen experiment gives it."""
+def settle(cfg: DictConfig, choices: Mapping[str, str | None], words: Sequence[str]) -> None:
+    """Fill in what follows from the rest, in place.
+
+    ``name`` is the experiment's where it is open, ``command`` the command line without what says where the run lies,
+    and a discriminator that no term of the loss uses is left out.
+
+    Args:
+        cfg: As it was composed.
+        choices: The groups, and what was chosen for them.
+        words: Of the command line, behind the door's name.
+    """
     if "name" in cfg and cfg.name is None:
         cfg.name = choices.get("experiment") or "default"
+    if "command" in cfg:
+        kept = [_unquoted(word) for word in words if word.partition("=")[0].lstrip("+") not in _NOT_REPEATED]
+        cfg.command = shlex.join(["python", "-m", "pix2pix_lightning.train", *kept])
+    weights = cfg.module.get("weights") if "module" in cfg else None
+    if weights is not None and all(weights.get(name) == 0 for name in _OF_DISCRIMINATOR):
+        cfg.module.discriminator = None
+        cfg.module.weights = {name: weight for name, weight in weights.items() if name not in _OF_DISCRIMINATOR}
+
+
+def _unquoted(word: str) -> str:
+    """A path without the quotes that Hydra needs, which a door puts there."""
+    found = re.fullmatch(r"([\w.]+)='([^'\\]*)'", word)
+    return f"{found[1]}={found[2]}" if found and found[1] in PATHS else word
 
 
 def build(description: Mapping[str, Any], *args: Any) -> Any:

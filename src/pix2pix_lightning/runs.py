@@ -6,10 +6,11 @@ import json
 import logging
 import os
 import platform
+import re
 import shutil
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -17,15 +18,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from omegaconf import DictConfig, OmegaConf
 
 from pix2pix_lightning.checkpoints import LAST, checkpoint_in, read_checkpoint
+from pix2pix_lightning.lock import LOCK, locked
+from pix2pix_lightning.log_file import LogFile
+from pix2pix_lightning.same_run import check_same, is_equal
+from pix2pix_lightning.whole_file import replacing
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
 
 _CONFIG, _SUMMARY, _LOG = "config.yaml", "summary.json", "train.log"
+_AT_ONCE = {_CONFIG, _LOG, LOCK, "tensorboard", "wandb"}  # in a folder before anything is trained
 _ENVIRONMENT = "PIX2PIX_LIGHTNING_RUN"  # tells the processes that Lightning starts which run they belong to
+_RANKS = ("RANK", "SLURM_PROCID")  # of processes that torchrun or Slurm started
 _PLACE = "RUN-DIR-PLACEHOLDER"
-_NOT_COMPARED = ("run_dir", "resume")
-_CHOSEN = ("accelerator", "devices", "strategy")  # by auto
 _BY_DESIGN = (
     ".*LeafSpec",  # lightning's own use of torch
     "You have overridden `on_after_batch_transfer` in `LightningModule`",  # the batch is made float there
@@ -76,7 +81,7 @@ def _found(cfg: DictConfig, resumed: Path | None) -> Place:
     if home is not None and (home / _CONFIG).is_file() and _is_same(cfg.run_dir or home, home):
         return Place(home, resumed)
     folder = Path(cfg.run_dir) if cfg.run_dir else _new_folder(cfg)
-    if cfg.resume == "auto" and _is_equal(folder / _CONFIG, cfg):  # an equal run that left no checkpoint
+    if cfg.resume == "auto" and is_equal(folder / _CONFIG, cfg):  # an equal run that left no checkpoint
         return Place(folder, resumed)
     if int(os.environ.get("RANK", "0")) > 0:  # torchrun: the first process makes it
         return Place(folder, resumed)
@@ -101,11 +106,16 @@ def _is_same(one: str | Path, other: Path) -> bool:
 
 @contextmanager
 def kept_if_begun(found: Place) -> Iterator[None]:
-    """Where an error comes before anything was trained, take back what ``place`` made; else nothing is touched."""
+    """Where an error comes before anything was trained, take back what ``place`` made; else nothing is touched.
+
+    What the disk has refused is said with how to go on.
+    """
     try:
         yield
-    except BaseException:
-        if found.made and {path.name for path in found.folder.iterdir()} <= {_CONFIG, _LOG}:
+    except BaseException as error:
+        if isinstance(error, OSError) and (found.folder / LAST).exists():
+            error.add_note(f"then {how_to_go_on(found.folder)}")
+        if found.made and {path.name for path in found.folder.iterdir()} <= _AT_ONCE:
             shutil.rmtree(found.folder)
             for parent in found.made[1:]:
                 with suppress(OSError):  # another run is in it
@@ -137,26 +147,14 @@ def _resumed(cfg: DictConfig) -> Path | None:
         return resumed
     if cfg.run_dir:
         last = Path(cfg.run_dir) / LAST
+        if last.is_file():
+            check_same(Path(cfg.run_dir) / _CONFIG, cfg)
         return last if last.is_file() else None
     runs = sorted(Path("runs", str(cfg.name)).glob(f"*/{LAST}"), key=lambda path: path.stat().st_mtime)
     unfinished = [
-        last for last in runs if not (last.parents[1] / _SUMMARY).exists() and _is_equal(last.parents[1] / _CONFIG, cfg)
+        last for last in runs if not (last.parents[1] / _SUMMARY).exists() and is_equal(last.parents[1] / _CONFIG, cfg)
     ]
     return unfinished[-1] if unfinished else None
-
-
-def _is_equal(saved: Path, cfg: DictConfig) -> bool:
-    if not saved.is_file():
-        return False
-    folder = str(saved.parent)
-    present = OmegaConf.merge(cfg, {"run_dir": folder})
-    return _comparable(OmegaConf.load(saved)) == _comparable(present)
-
-
-def _comparable(cfg: Any) -> dict[str, Any]:
-    plain: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
-    plain["trainer"] = {key: value for key, value in plain["trainer"].items() if key not in _CHOSEN}
-    return {key: value for key, value in plain.items() if key not in _NOT_COMPARED}
 
 
 def write_summary(folder: Path, metrics: Mapping[str, float], trainer: Trainer, callbacks: Mapping[str, Any]) -> None:
@@ -174,7 +172,8 @@ def write_summary(folder: Path, metrics: Mapping[str, float], trainer: Trainer, 
     }
     facts = callbacks["journal"].facts(trainer) if "journal" in callbacks else {}
     summary = {"metrics": dict(metrics), **facts, "versions": versions}
-    (folder / _SUMMARY).write_text(json.dumps(summary, indent=2) + "\n")
+    with replacing(folder / _SUMMARY) as scratch:
+        scratch.write_text(json.dumps(summary, indent=2) + "\n")
 
 
 def how_to_go_on(folder: Path) -> str:
@@ -184,11 +183,17 @@ def how_to_go_on(folder: Path) -> str:
 
 @contextmanager
 def announced(found: Place) -> Iterator[None]:
-    """Inside, processes that are started know the folder and the checkpoint of this run."""
+    """Inside, processes that are started know the folder and the checkpoint of this run, and others are kept out.
+
+    Raises:
+        ValueError: Another run is in the folder.
+    """
     inherited = os.environ.get(_ENVIRONMENT)
+    is_first = inherited is None and not any(int(os.environ.get(name, "0")) for name in _RANKS)
     os.environ[_ENVIRONMENT] = json.dumps([str(found.folder), str(found.checkpoint or "")])
     try:
-        yield
+        with locked(found.folder) if is_first else nullcontext():
+            yield
     finally:
         if inherited is None:
             del os.environ[_ENVIRONMENT]
@@ -207,7 +212,9 @@ def _resolved(cfg: DictConfig, trainer: Trainer) -> str:
         if movable.trainer.get(key) == "auto":
             movable.trainer[key] = value
     text = OmegaConf.to_yaml(movable, resolve=True)
-    return text.replace(f"run_dir: {_PLACE}\n", f"run_dir: {json.dumps(cfg.run_dir)}\n").replace(_PLACE, "${run_dir}")
+    # the run's own, and not a key of that name further in
+    text = re.sub(rf"(?m)^run_dir: {_PLACE}$", lambda _: f"run_dir: {json.dumps(cfg.run_dir)}", text)
+    return text.replace(_PLACE, "${run_dir}")
 
 
 @contextmanager
@@ -237,6 +244,9 @@ def on_terminal() -> Iterator[logging.Logger]:
 def opened(folder: Path, cfg: DictConfig, trainer: Trainer) -> Iterator[None]:
     """Write ``config.yaml`` and, for what is logged inside, ``train.log``; the first process does.
 
+    A run that is resumed keeps its ``config.yaml`` and ``summary.json`` until training starts: mistakes are found
+    till then.
+
     Args:
         folder: Of the run.
         cfg: Written resolved, with what ``auto`` stands for.
@@ -245,14 +255,27 @@ def opened(folder: Path, cfg: DictConfig, trainer: Trainer) -> Iterator[None]:
     if not trainer.is_global_zero:
         yield
         return
+    from lightning.pytorch.callbacks import LambdaCallback
+
+    text = _resolved(cfg, trainer)
+
+    def record(*args: object) -> None:
+        with replacing(folder / _CONFIG) as scratch:
+            scratch.write_text(text)
+        (folder / _SUMMARY).unlink(missing_ok=True)  # it marks a run that has come to its end
+
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / _CONFIG).write_text(_resolved(cfg, trainer))
-    (folder / _SUMMARY).unlink(missing_ok=True)  # it marks a run that has come to its end
-    file = logging.FileHandler(folder / _LOG)
+    if (folder / _CONFIG).exists():
+        trainer.callbacks.append(LambdaCallback(on_train_start=record))  # type: ignore[attr-defined]
+    else:
+        record()
+    file = LogFile(folder / _LOG)
     file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     logger = logging.getLogger("pix2pix_lightning")
     logger.addHandler(file)
     try:
+        for receiver in trainer.loggers:
+            receiver.log_hyperparams(OmegaConf.to_container(OmegaConf.create(text), resolve=True))  # type: ignore[arg-type]
         yield
     finally:
         logger.removeHandler(file)

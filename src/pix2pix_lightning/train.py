@@ -28,6 +28,7 @@ def train(cfg: DictConfig) -> dict[str, float]:
 
     from pix2pix_lightning import runs
     from pix2pix_lightning.assembly import assemble
+    from pix2pix_lightning.reports import closing_words
 
     found = runs.place(cfg)
     folder, checkpoint = found.folder, found.checkpoint
@@ -38,6 +39,8 @@ def train(cfg: DictConfig) -> dict[str, float]:
         data, module, trainer, callbacks = assemble(cfg)
         with runs.opened(folder, cfg, trainer):
             log.info("%s %s", f"resuming {checkpoint} in" if checkpoint else "training in", folder)
+            if cfg.about:
+                log.info("%s", cfg.about)
             try:
                 trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
             except SystemExit:
@@ -49,7 +52,7 @@ def train(cfg: DictConfig) -> dict[str, float]:
                 metrics["best/l1"] = float(best)
             if trainer.is_global_zero:
                 runs.write_summary(folder, metrics, trainer, callbacks)
-            log.info("done: %s", ", ".join(f"{name} {value:.4f}" for name, value in metrics.items()))
+                log.info("%s", closing_words(folder))
     return metrics
 
 

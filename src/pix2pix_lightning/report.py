@@ -1,0 +1,56 @@
+"""Compare the runs of a sweep: ``python -m pix2pix_lightning.report runs=<sweep folder>``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pix2pix_lightning.door import open_door
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+
+def report(cfg: DictConfig) -> Path:
+    """Write tables, curves and pictures of runs side by side, as ``report.md`` and ``index.html``.
+
+    Args:
+        cfg: As ``config.compose("report", [...])`` gives it.
+
+    Returns:
+        The page.
+
+    Raises:
+        ValueError: There is no finished run, or one lacks what is to be compared.
+        FileExistsError: The output exists.
+    """
+    from omegaconf import OmegaConf
+
+    from pix2pix_lightning.reports import write_comparison
+    from pix2pix_lightning.reports.sweep import read_sweep
+
+    several = OmegaConf.is_list(cfg.runs)
+    folders = [Path(str(run)) for run in cfg.runs] if several else [Path(str(cfg.runs))]
+    if several and cfg.output is None:
+        raise ValueError("output= is not given: say where the report on several folders goes")
+    output = Path(str(cfg.output)) if cfg.output is not None else folders[0] / "report"
+    if output.exists() and not cfg.overwrite:
+        raise FileExistsError(f"{output} exists: choose another output, or say overwrite=true")
+    sweep = read_sweep(folders, split=cfg.split)
+    for folder in sweep.unfinished:
+        print(f"left out, since it has not come to its end: {folder}", file=sys.stderr)
+    page = write_comparison(sweep, output)
+    print((output / "report.md").read_text().partition("\n## ")[0].strip())
+    print(f"\n{page}")
+    return page
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status."""
+    return open_door("report", report, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
