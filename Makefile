@@ -4,10 +4,10 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test lint typecheck format bench build clean
+.PHONY: help setup quickstart test test-slow lint typecheck format bench build clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## make .venv with the pinned packages and this one
 
@@ -17,8 +17,14 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@
 
+quickstart: setup ## train on pictures that the program draws itself, for minutes
+	$(BIN)/python -m pix2pix_lightning.train experiment=quickstart
+
 test: lint typecheck ## lint, types and tests
 	$(BIN)/python -m pytest
+
+test-slow: setup ## quickstart with three seeds, and the wheel in an empty environment
+	$(BIN)/python -m pytest -m slow
 
 lint: setup ## ruff
 	$(BIN)/ruff check .

@@ -13,7 +13,7 @@ _log = logging.getLogger(__name__)
 
 
 class Journal(Callback):
-    """Logs each epoch's metrics and training images a second, validation and checkpoints not counted."""
+    """Logs each validation's metrics and its epoch's images a second, validation and checkpoints not counted."""
 
     def __init__(self) -> None:
         self._images = 0
@@ -39,6 +39,8 @@ class Journal(Callback):
         seconds = self._epoch_end - self._epoch_start
         self._images += self._epoch_images
         self._seconds += seconds
+        if (trainer.current_epoch + 1) % (trainer.check_val_every_n_epoch or 1):
+            return
         metrics = {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith("val/")}
         line = "  ".join(f"{name} {value:.4f}" for name, value in metrics.items())
         speed = self._epoch_images / seconds if seconds else 0.0
