@@ -1,0 +1,178 @@
+"""The options file that a training of junyanz/pytorch-CycleGAN-and-pix2pix writes, ``train_opt.txt``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+Options = Mapping[str, str]
+
+# What its pix2pix sets where nothing is given; a file says all of it, but older files know fewer flags.
+DEFAULTS = {
+    "dataroot": "",
+    "name": "experiment_name",
+    "checkpoints_dir": "./checkpoints",
+    "model": "pix2pix",
+    "isTrain": "True",
+    "phase": "train",
+    "suffix": "",
+    "verbose": "False",
+    # networks
+    "netG": "unet_256",
+    "netD": "basic",
+    "n_layers_D": "3",
+    "ngf": "64",
+    "ndf": "64",
+    "norm": "batch",
+    "no_dropout": "False",
+    "init_type": "normal",
+    "init_gain": "0.02",
+    "input_nc": "3",
+    "output_nc": "3",
+    # data
+    "dataset_mode": "aligned",
+    "direction": "AtoB",
+    "preprocess": "resize_and_crop",
+    "load_size": "286",
+    "crop_size": "256",
+    "no_flip": "False",
+    "batch_size": "1",
+    "num_threads": "4",
+    "serial_batches": "False",
+    "max_dataset_size": "inf",
+    # losses and optimizers
+    "gan_mode": "vanilla",
+    "lambda_L1": "100.0",
+    "pool_size": "0",
+    "lr": "0.0002",
+    "beta1": "0.5",
+    "lr_policy": "linear",
+    "lr_decay_iters": "50",
+    "n_epochs": "100",
+    "n_epochs_decay": "100",
+    # going on
+    "continue_train": "False",
+    "epoch_count": "1",
+    "epoch": "latest",
+    "load_iter": "0",
+    # devices, saving, showing
+    "gpu_ids": "0",
+    "save_latest_freq": "5000",
+    "save_epoch_freq": "5",
+    "save_by_iter": "False",
+    "print_freq": "100",
+    "use_wandb": "False",
+    "wandb_project_name": "CycleGAN-and-pix2pix",
+    "no_html": "False",
+    "update_html_freq": "1000",
+    "display_freq": "400",
+    "display_ncols": "4",
+    "display_id": "1",
+    "display_server": "http://localhost",
+    "display_env": "main",
+    "display_port": "8097",
+    "display_winsize": "256",
+    # of its CycleGAN, which files of 2017 say for every model
+    "lambda_B": "10.0",
+    "lambda_identity": "0.0",
+}
+
+OLD_NAMES = {
+    "batchSize": "batch_size",
+    "display_single_pane_ncols": "display_ncols",
+    "fineSize": "crop_size",
+    "identity": "lambda_identity",
+    "lambda_A": "lambda_L1",
+    "loadSize": "load_size",
+    "nThreads": "num_threads",
+    "niter": "n_epochs",
+    "niter_decay": "n_epochs_decay",
+    "no_lsgan": "gan_mode",
+    "resize_or_crop": "preprocess",
+    "use_dropout": "no_dropout",
+    "which_direction": "direction",
+    "which_epoch": "epoch",
+    "which_model_netD": "netD",
+    "which_model_netG": "netG",
+}
+_OLD_VALUES = {
+    "lr_policy": {"lambda": "linear"},
+    "no_lsgan": {"True": "vanilla", "False": "lsgan"},
+    "use_dropout": {"True": "False", "False": "True"},
+}
+# "   batch_size: 4    \t[default: 1]"; the files of 2017 have "batchSize: 4"
+_LINE = re.compile(r"\s*(\w+):(?:\s+(.*?))??(?:\s+\[default: [^]]*\])?\s*")
+
+
+def read_options(path: Path) -> dict[str, str]:
+    """The options of a pix2pix training, as text, under their present names.
+
+    Args:
+        path: A ``train_opt.txt``, ``opt.txt`` (2017), or what the script printed.
+
+    Returns:
+        All of ``DEFAULTS``, and what else the file says.
+
+    Raises:
+        ValueError: The file is none of a pix2pix training.
+    """
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    found = {match[1]: match[2] or "" for line in lines if (match := _LINE.fullmatch(line))}
+    if "model" not in found or not found.get("dataroot"):
+        raise ValueError(
+            f"input={path} says no model and dataroot: give the train_opt.txt that a training wrote into "
+            "checkpoints/<name>"
+        )
+    if found.get("isTrain") == "False" or "results_dir" in found:
+        raise ValueError(f"input={path} is of a test: give the train_opt.txt of that model's training")
+    if found["model"] != "pix2pix":
+        raise ValueError(f"input={path} has model={found['model']}: only pix2pix has an equal here")
+    mode = found.get("dataset_mode", "aligned")
+    if mode != "aligned":
+        raise ValueError(f"input={path} has dataset_mode={mode}: only aligned pairs are trained on here")
+    # since 2025 the launcher chooses the devices
+    return {**DEFAULTS, "gpu_ids": "", **_renamed(found)}
+
+
+def _renamed(found: dict[str, str]) -> dict[str, str]:
+    options = {}
+    for flag, value in found.items():
+        options[OLD_NAMES.get(flag, flag)] = _OLD_VALUES.get(flag, {}).get(value, value)
+    if "fineSize" in found and options.get("preprocess") == "scale_width":
+        options["load_size"] = options["crop_size"]  # what it scaled to in those days
+    return options
+
+
+def is_on(options: Options, flag: str) -> bool:
+    """A switch.
+
+    Raises:
+        ValueError: It is none.
+    """
+    if options[flag] not in ("True", "False"):
+        raise ValueError(f"{flag}={options[flag]}: True or False is expected")
+    return options[flag] == "True"
+
+
+def whole(options: Options, flag: str) -> int:
+    """A whole number.
+
+    Raises:
+        ValueError: It is none.
+    """
+    if not re.fullmatch(r"-?\d+", options[flag]):
+        raise ValueError(f"{flag}={options[flag]}: a whole number is expected")
+    return int(options[flag])
+
+
+def number(options: Options, flag: str) -> float:
+    """A number.
+
+    Raises:
+        ValueError: It is none.
+    """
+    try:
+        return float(options[flag])
+    except ValueError:
+        raise ValueError(f"{flag}={options[flag]}: a number is expected") from None

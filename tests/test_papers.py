@@ -1,0 +1,89 @@
+"""The files around the code: they say what is so, and the tools that they name exist."""
+
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+
+import pix2pix_lightning
+
+ROOT = Path(__file__).parents[1]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+def test_the_citation_is_of_this_version_and_names_the_paper():
+    cff = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert cff.keys() >= {"cff-version", "message", "title", "authors"}  # what CFF 1.2.0 requires
+    assert cff["cff-version"] == "1.2.0"
+    assert cff["version"] == pix2pix_lightning.__version__
+    assert cff["license"] == PYPROJECT["license"]
+    assert cff["authors"] == PYPROJECT["authors"]
+    (paper,) = cff["references"]
+    assert paper.keys() >= {"type", "title", "authors"}
+    assert [author["family-names"] for author in paper["authors"]] == ["Isola", "Zhu", "Zhou", "Efros"]
+    assert "1611.07004" in paper["url"]
+
+
+def test_the_workflow_does_what_make_test_does():
+    workflow = yaml.safe_load((ROOT / ".github/workflows/test.yml").read_text())
+    assert workflow["permissions"] == {"contents": "read"}
+    (job,) = workflow["jobs"].values()
+    oldest = re.search(r"\d+\.\d+", PYPROJECT["requires-python"])[0]
+    versions = job["strategy"]["matrix"]["python"]
+    assert versions[0] == oldest
+    assert len(versions) > 1
+    assert all(isinstance(version, str) for version in versions)  # 3.10 would be the number 3.1
+    assert [step["run"] for step in job["steps"] if "run" in step] == ["make test"]
+    uses = [step["uses"] for step in job["steps"] if "uses" in step]
+    assert all(re.fullmatch(r"actions/[\w-]+@v\d+", action) for action in uses)
+    (setup,) = [step["with"] for step in job["steps"] if "setup-python" in step.get("uses", "")]
+    assert setup["python-version"] == "${{ matrix.python }}"
+    assert all((ROOT / name).is_file() for name in setup["cache-dependency-path"].split())
+
+
+HOOKS = [
+    hook
+    for repo in yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
+    for hook in repo["hooks"]
+    if repo["repo"] == "local"
+]
+
+
+def test_the_hooks_are_the_tools_of_make_test():
+    assert {hook["entry"].split()[0] for hook in HOOKS} == {".venv/bin/ruff", ".venv/bin/mypy"}
+    assert all(hook.keys() >= {"id", "name", "entry", "language"} for hook in HOOKS)
+    assert all(hook["language"] == "system" for hook in HOOKS)
+    makefile = (ROOT / "Makefile").read_text()
+    for hook in HOOKS:
+        command = hook["entry"].replace(".venv/bin", "$(BIN)").replace(" --force-exclude", "")
+        assert re.search(re.escape(command), makefile), f"make does not run {hook['entry']}"
+
+
+@pytest.mark.parametrize("hook", HOOKS, ids=[hook["id"] for hook in HOOKS])
+def test_a_hook_runs_and_finds_what_is_wrong(hook, tmp_path):
+    """pre-commit hands over the files that are committed; mypy reads the whole package, so it is only called."""
+    good, bad = tmp_path / "good.py", tmp_path / "bad.py"
+    good.write_text('"""Good."""\n')
+    bad.write_text("import os\nx=  1\n")
+
+    def status(*arguments):
+        entry = [str(ROOT / hook["entry"].split()[0]), *hook["entry"].split()[1:]]
+        config = ["--config", str(ROOT / "pyproject.toml")] if "ruff" in entry[0] else []
+        command = [*entry, *config, *map(str, arguments)]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, check=False).returncode
+
+    if hook.get("pass_filenames", True):
+        assert (status(good), status(bad)) == (0, 1)
+    else:
+        assert status("--version") == 0
+
+
+def test_contributing_names_files_that_exist():
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    named = re.findall(r"`((?:src|tests|conf|docs)/[\w/.]*)`|\]\((\w[\w/.]+)\)", text)
+    paths = {path or link for path, link in named}
+    assert len(paths) > 5
+    assert [path for path in paths if not (ROOT / path).exists()] == []
