@@ -21,7 +21,7 @@ quickstart: setup ## train on pictures that the program draws itself, for minute
 	$(BIN)/python -m pix2pix_lightning.train experiment=quickstart
 
 test: lint typecheck ## lint, types and tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto
 
 test-slow: setup ## quickstart with three seeds, and the wheel in an empty environment
 	$(BIN)/python -m pytest -m slow

@@ -7,7 +7,7 @@ import pytest
 
 from helpers import TINY
 from pix2pix_lightning import compose
-from pix2pix_lightning.images import write_image
+from pix2pix_lightning.images import read_image, write_image
 from pix2pix_lightning.train import train
 
 SCRIPT = Path(__file__).parents[1] / "examples/compare_with_baselines.py"
@@ -52,3 +52,18 @@ def test_the_palette_is_read_off_noisy_label_maps():
     found = np.array(script["palette_of"](noisy))
     assert len(found) == 3
     assert all(np.abs(found - colour).max(1).min() <= 12 for colour in colours)
+
+
+def test_the_contact_sheet_shows_the_last_epoch(tmp_path, monkeypatch):
+    for number in range(5):
+        folder = tmp_path / f"run/gallery/images/{number:03d}_x"
+        folder.mkdir(parents=True)
+        for name, level in (("input", 0), ("epoch_0002", 50), ("epoch_0010", 100 + number), ("target", 200)):
+            write_image(folder / f"{name}.png", np.full((8, 8, 3), level, np.uint8))
+    script = SCRIPT.with_name("contact_sheet.py")
+    monkeypatch.setattr(sys, "argv", ["sheet", "run", "sheet.png", "--pairs", "5"])
+    runpy.run_path(str(script), run_name="__main__")
+    sheet = read_image(tmp_path / "sheet.png")[..., 0]
+    shown = [[int(sheet[12 * row + 4, 12 * column + 4 + 8 * (column // 3)]) for column in range(6)] for row in range(2)]
+    assert shown == [[0, 100, 200, 0, 101, 200], [0, 102, 200, 0, 103, 200]]
+    assert len(sheet) == 24

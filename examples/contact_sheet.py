@@ -1,0 +1,43 @@
+"""Put a run's pictures into one file: input, output at its last epoch and target, side by side.
+
+    python examples/contact_sheet.py <run folder> <picture.png> [--pairs 4] [--columns 2]
+
+Pairs are those of the run's gallery; a last row that is not full is left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+from pix2pix_lightning.images import read_image, write_image
+
+_GAP = 4  # pixels between pictures, white
+
+
+def main() -> None:
+    """Read the gallery, write the sheet."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path, help="a run's folder")
+    parser.add_argument("picture", type=Path, help="what to write")
+    parser.add_argument("--pairs", type=int, default=4, help="how many of the gallery's pairs")
+    parser.add_argument("--columns", type=int, default=2, help="how many pairs side by side")
+    arguments = parser.parse_args()
+    pairs = sorted((arguments.run / "gallery/images").iterdir())[: arguments.pairs]
+    strips = [side_by_side([pair / "input.png", max(pair.glob("epoch_*.png")), pair / "target.png"]) for pair in pairs]
+    rows = [np.concatenate(strips[i : i + arguments.columns], 1) for i in range(0, len(strips), arguments.columns)]
+    rows = [row for row in rows if row.shape[1] == rows[0].shape[1]]
+    write_image(arguments.picture, np.concatenate(rows, 0))
+
+
+def side_by_side(paths: list[Path]) -> np.ndarray:
+    """Three pictures with a gap after each, and below."""
+    framed = [np.pad(read_image(path), ((0, _GAP), (0, _GAP), (0, 0)), constant_values=255) for path in paths]
+    framed[-1] = np.pad(framed[-1], ((0, 0), (0, 2 * _GAP), (0, 0)), constant_values=255)
+    return np.concatenate(framed, 1)
+
+
+if __name__ == "__main__":
+    main()
