@@ -12,7 +12,8 @@ from pix2pix_lightning import Pix2PixModule, compose
 from pix2pix_lightning.config import conf_dir
 
 CONF = conf_dir()
-GROUPS = sorted((str(path.parent.relative_to(CONF)), path.stem) for path in CONF.rglob("*.yaml") if path.parent != CONF)
+FILES = (path.relative_to(CONF) for path in CONF.rglob("*.yaml"))
+GROUPS = sorted((str(path.parent), path.stem) for path in FILES if path.parts[0] not in ("sweep", path.name))
 
 
 def override(group, name):

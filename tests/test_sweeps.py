@@ -153,3 +153,79 @@ def test_a_jobs_command_repeats_it(strips, tmp_path):
     assert settings[0] == settings[1]
     metrics = [json.loads((path / "summary.json").read_text())["metrics"] for path in (job, again)]
     assert metrics[0] == metrics[1]
+
+
+def test_a_finished_job_is_not_taken_for_one_with_other_settings(strips, tmp_path, capfd):
+    words = command(strips, "-m", "generator=unet", "loss=l1", "seed=0,1")
+    assert main(words) == 0
+    assert main([*words, "trainer.limit_train_batches=2"]) == 1
+    assert "has come to its end with trainer.limit_train_batches=1, not 2" in capfd.readouterr().err
+
+
+def test_a_job_that_stopped_early_is_finished(strips, tmp_path):
+    words = command(strips, "-m", "generator=unet", "loss=l1", "seed=0,1", "callbacks=[default,early_stopping]")
+    words = [word for word in words if not word.startswith(("callbacks.gallery", "trainer.max"))]
+    words += ["callbacks.early_stopping.patience=1", "module.optimizer_g.lr=0.0", "trainer.max_epochs=8"]
+    assert main(words) == 0
+    last = tmp_path / "runs/s/sweep_seed/seed-0/checkpoints/last.ckpt"
+    epoch, written = read_checkpoint(last)["epoch"], last.stat().st_mtime_ns
+    assert epoch < 7
+    assert main(words) == 0
+    assert last.stat().st_mtime_ns == written
+
+
+@pytest.mark.parametrize("name", ["a=b", "e(f)", "it's", "a, b"])
+def test_folders_with_odd_names_go_into_a_sweep(tmp_path, name):
+    make_strips(tmp_path / name, train=2, val=1)
+    words = [*SMALL, f"data.root={name}", "-m", "generator=unet", "loss=l1", "seed=0,1"]
+    assert main(words) == 0
+    assert variants(tmp_path / "runs/s/sweep_seed", "data.root", "seed") == {(name, "0"), (name, "1")}
+
+
+SEARCH = ["sweep=search", "hydra.sweeper.n_trials=2", "module.generator.base_channels=4,8"]
+
+
+def test_a_search_says_which_trial_was_best(strips, tmp_path, capfd):
+    words = command(strips, *SEARCH, "generator=unet", "discriminator=patch_16")
+    assert main([word for word in words if word != "module.generator.base_channels=4"]) == 0
+    sweep = tmp_path / "runs/s/sweep_search"
+    tried = {}
+    for job in sweep.glob("*/"):
+        module = OmegaConf.load(job / "config.yaml").module
+        assert 5e-5 <= module.optimizer_g.lr <= 1e-3
+        assert 10 <= module.weights.l1 <= 300
+        tried[module.optimizer_g.lr] = json.loads((job / "summary.json").read_text())["metrics"]["best/l1"]
+    assert len(tried) == 2
+    best = OmegaConf.load(sweep / "optimization_results.yaml")
+    assert best.best_value == pytest.approx(min(tried.values()))
+    assert tried[best.best_params["module.optimizer_g.lr"]] == min(tried.values())
+    assert "best_value" in capfd.readouterr().out
+
+
+def test_a_search_for_a_metric_that_is_not_there_ends_after_one_trial(strips, tmp_path, capfd):
+    words = command(strips, *SEARCH, "generator=unet", "discriminator=patch_16", "objective=best/ssim")
+    assert main([word for word in words if word != "module.generator.base_channels=4"]) == 1
+    said = capfd.readouterr().err
+    assert "objective=best/ssim is no metric of a run: one of best/l1" in said
+    assert len(list((tmp_path / "runs/s/sweep_search").glob("*/"))) == 1
+
+
+@pytest.mark.parametrize(
+    ("word", "says"),
+    [
+        ("run_dir=x", "run_dir=x is one folder"),
+        ("resume=x", "goes on with its own jobs"),
+        ("experiment=null", "by a name"),
+    ],
+)
+def test_what_a_sweep_cannot_have(strips, tmp_path, capfd, word, says):
+    assert main(command(strips, "-m", "seed=0,1", word)) == 1
+    said = capfd.readouterr().err
+    assert says in said
+    assert said.count("error") == 1
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_sweep_is_no_single_configuration():
+    with pytest.raises(ValueError, match="several configurations"):
+        compose("train", ["sweep=loss"])

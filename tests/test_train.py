@@ -389,3 +389,53 @@ def test_training_learns(strips, tmp_path):
     metrics = train(cfg)
     first = float(next(row["val/l1"] for row in rows(tmp_path / "run") if row["val/l1"]))
     assert metrics["val/l1"] < 0.8 * first
+
+
+NEW_KEYS = ("about", "command", "objective")
+
+
+def test_a_run_of_an_earlier_version_is_resumed(run, tmp_path):
+    run(tmp_path / "run", "trainer.max_epochs=1")
+    config = tmp_path / "run/config.yaml"
+    saved = OmegaConf.load(config)
+    for key in NEW_KEYS:
+        del saved[key]
+    del saved.data["max_pairs"]
+    OmegaConf.save(saved, config)
+    assert main([f"resume={tmp_path}/run", "trainer.max_epochs=2"]) == 0
+    assert read_checkpoint(tmp_path / "run/checkpoints/last.ckpt")["epoch"] == 1
+
+
+def test_a_resumed_run_can_be_told_where_its_data_is_now(tmp_path):
+    make_strips(tmp_path / "before")
+    assert main([*TINY, "data.root=before", "run_dir=run", "trainer.max_epochs=1"]) == 0
+    (tmp_path / "before").rename(tmp_path / "after")
+    words = ["resume=run", "trainer.max_epochs=2"]
+    assert main([*words, "data.root=after"]) == 0
+    saved = OmegaConf.load(tmp_path / "run/config.yaml")
+    assert saved.data.root == "after"
+    assert saved.command.endswith("trainer.max_epochs=2 data.root=after")
+
+
+def test_what_is_no_key_of_a_resumed_run_is_named(run, tmp_path, capfd):
+    run(tmp_path / "run", "trainer.max_epochs=1")
+    for word, says in (
+        ("data.rot=x", "did you mean data.root"),
+        ("trainer.max_epochs=soon", "trainer.max_epochs=soon"),
+        ("module.weights.adversarial=0", "discriminator"),
+    ):
+        assert main([f"resume={tmp_path}/run", "trainer.max_epochs=2", word]) == 1
+        said = [line for line in capfd.readouterr().err.splitlines() if line.startswith("error: ")]
+        assert len(said) == 1
+        assert says in said[0]
+
+
+def test_a_finished_run_says_so_and_does_not_take_other_settings(run, tmp_path, capfd):
+    run(tmp_path / "run", "trainer.max_epochs=1")
+    written = (tmp_path / "run/checkpoints/last.ckpt").stat().st_mtime_ns
+    assert main([f"resume={tmp_path}/run"]) == 0
+    assert "has come to its end already" in capfd.readouterr().err
+    assert main([f"resume={tmp_path}/run", "trainer.gradient_clip=1"]) == 1
+    assert main([f"resume={tmp_path}/run", "trainer.limit_train_batches=2"]) == 1
+    assert "has come to its end with trainer.limit_train_batches=1.0, not 2" in capfd.readouterr().err
+    assert (tmp_path / "run/checkpoints/last.ckpt").stat().st_mtime_ns == written

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import inspect
 import re
@@ -31,7 +32,7 @@ def compose(config_name: str, overrides: Sequence[str] = (), *, config_dir: str 
     """The configuration of a door, as its command line would compose it.
 
     Args:
-        config_name: ``train`` or ``predict``.
+        config_name: The door's name.
         overrides: As on the command line, ``["experiment=facades", "data.size=128"]``.
         config_dir: A folder of the user's own configuration files, for names that the package does not have.
 
@@ -40,11 +41,15 @@ def compose(config_name: str, overrides: Sequence[str] = (), *, config_dir: str 
 
     Raises:
         hydra.errors.HydraException: A key or a name is unknown.
+        ValueError: A sweep is chosen, which is several configurations.
     """
     import hydra
     from hydra.core.global_hydra import GlobalHydra
     from omegaconf import open_dict
 
+    run = resumed(overrides, config_name)
+    if run is not None:
+        return run
     extra = [f"hydra.searchpath=[file://{Path(config_dir).resolve()}]"] if config_dir else []
     before = GlobalHydra.instance().hydra
     GlobalHydra.instance().clear()
@@ -55,48 +60,126 @@ def compose(config_name: str, overrides: Sequence[str] = (), *, config_dir: str 
         GlobalHydra.instance().hydra = before
     with open_dict(cfg):
         choices = cfg.pop("hydra").runtime.choices
+    if choices.get("sweep"):
+        raise ValueError(f"sweep={choices['sweep']} is several configurations: compose each by its own choices")
     folder = ["--config-dir", str(config_dir)] if config_dir else []
     settle(cfg, choices, [*folder, *overrides])
-    return going_on(cfg, overrides, choices)
+    check_describes_resumed(cfg, overrides)
+    return cfg
 
 
-def going_on(cfg: DictConfig, words: Sequence[str], choices: Mapping[str, str | None]) -> DictConfig:
-    """The configuration of the run that ``resume`` names, with single keys of the command line on top.
-
-    A command that chooses groups describes a whole run, and has to describe this one.
+def resumed(words: Sequence[str], config_name: str = "train") -> DictConfig | None:
+    """The configuration of the run that ``resume=`` names, with single keys changed.
 
     Args:
-        cfg: As it was composed from ``words``; given back where ``resume`` names no run with a ``config.yaml``.
-        words: Overrides.
-        choices: The groups, and what was chosen for them.
+        words: Overrides, as Hydra's grammar has them.
+        config_name: Of the door, whose other keys a run of an earlier version may lack.
+
+    Returns:
+        None where ``resume`` names no run with a ``config.yaml``, or groups are chosen, which describe a whole run.
 
     Raises:
-        ValueError: The command chooses groups, and data or module are not the run's.
+        ValueError: The run has no such key, or its values are of another kind.
     """
+    if not any(word.startswith("resume=") for word in words):
+        return None
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from omegaconf import OmegaConf
 
-    resumed = Path(str(cfg.get("resume")))
-    saved = (resumed if resumed.is_dir() else resumed.parent.parent) / "config.yaml"
-    if cfg.get("resume") in (None, "auto") or not saved.is_file():
-        return cfg
     overrides = OverridesParser.create().parse_overrides(list(words))
-    keys = {override.key_or_group for override in overrides}
+    values = {o.key_or_group: o.value() for o in overrides if not (o.is_sweep_override() or o.is_delete())}
+    saved = _saved_by(values.get("resume"))
+    if saved is None or len(values) < len(overrides) or any(o.package or _is_group(o.key_or_group) for o in overrides):
+        return None
+    cfg: DictConfig = OmegaConf.load(saved)  # type: ignore[assignment]
+    present = compose(config_name)
+    for name in present.keys() - cfg.keys():
+        cfg[name] = present[name]
+    for override in overrides:
+        _change(cfg, override.key_or_group, override.value(), add=override.is_add() or override.is_force_add())
+    cfg.run_dir = values.get("run_dir")
+    changed = [_unquoted(word) for word in words if word.partition("=")[0].lstrip("+") not in _NOT_REPEATED]
+    if cfg.command and changed:
+        cfg.command = shlex.join([*shlex.split(cfg.command), *changed])
+    _leave_out_unused(cfg)
+    return cfg
+
+
+def _saved_by(resume: Any) -> Path | None:
+    """The ``config.yaml`` of the run that ``resume`` names."""
+    if resume in (None, "auto"):
+        return None
+    named = Path(str(resume))
+    saved = (named if named.is_dir() else named.parent.parent) / "config.yaml"
+    return saved if saved.is_file() else None
+
+
+def _is_group(key: str) -> bool:
+    return (conf_dir() / key).is_dir()
+
+
+def _change(cfg: DictConfig, key: str, value: Any, *, add: bool) -> None:
+    from omegaconf import OmegaConf
+
+    parent, _, leaf = key.rpartition(".")
+    node = OmegaConf.select(cfg, parent) if parent else cfg
+    is_there = OmegaConf.is_dict(node) and leaf in node
+    if not is_there and not add:
+        known = [name for name, _ in _leaves(OmegaConf.to_container(cfg, resolve=False))]
+        close = difflib.get_close_matches(key, known, 1)
+        raise ValueError(
+            f"{key} is no key of the run that is resumed"
+            + (f": did you mean {close[0]}?" if close else ", whose keys are in its config.yaml")
+        )
+    expected = node[leaf] if is_there else None
+    if not is_kind(value, expected):
+        raise ValueError(f"{key}={value} is of another kind than expected: a value like {key}={expected}")
+    OmegaConf.update(cfg, key, value, force_add=True)
+
+
+def is_kind(given: Any, expected: Any) -> bool:
+    """Whether a value is of the kind of another that stands in its place.
+
+    A node can be switched off, and a name can look like anything; numbers and switches are only such.
+    """
+    from omegaconf import OmegaConf
+
+    if OmegaConf.is_config(expected):
+        if OmegaConf.is_list(expected):
+            return isinstance(given, list | str) or OmegaConf.is_list(given)
+        return given is None or isinstance(given, dict) or OmegaConf.is_dict(given)
+    if isinstance(expected, bool):
+        return isinstance(given, bool)
+    if isinstance(expected, int):
+        return isinstance(given, int) and not isinstance(given, bool)
+    if isinstance(expected, float):
+        return isinstance(given, int | float) and not isinstance(given, bool)
+    return True
+
+
+def check_describes_resumed(cfg: DictConfig, words: Sequence[str]) -> None:
+    """A command that chooses groups describes a whole run, and has to describe the one that ``resume`` names.
+
+    Args:
+        cfg: As it was composed from ``words``.
+        words: Overrides.
+
+    Raises:
+        ValueError: Data or module are not the run's.
+    """
+    from omegaconf import OmegaConf
+
+    saved = _saved_by(cfg.get("resume"))
+    if saved is None:
+        return
     before: DictConfig = OmegaConf.load(saved)  # type: ignore[assignment]
-    if not any(override.key_or_group in choices or override.package or override.is_delete() for override in overrides):
-        for key in [*sorted(keys), "run_dir", "resume"]:
-            OmegaConf.update(before, key, OmegaConf.select(cfg, key), force_add=True)
-        changed = [word for word in words if word.partition("=")[0].lstrip("+") not in _NOT_REPEATED]
-        if before.get("command") and changed:
-            before.command = shlex.join([*shlex.split(before.command), *changed])
-        return before
+    keys = {word.partition("=")[0].lstrip("+~") for word in words}
     other = [key for key in differences(before, cfg, ("data", "module")) if key not in keys]
     if other:
         raise ValueError(
             f"resume={cfg.resume} with groups describes a whole run, but {other[0]} is not that run's: give "
             "single keys alone, or the run's own command"
         )
-    return cfg
 
 
 def differences(one: DictConfig, other: DictConfig, nodes: Sequence[str]) -> list[str]:
@@ -133,8 +216,14 @@ def settle(cfg: DictConfig, choices: Mapping[str, str | None], words: Sequence[s
     if "command" in cfg:
         kept = [_unquoted(word) for word in words if word.partition("=")[0].lstrip("+") not in _NOT_REPEATED]
         cfg.command = shlex.join(["python", "-m", "pix2pix_lightning.train", *kept])
-    weights = cfg.module.get("weights") if "module" in cfg else None
-    if weights is not None and all(weights.get(name) == 0 for name in _OF_DISCRIMINATOR):
+    if "module" in cfg:
+        _leave_out_unused(cfg)
+
+
+def _leave_out_unused(cfg: DictConfig) -> None:
+    """Without a weight for any of its terms there is no discriminator."""
+    weights = cfg.module.get("weights") or {}
+    if weights.get("adversarial") == 0 and not weights.get("feature_matching"):
         cfg.module.discriminator = None
         cfg.module.weights = {name: weight for name, weight in weights.items() if name not in _OF_DISCRIMINATOR}
 

@@ -55,13 +55,19 @@ def check_goes_on(own: PairSpec, saved: PairSpec) -> None:
 
 
 def as_deep_as(network: nn.Module | Description, size: int) -> nn.Module | Description:
-    """Where a description leaves ``num_downs`` open, halve the training images' side as often as it can be, up to 8."""
+    """Where a description leaves ``num_downs`` open, halve the training images' side as often as it can be, up to 8.
+
+    Raises:
+        ValueError: It cannot be halved at all.
+    """
     if not is_description(network):
         return network
     network = cast(Description, network)
     if "num_downs" not in network or network["num_downs"] is not None:
         return network
-    return {**network, "num_downs": max(1, min(8, (size & -size).bit_length() - 1))}
+    if size % 2:
+        raise ValueError(f"data.size={size} is odd, and the generator halves it: choose 256, 128, or another even size")
+    return {**network, "num_downs": min(8, (size & -size).bit_length() - 1)}
 
 
 def made(name: str, maker: Any, *args: Any) -> Any:

@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from pix2pix_lightning.checkpoints import LAST, checkpoint_in, read_checkpoint
 from pix2pix_lightning.lock import LOCK, locked
 from pix2pix_lightning.log_file import LogFile
-from pix2pix_lightning.same_run import check_same, is_equal
+from pix2pix_lightning.same_run import check_nothing_else, check_same, is_equal
 from pix2pix_lightning.whole_file import replacing
 
 if TYPE_CHECKING:
@@ -124,12 +124,18 @@ def kept_if_begun(found: Place) -> Iterator[None]:
 
 
 def finished(cfg: DictConfig, found: Place) -> dict[str, float] | None:
-    """The metrics of a run that has nothing left to do, else None."""
-    summary = found.folder / _SUMMARY
-    if found.checkpoint is None or not summary.is_file():
+    """The metrics of a run that has nothing left to do, else None.
+
+    Raises:
+        ValueError: It has come to its end with other settings than these.
+    """
+    summary, saved = found.folder / _SUMMARY, found.folder / _CONFIG
+    if found.checkpoint is None or not (summary.is_file() and saved.is_file()):
         return None
-    if read_checkpoint(found.checkpoint)["epoch"] + 1 < cfg.trainer.max_epochs:
+    before: Any = OmegaConf.load(saved)
+    if cfg.trainer.max_epochs > before.trainer.max_epochs:
         return None
+    check_nothing_else(saved, cfg)
     metrics: dict[str, float] = json.loads(summary.read_text())["metrics"]
     return metrics
 

@@ -30,8 +30,29 @@ def check_same(saved: Path, cfg: DictConfig) -> None:
     if other:
         values = [OmegaConf.select(node, other[0]) for node in (before, cfg)]
         raise ValueError(
-            f"run_dir={saved.parent} holds a run with {other[0]}={values[0]}, not {values[1]}: choose another run_dir, "
-            "or move that run away"
+            f"run_dir={saved.parent} holds a run with {other[0]}={values[0]}, not {values[1]}: choose another run_dir "
+            "(of a sweep, another name), or move that run away"
+        )
+
+
+def check_nothing_else(saved: Path, cfg: DictConfig) -> None:
+    """A run that has come to its end was made with these settings.
+
+    Args:
+        saved: Its ``config.yaml``.
+        cfg: Of the command that finds it finished.
+
+    Raises:
+        ValueError: The command asks for something else, which it would not get.
+    """
+    before, present = _comparable(OmegaConf.load(saved)), _comparable(cfg)
+    del before["trainer"]["max_epochs"], present["trainer"]["max_epochs"]
+    other = differences(OmegaConf.create(before), OmegaConf.create(present), ())
+    if other:
+        values = [OmegaConf.select(OmegaConf.create(node), other[0]) for node in (before, present)]
+        raise ValueError(
+            f"{saved.parent} has come to its end with {other[0]}={values[0]}, not {values[1]}: choose another run_dir "
+            "(of a sweep, another name), or raise trainer.max_epochs"
         )
 
 

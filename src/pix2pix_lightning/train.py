@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pix2pix_lightning.door import Interrupted, open_door
 
@@ -34,12 +34,12 @@ def train(cfg: DictConfig) -> dict[str, float]:
     folder, checkpoint = found.folder, found.checkpoint
     with runs.on_terminal() as log, runs.announced(found), runs.kept_if_begun(found):
         if (metrics := runs.finished(cfg, found)) is not None:
-            log.info("%s has all its %d epochs", folder, cfg.trainer.max_epochs)
+            log.info("%s has come to its end already", folder)
             return metrics
         data, module, trainer, callbacks = assemble(cfg)
         with runs.opened(folder, cfg, trainer):
             log.info("%s %s", f"resuming {checkpoint} in" if checkpoint else "training in", folder)
-            if cfg.about:
+            if cfg.get("about"):
                 log.info("%s", cfg.about)
             try:
                 trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
@@ -48,8 +48,9 @@ def train(cfg: DictConfig) -> dict[str, float]:
                     raise
                 raise Interrupted(runs.how_to_go_on(folder)) from None
             metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
-            if (best := getattr(callbacks.get("best"), "best_model_score", None)) is not None:
-                metrics["best/l1"] = float(best)
+            best: Any = callbacks.get("best")
+            if (score := getattr(best, "best_model_score", None)) is not None:
+                metrics[f"best/{best.monitor.removeprefix('val/')}"] = float(score)
             if trainer.is_global_zero:
                 runs.write_summary(folder, metrics, trainer, callbacks)
                 log.info("%s", closing_words(folder))
