@@ -17,7 +17,7 @@ from torch import nn
 from helpers import TINY, make_strips
 from pix2pix_lightning import compose, evaluate, predict
 from pix2pix_lightning.assembly import assemble
-from pix2pix_lightning.data import PairedDataModule
+from pix2pix_lightning.data import PairedDataModule, ProceduralPairs
 from pix2pix_lightning.mistakes import mistake
 
 PALETTE = [[0, 0, 170], [255, 85, 0], [0, 255, 255]]
@@ -39,6 +39,7 @@ def make_run(folder, *words):
                 layer.weight.normal_(0, 0.2)
     (folder / "checkpoints").mkdir(parents=True)
     (folder / "config.yaml").write_text(OmegaConf.to_yaml(cfg, resolve=True))
+    training.module.batches_seen = 7
     training.trainer.strategy.connect(training.module)
     training.trainer.save_checkpoint(folder / "checkpoints" / "best.ckpt")
     return training
@@ -219,6 +220,7 @@ def test_what_is_written_and_said(run, tmp_path, capsys):
     said = capsys.readouterr().out.splitlines()
     written = figures(tmp_path / "out")
     assert written["checkpoint"] == str(run / "checkpoints" / "best.ckpt")
+    assert written["batches_seen"] == 7
     assert [written[key] for key in ("split", "mode", "seed", "num_images")] == ["val", "deterministic", 0, 7]
     assert written["command"].startswith("python -m pix2pix_lightning.evaluate checkpoint=")
     assert written["versions"]["torch"] == torch.__version__
@@ -257,6 +259,56 @@ def test_the_split_and_other_data(measure, refused, run, root, tmp_path):
     assert everything(tmp_path / "val_split") == everything(tmp_path / "group")
     assert everything(tmp_path / "group") == everything(run / "evaluation" / "test_deterministic")
     assert_told(refused(run, tmp_path / "no", "split=test"), root / "test", "does not exist")
+
+
+def test_the_folder_that_is_measured_may_be_called_by_a_number(measure, run, tmp_path):
+    moved = make_strips(tmp_path / "moved", val=2)
+    (moved / "val").rename(moved / "5")
+    measure(run, tmp_path / "out", f"data.root={moved}", "data.val_split=5", "metrics=l1")
+    assert figures(tmp_path / "out")["num_images"] == 2
+
+
+DRAWN = ["data.num_train=1", "data.num_val=2", "data.size=32", "data.num_workers=0"]
+
+
+def test_the_seed_of_the_noise_draws_no_other_pairs(measure, tmp_path):
+    make_run(tmp_path / "run", "data=procedural", *DRAWN, "seed=3")
+    alone = tmp_path / "model.ckpt"
+    alone.write_bytes((tmp_path / "run" / "checkpoints" / "best.ckpt").read_bytes())
+    group = ["data=procedural", *DRAWN]
+    targets = {}
+    for checkpoint, words in (
+        (tmp_path / "run", ""),
+        (tmp_path / "run", "seed=1"),
+        (tmp_path / "run", "data.seed=4"),
+        (tmp_path / "run", "data=procedural seed=1"),
+        (tmp_path / "run", "data=procedural seed=1 data.seed=4"),
+        (alone, "data=procedural seed=1"),
+        (alone, "data=procedural data.seed=0"),
+    ):
+        output = tmp_path / "out" / f"{checkpoint.stem} {words}"
+        keys = group if "data=" in words else []
+        measure(checkpoint, output, "metrics=l1", *keys, *words.removeprefix("data=procedural").split())
+        drawn = ProceduralPairs(2, size=32, seed=figures(output)["data"]["seed"], split="val")
+        targets[f"{checkpoint.stem} {words}"] = figures(output)["data"]["seed"]
+        for number, target in enumerate(pictures(output, "target")):
+            assert np.array_equal(target, drawn[number][0])
+    assert list(targets.values()) == [3, 3, 4, 3, 4, 0, 0]
+
+
+def test_a_run_of_before_a_key_was_there_takes_it(measure, root, tmp_path, capsys):
+    for words in ([f"data.root={root}"], ["data=procedural", *DRAWN]):
+        folder = tmp_path / words[0].partition("=")[0]
+        make_run(folder, *words)
+        cfg = OmegaConf.load(folder / "config.yaml")
+        del cfg.data.max_pairs
+        OmegaConf.save(cfg, folder / "config.yaml")
+        measure(folder, folder / "out", "data.max_pairs=1", "metrics=l1")
+        assert figures(folder / "out")["num_images"] == 1
+    capsys.readouterr()
+    assert call(folder, tmp_path / "no", "+data.max_pears=1") == 1
+    told = "data.max_pears=1: the run's data has no such key, but num_train, num_val, num_looks, root, direction, size,"
+    assert_one_line(capsys, told, "max_pairs", "data=<group>")
 
 
 def test_a_checkpoint_by_itself_needs_data_and_a_place(measure, refused, run, root, tmp_path):
@@ -414,7 +466,15 @@ def test_a_run_s_folder_is_data_not_code(measure, refused, root, run, tmp_path):
         (["data=procedural", "data.root=pairs"], ["data:", "'root'", "leave that key out"]),
         (["data=folder", "data.num_val=3"], ["num_val", "it takes root"]),
         (["data.root=nowhere"], ["data.root=nowhere is no folder"]),
-        (["batch_size=0"], ["batch_size=0: at least 1"]),
+        (["batch_size=0"], ["batch_size=0: a whole number of at least 1"]),
+        (["batch_size=abc"], ["batch_size=abc: a whole number of at least 1"]),
+        (["batch_size=1.5"], ["batch_size=1.5: a whole number of at least 1"]),
+        (["data.max_pairs=abc"], ["data.max_pairs=abc: a whole number of at least 1"]),
+        (["data.num_workers=abc"], ["data.num_workers=abc: a whole number of at least 0"]),
+        (["data.seed=abc"], ["seed=abc: a whole number from 0"]),
+        (["data=procedural", "data.num_looks=abc"], ["data.num_looks=abc: a whole number of at least 1"]),
+        (["metrics=5"], ["metrics: '5' is unknown", "l1, l2, psnr"]),
+        (["metrics=[[l1]]"], ["metrics: ", "is unknown", "l1, l2, psnr"]),
         (["checkpoint=nowhere"], ["nowhere does not exist"]),
         (["weights=averaged"], ["no averaged weights"]),
     ],

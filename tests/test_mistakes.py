@@ -119,6 +119,28 @@ def test_a_wrong_setting_is_named(capfd, tmp_path, strips, override, says):
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.parametrize(
+    ("override", "says"),
+    [
+        ("data.max_pairs=abc", "data.max_pairs=abc: a whole number of at least 1 is expected"),
+        ("data.max_pairs=1.5", "data.max_pairs=1.5: a whole number of at least 1 is expected"),
+        ("data.val_split=5", "/5 does not exist"),
+        ("data.root=null", "data.root=null: a folder is expected"),
+        ("module.generator.num_downs=abc", "num_downs is abc: a whole number of at least 1 is expected"),
+    ],
+)
+def test_a_wrong_kind_where_nothing_is_the_default(capfd, tmp_path, strips, override, says):
+    common = [word for word in TINY if not word.startswith(("generator=", "module.generator.num_downs"))]
+    line = answer(capfd, f"data.root={strips}", "generator=unet", override, common=common)
+    assert says in line
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_number_of_streets_that_is_none(capfd):
+    line = answer(capfd, "data.size=32", "data.num_looks=1.5", common=["data=procedural"])
+    assert "data.num_looks=1.5: a whole number of at least 1 is expected" in line
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 @pytest.mark.parametrize(
     ("overrides", "says"),

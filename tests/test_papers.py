@@ -2,8 +2,11 @@
 
 import re
 import subprocess
+import sys
+import tarfile
 import tomllib
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 import yaml
@@ -87,3 +90,55 @@ def test_contributing_names_files_that_exist():
     paths = {path or link for path, link in named}
     assert len(paths) > 5
     assert [path for path in paths if not (ROOT / path).exists()] == []
+
+
+NOT_YET = {"docs/quickstart.jpg"}  # to be taken out when the picture is there
+
+
+def tracked(*patterns):
+    """Of a checkout; elsewhere there is nothing that tells what belongs to the project."""
+    if not (ROOT / ".git").exists():
+        pytest.skip("no checkout")
+    command = ["git", "ls-files", "-z", "--", *patterns]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0")[:-1]
+
+
+def linked(text):
+    """What a Markdown file points to and shows within the project."""
+    prose = re.sub(r"(?ms)^ *(```|~~~).*?^ *\1|`[^`\n]*`", "", text)
+    found = re.findall(r"\]\(\s*<?([^)>\s]+)", prose) + re.findall(r"""(?:src|srcset|href)=["']([^"'\s]+)""", prose)
+    found += re.findall(r"(?m)^\[[^\]]+\]:\s*<?([^>\s]+)", prose)
+    return [unquote(link.partition("#")[0]) for link in found if not re.match(r"[a-z]+:|#|//", link)]
+
+
+def test_links_of_every_kind_are_found():
+    text = """
+[a](docs/a.md#part) ![b](b%20c.png "title") [![c](c.png)](d.md) <img src="e.png" width=3> [f]: f.md [g](#part)
+[f]: f.md
+[h](https://x.y/z.md) [i](mailto:a@b.c) `[j](j.md)`
+```
+[k](k.md)
+```
+[l](<l.md>)
+"""
+    assert sorted(linked(text)) == ["b c.png", "c.png", "d.md", "docs/a.md", "e.png", "f.md", "l.md"]
+
+
+def test_what_the_project_s_texts_point_to_exists():
+    names = tracked("*.md")
+    assert "README.md" in names
+    links = [(name, (ROOT / name).parent / link) for name in names for link in linked((ROOT / name).read_text("utf-8"))]
+    assert len(links) > 5
+    missing = [(name, str(path.resolve().relative_to(ROOT))) for name, path in links if not path.exists()]
+    assert [link for link in missing if link[1] not in NOT_YET] == []
+
+
+def test_the_sdist_holds_what_the_tests_read(tmp_path):
+    files = set(tracked())
+    command = [sys.executable, "-m", "build", "--sdist", "--no-isolation", "--outdir", str(tmp_path), str(ROOT)]
+    subprocess.run(command, capture_output=True, check=True)
+    (archive,) = tmp_path.glob("*.tar.gz")
+    with tarfile.open(archive) as sdist:
+        held = {name.partition("/")[2] for name in sdist.getnames()}
+    of_this_place = {name for name in files if name.startswith(".ci/")}
+    assert {name for name in files - held - of_this_place if (ROOT / name).exists()} == set()

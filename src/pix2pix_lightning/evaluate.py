@@ -46,14 +46,14 @@ def evaluate(cfg: DictConfig, command: str | None = None) -> dict[str, Interval]
     metrics, left_out = evaluation.chosen(cfg.metrics, spec.target, spec.size)
     description = evaluation.described(cfg, run, cfg.trust or ())
     batches = evaluation.open_data(description, spec, cfg.split)
+    facts = evaluation.facts(cfg, checkpoint, translator, description)  # before a training replaces the file
+    facts |= {"command": command, "left_out": left_out}
     output = evaluation.place(cfg, run)
     with evaluation.new_folder(output, overwrite=cfg.overwrite) as folder:
         pictures = evaluation.Pictures(folder, spec)
         console = Console(stderr=True)
         shown = track(batches, str(cfg.split), console=console, transient=True, disable=not console.is_terminal)
         scores = evaluation.score(translator, shown, metrics, each=pictures)
-        facts = evaluation.facts(cfg, checkpoint, translator, description)
-        facts |= {"command": command, "left_out": left_out}
         evaluation.write_csv(folder, scores)
         evaluation.write_json(folder, scores, facts)
         page = evaluation_page(scores, pictures.folders, facts, size=(spec.size, spec.size))

@@ -23,12 +23,14 @@ def report(cfg: DictConfig) -> Path:
         The page.
 
     Raises:
-        ValueError: There is no finished run, or one lacks what is to be compared.
+        ValueError: There is no finished run, one lacks what is to be compared, or the output is no report.
         FileExistsError: The output exists.
     """
     from omegaconf import OmegaConf
 
+    from pix2pix_lightning.evaluation import new_folder
     from pix2pix_lightning.reports import write_comparison
+    from pix2pix_lightning.reports.comparison import MARKDOWN
     from pix2pix_lightning.reports.sweep import read_sweep
 
     several = OmegaConf.is_list(cfg.runs)
@@ -36,13 +38,14 @@ def report(cfg: DictConfig) -> Path:
     if several and cfg.output is None:
         raise ValueError("output= is not given: say where the report on several folders goes")
     output = Path(str(cfg.output)) if cfg.output is not None else folders[0] / "report"
-    if output.exists() and not cfg.overwrite:
-        raise FileExistsError(f"{output} exists: choose another output, or say overwrite=true")
+    if any(folder.resolve().is_relative_to(output.resolve()) for folder in folders):
+        raise ValueError(f"output={output} holds the runs themselves: choose another folder")
     sweep = read_sweep(folders, split=cfg.split)
-    for folder in sweep.unfinished:
-        print(f"left out, since it has not come to its end: {folder}", file=sys.stderr)
-    page = write_comparison(sweep, output)
-    print((output / "report.md").read_text().partition("\n## ")[0].strip())
+    with new_folder(output, kind="report", mark=MARKDOWN, overwrite=cfg.overwrite) as folder:
+        page = output / write_comparison(sweep, folder).name
+    for remark in sweep.remarks:
+        print(remark, file=sys.stderr)
+    print((output / MARKDOWN).read_text("utf-8").partition("\n## ")[0].strip())
     print(f"\n{page}")
     return page
 

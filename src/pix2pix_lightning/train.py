@@ -19,7 +19,7 @@ def train(cfg: DictConfig) -> dict[str, float]:
         cfg: As ``config.compose("train", [...])`` gives it. ``run_dir`` is filled in where it is open.
 
     Returns:
-        The last epoch's metrics by name, and ``best/l1``, the lowest ``val/l1``.
+        The last epoch's metrics by name, and ``best/l1``, or the best of what else ``callbacks.best`` monitors.
 
     Raises:
         Interrupted: Ctrl-C; the folder holds a checkpoint to go on from. A ``ValueError`` is a mistake in ``cfg``.

@@ -1,6 +1,8 @@
 """debug=overfit: one pair is learnt by heart, or the command fails."""
 
 import json
+from contextlib import nullcontext
+from types import SimpleNamespace
 
 import pytest
 
@@ -33,6 +35,42 @@ def test_a_pair_that_is_not_fitted_fails_with_what_to_look_at(tmp_path, capfd):
     assert "after 20 batches" in line
     assert (tmp_path / "run/gallery/index.html").is_file()
     assert not (tmp_path / "run/summary.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("word", "parts"),
+    [
+        ("trainer.max_epochs=10", ["trainer.max_epochs=10 with trainer.check_val_every_n_epoch=20", "raise"]),
+        ("trainer.limit_val_batches=0", ["no validation took place in 1 epochs", "trainer.limit_val_batches"]),
+    ],
+)
+def test_a_training_without_validation_says_so(tmp_path, capfd, word, parts):
+    make_strips(tmp_path / "pairs")
+    words = ["trainer.max_epochs=1", "trainer.check_val_every_n_epoch=1"] if "limit" in word else []
+    assert main([*WORDS, "debug=overfit", word, *words]) == 1
+    line = capfd.readouterr().err.splitlines()[-1]
+    assert line.startswith("error: no validation")
+    assert all(part in line for part in parts)
+    assert "inf" not in line
+    assert "limit" in word or not (tmp_path / "run").exists()  # said before a step was made
+
+
+@pytest.mark.parametrize(
+    ("current", "last", "every", "validates"),
+    [
+        (0, 20, 20, True),
+        (0, 19, 20, False),
+        (20, 39, 20, False),
+        (20, 40, 20, True),
+        (0, -1, 20, True),  # without end
+        (0, 1, 1, True),
+        (0, 1, None, True),  # it counts batches
+    ],
+)
+def test_whether_a_validation_is_to_come(current, last, every, validates):
+    trainer = SimpleNamespace(current_epoch=current, max_epochs=last, check_val_every_n_epoch=every)
+    with nullcontext() if validates else pytest.raises(ValueError, match=f"trainer.max_epochs={last}"):
+        Overfit().on_train_start(trainer, None)
 
 
 def test_an_epoch_is_one_step_on_the_first_pair(tmp_path):

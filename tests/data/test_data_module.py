@@ -531,13 +531,29 @@ def test_another_folder_can_be_validated_on(root):
     assert [name for batch in data.val_dataloader() for name in batch["name"]] == ["test_0", "test_1"]
 
 
+def test_the_folder_to_validate_on_may_be_called_by_a_number(tmp_path):
+    for split in ("train", "5"):
+        (tmp_path / split).mkdir()
+        save(tmp_path / split / f"{split}.png", noise(0, 8, 16))
+    data = opened(tmp_path, val_split=5)
+    assert [name for batch in data.val_dataloader() for name in batch["name"]] == ["5"]
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"size": 0}, r"data\.size=0: at least 1"),
-        ({"batch_size": 0}, r"data\.batch_size=0: at least 1"),
-        ({"num_workers": -1}, r"data\.num_workers=-1: at least 0"),
+        ({"size": 0}, r"data\.size=0: a whole number of at least 1"),
+        ({"batch_size": 0}, r"data\.batch_size=0: a whole number of at least 1"),
+        ({"batch_size": None}, r"data\.batch_size=None: a whole number of at least 1"),
+        ({"num_workers": -1}, r"data\.num_workers=-1: a whole number of at least 0"),
+        ({"num_workers": "two"}, r"data\.num_workers=two: a whole number of at least 0"),
+        ({"max_pairs": "abc"}, r"data\.max_pairs=abc: a whole number of at least 1"),
+        ({"max_pairs": 1.5}, r"data\.max_pairs=1\.5: a whole number of at least 1"),
+        ({"max_pairs": True}, r"data\.max_pairs=True: a whole number of at least 1"),
+        ({"val_split": None}, r"data\.val_split=null: a folder is expected"),
+        ({"root": None}, r"data\.root=null: a folder is expected"),
         ({"seed": -1}, r"seed=-1: a whole number from 0"),
+        ({"seed": "abc"}, r"seed=abc: a whole number from 0"),
         ({"direction": "AtoB"}, r"direction='AtoB' is unknown: one of a_to_b, b_to_a"),
         ({"a": {"kind": "gray"}}, r"kind='gray' is unknown"),
         ({"b": {"colour": "grey"}}, r"'colour' is no key of SideSpec"),
@@ -545,13 +561,19 @@ def test_another_folder_can_be_validated_on(root):
 )
 def test_arguments_out_of_range(options, message):
     with pytest.raises(ValueError, match=message):
-        PairedDataModule("pairs", **options)
+        PairedDataModule(**{"root": "pairs", **options})
 
 
-@pytest.mark.parametrize("name", ["num_train", "num_val"])
-def test_procedural_pairs_need_to_be_some(name):
-    with pytest.raises(ValueError, match=rf"data\.{name}=0: at least 1"):
-        ProceduralDataModule(**{name: 0})
+@pytest.mark.parametrize("value", [0, "abc", 1.5])
+@pytest.mark.parametrize("name", ["num_train", "num_val", "num_looks"])
+def test_procedural_pairs_need_to_be_some(name, value):
+    with pytest.raises(ValueError, match=rf"data\.{name}={value}: a whole number of at least 1"):
+        ProceduralDataModule(**{name: value})
+
+
+def test_a_count_may_be_numpys(root):
+    data = opened(root, max_pairs=np.int64(1))
+    assert len([name for batch in data.val_dataloader() for name in batch["name"]]) == 1
 
 
 def damaged(folder, how):

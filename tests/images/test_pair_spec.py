@@ -155,6 +155,29 @@ def test_interpolation_belongs_to_the_side():
     assert SideSpec(palette=PALETTE, snap_palette=True, interpolation="bicubic").interpolation == "bicubic"
 
 
+@pytest.mark.parametrize("num_classes", ["abc", 1.5, True])
+def test_the_number_of_classes_is_a_whole_one(num_classes):
+    with pytest.raises(ValueError, match=rf"num_classes={num_classes}: a whole number is expected"):
+        SideSpec(kind="label", num_classes=num_classes)
+
+
+@pytest.mark.parametrize(
+    ("side", "values", "shown"),
+    [
+        (SideSpec(kind="label", num_classes=3), [[[0, 1], [2, 0]]], [[[0], [127]], [[254], [0]]]),
+        (SideSpec(kind="label", num_classes=256), [[[0, 1], [2, 255]]], [[[0], [1]], [[2], [255]]]),
+        (SideSpec(kind="label", num_classes=1), [[[0, 0]]], [[[0], [0]]]),
+        (SideSpec(kind="grey"), [[[0, 1], [2, 255]]], [[[0], [1]], [[2], [255]]]),
+        (SideSpec(), [[[0, 1]], [[2, 3]], [[4, 255]]], [[[0, 2, 4], [1, 3, 255]]]),
+        (SideSpec(kind="label", palette=PALETTE), [[[0, 1]], [[2, 3]], [[4, 255]]], [[[0, 2, 4], [1, 3, 255]]]),
+    ],
+)
+def test_a_picture_shows_what_a_file_holds_and_spreads_class_numbers(side, values, shown):
+    picture = side.picture(torch.tensor(values, dtype=torch.uint8))
+    assert picture.dtype == np.uint8
+    assert picture.tolist() == shown
+
+
 SPEC = PairSpec(
     source=SideSpec(kind="label", palette=PALETTE),
     target=SideSpec(kind="grey", interpolation="bilinear", value_range=(10, 200)),

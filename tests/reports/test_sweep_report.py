@@ -1,15 +1,21 @@
 """The report on a sweep, from run folders whose figures are known."""
 
 import json
+import math
 import re
+import shlex
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from scipy import stats
 
-from pix2pix_lightning.report import main
+from pix2pix_lightning import compose
+from pix2pix_lightning.mistakes import mistake
+from pix2pix_lightning.report import main, report
+from pix2pix_lightning.reports import write_comparison
 from pix2pix_lightning.reports.sweep import read_sweep
 
 TRAIN = "python -m pix2pix_lightning.train"
@@ -134,18 +140,258 @@ def test_settings_are_escaped(tmp_path):
     assert "plain\\|bar" in (tmp_path / "s/report/report.md").read_text()
 
 
+def save_checkpoint(run, name="best.ckpt", batches_seen=10):
+    (run / "checkpoints").mkdir(exist_ok=True)
+    own = {"module": "", "live": [], "batches_seen": batches_seen}
+    torch.save({"hyper_parameters": {}, "state_dict": {}, "pix2pix_lightning": own}, run / "checkpoints" / name)
+
+
+def make_evaluation(run, mean=0.5, *, name="best.ckpt", **facts):
+    """What ``evaluate`` writes; facts that are None are left out, as in older files."""
+    save_checkpoint(run, name)
+    folder = run / "evaluation/test_deterministic"
+    folder.mkdir(parents=True, exist_ok=True)
+    figures = {"mean": mean, "low": mean and 0.4, "high": mean and 0.6}
+    usual = {"weights": "trained", "norm": "image", "dropout": "off", "data": {"root": "pairs", "batch_size": 1}}
+    written = {"checkpoint": str(run / "checkpoints" / name), "batches_seen": 10, **usual, **facts}
+    written |= {"metrics": {"gradient": figures, "ms_ssim": figures}}
+    kept = {key: value for key, value in written.items() if value is not None}
+    (folder / "metrics.json").write_text(json.dumps(kept))
+
+
+@pytest.fixture
+def pair(tmp_path):
+    """Two evaluated runs, the first and the second."""
+    runs = [make_run(tmp_path / f"s/{loss}", f"loss={loss}", {"l1": 0.1}) for loss in ("cgan", "l1")]
+    for run in runs:
+        make_evaluation(run)
+    return runs
+
+
+def refused(folders, split=None):
+    """The line that the door would print."""
+    with pytest.raises((ValueError, OSError)) as caught:
+        read_sweep(folders, split=split)
+    line = mistake(caught.value, "report")
+    assert line is not None
+    assert "\n" not in line
+    return line
+
+
+def proposed(line):
+    """The words of the command that an error ends with."""
+    return shlex.split(line.partition("python -m pix2pix_lightning.evaluate ")[2])
+
+
 def test_figures_of_evaluate(sweep, capsys):
     assert main([f"runs={sweep}", "split=test"]) == 1
     assert "split=test" in capsys.readouterr().err
     for run in sweep.glob("loss-*"):
-        folder = run / "evaluation/test_deterministic"
-        folder.mkdir(parents=True)
-        figure = {"mean": 0.5 + 0.1 * ("gan" in run.name), "low": 0.4, "high": 0.6}
-        (folder / "metrics.json").write_text(json.dumps({"metrics": {"gradient": figure, "ms_ssim": figure}}))
+        make_evaluation(run, 0.5 + 0.1 * ("gan" in run.name))
     assert main([f"runs={sweep}", "split=test"]) == 0
-    table = cells((sweep / "report/report.md").read_text())[:5]
+    markdown = (sweep / "report/report.md").read_text()
+    table = cells(markdown)[:5]
     assert table[0][1:] == ["gradient, share of the targets'", "MS-SSIM"]
     assert [row[1].startswith("**") for row in table[2:]] == [False, True, True]  # the nearest to 1
+    for text in (markdown, (sweep / "report/index.html").read_text()):
+        assert "best.ckpt on the test split" in text
+        assert "Outputs after the last epoch, seed 0; the figures are of best.ckpt." in text
+        assert "Remarks" not in text
+
+
+def test_an_evaluation_of_an_earlier_checkpoint_is_refused(pair):
+    save_checkpoint(pair[1], batches_seen=20)
+    line = refused(pair, "test")
+    assert f"{pair[1]}: its evaluation on test is of best.ckpt after 10 batches" in line
+    assert "now after 20" in line
+    assert proposed(line) == [f"checkpoint={pair[1]}", "split=test", "overwrite=true"]
+
+
+def test_an_evaluation_of_another_run_is_refused(pair):
+    make_evaluation(pair[1], checkpoint=str(pair[0] / "checkpoints/best.ckpt"))
+    assert f"{pair[1]}: its evaluation on test is of another run's {pair[0]}/checkpoints" in refused(pair, "test")
+
+
+def test_evaluations_of_a_moved_sweep_are_taken(pair):
+    make_evaluation(pair[1], checkpoint="/elsewhere/l1/checkpoints/best.ckpt")
+    assert read_sweep(pair, split="test").remarks == []
+
+
+@pytest.mark.parametrize(
+    ("facts", "says", "mend"),
+    [
+        ({"weights": "averaged"}, "has weights=averaged, and that of", []),
+        ({"norm": "running"}, "has norm=running", []),
+        ({"dropout": "on"}, "has dropout=on", []),
+        ({"name": "last.ckpt"}, "has checkpoint=last.ckpt", []),
+        ({"data": {"root": "others"}}, "has data.root=others", ["data.root=pairs"]),
+    ],
+)
+def test_evaluations_that_were_made_differently_are_refused(pair, facts, says, mend):
+    make_evaluation(pair[1], **facts)
+    line = refused(pair, "test")
+    assert f"{pair[1]}: its evaluation on test {says}" in line
+    assert f"{pair[0]} has" in line
+    assert proposed(line) == [f"checkpoint={pair[1]}", "split=test", *mend, "overwrite=true"]
+    turned = proposed(refused(pair[::-1], "test"))
+    others = [f"{key}={value}" for key, value in facts.items() if key in ("weights", "norm", "dropout")]
+    assert turned[2 : 2 + len(others)] == others
+    assert turned[0] == f"checkpoint={pair[0]}" + ("/checkpoints/last.ckpt" if "name" in facts else "")
+
+
+def test_data_that_the_sweep_itself_varies_may_differ(pair):
+    for run, jitter in zip(pair, ("true", "false"), strict=True):
+        with (run / "config.yaml").open("a") as file:
+            file.write(f"data: {{root: pairs, jitter: {jitter}, num_workers: 2}}\n")
+        make_evaluation(run, data={"root": "pairs", "jitter": jitter == "true", "num_workers": len(run.name)})
+    assert len(read_sweep(pair, split="test").variants) == 2
+    make_evaluation(pair[1], data={"root": "pairs", "jitter": None})
+    assert "has data.jitter=null" in refused(pair, "test")
+
+
+def test_evaluations_that_do_not_say_of_what_they_are_get_a_remark(pair, capsys):
+    make_evaluation(pair[0], batches_seen=None, checkpoint=None)
+    (pair[1] / "checkpoints/best.ckpt").unlink()
+    assert main([f"runs={pair[0].parent}", "split=test"]) == 0
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 2
+    assert f"{pair[0]}: its evaluation on test does not say after how many batches" in said[0]
+    assert f"{pair[1]}: its evaluation on test is of best.ckpt, which is there no more" in said[1]
+    folder = pair[0].parent / "report"
+    for text in ((folder / "report.md").read_text(), (folder / "index.html").read_text()):
+        assert "does not say after how many batches" in text
+        assert "best.ckpt on the test split" in text
+
+
+def test_what_is_not_defined_is_said_so_and_never_best(pair, tmp_path):
+    make_evaluation(pair[0], None)
+    compared = read_sweep(pair, split="test")
+    write_comparison(compared, tmp_path / "out")
+    first, second = cells((tmp_path / "out/report.md").read_text())[2:4]
+    assert first[1:] == ["not defined"] * 2
+    assert second[1] == "**0.5000 (0.4000 to 0.6000)**"
+    again = make_run(tmp_path / "s/again", "loss=cgan", {"l1": 0.1}, seed=1)
+    make_evaluation(again)
+    figure = read_sweep([*pair, again], split="test").variants[0].figure("gradient")
+    assert math.isnan(figure.mean)
+
+
+def test_a_run_without_validation_is_left_out(tmp_path):
+    make_run(tmp_path / "s/one", "loss=l1", {"l1": 0.1})
+    none = make_run(tmp_path / "s/none", "loss=gan", {})
+    compared = read_sweep([tmp_path / "s"])
+    assert [len(variant.jobs) for variant in compared.variants] == [1]
+    assert compared.remarks == [f"left out, since it was never validated: {none}"]
+    assert "was ever validated" in refused([none])
+    make_run(tmp_path / "s/other", "loss=gan", {"accuracy": 0.1})
+    assert "no metric that all of its 2" in refused([tmp_path / "s"])
+
+
+def test_variants_with_other_keys_are_told_apart(tmp_path):
+    for number, words in enumerate(["data.jitter=false", "data.mirror=false", "~callbacks.gallery", "seed=0"]):
+        run = make_run(tmp_path / f"s/{number}", words, {"l1": 0.1}, curve=[(1, number), (2, number)], grey=50 * number)
+        (run / "gallery/images/000_a/epoch_0100.png").write_bytes((run / "gallery/images/001_b/input.png").read_bytes())
+    compared = read_sweep([tmp_path / "s"])
+    labels = ["no change", "~callbacks.gallery=left out", "data.mirror=false", "data.jitter=false"]
+    assert sorted(variant.label for variant in compared.variants) == sorted(labels)
+    write_comparison(compared, tmp_path / "out")
+    markdown = (tmp_path / "out/report.md").read_text()
+    grid = [row for row in cells(markdown) if "images/" in row[0] or row[0] == "input"]
+    assert [len(row) for row in grid] == [6, 6, 6]
+    levels = {}
+    for column, cell in zip(grid[0], grid[2], strict=True):
+        file = tmp_path / "out" / re.search(r"\((.*)\)", cell)[1]
+        levels[column.replace("\\", "")] = int(np.asarray(Image.open(file))[0, 0, 0])
+    values = dict(zip(["data.jitter=false", "data.mirror=false", labels[1], labels[0]], range(4), strict=True))
+    assert levels == {"input": 10, "target": 200, **{label: 50 * value for label, value in values.items()}}
+    svg = (tmp_path / "out/curves/l1_1.svg").read_text()
+    assert svg.count("<polyline") == 4
+    assert all(f">{label}<" in svg for label in labels)
+
+
+def test_values_alone_say_what_they_are_of_where_the_keys_are_the_same(tmp_path):
+    for number, words in enumerate(["data.size=64 loss=l1", "loss=l1 data.size=32", "data.jitter=false"]):
+        make_run(tmp_path / f"s/{number}", words, {"l1": 0.1})
+    runs = sorted((tmp_path / "s").glob("*"))
+    assert [variant.label for variant in read_sweep(runs[:2]).variants] == ["32", "64"]
+    labels = [variant.label for variant in read_sweep(runs[1:]).variants]
+    assert labels == ["data.jitter=false", "loss=l1, data.size=32"]
+
+
+def test_commands_are_compared_by_their_settings_alone(tmp_path):
+    words = [
+        "--config-dir mine loss=l1 data.size=64",
+        "data.size=64 '--config-dir=my conf' +loss=l1",
+        "-cd a=b loss=gan",
+    ]
+    for number, each in enumerate(words):
+        make_run(tmp_path / f"s/{number}", f"{each} data.size=64", {"l1": 0.1}, seed=number)
+    compared = read_sweep([tmp_path / "s"])
+    assert compared.keys == ["loss"]
+    assert [(v.label, len(v.jobs)) for v in compared.variants] == [("gan", 1), ("l1", 2)]
+
+
+def test_a_pair_without_outputs_is_skipped(sweep, tmp_path):
+    for file in (sweep / "loss-gan__seed-0/gallery/images/001_b").glob("epoch_*.png"):
+        file.unlink()
+    write_comparison(read_sweep([sweep]), tmp_path / "out")
+    assert [path.name for path in (tmp_path / "out/images").iterdir()] == ["000_a"]
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("cgan/summary.json", '{"metrics": {"val/l1"'),
+        ("cgan/summary.json", "{}"),
+        ("cgan/summary.json", '{"metrics": {"val/l1": [1]}}'),
+        ("cgan/config.yaml", "seed: [1"),
+        ("cgan/config.yaml", "- seed"),
+        ("cgan/config.yaml", "command: python"),
+        ("cgan/config.yaml", "seed: 0\ncommand: a 'b"),
+        ("cgan/config.yaml", "seed: \x00"),
+        ("cgan/config.yaml", ""),
+        ("multirun.yaml", "hydra: {"),
+        ("cgan/evaluation/test_deterministic/metrics.json", "[]"),
+        ("cgan/evaluation/test_deterministic/metrics.json", '{"metrics": 1}'),
+        ("cgan/evaluation/test_deterministic/metrics.json", '{"metrics": {"l1": {"mean": 1}}}'),
+    ],
+)
+def test_a_damaged_file_is_named(pair, file, text):
+    path = pair[0].parent / file
+    path.write_text(text)
+    line = refused([pair[0].parent], "test" if "evaluation" in file else None)
+    assert line.startswith(f"{path} is damaged")
+
+
+def test_jobs_that_left_nothing_behind_are_counted(sweep, capsys):
+    assert read_sweep([sweep]).remarks == []
+    text = (sweep / "multirun.yaml").read_text()
+    text = text.replace("params:", "_target_: hydra._internal.core_plugins.basic_sweeper.BasicSweeper\n    params:")
+    (sweep / "multirun.yaml").write_text(text)
+    assert read_sweep([sweep]).remarks == []
+    (sweep / "multirun.yaml").write_text(text.replace("seed=0,1,2", "seed=range(0,5)"))
+    assert main([f"runs={sweep}"]) == 0
+    assert "9 of 15 jobs" in capsys.readouterr().err
+    for name in ("report.md", "index.html"):
+        assert "9 of 15 jobs" in (sweep / "report" / name).read_text()
+    (sweep / "multirun.yaml").write_text(text.replace("Basic", "Optuna").replace("0,1,2", "0,1,2,3"))
+    assert read_sweep([sweep]).remarks == []
+
+
+def test_markdown_shows_text_as_it_is_and_figures_with_sensible_digits(tmp_path):
+    values = ["a|b", "two\nlines", "*x* <b> `y` [z](w)", "back\\|slash", "l1_cgan _u_"]
+    for number, value in enumerate(values):
+        metrics = {"l2": 0.041 + number, "psnr": 9.871 + number, "mse": 0.000412 * (number + 1)}
+        make_run(tmp_path / f"s/{number}", f"{shlex.quote(f'about={value}')}", metrics)
+    write_comparison(read_sweep([tmp_path / "s"]), tmp_path / "out")
+    lines = [line for line in (tmp_path / "out/report.md").read_text().splitlines() if line.startswith("|")][2:7]
+    rows = [[cell.strip() for cell in re.split(r"(?<!\\)(?:\\\\)*\|", line)[1:-1]] for line in lines]
+    assert {len(row) for row in rows} == {4}
+    shown = {re.sub(r"\\(.)", r"\1", row[0]): row[1:] for row in rows}
+    assert set(shown) == {" ".join(value.split()) for value in values}
+    assert shown["a|b"] == ["**0.0410**", "9.87", "0.000412"]
+    assert any("l1_cgan \\_u\\_" in line for line in lines)
+    assert any(r"\*x\* \<b\> \`y\` \[z\](w)" in line for line in lines)
 
 
 @pytest.mark.parametrize(
@@ -175,3 +421,36 @@ def test_nothing_is_overwritten_unless_asked_for(sweep, capsys):
     assert (sweep / "report/index.html").read_text() == "mine"
     assert main([f"runs={sweep}", "overwrite=true"]) == 0
     assert (sweep / "report/index.html").read_text() != "mine"
+
+
+def test_an_earlier_report_goes_as_a_whole_and_nothing_else_does(sweep):
+    def write(output):
+        report(compose("report", [f"runs={sweep}", f"output={output}", "overwrite=true"]))
+
+    output = sweep.parent / "out"
+    write(output)
+    (output / "images/stale").mkdir()
+    write(output)
+    assert not (output / "images/stale").exists()
+    for name, says in (("photos", "is no report"), (sweep.name, "holds the runs"), ("", "holds the runs")):
+        folder = sweep.parent / name
+        folder.mkdir(exist_ok=True)
+        (folder / "report.md" if folder.name != "photos" else folder / "a.png").write_text("mine")
+        before = sorted(folder.iterdir())
+        with pytest.raises(ValueError, match=says):
+            write(folder)
+        assert sorted(folder.iterdir()) == before
+
+
+def test_a_report_that_cannot_be_written_leaves_what_was(sweep):
+    cfg = compose("report", [f"runs={sweep}", "overwrite=true"])
+    report(cfg)
+    before = (sweep / "report/index.html").read_text()
+    (sweep / "loss-l1__seed-0/gallery/images/001_b/epoch_0099.png").mkdir()  # a picture that cannot be copied
+    with pytest.raises(OSError, match="epoch_0099"):
+        report(cfg)
+    assert (sweep / "report/index.html").read_text() == before
+    cfg.output = str(sweep / "another")
+    with pytest.raises(OSError, match="epoch_0099"):
+        report(cfg)
+    assert {path.name for path in sweep.iterdir() if "-" not in path.name} == {"multirun.yaml", "report"}

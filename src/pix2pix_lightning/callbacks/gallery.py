@@ -7,11 +7,8 @@ from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from torch import Tensor
 
-from pix2pix_lightning.images import SideSpec
 from pix2pix_lightning.loggers import log_pictures
 from pix2pix_lightning.module import Pix2PixModule
 from pix2pix_lightning.reports import GalleryFolder
@@ -58,7 +55,7 @@ class Gallery(Callback):
         sides = {"input": spec.source, "output": spec.target, "target": spec.target}
         strips = {}
         for index, name in enumerate(batch["name"][:wanted]):
-            images = {column: _visible(values[index], sides[column]) for column, values in columns.items()}
+            images = {column: sides[column].picture(values[index]) for column, values in columns.items()}
             called = self._folder.add(self._shown + index, name, trainer.current_epoch, images)
             strips[f"gallery/{called}"] = np.concatenate([_rgb(image) for image in images.values()], axis=1)
         log_pictures(trainer.loggers, strips, module.batches_seen - 1)  # as Lightning counts
@@ -71,14 +68,6 @@ class Gallery(Callback):
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
         step = cast(Pix2PixModule, pl_module).batches_seen - 1  # as Lightning counts for the loggers
         self._folder.write_page({"step": step, "epoch": trainer.current_epoch, **metrics})
-
-
-def _visible(image: Tensor, side: SideSpec) -> npt.NDArray[np.uint8]:
-    """(H, W, C); class numbers without colours are spread over the grey levels."""
-    if side.kind == "label" and not side.palette:
-        image = image * (255 // max(1, side.channels - 1))
-    visible: npt.NDArray[np.uint8] = image.permute(1, 2, 0).to("cpu", torch.uint8).numpy()
-    return visible
 
 
 def _rgb(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:

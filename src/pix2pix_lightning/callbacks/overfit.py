@@ -26,10 +26,25 @@ class Overfit(Callback):
         if not 0 < below < 1:
             raise ValueError(f"below={below}: an L1 between 0 and 1 is expected")
         self.below = below
-        self._l1 = float("inf")
+        self._l1: float | None = None
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Refuse a training that ends before its first validation.
+
+        Raises:
+            ValueError: It would.
+        """
+        every, last = trainer.check_val_every_n_epoch, trainer.max_epochs
+        if every is not None and last is not None and 0 <= last // every <= trainer.current_epoch // every:
+            raise ValueError(
+                f"no validation would take place, and it tells whether the pair was fitted: trainer.max_epochs={last} "
+                f"with trainer.check_val_every_n_epoch={every}; raise the first or lower the second"
+            )
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Look at the validation's L1."""
+        if trainer.sanity_checking:
+            return
         self._l1 = float(trainer.callback_metrics["val/l1"])
         if self._l1 < self.below:
             _log.info("fitted: val/l1 %.4f after %d batches", self._l1, cast(Pix2PixModule, pl_module).batches_seen)
@@ -37,6 +52,11 @@ class Overfit(Callback):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Fail loudly."""
+        if self._l1 is None:
+            raise ValueError(
+                f"no validation took place in {trainer.current_epoch} epochs, so nothing tells whether the pair was "
+                "fitted: train for longer, or let trainer.limit_val_batches and trainer.val_check_interval be"
+            )
         if not self._l1 < self.below:
             num_batches = cast(Pix2PixModule, pl_module).batches_seen
             raise ValueError(

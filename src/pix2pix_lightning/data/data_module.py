@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from numbers import Integral
 from pathlib import Path
 from typing import Any, cast
 
@@ -71,23 +72,22 @@ class PairedDataModule(LightningDataModule):
         archive: str | None = None,
     ) -> None:
         super().__init__()
-        for name, value, least in (
-            ("size", size, 1),
-            ("batch_size", batch_size, 1),
-            ("num_workers", num_workers, 0),
-            ("max_pairs", max_pairs, 1),
-        ):
-            if value is not None and value < least:
-                raise ValueError(f"data.{name}={value}: at least {least} is expected")
+        _check_counts(size=size, batch_size=batch_size)
+        _check_counts(least=0, num_workers=num_workers)
+        if max_pairs is not None:
+            _check_counts(max_pairs=max_pairs)
         check_workers(num_workers)
-        if not 0 <= seed < 2**32:
+        if not (_is_whole(seed) and 0 <= seed < 2**32):
             raise ValueError(f"seed={seed}: a whole number from 0 to 2**32 - 1 is expected")
+        for name, folder in (("root", root), ("val_split", val_split)):
+            if folder is None:
+                raise ValueError(f"data.{name}=null: a folder is expected")
         self.root = Path(root)
         self.mirror = mirror
         self.batch_size = batch_size
         self.num_workers = num_workers
         self.seed = seed
-        self.val_split = val_split
+        self.val_split = str(val_split)  # YAML reads 5 as a number
         self.max_pairs = max_pairs
         self.archive = archive
         source, target = (b, a) if direction == "b_to_a" else (a, b)
@@ -208,9 +208,9 @@ class ProceduralDataModule(PairedDataModule):
     def __init__(
         self, *, num_train: int = 400, num_val: int = 40, num_looks: int | None = None, **options: Any
     ) -> None:
-        for name, value in (("num_train", num_train), ("num_val", num_val), ("num_looks", num_looks)):
-            if value is not None and value < 1:
-                raise ValueError(f"data.{name}={value}: at least 1 is expected")
+        _check_counts(num_train=num_train, num_val=num_val)
+        if num_looks is not None:
+            _check_counts(num_looks=num_looks)
         super().__init__(".", **options)
         self.num_pairs = {"train": num_train, "val": num_val, "test": num_val}
         self.num_looks = num_looks
@@ -219,3 +219,13 @@ class ProceduralDataModule(PairedDataModule):
         """The pairs of a split, at the size to which training images are resized."""
         size = self.pair_spec.load_size if split == "train" else self.pair_spec.size
         return ProceduralPairs(self.num_pairs[split], size=size, seed=self.seed, split=split, num_looks=self.num_looks)
+
+
+def _check_counts(*, least: int = 1, **counts: object) -> None:
+    for name, count in counts.items():
+        if not (_is_whole(count) and cast(int, count) >= least):
+            raise ValueError(f"data.{name}={count}: a whole number of at least {least} is expected")
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)

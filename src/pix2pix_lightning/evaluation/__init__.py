@@ -3,10 +3,11 @@
 from pix2pix_lightning.evaluation.bootstrap import Interval, bootstrap
 from pix2pix_lightning.evaluation.data import described, open_data, run_of
 from pix2pix_lightning.evaluation.measures import MEASURES, Measure, chosen
-from pix2pix_lightning.evaluation.results import Pictures, facts, new_folder, place, write_csv, write_json
+from pix2pix_lightning.evaluation.results import FIGURES, Pictures, facts, new_folder, place, write_csv, write_json
 from pix2pix_lightning.evaluation.scores import Scores, Triple, score
 
 __all__ = [
+    "FIGURES",
     "MEASURES",
     "Interval",
     "Measure",

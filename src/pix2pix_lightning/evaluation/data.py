@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -17,6 +18,7 @@ from pix2pix_lightning.images import PairSpec
 SPLITS = ("val", "test")
 _CONFIG = "config.yaml"
 _OURS = "pix2pix_lightning"
+_SEED = "${seed}"  # what a group of data says unless told: in training it is the run's
 
 
 def run_of(checkpoint: Path) -> Path | None:
@@ -30,33 +32,36 @@ def described(cfg: DictConfig, run: Path | None, trust: Sequence[str] = ()) -> d
 
     Args:
         cfg: Of the evaluation. ``data`` is a group's, or the keys at which the run's is to be changed; ``batch_size``
-            goes into it.
+            goes into it. A group's own seed is the run's, or 0: ``seed`` is of the noise, and draws no other pairs.
         run: The run's folder, with its ``config.yaml``.
         trust: Packages whose classes the run's description may name. A run's folder is data, not code.
 
     Raises:
         ValueError: There is no description, or it names what is not trusted.
     """
+    config = cast(DictConfig, OmegaConf.create() if run is None else OmegaConf.load(run / _CONFIG))
+    own = OmegaConf.select(config, "data")
     given = {str(key): value for key, value in _plain(cfg.data).items() if value is not None}
     if cfg.batch_size is not None:
         given["batch_size"] = cfg.batch_size
     if TARGET in given:
+        if cast(dict[str, Any], OmegaConf.to_container(cfg.data, resolve=False)).get("seed") == _SEED:
+            given["seed"] = OmegaConf.select(config, "data.seed") or 0
         return given
-    config = OmegaConf.create() if run is None else OmegaConf.load(run / _CONFIG)
-    own = OmegaConf.select(cast(DictConfig, config), "data")
     if run is None or own is None:
         raise ValueError(
             f"checkpoint={cfg.checkpoint} is not in a run's folder, whose config.yaml would say on which data: say "
             "data=<group>, as for training"
         )
-    for key, value in given.items():
-        if key not in own:
-            raise ValueError(
-                f"data.{key}={value}: the run's data has no such key, but {', '.join(str(k) for k in own)}; choose "
-                "other data by data=<group>"
-            )
     description = _plain(OmegaConf.merge(own, given))
     _check_trusted(description, trust, f"{run / _CONFIG}")
+    taken = _keywords(locate(description[TARGET]))
+    for key, value in given.items():
+        if key not in taken:
+            raise ValueError(
+                f"data.{key}={value}: the run's data has no such key, but {', '.join(taken)}; choose other data by "
+                "data=<group>"
+            )
     return description
 
 
@@ -119,6 +124,20 @@ def _targets(value: Any) -> Iterator[Any]:
         return
     for item in value:
         yield from _targets(item)
+
+
+def _keywords(cls: type) -> list[str]:
+    """What a class takes by name, with what it hands on to the one that it is made from."""
+    names: list[str] = []
+    for base in cls.__mro__:
+        if "__init__" not in vars(base):
+            continue
+        parameters = inspect.signature(vars(base)["__init__"]).parameters.values()
+        named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+        names += [parameter.name for parameter in list(parameters)[1:] if parameter.kind in named]
+        if not any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters):
+            break
+    return list(dict.fromkeys(names))
 
 
 def _check_same(given: PairSpec, trained: PairSpec) -> None:

@@ -151,7 +151,8 @@ def chosen(asked: str | Sequence[str] | None, target: SideSpec, size: int) -> tu
         reasons = {name: _obstacle(name, target, size) for name in MEASURES}
         left_out = {name: reason for name, reason in reasons.items() if reason and name != "accuracy"}
         return [name for name, reason in reasons.items() if not reason], left_out
-    names = [asked] if isinstance(asked, str) else list(dict.fromkeys(asked))
+    words = asked if isinstance(asked, Sequence) and not isinstance(asked, str) else [asked]
+    names = list(dict.fromkeys(str(word) for word in words))
     if not names:
         raise ValueError(f"metrics=[] asks for nothing: name some of {', '.join(MEASURES)}")
     for name in names:

@@ -14,18 +14,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from omegaconf import DictConfig
-from torch import Tensor
 
 import pix2pix_lightning
+from pix2pix_lightning.checkpoints import PROJECT_KEY, read_checkpoint
 from pix2pix_lightning.evaluation.scores import Scores, Triple
-from pix2pix_lightning.images import PairSpec, SideSpec, write_image
+from pix2pix_lightning.images import PairSpec, write_image
 from pix2pix_lightning.inference import Translator
 
-_FIGURES = "metrics.json"
+FIGURES = "metrics.json"
 
 
 def place(cfg: DictConfig, run: Path | None) -> Path:
@@ -42,21 +40,30 @@ def place(cfg: DictConfig, run: Path | None) -> Path:
 
 
 @contextmanager
-def new_folder(folder: Path, *, overwrite: bool = False) -> Iterator[Path]:
+def new_folder(
+    folder: Path, *, kind: str = "evaluation", mark: str = FIGURES, overwrite: bool = False
+) -> Iterator[Path]:
     """A folder beside the final one, that takes its place when all is well; till then what was there stays.
+
+    Args:
+        folder: The final one.
+        kind: What it is to be.
+        mark: A file that a folder of this kind has: no other folder is replaced.
+        overwrite: Replace one of this kind.
 
     Raises:
         FileExistsError: The folder has something in it, and ``overwrite`` is off.
-        ValueError: What is in it is no evaluation.
+        ValueError: What is in it is of another kind.
     """
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"output={folder} is a file: give a folder")
     if folder.is_dir() and any(folder.iterdir()):
         if not overwrite:
             raise FileExistsError(f"{folder} exists: choose another output, or say overwrite=true")
-        if not (folder / _FIGURES).is_file():
-            raise ValueError(f"output={folder} is no evaluation, it holds no {_FIGURES}: choose another folder")
-    growing = folder.absolute().with_name(f".{folder.absolute().name}.{os.getpid()}")
+        if not (folder / mark).is_file():
+            raise ValueError(f"output={folder} is no {kind}, it holds no {mark}: choose another folder")
+    folder = folder.resolve()  # of a link, what it leads to is replaced
+    growing = folder.with_name(f".{folder.name}.{os.getpid()}")
     growing.mkdir(parents=True)
     try:
         yield growing
@@ -89,23 +96,16 @@ class Pictures:
         self.folders.append(f"images/{name}")
         folder = self._folder / "images" / name
         folder.mkdir(parents=True)
-        write_image(folder / "input.png", _visible(triple.source, self._spec.source))
-        write_image(folder / "output.png", _visible(triple.output, self._spec.target))
-        write_image(folder / "target.png", _visible(triple.target, self._spec.target))
-
-
-def _visible(image: Tensor, side: SideSpec) -> npt.NDArray[np.uint8]:
-    """(H, W, C); class numbers without colours are spread over the grey levels."""
-    if side.kind == "label" and not side.palette:
-        image = image * (255 // max(1, side.channels - 1))
-    pixels: npt.NDArray[np.uint8] = image[0].permute(1, 2, 0).cpu().numpy()
-    return pixels
+        write_image(folder / "input.png", self._spec.source.picture(triple.source[0]))
+        write_image(folder / "output.png", self._spec.target.picture(triple.output[0]))
+        write_image(folder / "target.png", self._spec.target.picture(triple.target[0]))
 
 
 def facts(cfg: DictConfig, checkpoint: Path, translator: Translator, data: Mapping[str, Any]) -> dict[str, Any]:
     """What the figures are of, as plain data: what was measured, how, on what, by which versions."""
     return {
         "checkpoint": str(checkpoint),
+        "batches_seen": read_checkpoint(checkpoint)[PROJECT_KEY]["batches_seen"],
         "split": cfg.split,
         "mode": cfg.mode,
         "weights": cfg.weights,
@@ -129,7 +129,7 @@ def write_json(folder: Path, scores: Scores, facts: Mapping[str, Any]) -> None:
         for metric, interval in scores.figures.items()
     }
     text = json.dumps({**facts, "num_images": len(scores.names), "metrics": figures}, indent=2, allow_nan=False)
-    (folder / _FIGURES).write_text(text + "\n")
+    (folder / FIGURES).write_text(text + "\n")
 
 
 def write_csv(folder: Path, scores: Scores) -> None:

@@ -75,6 +75,8 @@ class SideSpec:
             raise ValueError("snap_palette=true for a side of kind 'grey', which has no colours: use kind=rgb or label")
         if self.palette and self.kind != "label" and not self.snap_palette:
             raise ValueError(f"a palette does nothing for kind {self.kind!r}: say kind=label, or snap_palette=true")
+        if self.num_classes is not None and type(self.num_classes) is not int:
+            raise ValueError(f"num_classes={self.num_classes}: a whole number is expected")
         if self.num_classes is not None and self.kind != "label":
             raise ValueError(f"num_classes={self.num_classes} for a side of kind {self.kind!r}: say kind=label")
         if self.palette and self.num_classes not in (None, len(self.palette)):
@@ -175,6 +177,17 @@ class SideSpec:
         low, high = self.value_range
         values = (output.float() + 1) * ((high - low) / 2) + low
         return values.round().clamp(low, high).to(torch.uint8)
+
+    def picture(self, values: Tensor) -> npt.NDArray[np.uint8]:
+        """What ``decode`` gave of one image, (C, H, W), as something to look at.
+
+        Returns:
+            (H, W, C); class numbers without colours are spread over the grey levels, to be told apart.
+        """
+        if self.kind == "label" and not self.palette:
+            values = values * (255 // max(1, self.channels - 1))
+        picture: npt.NDArray[np.uint8] = values.permute(1, 2, 0).to("cpu", torch.uint8).numpy()
+        return picture
 
 
 @dataclass(frozen=True, kw_only=True)

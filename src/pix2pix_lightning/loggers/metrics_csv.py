@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import os
 from argparse import Namespace
+from contextlib import suppress
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -19,19 +21,17 @@ class MetricsCSV(Logger):
     """Writes metrics to a CSV file and, unlike Lightning's own, goes on with it when a run is resumed.
 
     Args:
-        path: Of the file. What it holds already is kept; rows from the resumed step on are replaced.
+        path: Of the file. What it holds already is kept, but for rows that cannot be read; rows from the resumed step
+            on are replaced.
     """
 
     def __init__(self, path: str | Path) -> None:
         super().__init__()
         self._path = Path(path)
         self._rows: list[dict[str, Any]] = []
-        self._before: list[dict[str, Any]] = []
+        self._before = _rows_of(self._path) if self._path.is_file() else []
         self._written = 0
         self._columns: list[str] = []
-        if self._path.is_file():
-            with self._path.open(newline="") as file:
-                self._before = [{k: v for k, v in row.items() if v != ""} for row in csv.DictReader(file)]
 
     @property
     def name(self) -> str:
@@ -51,12 +51,11 @@ class MetricsCSV(Logger):
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         """Add metrics to the row of ``step``, the number of batches seen before."""
         if self._before and step is not None:
-            rows = [{**row, "step": int(row["step"])} for row in self._before]
-            self._rows = [row for row in rows if row["step"] <= step]  # an interrupted row is gone on with
+            self._rows = [row for row in self._before if row["step"] <= step]  # an interrupted row is gone on with
             self._before = []
         if not self._rows or self._rows[-1]["step"] != step:
             self._rows.append({"step": step})
-        self._rows[-1].update({k: int(v) if k == "epoch" else float(v) for k, v in metrics.items()})
+        self._rows[-1].update({name: _number(name, value) for name, value in metrics.items()})
 
     @rank_zero_only
     def save(self) -> None:
@@ -93,3 +92,18 @@ class MetricsCSV(Logger):
                 writer.writeheader()
                 writer.writerows(self._rows[:count])
         self._written, self._columns = count, columns
+
+
+def _rows_of(path: Path) -> list[dict[str, Any]]:
+    """Without those that cannot be read: a process that was killed leaves a line that is cut, maybe inside a number."""
+    text = path.read_bytes().decode(errors="replace")
+    rows: list[dict[str, Any]] = []
+    with suppress(csv.Error):
+        for row in csv.DictReader(StringIO(text[: text.rfind("\n") + 1], newline="")):
+            with suppress(TypeError, ValueError):
+                rows.append({name: _number(name, value) for name, value in row.items() if value != ""})
+    return [row for row in rows if "step" in row]
+
+
+def _number(name: str, value: Any) -> float:
+    return int(value) if name in ("epoch", "step") else float(value)

@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Collection
+from numbers import Integral
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -178,11 +179,11 @@ def check_choice(what: str, value: str, choices: Collection[str]) -> None:
         raise ValueError(f"{what} is {value!r}, which does not exist: choose one of {', '.join(choices)}")
 
 
-def check_counts(**counts: int) -> None:
-    """Raises a ValueError that names the first of ``counts`` that is below 1."""
+def check_counts(**counts: object) -> None:
+    """Raises a ValueError that names the first of ``counts`` that is no whole number, or below 1."""
     for name, count in counts.items():
-        if count < 1:
-            raise ValueError(f"{name} is {count}: it must be at least 1")
+        if isinstance(count, bool) or not isinstance(count, Integral) or int(count) < 1:
+            raise ValueError(f"{name} is {count}: a whole number of at least 1 is expected")
 
 
 def check_dropout(dropout: float) -> None:

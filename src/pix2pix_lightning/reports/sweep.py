@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import math
-import re
 import shlex
 import statistics
 from collections.abc import Mapping, Sequence
@@ -15,7 +13,11 @@ from typing import Any
 from omegaconf import OmegaConf
 from scipy import stats
 
+from pix2pix_lightning.reports.evaluations import figures_file, measured, read_evaluations
 from pix2pix_lightning.reports.run import metrics_rows
+from pix2pix_lightning.reports.run_files import damaged, read_json, read_yaml
+
+_FLAGS_WITH_VALUES = ("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn")
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,7 @@ class Figure:
     """A metric of a variant.
 
     Attributes:
-        mean: Over the seeds.
+        mean: Over the seeds; NaN where it is not defined.
         low: Of the 95 % interval, or NaN where there is none.
         high: Likewise.
     """
@@ -40,6 +42,7 @@ class Job:
     Attributes:
         folder: Of the run.
         command: The command line that repeats it.
+        settings: Of the command line, value by key.
         seed: Of the run.
         figures: By the metrics' names.
         rows: Of its ``metrics.csv``.
@@ -47,14 +50,21 @@ class Job:
 
     folder: Path
     command: str
+    settings: Mapping[str, str]
     seed: int
     figures: Mapping[str, Figure]
     rows: Sequence[Mapping[str, float]]
 
     @property
-    def pictures(self) -> dict[str, Path]:
-        """The gallery's folders by their names, each with ``input.png``, ``target.png`` and ``epoch_*.png``."""
-        return {path.name: path for path in sorted((self.folder / "gallery/images").glob("*/"))}
+    def pictures(self) -> dict[str, tuple[Path, Path, Path]]:
+        """Input, the last output and target of the pairs in the gallery that have all three, by the pairs' names."""
+        found = {}
+        for folder in sorted((self.folder / "gallery/images").glob("*/")):
+            outputs = sorted(folder.glob("epoch_*.png"))
+            given = folder / "input.png", folder / "target.png"
+            if outputs and all(file.is_file() for file in given):
+                found[folder.name] = (given[0], outputs[-1], given[1])
+        return found
 
 
 @dataclass(frozen=True)
@@ -62,23 +72,22 @@ class Variant:
     """Runs that differ in their seed alone.
 
     Attributes:
+        label: No other variant's: the values that set it apart, with their keys where not all variants have the same.
         settings: What sets it apart from the others, value by key.
         jobs: By rising seed.
     """
 
+    label: str
     settings: Mapping[str, str]
     jobs: Sequence[Job]
-
-    @property
-    def label(self) -> str:
-        """The values that set it apart, as text."""
-        return ", ".join(self.settings.values()) or "run"
 
     def figure(self, name: str) -> Figure:
         """Mean over the seeds with Student's 95 % interval; of one seed, the interval over its images if it has one."""
         values = [job.figures[name].mean for job in self.jobs]
         if len(values) == 1:
             return self.jobs[0].figures[name]
+        if not all(map(math.isfinite, values)):
+            return Figure(sum(values) / len(values))
         mean = statistics.fmean(values)
         error = statistics.stdev(values) / math.sqrt(len(values))
         reach = float(stats.t.ppf(0.975, len(values) - 1)) * error
@@ -88,7 +97,7 @@ class Variant:
         """(batches seen, mean over the seeds) wherever all seeds have logged the metric."""
         curves = [{row["step"]: row[name] for row in job.rows if name in row} for job in self.jobs]
         steps = sorted(set.intersection(*map(set, curves)))
-        return [(step, statistics.fmean(curve[step] for curve in curves)) for step in steps]
+        return [(step, sum(curve[step] for curve in curves) / len(curves)) for step in steps]
 
 
 @dataclass(frozen=True)
@@ -101,7 +110,8 @@ class Sweep:
         variants: In the order in which the sweep has them.
         metrics: Names of the figures that every job has.
         split: That ``evaluate`` measured, or None for the figures of the last validation.
-        unfinished: Folders of jobs that have not come to their end.
+        measured: The checkpoint that ``evaluate`` measured, or None.
+        remarks: What is left out, missing or not certain.
     """
 
     name: str
@@ -109,7 +119,8 @@ class Sweep:
     variants: Sequence[Variant]
     metrics: Sequence[str]
     split: str | None
-    unfinished: Sequence[Path]
+    measured: str | None
+    remarks: Sequence[str]
 
     @property
     def num_seeds(self) -> list[int]:
@@ -125,7 +136,8 @@ def read_sweep(folders: Sequence[Path], *, split: str | None = None) -> Sweep:
         split: Take the figures of ``evaluate`` on this split; by default those of the last validation.
 
     Raises:
-        ValueError: A folder has no run, no run is finished, or one has no figures for ``split``.
+        ValueError: A folder has no run, no run is finished, a file is damaged, or the figures for ``split`` are missing
+            or not of the same.
     """
     runs = [run for folder in folders for run in _runs_in(folder)]
     finished = [run for run in runs if (run / "summary.json").is_file()]
@@ -133,20 +145,53 @@ def read_sweep(folders: Sequence[Path], *, split: str | None = None) -> Sweep:
         raise ValueError(
             f"runs={folders[0]}: none of its {len(runs)} runs has come to its end yet; go on with the sweep"
         )
-    jobs = [_job(run, split) for run in finished]
-    words = [_words(job.command) for job in jobs]
-    common = set.intersection(*(set(each.items()) for each in words))
-    groups: dict[tuple[tuple[str, str], ...], list[Job]] = {}
-    for job, each in zip(jobs, words, strict=True):
-        settings = tuple((key, value) for key, value in each.items() if (key, value) not in common and key != "seed")
-        groups.setdefault(settings, []).append(job)
-    variants = [Variant(dict(settings), sorted(group, key=lambda job: job.seed)) for settings, group in groups.items()]
-    order = _order(folders[0])
-    variants.sort(key=lambda variant: [_place(order, key, value) for key, value in variant.settings.items()])
+    remarks = [f"left out, since it has not come to its end: {run}" for run in runs if run not in finished]
+    of = None
+    if split is None:
+        figures = [_validated(run / "summary.json") for run in finished]
+    else:
+        found, unsure = read_evaluations(finished, split)
+        figures = [_evaluated(figures_file(run, split), facts) for run, facts in zip(finished, found, strict=True)]
+        of = measured(found)
+        remarks += unsure
+    jobs = [_job(run, each) for run, each in zip(finished, figures, strict=True) if each]
+    remarks += [
+        f"left out, since it was never validated: {run}"
+        for run, each in zip(finished, figures, strict=True)
+        if not each
+    ]
+    if not jobs:
+        raise ValueError(f"runs={folders[0]}: none of its finished runs was ever validated, so there are no figures")
     shared = [name for name in jobs[0].figures if all(name in job.figures for job in jobs)]
-    keys = list(dict.fromkeys(key for variant in variants for key in variant.settings))
-    unfinished = [run for run in runs if run not in finished]
-    return Sweep(_name(folders), keys, variants, shared, split, unfinished)
+    if not shared:
+        raise ValueError(f"runs={folders[0]}: there is no metric that all of its {len(jobs)} finished runs have")
+    remarks += [remark for folder in folders if (remark := _of_missing(folder, jobs))]
+    keys, variants = _variants(jobs, _swept(folders[0]))
+    return Sweep(_name(folders), keys, variants, shared, split, of, remarks)
+
+
+def _variants(jobs: Sequence[Job], order: Mapping[str, Sequence[str]]) -> tuple[list[str], list[Variant]]:
+    """The keys that set variants apart, and the variants in the order of the keys' values."""
+    words = [{word for word in job.settings.items() if word[0] != "seed"} for job in jobs]
+    common = set.intersection(*words)
+    groups: dict[frozenset[tuple[str, str]], list[Job]] = {}
+    for job, each in zip(jobs, words, strict=True):
+        groups.setdefault(frozenset(each - common), []).append(job)
+    apart = {key for group in groups for key, _ in group}
+    keys = list(dict.fromkeys(key for job in jobs for key in job.settings if key in apart))
+    settings = [{key: dict(group)[key] for key in keys if key in dict(group)} for group in groups]
+    variants = [
+        Variant(label, each, sorted(group, key=lambda job: job.seed))
+        for label, each, group in zip(_labels(settings), settings, groups.values(), strict=True)
+    ]
+    return keys, sorted(variants, key=lambda v: [_place(order, key, v.settings.get(key, "")) for key in keys])
+
+
+def _labels(settings: Sequence[Mapping[str, str]]) -> list[str]:
+    values = [", ".join(each.values()) for each in settings]
+    if len({tuple(each) for each in settings}) == 1 and len(set(values)) == len(values):
+        return [value or "run" for value in values]
+    return [", ".join(f"{key}={value}" for key, value in each.items()) or "no change" for each in settings]
 
 
 def _runs_in(folder: Path) -> list[Path]:
@@ -160,40 +205,77 @@ def _runs_in(folder: Path) -> list[Path]:
     return runs
 
 
-def _job(run: Path, split: str | None) -> Job:
-    config: Any = OmegaConf.load(run / "config.yaml")
-    if split is None:
-        metrics = json.loads((run / "summary.json").read_text())["metrics"]
-        figures = {
-            name.removeprefix("val/"): Figure(value) for name, value in metrics.items() if name.startswith("val/")
-        }
-    else:
-        measured = run / "evaluation" / f"{split}_deterministic" / "metrics.json"
-        if not measured.is_file():
-            raise ValueError(
-                f"{run} has not been evaluated on {split}: python -m pix2pix_lightning.evaluate "
-                f"checkpoint={shlex.quote(str(run))} split={split}"
-            )
-        metrics = json.loads(measured.read_text())["metrics"]
-        figures = {name: Figure(each["mean"], each["low"], each["high"]) for name, each in metrics.items()}
-    command = config.get("command") or f"python -m pix2pix_lightning.train run_dir={shlex.quote(run.name)}"
-    return Job(run, command, int(config.seed), figures, metrics_rows(run / "metrics.csv"))
+def _validated(path: Path) -> dict[str, Figure]:
+    """The figures of the last validation."""
+    try:
+        metrics = read_json(path)["metrics"].items()
+        return {name.removeprefix("val/"): Figure(_number(x)) for name, x in metrics if name.startswith("val/")}
+    except (AttributeError, KeyError, TypeError):
+        raise damaged(path, "its metrics are no numbers by name") from None
 
 
-def _words(command: str) -> dict[str, str]:
-    pairs = (word.partition("=") for word in shlex.split(command)[3:])
-    return {key.lstrip("+"): value for key, _, value in pairs}
+def _evaluated(path: Path, facts: Mapping[str, Any]) -> dict[str, Figure]:
+    """The figures of an evaluation."""
+    parts = ("mean", "low", "high")
+    try:
+        return {name: Figure(*(_number(each[part]) for part in parts)) for name, each in facts["metrics"].items()}
+    except (KeyError, TypeError):
+        raise damaged(path, "its metrics are no figures with intervals") from None
 
 
-def _order(folder: Path) -> dict[str, list[str]]:
+def _number(value: Any) -> float:
+    """Null is what is not defined."""
+    return math.nan if value is None else float(value)
+
+
+def _job(run: Path, figures: Mapping[str, Figure]) -> Job:
+    path = run / "config.yaml"
+    config: Any = read_yaml(path)
+    command = config.get("command") or shlex.join(["python", "-m", "pix2pix_lightning.train", f"run_dir={run.name}"])
+    try:
+        seed, settings = int(config.get("seed")), _settings(command)
+    except (TypeError, ValueError) as error:
+        raise damaged(path, f"seed or command: {error}") from None
+    return Job(run, command, settings, seed, figures, metrics_rows(run / "metrics.csv"))
+
+
+def _settings(command: str) -> dict[str, str]:
+    """The overrides of a command line by their keys, without its flags and their values."""
+    settings = {}
+    words = iter(shlex.split(command)[3:])
+    for word in words:
+        key, _, value = word.partition("=")
+        if word in _FLAGS_WITH_VALUES:
+            next(words, None)
+        elif not word.startswith("-"):
+            settings[key.lstrip("+")] = value or ("left out" if word.startswith("~") else "")
+    return settings
+
+
+def _swept(folder: Path) -> dict[str, list[str]]:
     """The values of each swept key in the order in which Hydra was given them."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
     path = folder / "multirun.yaml"
     if not path.is_file():
         return {}
-    hydra: Any = OmegaConf.load(path).hydra
-    words = [f"{key}={value}" for key, value in (hydra.sweeper.get("params") or {}).items()]
-    pairs = (word.partition("=") for word in [*words, *hydra.overrides.task])
-    return {key: [part.strip() for part in re.sub(r"^choice\(|\)$", "", value).split(",")] for key, _, value in pairs}
+    config = read_yaml(path)
+    params = OmegaConf.select(config, "hydra.sweeper.params") or {}
+    words = [f"{key}={value}" for key, value in params.items()]
+    words += OmegaConf.select(config, "hydra.overrides.task") or []
+    overrides = OverridesParser.create().parse_overrides(words)
+    return {str(o.key_or_group): list(o.sweep_string_iterator()) for o in overrides if o.is_discrete_sweep()}
+
+
+def _of_missing(folder: Path, jobs: Sequence[Job]) -> str | None:
+    """Jobs that failed before they trained have left nothing behind; a search has no number of its own."""
+    path = folder / "multirun.yaml"
+    sweeper = str(OmegaConf.select(read_yaml(path), "hydra.sweeper._target_")) if path.is_file() else ""
+    expected = math.prod(map(len, _swept(folder).values())) if sweeper.endswith("BasicSweeper") else 0
+    here = sum(job.folder.parent == folder for job in jobs)
+    return (
+        f"{here} of {expected} jobs of {folder}: the same command goes on with the others" if here < expected else None
+    )
 
 
 def _place(order: Mapping[str, Sequence[str]], key: str, value: str) -> tuple[int, str]:
