@@ -92,9 +92,6 @@ def test_contributing_names_files_that_exist():
     assert [path for path in paths if not (ROOT / path).exists()] == []
 
 
-NOT_YET = {"docs/quickstart.jpg"}  # to be taken out when the picture is there
-
-
 def tracked(*patterns):
     """Of a checkout; elsewhere there is nothing that tells what belongs to the project."""
     if not (ROOT / ".git").exists():
@@ -130,7 +127,7 @@ def test_what_the_project_s_texts_point_to_exists():
     links = [(name, (ROOT / name).parent / link) for name in names for link in linked((ROOT / name).read_text("utf-8"))]
     assert len(links) > 5
     missing = [(name, str(path.resolve().relative_to(ROOT))) for name, path in links if not path.exists()]
-    assert [link for link in missing if link[1] not in NOT_YET] == []
+    assert missing == []
 
 
 def test_the_sdist_holds_what_the_tests_read(tmp_path):

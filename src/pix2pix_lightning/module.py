@@ -443,7 +443,7 @@ class Pix2PixModule(LightningModule):
             module = cls(**arguments)
             module.on_load_checkpoint(checkpoint)
             module.load_state_dict(checkpoint["state_dict"], strict=strict)
-        except (TypeError, RuntimeError) as error:
+        except (TypeError, ValueError, RuntimeError) as error:
             reason = " ".join(str(error).split())
             raise ValueError(f"{checkpoint_path} does not make a {cls.__name__}: {reason}") from None
         return module.eval()
