@@ -44,7 +44,7 @@ class Journal(Callback):
         metrics = {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith("val/")}
         line = "  ".join(f"{name} {value:.4f}" for name, value in metrics.items())
         speed = self._epoch_images / seconds if seconds else 0.0
-        _log.info("epoch %d  %s  %.1f images/s", trainer.current_epoch, line, speed)
+        _log.info("epoch %d  %s  %.1f images/s", trainer.current_epoch + 1, line, speed)
 
     def facts(self, trainer: Trainer) -> dict[str, Any]:
         """Speed, epochs and device of the whole training, for the summary."""
