@@ -101,8 +101,11 @@ def test_a_file_system_without_locks_is_no_hindrance(monkeypatch, tmp_path):
         raise OSError(38, "Function not implemented")
 
     monkeypatch.setattr(fcntl, "lockf", none)
+    reached = []
     with locked(tmp_path), locked(tmp_path):
-        pass
+        reached.append(sorted(path.name for path in tmp_path.iterdir()))
+    assert reached == [[LOCK]]
+    assert not (tmp_path / LOCK).exists()
 
 
 def test_a_lock_whose_file_was_just_taken_away_is_asked_for_again(monkeypatch, tmp_path):

@@ -254,32 +254,44 @@ def build(description: Mapping[str, Any], *args: Any) -> Any:
     return cls(*args, **kwargs)
 
 
-def check_trusted(descriptions: Any, trust: Sequence[str] = ()) -> None:
-    """Refuse descriptions, nested ones too, that would call anything but a network, optimizer or schedule.
+def check_trusted(
+    descriptions: Any,
+    trust: Sequence[str] = (),
+    *,
+    kinds: tuple[type, ...] | None = None,
+    packages: Sequence[str] = _TRUSTED,
+    whence: str = "the checkpoint",
+) -> None:
+    """Refuse descriptions, nested ones too, that would call anything but a class of a trusted package.
 
-    A target is accepted when it is a class of an importable module, is a subclass of ``nn.Module``,
-    ``Optimizer`` or ``LRScheduler``, and both the module that is named and the one that defines the class lie in
-    this package, ``torch.nn``, ``torch.optim``, or a package of ``trust``. Nothing else is imported or called.
+    A target is accepted when it is a class of an importable module, is a subclass of one of ``kinds``, and both the
+    module that is named and the one that defines the class lie in a trusted package. Nothing else is imported or
+    called.
+
+    Args:
+        descriptions: Plain data.
+        trust: Packages beside ``packages``.
+        kinds: Classes; by default ``nn.Module``, ``Optimizer`` and ``LRScheduler``.
+        packages: That are trusted; by default this one, ``torch.nn`` and ``torch.optim``.
+        whence: What the descriptions come from, for the message.
 
     Raises:
         ValueError: A target is not accepted.
     """
     import torch
 
-    kinds = (torch.nn.Module, torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler)
-    packages = (*_TRUSTED, *([trust] if isinstance(trust, str) else trust))
+    kinds = kinds or (torch.nn.Module, torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler)
+    packages = (*packages, *([trust] if isinstance(trust, str) else trust))
     for target in _targets(descriptions):
         module = target.rpartition(".")[0] if isinstance(target, str) else ""
         if not _lies_in(module, packages):
             raise ValueError(
-                f"the checkpoint names {target!r}, which lies outside {', '.join(packages)}: if you know and trust "
+                f"{whence} names {target!r}, which lies outside {', '.join(packages)}: if you know and trust "
                 f"it, say so by trust=[{module.partition('.')[0] or '<package>'}]"
             )
         cls = locate(target)
         if not (isinstance(cls, type) and issubclass(cls, kinds) and _lies_in(cls.__module__, packages)):
-            raise ValueError(
-                f"the checkpoint names {target!r}, which is no network, optimizer or schedule of {packages}"
-            )
+            raise ValueError(f"{whence} names {target!r}, which is no class of {', '.join(packages)} that is expected here")
 
 
 def is_description(value: Any) -> bool:

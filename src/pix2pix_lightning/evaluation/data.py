@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
@@ -12,7 +12,7 @@ from typing import Any, cast
 from lightning.pytorch import LightningDataModule
 from omegaconf import DictConfig, OmegaConf
 
-from pix2pix_lightning.config import TARGET, build, locate
+from pix2pix_lightning.config import TARGET, build, check_trusted, locate
 from pix2pix_lightning.images import PairSpec
 
 SPLITS = ("val", "test")
@@ -54,7 +54,10 @@ def described(cfg: DictConfig, run: Path | None, trust: Sequence[str] = ()) -> d
             "data=<group>, as for training"
         )
     description = _plain(OmegaConf.merge(own, given))
-    _check_trusted(description, trust, f"{run / _CONFIG}")
+    whence = str(run / _CONFIG)
+    check_trusted(description, trust, kinds=(object,), packages=(_OURS,), whence=whence)
+    if not issubclass(locate(description[TARGET]), LightningDataModule):
+        raise ValueError(f"{whence} names {description[TARGET]!r}, which is no data module: choose data=<group>")
     taken = _keywords(locate(description[TARGET]))
     for key, value in given.items():
         if key not in taken:
@@ -91,39 +94,6 @@ def open_data(description: Mapping[str, Any], spec: PairSpec, split: str) -> Ite
 def _plain(node: Any) -> dict[str, Any]:
     plain = OmegaConf.to_container(node, resolve=True)
     return cast(dict[str, Any], plain)
-
-
-def _check_trusted(description: Mapping[str, Any], trust: Sequence[str], whence: str) -> None:
-    packages = (_OURS, *([trust] if isinstance(trust, str) else trust))
-
-    def is_trusted(module: str) -> bool:
-        return any(module == package or module.startswith(f"{package}.") for package in packages)
-
-    for target in _targets(description):
-        module, _, _ = str(target).rpartition(".")
-        if not is_trusted(module):
-            raise ValueError(
-                f"{whence} names {target!r}, which lies outside {', '.join(packages)}: if you know and trust it, say "
-                f"so by trust=[{module.partition('.')[0] or '<package>'}], or choose other data by data=<group>"
-            )
-        cls = locate(target)
-        if not (isinstance(cls, type) and is_trusted(cls.__module__)):
-            raise ValueError(
-                f"{whence} names {target!r}, which is no class of {', '.join(packages)}: choose data=<group>"
-            )
-    if not issubclass(locate(description[TARGET]), LightningDataModule):
-        raise ValueError(f"{whence} names {description[TARGET]!r}, which is no data module: choose data=<group>")
-
-
-def _targets(value: Any) -> Iterator[Any]:
-    if isinstance(value, Mapping):
-        if TARGET in value:
-            yield value[TARGET]
-        value = value.values()
-    elif not isinstance(value, list):
-        return
-    for item in value:
-        yield from _targets(item)
 
 
 def _keywords(cls: type) -> list[str]:
