@@ -291,7 +291,9 @@ def check_trusted(
             )
         cls = locate(target)
         if not (isinstance(cls, type) and issubclass(cls, kinds) and _lies_in(cls.__module__, packages)):
-            raise ValueError(f"{whence} names {target!r}, which is no class of {', '.join(packages)} that is expected here")
+            raise ValueError(
+                f"{whence} names {target!r}, which is no class of {', '.join(packages)} that is expected here"
+            )
 
 
 def is_description(value: Any) -> bool:
