@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -17,6 +18,10 @@ from omegaconf import DictConfig, OmegaConf
 from pix2pix_lightning.checkpoint_io import WholeCheckpointIO
 from pix2pix_lightning.config import TARGET, build, locate
 from pix2pix_lightning.loggers import FaultTolerantLogger, MetricsCSV, say_left_out
+from pix2pix_lightning.speed import Speed, keep_memory
+from pix2pix_lightning.speed_choice import choose, choose_compile, say
+
+_log = logging.getLogger(__name__)
 
 
 class Training(NamedTuple):
@@ -32,15 +37,20 @@ def assemble(cfg: DictConfig) -> Training:
     """Build everything that a training needs; nothing is written yet.
 
     Args:
-        cfg: Of the training, with ``run_dir`` set.
+        cfg: Of the training, with ``run_dir`` set; what ``speed`` leaves to ``auto`` is filled in.
 
     Raises:
         ValueError: A setting is out of range, or does not go with another.
     """
+    choose(cfg)
     data = instantiate(cfg.data, _convert_="all")
     data.setup("fit")
+    say(choose_compile(cfg, len(data.train_dataloader()) * cfg.data.batch_size * cfg.trainer.max_epochs))
     seed_everything(cfg.seed, workers=True, verbose=False)
     module = instantiate(cfg.module, pair_spec=data.pair_spec.to_dict())
+    module.speed = Speed.of(cfg.speed)
+    if cfg.speed.keep_memory and not keep_memory():
+        _log.warning("speed.keep_memory=true does nothing here: it is for Linux with glibc")
     callbacks = {name: instantiate(node) for name, node in (cfg.get("callbacks") or {}).items() if node is not None}
     settings: Any = OmegaConf.to_container(cfg.trainer, resolve=True)
     settings["callbacks"] = list(callbacks.values())

@@ -92,7 +92,7 @@ def resumed(words: Sequence[str], config_name: str = "train") -> DictConfig | No
     if saved is None or len(values) < len(overrides) or any(o.package or _is_group(o.key_or_group) for o in overrides):
         return None
     cfg: DictConfig = OmegaConf.load(saved)  # type: ignore[assignment]
-    present = compose(config_name)
+    present = compose(config_name, ["speed=off"] if config_name == "train" else [])  # as runs were before they said it
     for name in present.keys() - cfg.keys():
         cfg[name] = present[name]
     for override in overrides:

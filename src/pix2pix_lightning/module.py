@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Self, cast
 
@@ -17,18 +17,18 @@ from torch.optim import Optimizer
 from torchmetrics import MetricCollection
 
 import pix2pix_lightning
-from pix2pix_lightning.checkpoints import PROJECT_KEY, read_checkpoint
-from pix2pix_lightning.config import TARGET, check_trusted, is_description, locate
+from pix2pix_lightning.checkpoints import PROJECT_KEY
+from pix2pix_lightning.config import TARGET, is_description, locate
+from pix2pix_lightning.going_on import check_goes_on, module_of
 from pix2pix_lightning.images import PairSpec
 from pix2pix_lightning.losses import AdversarialLoss, feature_matching, gradient_penalty
 from pix2pix_lightning.metrics import pair_metrics
-from pix2pix_lightning.networks import test_time
+from pix2pix_lightning.networks import joined, test_time
 from pix2pix_lightning.parts import (
     Description,
     as_deep_as,
     as_module,
     at_least_one,
-    check_goes_on,
     checked_weights,
     completed,
     described,
@@ -36,8 +36,8 @@ from pix2pix_lightning.parts import (
     made,
 )
 from pix2pix_lightning.randomness import Purpose, seeded
-
-_log = logging.getLogger(__name__)
+from pix2pix_lightning.recorded_step import Losses, RecordedStep, check_recordable
+from pix2pix_lightning.speed import Speed, as_it_was_made, plain_rates
 
 Batch = dict[str, Any]
 
@@ -72,6 +72,7 @@ class Pix2PixModule(LightningModule):
         gradient_clip: Greatest norm of each network's gradients; None does not clip.
         pair_spec: What the images mean; plain data is taken too. It gives described networks their channels.
         seed: Of the described networks' first weights, of dropout, and of the gradient penalty's mixtures.
+        speed: How the step is run (``speed.Speed``, or its settings by name); not saved with a checkpoint.
 
     Raises:
         ValueError: Arguments contradict each other.
@@ -100,6 +101,7 @@ class Pix2PixModule(LightningModule):
         gradient_clip: float | None = None,
         pair_spec: PairSpec | Mapping[str, Any] | None = None,
         seed: int = 0,
+        speed: Speed | Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -118,7 +120,11 @@ class Pix2PixModule(LightningModule):
             raise ValueError(f"gradient_clip={gradient_clip}: a norm above 0 is expected, or null")
         self.gradient_clip = gradient_clip
         self.seed = seed
+        self.speed = speed if isinstance(speed, Speed) else Speed.of(speed)
         self.batches_seen = 0
+        self.reducers: dict[str, nn.Module] = {}  # "g", "d": the networks as a distributed strategy wraps them
+        self._losses: Losses = {}
+        self._recorded: RecordedStep | None = None
 
         source, target = pair_spec.source.channels, pair_spec.target.channels
         generator = as_deep_as(
@@ -191,18 +197,43 @@ class Pix2PixModule(LightningModule):
     # ---- the step ----------------------------------------------------------------------------------------------
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
-        """One step of the discriminator, then one of the generator, on the same output (paper, section 3.3)."""
-        source, target = batch["source"], batch["target"]
+        """One `step` with this batch's noise, and its losses logged."""
         first, last, share = self._window(batch_idx)
+        step = self._recorded or partial(self.step, first=first, last=last, share=share)
         with seeded(self.device, self.seed, Purpose.STEP, self.batches_seen, self.global_rank):
-            fake = self.generator(source)
+            losses = step(batch["source"], batch["target"])
+        for name, loss in losses.items():
+            self.log(f"train/{name}", loss, on_step=True, on_epoch=False)
+        self.batches_seen += 1
+
+    def step(
+        self, source: Tensor, target: Tensor, *, first: bool = True, last: bool = True, share: float = 1.0
+    ) -> Losses:
+        """One step of the discriminator, then one of the generator, on the same output (paper, section 3.3).
+
+        It reads tensors, changes weights and optimizers, and waits for nothing, so that it can be recorded.
+
+        Args:
+            source: (B, C, H, W) in [-1, 1].
+            target: (B, C', H, W) in [-1, 1].
+            first: Whether gradients start anew.
+            last: Whether the optimizers step.
+            share: Of this batch in the gradients of a step.
+
+        Returns:
+            What the losses recorded (`record`), scalars without a gradient.
+        """
+        self._losses = {}
+        with self._gathering(not last), _without_cache(source.device.type):
+            fake = self.reducers.get("g", self.generator)(source)
             if self.discriminator is not None:
                 for _ in range(self.discriminator_steps):
                     with self._stepping("d", zero=first, step=last):
                         self.manual_backward(self.discriminator_loss(source, target, fake.detach()) * share)
             with self._stepping("g", zero=first, step=last):
                 self.manual_backward(self.generator_loss(source, target, fake) * share)
-        self.batches_seen += 1
+        losses, self._losses = self._losses, {}
+        return losses
 
     def discriminator_loss(self, source: Tensor, target: Tensor, fake: Tensor) -> Tensor:
         """How badly the discriminator tells real from fake pairs.
@@ -215,17 +246,18 @@ class Pix2PixModule(LightningModule):
         Returns:
             A scalar: the paper's objective, halved for the vanilla and the least squares form.
         """
-        logits_fake = self.discriminate(source, fake)
-        logits_real = self.discriminate(source, target)
+        discriminator = self.reducers.get("d", cast(nn.Module, self.discriminator))
+        logits_fake = discriminator(self._seen_by_discriminator(source, fake))
+        logits_real = discriminator(self._seen_by_discriminator(source, target))
         loss: Tensor = self.adversarial.discriminator(logits_real, logits_fake)
         if self.penalty_weight:
             condition = source if self.conditional else None
             penalty = gradient_penalty(cast(Any, self.discriminator), condition, target, fake)
             loss = loss + self.penalty_weight * penalty
-            self._log("train/gradient_penalty", penalty)
-        self._log("train/loss_d", loss)
-        self._log("train/d_real", self.adversarial.realism(logits_real))
-        self._log("train/d_fake", self.adversarial.realism(logits_fake))
+            self.record("gradient_penalty", penalty)
+        self.record("loss_d", loss)
+        self.record("d_real", self.adversarial.realism(logits_real))
+        self.record("d_fake", self.adversarial.realism(logits_fake))
         return loss
 
     def generator_loss(self, source: Tensor, target: Tensor, fake: Tensor) -> Tensor:
@@ -250,9 +282,13 @@ class Pix2PixModule(LightningModule):
             terms["adversarial"] = self.adversarial.generator(logits)
         loss = torch.stack([self.weights[name] * term for name, term in terms.items()]).sum()
         for name, term in terms.items():
-            self._log(f"train/{name}", term)
-        self._log("train/loss_g", loss)
+            self.record(name, term)
+        self.record("loss_g", loss)
         return loss
+
+    def record(self, name: str, value: Tensor) -> None:
+        """Have a scalar of the step logged as ``train/<name>``; the losses call this."""
+        self._losses[name] = value.detach()
 
     def discriminate(self, source: Tensor, target: Tensor) -> Tensor:
         """The discriminator's logits, (B, 1, h, w), for ``target`` given ``source``."""
@@ -265,7 +301,7 @@ class Pix2PixModule(LightningModule):
         return features
 
     def _seen_by_discriminator(self, source: Tensor, target: Tensor) -> Tensor:
-        return torch.cat([source, target], 1) if self.conditional else target
+        return joined(source, target) if self.conditional else target
 
     # ---- optimization ------------------------------------------------------------------------------------------
 
@@ -282,13 +318,21 @@ class Pix2PixModule(LightningModule):
         optimizer = self._optimizer(network)
         if zero:
             optimizer.zero_grad()
-        strategy = self.trainer.strategy
-        alone = not step and isinstance(strategy, DDPStrategy)  # nothing to reduce while gradients gather
         with self.toggled_optimizer(optimizer):
-            with cast(DDPStrategy, strategy).block_backward_sync() if alone else nullcontext():
-                yield
+            yield
             if step:
                 optimizer.step()
+
+    @contextmanager
+    def _gathering(self, alone: bool) -> Iterator[None]:
+        """Around a batch that is not the last of a step: nothing is reduced among processes."""
+        with ExitStack() as stack:
+            strategy = self.trainer.strategy
+            for reducer in self.reducers.values() if alone else ():
+                stack.enter_context(cast(Any, reducer).no_sync())
+            if alone and not self.reducers and isinstance(strategy, DDPStrategy):
+                stack.enter_context(strategy.block_backward_sync())
+            yield
 
     def _optimizer(self, network: str) -> LightningOptimizer:
         optimizers = self.optimizers()
@@ -309,7 +353,8 @@ class Pix2PixModule(LightningModule):
         for name, network in networks.items():
             if network is None:
                 continue
-            optimizer = made(f"optimizer_{name}", self._optimizers[name], network.parameters())
+            description = self.speed.of_optimizer(self._optimizers[name])
+            optimizer = made(f"optimizer_{name}", description, network.parameters())
             optimizers.append(optimizer)
             if self._schedule is not None:
                 schedule = made("schedule", self._schedule, optimizer)
@@ -334,7 +379,7 @@ class Pix2PixModule(LightningModule):
             ValueError: The trainer's settings do not work with two networks.
         """
         strategy = self.trainer.strategy
-        if isinstance(strategy, DDPStrategy):
+        if type(strategy) is DDPStrategy:
             # each backward pass reaches one network: plain DDP would wait for the other one's gradients
             strategy._ddp_kwargs["find_unused_parameters"] = True
         if self.penalty_weight and self.trainer.precision in ("16-true", "bf16-true"):
@@ -347,11 +392,35 @@ class Pix2PixModule(LightningModule):
                 f"module.accumulate={self.accumulate} with trainer.precision=16-mixed: the loss scale can change "
                 "between the batches of a step; use bf16-mixed"
             )
+        if stage == "fit":
+            if self.speed.cuda_graph:
+                check_recordable(self.trainer, accumulate=self.accumulate)
+                if self.speed.checkpoint_activations:
+                    raise ValueError("speed.cuda_graph=true with speed.checkpoint_activations=true: choose one of them")
+            for network in (self.generator, self.discriminator):
+                if network is not None:
+                    self.speed.prepare(network)
+
+    def on_train_start(self) -> None:
+        """Run as this run was told to, whatever the checkpoint's was; record the step if that is asked for."""
+        for optimizer in self.trainer.optimizers:
+            as_it_was_made(optimizer)
+        if self.speed.cuda_graph:
+            self._recorded = RecordedStep(self.step, replayed=self._count_steps)
+
+    def _count_steps(self) -> None:
+        """What Lightning counts in Python when an optimizer steps: ``global_step`` and with it checkpoints."""
+        for optimizer in self.trainer.strategy._lightning_optimizers:
+            for _ in range(self.discriminator_steps if optimizer is not self._optimizer("g") else 1):
+                optimizer._on_before_step()
+                optimizer._on_after_step()
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Make the batch's integers floats in [-1, 1] by the PairSpec, on the device."""
         images = {
-            side: self.pair_spec.encode(batch[side], side, cast(torch.dtype, self.dtype))
+            side: self.pair_spec.encode(
+                batch[side].contiguous(memory_format=self.speed.memory_format), side, cast(torch.dtype, self.dtype)
+            )
             for side in ("source", "target")
         }
         return {**batch, **images}
@@ -359,7 +428,7 @@ class Pix2PixModule(LightningModule):
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """L1, PSNR and SSIM in mode ``deterministic``: each image by its own statistics, no dropout."""
         with test_time(self.generator, norm="image", dropout=False):
-            output = self.generator(batch["source"])
+            output = self.generator.forward(batch["source"])  # not what was compiled for the training mode
         self.val_metrics.update(_fraction(output), _fraction(batch["target"]))
         self.log_dict(cast(Any, self.val_metrics), prog_bar=True, batch_size=len(output))
         return {"output": output}
@@ -370,9 +439,6 @@ class Pix2PixModule(LightningModule):
             for buffer in self.buffers():
                 if buffer.is_floating_point():
                     buffer.copy_(cast(Tensor, self.trainer.strategy.reduce(buffer.clone(), reduce_op="mean")))
-
-    def _log(self, name: str, value: Tensor) -> None:
-        self.log(name, value.detach(), on_step=True, on_epoch=False)
 
     # ---- checkpoints -------------------------------------------------------------------------------------------
 
@@ -385,6 +451,7 @@ class Pix2PixModule(LightningModule):
             "live": list(self._live),
             "batches_seen": self.batches_seen,
         }
+        plain_rates(checkpoint)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Go on counting batches where the checkpoint stopped.
@@ -395,14 +462,7 @@ class Pix2PixModule(LightningModule):
         self.batches_seen = checkpoint[PROJECT_KEY]["batches_seen"]
         if self._trainer is None:
             return
-        check_goes_on(self.pair_spec, PairSpec.from_dict(checkpoint["hyper_parameters"]["pair_spec"]))
-        for name in ("generator", "discriminator"):
-            saved, own = checkpoint["hyper_parameters"][name], self.hparams[name]
-            if saved != own:
-                raise ValueError(f"the checkpoint's {name} is {saved}, not {own}: resume with the run's own settings")
-        for name in ("optimizer_g", "optimizer_d"):
-            if checkpoint["hyper_parameters"][name] != self.hparams[name]:
-                _log.warning("%s goes on with the checkpoint's settings, not with %s", name, self.hparams[name])
+        check_goes_on(self.pair_spec, self.hparams, checkpoint["hyper_parameters"])
         if self._trainer.precision == "64-true":
             self.double()  # Lightning would load the weights into float32 and widen them after
 
@@ -429,24 +489,18 @@ class Pix2PixModule(LightningModule):
         Raises:
             ValueError: The file is no such checkpoint, names what is not trusted, or a live object is missing.
         """
-        checkpoint = read_checkpoint(checkpoint_path, map_location)
-        saved = checkpoint["hyper_parameters"]
-        missing = [name for name in checkpoint[PROJECT_KEY]["live"] if name.partition(".")[0] not in live]
-        if missing:
-            raise ValueError(
-                f"{checkpoint_path} was made with live objects: give {', '.join(f'{name}=' for name in missing)} "
-                "to load_from_checkpoint"
-            )
-        arguments = {**{key: value for key, value in saved.items() if not key.startswith("_")}, **live}
-        check_trusted({key: value for key, value in arguments.items() if key not in live}, trust)
-        try:
-            module = cls(**arguments)
-            module.on_load_checkpoint(checkpoint)
-            module.load_state_dict(checkpoint["state_dict"], strict=strict)
-        except (TypeError, ValueError, RuntimeError) as error:
-            reason = " ".join(str(error).split())
-            raise ValueError(f"{checkpoint_path} does not make a {cls.__name__}: {reason}") from None
-        return module.eval()
+        module = module_of(cls, checkpoint_path, map_location=map_location, trust=trust, strict=strict, live=live)
+        return cast(Self, module.eval())
+
+
+@contextmanager
+def _without_cache(device: str) -> Iterator[None]:
+    """Autocast remembers the weights it has narrowed, and here they change before it forgets."""
+    if not torch.is_autocast_enabled(device):
+        yield
+        return
+    with torch.autocast(device, torch.get_autocast_dtype(device), cache_enabled=False):
+        yield
 
 
 def _fraction(image: Tensor) -> Tensor:

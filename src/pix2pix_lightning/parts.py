@@ -8,7 +8,6 @@ from typing import Any, cast
 from torch import nn
 
 from pix2pix_lightning.config import build, is_description
-from pix2pix_lightning.images import PairSpec
 
 Description = Mapping[str, Any]
 
@@ -26,32 +25,6 @@ def completed(name: str, network: nn.Module | Description, **channels: int) -> n
         if network.get(key) not in (None, value):
             raise ValueError(f"{name}.{key}={network[key]}, but the pairs make it {value}: leave it out")
     return {**network, **{key: value for key, value in channels.items() if network.get(key) is None}}
-
-
-def check_goes_on(own: PairSpec, saved: PairSpec) -> None:
-    """Refuse to go on with pairs whose pixels mean something else.
-
-    Raises:
-        ValueError: The line names what differs.
-    """
-    if own.direction != saved.direction:
-        raise ValueError(
-            f"data.direction={own.direction}, but the checkpoint was trained {saved.direction}: go on with the run's "
-            "own direction, or start anew without resume="
-        )
-    sides = ("a", "b") if own.direction == "a_to_b" else ("b", "a")
-    for key, side, before in zip(sides, (own.source, own.target), (saved.source, saved.target), strict=True):
-        if (side.kind, side.channels) != (before.kind, before.channels):
-            raise ValueError(
-                f"data.{key}.kind={side.kind} (channels: {side.channels}), but the checkpoint was trained with "
-                f"kind={before.kind} (channels: {before.channels}): go on with the run's own data, or start anew "
-                "without resume="
-            )
-        if side.palette != before.palette:
-            raise ValueError(
-                f"data.{key}.palette is not the one that the checkpoint was trained with: go on with the run's own "
-                "data, or start anew without resume="
-            )
 
 
 def as_deep_as(network: nn.Module | Description, size: int) -> nn.Module | Description:

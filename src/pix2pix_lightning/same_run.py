@@ -9,7 +9,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from pix2pix_lightning.config import differences
 
-_NOT_COMPARED = ("about", "command", "objective", "run_dir", "resume")
+_NOT_COMPARED = ("about", "command", "objective", "run_dir", "resume", "speed")
+_SAME_BATCHES = ("num_workers", "pin_memory", "cache")  # of data: how they are made, not what they are
 _CHOSEN = ("accelerator", "devices", "strategy")  # by auto
 
 
@@ -26,7 +27,8 @@ def check_same(saved: Path, cfg: DictConfig) -> None:
     if not saved.is_file():
         return
     before: DictConfig = OmegaConf.load(saved)  # type: ignore[assignment]
-    other = differences(before, cfg, ("data", "module"))
+    ignored = {f"data.{key}" for key in _SAME_BATCHES}
+    other = [key for key in differences(before, cfg, ("data", "module")) if key not in ignored]
     if other:
         values = [OmegaConf.select(node, other[0]) for node in (before, cfg)]
         raise ValueError(
@@ -68,4 +70,5 @@ def is_equal(saved: Path, cfg: DictConfig) -> bool:
 def _comparable(cfg: Any) -> dict[str, Any]:
     plain: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
     plain["trainer"] = {key: value for key, value in plain["trainer"].items() if key not in _CHOSEN}
+    plain["data"] = {key: value for key, value in plain["data"].items() if key not in _SAME_BATCHES}
     return {key: value for key, value in plain.items() if key not in _NOT_COMPARED}

@@ -29,13 +29,16 @@ def train(cfg: DictConfig) -> dict[str, float]:
     from pix2pix_lightning import runs
     from pix2pix_lightning.assembly import assemble
     from pix2pix_lightning.reports import closing_words
+    from pix2pix_lightning.speed_choice import choose, say
 
+    chosen = choose(cfg)
     found = runs.place(cfg)
     folder, checkpoint = found.folder, found.checkpoint
     with runs.on_terminal() as log, runs.announced(found), runs.kept_if_begun(found):
         if (metrics := runs.finished(cfg, found)) is not None:
             log.info("%s has come to its end already", folder)
             return metrics
+        say(chosen)
         data, module, trainer, callbacks = assemble(cfg)
         with runs.opened(folder, cfg, trainer):
             log.info("%s %s", f"resuming {checkpoint} in" if checkpoint else "training in", folder)

@@ -9,6 +9,7 @@ import cv2
 
 _log = logging.getLogger(__name__)
 _ALWAYS, _EACH_CORE = 32, 4  # processes that wait cost little but their memory
+_SERVE_A_GPU = 8
 
 
 def check_workers(num_workers: int) -> None:
@@ -37,6 +38,20 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def workers_for(device_type: str, cores: int) -> int:
+    """How many loader processes serve one process that trains.
+
+    Args:
+        device_type: What it trains on, ``cpu`` or another. The steps on a CPU keep all cores busy, and one loader
+            gives more pairs in the meantime than they take.
+        cores: That are there for this process: the machine's, divided by the processes that train on it.
+
+    Returns:
+        1 for a CPU, else one for each core but that of the training process, up to 8.
+    """
+    return 1 if device_type == "cpu" else max(1, min(cores - 1, _SERVE_A_GPU))
+
+
 def one_thread(worker: int) -> None:
-    """A worker is one process of several: OpenCV is not to start threads in each."""
+    """A worker is one process of several: OpenCV is not to start threads in each, as torch does not."""
     cv2.setNumThreads(0)

@@ -2,7 +2,9 @@
 
 from pix2pix_lightning.networks.discriminators import PatchDiscriminator, PixelDiscriminator
 from pix2pix_lightning.networks.encoder_decoder import EncoderDecoderGenerator
-from pix2pix_lightning.networks.layers import initialize
+from pix2pix_lightning.networks.layers import initialize, joined
+from pix2pix_lightning.networks.matmul_convolution import as_matmul
+from pix2pix_lightning.networks.recomputing import recomputing
 from pix2pix_lightning.networks.resnet import ResNetGenerator
 from pix2pix_lightning.networks.test_time import test_time
 from pix2pix_lightning.networks.unet import UNetGenerator
@@ -13,6 +15,9 @@ __all__ = [
     "PixelDiscriminator",
     "ResNetGenerator",
     "UNetGenerator",
+    "as_matmul",
     "initialize",
+    "joined",
+    "recomputing",
     "test_time",
 ]

@@ -3,7 +3,9 @@
 from collections import OrderedDict
 from collections.abc import Collection
 from numbers import Integral
+from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -30,6 +32,48 @@ class ResizeConv2d(nn.Conv2d):
     def forward(self, input: Tensor) -> Tensor:
         """Upsamples and convolves ``input``."""
         return super().forward(F.interpolate(input, scale_factor=2.0, mode="nearest"))
+
+
+class Dropout(nn.Dropout):
+    """Dropout whose noise is the same however the maps lie in memory; `nn.Dropout` draws in memory's order."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Drops elements of ``input``, (B, C, H, W), in training mode."""
+        if not self.training or self.p == 0 or input.is_contiguous():
+            return super().forward(input)
+        noise = torch.empty(input.shape, dtype=input.dtype, device=input.device).bernoulli_(1 - self.p)
+        return input * noise.div_(1 - self.p).contiguous(memory_format=torch.channels_last)
+
+
+class _Joined(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, first: Tensor, second: Tensor) -> Tensor:
+        ctx.split = first.shape[1]
+        return torch.cat([first, second], dim=1)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        is_last = gradient.is_contiguous(memory_format=torch.channels_last) and not gradient.is_contiguous()
+        layout = torch.channels_last if is_last else torch.contiguous_format
+        first, second = (
+            part.contiguous(memory_format=layout) if needed else None
+            for part, needed in zip(
+                (gradient[:, : ctx.split], gradient[:, ctx.split :]), ctx.needs_input_grad, strict=True
+            )
+        )
+        return first, second
+
+
+def joined(first: Tensor, second: Tensor) -> Tensor:
+    """Concatenates maps along their channels: (B, C, H, W) and (B, C', H, W) to (B, C + C', H, W).
+
+    It is `torch.cat` but for the gradients, which are dense: those of `torch.cat` are windows into a larger
+    tensor, for which the backward pass of a batch norm takes fifty times as long on a CPU.
+    """
+    if torch.compiler.is_compiling():
+        return torch.cat([first, second], dim=1)
+    both: Tensor = _Joined.apply(first, second)  # type: ignore[no-untyped-call]
+    return both
 
 
 def norm_layer(norm: str, channels: int) -> nn.Module:
@@ -101,7 +145,21 @@ def initialize(network: nn.Module, std: float = 0.02) -> None:
 
 def named(**layers: nn.Module | None) -> nn.Sequential:
     """Makes a sequence of ``layers`` under their names; those that are None are left out."""
-    return nn.Sequential(OrderedDict((name, layer) for name, layer in layers.items() if layer is not None))
+    return nn.Sequential(_present(**layers))
+
+
+def _present(**layers: nn.Module | None) -> OrderedDict[str, nn.Module]:
+    return OrderedDict((name, layer) for name, layer in layers.items() if layer is not None)
+
+
+class UpLevel(nn.Sequential):
+    """A level of a decoder: it takes the skip, if there is one, and what comes from the level below."""
+
+    def forward(self, *maps: Tensor) -> Tensor:
+        """Joins ``maps``, each (B, ..., H, W), the skip first, and gives (B, out, 2H, 2W)."""
+        x = joined(*maps) if len(maps) > 1 else maps[0]
+        output: Tensor = super().forward(x)  # type: ignore[no-untyped-call]
+        return output
 
 
 def down_levels(in_channels: int, *, num_downs: int, base_channels: int, norm: str) -> nn.ModuleList:
@@ -158,12 +216,14 @@ def up_levels(
         channels = 2 * width if skips and not innermost else width
         out_width = out_channels if outermost else widths[depth - 1]
         levels.append(
-            named(
-                activation=nn.ReLU(),  # not in place: recomputing needs what comes in
-                conv=upsampling(upsample, channels, out_width, bias=outermost or uses_bias(norm)),
-                norm=None if outermost else norm_layer(norm, out_width),
-                dropout=nn.Dropout(dropout) if dropout > 0 and depth in dropout_depths else None,
-                squash=nn.Tanh() if outermost else None,
+            UpLevel(
+                _present(
+                    activation=nn.ReLU(),  # not in place: recomputing needs what comes in
+                    conv=upsampling(upsample, channels, out_width, bias=outermost or uses_bias(norm)),
+                    norm=None if outermost else norm_layer(norm, out_width),
+                    dropout=Dropout(dropout) if dropout > 0 and depth in dropout_depths else None,
+                    squash=nn.Tanh() if outermost else None,
+                )
             )
         )
     return nn.ModuleList(levels)

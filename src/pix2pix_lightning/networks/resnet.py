@@ -3,6 +3,7 @@
 from torch import Tensor, nn
 
 from pix2pix_lightning.networks.layers import (
+    Dropout,
     check_counts,
     check_dropout,
     check_sides,
@@ -121,7 +122,7 @@ class _ResidualBlock(nn.Module):
             nn.ReLU(inplace=True),
         ]
         if dropout > 0:
-            layers.append(nn.Dropout(dropout))
+            layers.append(Dropout(dropout))
         layers += [
             nn.ReflectionPad2d(1),
             nn.Conv2d(channels, channels, 3, bias=bias),

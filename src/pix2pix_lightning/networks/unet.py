@@ -1,6 +1,5 @@
 """The U-Net generator."""
 
-import torch
 from torch import Tensor, nn
 
 from pix2pix_lightning.networks.layers import check_counts, check_sides, down_levels, initialize, up_levels
@@ -90,5 +89,5 @@ class UNetGenerator(nn.Module):
         skips.pop()  # the innermost is the decoder's start, not a skip
         x = self.up[-1](x)
         for depth in reversed(range(len(skips))):
-            x = self.up[depth](torch.cat([skips[depth], x], dim=1))
+            x = self.up[depth](skips[depth], x)
         return x

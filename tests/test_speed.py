@@ -1,0 +1,380 @@
+"""How the step is run changes its results by rounding alone, and nothing in it waits for the device."""
+
+import copy
+from collections import Counter
+
+import pytest
+import torch
+from lightning.pytorch import Callback, Trainer
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.data import DataLoader
+
+from pix2pix_lightning import Pix2PixModule
+from pix2pix_lightning.networks import test_time as time_of_test
+from pix2pix_lightning.schedules import LinearDecay
+from pix2pix_lightning.speed import Speed, as_it_was_made, keep_memory
+
+G = {"_target_": "pix2pix_lightning.networks.UNetGenerator", "num_downs": 5, "base_channels": 8, "dropout_at": "paper"}
+D = {"_target_": "pix2pix_lightning.networks.PatchDiscriminator", "num_layers": 2, "base_channels": 8, "norm": "none"}
+ADAM = {"_target_": "torch.optim.Adam", "lr": 2e-3, "betas": [0.5, 0.999]}
+GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+WAITS = {"_local_scalar_dense", "equal", "is_nonzero", "nonzero", "masked_select", "_unique2"}
+
+
+def batches(count, size=2, side=32):
+    generator = torch.Generator().manual_seed(1)
+    sides = [
+        torch.randint(0, 256, (2, size, 3, side, side), generator=generator, dtype=torch.uint8) for _ in range(count)
+    ]
+    return [{"source": s, "target": t, "name": [""] * size} for s, t in sides]
+
+
+def module_with(speed, **options):
+    return Pix2PixModule(G, D, optimizer_g=ADAM, optimizer_d=ADAM, speed=speed, **options)
+
+
+def fit(module, data, epochs=1, precision="64-true", ckpt_path=None, callbacks=(), accelerator="cpu"):
+    trainer = Trainer(
+        accelerator=accelerator,
+        devices=1,
+        precision=precision,
+        max_epochs=epochs,
+        logger=False,
+        callbacks=list(callbacks),
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    loader = DataLoader(data, batch_size=None, generator=torch.Generator())
+    trainer.fit(module, loader, ckpt_path=ckpt_path, weights_only=True)
+    return trainer
+
+
+def state(module):
+    return {name: value.detach().double().cpu() for name, value in module.state_dict().items()}
+
+
+def greatest_difference(one, other):
+    return max(float((one[name] - other[name]).abs().max()) for name in one)
+
+
+@pytest.mark.parametrize(
+    "speed",
+    [
+        {"channels_last": True},
+        {"fused_optimizer": True},
+        {"matmul_convolutions": True},
+        {"checkpoint_activations": True},
+        {"channels_last": True, "fused_optimizer": True, "matmul_convolutions": True, "checkpoint_activations": True},
+    ],
+    ids="+".join,
+)
+@pytest.mark.parametrize("norm", ["batch", "none"])  # instance norm: biases whose gradient is rounding noise
+def test_five_steps_are_those_of_the_plain_run(speed, norm):
+    states = []
+    for settings in ({}, speed):
+        module = Pix2PixModule({**G, "norm": norm}, D, optimizer_g=ADAM, optimizer_d=ADAM, speed=settings)
+        before = state(module)
+        fit(module, batches(5))
+        states.append(state(module))
+    assert greatest_difference(before, states[0]) > 1e-3
+    assert greatest_difference(*states) < 1e-9
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # torch's own compiler
+def test_a_compiled_run_is_the_plain_one():
+    states = []
+    for speed in ({}, {"compile": True}):
+        # a compiled network draws dropout's noise by a generator of its own
+        module = Pix2PixModule({**G, "dropout": 0.0}, D, optimizer_g=ADAM, optimizer_d=ADAM, speed=speed)
+        trainer = fit(module, batches(3), callbacks=[Validates()])
+        assert trainer.global_step == 6
+        assert not any("_orig_mod" in name for name in module.state_dict())
+        states.append(state(module))
+    assert greatest_difference(*states) < 1e-9
+
+
+class Validates(Callback):
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        with torch.no_grad(), time_of_test(pl_module.generator):
+            pl_module.generator.forward(batch["source"])
+
+
+def test_under_autocast_every_pass_sees_the_weights_as_they_are():
+    """Autocast keeps the narrowed weights of a pass; the second step of the discriminator must not see them."""
+    module = Pix2PixModule({**G, "dropout": 0.0}, D, discriminator_steps=3, optimizer_d=ADAM)
+    discriminator, generator = copy.deepcopy(module.discriminator), copy.deepcopy(module.generator)
+    (batch,) = batches(1)
+    source, target = (module.pair_spec.encode(batch[side], side) for side in ("source", "target"))
+    fit(module, [batch], precision="bf16-mixed")
+    optimizer = torch.optim.Adam(discriminator.parameters(), lr=2e-3, betas=(0.5, 0.999))
+    with torch.autocast("cpu", torch.bfloat16, cache_enabled=False):
+        fake = generator(source).detach()
+    for _ in range(3):
+        with torch.autocast("cpu", torch.bfloat16, cache_enabled=False):
+            loss_fake = module.adversarial.generator(-discriminator(torch.cat([source, fake], 1)))
+            loss_real = module.adversarial.generator(discriminator(torch.cat([source, target], 1)))
+        optimizer.zero_grad()
+        ((loss_fake + loss_real) / 2).backward()
+        optimizer.step()
+    for ours, theirs in zip(module.discriminator.parameters(), discriminator.parameters(), strict=True):
+        # a stale second step is a whole learning rate off
+        assert float(((ours - theirs).abs() > 1e-3).double().mean()) < 0.01
+
+
+class Operations(TorchDispatchMode):
+    def __init__(self):
+        super().__init__()
+        self.counted = Counter()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.counted[func.overloadpacket.__name__] += 1
+        return func(*args, **(kwargs or {}))
+
+
+class CountsStep(Callback):
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        self.mode = Operations()
+        self.mode.__enter__()
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        self.mode.__exit__(None, None, None)
+
+
+@pytest.mark.parametrize("options", [{}, {"gradient_clip": 1.0}, {"weights": {"feature_matching": 10.0}}])
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_nothing_in_the_step_waits_for_the_device(options, precision):
+    counts = CountsStep()
+    speed = {"channels_last": True, "fused_optimizer": True, "matmul_convolutions": True}
+    fit(module_with(speed, **options), batches(2), precision=precision, callbacks=[counts])
+    assert counts.mode.counted["convolution"] + counts.mode.counted["mm"] > 20
+    assert not WAITS & counts.mode.counted.keys()
+
+
+def test_the_count_sees_what_waits():
+    class Reads(Pix2PixModule):
+        def generator_loss(self, source, target, fake):
+            loss = super().generator_loss(source, target, fake)
+            assert loss.item() > 0
+            return loss
+
+    counts = CountsStep()
+    fit(Reads(G, D), batches(1), precision="32-true", callbacks=[counts])
+    assert WAITS & counts.mode.counted.keys()
+
+
+@pytest.mark.parametrize(("first", "then"), [({}, {"fused_optimizer": True}), ({"fused_optimizer": True}, {})])
+def test_a_run_is_resumed_with_other_speed_settings(first, then, tmp_path):
+    whole = module_with({})
+    fit(whole, batches(3), epochs=2)
+    half = module_with(first)
+    fit(half, batches(3), epochs=1).save_checkpoint(tmp_path / "half.ckpt")
+    rest = module_with(then)
+    trainer = fit(rest, batches(3), epochs=2, ckpt_path=tmp_path / "half.ckpt")
+    assert greatest_difference(state(whole), state(rest)) < 1e-9
+    for optimizer in trainer.optimizers:
+        assert bool(optimizer.param_groups[0]["fused"]) == bool(then)
+
+
+def test_a_checkpoint_holds_numbers_for_rates(tmp_path):
+    module = module_with({}, schedule={"_target_": "pix2pix_lightning.schedules.LinearDecay", "hold_epochs": 0})
+    trainer = fit(module, batches(1))
+    for optimizer in trainer.optimizers:
+        optimizer.param_groups[0]["lr"] = torch.tensor(optimizer.param_groups[0]["lr"])
+    trainer.save_checkpoint(tmp_path / "a.ckpt")
+    saved = torch.load(tmp_path / "a.ckpt", weights_only=True)
+    assert saved["optimizer_states"][0]["param_groups"][0]["lr"] == pytest.approx(2e-3 * 99 / 101, rel=1e-6)
+    assert isinstance(saved["optimizer_states"][0]["param_groups"][0]["lr"], float)
+
+
+def test_an_optimizer_goes_on_as_it_was_made():
+    weight = torch.nn.Parameter(torch.zeros(3))
+    old, new = (torch.optim.Adam([weight], lr=lr, fused=fused) for lr, fused in ((1e-3, None), (5e-4, True)))
+    weight.grad = torch.ones(3)
+    old.step()
+    new.load_state_dict(old.state_dict())
+    assert not new.param_groups[0]["fused"]
+    as_it_was_made(new)
+    assert new.param_groups[0]["fused"]
+    assert new.param_groups[0]["lr"] == 1e-3
+    new.step()
+    assert new.state[weight]["step"] == 2
+
+
+def test_schedules_move_a_rate_that_is_a_tensor():
+    rate = torch.tensor(2e-3)
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=rate)
+    rate = optimizer.param_groups[0]["lr"]
+    schedule = LinearDecay(optimizer, hold_epochs=1, decay_epochs=3)
+    rates = []
+    for _ in range(4):
+        rates.append(float(rate))  # the tensor that a recorded step reads
+        optimizer.step()
+        schedule.step()
+    assert rates == pytest.approx([2e-3 * factor for factor in (1, 0.75, 0.5, 0.25)])
+
+
+def test_settings_of_other_parts_are_passed_over():
+    assert Speed.of({"channels_last": True, "num_workers": 2, "precision": "32-true"}) == Speed(channels_last=True)
+    assert Speed.of(None) == Speed()
+
+
+def test_what_knows_no_fused_step_is_left_as_it_is():
+    rmsprop = {"_target_": "torch.optim.RMSprop", "lr": 1e-3}
+    assert Speed(fused_optimizer=True).of_optimizer(rmsprop) == rmsprop
+    by_hand = {**ADAM, "fused": False}
+    assert Speed(fused_optimizer=True).of_optimizer(by_hand)["fused"] is False
+
+
+def test_kept_memory_is_not_asked_for_again():
+    """Page faults of allocating and filling 64 MiB, as the kernel counts them."""
+    import resource
+
+    def faults():
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        torch.ones(16 << 20)
+        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+    if not keep_memory(False):
+        pytest.skip("for glibc alone")
+    assert faults() > 1000
+    try:
+        keep_memory()
+        for _ in range(3):  # until there is room for it
+            faults()
+        assert faults() < 1000
+    finally:
+        keep_memory(False)
+
+
+# ---- the recorded step -----------------------------------------------------------------------------------------
+
+
+def test_a_cuda_graph_on_a_cpu_is_refused_with_the_reason():
+    with pytest.raises(ValueError, match=r"speed\.cuda_graph=true on cpu, where there are no CUDA graphs"):
+        fit(module_with({"cuda_graph": True}), batches(1))
+
+
+class Graph:
+    """Stands in for a CUDA graph: it notes a step while it is recorded, and runs it again when replayed."""
+
+    recorded = None
+
+    def replay(self):
+        if self.fresh:  # recording has run it here, which on a GPU it has not
+            self.fresh = False
+            return
+        for own, new in zip(self.losses.values(), self.step(*self.inputs).values(), strict=True):
+            own.copy_(new)
+
+
+@pytest.fixture
+def recorded(monkeypatch):
+    """A `RecordedStep` that runs without a GPU, and the number of its recordings."""
+    from contextlib import contextmanager, nullcontext
+
+    from pix2pix_lightning import recorded_step
+
+    made = []
+
+    @contextmanager
+    def graph(new):
+        made.append(new)
+        new.fresh = True
+        yield
+
+    class Recorded(recorded_step.RecordedStep):
+        def _record(self, source, target):
+            super()._record(source, target)
+            self._graph.step, self._graph.inputs, self._graph.losses = self._step, self._inputs, self._losses
+
+    class Stream:
+        def wait_stream(self, other):
+            pass
+
+    for name, fake in (
+        ("CUDAGraph", Graph),
+        ("graph", graph),
+        ("Stream", Stream),
+        ("current_stream", Stream),
+        ("stream", nullcontext),
+    ):
+        monkeypatch.setattr(torch.cuda, name, fake)
+    return Recorded, made
+
+
+def test_a_recorded_step_is_the_step(recorded, monkeypatch):
+    """Warm-up, recording, replays, a last batch of another size, counters: all but the GPU's part."""
+    make, made = recorded
+
+    class Recording(Pix2PixModule):
+        def on_train_start(self):
+            super().on_train_start()
+            self._recorded = make(self.step, replayed=self._counted)
+
+        def _counted(self):  # the stand-in's replay counts by itself, a graph's does not
+            counts.append(1)
+
+    counts = []
+    data = [*batches(6), *batches(1, size=1)]
+    schedule = {"_target_": "pix2pix_lightning.schedules.LinearDecay", "hold_epochs": 1, "decay_epochs": 2}
+    states, steps = [], []
+    for kind in (Pix2PixModule, Recording):
+        module = kind(G, D, optimizer_g=ADAM, optimizer_d=ADAM, schedule=schedule)
+        trainer = fit(module, data, epochs=3)
+        states.append(state(module))
+        steps.append(trainer.global_step)
+    assert len(made) == 1
+    assert len(counts) == 3 * 6 - 3 - 1  # batches of the usual size, less warm-up and recording
+    assert steps == [42, 42]
+    assert greatest_difference(*states) == 0
+
+
+def test_replays_are_counted_as_steps():
+    counted = []
+
+    class Counts(Pix2PixModule):
+        def training_step(self, batch, batch_idx):
+            self._count_steps()
+            counted.append(self.trainer.global_step)
+
+    fit(Counts(G, D, discriminator_steps=2), batches(2))
+    assert counted == [3, 6]
+
+
+@GPU
+def test_on_a_gpu_nothing_in_the_step_synchronises():
+    class Strict(Callback):
+        def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+            torch.cuda.set_sync_debug_mode("error" if batch_idx else "default")
+
+        def on_train_batch_end(self, *args, **kwargs):
+            torch.cuda.set_sync_debug_mode("default")
+
+    speed = {"channels_last": True, "fused_optimizer": True}
+    fit(module_with(speed), batches(3), precision="bf16-mixed", callbacks=[Strict()], accelerator="gpu")
+
+
+@GPU
+def test_on_a_gpu_the_recorded_run_is_the_eager_one(tmp_path):
+    schedule = {"_target_": "pix2pix_lightning.schedules.LinearDecay", "hold_epochs": 1, "decay_epochs": 3}
+    data = [*batches(6), *batches(1, size=1)]
+    runs = {}
+    for name, speed in (("eager", {"fused_optimizer": True}), ("graph", {"fused_optimizer": True, "cuda_graph": True})):
+        module = module_with(speed, schedule=schedule)
+        trainer = fit(module, data, epochs=2, accelerator="gpu", precision="32-true")
+        trainer.save_checkpoint(tmp_path / f"{name}.ckpt")
+        runs[name] = (module, trainer)
+    (eager, first), (graph, second) = runs.values()
+    assert first.global_step == second.global_step == 28
+    assert [float(o.param_groups[0]["lr"]) for o in first.optimizers] == pytest.approx(
+        [float(o.param_groups[0]["lr"]) for o in second.optimizers]
+    )
+    assert greatest_difference(state(eager), state(graph)) < 1e-2  # Adam makes steps of rounding noise in float32
+    for other, speed in (("graph", {}), ("eager", {"cuda_graph": True})):
+        resumed = module_with(speed, schedule=schedule)
+        trainer = fit(
+            resumed, data, epochs=3, accelerator="gpu", precision="32-true", ckpt_path=tmp_path / f"{other}.ckpt"
+        )
+        assert trainer.global_step == 42
