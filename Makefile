@@ -37,7 +37,7 @@ format: setup ## let ruff write the code's form
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: setup ## the training step beside a plain loop, on this machine
+bench: setup ## training, prediction and loading beside plain ones, on this machine
 	$(BIN)/python -m pix2pix_lightning.benchmark
 
 build: setup ## sdist and wheel in dist/

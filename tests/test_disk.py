@@ -39,6 +39,7 @@ class Spoiler(Callback):
     def on_train_epoch_start(self, trainer, pl_module):
         if trainer.current_epoch != self.epoch:
             return
+        trainer.strategy.checkpoint_io.teardown()  # the last epoch's are written
         if self.how == "fill":
             fill(Path("filler"), self.room)
         elif self.how == "close":

@@ -163,6 +163,7 @@ def test_more_gpus_than_there_are(monkeypatch, capfd, strips):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda number: f"Accelerator {number}")
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **options: True)
     line = answer(capfd, f"data.root={strips}", "trainer=gpu", "trainer.devices=4")
     assert "trainer.devices=4" in line
     assert "finds Accelerator 0 here" in line

@@ -7,7 +7,7 @@ from lightning.pytorch import Trainer
 from PIL import Image
 from torch import nn
 
-from pix2pix_lightning import Pix2PixModule, predict
+from pix2pix_lightning import Pix2PixModule, Translator, predict
 
 UNET = {
     "_target_": "pix2pix_lightning.networks.UNetGenerator",
@@ -65,7 +65,8 @@ def pictures(tmp_path):
 
 
 def call(run, source, output, *more):
-    return predict.main([f"checkpoint={run}", f"input={source}", f"output={output}", *more])
+    """In float32, unless told, wherever the tests run."""
+    return predict.main([f"checkpoint={run}", f"input={source}", f"output={output}", "precision=32", *more])
 
 
 def by_hand(module, path, norm="image"):
@@ -119,6 +120,38 @@ def test_a_picture_alone_and_in_a_folder_are_the_same_bytes(run, pictures, tmp_p
         assert (tmp_path / "one" / path.name).read_bytes() == path.read_bytes()
 
 
+def test_a_picture_among_many_is_the_same_bytes(run, tmp_path):
+    (tmp_path / "many").mkdir()
+    rng = np.random.default_rng(0)
+    for number in range(20):
+        pixels = rng.integers(0, 10 * number + 30, (8 + 8 * (number % 3), 16, 3), np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "many" / f"{number}.png")
+    assert call(run[0], tmp_path / "many", tmp_path / "all") == 0
+    assert sorted(path.name for path in (tmp_path / "all").iterdir()) == sorted(f"{n}.png" for n in range(20))
+    for number in range(20):
+        assert_a_level_apart(tmp_path / "all" / f"{number}.png", by_hand(run[1], tmp_path / "many" / f"{number}.png"))
+    for number in (0, 13, 19):
+        assert call(run[0], tmp_path / "many" / f"{number}.png", tmp_path / "one") == 0
+        assert (tmp_path / "one" / f"{number}.png").read_bytes() == (tmp_path / "all" / f"{number}.png").read_bytes()
+
+
+@pytest.mark.parametrize("able", [True, False])
+def test_precision_is_the_device_s_choice_unless_told(run, pictures, tmp_path, capsys, monkeypatch, able):
+    monkeypatch.setattr("pix2pix_lightning.inference.precision.computes_in_bfloat16", lambda device: able)
+    for name in ("auto", "bf16", "32"):
+        assert call(run[0], pictures / "a.png", tmp_path / name, "device=cpu", f"precision={name}") == 0
+        line, *others = capsys.readouterr().out.splitlines()
+        if name == "auto":
+            assert line.startswith(
+                "precision=bf16, in which this cpu is faster" if able else "precision=32, since this"
+            )
+            assert "precision=32" in line
+        assert len(others) == (name == "auto")
+    images = {name: np.asarray(Image.open(tmp_path / name / "a.png")) for name in ("auto", "bf16", "32")}
+    assert (images["auto"] == images["bf16" if able else "32"]).all()
+    assert (images["bf16"] != images["32"]).any()
+
+
 def test_300_by_200_stays_300_by_200(run, tmp_path):
     Image.linear_gradient("L").resize((300, 200)).convert("RGB").save(tmp_path / "sky.png")
     assert call(run[0], tmp_path / "sky.png", tmp_path / "out") == 0
@@ -158,6 +191,37 @@ def test_nothing_is_overwritten_unless_asked_for(run, pictures, tmp_path, capsys
     assert_a_level_apart(output / "c.png", by_hand(run[1], pictures / "c.bmp"))
 
 
+def test_what_exists_is_found_before_anything_else(pictures, tmp_path, capsys):
+    (tmp_path / "output").mkdir()
+    (tmp_path / "output" / "c.png").write_text("precious")
+    assert call(tmp_path / "no_checkpoint", pictures, tmp_path / "output") == 1
+    assert_one_line(capsys, tmp_path / "output" / "c.png", "exists", "overwrite=true")
+
+
+def test_an_output_that_cannot_be_written(run, pictures, tmp_path, capsys):
+    output = tmp_path / "output"
+    (output / "b.b.png").mkdir(parents=True)
+    assert call(run[0], pictures, output, "overwrite=true") == 1
+    assert_one_line(capsys, output / "b.b.png")
+    assert_a_level_apart(output / "a.png", by_hand(run[1], pictures / "a.png"))
+    assert not list(output.glob("*.part"))
+
+
+def test_interrupted_in_the_middle(run, pictures, tmp_path, capsys, monkeypatch):
+    translate = Translator.translate_arrays
+
+    def interrupted(self, images):
+        if images[0].shape[0] == 7:  # c.bmp
+            raise KeyboardInterrupt
+        return translate(self, images)
+
+    monkeypatch.setattr(Translator, "translate_arrays", interrupted)
+    assert call(run[0], pictures, tmp_path / "output") == 130
+    assert capsys.readouterr().err == "stopped\n"
+    assert sorted(path.name for path in (tmp_path / "output").iterdir()) == ["a.png", "b.b.png"]
+    assert_a_level_apart(tmp_path / "output" / "a.png", by_hand(run[1], pictures / "a.png"))
+
+
 def test_one_broken_file_in_a_folder(run, pictures, tmp_path, capsys):
     (pictures / "b2.png").write_text("no picture")
     assert call(run[0], pictures, tmp_path / "output") == 1
@@ -180,6 +244,7 @@ def test_a_module_of_the_user_s_own(pictures, tmp_path, capsys):
         ("mode=papper", ["mode='papper'", "deterministic, paper"]),
         ("norm=batch", ["norm='batch'", "image, running"]),
         ("dropout=half", ["dropout='half'", "on, off"]),
+        ("precision=half", ["precision='half'", "32, bf16, auto"]),
         ("device=gpu", ["device=gpu", "auto, cpu or cuda"]),
         ("input=${tmp}/none.png", ["none.png does not exist", "give an image or a folder"]),
         ("input=${tmp}/empty", ["empty has no image in it", "give an image or a folder"]),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -15,50 +16,72 @@ from lightning.pytorch import Callback, LightningDataModule, LightningModule, Tr
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
 
-from pix2pix_lightning.checkpoint_io import WholeCheckpointIO
+from pix2pix_lightning.checkpoint_io import BackgroundCheckpointIO, WholeCheckpointIO
 from pix2pix_lightning.config import TARGET, build, locate
+from pix2pix_lightning.distributed import NAME as DDP_PER_NETWORK
+from pix2pix_lightning.distributed import chose_plain_ddp
 from pix2pix_lightning.loggers import FaultTolerantLogger, MetricsCSV, say_left_out
 from pix2pix_lightning.speed import Speed, keep_memory
-from pix2pix_lightning.speed_choice import choose, choose_compile, say
+from pix2pix_lightning.speed_choice import Choice, choose, choose_compile
 
 _log = logging.getLogger(__name__)
 
 
 class Training(NamedTuple):
-    """What is trained, on what, by what; callbacks by their name in the configuration."""
+    """What is trained, on what, by what; callbacks by their name in the configuration; what ``speed=auto`` came to."""
 
     data: LightningDataModule
     module: LightningModule
     trainer: Trainer
     callbacks: dict[str, Callback]
+    chosen: list[Choice]
 
 
-def assemble(cfg: DictConfig) -> Training:
+def assemble(cfg: DictConfig, saved: Path | None = None) -> Training:
     """Build everything that a training needs; nothing is written yet.
 
     Args:
         cfg: Of the training, with ``run_dir`` set; what ``speed`` leaves to ``auto`` is filled in.
 
+        saved: The ``config.yaml`` of the run that is resumed, whose choices stay.
+
     Raises:
         ValueError: A setting is out of range, or does not go with another.
     """
-    choose(cfg)
+    chosen = choose(cfg, saved)
     data = instantiate(cfg.data, _convert_="all")
     data.setup("fit")
-    say(choose_compile(cfg, len(data.train_dataloader()) * cfg.data.batch_size * cfg.trainer.max_epochs))
+    chosen += choose_compile(cfg, data)
     seed_everything(cfg.seed, workers=True, verbose=False)
     module = instantiate(cfg.module, pair_spec=data.pair_spec.to_dict())
     module.speed = Speed.of(cfg.speed)
-    if cfg.speed.keep_memory and not keep_memory():
+    if not keep_memory(cfg.speed.keep_memory) and cfg.speed.keep_memory:
         _log.warning("speed.keep_memory=true does nothing here: it is for Linux with glibc")
     callbacks = {name: instantiate(node) for name, node in (cfg.get("callbacks") or {}).items() if node is not None}
     settings: Any = OmegaConf.to_container(cfg.trainer, resolve=True)
     settings["callbacks"] = list(callbacks.values())
     settings["logger"] = _loggers(cfg.get("logger") or {})
-    return Training(data, module, _trainer(settings), callbacks)
+    trainer = _trainer(settings)
+    if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:  # unless a strategy or a plugin has its own
+        in_background = cfg.speed.async_checkpoints
+        trainer.strategy.checkpoint_io = BackgroundCheckpointIO(trainer.state) if in_background else WholeCheckpointIO()
+    return Training(data, module, trainer, callbacks, chosen)
 
 
 def _trainer(settings: Mapping[str, Any]) -> Trainer:
+    trainer = _built(settings)
+    if chose_plain_ddp(trainer, settings.get("strategy", "auto")):
+        trainer = _built({**settings, "strategy": DDP_PER_NETWORK})
+    on_cpu = trainer.strategy.root_device.type == "cpu"
+    if on_cpu and trainer.num_devices > 1 and settings.get("accelerator") == "auto":
+        raise ValueError(
+            f"trainer.devices={trainer.num_devices}: {_what_is_here()}: say trainer.devices=1, or "
+            f"trainer.accelerator=cpu for {trainer.num_devices} processes that share the CPU"
+        )
+    return trainer
+
+
+def _built(settings: Mapping[str, Any]) -> Trainer:
     try:
         trainer: Trainer = build({"_target_": "lightning.pytorch.Trainer", **settings})
     except (TypeError, ValueError) as error:
@@ -66,14 +89,6 @@ def _trainer(settings: Mapping[str, Any]) -> Trainer:
     except (MisconfigurationException, ImportError) as error:
         asked = " ".join(f"trainer.{key}={settings.get(key)}" for key in ("accelerator", "devices"))
         raise ValueError(f"{asked}: {error} {_what_is_here()}: say trainer.accelerator=auto") from None
-    on_cpu = trainer.strategy.root_device.type == "cpu"
-    if on_cpu and trainer.num_devices > 1 and settings.get("accelerator") == "auto":
-        raise ValueError(
-            f"trainer.devices={trainer.num_devices}: {_what_is_here()}: say trainer.devices=1, or "
-            f"trainer.accelerator=cpu for {trainer.num_devices} processes that share the CPU"
-        )
-    if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:  # unless a strategy or a plugin has its own
-        trainer.strategy.checkpoint_io = WholeCheckpointIO()
     return trainer
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 TARGET = "_target_"
 PATHS = ("checkpoint", "data.root", "input", "output", "resume", "run_dir", "runs")  # taken as they are by a door
+SAME_BATCHES = {f"data.{key}" for key in ("cache", "num_workers", "pin_memory", "prefetch_factor")}
 _NOT_REPEATED = ("command", "resume", "run_dir", "sweep")
 _OF_DISCRIMINATOR = ("adversarial", "feature_matching")
 _TRUSTED = ("pix2pix_lightning", "torch.nn", "torch.optim")
@@ -97,6 +98,8 @@ def resumed(words: Sequence[str], config_name: str = "train") -> DictConfig | No
         cfg[name] = present[name]
     for override in overrides:
         _change(cfg, override.key_or_group, override.value(), add=override.is_add() or override.is_force_add())
+    if "speed.precision" in values and "trainer.precision" not in values:
+        cfg.trainer.precision = cfg.speed.precision
     cfg.run_dir = values.get("run_dir")
     changed = [_unquoted(word) for word in words if word.partition("=")[0].lstrip("+") not in _NOT_REPEATED]
     if cfg.command and changed:
@@ -183,11 +186,12 @@ def check_describes_resumed(cfg: DictConfig, words: Sequence[str]) -> None:
 
 
 def differences(one: DictConfig, other: DictConfig, nodes: Sequence[str]) -> list[str]:
-    """The keys below ``nodes`` at which two configurations differ."""
+    """The keys below ``nodes`` at which two configurations differ, but for how batches come about."""
     from omegaconf import OmegaConf
 
     flat = [dict(_leaves(OmegaConf.to_container(cfg, resolve=True), nodes)) for cfg in (one, other)]
-    return sorted(key for key in flat[0].keys() | flat[1].keys() if flat[0].get(key) != flat[1].get(key))
+    keys = (flat[0].keys() | flat[1].keys()) - SAME_BATCHES
+    return sorted(key for key in keys if flat[0].get(key) != flat[1].get(key))
 
 
 def _leaves(node: Any, nodes: Sequence[str] = (), prefix: str = "") -> Iterator[tuple[str, Any]]:

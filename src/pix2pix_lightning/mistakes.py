@@ -20,6 +20,7 @@ _MENDS = {
     errno.EPERM: "allow it to this user, or choose another place",
 }
 """What to do where the disk refuses."""
+_PEER_ENDED = r"gloo/transport|NCCL error|Connection (closed|reset) by peer|waiting for clients"
 
 
 def mistake(error: BaseException, config_name: str) -> str | None:
@@ -58,6 +59,8 @@ def mistake(error: BaseException, config_name: str) -> str | None:
                 return _one_line(of_worker)
             return said if _is_ours(str(error)) else None
         return _one_line(error) if _raised_here(error) else None
+    if isinstance(error, RuntimeError) and re.search(_PEER_ENDED, str(error)):
+        return "another process of this run has ended or does not answer: what was wrong is said by that one"
     if type(error).__name__ == "MisconfigurationException":
         return _one_line(error)
     return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any, Self, cast
@@ -19,6 +19,7 @@ from torchmetrics import MetricCollection
 import pix2pix_lightning
 from pix2pix_lightning.checkpoints import PROJECT_KEY
 from pix2pix_lightning.config import TARGET, is_description, locate
+from pix2pix_lightning.distributed import ReducerPerNetwork, average_buffers
 from pix2pix_lightning.going_on import check_goes_on, module_of
 from pix2pix_lightning.images import PairSpec
 from pix2pix_lightning.losses import AdversarialLoss, feature_matching, gradient_penalty
@@ -36,8 +37,8 @@ from pix2pix_lightning.parts import (
     made,
 )
 from pix2pix_lightning.randomness import Purpose, seeded
-from pix2pix_lightning.recorded_step import Losses, RecordedStep, check_recordable
-from pix2pix_lightning.speed import Speed, as_it_was_made, plain_rates
+from pix2pix_lightning.recorded_step import Losses, RecordedStep, check_rates, check_recordable
+from pix2pix_lightning.speed import Speed, as_it_was_made, plain_rates, ways
 
 Batch = dict[str, Any]
 
@@ -123,8 +124,9 @@ class Pix2PixModule(LightningModule):
         self.speed = speed if isinstance(speed, Speed) else Speed.of(speed)
         self.batches_seen = 0
         self.reducers: dict[str, nn.Module] = {}  # "g", "d": the networks as a distributed strategy wraps them
-        self._losses: Losses = {}
+        self._losses: Losses | None = None  # of the step that is under way
         self._recorded: RecordedStep | None = None
+        self._ways: dict[int, list[dict[str, Any]]] = {}
 
         source, target = pair_spec.source.channels, pair_spec.target.channels
         generator = as_deep_as(
@@ -224,15 +226,15 @@ class Pix2PixModule(LightningModule):
             What the losses recorded (`record`), scalars without a gradient.
         """
         self._losses = {}
-        with self._gathering(not last), _without_cache(source.device.type):
+        with self._gathering(not last):
             fake = self.reducers.get("g", self.generator)(source)
             if self.discriminator is not None:
                 for _ in range(self.discriminator_steps):
                     with self._stepping("d", zero=first, step=last):
-                        self.manual_backward(self.discriminator_loss(source, target, fake.detach()) * share)
+                        self._backward(self.discriminator_loss(source, target, fake.detach()) * share)
             with self._stepping("g", zero=first, step=last):
-                self.manual_backward(self.generator_loss(source, target, fake) * share)
-        losses, self._losses = self._losses, {}
+                self._backward(self.generator_loss(source, target, fake) * share)
+        losses, self._losses = self._losses, None
         return losses
 
     def discriminator_loss(self, source: Tensor, target: Tensor, fake: Tensor) -> Tensor:
@@ -252,7 +254,9 @@ class Pix2PixModule(LightningModule):
         loss: Tensor = self.adversarial.discriminator(logits_real, logits_fake)
         if self.penalty_weight:
             condition = source if self.conditional else None
-            penalty = gradient_penalty(cast(Any, self.discriminator), condition, target, fake)
+            penalty = gradient_penalty(
+                cast(nn.Module, self.discriminator).forward, condition, target, fake
+            )  # not compiled
             loss = loss + self.penalty_weight * penalty
             self.record("gradient_penalty", penalty)
         self.record("loss_d", loss)
@@ -287,8 +291,11 @@ class Pix2PixModule(LightningModule):
         return loss
 
     def record(self, name: str, value: Tensor) -> None:
-        """Have a scalar of the step logged as ``train/<name>``; the losses call this."""
-        self._losses[name] = value.detach()
+        """Have a scalar logged as ``train/<name>``; the losses call this."""
+        if self._losses is None:  # in somebody's own training step
+            self.log(f"train/{name}", value.detach(), on_step=True, on_epoch=False)
+        else:
+            self._losses[name] = value.detach()
 
     def discriminate(self, source: Tensor, target: Tensor) -> Tensor:
         """The discriminator's logits, (B, 1, h, w), for ``target`` given ``source``."""
@@ -323,15 +330,16 @@ class Pix2PixModule(LightningModule):
             if step:
                 optimizer.step()
 
+    def _backward(self, loss: Tensor) -> None:
+        """In the precisions of the forward pass: autocast would narrow what a backward pass does by itself."""
+        with torch.autocast(loss.device.type, enabled=False):
+            self.manual_backward(loss)
+
     @contextmanager
     def _gathering(self, alone: bool) -> Iterator[None]:
         """Around a batch that is not the last of a step: nothing is reduced among processes."""
-        with ExitStack() as stack:
-            strategy = self.trainer.strategy
-            for reducer in self.reducers.values() if alone else ():
-                stack.enter_context(cast(Any, reducer).no_sync())
-            if alone and not self.reducers and isinstance(strategy, DDPStrategy):
-                stack.enter_context(strategy.block_backward_sync())
+        strategy = self.trainer.strategy
+        with strategy.block_backward_sync() if alone and isinstance(strategy, DDPStrategy) else nullcontext():
             yield
 
     def _optimizer(self, network: str) -> LightningOptimizer:
@@ -350,11 +358,15 @@ class Pix2PixModule(LightningModule):
         """The optimizers of generator and discriminator and, where there is a schedule, one for each."""
         networks = {"g": self.generator, "d": self.discriminator}
         optimizers, schedules = [], []
+        self._ways = {}
         for name, network in networks.items():
             if network is None:
                 continue
-            description = self.speed.of_optimizer(self._optimizers[name])
+            # a fused step takes the loss scale away by itself, after the clipping
+            can_fuse = self.gradient_clip is None or self.trainer.precision != "16-mixed"
+            description = self.speed.of_optimizer(self._optimizers[name], network, can_fuse=can_fuse)
             optimizer = made(f"optimizer_{name}", description, network.parameters())
+            self._ways[id(optimizer)] = ways(optimizer)
             optimizers.append(optimizer)
             if self._schedule is not None:
                 schedule = made("schedule", self._schedule, optimizer)
@@ -379,7 +391,7 @@ class Pix2PixModule(LightningModule):
             ValueError: The trainer's settings do not work with two networks.
         """
         strategy = self.trainer.strategy
-        if type(strategy) is DDPStrategy:
+        if isinstance(strategy, DDPStrategy) and not isinstance(strategy, ReducerPerNetwork):
             # each backward pass reaches one network: plain DDP would wait for the other one's gradients
             strategy._ddp_kwargs["find_unused_parameters"] = True
         if self.penalty_weight and self.trainer.precision in ("16-true", "bf16-true"):
@@ -393,10 +405,12 @@ class Pix2PixModule(LightningModule):
                 "between the batches of a step; use bf16-mixed"
             )
         if stage == "fit":
+            if self.speed.checkpoint_activations and (self.speed.compile or self.speed.cuda_graph):
+                raise ValueError(
+                    "speed.checkpoint_activations=true goes with neither speed.compile nor speed.cuda_graph: choose one"
+                )
             if self.speed.cuda_graph:
                 check_recordable(self.trainer, accumulate=self.accumulate)
-                if self.speed.checkpoint_activations:
-                    raise ValueError("speed.cuda_graph=true with speed.checkpoint_activations=true: choose one of them")
             for network in (self.generator, self.discriminator):
                 if network is not None:
                     self.speed.prepare(network)
@@ -404,9 +418,14 @@ class Pix2PixModule(LightningModule):
     def on_train_start(self) -> None:
         """Run as this run was told to, whatever the checkpoint's was; record the step if that is asked for."""
         for optimizer in self.trainer.optimizers:
-            as_it_was_made(optimizer)
+            as_it_was_made(optimizer, self._ways[id(optimizer)])
         if self.speed.cuda_graph:
-            self._recorded = RecordedStep(self.step, replayed=self._count_steps)
+            check_rates(self.trainer.optimizers)
+        self._recorded = RecordedStep(self.step, replayed=self._count_steps) if self.speed.cuda_graph else None
+
+    def on_train_end(self) -> None:
+        """Forget the recording, which holds the optimizers."""
+        self._recorded = None
 
     def _count_steps(self) -> None:
         """What Lightning counts in Python when an optimizer steps: ``global_step`` and with it checkpoints."""
@@ -436,9 +455,7 @@ class Pix2PixModule(LightningModule):
     def on_validation_start(self) -> None:
         """Make batch norm's running statistics, which every process gathers alone, the same for all."""
         if self.trainer.world_size > 1 and not self.trainer.sanity_checking:
-            for buffer in self.buffers():
-                if buffer.is_floating_point():
-                    buffer.copy_(cast(Tensor, self.trainer.strategy.reduce(buffer.clone(), reduce_op="mean")))
+            average_buffers(self, self.trainer.strategy)
 
     # ---- checkpoints -------------------------------------------------------------------------------------------
 
@@ -491,16 +508,6 @@ class Pix2PixModule(LightningModule):
         """
         module = module_of(cls, checkpoint_path, map_location=map_location, trust=trust, strict=strict, live=live)
         return cast(Self, module.eval())
-
-
-@contextmanager
-def _without_cache(device: str) -> Iterator[None]:
-    """Autocast remembers the weights it has narrowed, and here they change before it forgets."""
-    if not torch.is_autocast_enabled(device):
-        yield
-        return
-    with torch.autocast(device, torch.get_autocast_dtype(device), cache_enabled=False):
-        yield
 
 
 def _fraction(image: Tensor) -> Tensor:

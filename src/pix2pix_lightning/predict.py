@@ -26,7 +26,7 @@ def predict(cfg: DictConfig) -> list[Path]:
         ValueError: There is nothing to translate, an input is no image, or two inputs would give one file.
         FileExistsError: An output exists; nothing is written then.
     """
-    from pix2pix_lightning.images import list_images, write_image
+    from pix2pix_lightning.images import list_images
     from pix2pix_lightning.inference.settings import translator_of
 
     source, output = Path(str(cfg.input)), Path(str(cfg.output))
@@ -44,12 +44,19 @@ def predict(cfg: DictConfig) -> list[Path]:
         if result.exists() and not cfg.overwrite:
             raise FileExistsError(f"{result} exists: choose another output, or say overwrite=true")
 
-    translator = translator_of(cfg)
+    translator = translator_of(cfg, precision=str(cfg.precision))
+    if cfg.precision == "auto":
+        print(_choice(translator.precision, translator.device.type))
     output.mkdir(parents=True, exist_ok=True)
-    for path, image in translator.translate_files(paths):
-        write_image(results[path], image, overwrite=True)
+    written = translator.write_files(results)
     print(f"{len(paths)} images in {output}")
-    return list(results.values())
+    return written
+
+
+def _choice(precision: str, device: str) -> str:
+    if precision == "bf16":
+        return f"precision=bf16, in which this {device} is faster; precision=32 rounds less"
+    return f"precision=32, since this {device} has no instructions for bf16"
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 from lightning.pytorch import Trainer
 from torch import Tensor
+from torch.optim import Optimizer
 
 Losses = dict[str, Tensor]
 
@@ -15,8 +16,8 @@ class RecordedStep:
     """Runs a step as it is a few times, records it once, and replays it from then on.
 
     What the step does in Python alone (counters, hooks) happens when it is recorded, and not when it is replayed.
-    Noise is drawn anew in each replay, by the seed that the device's generator has then. A batch of another shape, the
-    last of an epoch, runs as it is.
+    Noise is drawn anew in each replay, by the seed that the device's generator has then. A batch of another shape than
+    the first, the last of an epoch, runs as it is.
 
     Args:
         step: A function of tensors that changes weights, gradients and optimizers in place, and gives losses as
@@ -32,19 +33,22 @@ class RecordedStep:
         self._replayed = replayed
         self._left = warm_up
         self._graph: torch.cuda.CUDAGraph | None = None
+        self._shapes: tuple[torch.Size, ...] = ()
         self._inputs: tuple[Tensor, ...] = ()
         self._losses: Losses = {}
 
     def __call__(self, source: Tensor, target: Tensor) -> Losses:
         """The step on a batch, (B, C, H, W) each on the GPU."""
+        shapes = source.shape, target.shape
+        self._shapes = self._shapes or shapes
+        if shapes != self._shapes:
+            return self._step(source, target)
         if self._left:
             self._left -= 1
             return self._beside(source, target)
         if self._graph is None:
             self._record(source, target)
             return self._replay(source, target)
-        if any(own.shape != given.shape for own, given in zip(self._inputs, (source, target), strict=True)):
-            return self._step(source, target)
         losses = self._replay(source, target)
         self._replayed()
         return losses
@@ -61,7 +65,7 @@ class RecordedStep:
     def _record(self, source: Tensor, target: Tensor) -> None:
         self._inputs = source.clone(), target.clone()
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
+        with torch.cuda.graph(graph, capture_error_mode="thread_local"):  # another thread pins the next batch
             self._losses = self._step(*self._inputs)
         self._graph = graph
 
@@ -93,3 +97,18 @@ def check_recordable(trainer: Trainer, *, accumulate: int) -> None:
     for reason, holds in reasons.items():
         if holds:
             raise ValueError(f"speed.cuda_graph=true {reason}: say speed.cuda_graph=false")
+
+
+def check_rates(optimizers: Iterable[Optimizer]) -> None:
+    """Refuse optimizers whose numbers a recording would freeze.
+
+    Raises:
+        ValueError: The line gives the reason.
+    """
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            if not (group.get("capturable") and isinstance(group["lr"], Tensor)):
+                raise ValueError(
+                    f"speed.cuda_graph=true with {type(optimizer).__name__}, whose learning rate a recorded step would "
+                    "not follow: describe torch.optim.Adam, AdamW or another one that is capturable"
+                )

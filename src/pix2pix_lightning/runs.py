@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from omegaconf import DictConfig, OmegaConf
 
 from pix2pix_lightning.checkpoints import LAST, checkpoint_in, read_checkpoint
+from pix2pix_lightning.launch import Launched, agreed, launched
 from pix2pix_lightning.lock import LOCK, locked
 from pix2pix_lightning.log_file import LogFile
 from pix2pix_lightning.same_run import check_nothing_else, check_same, is_equal
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 _CONFIG, _SUMMARY, _LOG = "config.yaml", "summary.json", "train.log"
 _AT_ONCE = {_CONFIG, _LOG, LOCK, "tensorboard", "wandb"}  # in a folder before anything is trained
 _ENVIRONMENT = "PIX2PIX_LIGHTNING_RUN"  # tells the processes that Lightning starts which run they belong to
-_RANKS = ("RANK", "SLURM_PROCID")  # of processes that torchrun or Slurm started
 _PLACE = "RUN-DIR-PLACEHOLDER"
 _BY_DESIGN = (
     ".*LeafSpec",  # lightning's own use of torch
@@ -49,31 +49,58 @@ class Place(NamedTuple):
         folder: Of the run.
         checkpoint: That it goes on from, or None for a new run.
         made: Folders that were made for it, the run's own first; to be taken back when nothing comes of it.
+        is_first: Whether this is the first of the run's processes, which writes for all of them.
     """
 
     folder: Path
     checkpoint: Path | None
     made: tuple[Path, ...] = ()
+    is_first: bool = True
 
 
 def place(cfg: DictConfig) -> Place:
     """Find or make a run's folder, so that no other run gets it. ``cfg.run_dir`` is set.
 
+    Where the run has several processes the first one does, and the others are told.
+
     Args:
-        cfg: Of the training; ``run_dir``, ``resume`` and ``name`` are read.
+        cfg: Of the training; ``run_dir``, ``resume``, ``name`` and ``trainer`` are read.
 
     Raises:
         FileExistsError: The folder exists, and it is not to be resumed.
         FileNotFoundError: There is nothing to resume.
+        ValueError: The processes do not find each other.
     """
     inherited = os.environ.get(_ENVIRONMENT)
+    started = None if inherited else launched(cfg.trainer)
     if inherited:
-        folder, checkpoint = json.loads(inherited)
-        found = Place(Path(folder), Path(checkpoint) if checkpoint else None)
-    else:
+        found = _heard(inherited)
+    elif started is None:
         found = _found(cfg, _resumed(cfg))
+    else:
+        found = _agreed(started, cfg)
     cfg.run_dir = str(found.folder)
     return found
+
+
+def _agreed(started: Launched, cfg: DictConfig) -> Place:
+    own: list[Place] = []
+
+    def decide() -> str:
+        own.append(_found(cfg, _resumed(cfg)))
+        return _said(own[0])
+
+    answer = agreed(started, decide)
+    return own[0] if own else _heard(answer)
+
+
+def _said(found: Place) -> str:
+    return json.dumps([str(found.folder), str(found.checkpoint or "")])
+
+
+def _heard(text: str) -> Place:
+    folder, checkpoint = json.loads(text)
+    return Place(Path(folder), Path(checkpoint) if checkpoint else None, is_first=False)
 
 
 def _found(cfg: DictConfig, resumed: Path | None) -> Place:
@@ -82,8 +109,6 @@ def _found(cfg: DictConfig, resumed: Path | None) -> Place:
         return Place(home, resumed)
     folder = Path(cfg.run_dir) if cfg.run_dir else _new_folder(cfg)
     if cfg.resume == "auto" and is_equal(folder / _CONFIG, cfg):  # an equal run that left no checkpoint
-        return Place(folder, resumed)
-    if int(os.environ.get("RANK", "0")) > 0:  # torchrun: the first process makes it
         return Place(folder, resumed)
     made = tuple(path for path in (folder, *folder.parents) if not path.exists())
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -195,10 +220,9 @@ def announced(found: Place) -> Iterator[None]:
         ValueError: Another run is in the folder.
     """
     inherited = os.environ.get(_ENVIRONMENT)
-    is_first = inherited is None and not any(int(os.environ.get(name, "0")) for name in _RANKS)
-    os.environ[_ENVIRONMENT] = json.dumps([str(found.folder), str(found.checkpoint or "")])
+    os.environ[_ENVIRONMENT] = _said(found)
     try:
-        with locked(found.folder) if is_first else nullcontext():
+        with locked(found.folder) if found.is_first else nullcontext():
             yield
     finally:
         if inherited is None:
@@ -212,7 +236,7 @@ def _resolved(cfg: DictConfig, trainer: Trainer) -> str:
     chosen = {
         "accelerator": trainer.strategy.root_device.type,
         "devices": trainer.num_devices,
-        "strategy": "auto" if trainer.world_size == 1 else "ddp_find_unused_parameters_true",
+        "strategy": "auto" if trainer.world_size == 1 else "ddp_per_network",
     }
     for key, value in chosen.items():
         if movable.trainer.get(key) == "auto":
@@ -224,16 +248,21 @@ def _resolved(cfg: DictConfig, trainer: Trainer) -> str:
 
 
 @contextmanager
-def on_terminal() -> Iterator[logging.Logger]:
-    """Inside, what this package logs is shown on the terminal by the first process, warnings by all.
+def on_terminal(found: Place | None = None) -> Iterator[logging.Logger]:
+    """Inside, what this package logs is shown on the terminal; by the first of a run's processes alone.
 
     Of Lightning's talk only warnings are, and not those about what is so by design.
+
+    Args:
+        found: The run's place, which knows whether this is the first process.
     """
-    ours, lightnings = logging.getLogger("pix2pix_lightning"), logging.getLogger("lightning.pytorch")
-    levels = ours.level, lightnings.level
-    ours.setLevel(logging.INFO if int(os.environ.get("LOCAL_RANK", "0")) == 0 else logging.WARNING)
-    lightnings.setLevel(logging.WARNING)
-    terminal = logging.StreamHandler()
+    is_first = found is None or found.is_first
+    levels = {"pix2pix_lightning": logging.INFO if is_first else logging.ERROR}
+    levels |= dict.fromkeys(("lightning.pytorch", "lightning.fabric"), logging.WARNING if is_first else logging.ERROR)
+    before = {name: logging.getLogger(name).level for name in levels}
+    for name, level in levels.items():
+        logging.getLogger(name).setLevel(level)
+    ours, terminal = logging.getLogger("pix2pix_lightning"), logging.StreamHandler()
     ours.addHandler(terminal)
     try:
         with warnings.catch_warnings():
@@ -241,8 +270,8 @@ def on_terminal() -> Iterator[logging.Logger]:
                 warnings.filterwarnings("ignore", message)
             yield ours
     finally:
-        ours.setLevel(levels[0])
-        lightnings.setLevel(levels[1])
+        for name, level in before.items():
+            logging.getLogger(name).setLevel(level)
         ours.removeHandler(terminal)
 
 

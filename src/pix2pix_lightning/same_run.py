@@ -7,10 +7,9 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from pix2pix_lightning.config import differences
+from pix2pix_lightning.config import SAME_BATCHES, differences
 
 _NOT_COMPARED = ("about", "command", "objective", "run_dir", "resume", "speed")
-_SAME_BATCHES = ("num_workers", "pin_memory", "cache")  # of data: how they are made, not what they are
 _CHOSEN = ("accelerator", "devices", "strategy")  # by auto
 
 
@@ -27,8 +26,7 @@ def check_same(saved: Path, cfg: DictConfig) -> None:
     if not saved.is_file():
         return
     before: DictConfig = OmegaConf.load(saved)  # type: ignore[assignment]
-    ignored = {f"data.{key}" for key in _SAME_BATCHES}
-    other = [key for key in differences(before, cfg, ("data", "module")) if key not in ignored]
+    other = differences(before, cfg, ("data", "module"))
     if other:
         values = [OmegaConf.select(node, other[0]) for node in (before, cfg)]
         raise ValueError(
@@ -47,7 +45,7 @@ def check_nothing_else(saved: Path, cfg: DictConfig) -> None:
     Raises:
         ValueError: The command asks for something else, which it would not get.
     """
-    before, present = _comparable(OmegaConf.load(saved)), _comparable(cfg)
+    before, present = _comparable(OmegaConf.load(saved), cfg), _comparable(cfg, cfg)
     del before["trainer"]["max_epochs"], present["trainer"]["max_epochs"]
     other = differences(OmegaConf.create(before), OmegaConf.create(present), ())
     if other:
@@ -64,11 +62,13 @@ def is_equal(saved: Path, cfg: DictConfig) -> bool:
         return False
     folder = str(saved.parent)
     present = OmegaConf.merge(cfg, {"run_dir": folder})
-    return _comparable(OmegaConf.load(saved)) == _comparable(present)
+    return _comparable(OmegaConf.load(saved), cfg) == _comparable(present, cfg)
 
 
-def _comparable(cfg: Any) -> dict[str, Any]:
+def _comparable(cfg: Any, asked: DictConfig) -> dict[str, Any]:
+    """As plain data, without what two runs may differ in; the precision is one of it unless it is asked for."""
     plain: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
-    plain["trainer"] = {key: value for key, value in plain["trainer"].items() if key not in _CHOSEN}
-    plain["data"] = {key: value for key, value in plain["data"].items() if key not in _SAME_BATCHES}
+    chosen = (*_CHOSEN, "precision") if asked.trainer.precision == "auto" else _CHOSEN
+    plain["trainer"] = {key: value for key, value in plain["trainer"].items() if key not in chosen}
+    plain["data"] = {key: value for key, value in plain["data"].items() if f"data.{key}" not in SAME_BATCHES}
     return {key: value for key, value in plain.items() if key not in _NOT_COMPARED}

@@ -43,9 +43,17 @@ class Speed:
 
     @classmethod
     def of(cls, settings: Mapping[str, Any] | None) -> Self:
-        """Those of ``settings`` that the step knows; the other keys are for data and trainer."""
+        """Those of ``settings`` that the step knows; the other keys are for data and trainer.
+
+        Raises:
+            ValueError: One of them is neither true nor false.
+        """
         names = {field.name for field in fields(cls)}
-        return cls(**{key: bool(value) for key, value in (settings or {}).items() if key in names})
+        known = {key: value for key, value in (settings or {}).items() if key in names}
+        for key, value in known.items():
+            if not isinstance(value, bool):
+                raise ValueError(f"speed.{key}={value}: true or false is expected here")
+        return cls(**known)
 
     @property
     def memory_format(self) -> torch.memory_format:
@@ -55,7 +63,9 @@ class Speed:
     def prepare(self, network: nn.Module) -> None:
         """Change ``network`` in place; names and values of its weights stay."""
         if self.channels_last:
-            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            for parameter in network.parameters():
+                if parameter.dim() == 4:
+                    parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
         if self.matmul_convolutions:
             as_matmul(network)
         if self.checkpoint_activations:
@@ -63,35 +73,50 @@ class Speed:
         if self.compile:
             network.compile()
 
-    def of_optimizer(self, description: Any) -> Any:
+    def of_optimizer(self, description: Any, network: nn.Module, *, can_fuse: bool = True) -> Any:
         """A described optimizer with what makes it fast filled in, where its class knows that; else itself.
 
         A learning rate that a recorded step is to follow has to be a tensor.
+
+        Args:
+            description: Of the optimizer, or a function that makes it.
+            network: Whose weights it updates.
+            can_fuse: Whether a fused step does the same.
         """
         if not is_description(description):
             return description
         known = inspect.signature(locate(description[TARGET])).parameters
         options: dict[str, Any] = {}
-        if self.fused_optimizer and "fused" in known and not description.get("foreach"):
+        is_float = all(parameter.is_floating_point() for parameter in network.parameters())
+        if self.fused_optimizer and can_fuse and is_float and "fused" in known and not description.get("foreach"):
             options["fused"] = True
-        if self.cuda_graph and "capturable" in known:
-            options["capturable"] = True
-            if "lr" in known:
-                rate = description.get("lr", known["lr"].default)
-                options["lr"] = torch.tensor(float(rate), device="cuda")
-        return {**options, **description, **({"lr": options["lr"]} if "lr" in options else {})}
+        if not (self.cuda_graph and "capturable" in known):
+            return {**options, **description}
+        rate = torch.tensor(float(description.get("lr", known["lr"].default)), device="cuda")
+        return {**options, **description, "capturable": True, "lr": rate}
 
 
-def as_it_was_made(optimizer: Optimizer) -> None:
+_WAYS = ("fused", "foreach", "capturable")
+
+
+def ways(optimizer: Optimizer) -> list[dict[str, Any]]:
+    """How each group of a new optimizer steps, for `as_it_was_made`."""
+    return [{key: group[key] for key in (*_WAYS, "lr") if key in group} for group in optimizer.param_groups]
+
+
+def as_it_was_made(optimizer: Optimizer, made: list[dict[str, Any]]) -> None:
     """After a checkpoint, which brings the settings of the run that wrote it: run as this one was told to.
 
     What is learned and the learning rate stay the checkpoint's.
+
+    Args:
+        optimizer: With or without a checkpoint's state.
+        made: Its `ways` when it was new.
     """
-    made = optimizer.defaults
-    for group in optimizer.param_groups:
-        group.update({key: made[key] for key in ("fused", "foreach", "capturable") if key in made})
-        if isinstance(made.get("lr"), Tensor):
-            group["lr"] = torch.as_tensor(group["lr"], dtype=made["lr"].dtype, device=made["lr"].device).clone()
+    for group, own in zip(optimizer.param_groups, made, strict=True):
+        group.update({key: own[key] for key in _WAYS if key in own})
+        if isinstance(own.get("lr"), Tensor) and group["lr"] is not own["lr"]:
+            group["lr"] = own["lr"].fill_(float(group["lr"]))
         on_device = group.get("fused") or group.get("capturable")
         for parameter in group["params"]:
             step = optimizer.state.get(parameter, {}).get("step")
@@ -105,11 +130,18 @@ def plain_rates(checkpoint: dict[str, Any]) -> None:
         for group in state["param_groups"]:
             group.update({key: float(value) for key, value in group.items() if isinstance(value, Tensor)})
     for state in checkpoint.get("lr_schedulers", []):
-        for key in ("base_lrs", "_last_lr"):
-            state[key] = [float(rate) for rate in state[key]]
+        _plain(state)
+
+
+def _plain(schedule: dict[str, Any]) -> None:
+    for key in {"base_lrs", "_last_lr"} & schedule.keys():
+        schedule[key] = [float(rate) for rate in schedule[key]]
+    for inner in schedule.get("_schedulers") or ():
+        _plain(inner)
 
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_MMAP_MAX = -1, -3, -4  # malloc.h
+_is_kept = False
 
 
 def keep_memory(on: bool = True) -> bool:
@@ -119,13 +151,17 @@ def keep_memory(on: bool = True) -> bool:
     KiB, which is a third of a training step on a CPU. A setting of the whole process, for glibc alone.
 
     Args:
-        on: False sets what glibc comes to by itself in a process with large blocks, and gives back what is free.
+        on: False undoes it: what glibc comes to by itself in a process with large blocks, and what is free goes back.
 
     Returns:
         Whether that can be set here.
     """
+    global _is_kept
     if platform.libc_ver()[0] != "glibc":
         return False
+    if not on and not _is_kept:
+        return True
+    _is_kept = on
     libc = ctypes.CDLL(None)
     if on:
         libc.mallopt(_M_MMAP_MAX, 0)

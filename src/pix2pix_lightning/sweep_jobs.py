@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pix2pix_lightning.command_line import QUIET, Interrupted, given_to_hydra, quoted, settled
 from pix2pix_lightning.config import conf_dir
+from pix2pix_lightning.launch import num_processes
 from pix2pix_lightning.mistakes import mistake
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ def run_jobs(config_name: str, run: Callable[[DictConfig], Any], flags: list[str
         _check_swept(words, hydra_cfg)
         try:
             cfg = settled(cfg, config_name, flags, hydra_cfg)
+            _check_one_process(cfg)
             _place_in_sweep(cfg, hydra_cfg)
             return _objective(cfg, run(cfg), hydra_cfg)
         except Exception as error:
@@ -123,6 +125,21 @@ def _check_swept(words: list[str], hydra_cfg: Any) -> None:
             )
         if key == "resume" and value != "auto":
             raise _Refused(f"resume={named}: a sweep goes on with its own jobs; leave it out")
+
+
+def _check_one_process(cfg: DictConfig) -> None:
+    """Lightning would start a job's other processes by the sweep's command, and each would run the whole sweep."""
+    if "trainer" not in cfg:
+        return
+    asked = num_processes(cfg.trainer)
+    if asked > 1:
+        values = f"trainer.devices={cfg.trainer.devices} trainer.num_nodes={cfg.trainer.num_nodes}"
+        raise _Refused(
+            f"{values}: these are {asked} processes, and a job of a sweep is one: say trainer.devices=1 "
+            "trainer.num_nodes=1, or give each job a command of its own"
+        )
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise _Refused("torchrun starts a sweep several times: leave it out, a sweep's job is one process")
 
 
 def _is_swept(word: str) -> bool:

@@ -29,25 +29,24 @@ def train(cfg: DictConfig) -> dict[str, float]:
     from pix2pix_lightning import runs
     from pix2pix_lightning.assembly import assemble
     from pix2pix_lightning.reports import closing_words
-    from pix2pix_lightning.speed_choice import choose, say
+    from pix2pix_lightning.speed_choice import say
 
-    chosen = choose(cfg)
     found = runs.place(cfg)
     folder, checkpoint = found.folder, found.checkpoint
-    with runs.on_terminal() as log, runs.announced(found), runs.kept_if_begun(found):
+    with runs.on_terminal(found) as log, runs.announced(found), runs.kept_if_begun(found):
         if (metrics := runs.finished(cfg, found)) is not None:
             log.info("%s has come to its end already", folder)
             return metrics
-        say(chosen)
-        data, module, trainer, callbacks = assemble(cfg)
+        data, module, trainer, callbacks, chosen = assemble(cfg, folder / "config.yaml" if checkpoint else None)
         with runs.opened(folder, cfg, trainer):
             log.info("%s %s", f"resuming {checkpoint} in" if checkpoint else "training in", folder)
+            say(chosen)
             if cfg.get("about"):
                 log.info("%s", cfg.about)
             try:
                 trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
             except SystemExit:
-                if trainer.state.status != TrainerStatus.INTERRUPTED:
+                if trainer.state.status != TrainerStatus.INTERRUPTED or not found.is_first:
                     raise
                 raise Interrupted(runs.how_to_go_on(folder)) from None
             metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}

@@ -550,6 +550,7 @@ def test_the_folder_to_validate_on_may_be_called_by_a_number(tmp_path):
         ({"max_pairs": "abc"}, r"data\.max_pairs=abc: a whole number of at least 1"),
         ({"max_pairs": 1.5}, r"data\.max_pairs=1\.5: a whole number of at least 1"),
         ({"max_pairs": True}, r"data\.max_pairs=True: a whole number of at least 1"),
+        ({"prefetch_factor": 0}, r"data\.prefetch_factor=0: a whole number of at least 1"),
         ({"val_split": None}, r"data\.val_split=null: a folder is expected"),
         ({"root": None}, r"data\.root=null: a folder is expected"),
         ({"seed": -1}, r"seed=-1: a whole number from 0"),

@@ -208,3 +208,17 @@ def test_buildings_of_one_street_share_what_does_not_follow_from_the_labels():
     assert (
         ProceduralPairs(2, size=64, seed=5, num_looks=1)[0][1] != ProceduralPairs(2, size=64, num_looks=1)[0][1]
     ).any()
+
+
+@pytest.mark.parametrize("other", [{"size": 40}, {"seed": 1}, {"split": "val"}, {"num_looks": 2}])
+def test_stamps_change_with_what_a_pair_is_a_function_of(other, monkeypatch):
+    def stamps(**options):
+        return ProceduralPairs(**{"num": 3, "size": 32, **options}).stamps()
+
+    before = stamps()
+    assert len({tuple(stamp) for stamp in before}) == 3
+    assert stamps(num=5)[:3] == before
+    assert not {tuple(stamp) for stamp in stamps(**other)} & {tuple(stamp) for stamp in before}
+    read = Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", lambda path: read(path) + b"#" * path.name.startswith("facade_photo"))
+    assert stamps() != before

@@ -4,11 +4,13 @@ import logging
 import os
 import warnings
 
+import cv2
 import pytest
+import torch
 
 from helpers import make_strips
 from pix2pix_lightning.data import PairedDataModule, workers
-from pix2pix_lightning.data.workers import available_cores, check_workers
+from pix2pix_lightning.data.workers import available_cores, check_workers, workers_for
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="processes have no affinity here")
@@ -60,3 +62,46 @@ def test_it_is_said_once_and_not_by_torch_again(monkeypatch, caplog, tmp_path):
         loaders = data.train_dataloader(), data.val_dataloader()
     assert [loader.num_workers for loader in loaders] == [3, 3]
     assert len(caplog.records) == 1
+
+
+@pytest.mark.parametrize(
+    ("device", "cores", "expected"),
+    [("cpu", 1, 1), ("cpu", 64, 1), ("cuda", 1, 1), ("cuda", 2, 1), ("cuda", 4, 3), ("cuda", 9, 8), ("cuda", 64, 8)],
+)
+def test_a_cpu_trains_on_all_cores_and_a_gpu_is_served_by_those_that_are_left(device, cores, expected):
+    assert workers_for(device, cores) == expected
+
+
+@pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
+def test_a_loader_process_has_one_thread(tmp_path, monkeypatch):
+    def threads(self, key):
+        return {"threads": (cv2.getNumThreads(), torch.get_num_threads())}
+
+    data = PairedDataModule(make_strips(tmp_path / "pairs"), size=32, num_workers=1)
+    data.setup("fit")
+    monkeypatch.setattr("pix2pix_lightning.data.dataset.PairDataset.__getitem__", threads)
+    before = torch.get_num_threads(), cv2.getNumThreads()
+    torch.set_num_threads(2)
+    cv2.setNumThreads(2)
+    try:
+        (batch,) = list(data.val_dataloader())[:1]
+    finally:
+        torch.set_num_threads(before[0])
+        cv2.setNumThreads(before[1])
+    assert [int(count) for count in batch["threads"]] == [1, 1]
+
+
+def test_what_a_loader_is_made_with(tmp_path, monkeypatch):
+    root = make_strips(tmp_path / "pairs", train=2, val=1)
+
+    def loader(**options):
+        data = PairedDataModule(root, size=32, **options)
+        data.setup("fit")
+        return data.train_dataloader()
+
+    assert (loader(num_workers=1).prefetch_factor, loader(num_workers=1, prefetch_factor=5).prefetch_factor) == (2, 5)
+    assert loader(num_workers=0, prefetch_factor=5).prefetch_factor is None
+    assert [loader(pin_memory=pinned).pin_memory for pinned in (True, False)] == [True, False]
+    for has_gpu in (True, False):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda has_gpu=has_gpu: has_gpu)
+        assert loader().pin_memory == has_gpu

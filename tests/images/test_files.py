@@ -74,6 +74,14 @@ def test_a_jpeg_without_its_end_is_refused_whatever_its_headers_hold(tmp_path, o
     assert np.abs(read_image(path).astype(int) - 90).max() <= 2
 
 
+def test_an_end_mark_that_a_header_was_cut_behind_is_no_end(tmp_path):
+    data = encoded(np.full((16, 16, 3), 90, np.uint8), "JPEG", comment=b"thumbnail\xff\xd9and more")
+    path = tmp_path / "image.jpg"
+    path.write_bytes(data[: data.index(b"\xff\xd9") + 2])
+    with pytest.raises(ValueError, match="truncated JPEG"):
+        read_image(path)
+
+
 @pytest.mark.parametrize("trailer", [b"\0" * 5000, b"\xff\xda" * 1000])
 def test_a_whole_jpeg_may_have_more_behind_it_and_filling_before_its_markers(tmp_path, trailer):
     data = encoded(np.full((16, 16, 3), 90, np.uint8), "JPEG")

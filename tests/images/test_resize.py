@@ -2,7 +2,9 @@
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from torch.nn import functional as F
 
 from pix2pix_lightning.images import resize
 
@@ -52,3 +54,21 @@ def test_nothing_to_do_changes_nothing(interpolation):
 def test_a_view_of_a_strip_is_resized_as_its_copy(interpolation):
     half = NOISE[:, 26:]
     np.testing.assert_array_equal(resize(half, 32, 32, interpolation), resize(half.copy(), 32, 32, interpolation))
+
+
+@pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
+@pytest.mark.parametrize(("height", "width"), [(42, 59), (16, 16), (20, 90)])
+@pytest.mark.parametrize("channels", [3, 1])
+def test_the_layout_that_torch_is_fast_in_changes_no_value(interpolation, height, width, channels):
+    planes = torch.from_numpy(NOISE[..., :channels].transpose(2, 0, 1).copy())[None]
+    plain = F.interpolate(planes, (height, width), mode=interpolation, antialias=True)[0].permute(1, 2, 0)
+    np.testing.assert_array_equal(resize(NOISE[..., :channels], height, width, interpolation), plain.numpy())
+
+
+@pytest.mark.parametrize(("length", "resized"), [(600, 286), (256, 286), (286, 256), (2, 1024), (1023, 7)])
+def test_nearest_is_torchs_nearest_exact(length, resized):
+    line = torch.arange(length, dtype=torch.float64)
+    plain = F.interpolate(line[None, None], (resized,), mode="nearest-exact")[0, 0].numpy().astype(int)
+    image = np.stack([line // 256, line % 256], -1)[None].astype(np.uint8)
+    picked = resize(image, 1, resized, "nearest")[0].astype(int)
+    np.testing.assert_array_equal(picked @ [256, 1], plain)

@@ -24,6 +24,13 @@ NEAR = {"_target_": "torch.optim.lr_scheduler.StepLR", "step_size": 7, "gamma": 
 COSINE = {"_target_": "torch.optim.lr_scheduler.CosineAnnealingLR", "T_max": 30, "eta_min": 0.0}
 NETWORKS = "pix2pix_lightning.networks."
 
+PER_NETWORK = {
+    "_target_": "pix2pix_lightning.distributed.ReducerPerNetwork",
+    "reduce_in": None,
+    "bucket_mb": 25.0,
+    "timeout_minutes": 10.0,
+}
+
 
 def both(key, value):
     return {f"module.{network}.{key}": value for network in ("generator", "discriminator")}
@@ -88,7 +95,7 @@ CASES = [
     ({"gpu_ids": "2"}, {"trainer.devices": [2]}),
     ({"gpu_ids": ""}, {"trainer.accelerator": "auto", "trainer.devices": "auto"}),
     ({"gpu_ids": "0,3", "batch_size": "6"}, {"trainer.devices": [0, 3], "data.batch_size": 3,
-                                             "trainer.strategy": "ddp_find_unused_parameters_true"}),
+                                             "trainer.strategy": PER_NETWORK}),
     ({"verbose": "True"}, {"trainer.enable_model_summary": True}),
     ({"no_html": "True"}, {"callbacks.gallery": None}),
     ({"epoch_count": "41"}, {"trainer.max_epochs": 160, "module.schedule.hold_epochs": 60}),

@@ -47,7 +47,6 @@ def test_same_gradients_statistics_and_noise(name):
         (output * torch.linspace(0, 1, output.numel()).view_as(output)).sum().backward()
         after = torch.rand(3)  # what is drawn next
         results.append([output, x.grad, *(p.grad for p in network.parameters()), *network.buffers(), after])
-    assert any(buffer.any() for buffer in NETWORKS[name].buffers()) or name == "pixel"
     for expected, got in zip(*results, strict=True):
         assert torch.equal(got, expected)
 

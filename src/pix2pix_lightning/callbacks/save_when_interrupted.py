@@ -7,6 +7,8 @@ from pathlib import Path
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from pix2pix_lightning.checkpoint_io import BackgroundCheckpointIO
+
 _log = logging.getLogger(__name__)
 
 
@@ -21,9 +23,15 @@ class SaveWhenInterrupted(Callback):
         self._path = Path(path)
         self._has_started = False
 
-    def on_train_batch_end(self, *args: object, **kwargs: object) -> None:
-        """Until a batch is done there is nothing to save, and a resumed checkpoint would be lost."""
+    def on_train_batch_end(self, trainer: Trainer, *args: object, **kwargs: object) -> None:
+        """Until a batch is done there is nothing to save, and a resumed checkpoint would be lost.
+
+        Raises:
+            OSError: A checkpoint that was being written beside training found no room.
+        """
         self._has_started = True
+        if isinstance(trainer.strategy.checkpoint_io, BackgroundCheckpointIO):
+            trainer.strategy.checkpoint_io.check()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """The epoch's end has its own checkpoint."""

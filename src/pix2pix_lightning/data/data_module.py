@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import warnings
+import zlib
 from collections.abc import Mapping
+from dataclasses import asdict
 from numbers import Integral
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import torch
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.loops.progress import _ProcessedTracker
 from torch.utils.data import DataLoader, Subset
 
+from pix2pix_lightning.data.cache import CachedPairs, cached
 from pix2pix_lightning.data.dataset import EpochSampler, PairDataset, Sample
 from pix2pix_lightning.data.pairs import Pairs, open_pairs
+from pix2pix_lightning.data.prepared import PreparedPairs
 from pix2pix_lightning.data.procedural import ProceduralPairs
 from pix2pix_lightning.data.transforms import PairAugmentation
-from pix2pix_lightning.data.workers import check_workers, one_thread
+from pix2pix_lightning.data.workers import available_cores, check_workers, one_thread, workers_for
 from pix2pix_lightning.images import PairSpec
 
 _JITTER = 286 / 256  # the paper's ratio of the resized image to the crop
@@ -36,13 +40,17 @@ class PairedDataModule(LightningDataModule):
         jitter: Resize training images to size x 286/256 and cut a random square (paper, section 6.2).
         mirror: Mirror training pairs at random.
         batch_size: Pairs in a batch, of each process.
-        num_workers: Loader processes; their number changes no result. More than there are CPU cores are warned of,
-            more than 32 and four times the cores refused.
+        num_workers: Loader processes; their number changes no result; ``auto`` is as many as make sense here. More than
+            there are CPU cores are warned of, more than 32 and four times the cores refused.
         seed: Of order and augmentation.
         a: Keyword arguments of ``SideSpec`` for the files' A.
         b: Likewise for B.
         val_split: The folder that validation pairs come from.
         max_pairs: Only the first so many pairs of each split; None takes all.
+        cache: Keep the pairs decoded and resized in memory maps, in a folder, or, with True, in ``.pix2pix_cache``
+            below ``root``. They are made when a split is first opened, and anew when one of its files has changed.
+        pin_memory: Put batches where a GPU can fetch them by itself; None does where there is one.
+        prefetch_factor: Batches that each loader process has ready; None is torch's number, 2.
         archive: Where the data can be had, named when ``root`` is missing.
 
     Raises:
@@ -63,19 +71,26 @@ class PairedDataModule(LightningDataModule):
         jitter: bool = True,
         mirror: bool = True,
         batch_size: int = 1,
-        num_workers: int = 2,
+        num_workers: int | Literal["auto"] = 2,
         seed: int = 0,
         a: Mapping[str, Any] | None = None,
         b: Mapping[str, Any] | None = None,
         val_split: str = "val",
         max_pairs: int | None = None,
+        cache: bool | str | Path | None = None,
+        pin_memory: bool | Literal["auto"] | None = None,
+        prefetch_factor: int | None = None,
         archive: str | None = None,
     ) -> None:
         super().__init__()
+        if num_workers == "auto":
+            num_workers = workers_for("cuda" if torch.cuda.is_available() else "cpu", available_cores())
         _check_counts(size=size, batch_size=batch_size)
         _check_counts(least=0, num_workers=num_workers)
         if max_pairs is not None:
             _check_counts(max_pairs=max_pairs)
+        if prefetch_factor is not None:
+            _check_counts(prefetch_factor=prefetch_factor)
         check_workers(num_workers)
         if not (_is_whole(seed) and 0 <= seed < 2**32):
             raise ValueError(f"seed={seed}: a whole number from 0 to 2**32 - 1 is expected")
@@ -89,6 +104,9 @@ class PairedDataModule(LightningDataModule):
         self.seed = seed
         self.val_split = str(val_split)  # YAML reads 5 as a number
         self.max_pairs = max_pairs
+        self.cache = cache
+        self.pin_memory = None if pin_memory == "auto" else pin_memory
+        self.prefetch_factor = prefetch_factor
         self.archive = archive
         source, target = (b, a) if direction == "b_to_a" else (a, b)
         self.pair_spec = PairSpec.from_dict(
@@ -115,6 +133,13 @@ class PairedDataModule(LightningDataModule):
             return open_pairs(self.root, split)
         except ValueError as error:
             raise ValueError(f"{error}; the archive is at {self.archive}" if self.archive else str(error)) from None
+
+    def cache_folder(self) -> Path:
+        """Where the cache of these pairs lies, if there is to be one."""
+        if self.cache is True:
+            return self.root / ".pix2pix_cache"
+        root = self.root.resolve()
+        return Path(str(self.cache)) / f"{root.name}_{zlib.crc32(str(root).encode()):08x}"
 
     def setup(self, stage: str) -> None:
         """Open the splits that ``stage`` needs: train and validation for ``fit``."""
@@ -158,13 +183,28 @@ class PairedDataModule(LightningDataModule):
         return self._loader("test", self._sampler("test"))
 
     def _dataset(self, split: str) -> PairDataset:
-        pairs = self.open_split(self.val_split if split == "val" else split)
+        spec, folder = self.pair_spec, self.val_split if split == "val" else split
+        pairs = self.open_split(folder)
+        stamps = _stamps(pairs) if self.cache else []
         if self.max_pairs is not None:
             pairs = Subset(cast(Any, pairs), range(min(self.max_pairs, len(pairs))))
-        spec = self.pair_spec
         augmented = split == "train" and (spec.load_size > spec.size or self.mirror)
         augmentation = PairAugmentation(spec.size, mirror=self.mirror) if augmented else None
-        return PairDataset(pairs, spec, augmentation=augmentation, seed=self.seed)
+        prepared: Pairs | None = None
+        if self.cache:
+            length = spec.size if augmentation is None else spec.load_size
+            prepared = self._cached(folder, PreparedPairs(pairs, spec, length), stamps[: len(pairs)])
+        return PairDataset(pairs, spec, augmentation=augmentation, seed=self.seed, prepared=prepared)
+
+    def _cached(self, folder: str, prepared: PreparedPairs, stamps: list[Any]) -> CachedPairs:
+        settings = {
+            "split": folder,
+            "max_pairs": None if self.max_pairs is None else int(self.max_pairs),
+            "a": asdict(prepared.a),
+            "b": asdict(prepared.b),
+        }
+        title = f"{folder}_{prepared.length}"
+        return cached(self.cache_folder(), prepared, title=title, settings=settings, stamps=stamps)
 
     def _sampler(self, split: str) -> EpochSampler:
         rank, world_size = (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
@@ -184,7 +224,8 @@ class PairedDataModule(LightningDataModule):
                 batch_size=self.batch_size,
                 sampler=sampler,
                 num_workers=self.num_workers,
-                pin_memory=torch.cuda.is_available(),
+                pin_memory=torch.cuda.is_available() if self.pin_memory is None else self.pin_memory,
+                prefetch_factor=self.prefetch_factor if self.num_workers else None,
                 persistent_workers=self.num_workers > 0,
                 worker_init_fn=one_thread,
                 # without one, making an iterator would draw from the global generator
@@ -211,14 +252,33 @@ class ProceduralDataModule(PairedDataModule):
         _check_counts(num_train=num_train, num_val=num_val)
         if num_looks is not None:
             _check_counts(num_looks=num_looks)
+        if options.get("cache") is True:
+            raise ValueError(
+                "data.cache=true: the pairs that are drawn have no folder to keep them in: name one, "
+                "data.cache=<folder>"
+            )
         super().__init__(".", **options)
         self.num_pairs = {"train": num_train, "val": num_val, "test": num_val}
         self.num_looks = num_looks
+
+    def cache_folder(self) -> Path:
+        """Where the cache of these pairs lies, if there is to be one; others have another."""
+        drawn = [*self.num_pairs.values(), self.seed, self.num_looks]
+        return Path(str(self.cache)) / f"procedural_{zlib.crc32(repr(drawn).encode()):08x}"
 
     def open_split(self, split: str) -> Pairs:
         """The pairs of a split, at the size to which training images are resized."""
         size = self.pair_spec.load_size if split == "train" else self.pair_spec.size
         return ProceduralPairs(self.num_pairs[split], size=size, seed=self.seed, split=split, num_looks=self.num_looks)
+
+
+def _stamps(pairs: Pairs) -> list[Any]:
+    if not hasattr(pairs, "stamps"):
+        raise ValueError(
+            f"data.cache: {type(pairs).__name__} has no stamps(), which would tell when a pair has changed: add it, or "
+            "say data.cache=false"
+        )
+    return cast(list[Any], pairs.stamps())
 
 
 def _check_counts(*, least: int = 1, **counts: object) -> None:

@@ -53,6 +53,10 @@ class StripPairs:
             )
         return strip[:, : width // 2], strip[:, width // 2 :], path.stem
 
+    def stamps(self) -> list[list[str | int]]:
+        """What tells each pair's file from what it was before."""
+        return [_stamp(path) for path in self.files]
+
 
 class FolderPairs:
     """Files of two folders that share a stem; what has no partner is named in a warning.
@@ -88,6 +92,10 @@ class FolderPairs:
         a, b = self.files[index]
         return read_image(a), read_image(b), a.stem
 
+    def stamps(self) -> list[list[str | int]]:
+        """What tells each pair's files from what they were before."""
+        return [_stamp(a) + _stamp(b) for a, b in self.files]
+
 
 def open_pairs(root: Path, split: str) -> StripPairs | FolderPairs:
     """The pairs of ``split`` below ``root``, in whichever layout they are found.
@@ -119,6 +127,11 @@ def open_pairs(root: Path, split: str) -> StripPairs | FolderPairs:
     if strips.is_dir():
         raise ValueError(_no_image_in(strips))
     raise ValueError(f"{strips} does not exist: put strips of A and B there, or A and B into {strips}/A and {strips}/B")
+
+
+def _stamp(path: Path) -> list[str | int]:
+    status = path.stat()
+    return [path.name, status.st_size, status.st_mtime_ns]
 
 
 def _no_image_in(folder: Path) -> str:

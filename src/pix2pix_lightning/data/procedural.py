@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -96,3 +97,10 @@ class ProceduralPairs:
         photo = render_photo(facade, parts, behind, look, grain)
         labels = cv2.LUT(cv2.merge((parts, parts, parts)), _COLOURS)
         return photo, labels.astype(np.uint8, copy=False), f"{self.split}_{index:05d}"
+
+    def stamps(self) -> list[list[str | int | None]]:
+        """What each pair is a function of: the arguments, and the code that draws."""
+        folder = Path(__file__).parent
+        code = b"".join(path.read_bytes() for path in (Path(__file__), *sorted(folder.glob("facade_*.py"))))
+        drawn: list[str | int | None] = [self.split, self.seed, self.size, self.num_looks, zlib.crc32(code)]
+        return [[*drawn, index] for index in range(self.num)]

@@ -29,13 +29,13 @@ def read_image(path: Path) -> npt.NDArray[np.uint8]:
         ValueError: The file is no image, is cut short, or holds more than 8 bits a channel.
         OSError: The file cannot be read.
     """
-    data = np.frombuffer(path.read_bytes(), np.uint8)
-    if _is_truncated_jpeg(data):
+    content = path.read_bytes()
+    if _is_truncated_jpeg(content):
         raise ValueError(f"{path} is a truncated JPEG: copy or download it again")
     mode = cv2.IMREAD_ANYDEPTH | cv2.IMREAD_COLOR_RGB
     log_level = cv2.utils.logging.setLogLevel(0)  # a damaged file gets one line, ours
     try:
-        image = cv2.imdecode(data, mode) if data.size else None
+        image = cv2.imdecode(np.frombuffer(content, np.uint8), mode) if content else None
     except cv2.error:
         image = None
     finally:
@@ -48,20 +48,19 @@ def read_image(path: Path) -> npt.NDArray[np.uint8]:
     return rgb
 
 
-def _is_truncated_jpeg(data: npt.NDArray[np.uint8]) -> bool:
+def _is_truncated_jpeg(content: bytes) -> bool:
     """OpenCV can fill the missing rest of a JPEG with grey and say nothing, so the end mark is looked for.
 
     It is looked for after the headers, which may hold a thumbnail with an end mark of its own, and anywhere
-    there, since phones write more behind it.
+    there, since phones write more behind it; from the end, where it mostly is.
     """
-    content = data.tobytes()
     if not content.startswith(b"\xff\xd8\xff"):
         return False
     start = 2
     while content[start : start + 1] == b"\xff" and content[start + 1 : start + 2] != b"\xda":
         is_filling = content[start + 1 : start + 2] == b"\xff"
         start += 1 if is_filling else 2 + int.from_bytes(content[start + 2 : start + 4], "big")
-    return b"\xff\xd9" not in content[start:]
+    return content.rfind(b"\xff\xd9", start) < 0
 
 
 def write_image(path: Path, image: npt.NDArray[np.uint8], *, overwrite: bool = False) -> None:

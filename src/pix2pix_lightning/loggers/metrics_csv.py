@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import csv
-import os
 from argparse import Namespace
 from contextlib import suppress
-from io import StringIO
+from io import FileIO, StringIO
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +27,10 @@ class MetricsCSV(Logger):
     def __init__(self, path: str | Path) -> None:
         super().__init__()
         self._path = Path(path)
-        self._rows: list[dict[str, Any]] = []
-        self._before = _rows_of(self._path) if self._path.is_file() else []
-        self._written = 0
+        self._before = _rows_of(self._path.read_bytes()) if self._path.is_file() else []
+        self._rows: list[dict[str, Any]] = []  # that are not in the file, or there at its end and may still grow
         self._columns: list[str] = []
+        self._end = 0  # of what is in the file for good
 
     @property
     def name(self) -> str:
@@ -60,43 +59,67 @@ class MetricsCSV(Logger):
     @rank_zero_only
     def save(self) -> None:
         """Write all rows but the last, to which more may be added."""
-        self._write(len(self._rows) - 1)
+        self._write(self._rows[:-1], [])
 
     @rank_zero_only
     def after_save_checkpoint(self, checkpoint_callback: ModelCheckpoint) -> None:
         """Write the last row too, which a run that goes on from the checkpoint has behind it; it may still grow."""
-        self._write(len(self._rows))
-        self._written, self._columns = len(self._rows) - 1, []
+        self._write(self._rows[:-1], self._rows[-1:])
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
         """Write what is left."""
-        self._write(len(self._rows))
+        self._write(self._rows[:-1], self._rows[-1:])
 
-    def _write(self, count: int) -> None:
-        """Append the rows before ``count``; where a column is new, write the file anew, whole at any time."""
-        if count <= self._written:
+    def _write(self, rows: list[dict[str, Any]], growing: list[dict[str, Any]]) -> None:
+        """Append; where a column is new, write the file anew, whole at any time."""
+        if not rows + growing:
             return
-        columns = list(dict.fromkeys(["epoch", "step", *(key for row in self._rows[:count] for key in row)]))
+        columns = list(
+            dict.fromkeys(["epoch", "step", *self._columns, *(key for row in rows + growing for key in row)])
+        )
+        for_good, for_now = _lines(rows, columns), _lines(growing, columns)
         if columns == self._columns:
-            size = self._path.stat().st_size
-            try:
-                with self._path.open("a", newline="") as file:
-                    csv.DictWriter(file, columns).writerows(self._rows[self._written : count])
-            except OSError:  # a full disk leaves no half row
-                os.truncate(self._path, size)
-                raise
+            self._put_at_the_end(for_good + for_now)
+            self._end += len(for_good)
         else:
-            with replacing(self._path) as scratch, scratch.open("w", newline="") as file:
-                writer = csv.DictWriter(file, columns)
-                writer.writeheader()
-                writer.writerows(self._rows[:count])
-        self._written, self._columns = count, columns
+            before = _rows_of(self._path.read_bytes()[: self._end]) if self._end else []
+            kept = _lines([dict(zip(columns, columns, strict=True)), *before], columns)
+            with replacing(self._path) as scratch:
+                scratch.write_bytes(kept + for_good + for_now)
+            self._end = len(kept + for_good)
+        self._rows, self._columns = self._rows[len(rows) :], columns
+
+    def _put_at_the_end(self, lines: bytes) -> None:
+        """In place of the row that was there for now; a full disk leaves it as it was."""
+        with self._path.open("r+b", buffering=0) as file:
+            file.seek(self._end)
+            was = file.read()
+            file.seek(self._end)
+            try:
+                _write_all(file, lines)
+            except OSError:
+                file.seek(self._end)
+                _write_all(file, was)
+                raise
+            finally:
+                file.truncate()
 
 
-def _rows_of(path: Path) -> list[dict[str, Any]]:
+def _write_all(file: FileIO, lines: bytes) -> None:
+    while lines:
+        lines = lines[file.write(lines) :]
+
+
+def _lines(rows: list[dict[str, Any]], columns: list[str]) -> bytes:
+    text = StringIO(newline="")
+    csv.DictWriter(text, columns).writerows(rows)
+    return text.getvalue().encode()
+
+
+def _rows_of(written: bytes) -> list[dict[str, Any]]:
     """Without those that cannot be read: a process that was killed leaves a line that is cut, maybe inside a number."""
-    text = path.read_bytes().decode(errors="replace")
+    text = written.decode(errors="replace")
     rows: list[dict[str, Any]] = []
     with suppress(csv.Error):
         for row in csv.DictReader(StringIO(text[: text.rfind("\n") + 1], newline="")):

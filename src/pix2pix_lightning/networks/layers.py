@@ -39,16 +39,25 @@ class Dropout(nn.Dropout):
 
     def forward(self, input: Tensor) -> Tensor:
         """Drops elements of ``input``, (B, C, H, W), in training mode."""
-        if not self.training or self.p == 0 or input.is_contiguous():
-            return super().forward(input)
-        noise = torch.empty(input.shape, dtype=input.dtype, device=input.device).bernoulli_(1 - self.p)
-        return input * noise.div_(1 - self.p).contiguous(memory_format=torch.channels_last)
+        if not self.training or self.p == 0:
+            return input
+        kept = torch.empty(input.shape, dtype=input.dtype, device=input.device).bernoulli_(1 - self.p)
+        return input * torch.empty_like(input).copy_(kept) * (1 / (1 - self.p))
 
 
 class _Joined(torch.autograd.Function):
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx: Any, first: Tensor, second: Tensor) -> Tensor:
-        ctx.split = first.shape[1]
+    def forward(first: Tensor, second: Tensor) -> Tensor:
+        return torch.cat([first, second], dim=1)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        ctx.split = inputs[0].shape[1]
+
+    @staticmethod
+    def jvp(ctx: Any, first: Tensor, second: Tensor) -> Tensor:
         return torch.cat([first, second], dim=1)
 
     @staticmethod
@@ -70,7 +79,8 @@ def joined(first: Tensor, second: Tensor) -> Tensor:
     It is `torch.cat` but for the gradients, which are dense: those of `torch.cat` are windows into a larger
     tensor, for which the backward pass of a batch norm takes fifty times as long on a CPU.
     """
-    if torch.compiler.is_compiling():
+    is_read_by_another = torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None
+    if is_read_by_another or not (first.requires_grad or second.requires_grad):
         return torch.cat([first, second], dim=1)
     both: Tensor = _Joined.apply(first, second)  # type: ignore[no-untyped-call]
     return both

@@ -28,7 +28,7 @@ class MatmulConv2d(nn.Conv2d):
     def forward(self, input: Tensor) -> Tensor:
         """Maps (B, in, H, W) to (B, out, H/2, W/2)."""
         positions = input.numel() // (self.in_channels * _STRIDE**2)
-        if _even(input) and _pays(self, positions):
+        if input.dim() == 4 and _even(input) and _pays(self, positions):
             output: Tensor = _Conv.apply(*_cast(input, self.weight))  # type: ignore[no-untyped-call]
             return output if self.bias is None else output + self.bias.to(output.dtype)[:, None, None]
         return super().forward(input)
@@ -44,7 +44,7 @@ class MatmulConvTranspose2d(nn.ConvTranspose2d):
     def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
         """Maps (B, in, H, W) to (B, out, 2H, 2W)."""
         positions = input.numel() // self.in_channels
-        if output_size is None and _pays(self, positions):
+        if input.dim() == 4 and output_size is None and _pays(self, positions):
             output: Tensor = _ConvTranspose.apply(*_cast(input, self.weight))  # type: ignore[no-untyped-call]
             return output if self.bias is None else output + self.bias.to(output.dtype)[:, None, None]
         return super().forward(input, output_size)
@@ -96,9 +96,14 @@ def _cast(input: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
 class _Conv(torch.autograd.Function):
     """y = patches(x) W^T with W (out, 4 * 4 * in)."""
 
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
-        ctx.save_for_backward(x, weight)
+    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def forward(x: Tensor, weight: Tensor) -> Tensor:
         batch, _, height, width = x.shape
         output = _patches(x) @ _matrix(weight).t()
         return output.view(batch, height // _STRIDE, width // _STRIDE, -1).permute(0, 3, 1, 2)
@@ -115,9 +120,14 @@ class _Conv(torch.autograd.Function):
 class _ConvTranspose(torch.autograd.Function):
     """y = spread(x W) with W (in, 4 * 4 * out)."""
 
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
-        ctx.save_for_backward(x, weight)
+    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def forward(x: Tensor, weight: Tensor) -> Tensor:
         return _spread(_rows(x) @ _matrix(weight), x, weight.shape[1])
 
     @staticmethod

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any, cast
 
@@ -26,7 +26,7 @@ def recomputing(network: nn.Module) -> nn.Module:
     Returns:
         ``network`` itself.
     """
-    if hasattr(network, "features"):
+    if callable(getattr(type(network), "features", None)):
         network.__dict__["features"] = partial(_recomputed, network, cast(Any, type(network)).features)
         return network
     modules = list(network.modules())
@@ -38,15 +38,17 @@ def recomputing(network: nn.Module) -> nn.Module:
     return network
 
 
-def _recomputed(part: nn.Module, function: Callable[..., Any], *maps: Tensor) -> Any:
+def _recomputed(part: nn.Module, function: Callable[..., Any], *maps: Tensor, **options: Any) -> Any:
     if not torch.is_grad_enabled():
-        return function(part, *maps)
-    contexts = partial(_first_and_second, part)
-    return checkpoint(function, part, *maps, use_reentrant=False, context_fn=contexts)
+        return function(part, *maps, **options)
 
+    def again(*maps: Tensor) -> Any:
+        with _statistics_kept(part) if visits else nullcontext():
+            visits.append(None)
+            return function(part, *maps, **options)
 
-def _first_and_second(part: nn.Module) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-    return nullcontext(), _statistics_kept(part)
+    visits: list[None] = []  # a second derivative computes it once more
+    return checkpoint(again, *maps, use_reentrant=False)
 
 
 @contextmanager

@@ -85,10 +85,11 @@ def _normalize_each(module: nn.BatchNorm2d | nn.SyncBatchNorm, x: Tensor) -> Ten
     if x.shape[-2:].numel() == 1:
         # One pixel is its own mean: the formula gives the shift, the kernels the shift and rounding noise.
         x = torch.zeros_like(x)
-    # Not F.instance_norm, which refuses such maps.
-    return torch.instance_norm(
-        x, module.weight, module.bias, None, None, True, 0.0, module.eps, torch.backends.cudnn.enabled
-    )
+    options = (module.weight, module.bias, None, None, True, 0.0, module.eps, torch.backends.cudnn.enabled)
+    if x.device.type == "cpu" and x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous():
+        # instance_norm would bring the maps into the other order and leave them there: up to four times as long.
+        return torch.cat([torch.batch_norm(image, *options) for image in x.chunk(len(x))])
+    return torch.instance_norm(x, *options)  # not F.instance_norm, which refuses such maps
 
 
 def _drop(module: nn.Dropout | nn.Dropout2d, key: str, x: Tensor) -> Tensor:

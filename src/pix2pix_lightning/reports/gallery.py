@@ -45,10 +45,9 @@ class GalleryFolder:
                 each epoch and written once.
 
         Returns:
-            What the pair's folder is called: a name that any system takes.
+            What the pair's folder is called.
         """
-        plain = re.sub(r"[^\w.-]+", "_", name)
-        called = f"{position:03d}_{plain[:60]}"
+        called = folder_of_pair(position, name)
         folder = self._folder / "images" / called
         folder.mkdir(parents=True, exist_ok=True)
         for column in ("input", "target"):
@@ -96,6 +95,12 @@ class GalleryFolder:
         except FileNotFoundError:
             return {}
         return names
+
+
+def folder_of_pair(position: int, name: str) -> str:
+    """What a pair's folder is called: a name that any system takes."""
+    plain = re.sub(r"[^\w.-]+", "_", name)
+    return f"{position:03d}_{plain[:60]}"
 
 
 def _write(path: Path, text: str) -> None:

@@ -6,6 +6,7 @@ import csv
 import math
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
+from io import StringIO
 from pathlib import Path
 
 from omegaconf import OmegaConf
@@ -38,8 +39,10 @@ def metrics_rows(path: Path, latest: Row | None = None) -> list[dict[str, float]
         latest: A row of now, in place of the file's from its step on: those are of a run that this one resumes.
     """
     rows = []
-    with suppress(FileNotFoundError, csv.Error), path.open(newline="", encoding="utf-8", errors="replace") as file:
-        for row in csv.DictReader(file):
+    with suppress(FileNotFoundError, csv.Error):
+        text = path.read_bytes().decode(errors="replace")
+        whole = text[: text.rfind("\n") + 1]  # the last line may be cut inside a number
+        for row in csv.DictReader(StringIO(whole, newline="")):
             with suppress(TypeError, ValueError):
                 rows.append({name: float(value) for name, value in row.items() if value != ""})
     rows = [row for row in rows if "step" in row and (latest is None or row["step"] < latest["step"])]

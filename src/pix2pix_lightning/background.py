@@ -1,0 +1,56 @@
+"""Work that is done in a thread while training goes on."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import wait as wait_for
+
+
+class Background:
+    """Does jobs one after the other in a thread; what one raises is raised by the next call, after all others are done.
+
+    A process that ends by itself waits for its jobs; one that is killed does not.
+
+    Args:
+        name: Of the thread.
+        at_most: So many jobs may be unfinished; whoever brings a further one waits.
+    """
+
+    def __init__(self, name: str, *, at_most: int) -> None:
+        self._name = name
+        self._at_most = at_most
+        self._executor: ThreadPoolExecutor | None = None
+        self._jobs: deque[Future[object]] = deque()
+
+    def do(self, job: Callable[[], object]) -> Future[object]:
+        """Let the thread do ``job`` after what it has to do already; until it was begun it can be cancelled."""
+        self.check()
+        while len(self._jobs) >= self._at_most:
+            wait_for([self._jobs[0]])
+            self.check()
+        if self._executor is None:
+            self._executor = ThreadPoolExecutor(1, thread_name_prefix=self._name)
+        self._jobs.append(self._executor.submit(job))
+        return self._jobs[-1]
+
+    def check(self) -> None:
+        """Raise what a job has raised; takes no time."""
+        while self._jobs and self._jobs[0].done():
+            first = self._jobs.popleft()
+            if not first.cancelled() and first.exception() is not None:
+                self._end()
+                first.result()
+
+    def wait(self) -> None:
+        """Return when all is done and the thread has ended."""
+        wait_for(self._jobs)
+        self.check()
+        self._end()
+
+    def _end(self) -> None:
+        if self._executor is not None:
+            self._executor.shutdown()
+        self._executor = None
+        self._jobs.clear()

@@ -1,0 +1,39 @@
+"""In which floats a network computes, and how its weights lie for that."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from torch import nn
+
+from pix2pix_lightning.networks import as_matmul
+from pix2pix_lightning.speed_choice import computes_in_bfloat16
+
+PRECISIONS = ("32", "bf16", "auto")
+
+
+def chosen_for(device: torch.device) -> str:
+    """What ``auto`` comes to."""
+    return "bf16" if computes_in_bfloat16(device.type) else "32"
+
+
+def computing(precision: str, device: torch.device) -> AbstractContextManager[object]:
+    """The context in which a network computes in ``32`` (as its weights are) or ``bf16``."""
+    return torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else nullcontext()
+
+
+def lay_out(network: nn.Module, device: torch.device, precision: str) -> None:
+    """Bring the weights of ``network``, in place, into the type and the order in which kernels read them fastest.
+
+    Autocast would convert them anew for every image. Only those of layers that it runs in bfloat16 are converted:
+    a norm's statistics, scale and shift stay float32.
+    """
+    if precision == "bf16":
+        for module in network.modules():
+            if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+                module.to(torch.bfloat16)
+    if precision == "bf16" or device.type == "cpu":
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if device.type == "cpu":
+        as_matmul(network)

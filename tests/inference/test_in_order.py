@@ -1,0 +1,65 @@
+"""A map that works ahead in a thread."""
+
+import threading
+
+import pytest
+
+from pix2pix_lightning.inference.in_order import in_order
+
+
+def test_results_come_in_order_from_another_thread():
+    def square(number):
+        return number**2, threading.current_thread()
+
+    results = list(in_order(square, iter(range(50))))
+    assert [number for number, _ in results] == [number**2 for number in range(50)]
+    assert {thread for _, thread in results}.isdisjoint({threading.current_thread()})
+    assert list(in_order(square, [])) == []
+
+
+def test_it_works_ahead_a_few_items_and_no_more():
+    taken, done = [], threading.Event()
+
+    def items():
+        for number in range(1000):
+            taken.append((number, threading.current_thread()))
+            yield number
+
+    def note(number):
+        if number == 3:
+            done.set()
+        return number
+
+    results = in_order(note, items())
+    assert next(results) == 0
+    assert done.wait(timeout=30)  # nobody has asked for the third
+    assert 4 <= len(taken) <= 8
+    assert {thread for _, thread in taken} == {threading.current_thread()}
+    for expected in range(1, 500):
+        assert next(results) == expected
+        assert len(taken) <= expected + 8
+    results.close()
+    assert len(taken) < 520
+
+
+def test_an_error_comes_in_its_place():
+    def inverse(number):
+        return 1 / number
+
+    results = in_order(inverse, [1, 2, 0, 4])
+    assert [next(results), next(results)] == [1, 0.5]
+    with pytest.raises(ZeroDivisionError):
+        next(results)
+    assert list(results) == []
+
+
+def test_what_was_begun_is_finished_when_the_items_fail():
+    finished = []
+
+    def items():
+        yield from range(10)
+        raise ValueError("no picture")
+
+    with pytest.raises(ValueError, match="no picture"):
+        list(in_order(finished.append, items()))
+    assert finished == list(range(10))
