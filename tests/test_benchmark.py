@@ -1,81 +1,105 @@
-import copy
 import json
-import time
+import re
 
 import pytest
-import torch
 
-from pix2pix_lightning import Pix2PixModule, compose
+from pix2pix_lightning import compose
 from pix2pix_lightning.benchmark import benchmark, main
-from pix2pix_lightning.benchmarks import measure_step
-from pix2pix_lightning.benchmarks.plain_loop import plain_step
-from pix2pix_lightning.networks import PatchDiscriminator, UNetGenerator
 
-SMALL = {"_target_": "pix2pix_lightning.networks.UNetGenerator", "num_downs": 4, "base_channels": 2}
-
-
-def test_the_two_are_measured_in_turn_and_each_by_itself(monkeypatch):
-    order = []
-
-    class Slow(Pix2PixModule):
-        def training_step(self, batch, batch_idx):
-            order.append("ours")
-            time.sleep(0.2)
-
-    def fake(device):
-        def step(source, target):
-            order.append("plain")
-            assert source.min() >= -1
-            assert source.max() <= 1
-            time.sleep(0.05)
-
-        return step
-
-    monkeypatch.setattr("pix2pix_lightning.benchmarks.step.plain_step", fake)
-    row = measure_step(Slow(SMALL, None), batch_size=3, size=16, rounds=2, device="cpu", precision="32-true")
-    assert order == ["ours", "plain"] * 3
-    # what is known of both: a sleep takes at least its time
-    assert row["ours"] <= 3 / 0.2
-    assert row["plain"] <= 3 / 0.05
-    assert row["ratio"] == pytest.approx(row["ours"] / row["plain"])
+SMALL = [
+    "size=32",
+    "generator=unet_128",
+    "module.generator.num_downs=5",
+    "module.generator.base_channels=4",
+    "discriminator=patch_16",
+    "module.discriminator.base_channels=4",
+    "device=cpu",
+    "rounds=2",
+    "turn=0",
+]
+MOVED = {"per_network": {"g": 4_000_000, "d": 1_000_000}, "find_unused": 9_000_000}
 
 
-def test_the_plain_loop_is_the_papers_step(monkeypatch):
-    networks = {}
+def test_everything_is_measured_beside_the_reference(capsys, tmp_path, monkeypatch):
+    where = "pix2pix_lightning.benchmarks.communication.measure_communication"
+    monkeypatch.setattr(where, lambda: MOVED)
+    assert main([*SMALL, "batch_sizes=[2]", "output=out.json"]) == 0
+    out = capsys.readouterr().out
+    report = json.loads((tmp_path / "out.json").read_text())
+    rows = {row["what"]: row for row in report["rows"]}
+    assert list(rows) == ["step", "training", "prediction", "data", "data, cached"]
+    for row in rows.values():
+        ours, reference = row["ours"], row["reference"]
+        assert len(ours["seconds"]) == len(reference["seconds"]) == 2
+        assert row["ratio"] == pytest.approx(ours["images_per_second"] / reference["images_per_second"])
+        assert f"{row['what']:<13}{row['batch_size']:>6}{ours['images_per_second']:>11.2f}" in out
+    step, training = rows["step"], rows["training"]
+    assert step["flop"] == training["flop"] > 1e6
+    rate = max(report["matrix_rate"].values())
+    assert step["ours"]["share"] == pytest.approx(step["flop"] / 2 * step["ours"]["images_per_second"] / rate)
+    bare = training["bare_step"]["images_per_second"]
+    assert training["overhead"] == pytest.approx(bare / training["ours"]["images_per_second"] - 1)
+    for side in ("ours", "reference"):
+        parts = step["memory"][side]
+        assert parts["gradients"] > 0
+        assert parts["optimizer"] > 2 * parts["gradients"]  # two moments and counters
+        assert parts["activations"] > 0
+    assert report["communication"] == MOVED
+    assert "g 4.0, d 1.0; with find_unused_parameters 9.0" in out
+    assert report["machine"]["cores"] >= 1
+    assert report["versions"]["torch"]
+    assert report["settings"]["module"]["generator"]["num_downs"] == 5
+    assert report["settings"]["data"]["size"] == 32
+    assert "auto" not in report["settings"]["speed"].values()
+    assert str(tmp_path) not in json.dumps(report)
 
-    def keep(name, network):
-        networks[name] = network
-        return network
-
-    torch.manual_seed(0)
-    small_g = UNetGenerator(num_downs=4, base_channels=2, dropout=0.0)
-    small_d = PatchDiscriminator(num_layers=1, base_channels=2)
-    where = "pix2pix_lightning.benchmarks.plain_loop"
-    monkeypatch.setattr(f"{where}.UNetGenerator", lambda: keep("g", small_g.double()))
-    monkeypatch.setattr(f"{where}.PatchDiscriminator", lambda: keep("d", small_d.double()))
-    module = Pix2PixModule(copy.deepcopy(small_g), copy.deepcopy(small_d)).double()
-    source, target = torch.rand(2, 2, 3, 32, 32, dtype=torch.float64) * 2 - 1
-    plain_step(torch.device("cpu"))(source, target)
-    module.log = lambda *args, **kwargs: None
-    (optimizer_g, optimizer_d), _ = module.configure_optimizers()
-    output = module.generator(source)
-    module.discriminator_loss(source, target, output.detach()).backward()
-    optimizer_d.step()
-    optimizer_g.zero_grad()
-    module.generator_loss(source, target, output).backward()
-    optimizer_g.step()
-    for ours, theirs in ((module.generator, networks["g"]), (module.discriminator, networks["d"])):
-        for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):
-            assert (a - b).abs().max() < 1e-10
-
-
-def test_the_door_prints_a_row_for_each_batch_size(capsys, tmp_path, monkeypatch):
-    monkeypatch.setattr("pix2pix_lightning.benchmarks.step.plain_step", lambda device: lambda s, t: None)
-    small = ["module.generator.base_channels=2", "module.discriminator.base_channels=2"]
-    assert main(["batch_sizes=[1,2]", "rounds=1", "device=cpu", "output=out.json", *small]) == 0
+    before = out
+    assert main(["compare=[out.json,out.json]"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines[1:]] == ["1", "2"]
-    saved = json.loads((tmp_path / "out.json").read_text())
-    assert [row["batch_size"] for row in saved["rows"]] == [1, 2]
+    assert lines[0] == ""  # they differ in nothing
+    assert sum(line.endswith("1.00") for line in lines) >= 15
+    assert before != lines
     with pytest.raises(FileExistsError, match=r"out\.json exists"):
         benchmark(compose("benchmark", ["output=out.json"]))
+
+
+@pytest.fixture(scope="module")
+def composed():
+    return compose("benchmark")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("what", ["step", "gallop"], "what=gallop is unknown: some of step, training"),
+        ("what", "gallop", "what=gallop is unknown"),
+        ("batch_sizes", [4, 0], "batch_sizes=[4, 0]: whole numbers"),
+        ("batch_sizes", [], "batch_sizes=[]: at least one"),
+        ("rounds", 0, "rounds=0: at least 1"),
+        ("turn", -1, "turn=-1: seconds are expected"),
+        ("allocator", "theirs", "allocator=theirs is unknown: one of own, same"),
+        ("device", "abacus", "device=abacus is unknown: one of auto, cpu"),
+        ("compare", ["a.json"], "compare=['a.json']: two files are expected"),
+        ("compare", ["a.json", "b.json"], "compare: a.json does not exist"),
+    ],
+)
+def test_a_value_that_cannot_be_is_named(composed, key, value, said):
+    cfg = composed.copy()
+    cfg[key] = value
+    with pytest.raises(ValueError, match=re.escape(said)) as caught:
+        benchmark(cfg)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_mistake_on_the_command_line_gets_one_line(capsys):
+    assert main(["round=3"]) == 1
+    assert capsys.readouterr().err == "error: round is no key of this configuration: did you mean rounds?\n"
+
+
+def test_groups_and_keys_of_a_training_can_be_given():
+    cfg = compose("benchmark", ["experiment=quickstart", "generator=resnet_6", "speed=off", "trainer=cpu", "size=64"])
+    assert cfg.module.generator.num_blocks == 6
+    assert cfg.data.batch_size == compose("train", ["experiment=quickstart"]).data.batch_size
+    assert cfg.speed.channels_last is False
+    assert cfg.device == "cpu"
+    assert compose("benchmark", ["data.size=128"]).size == 128

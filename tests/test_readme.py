@@ -69,7 +69,7 @@ def small_networks(module):
 def small_benchmark(cfg):
     """A round of narrow networks at batch 1; the plain loop's U-Net has its full depth."""
     small_networks(cfg.module)
-    cfg.update(batch_sizes=[1], rounds=1, device="cpu")
+    cfg.update(batch_sizes=[1], rounds=1, turn=0, device="cpu", what=["step", "training", "prediction", "data"])
     return cfg
 
 

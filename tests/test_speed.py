@@ -18,7 +18,7 @@ from pix2pix_lightning.networks import PatchDiscriminator
 from pix2pix_lightning.networks import test_time as time_of_test
 from pix2pix_lightning.networks.matmul_convolution import MatmulConv2d
 from pix2pix_lightning.schedules import LinearDecay
-from pix2pix_lightning.speed import Speed, as_it_was_made, plain_rates, ways
+from pix2pix_lightning.speed import Speed, as_it_was_made, in_one_piece, plain_rates, ways
 
 G = {"_target_": "pix2pix_lightning.networks.UNetGenerator", "num_downs": 5, "base_channels": 8, "dropout_at": "paper"}
 D = {"_target_": "pix2pix_lightning.networks.PatchDiscriminator", "num_layers": 2, "base_channels": 8, "norm": "none"}
@@ -220,6 +220,41 @@ def test_an_optimizer_goes_on_as_it_was_made():
     assert new.param_groups[0]["lr"] == 1e-3
     new.step()
     assert new.state[weight]["step"] == 2
+
+
+@pytest.mark.parametrize("amsgrad", [False, True])
+def test_a_fused_step_sees_contiguous_memory_and_leaves_everything_as_it_was(amsgrad, monkeypatch):
+    torch.manual_seed(0)
+    plain = torch.nn.Conv2d(6, 5, 4, dtype=torch.float64)
+    shown = copy.deepcopy(plain).to(memory_format=torch.channels_last)
+    optimizers = [torch.optim.Adam(n.parameters(), lr=0.1, amsgrad=amsgrad, fused=True) for n in (plain, shown)]
+    in_one_piece(optimizers[1])
+    seen = []
+    kernel = torch._fused_adam_
+
+    def spied(*args, **kwargs):
+        seen.append(all(tensor.is_contiguous() for tensors in args[:4] for tensor in tensors))
+        kernel(*args, **kwargs)
+
+    monkeypatch.setattr(torch, "_fused_adam_", spied)
+    x = torch.randn(2, 6, 8, 8, dtype=torch.float64)
+    for step in range(3):
+        for network, optimizer in zip((plain, shown), optimizers, strict=True):
+            optimizer.zero_grad()
+            network(x).square().sum().backward()
+            optimizer.step()
+        assert seen[-1]
+        assert shown.weight.shape == shown.weight.grad.shape == plain.weight.shape
+        assert shown.weight.is_contiguous(memory_format=torch.channels_last)
+        moments = [
+            optimizer.state[n.weight]["exp_avg"] for n, optimizer in zip((plain, shown), optimizers, strict=True)
+        ]
+        torch.testing.assert_close(*moments, rtol=1e-12, atol=1e-12)
+        torch.testing.assert_close(shown.weight, plain.weight, rtol=1e-12, atol=1e-12)
+        if step == 1:  # as from a checkpoint of a run with another layout
+            state = optimizers[1].state_dict()
+            state["state"][0] = {key: value.contiguous() for key, value in state["state"][0].items()}
+            optimizers[1].load_state_dict(state)
 
 
 def test_schedules_move_a_rate_that_is_a_tensor():

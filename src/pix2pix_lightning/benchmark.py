@@ -1,4 +1,4 @@
-"""Measure the training step: ``python -m pix2pix_lightning.benchmark``."""
+"""Measure how fast this machine trains and predicts: ``python -m pix2pix_lightning.benchmark``."""
 
 from __future__ import annotations
 
@@ -12,46 +12,40 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 
-def benchmark(cfg: DictConfig) -> list[dict[str, Any]]:
-    """Measure and print a table; it asserts nothing.
+def benchmark(cfg: DictConfig) -> dict[str, Any] | None:
+    """Measure, beside a plain loop, and print a table; or print two measurements side by side. It asserts nothing.
 
     Args:
         cfg: As ``config.compose("benchmark", [...])`` gives it.
 
     Returns:
-        A row for each batch size: what ``benchmarks.measure_step`` gives, and ``batch_size``.
+        What ``benchmarks.measure`` gives, which is what ``output`` holds; None for a comparison.
 
     Raises:
-        ValueError: A setting is out of range.
+        ValueError: A setting is out of range, or a file to compare is none of the benchmark's.
+        FileExistsError: The output exists; nothing is measured then.
     """
     import json
-    import platform
+    import logging
+    from functools import partial
     from pathlib import Path
 
-    import torch
-    from hydra.utils import instantiate
-
-    from pix2pix_lightning.benchmarks import measure_step
+    from pix2pix_lightning.benchmarks import compare_lines, measure, read_report
     from pix2pix_lightning.runs import on_terminal
 
-    if cfg.rounds < 1:
-        raise ValueError(f"rounds={cfg.rounds}: at least 1 is expected")
+    if cfg.compare:
+        if len(cfg.compare) != 2:
+            raise ValueError(f"compare={list(cfg.compare)}: two files are expected, compare=[before.json,after.json]")
+        print(*compare_lines(*(read_report(Path(str(path))) for path in cfg.compare)), sep="\n")
+        return None
     if cfg.output is not None and Path(cfg.output).exists():
         raise FileExistsError(f"output={cfg.output} exists: choose another file")
-    options = {key: cfg[key] for key in ("size", "rounds", "device", "precision")}
-    rows: list[dict[str, Any]] = []
-    print("batch  ours, images/s  plain float32 loop, images/s  ratio", flush=True)
-    with on_terminal():
-        for batch_size in cfg.batch_sizes:
-            row = measure_step(instantiate(cfg.module), batch_size=batch_size, **options)
-            rows.append({"batch_size": batch_size, **row})
-            ours, plain = (f"{row[n]:.2f} (spread {row[f'{n}_spread']:.0%})" for n in ("ours", "plain"))
-            print(f"{batch_size:>5}  {ours:>14}  {plain:>28}  {row['ratio']:.2f}", flush=True)
+    with on_terminal() as log:
+        log.setLevel(logging.WARNING)  # the trainings' own lines would stand in the table
+        report = measure(cfg, partial(print, flush=True))
     if cfg.output is not None:
-        settings = {**options, "threads": torch.get_num_threads(), "torch": torch.__version__}
-        machine = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine()
-        Path(cfg.output).write_text(json.dumps({"machine": machine, **settings, "rows": rows}, indent=2) + "\n")
-    return rows
+        Path(cfg.output).write_text(json.dumps(report, indent=2) + "\n")
+    return report
 
 
 def main(argv: Sequence[str] | None = None) -> int:

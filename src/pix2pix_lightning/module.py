@@ -38,7 +38,7 @@ from pix2pix_lightning.parts import (
 )
 from pix2pix_lightning.randomness import Purpose, seeded
 from pix2pix_lightning.recorded_step import Losses, RecordedStep, check_rates, check_recordable
-from pix2pix_lightning.speed import Speed, as_it_was_made, plain_rates, ways
+from pix2pix_lightning.speed import Speed, as_it_was_made, in_one_piece, plain_rates, ways
 
 Batch = dict[str, Any]
 
@@ -367,6 +367,7 @@ class Pix2PixModule(LightningModule):
             description = self.speed.of_optimizer(self._optimizers[name], network, can_fuse=can_fuse)
             optimizer = made(f"optimizer_{name}", description, network.parameters())
             self._ways[id(optimizer)] = ways(optimizer)
+            in_one_piece(optimizer)
             optimizers.append(optimizer)
             if self._schedule is not None:
                 schedule = made("schedule", self._schedule, optimizer)

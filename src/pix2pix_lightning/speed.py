@@ -96,6 +96,51 @@ class Speed:
         return {**options, **description, "capturable": True, "lr": rate}
 
 
+_LAST, _FIRST = (0, 2, 3, 1), (0, 3, 1, 2)
+
+
+def in_one_piece(optimizer: Optimizer) -> None:
+    """Show channels-last weights to a fused step on a CPU as the contiguous memory that they are.
+
+    Its kernel copies whatever is not contiguous, there and back: weights, gradients and both moments. While it runs,
+    these are views with the channels last. Before and after, nothing differs.
+    """
+    shown: list[Tensor] = []
+
+    def before(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+        for group in optimizer.param_groups:
+            for parameter in group["params"] if group.get("fused") else ():
+                if _lies_channels_last(parameter):
+                    _turn(parameter, optimizer.state.get(parameter, {}), _LAST)
+                    shown.append(parameter)
+
+    def after(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+        for parameter in shown:
+            _turn(parameter, optimizer.state[parameter], _FIRST)
+        shown.clear()
+
+    optimizer.register_step_pre_hook(before)
+    optimizer.register_step_post_hook(after)
+
+
+def _lies_channels_last(parameter: Tensor) -> bool:
+    if parameter.grad is None or parameter.dim() != 4 or parameter.device.type != "cpu" or parameter.is_contiguous():
+        return False
+    return parameter.is_contiguous(memory_format=torch.channels_last) and parameter.grad.stride() == parameter.stride()
+
+
+def _turn(parameter: Tensor, state: dict[str, Any], order: tuple[int, ...]) -> None:
+    gradient, parameter.grad = parameter.grad, None
+    assert gradient is not None
+    parameter.data = parameter.data.permute(order)
+    parameter.grad = gradient.permute(order)
+    for key, value in state.items():
+        if isinstance(value, Tensor) and value.dim() == 4:
+            turned = value.permute(order)
+            # a checkpoint's moments can lie otherwise
+            state[key] = turned.contiguous() if order == _LAST else turned
+
+
 _WAYS = ("fused", "foreach", "capturable")
 
 

@@ -1,5 +1,6 @@
 """How fast the project is, measured beside what people write without it."""
 
-from pix2pix_lightning.benchmarks.step import measure_step
+from pix2pix_lightning.benchmarks.measuring import measure
+from pix2pix_lightning.benchmarks.report import compare_lines, read_report
 
-__all__ = ["measure_step"]
+__all__ = ["compare_lines", "measure", "read_report"]

@@ -2,43 +2,76 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.optim import Optimizer
+from torch.utils.flop_counter import FlopCounterMode
 
-from pix2pix_lightning.networks import PatchDiscriminator, UNetGenerator
+from pix2pix_lightning.benchmarks.plain_networks import plain_networks
 
 
-def plain_step(device: torch.device) -> Callable[[Tensor, Tensor], None]:
-    """U-Net 256, the 70x70 discriminator, L1 + cGAN and two default Adams, and nothing of ``Pix2PixModule``.
+class PlainLoop:
+    """L1 + cGAN and two default Adams, and nothing of ``Pix2PixModule``.
 
     Args:
-        device: Where the networks are.
-
-    Returns:
-        A step, given source and target, (B, 3, H, W) in [-1, 1] each.
+        generator: Source to output, (B, 3, H, W) in [-1, 1] both.
+        discriminator: Source and target, concatenated, to logits; None is plain regression.
+        device: Where they are moved.
     """
-    generator, discriminator = UNetGenerator().to(device), PatchDiscriminator().to(device)
-    optimizer_g = torch.optim.Adam(generator.parameters(), lr=2e-4, betas=(0.5, 0.999))
-    optimizer_d = torch.optim.Adam(discriminator.parameters(), lr=2e-4, betas=(0.5, 0.999))
 
-    def loss_of(logits: Tensor, label: float) -> Tensor:
-        return F.binary_cross_entropy_with_logits(logits, torch.full_like(logits, label))
+    def __init__(self, generator: nn.Module, discriminator: nn.Module | None, device: torch.device) -> None:
+        self.generator = generator.to(device)
+        self.discriminator = None if discriminator is None else discriminator.to(device)
+        self.networks = [network for network in (self.generator, self.discriminator) if network is not None]
+        self.optimizers: list[Optimizer] = [
+            torch.optim.Adam(network.parameters(), lr=2e-4, betas=(0.5, 0.999)) for network in self.networks
+        ]
 
-    def step(source: Tensor, target: Tensor) -> None:
-        fake = generator(source)
-        discriminator.requires_grad_(True)
-        optimizer_d.zero_grad()
-        loss_fake = loss_of(discriminator(torch.cat([source, fake.detach()], 1)), 0.0)
-        loss_real = loss_of(discriminator(torch.cat([source, target], 1)), 1.0)
+    def __call__(self, source: Tensor, target: Tensor) -> None:
+        """One step, given source and target, (B, 3, H, W) in [-1, 1] each."""
+        fake = self.generator(source)
+        loss = 100 * F.l1_loss(fake, target)
+        if self.discriminator is not None:
+            self._step_discriminator(self.discriminator, source, target, fake.detach())
+            self.discriminator.requires_grad_(False)
+            loss = loss + _bce(self.discriminator(torch.cat([source, fake], 1)), 1.0)
+        self.optimizers[0].zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimizers[0].step()
+
+    def _step_discriminator(self, network: nn.Module, source: Tensor, target: Tensor, fake: Tensor) -> None:
+        network.requires_grad_(True)
+        self.optimizers[1].zero_grad()
+        loss_fake = _bce(network(torch.cat([source, fake], 1)), 0.0)
+        loss_real = _bce(network(torch.cat([source, target], 1)), 1.0)
         ((loss_fake + loss_real) / 2).backward()  # type: ignore[no-untyped-call]
-        optimizer_d.step()
-        discriminator.requires_grad_(False)
-        optimizer_g.zero_grad()
-        loss_gan = loss_of(discriminator(torch.cat([source, fake], 1)), 1.0)
-        (loss_gan + 100 * F.l1_loss(fake, target)).backward()  # type: ignore[no-untyped-call]
-        optimizer_g.step()
+        self.optimizers[1].step()
 
-    return step
+
+def _bce(logits: Tensor, label: float) -> Tensor:
+    return F.binary_cross_entropy_with_logits(logits, torch.full_like(logits, label))
+
+
+def count_flop(
+    generator: Mapping[str, Any], discriminator: Mapping[str, Any] | None, *, batch_size: int, size: int
+) -> int:
+    """The FLOP of a step with plain networks like those described; a multiplication and an addition are two.
+
+    Args:
+        generator: Description, as the module's hyperparameters have it.
+        discriminator: Likewise, or None.
+        batch_size: Pairs in a batch.
+        size: Side in pixels.
+    """
+    nowhere = torch.device("meta")  # shapes are counted, nothing is computed
+    with nowhere:
+        step = PlainLoop(*plain_networks(generator, discriminator), nowhere)
+        source, target = torch.zeros(2, batch_size, 3, size, size)
+    with FlopCounterMode(display=False) as counter:
+        step(source, target)
+    total: int = counter.get_total_flops()
+    return total

@@ -160,7 +160,8 @@ class SideSpec:
             one_hot = F.one_hot(image[:, 0].long(), self.channels).movedim(-1, 1)
             return one_hot.to(dtype) * 2 - 1
         low, high = self.value_range
-        return (image.to(dtype) - low) * (2 / (high - low)) - 1
+        floats = image.to(dtype)  # a new tensor, since the files' values are integers
+        return (floats.sub_(low) if low else floats).mul_(2 / (high - low)).sub_(1)
 
     def decode(self, output: Tensor) -> Tensor:
         """What a network gave, (B, channels, H, W) in [-1, 1], to what a file of this side holds.

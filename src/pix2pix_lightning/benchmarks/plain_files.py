@@ -1,0 +1,72 @@
+"""The reference's ways from files and back: a data set and a prediction with Pillow, as people write them."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+_BICUBIC = Image.Resampling.BICUBIC
+
+
+class PillowPairs(Dataset[tuple[Tensor, Tensor]]):
+    """Open, split, resize, crop, mirror, make a tensor, normalise: the paper's jitter with Pillow.
+
+    Args:
+        files: Strips of A and B side by side, or pairs of files.
+        size: Side of the crop.
+        load_size: Side that is cropped from.
+        direction: ``a_to_b`` or ``b_to_a``.
+    """
+
+    def __init__(self, files: Sequence[Path | tuple[Path, Path]], *, size: int, load_size: int, direction: str) -> None:
+        self.files, self.size, self.load_size, self.direction = files, size, load_size, direction
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        """Source and target, (3, size, size) float32 in [-1, 1] each."""
+        a, b = _opened(self.files[index])
+        left, top = (random.randint(0, self.load_size - self.size) for _ in range(2))
+        box = (left, top, left + self.size, top + self.size)
+        a, b = (image.resize((self.load_size, self.load_size), _BICUBIC).crop(box) for image in (a, b))
+        if random.random() < 0.5:
+            a, b = (image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) for image in (a, b))
+        return (_tensor(a), _tensor(b)) if self.direction == "a_to_b" else (_tensor(b), _tensor(a))
+
+
+def plain_translate(generator: nn.Module, path: Path, output: Path, *, size: int, device: torch.device) -> None:
+    """Translate one file: open, resize, a batch of one, float32 forward, save as PNG.
+
+    Args:
+        generator: In the mode that it is to be used in.
+        path: An image file.
+        output: The PNG file to write.
+        size: Side that the network sees.
+        device: Where the generator is.
+    """
+    image = Image.open(path).convert("RGB").resize((size, size), _BICUBIC)
+    with torch.no_grad():
+        fake = generator(_tensor(image)[None].to(device))
+    array = ((fake[0] + 1) / 2 * 255).clamp(0, 255).permute(1, 2, 0).cpu().numpy().astype(np.uint8)
+    Image.fromarray(array).save(output)
+
+
+def _opened(file: Path | tuple[Path, Path]) -> tuple[Image.Image, Image.Image]:
+    if isinstance(file, tuple):
+        return Image.open(file[0]).convert("RGB"), Image.open(file[1]).convert("RGB")
+    strip = Image.open(file).convert("RGB")
+    half = strip.width // 2
+    return strip.crop((0, 0, half, strip.height)), strip.crop((half, 0, strip.width, strip.height))
+
+
+def _tensor(image: Image.Image) -> Tensor:
+    tensor = torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous().to(torch.float32).div(255)
+    return tensor.sub_(0.5).div_(0.5)
