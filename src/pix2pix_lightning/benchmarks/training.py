@@ -90,7 +90,8 @@ class _Turns(Callback):
                 other.take_turn()
             training.set_allocator()
             training.resume()
-            yield
+            for _ in range(training.uncounted):
+                yield
             start = self._now()
             for _ in range(training.units):
                 yield

@@ -71,7 +71,7 @@ class Contender:
         """Work for a turn; the first units, in which memory is fetched anew, do not count."""
         self.set_allocator()
         self.resume()
-        for _ in range(_FETCHING if self.keeps_memory else 1):
+        for _ in range(self.uncounted):
             self.work()
         self.seconds.append(self.time(self.units) / self.units)
         self.pause()
@@ -84,6 +84,11 @@ class Contender:
             self.work()
         synchronize(self.device)
         return time.perf_counter() - start
+
+    @property
+    def uncounted(self) -> int:
+        """Units at the start of a turn until memory is there again."""
+        return _FETCHING if self.keeps_memory else 1
 
     def set_units(self, seconds: float) -> None:
         """Decide how many units make a turn, by the seconds of one."""
