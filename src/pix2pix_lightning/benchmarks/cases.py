@@ -21,7 +21,6 @@ from pix2pix_lightning.benchmarks.plain_loop import PlainLoop, count_flop
 from pix2pix_lightning.benchmarks.plain_networks import plain_networks
 from pix2pix_lightning.benchmarks.training import run_training
 from pix2pix_lightning.benchmarks.turns import Contender, ended, take_turns
-from pix2pix_lightning.config import compose
 from pix2pix_lightning.data import PairedDataModule
 from pix2pix_lightning.images import write_image
 from pix2pix_lightning.inference import Translator
@@ -167,8 +166,8 @@ def measure_data(setting: Setting, batch_size: int, *, cache: bool) -> dict[str,
     return {name: contender.figures() for name, contender in contenders.items()}
 
 
-def measure_prediction(setting: Setting) -> dict[str, Any]:
-    """A folder of images through the generator, and back to files, in ``predict``'s default precision.
+def measure_prediction(setting: Setting, precision: str) -> dict[str, Any]:
+    """A folder of images through the generator, and back to files, in a precision of ``predict``.
 
     Returns:
         ``ours`` and ``reference`` (``Contender.figures``), and ``precision``.
@@ -189,7 +188,6 @@ def measure_prediction(setting: Setting) -> dict[str, Any]:
     parts.trainer.strategy.connect(module)
     parts.trainer.save_checkpoint(checkpoint, weights_only=True)
     parts.trainer.strategy.checkpoint_io.teardown()  # it may be written behind our back
-    precision = str(compose("predict").precision)
 
     def ours() -> Callable[[], object]:
         translator = Translator(checkpoint, device=setting.device.type, precision=precision)

@@ -18,7 +18,7 @@ from pix2pix_lightning.benchmarks.machine import describe_machine, describe_vers
 from pix2pix_lightning.benchmarks.report import HEADER, closing_lines, machine_lines, row_line
 from pix2pix_lightning.benchmarks.strips import with_files
 from pix2pix_lightning.speed import keep_memory
-from pix2pix_lightning.speed_choice import choose, choose_compile, device_of
+from pix2pix_lightning.speed_choice import choose, choose_compile, computes_in_bfloat16, device_of
 
 WHAT = ("step", "training", "prediction", "data", "communication")
 _SETTINGS = ("batch_sizes", "rounds", "turn", "allocator", "module", "data", "trainer", "speed")
@@ -106,7 +106,9 @@ def _rows(cfg: DictConfig, device: torch.device) -> Iterator[dict[str, Any]]:
         for size in cfg.batch_sizes:
             work.append(("step", size, partial(cases.measure_step, setting, size)))
             work.append(("training", size, partial(cases.measure_training, setting, size)))
-        work.append(("prediction", 1, partial(cases.measure_prediction, setting)))
+        work.append(("prediction", 1, partial(cases.measure_prediction, setting, "32")))
+        if computes_in_bfloat16(setting.device.type):
+            work.append(("prediction, bf16", 1, partial(cases.measure_prediction, setting, "bf16")))
         work.append(("data", first, partial(cases.measure_data, setting, first, cache=False)))
         work.append(("data, cached", first, partial(cases.measure_data, setting, first, cache=True)))
         for what, size, measured in work:
