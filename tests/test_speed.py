@@ -484,7 +484,8 @@ def test_on_a_gpu_nothing_in_the_step_synchronises():
             torch.cuda.set_sync_debug_mode("default")
 
     speed = {"channels_last": True, "fused_optimizer": True}
-    fit(module_with(speed), batches(3), precision="bf16-mixed", callbacks=[Strict()], accelerator="gpu")
+    trainer = fit(module_with(speed), batches(3), precision="bf16-mixed", callbacks=[Strict()], accelerator="gpu")
+    assert trainer.global_step == 6
 
 
 @GPU
