@@ -142,3 +142,11 @@ def test_the_precision_of_a_resumed_run_can_be_changed(tmp_path):
     assert main([*TINY, f"data.root={make_strips(tmp_path / 'data')}", f"run_dir={run}", "trainer.max_epochs=1"]) == 0
     assert main([f"resume={run}", "speed.precision=64-true", "trainer.max_epochs=2"]) == 0
     assert OmegaConf.load(run / "config.yaml").trainer.precision == "64-true"
+
+
+def test_a_cache_is_asked_for_on_the_command_line(tmp_path):
+    root = make_strips(tmp_path / "data")
+    words = [f"data.root={root}", f"run_dir={tmp_path / 'run'}", "trainer.max_epochs=1", "data.cache=true"]
+    assert main([*TINY, *words]) == 0
+    assert OmegaConf.load(tmp_path / "run" / "config.yaml").data.cache is True
+    assert list((root / ".pix2pix_cache").rglob("a.npy"))
