@@ -10,7 +10,7 @@ import pytest
 import pix2pix_lightning
 
 PACKAGE = Path(pix2pix_lightning.__file__).parent
-DOORS = {"benchmark", "evaluate", "predict", "prepare", "report", "train"}
+DOORS = {"benchmark", "evaluate", "export", "predict", "prepare", "report", "train"}
 EVERYTHING = {path.stem for path in PACKAGE.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
 
 # Who may import whom, inside the package.
@@ -39,6 +39,7 @@ MAY_IMPORT = {
         "metrics",
         "networks",
         "parts",
+        "pretrained",
         "randomness",
         "recorded_step",
         "speed",
@@ -51,10 +52,35 @@ MAY_IMPORT = {
     "launch": set(),
     "background": set(),
     "parts": {"config"},
-    "inference": {"checkpoints", "config", "images", "module", "networks", "speed_choice"},
+    "pretrained": {"__init__", "checkpoints", "config", "going_on", "images", "whole_file"},
+    "first_weights": {"checkpoints", "config", "interop", "module", "pretrained"},
+    "inference": {
+        "checkpoints",
+        "config",
+        "images",
+        "interop",
+        "module",
+        "networks",
+        "pretrained",
+        "speed_choice",
+    },
+    "exporting": {
+        "__init__",
+        "checkpoints",
+        "config",
+        "evaluation",
+        "images",
+        "inference",
+        "interop",
+        "module",
+        "networks",
+        "pretrained",
+        "reports",
+        "whole_file",
+    },
     "evaluation": {"__init__", "checkpoints", "config", "images", "inference", "metrics"},
     "reports": {"checkpoints", "evaluation", "images", "inference", "whole_file"},
-    "interop": {"config"},
+    "interop": {"checkpoints", "config", "networks"},
     "callbacks": {"background", "checkpoint_io", "checkpoints", "images", "inference", "loggers", "module", "reports"},
     "benchmarks": {
         "__init__",
@@ -70,7 +96,7 @@ MAY_IMPORT = {
         "speed",
         "speed_choice",
     },
-    "assembly": {"checkpoint_io", "config", "distributed", "loggers", "speed", "speed_choice"},
+    "assembly": {"checkpoint_io", "config", "distributed", "first_weights", "loggers", "speed", "speed_choice"},
     "checkpoint_io": {"background", "checkpoints"},
     "lock": set(),
     "log_file": set(),

@@ -446,7 +446,8 @@ def test_hostile_descriptions_are_refused_before_anything_is_called(tmp_path, mo
     called = []
     monkeypatch.setattr("os.system", lambda *a: called.append(a))
     monkeypatch.setattr("pix2pix_lightning.parts.build", lambda *a: called.append(a))
-    with pytest.raises(ValueError, match=r"_target_|the checkpoint names"):
+    monkeypatch.setattr("pix2pix_lightning.going_on.build", lambda *a: called.append(a))
+    with pytest.raises(ValueError, match=r"_target_|a\.ckpt names"):
         Pix2PixModule.load_from_checkpoint(path)
     assert not called
     assert not (tmp_path / "imported").exists()

@@ -1,5 +1,11 @@
 """The command, in this process: what it writes, and what it says of mistakes."""
 
+import os
+import resource
+import struct
+import zlib
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +14,8 @@ from PIL import Image
 from torch import nn
 
 from pix2pix_lightning import Pix2PixModule, Translator, predict
+from pix2pix_lightning.images import resize
+from pix2pix_lightning.interop import write_junyanz
 
 UNET = {
     "_target_": "pix2pix_lightning.networks.UNetGenerator",
@@ -222,11 +230,122 @@ def test_interrupted_in_the_middle(run, pictures, tmp_path, capsys, monkeypatch)
     assert_a_level_apart(tmp_path / "output" / "a.png", by_hand(run[1], pictures / "a.png"))
 
 
-def test_one_broken_file_in_a_folder(run, pictures, tmp_path, capsys):
-    (pictures / "b2.png").write_text("no picture")
+def test_broken_files_in_a_folder_are_named_and_the_others_go_on(run, pictures, tmp_path, capsys):
+    (pictures / "a2.png").write_text("no picture")
+    (pictures / "z.jpg").write_bytes((pictures / "b.b.JPG").read_bytes()[:200])
     assert call(run[0], pictures, tmp_path / "output") == 1
-    assert_one_line(capsys, pictures / "b2.png", "cannot be decoded as an image")
-    assert sorted(path.name for path in (tmp_path / "output").iterdir()) == ["a.png", "b.b.png"]
+    printed = capsys.readouterr()
+    first, second, last = printed.err.strip().splitlines()
+    assert (
+        first
+        == f"error: {pictures / 'a2.png'} cannot be decoded as an image: it is damaged or of another kind; replace it"
+    )
+    assert second.startswith(f"error: {pictures / 'z.jpg'} is a truncated JPEG")
+    assert last == "error: 2 of 5 images could not be translated, as said above"
+    assert printed.out == f"3 images in {tmp_path / 'output'}\n"
+    assert sorted(path.name for path in (tmp_path / "output").iterdir()) == ["a.png", "b.b.png", "c.png"]
+    assert_a_level_apart(tmp_path / "output" / "c.png", by_hand(run[1], pictures / "c.bmp"))
+
+
+def test_an_image_that_does_not_fit_the_model_is_named_too(tmp_path, capsys):
+    palette = [[255, 0, 0], [0, 0, 255]]
+    spec = {"source": {"kind": "label", "palette": palette}}
+    path = save(Pix2PixModule(UNET, None, pair_spec=spec), tmp_path / "label.ckpt")
+    (tmp_path / "maps").mkdir()
+    Image.new("RGB", (8, 8), (255, 0, 0)).save(tmp_path / "maps/drawn.png")
+    Image.new("RGB", (8, 8), (0, 200, 0)).save(tmp_path / "maps/green.png")
+    assert call(path, tmp_path / "maps", tmp_path / "out") == 1
+    named, last = capsys.readouterr().err.strip().splitlines()
+    assert named.startswith(f"error: {tmp_path / 'maps/green.png'}: 100% of the pixels have none of the palette's")
+    assert last.startswith("error: 1 of 2")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["drawn.png"]
+
+
+def test_folders_within_folders_and_patterns(run, pictures, tmp_path):
+    (pictures / "x" / "y").mkdir(parents=True)
+    for name in ("a.png", "x/a.png", "x/y/c.bmp"):
+        Image.open(pictures / Path(name).name).save(pictures / name)
+
+    def made(source, output):
+        assert call(run[0], source, output) == 0
+        return sorted(str(path.relative_to(output)) for path in output.rglob("*") if path.is_file())
+
+    inside = pictures / "results"
+    assert made(pictures, inside) == ["a.png", "b.b.png", "c.png", "x/a.png", "x/y/c.png"]
+    assert call(run[0], pictures, inside, "overwrite=true") == 0  # results are no inputs
+    assert not (inside / "results").exists()
+    assert made(f"{pictures}/x/**/*.bmp", tmp_path / "bmp") == ["y/c.png"]
+    assert (tmp_path / "bmp/y/c.png").read_bytes() == (inside / "x/y/c.png").read_bytes()
+    assert_a_level_apart(inside / "x/y/c.png", by_hand(run[1], pictures / "c.bmp"))
+
+
+def test_samples_with_noise_of_their_own_and_their_spread(run, pictures, tmp_path, capsys):
+    words = ["mode=paper", "samples=4", "spread=true", "seed=3"]
+    assert call(run[0], pictures / "a.png", tmp_path / "many", *words) == 0
+    names = [f"a.sample_{number}.png" for number in range(4)]
+    assert sorted(path.name for path in (tmp_path / "many").iterdir()) == [*names, "a.spread.png"]
+    samples = np.stack([np.asarray(Image.open(tmp_path / "many" / name)) for name in names])
+    for number, sample in enumerate(samples):
+        alone = Translator(run[0], mode="paper", seed=3, sample=number)(pictures / "a.png")
+        assert (alone == sample).all()
+        assert all((sample != other).any() for other in samples[:number])
+    spread = np.asarray(Image.open(tmp_path / "many" / "a.spread.png"))
+    expected = (samples.astype(float).std(0).mean(2) * 8).clip(0, 255)
+    assert spread.shape == expected.shape
+    assert np.abs(spread - expected).max() <= 1
+    assert call(run[0], pictures / "a.png", tmp_path / "few", *words[:2], "seed=3") == 0
+    assert (tmp_path / "few" / names[3]).read_bytes() == (tmp_path / "many" / names[3]).read_bytes()
+    assert call(run[0], pictures / "a.png", tmp_path / "none", "samples=4") == 1
+    assert_one_line(capsys, "samples=4", "mode=paper")
+    assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize(("word", "side"), [("resize=training", 256), ("resize=24", 24)])
+def test_resized_as_in_training(run, pictures, tmp_path, word, side):
+    assert call(run[0], pictures / "a.png", tmp_path / "out", word) == 0
+    square = resize(np.asarray(Image.open(pictures / "a.png")), side, side, "bicubic")
+    Image.fromarray(square).save(tmp_path / "square.png")
+    assert_a_level_apart(tmp_path / "out" / "a.png", by_hand(run[1], tmp_path / "square.png"))
+
+
+def test_a_generator_of_j_s(run, pictures, tmp_path, capsys):
+    module = Pix2PixModule({**UNET, "num_downs": 5, "dropout_at": "junyanz"}, None)
+    save(module, tmp_path / "ours.ckpt")
+    write_junyanz(module.generator, tmp_path / "latest_net_G.pth")
+    for mode in ("mode=deterministic", "mode=paper", "norm=running"):
+        outputs = [tmp_path / mode / name for name in ("ours", "file", "folder")]
+        for place, output in zip(
+            (tmp_path / "ours.ckpt", tmp_path / "latest_net_G.pth", tmp_path), outputs, strict=True
+        ):
+            assert call(place, pictures / "a.png", output, mode) == 0
+        assert len({(output / "a.png").read_bytes() for output in outputs}) == 1
+    capsys.readouterr()
+    assert call(tmp_path, pictures / "a.png", tmp_path / "grey", "pair.source={kind:grey}") == 1
+    assert_one_line(capsys, "in_channels is 3", "kind 'grey'", "pair.source=")
+    assert call(run[0], pictures / "a.png", tmp_path / "grey", "pair.size=128") == 1
+    assert_one_line(capsys, "pair={'size': 128}", "leave pair out")
+
+
+def test_a_picture_that_claims_a_billion_pixels(run, tmp_path, capsys):
+    head = struct.pack(">IIBBBBB", 40_000, 25_000, 8, 2, 0, 0, 0)
+    chunks = [(b"IHDR", head), (b"IDAT", zlib.compress(bytes(1000))), (b"IEND", b"")]
+    parts = [struct.pack(">I", len(c)) + kind + c + struct.pack(">I", zlib.crc32(kind + c)) for kind, c in chunks]
+    (tmp_path / "bomb.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert call(run[0], tmp_path / "bomb.png", tmp_path / "out") == 1
+    assert_one_line(capsys, tmp_path / "bomb.png", "40000 x 25000", "max_pixels=268435456")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 500_000  # kilobytes; it would be 3,000,000
+    Image.new("RGB", (20, 20)).save(tmp_path / "small.png")
+    assert call(run[0], tmp_path / "small.png", tmp_path / "out", "max_pixels=399") == 1
+    assert_one_line(capsys, "20 x 20", "max_pixels=399")
+    assert call(run[0], tmp_path / "small.png", tmp_path / "out", "max_pixels=400") == 0
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_an_output_folder_without_permission(run, pictures, tmp_path, capsys):
+    (tmp_path / "closed").mkdir(mode=0o500)
+    assert call(run[0], pictures, tmp_path / "closed/out") == 1
+    assert_one_line(capsys, tmp_path / "closed", "permission denied", "choose another place")
 
 
 def test_a_module_of_the_user_s_own(pictures, tmp_path, capsys):
@@ -246,9 +365,9 @@ def test_a_module_of_the_user_s_own(pictures, tmp_path, capsys):
         ("dropout=half", ["dropout='half'", "on, off"]),
         ("precision=half", ["precision='half'", "32, bf16, auto"]),
         ("device=gpu", ["device=gpu", "auto, cpu or cuda"]),
-        ("input=${tmp}/none.png", ["none.png does not exist", "give an image or a folder"]),
-        ("input=${tmp}/empty", ["empty has no image in it", "give an image or a folder"]),
-        ("input=${tmp}/twice", ["twice", "differ in their ending only", "rename"]),
+        ("input=${tmp}/none.png", ["none.png does not exist", "give an image, a folder of images or a pattern"]),
+        ("input=${tmp}/empty", ["empty has no image in it", "give an image, a folder of images or a pattern"]),
+        ("input=${tmp}/twice", ["a.png", "a.jpg", "would both give", "rename"]),
         ("input=${tmp}/text.png", ["text.png cannot be decoded as an image"]),
         ("output=${tmp}/text.png", ["text.png is a file", "give a folder"]),
         ("checkpoint=${tmp}/none", ["none does not exist", "give a .ckpt file or a run's folder"]),

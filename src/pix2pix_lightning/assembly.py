@@ -20,6 +20,7 @@ from pix2pix_lightning.checkpoint_io import BackgroundCheckpointIO, WholeCheckpo
 from pix2pix_lightning.config import TARGET, build, locate
 from pix2pix_lightning.distributed import NAME as DDP_PER_NETWORK
 from pix2pix_lightning.distributed import chose_plain_ddp
+from pix2pix_lightning.first_weights import begin_with
 from pix2pix_lightning.loggers import FaultTolerantLogger, MetricsCSV, say_left_out
 from pix2pix_lightning.speed import Speed, keep_memory
 from pix2pix_lightning.speed_choice import Choice, choose, choose_compile
@@ -54,6 +55,8 @@ def assemble(cfg: DictConfig, saved: Path | None = None) -> Training:
     chosen += choose_compile(cfg, data)
     seed_everything(cfg.seed, workers=True, verbose=False)
     module = instantiate(cfg.module, pair_spec=data.pair_spec.to_dict())
+    if cfg.get("init_from") and saved is None:
+        begin_with(module, cfg.init_from if isinstance(cfg.init_from, str) else list(cfg.init_from))
     module.speed = Speed.of(cfg.speed)
     if not keep_memory(cfg.speed.keep_memory) and cfg.speed.keep_memory:
         _log.warning("speed.keep_memory=true does nothing here: it is for Linux with glibc")

@@ -23,10 +23,20 @@ AVERAGED_KEY = "averaged_generator"
 """Where it keeps the average of the generator's weights, if the run took one."""
 BEST, LAST = "checkpoints/best.ckpt", "checkpoints/last.ckpt"
 """Where a run's folder keeps its checkpoints."""
+PRETRAINED, JUNYANZ = "model.safetensors", "latest_net_G.pth"
+"""What a folder of ``save_pretrained`` has, and one of pytorch-CycleGAN-and-pix2pix."""
+_KINDS = {
+    ".pth": "junyanz",
+    ".pt": "junyanz",
+    ".safetensors": "pretrained",
+    ".onnx": "exported",
+    ".pt2": "exported",
+}
 _UNREADABLE = (
     RuntimeError,
     pickle.UnpicklingError,
     zipfile.BadZipFile,
+    AssertionError,
     EOFError,
     LookupError,
     TypeError,
@@ -37,11 +47,16 @@ _UNREADABLE = (
 """What torch.load raises where the bytes are none that torch.save wrote."""
 
 
+def kind_of(path: Path) -> str:
+    """Who wrote a file, by its name's ending: ``junyanz``, ``pretrained``, ``exported``, or ``training``."""
+    return _KINDS.get(path.suffix, "training")
+
+
 def checkpoint_in(path: Path, *, prefer: str = BEST) -> Path:
-    """The checkpoint that a file or a run's folder stands for.
+    """The file that a file or a folder stands for.
 
     Args:
-        path: A checkpoint, or a run's folder.
+        path: A file of any kind; a run's folder, one of ``save_pretrained``, or one of J's checkpoints.
         prefer: Which is taken from a folder that has ``BEST`` and ``LAST``.
 
     Raises:
@@ -51,7 +66,7 @@ def checkpoint_in(path: Path, *, prefer: str = BEST) -> Path:
         if not path.is_file():
             raise FileNotFoundError(f"checkpoint {path} does not exist: give a .ckpt file or a run's folder")
         return path
-    for name in (prefer, BEST, LAST):
+    for name in (prefer, BEST, LAST, PRETRAINED, JUNYANZ):
         if (path / name).is_file():
             return path / name
     raise FileNotFoundError(f"{path} has no {prefer}: give a .ckpt file, or the folder of a run that has one")
@@ -66,24 +81,40 @@ def read_checkpoint(path: str | Path, map_location: str | torch.device = "cpu") 
         ValueError: The file is something else.
         OSError: There is no such file, or it may not be read.
     """
-    import torch
-
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"checkpoint {path} does not exist: give a .ckpt file or a run's folder")
-    path.open("rb").close()  # says what is wrong, where is_zipfile only says no
+    mend = "give a .ckpt file that training wrote"
+    checkpoint = read_data(path, mend=mend, map_location=map_location, mapped=True)
+    if not _is_complete(checkpoint):
+        raise ValueError(f"{path} is no checkpoint of Pix2PixModule: {mend}")
+    return cast(dict[str, Any], checkpoint)
+
+
+def read_data(path: Path, *, mend: str, map_location: str | torch.device = "cpu", mapped: bool = False) -> Any:
+    """What ``torch.save`` wrote, if it is plain data; no code in the file is run.
+
+    Args:
+        path: A file that exists.
+        mend: What to give instead, for the message.
+        map_location: Where the tensors go.
+        mapped: Map tensors into memory, and read them when they are used; files of torch before 1.6 are then refused.
+
+    Raises:
+        ValueError: The file is something else.
+        OSError: It may not be read.
+    """
+    import torch
+
+    with path.open("rb") as file:  # says what is wrong, where is_zipfile only says no
+        is_pickle = file.read(1) == pickle.PROTO
     try:
-        if not zipfile.is_zipfile(path):
+        if not zipfile.is_zipfile(path) and (mapped or not is_pickle):
             raise zipfile.BadZipFile("no zip archive, or one that is cut short")
         with warnings.catch_warnings(action="ignore"):  # of TorchScript, which is then refused
-            checkpoint = torch.load(path, map_location=map_location, weights_only=True, mmap=True)
+            return torch.load(path, map_location=map_location, weights_only=True, mmap=mapped)
     except _UNREADABLE as error:
-        raise ValueError(
-            f"{path} cannot be read as a checkpoint ({_reason(error)}): give a .ckpt file that training wrote"
-        ) from None
-    if not _is_complete(checkpoint):
-        raise ValueError(f"{path} is no checkpoint of Pix2PixModule: give a .ckpt file that training wrote")
-    return cast(dict[str, Any], checkpoint)
+        raise ValueError(f"{path} cannot be read as a checkpoint ({_reason(error)}): {mend}") from None
 
 
 def write_checkpoint(checkpoint: Mapping[str, Any], path: str | Path) -> None:

@@ -35,16 +35,18 @@ def evaluate(cfg: DictConfig, command: str | None = None) -> dict[str, Interval]
     from rich.progress import track
 
     from pix2pix_lightning import evaluation
-    from pix2pix_lightning.checkpoints import checkpoint_in
+    from pix2pix_lightning.checkpoints import checkpoint_in, kind_of
     from pix2pix_lightning.inference.settings import translator_of
     from pix2pix_lightning.reports.evaluation import evaluation_page
 
     checkpoint = checkpoint_in(Path(str(cfg.checkpoint)))
     run = evaluation.run_of(checkpoint)
-    translator = translator_of(cfg)
+    described = partial(evaluation.described, cfg, run, () if cfg.trust is True else cfg.trust or ())
+    says_nothing = kind_of(checkpoint) == "junyanz"  # of its images: the data does
+    translator = translator_of(cfg, **({"pair": evaluation.pairs_of(described())} if says_nothing else {}))
+    description = described()
     spec = translator.pair_spec
     metrics, left_out = evaluation.chosen(cfg.metrics, spec.target, spec.size)
-    description = evaluation.described(cfg, run, cfg.trust or ())
     batches = evaluation.open_data(description, spec, cfg.split)
     facts = evaluation.facts(cfg, checkpoint, translator, description)  # before a training replaces the file
     facts |= {"command": command, "left_out": left_out}

@@ -17,7 +17,8 @@ from torch.optim import Optimizer
 from torchmetrics import MetricCollection
 
 import pix2pix_lightning
-from pix2pix_lightning.checkpoints import PROJECT_KEY
+from pix2pix_lightning import pretrained
+from pix2pix_lightning.checkpoints import PROJECT_KEY, read_checkpoint
 from pix2pix_lightning.config import TARGET, is_description, locate
 from pix2pix_lightning.distributed import ReducerPerNetwork, average_buffers
 from pix2pix_lightning.going_on import check_goes_on, module_of
@@ -507,8 +508,52 @@ class Pix2PixModule(LightningModule):
         Raises:
             ValueError: The file is no such checkpoint, names what is not trusted, or a live object is missing.
         """
-        module = module_of(cls, checkpoint_path, map_location=map_location, trust=trust, strict=strict, live=live)
-        return cast(Self, module.eval())
+        saved = read_checkpoint(checkpoint_path, map_location)
+        return module_of(cls, saved, whence=checkpoint_path, trust=trust, strict=strict, live=live).eval()
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        model: str | Path,
+        *,
+        revision: str | None = None,
+        token: str | bool | None = None,
+        cache_dir: str | Path | None = None,
+        local_files_only: bool = False,
+        trust: Sequence[str] = (),
+        **live: Any,
+    ) -> Self:
+        """The module of a folder or file that was saved, or of a repository on the Hub, ``user/name``.
+
+        ``trust`` and ``live`` are as of `load_from_checkpoint`, with the same promise; the rest as huggingface_hub has
+        it, for the Hub alone.
+
+        Raises:
+            ValueError: It is no such model, names what is not trusted, or a live object is missing.
+            OSError: There is none, it may not be read, or the Hub cannot be reached.
+        """
+        path = pretrained.folder_of(
+            model, revision=revision, token=token, cache_dir=cache_dir, local_files_only=local_files_only
+        )
+        return pretrained.module_from(cls, path, trust=trust, **live)
+
+    def save_pretrained(
+        self, folder: str | Path, *, card: pretrained.Card | None = None, overwrite: bool = False
+    ) -> None:
+        """Write ``config.json``, ``model.safetensors`` and ``README.md``, as `pretrained.save_pretrained` says."""
+        pretrained.save_pretrained(self, folder, card=card, overwrite=overwrite)
+
+    def push_to_hub(
+        self,
+        name: str,
+        *,
+        card: pretrained.Card | None = None,
+        private: bool | None = None,
+        token: str | bool | None = None,
+        commit_message: str | None = None,
+    ) -> str:
+        """Upload the same files to ``user/name`` on the Hub, as `pretrained.push` says; its page's address."""
+        return pretrained.push(self, name, card=card, private=private, token=token, commit_message=commit_message)
 
 
 def _fraction(image: Tensor) -> Tensor:

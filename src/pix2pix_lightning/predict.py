@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pix2pix_lightning.door import open_door
+from pix2pix_lightning.mistakes import mistake
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 
 def predict(cfg: DictConfig) -> list[Path]:
-    """Translate a file or the images of a folder, and write PNG files of the same names.
+    """Translate a file, a folder with all that is in it, or the files of a pattern, into PNG files of the same names.
 
     Args:
         cfg: As ``config.compose("predict", [...])`` gives it.
@@ -23,40 +24,50 @@ def predict(cfg: DictConfig) -> list[Path]:
         The files that were written.
 
     Raises:
-        ValueError: There is nothing to translate, an input is no image, or two inputs would give one file.
+        ValueError: There is nothing to translate, two inputs would give one file, or, at the end, one was no image.
         FileExistsError: An output exists; nothing is written then.
     """
-    from pix2pix_lightning.images import list_images
+    from pix2pix_lightning.inference.folders import endings, find_images, place_results
+    from pix2pix_lightning.inference.large import said_of_seams
+    from pix2pix_lightning.inference.precision import said
+    from pix2pix_lightning.inference.progress import Bars
     from pix2pix_lightning.inference.settings import translator_of
+    from pix2pix_lightning.inference.translating import translate_files
 
-    source, output = Path(str(cfg.input)), Path(str(cfg.output))
-    if not source.exists():
-        raise ValueError(f"input={source} does not exist: give an image or a folder of images")
-    paths = list_images(source) if source.is_dir() else [source]
-    if not paths:
-        raise ValueError(f"input={source} has no image in it: give an image or a folder of images")
+    source, output = str(cfg.input), Path(str(cfg.output))
     if output.exists() and not output.is_dir():
         raise ValueError(f"output={output} is a file: give a folder")
-    results = {path: output / f"{path.stem}.png" for path in paths}
-    if len(set(results.values())) < len(results):
-        raise ValueError(f"input={source} has files that differ in their ending only: rename one of each")
-    for result in results.values():
-        if result.exists() and not cfg.overwrite:
-            raise FileExistsError(f"{result} exists: choose another output, or say overwrite=true")
-
-    translator = translator_of(cfg, precision=str(cfg.precision))
+    inputs = find_images(source, beside=output)
+    ends = endings(cfg.samples, spread=cfg.spread)
+    results = place_results(inputs, output, ends, overwrite=cfg.overwrite)
+    bars = Bars(sum(map(len, results.values())))
+    translator = translator_of(cfg, precision=str(cfg.precision), progress=bars.part)
+    if cfg.samples and translator.dropout == "off":
+        raise ValueError(f"samples={cfg.samples} without noise are all equal: say mode=paper")
     if cfg.precision == "auto":
-        print(_choice(translator.precision, translator.device.type))
+        print(said(translator.precision, translator.device))
+    broken: list[Path] = []
+
+    def say(path: Path, error: Exception) -> None:
+        line = mistake(error, "predict")
+        if line is None or len(inputs) == 1:
+            raise error
+        print(f"error: {line}", file=sys.stderr)
+        broken.append(path)
+        bars.image(len(results[path]))
+
+    written = []
     output.mkdir(parents=True, exist_ok=True)
-    written = translator.write_files(results)
-    print(f"{len(paths)} images in {output}")
+    with bars:
+        for place in translate_files(translator, results, samples=cfg.samples, broken=say):
+            written.append(place)
+            bars.image()
+    print(f"{len(inputs) - len(broken)} images in {output}")
+    if translator.seams:
+        print(said_of_seams(translator.seams))
+    if broken:
+        raise ValueError(f"{len(broken)} of {len(inputs)} images could not be translated, as said above")
     return written
-
-
-def _choice(precision: str, device: str) -> str:
-    if precision == "bf16":
-        return f"precision=bf16, in which this {device} is faster; precision=32 rounds less"
-    return f"precision=32, since this {device} has no instructions for bf16"
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -4,7 +4,15 @@ import pytest
 import torch
 from torch import nn
 
-from pix2pix_lightning.networks import EncoderDecoderGenerator, ResNetGenerator, UNetGenerator
+from pix2pix_lightning.networks import (
+    EncoderDecoderGenerator,
+    ResNetGenerator,
+    Statistics,
+    UNetGenerator,
+    WholeImage,
+    Window,
+    image_norms,
+)
 from pix2pix_lightning.networks import test_time as at_test_time
 
 TOLERANCE = {torch.float32: 1e-6, torch.float64: 1e-12}
@@ -207,3 +215,90 @@ def test_another_norm_is_refused_in_one_line():
     with pytest.raises(ValueError, match=pattern), at_test_time(network, norm="batch"):
         pass
     assert network.training
+
+
+def test_norms_of_the_image_are_found_by_their_kind_and_mode():
+    network = nn.Sequential(
+        nn.BatchNorm2d(3),
+        nn.BatchNorm2d(3, track_running_stats=False),
+        nn.InstanceNorm2d(3),
+        nn.InstanceNorm2d(3, track_running_stats=True),
+        nn.SyncBatchNorm(3),
+        nn.GroupNorm(1, 3),
+    )
+    assert image_norms(network, "image") == ["0", "1", "2", "4"]
+    assert image_norms(network, "running") == ["1", "2"]
+    with pytest.raises(ValueError, match=r"^norm is 'batch'"):
+        image_norms(network, "batch")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("norm", ["image", "running"])
+@pytest.mark.parametrize(
+    "layer",
+    [nn.BatchNorm2d(4), nn.BatchNorm2d(4, affine=False), nn.InstanceNorm2d(4), nn.InstanceNorm2d(4, affine=True)],
+    ids=["batch", "batch_plain", "instance", "instance_affine"],
+)
+@torch.no_grad()
+def test_given_statistics_are_used_by_all_norms(layer, norm, dtype):
+    layer = deepcopy(layer)
+    x = torch.randn(2, 4, 5, 6).to(dtype)
+    mean, variance = torch.randn(4, dtype=torch.float64), torch.rand(4, dtype=torch.float64) + 0.1
+    scale, shift = torch.ones(4), torch.zeros(4)
+    if layer.affine:
+        scale, shift = nn.init.normal_(layer.weight), nn.init.normal_(layer.bias)
+        if dtype == torch.float64:  # as a network in half precision keeps its norms, they stay float32 in bfloat16
+            layer.double()
+    whole = WholeImage(5, 6, {"1": Statistics(mean, variance)})
+    with at_test_time(nn.Sequential(nn.Identity(), layer), norm=norm, whole=whole) as network:
+        output = network(x)
+    assert output.dtype == dtype
+    mean, deviation, scale, shift = (
+        values.double()[None, :, None, None] for values in (mean, (variance + layer.eps).sqrt(), scale, shift)
+    )
+    expected = (x.double() - mean) / deviation * scale + shift
+    tolerance = {torch.float32: 1e-5, torch.float64: 1e-12, torch.bfloat16: 0.1}[dtype]
+    torch.testing.assert_close(output.double(), expected, rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize("kind", [nn.Dropout, nn.Dropout2d])
+def test_the_noise_of_a_window_is_its_part_of_the_whole_image_s(kind):
+    network = nn.Sequential(nn.AvgPool2d(4), kind(0.3), nn.Identity(), kind(0.5))
+    ones = torch.ones(2, 5, 64, 96)
+    with at_test_time(network, dropout=True, seed=1, sample=2):
+        expected = network(ones)
+    whole = WholeImage(64, 96)
+    for window in (Window(0, 0, 64, 96), Window(16, 8, 32, 24), Window(48, 88, 16, 8)):
+        with at_test_time(network, dropout=True, seed=1, sample=2, whole=whole, window=window):
+            output = network(ones[..., : window.height, : window.width])
+        top, left, height, width = (side // 4 for side in window)
+        assert torch.equal(output, expected[..., top : top + height, left : left + width])
+    with at_test_time(network, dropout=True, seed=1, sample=2, whole=whole):
+        assert torch.equal(network(ones), expected)
+    with at_test_time(network, dropout=True, seed=1, sample=3, whole=whole):
+        assert not torch.equal(network(ones), expected)
+
+
+def test_a_long_noise_is_the_one_that_is_drawn_at_once():
+    ones = torch.ones(1, 20, 1024, 1024)  # more than is drawn in one go
+    with at_test_time(nn.Sequential(nn.Dropout(0.5)), dropout=True) as network:
+        expected = network(ones)
+    window = Window(1000, 1000, 24, 24)
+    with at_test_time(network, dropout=True, whole=WholeImage(1024, 1024), window=window):
+        assert torch.equal(network(ones[..., :24, :24]), expected[..., 1000:, 1000:])
+
+
+def test_noise_of_over_a_gigabyte_is_refused_before_it_is_drawn():
+    network = nn.Sequential(nn.Dropout(0.5))
+    message = r"^dropout's noise for a whole image of 16384x16384 takes over 1 GB: say dropout=off$"
+    options = {"dropout": True, "whole": WholeImage(2**14, 2**14), "window": Window(0, 0, 8, 8)}
+    with at_test_time(network, **options), pytest.raises(ValueError, match=message):
+        network(torch.ones(1, 5, 8, 8))
+
+
+def test_a_map_that_does_not_fit_the_window_is_refused():
+    network = nn.Sequential(nn.AvgPool2d(4), nn.Dropout(0.5))
+    message = r"^a window of 32 pixels gives a map of 8, on which pixel 2 has no place"
+    options = {"dropout": True, "whole": WholeImage(64, 64), "window": Window(2, 0, 32, 32)}
+    with at_test_time(network, **options), pytest.raises(ValueError, match=message):
+        network(torch.ones(1, 5, 32, 32))

@@ -24,6 +24,7 @@ from pix2pix_lightning.benchmarks.turns import Contender, ended, take_turns
 from pix2pix_lightning.data import PairedDataModule
 from pix2pix_lightning.images import write_image
 from pix2pix_lightning.inference import Translator
+from pix2pix_lightning.inference.translating import translate_files
 from pix2pix_lightning.module import Pix2PixModule
 
 _FILES = 24  # of a prediction's folder
@@ -191,7 +192,7 @@ def measure_prediction(setting: Setting, precision: str) -> dict[str, Any]:
 
     def ours() -> Callable[[], object]:
         translator = Translator(checkpoint, device=setting.device.type, precision=precision)
-        return lambda: translator.write_files({path: outputs / f"{path.stem}.png" for path in files})
+        return lambda: list(translate_files(translator, {path: [outputs / f"{path.stem}.png"] for path in files}))
 
     def reference() -> Callable[[], object]:
         generator = plain_networks(module.hparams["generator"], None)[0].to(setting.device)

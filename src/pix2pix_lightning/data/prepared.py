@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pix2pix_lightning.data.pairs import Image, Pairs
-from pix2pix_lightning.images import PairSpec, SideSpec, resize
+from pix2pix_lightning.images import PairSpec, SideSpec
 
 
 class PreparedPairs:
@@ -34,10 +34,7 @@ class PreparedPairs:
 
     def _prepared(self, image: Image, key: str, name: str) -> Image:
         side: SideSpec = getattr(self, key)
-        assert side.interpolation is not None
         try:
-            if side.interpolation == "nearest":  # it only picks pixels, and of a large image few are to be snapped
-                return side.snap(resize(image, self.length, self.length, "nearest"))
-            return resize(side.snap(image), self.length, self.length, side.interpolation)
+            return side.snap_resized(image, self.length, self.length)
         except ValueError as error:
             raise ValueError(f"pair {name}, data.{key}: {error}") from None

@@ -68,6 +68,16 @@ def described(cfg: DictConfig, run: Path | None, trust: Sequence[str] = ()) -> d
     return description
 
 
+def pairs_of(description: Mapping[str, Any]) -> PairSpec:
+    """What the images of a data module mean.
+
+    Raises:
+        ValueError: The description is none of a data module.
+    """
+    spec: PairSpec = _built(description).pair_spec
+    return spec
+
+
 def open_data(description: Mapping[str, Any], spec: PairSpec, split: str) -> Iterable[dict[str, Any]]:
     """The batches of a split, every pair once, in the files' order.
 
@@ -81,14 +91,18 @@ def open_data(description: Mapping[str, Any], spec: PairSpec, split: str) -> Ite
     """
     if split not in SPLITS:
         raise ValueError(f"split={split!r} is unknown: one of {', '.join(SPLITS)} is expected")
-    try:
-        data = build(description)
-    except TypeError as error:  # keys that a class hands on to another
-        raise ValueError(f"data: {error}: leave that key out, or choose other data by data=<group>") from None
+    data = _built(description)
     _check_same(data.pair_spec, spec)
     data.setup("validate" if split == "val" else "test")
     batches: Iterable[dict[str, Any]] = data.val_dataloader() if split == "val" else data.test_dataloader()
     return batches
+
+
+def _built(description: Mapping[str, Any]) -> Any:
+    try:
+        return build(description)
+    except TypeError as error:  # keys that a class hands on to another
+        raise ValueError(f"data: {error}: leave that key out, or choose other data by data=<group>") from None
 
 
 def _plain(node: Any) -> dict[str, Any]:

@@ -18,7 +18,7 @@ import torch
 from omegaconf import DictConfig
 
 import pix2pix_lightning
-from pix2pix_lightning.checkpoints import PROJECT_KEY, read_checkpoint
+from pix2pix_lightning.checkpoints import PROJECT_KEY, kind_of, read_checkpoint
 from pix2pix_lightning.evaluation.scores import Scores, Triple
 from pix2pix_lightning.images import PairSpec, write_image
 from pix2pix_lightning.inference import Translator
@@ -105,7 +105,7 @@ def facts(cfg: DictConfig, checkpoint: Path, translator: Translator, data: Mappi
     """What the figures are of, as plain data: what was measured, how, on what, by which versions."""
     return {
         "checkpoint": str(checkpoint),
-        "batches_seen": read_checkpoint(checkpoint)[PROJECT_KEY]["batches_seen"],
+        "batches_seen": _batches_seen(checkpoint),
         "split": cfg.split,
         "mode": cfg.mode,
         "weights": cfg.weights,
@@ -120,6 +120,14 @@ def facts(cfg: DictConfig, checkpoint: Path, translator: Translator, data: Mappi
             "python": platform.python_version(),
         },
     }
+
+
+def _batches_seen(checkpoint: Path) -> int | None:
+    """How far the training was, where the file is one of a training."""
+    if kind_of(checkpoint) != "training":
+        return None
+    seen: int = read_checkpoint(checkpoint)[PROJECT_KEY]["batches_seen"]
+    return seen
 
 
 def write_json(folder: Path, scores: Scores, facts: Mapping[str, Any]) -> None:

@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
+import io
+import struct
+import warnings
+from contextlib import suppress
 from pathlib import Path
 
 import cv2
 import numpy as np
 import numpy.typing as npt
+from PIL import BmpImagePlugin, JpegImagePlugin, PngImagePlugin, PpmImagePlugin, TiffImagePlugin, WebPImagePlugin
 
 from pix2pix_lightning.whole_file import replacing
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+
+_HEADS = (
+    JpegImagePlugin.JpegImageFile,
+    PngImagePlugin.PngImageFile,
+    WebPImagePlugin.WebPImageFile,
+    TiffImagePlugin.TiffImageFile,
+    BmpImagePlugin.BmpImageFile,
+    PpmImagePlugin.PpmImageFile,
+)
+_NO_HEAD = (SyntaxError, OSError, ValueError, TypeError, LookupError, struct.error)
+"""What these raise of a file that is of another kind, or damaged."""
 
 
 def list_images(folder: Path) -> list[Path]:
@@ -22,14 +38,25 @@ def list_images(folder: Path) -> list[Path]:
     )
 
 
-def read_image(path: Path) -> npt.NDArray[np.uint8]:
+def read_image(path: Path, *, max_pixels: int | None = None) -> npt.NDArray[np.uint8]:
     """Read an 8-bit image as (H, W, 3) RGB uint8; grey files have three equal channels.
 
+    Args:
+        path: A file.
+        max_pixels: A file that claims more is refused before anything is made room for.
+
     Raises:
-        ValueError: The file is no image, is cut short, or holds more than 8 bits a channel.
+        ValueError: The file is no image, is cut short, is too large, or holds more than 8 bits a channel.
         OSError: The file cannot be read.
     """
     content = path.read_bytes()
+    if max_pixels is not None:
+        width, height = _claimed_size(content)
+        if width * height > max_pixels:
+            raise ValueError(
+                f"{path} claims {width} x {height} pixels, more than max_pixels={max_pixels}: reduce it, or raise "
+                "max_pixels where you know the file"
+            )
     if _is_truncated_jpeg(content):
         raise ValueError(f"{path} is a truncated JPEG: copy or download it again")
     mode = cv2.IMREAD_ANYDEPTH | cv2.IMREAD_COLOR_RGB
@@ -46,6 +73,16 @@ def read_image(path: Path) -> npt.NDArray[np.uint8]:
         raise ValueError(f"{path} holds {image.dtype} values, 8-bit images are expected: convert it first")
     rgb: npt.NDArray[np.uint8] = image.astype(np.uint8, copy=False)
     return rgb
+
+
+def _claimed_size(content: bytes) -> tuple[int, int]:
+    """Width and height as the file's head has them; zeros where it has none, which decoding will say."""
+    for plugin in _HEADS:
+        # not Image.open, which warns of large files and refuses some, by a limit that is the process's
+        with warnings.catch_warnings(action="ignore"), suppress(*_NO_HEAD):
+            width, height = plugin(io.BytesIO(content)).size
+            return int(width), int(height)
+    return 0, 0
 
 
 def _is_truncated_jpeg(content: bytes) -> bool:

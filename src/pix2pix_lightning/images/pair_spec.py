@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pix2pix_lightning.images.palette import check_drawn_in, nearest_colours
-from pix2pix_lightning.images.resize import INTERPOLATIONS
+from pix2pix_lightning.images.resize import INTERPOLATIONS, resize
 
 Kind = Literal["rgb", "grey", "label"]
 Direction = Literal["a_to_b", "b_to_a"]
@@ -103,8 +103,12 @@ class SideSpec:
         return 3 if self.kind == "rgb" else 1
 
     @property
+    def file_channels(self) -> int:
+        """How many channels a file holds, as ``decode`` gives them."""
+        return 1 if self._is_one_channel else 3
+
+    @property
     def _is_one_channel(self) -> bool:
-        """Whether a file of this side means one channel."""
         return self.kind == "grey" or (self.kind == "label" and not self.palette)
 
     def snap(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
@@ -139,9 +143,20 @@ class SideSpec:
         nearest = nearest_colours(image, self.palette)
         if self.kind == "label":
             check_drawn_in(image, nearest, self.palette)
-            return nearest.astype(np.uint8)[..., None]
+            return nearest.astype(np.uint8, copy=False)[..., None]
         snapped: npt.NDArray[np.uint8] = np.asarray(self.palette, np.uint8)[nearest]
         return snapped
+
+    def snap_resized(self, image: npt.NDArray[np.uint8], height: int, width: int) -> npt.NDArray[np.uint8]:
+        """``snap``, and resize by this side's rule: (H, W, 1 or 3) to (height, width, C).
+
+        Raises:
+            ValueError: As ``snap``.
+        """
+        assert self.interpolation is not None
+        if self.interpolation == "nearest":  # it only picks pixels, and of a large image few are to be snapped
+            return self.snap(resize(image, height, width, "nearest"))
+        return resize(self.snap(image), height, width, self.interpolation)
 
     def encode(self, image: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
         """What a batch carries to what a network sees.

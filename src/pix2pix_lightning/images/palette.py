@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 _FAR, _MOST = 32, 2 / 3
 _LOOKED_AT = 4096
+_AT_ONCE = 2**20  # pixels, each with a distance to every colour
 
 Colours = Sequence[tuple[int, int, int]]
+Numbers = npt.NDArray[np.unsignedinteger[Any]]
 
 
-def nearest_colours(image: npt.NDArray[np.uint8], palette: Colours) -> npt.NDArray[np.intp]:
+def nearest_colours(image: npt.NDArray[np.uint8], palette: Colours) -> Numbers:
     """The number of the palette's colour that is nearest to each pixel of (H, W, 3), as (H, W)."""
     colours = np.asarray(palette, np.float32)
-    # |x - p|^2 up to |x|^2, which all colours share
-    distance = (colours**2).sum(1) - 2 * image.reshape(-1, 3).astype(np.float32) @ colours.T
-    nearest: npt.NDArray[np.intp] = distance.argmin(1).reshape(image.shape[:2])
-    return nearest
+    pixels = image.reshape(-1, 3)
+    nearest: Numbers = np.empty(len(pixels), np.min_scalar_type(len(colours) - 1))
+    for start in range(0, len(pixels), _AT_ONCE):
+        part = pixels[start : start + _AT_ONCE].astype(np.float32)
+        # |x - p|^2 up to |x|^2, which all colours share
+        nearest[start : start + _AT_ONCE] = ((colours**2).sum(1) - 2 * part @ colours.T).argmin(1)
+    return nearest.reshape(image.shape[:2])
 
 
-def check_drawn_in(image: npt.NDArray[np.uint8], nearest: npt.NDArray[np.intp], palette: Colours) -> None:
+def check_drawn_in(image: npt.NDArray[np.uint8], nearest: Numbers, palette: Colours) -> None:
     """Refuse an image that is not drawn in the palette's colours, JPEG noise allowed for.
 
     That is one of which two thirds lie further than 32 from all colours. Of the facades' 500 label maps, JPEGs, no

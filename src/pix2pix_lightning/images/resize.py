@@ -34,7 +34,8 @@ def resize(image: npt.NDArray[np.uint8], height: int, width: int, interpolation:
     if interpolation == "nearest":
         return image.take(_under_centres(image.shape[0], height), 0).take(_under_centres(image.shape[1], width), 1)
     # strides of a batch that lies channels last: torch's faster path, with the same values
-    tensor = torch.from_numpy(np.ascontiguousarray(image)).view(1, *image.shape).permute(0, 3, 1, 2)
+    image = np.require(image, requirements=("C", "W"))  # torch warns of what it may not write to
+    tensor = torch.from_numpy(image).view(1, *image.shape).permute(0, 3, 1, 2)
     resized = F.interpolate(tensor, (height, width), mode=interpolation, antialias=True)
     result: npt.NDArray[np.uint8] = resized[0].permute(1, 2, 0).numpy()
     return result

@@ -21,12 +21,15 @@ def pad_to_multiple(images: Tensor, multiple: int, least: int = 1) -> Tensor:
         side = images.shape[dim]
         padded = max(-(-side // multiple) * multiple, least)
         if padded > side:
-            images = images.index_select(dim, _reflected(side, padded).to(images.device))
+            images = images.index_select(dim, reflected(side, padded).to(images.device))
     return images
 
 
-def _reflected(side: int, padded: int) -> Tensor:
-    """0, 1, ..., side - 1, side - 2, ..., 0, 1, ...: the edge itself is not repeated."""
+def reflected(side: int, padded: int) -> Tensor:
+    """Which pixel of ``side`` each of ``padded`` is: 0, 1, ..., side - 1, side - 2, ..., 0, 1, ...
+
+    The edge itself is not repeated.
+    """
     period = max(2 * (side - 1), 1)
     position = torch.arange(padded) % period
     return torch.where(position < side, position, period - position)

@@ -18,6 +18,13 @@ def chosen_for(device: torch.device) -> str:
     return "bf16" if computes_in_bfloat16(device.type) else "32"
 
 
+def said(precision: str, device: torch.device) -> str:
+    """A line on what ``auto`` came to."""
+    if precision == "bf16":
+        return f"precision=bf16, in which this {device.type} is faster; precision=32 rounds less"
+    return f"precision=32, since this {device.type} has no instructions for bf16"
+
+
 def computing(precision: str, device: torch.device) -> AbstractContextManager[object]:
     """The context in which a network computes in ``32`` (as its weights are) or ``bf16``."""
     return torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else nullcontext()

@@ -2,26 +2,38 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any, cast
+
+from omegaconf import DictConfig, OmegaConf
 
 from pix2pix_lightning.inference.translator import Translator
 
-if TYPE_CHECKING:
-    from omegaconf import DictConfig
+_KEYS = (
+    *("mode", "weights", "norm", "dropout", "seed", "device"),
+    *("resize", "tile", "overlap", "statistics", "max_pixels"),
+)
 
 
-def translator_of(cfg: DictConfig, *, precision: str = "32") -> Translator:
+def translator_of(cfg: DictConfig, **more: Any) -> Translator:
     """The translator of a door's keys.
 
     Args:
-        cfg: ``checkpoint`` and the keywords of ``Translator``, but for ``sample`` and ``precision``.
-        precision: As ``Translator`` takes it.
+        cfg: ``checkpoint``, and those of ``Translator``'s keywords that the door has.
+        **more: Further ones.
 
     Raises:
         FileNotFoundError: There is no checkpoint.
         ValueError: The file is none, or a value is unknown.
     """
-    options = {key: cfg[key] for key in ("mode", "weights", "norm", "dropout", "seed", "device")}
-    if isinstance(cfg.dropout, bool):  # what YAML makes of a bare on or off
-        options["dropout"] = "on" if cfg.dropout else "off"
-    return Translator(str(cfg.checkpoint), precision=precision, trust=cfg.trust or (), **options)
+    options = {key: cfg[key] for key in _KEYS if key in cfg}
+    if isinstance(options["dropout"], bool):  # what YAML makes of a bare on or off
+        options["dropout"] = "on" if options["dropout"] else "off"
+    options["trust"] = cfg.trust if isinstance(cfg.trust, bool | str) else tuple(cfg.trust or ())
+    options["pair"] = said_of_pair(cfg)
+    return Translator(str(cfg.checkpoint), **{**options, **more})
+
+
+def said_of_pair(cfg: DictConfig) -> dict[str, Any] | None:
+    """What a door's ``pair`` says, as plain data; None where it says nothing."""
+    pair = cast(dict[str, Any], OmegaConf.to_container(cfg.pair, resolve=True)) if "pair" in cfg else {}
+    return {key: value for key, value in pair.items() if value is not None} or None

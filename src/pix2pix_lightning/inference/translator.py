@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -11,22 +11,29 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from pix2pix_lightning.checkpoints import AVERAGED_KEY, PROJECT_KEY, checkpoint_in, read_checkpoint
-from pix2pix_lightning.config import TARGET, check_trusted, locate
-from pix2pix_lightning.images import PairSpec, read_image, write_image
-from pix2pix_lightning.inference.in_order import in_order
+from pix2pix_lightning.checkpoints import checkpoint_in, kind_of
+from pix2pix_lightning.images import PairSpec, read_image
+from pix2pix_lightning.inference.exported import OnnxNetwork, ProgramNetwork, open_exported
+from pix2pix_lightning.inference.generator import GeneratorNetwork
+from pix2pix_lightning.inference.large import InTiles
+from pix2pix_lightning.inference.opening import open_module
 from pix2pix_lightning.inference.padding import pad_to_multiple
-from pix2pix_lightning.inference.precision import PRECISIONS, chosen_for, computing, lay_out
+from pix2pix_lightning.inference.precision import PRECISIONS
 from pix2pix_lightning.module import Pix2PixModule
-from pix2pix_lightning.networks import test_time
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PILImage
 
+MAX_PIXELS = 2**28
+"""Of an image file, unless told otherwise: 16384 x 16384."""
 _MODES = {"deterministic": ("image", "off"), "paper": ("image", "on")}
 _NORMS, _DROPOUT, _WEIGHTS = ("image", "running"), ("on", "off"), ("trained", "averaged")
 
 AnyImage = TypeVar("AnyImage")
+
+
+def _unseen(done: int, total: int) -> None:
+    """Nobody looks."""
 
 
 class Translator:
@@ -36,20 +43,39 @@ class Translator:
     network cannot take are padded by reflection, and the output is cropped back.
 
     Args:
-        model: A checkpoint, a run's folder (its ``best.ckpt``, else ``last.ckpt``), or a module, whose generator is
-            used itself, not copied, and left as it lies; a checkpoint's is laid out for speed.
+        model: A checkpoint, a run's folder (its ``best.ckpt``, else ``last.ckpt``); a folder or a ``.safetensors``
+            file of ``save_pretrained``; a generator of pytorch-CycleGAN-and-pix2pix, ``latest_net_G.pth``, or the
+            folder that it lies in; an exported ``.onnx`` or ``.pt2`` file; or a module, whose generator is used
+            itself, not copied, and left as it lies; a file's is laid out for speed.
         mode: ``deterministic`` (``norm=image``, ``dropout=off``) or ``paper`` (``image``, ``on``: section 3.3).
         weights: ``trained``, or ``averaged`` where training kept an average of a checkpoint's generator.
-        norm: ``image`` (batch norm by each image's own statistics) or ``running``; by default the mode's.
+        norm: ``image`` (batch norm by each image's own statistics) or ``running``; by default the mode's, and of an
+            exported file what it was exported with.
         dropout: ``on`` or ``off``; by default the mode's.
         seed: Of dropout's noise.
         sample: Number of the noise; with the seed it determines it.
-        device: A torch device, to which the generator is moved; ``auto`` is where a module is, and for a checkpoint
+        device: A torch device, to which the generator is moved; ``auto`` is where a module is, and for a file
             the GPU if there is one.
         precision: ``32`` (float32, or what a module's weights are), ``bf16`` (convolutions in bfloat16: of a U-Net's
             grey levels, trained on facades, one in ten is 1 off, and none more than 2), or ``auto``: bf16 where the
             device has instructions for it.
-        trust: Packages whose classes a checkpoint may name, beside this one's and torch's.
+        trust: Packages whose classes a file may name, beside this one's and torch's; True lets a ``.pt2`` be read,
+            which runs what its author put into it.
+        pair: What the images mean, for a file that does not say it (``latest_net_G.pth``): ``PairSpec``, or some of
+            its keys.
+        resize: ``training`` resizes images, but not tensors of floats, to the square that training saw; a number to a
+            square of that many pixels. The output has that size. By default images keep theirs.
+        tile: Greatest side, in pixels, of the windows in which a larger image is translated; ``auto`` does so with
+            images of more than 4096 x 4096 pixels; None never. Windows overlap by as much as the network sees, so
+            that the result is that of the whole image.
+        overlap: Fewer pixels that they share; there they are blended, and how much they differ is kept in ``seams``.
+        statistics: Of norms that use the image's own, in tiles: ``exact``, which takes a pass over the image for each
+            norm layer, or ``estimated`` on a reduced copy.
+        max_pixels: A file that claims more is refused.
+        progress: Is called with how many windows of an image are done, and of how many.
+
+    Attributes:
+        seams: For each image that was blended, how much neighbouring windows differed.
 
     Raises:
         FileNotFoundError: There is no checkpoint.
@@ -74,35 +100,58 @@ class Translator:
         sample: int = 0,
         device: str = "auto",
         precision: str = "32",
-        trust: Sequence[str] = (),
+        trust: Sequence[str] | bool = (),
+        pair: PairSpec | Mapping[str, Any] | None = None,
+        resize: str | int | None = None,
+        tile: str | int | None = "auto",
+        overlap: int | None = None,
+        statistics: str = "exact",
+        max_pixels: int = MAX_PIXELS,
+        progress: Callable[[int, int], object] = _unseen,
     ) -> None:
         _check("mode", mode, tuple(_MODES))
         _check("weights", weights, _WEIGHTS)
-        norm_of_mode, dropout_of_mode = _MODES[mode]
-        self.norm = norm_of_mode if norm is None else norm
-        self.dropout = dropout_of_mode if dropout is None else dropout
-        _check("norm", self.norm, _NORMS)
-        _check("dropout", self.dropout, _DROPOUT)
         _check("precision", precision, PRECISIONS)
+        if norm is not None:
+            _check("norm", norm, _NORMS)
+        dropout = _MODES[mode][1] if dropout is None else dropout
+        _check("dropout", dropout, _DROPOUT)
+        self.dropout = dropout
         self.seed = seed
         self.sample = sample
-        if isinstance(model, Pix2PixModule):
-            if weights == "averaged":
-                raise ValueError("weights='averaged' of a module: an average is kept in checkpoints, give one")
-            module, self.device = model, model.device if device == "auto" else _device(device)
+        self.max_pixels = max_pixels
+        path = None if isinstance(model, Pix2PixModule) else checkpoint_in(Path(model))
+        is_elsewhere = device != "auto" or path is not None
+        place = _device(device) if is_elsewhere else cast(Pix2PixModule, model).device
+        self.network: GeneratorNetwork | OnnxNetwork | ProgramNetwork
+        if path is not None and kind_of(path) == "exported":
+            _check_exported(path, dropout=dropout, weights=weights, precision=precision, pair=pair)
+            self.network = open_exported(path, place, trust=trust is True)
+            if norm not in (None, self.network.norm):
+                raise ValueError(f"norm={norm!r}, but {path} was exported with {self.network.norm!r}: leave norm out")
         else:
-            self.device = _device(device)
-            path = checkpoint_in(Path(model))
-            module = _loaded(path, (trust,) if isinstance(trust, str) else trust)
-            if weights == "averaged":
-                module.generator.load_state_dict(_averaged(path))
-        self.precision = chosen_for(self.device) if precision == "auto" else precision
-        self.pair_spec: PairSpec = module.pair_spec
-        self.generator = module.generator.to(self.device)
-        if module is not model:
-            lay_out(self.generator, self.device, self.precision)
-        self.side_multiple = int(getattr(self.generator, "side_multiple", 1))
-        self.least_side = int(getattr(self.generator, "least_side", 1))
+            self.network = GeneratorNetwork(
+                cast(Pix2PixModule, model)
+                if path is None
+                else open_module(path, weights=weights, trust=_packages(trust), pair=pair),
+                norm=norm or _MODES[mode][0],
+                dropout=dropout == "on",
+                device=place,
+                precision=precision,
+                laid_out=path is not None,
+            )
+        if path is None and weights == "averaged":
+            raise ValueError("weights='averaged' of a module: an average is kept in checkpoints, give one")
+        if path is None and pair is not None:
+            raise ValueError("pair= of a module, which says itself what its images mean: leave pair out")
+        self.norm = self.network.norm
+        self.device = self.network.device
+        self.precision = getattr(self.network, "precision", "32")
+        self.pair_spec: PairSpec = self.network.pair_spec
+        self.side = _side(resize, self.pair_spec)
+        self.progress = progress
+        self._in_tiles = InTiles(self.network, tile=tile, overlap=overlap, statistics=statistics)
+        self.seams = self._in_tiles.seams
 
     def __call__(self, image: AnyImage) -> AnyImage:
         """Translate an image and give the same kind of thing back.
@@ -120,6 +169,26 @@ class Translator:
         """
         return cast(AnyImage, self._translate(image))
 
+    @property
+    def generator(self) -> torch.nn.Module:
+        """The module's generator.
+
+        Raises:
+            ValueError: The model is an exported file, which holds a graph and no module.
+        """
+        if not isinstance(self.network, GeneratorNetwork):
+            raise ValueError("an exported file holds a graph, no generator: open the checkpoint that it was made from")
+        return self.network.generator
+
+    def read(self, path: Path) -> npt.NDArray[np.uint8]:
+        """Read a file as ``translate_arrays`` takes it, (H, W, 3) uint8, of at most ``max_pixels``.
+
+        Raises:
+            ValueError: It is no image, not of 8 bits, or too large.
+            OSError: It cannot be read.
+        """
+        return read_image(path, max_pixels=self.max_pixels)
+
     def _translate(self, image: Any) -> Any:
         if isinstance(image, list):
             return [self._translate(item) for item in image]
@@ -130,7 +199,7 @@ class Translator:
             translated = self._translate_tensor(batch)
             return translated if image.ndim == 4 else translated[0]
         if isinstance(image, str | Path):
-            return self.translate_arrays([read_image(Path(image))])[0]
+            return self.translate_arrays([self.read(Path(image))])[0]
         if isinstance(image, np.ndarray):
             array = self.translate_arrays([image])[0]
             return array[..., 0] if image.ndim == 2 and array.shape[2] == 1 else array
@@ -147,9 +216,13 @@ class Translator:
         Returns:
             (H, W, C') each, in the same order.
         """
-        prepared = [self._snapped(image) for image in images]
+        prepared = [self._prepared(image) for image in images]
         results: list[npt.NDArray[np.uint8]] = [np.empty(0, np.uint8)] * len(images)
-        for shape in dict.fromkeys(image.shape for image in prepared):
+        for index, image in enumerate(prepared):
+            if self._in_tiles.takes(*image.shape[:2]):
+                results[index] = self._in_tiles.translate(image, self.seed, self.sample, self.progress)
+        untiled = [image.shape for image in prepared if not self._in_tiles.takes(*image.shape[:2])]
+        for shape in dict.fromkeys(untiled):
             indices = [index for index, image in enumerate(prepared) if image.shape == shape]
             batch = torch.from_numpy(np.stack([prepared[index].transpose(2, 0, 1) for index in indices]))
             source = self.pair_spec.encode(batch.to(self.device), "source")
@@ -157,37 +230,6 @@ class Translator:
             for index, result in zip(indices, decoded, strict=True):
                 results[index] = np.ascontiguousarray(result)
         return results
-
-    def translate_files(self, paths: Iterable[Path]) -> Iterator[tuple[Path, npt.NDArray[np.uint8]]]:
-        """Translate files one after the other, so that a folder of any size fits the memory.
-
-        The next ones are read meanwhile.
-        """
-        for path, image in in_order(lambda path: (path, read_image(path)), paths):
-            try:
-                yield path, self.translate_arrays([image])[0]
-            except ValueError as error:
-                raise ValueError(f"{path}: {error}") from None
-
-    def write_files(self, outputs: Mapping[Path, Path]) -> list[Path]:
-        """Translate files into files, those that exist too, of which the last ones are written meanwhile.
-
-        Args:
-            outputs: For each input the file to write, in the order of work.
-
-        Returns:
-            What was written. Where an input cannot be translated, those before it are.
-
-        Raises:
-            ValueError: An input is no image, or an output's name ends with no known format.
-        """
-
-        def write(translated: tuple[Path, npt.NDArray[np.uint8]]) -> Path:
-            path, image = translated
-            write_image(outputs[path], image, overwrite=True)
-            return outputs[path]
-
-        return list(in_order(write, self.translate_files(outputs)))
 
     def _translate_pil(self, image: PILImage) -> PILImage:
         from PIL import Image, ImageOps
@@ -206,7 +248,7 @@ class Translator:
         translated = self.translate_arrays(arrays)
         return torch.from_numpy(np.stack(translated)).permute(0, 3, 1, 2).to(batch.device)
 
-    def _snapped(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    def _prepared(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         if image.dtype != np.uint8 or image.ndim not in (2, 3):
             raise ValueError(
                 f"an array of {image.dtype} and shape {image.shape}: (H, W, C) or (H, W) of uint8 is expected"
@@ -217,7 +259,8 @@ class Translator:
             image = np.repeat(image, 3, 2)
         if image.shape[2] != 3:
             raise ValueError(f"an image of {image.shape[2]} channels: 1 or 3 are expected")
-        return self.pair_spec.source.snap(image)
+        source = self.pair_spec.source
+        return source.snap(image) if self.side is None else source.snap_resized(image, self.side, self.side)
 
     def _run(self, source: Tensor) -> Tensor:
         """The generator on (B, C, H, W) of any size."""
@@ -225,35 +268,43 @@ class Translator:
         if source.shape[1] != expected:
             raise ValueError(f"{source.shape[1]} channels, but the generator was trained on {expected}")
         height, width = source.shape[2:]
-        parameter = next(self.generator.parameters(), None)
-        dtype = torch.float32 if parameter is None else parameter.dtype
-        mode = test_time(
-            self.generator, norm=self.norm, dropout=self.dropout == "on", seed=self.seed, sample=self.sample
-        )
-        precision = computing(self.precision, self.device)
-        with torch.no_grad(), mode, precision:  # not inference_mode: what comes out may go on into somebody's training
-            padded = pad_to_multiple(source.to(dtype), self.side_multiple, self.least_side)
-            output: Tensor = self.generator.forward(padded)  # not what was compiled for the training mode
+        if self._in_tiles.takes(height, width):
+            how = self.seed, self.sample, self.progress
+            return torch.cat([self._in_tiles.translate_floats(image, *how) for image in torch.split(source, 1)])
+        padded = pad_to_multiple(source, self.network.side_multiple, self.network.least_side)
+        if isinstance(self.network, GeneratorNetwork):
+            output = self.network(padded, seed=self.seed, sample=self.sample)
+        else:
+            output = self.network(padded)
         return output[..., :height, :width]
 
 
-def _loaded(path: Path, trust: Sequence[str]) -> Pix2PixModule:
-    """The module of a checkpoint, of the class that was trained."""
-    name = read_checkpoint(path)[PROJECT_KEY]["module"]
-    check_trusted({TARGET: name}, trust)
-    cls = locate(name)
-    if not issubclass(cls, Pix2PixModule):
-        raise ValueError(f"{path} is of a {name}, which is no Pix2PixModule: give a .ckpt file that training wrote")
-    module: Pix2PixModule = cls.load_from_checkpoint(path, trust=trust)
-    return module
+def _check_exported(path: Path, *, dropout: str, weights: str, precision: str, pair: object) -> None:
+    """Refuse what an exported graph cannot do."""
+    for name, value, able in (
+        ("dropout", dropout, ("off",)),
+        ("weights", weights, ("trained",)),
+        ("precision", precision, ("32", "auto")),
+        ("pair", pair, (None,)),
+    ):
+        if value not in able:
+            raise ValueError(
+                f"{name}={value} of {path}: what was exported is fixed, say it of the checkpoint that it was made from"
+            )
 
 
-def _averaged(path: Path) -> dict[str, Tensor]:
-    checkpoint = read_checkpoint(path)
-    if AVERAGED_KEY not in checkpoint:
-        raise ValueError(f"{path} has no averaged weights: train with callbacks=[default,averaged], or weights=trained")
-    average: dict[str, Tensor] = checkpoint[AVERAGED_KEY]
-    return average
+def _packages(trust: Sequence[str] | bool) -> Sequence[str]:
+    if trust is True:
+        raise ValueError("trust=True is for .pt2 files: name the packages whose classes the file may name, trust=[...]")
+    return (trust,) if isinstance(trust, str) else trust or ()
+
+
+def _side(resize: str | int | None, spec: PairSpec) -> int | None:
+    if resize == "training":
+        return spec.size
+    if resize is None or (type(resize) is int and resize > 0):
+        return resize
+    raise ValueError(f"resize={resize!r} is unknown: training, or a side in pixels is expected")
 
 
 def _device(name: str) -> torch.device:

@@ -3,22 +3,33 @@
 # ruff: noqa: PT028 (test_time is no test)
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from pix2pix_lightning.networks.layers import check_choice
+from pix2pix_lightning.networks.replacing import Forward, replacing_forwards
+from pix2pix_lightning.networks.whole_image import Statistics, WholeImage, Window
 
 NormMode = Literal["image", "running"]
+NORMS = (nn.BatchNorm2d, nn.SyncBatchNorm, nn.InstanceNorm2d)
 
 
 @contextmanager
 def test_time(
-    network: nn.Module, *, norm: str = "image", dropout: bool = False, seed: int = 0, sample: int = 0
+    network: nn.Module,
+    *,
+    norm: str = "image",
+    dropout: bool = False,
+    seed: int = 0,
+    sample: int = 0,
+    whole: WholeImage | None = None,
+    window: Window | None = None,
 ) -> Iterator[nn.Module]:
     """Puts ``network`` in eval mode for a while, with the norms and the dropout that are asked for.
 
@@ -36,12 +47,16 @@ def test_time(
             all devices; torch's global generators are not drawn from.
         seed: Of the noise.
         sample: Number of the sample: another one is another noise.
+        whole: The image that the network is given a window of. Norms whose statistics it holds, instance norms among
+            them, use these; dropout's noise is the window's part of the whole image's.
+        window: That window; by default all of it.
 
     Yields:
         ``network`` itself.
 
     Raises:
-        ValueError: ``norm`` is neither of its values.
+        ValueError: ``norm`` is neither of its values; or, in the network's forward, the noise of the whole image
+            would take more than a gigabyte.
 
     Example:
         >>> network = nn.Sequential(nn.BatchNorm2d(1), nn.Dropout(0.5))
@@ -50,35 +65,44 @@ def test_time(
         tensor([-1.,  1., -1.,  1.], grad_fn=<RoundBackward1>)
     """
     check_choice("norm", norm, get_args(NormMode))
-    modules = list(network.modules())
-    was_training = [module.training for module in modules]
-    replaced: list[tuple[nn.Module, Callable[..., Tensor] | None]] = []
-    try:
-        network.eval()
-        for place, module in enumerate(modules):
-            forward: Callable[[Tensor], Tensor]
-            if isinstance(module, nn.BatchNorm2d | nn.SyncBatchNorm) and (
-                norm == "image" or module.running_mean is None
-            ):
-                forward = partial(_normalize_each, module)
-            elif isinstance(module, nn.Dropout | nn.Dropout2d) and dropout and module.p > 0:
-                forward = partial(_drop, module, f"{seed} {sample} {place}")
-            else:
-                continue
-            replaced.append((module, module.__dict__.get("forward")))
-            module.__dict__["forward"] = forward
+    if whole is not None and window is None:
+        window = Window(0, 0, whole.height, whole.width)
+
+    def forward_of(place: int, name: str, module: nn.Module) -> Forward | None:
+        if whole is not None and name in whole.statistics:
+            assert isinstance(module, NORMS)
+            return partial(_normalize_by, module, whole.statistics[name])
+        if isinstance(module, nn.BatchNorm2d | nn.SyncBatchNorm) and _is_of_the_image(module, norm):
+            return partial(_normalize_each, module)
+        if isinstance(module, nn.Dropout | nn.Dropout2d) and dropout and module.p > 0:
+            return partial(_drop, module, f"{seed} {sample} {place}", whole, window)
+        return None
+
+    with replacing_forwards(network, forward_of):
         yield network
-    finally:
-        for module, forward_before in replaced:
-            if forward_before is None:
-                del module.__dict__["forward"]
-            else:
-                module.__dict__["forward"] = forward_before
-        for module, training in zip(modules, was_training, strict=True):
-            module.training = training
 
 
 test_time.__test__ = False  # type: ignore[attr-defined]  # pytest would take it for a test by its name
+
+
+def image_norms(network: nn.Module, norm: str) -> list[str]:
+    """Names of the layers that, at test time with ``norm``, use the statistics of the image.
+
+    Args:
+        network: Any module.
+        norm: ``"image"`` or ``"running"``.
+
+    Raises:
+        ValueError: ``norm`` is neither.
+    """
+    check_choice("norm", norm, get_args(NormMode))
+    return [name for name, module in network.named_modules() if _is_of_the_image(module, norm)]
+
+
+def _is_of_the_image(module: nn.Module, norm: str) -> bool:
+    if isinstance(module, nn.InstanceNorm2d):
+        return not module.track_running_stats
+    return isinstance(module, NORMS) and (norm == "image" or module.running_mean is None)
 
 
 def _normalize_each(module: nn.BatchNorm2d | nn.SyncBatchNorm, x: Tensor) -> Tensor:
@@ -92,10 +116,22 @@ def _normalize_each(module: nn.BatchNorm2d | nn.SyncBatchNorm, x: Tensor) -> Ten
     return torch.instance_norm(x, *options)  # not F.instance_norm, which refuses such maps
 
 
-def _drop(module: nn.Dropout | nn.Dropout2d, key: str, x: Tensor) -> Tensor:
+def _normalize_by(
+    module: nn.BatchNorm2d | nn.SyncBatchNorm | nn.InstanceNorm2d, statistics: Statistics, x: Tensor
+) -> Tensor:
+    dtype = torch.promote_types(x.dtype, torch.float32) if module.weight is None else module.weight.dtype
+    mean, variance = (values.to(x.device, dtype) for values in statistics)
+    return F.batch_norm(x, mean, variance, module.weight, module.bias, False, 0.0, module.eps)
+
+
+def _drop(
+    module: nn.Dropout | nn.Dropout2d, key: str, whole: WholeImage | None, window: Window | None, x: Tensor
+) -> Tensor:
     # Drawn on the CPU and as float32, so that neither the device nor the precision changes the mask.
     generator = torch.Generator().manual_seed(int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest()))
-    shape = x.shape[1:] if isinstance(module, nn.Dropout) else (x.shape[1], *(1 for _ in x.shape[2:]))
-    uniform = torch.rand((1, *shape), generator=generator, device="cpu", dtype=torch.float32)
-    kept = (uniform >= module.p).to(x.device)
-    return torch.where(kept, x / (1 - module.p) if module.p < 1 else x, 0)
+    if whole is not None and window is not None and isinstance(module, nn.Dropout):
+        kept = whole.kept(key, module.p, x, window, generator)
+    else:
+        shape = x.shape[1:] if isinstance(module, nn.Dropout) else (x.shape[1], *(1 for _ in x.shape[2:]))
+        kept = torch.rand((1, *shape), generator=generator, device="cpu", dtype=torch.float32) >= module.p
+    return torch.where(kept.to(x.device), x / (1 - module.p) if module.p < 1 else x, 0)

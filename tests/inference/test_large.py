@@ -1,0 +1,124 @@
+"""Large images through Translator: in tiles as at once."""
+
+from copy import deepcopy
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from pix2pix_lightning import PairSpec, Pix2PixModule, SideSpec, Translator
+from pix2pix_lightning.inference.large import said_of_seams
+
+UNET = {
+    "_target_": "pix2pix_lightning.networks.UNetGenerator",
+    "num_downs": 3,
+    "base_channels": 4,
+    "dropout_at": "paper",
+}
+RESNET = {"_target_": "pix2pix_lightning.networks.ResNetGenerator", "num_blocks": 1, "base_channels": 4, "dropout": 0.5}
+PALETTE = [[200, 0, 0], [0, 200, 0], [0, 0, 200]]
+
+
+def trained(generator, **options):
+    module = Pix2PixModule(generator, None, **options)
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for layer in module.generator.modules():
+            if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
+                layer.weight.normal_(0, 0.2)
+            if isinstance(layer, nn.BatchNorm2d):
+                layer.running_mean.normal_(0, 0.3)
+                layer.running_var.uniform_(0.5, 2)
+    return module
+
+
+def picture(height, width):
+    """Brighter on the right, so that no window has the statistics of the whole."""
+    rng = np.random.default_rng(0)
+    noise = rng.integers(0, 120, (height, width, 3))
+    return (noise + np.linspace(0, 135, width)[None, :, None]).astype(np.uint8)
+
+
+@pytest.mark.parametrize("generator", [UNET, {**UNET, "norm": "instance"}, RESNET], ids=["batch", "instance", "resnet"])
+@pytest.mark.parametrize("options", [{}, {"norm": "running"}, {"mode": "paper", "seed": 3, "sample": 1}], ids=str)
+def test_tiles_are_as_the_whole(generator, options):
+    module = trained(generator)
+    image = picture(203, 150)
+    whole = Translator(deepcopy(module), tile=None, **options)
+    steps = []
+    tiled = Translator(module, tile=96, progress=lambda done, total: steps.append((done, total)), **options)
+    source = torch.from_numpy(image).permute(2, 0, 1)[None] / 127.5 - 1
+    torch.testing.assert_close(tiled(source), whole(source), rtol=0, atol=1e-4)
+    assert [done for done, _ in steps] == list(range(1, steps[0][1] + 1))
+    assert np.abs(tiled(image).astype(int) - whole(image)).max() <= 1
+    assert tiled.seams == []
+    small = picture(40, 90)
+    assert (tiled(small) == whole(small)).all()
+
+
+def test_less_overlap_is_blended_and_said():
+    module = trained(UNET)
+    image = picture(200, 200)
+    whole = Translator(deepcopy(module), norm="running")(image).astype(float)
+    errors = {}
+    for overlap in (0, 8, 16, None):
+        translator = Translator(module, norm="running", tile=64, overlap=overlap)
+        errors[overlap] = np.abs(translator(image) - whole).mean()
+        assert len(translator.seams) == (overlap in (8, 16))
+        if translator.seams:
+            mean = translator.seams[0].mean
+            assert f"{mean:.2%} of the range on average" in said_of_seams(translator.seams)
+    assert errors[None] < 0.01 < errors[16] < errors[8] < errors[0]
+
+
+def test_estimated_statistics_are_near_and_cost_one_pass():
+    module = trained(UNET)
+    image = picture(30, 30).repeat(8, 0).repeat(8, 1)  # coarse, so that a reduced copy is like it
+    whole = Translator(deepcopy(module))(image).astype(float)
+    steps = {}
+    errors = {}
+    for statistics in ("exact", "estimated"):
+        done = []
+        translator = Translator(module, tile=96, statistics=statistics, progress=lambda *step, to=done: to.append(step))
+        errors[statistics] = np.abs(translator(image) - whole).mean()
+        steps[statistics] = len(done)
+    assert errors["exact"] < 0.01 < errors["estimated"]
+    norms = sum(isinstance(layer, nn.BatchNorm2d) for layer in module.generator.modules())
+    assert steps["exact"] > norms
+    assert steps["estimated"] < steps["exact"]
+    running = np.abs(Translator(module, norm="running")(image) - whole).mean()
+    assert errors["estimated"] < running
+
+
+def test_kinds_of_sides_in_tiles():
+    spec = PairSpec(source=SideSpec(kind="label", palette=PALETTE), target=SideSpec(kind="grey"))
+    module = trained(UNET, pair_spec=spec)
+    classes = np.random.default_rng(0).integers(0, 3, (20, 25)).repeat(8, 0).repeat(8, 1)
+    image = np.array(PALETTE, np.uint8)[classes]
+    whole, tiled = Translator(deepcopy(module)), Translator(module, tile=96)
+    assert tiled(image).shape == (160, 200, 1)
+    assert np.abs(tiled(image).astype(int) - whole(image)).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"tile": "big"}, "tile='big' is unknown"),
+        ({"tile": 0}, "tile=0 is unknown"),
+        ({"statistics": "guessed"}, "statistics='guessed' is unknown: one of exact, estimated"),
+        ({"resize": "half"}, "resize='half' is unknown"),
+    ],
+)
+def test_unknown_values(options, message):
+    with pytest.raises(ValueError, match=message):
+        Translator(trained(UNET), **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"tile": 8}, "tile=8 leaves nothing .* say tile="), ({"tile": 96, "overlap": -1}, "overlap=-1")],
+)
+def test_tiles_that_cannot_be(options, message):
+    with pytest.raises(ValueError, match=message):
+        Translator(trained(UNET), norm="running", **options)(picture(200, 200))

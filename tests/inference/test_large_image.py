@@ -1,0 +1,67 @@
+"""8192x8192 pixels through the paper's generator on a CPU, within 4 GB."""
+
+import subprocess
+import sys
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+SCRIPT = """
+import resource
+import sys
+
+import numpy as np
+import torch
+
+from pix2pix_lightning.inference.statistics import estimated_statistics, reduced_copy
+from pix2pix_lightning.inference.tiles import cut, default_tile, reading, run_in_tiles, storing
+from pix2pix_lightning.networks import UNetGenerator, WholeImage, image_norms, measure_context
+from pix2pix_lightning.networks import test_time as at_test_time
+
+norm, overlap = sys.argv[1], None if sys.argv[2] == "exact" else int(sys.argv[2])
+side = 8192
+network = UNetGenerator()
+image = np.zeros((side, side, 3), np.uint8)
+image[::2, 1::3] = 200
+result = np.zeros_like(image)
+whole = WholeImage(side, side)
+context = measure_context(network, 3)
+tile = default_tile(context.pixels, 256)
+
+
+def encode(part):
+    return part.float() / 127.5 - 1
+
+
+def decode(output):
+    return ((output + 1) * 127.5).round().to(torch.uint8)
+
+
+@torch.no_grad()
+def run(source, window=None):
+    known = {} if window is None else {"whole": whole, "window": window}
+    with at_test_time(network, norm=norm, **known):
+        return network(source)
+
+
+if norm == "image":
+    small = encode(torch.from_numpy(reduced_copy(image, tile, "bicubic")).permute(2, 0, 1)[None])
+    whole.statistics.update(estimated_statistics(network, run, small, image_norms(network, norm)))
+tiling = cut(side, side, context=context.pixels, stride=256, tile=tile, overlap=overlap)
+run_in_tiles(run, reading(image, side, side, encode), storing(result, decode), tiling)
+assert (result.reshape(64, 128, 64, 128, 3).max((1, 3)) > 0).all(), "every part is written"
+print(len(tiling), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)  # KiB to GiB
+"""
+
+
+@pytest.mark.parametrize(("norm", "overlap", "tiles"), [("running", "exact", 49), ("image", "256", 25)])
+def test_memory_is_bounded(capfd, norm, overlap, tiles):
+    """In a process of its own, whose peak it is: both images of 0.2 GB, weights of 0.2 GB, torch and a window."""
+    process = subprocess.run([sys.executable, "-c", SCRIPT, norm, overlap], capture_output=True, text=True, check=False)
+    assert process.returncode == 0, process.stderr
+    count, peak = process.stdout.split()
+    with capfd.disabled():
+        print(f"\nnorm={norm} overlap={overlap}: {count} tiles, {float(peak):.2f} GB", end="")
+    assert int(count) == tiles
+    assert float(peak) < 4

@@ -1,0 +1,40 @@
+"""How far samples differ, against NumPy."""
+
+import numpy as np
+import pytest
+
+from pix2pix_lightning import SideSpec
+from pix2pix_lightning.inference.translating import Spread
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_standard_deviation_of_each_pixel(channels):
+    rng = np.random.default_rng(0)
+    middle = rng.integers(60, 190, (5, 7, channels))
+    samples = (middle + rng.integers(-25, 26, (6, 5, 7, channels))).astype(np.uint8)
+    spread = Spread(SideSpec(kind="rgb" if channels == 3 else "grey"))
+    for sample in samples:
+        spread.add(sample)
+    expected = samples.astype(float).std(0).mean(2) / (255 / 8) * 255
+    assert spread.picture().shape == (5, 7, 1)
+    assert np.abs(spread.picture()[..., 0] - expected.clip(0, 255)).max() <= 1
+
+
+def test_equal_samples_are_black_and_opposite_ones_white():
+    spread = Spread(SideSpec())
+    for level in (0, 255, 0, 255):
+        spread.add(np.full((2, 2, 3), level, np.uint8))
+    assert (spread.picture() == 255).all()
+    still = Spread(SideSpec())
+    for _ in range(3):
+        still.add(np.full((2, 2, 3), 77, np.uint8))
+    assert (still.picture() == 0).all()
+
+
+def test_of_classes_the_share_that_has_another_than_the_most_frequent():
+    side = SideSpec(kind="label", palette=((255, 0, 0), (0, 255, 0), (0, 0, 255)))
+    classes = np.array([[0, 0], [0, 1], [0, 1], [0, 2]])  # four samples of two pixels
+    spread = Spread(side)
+    for row in classes:
+        spread.add(np.array(side.palette, np.uint8)[row][None])
+    assert spread.picture()[0, :, 0].tolist() == [0, round(0.5 * 255)]

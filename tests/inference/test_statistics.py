@@ -1,0 +1,177 @@
+from copy import deepcopy
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from pix2pix_lightning.inference.statistics import (
+    estimated_statistics,
+    exact_statistics,
+    reduced_copy,
+    statistics_passes,
+)
+from pix2pix_lightning.inference.tiles import cut, run_in_tiles
+from pix2pix_lightning.networks import (
+    EncoderDecoderGenerator,
+    ResNetGenerator,
+    UNetGenerator,
+    WholeImage,
+    image_norms,
+    measure_context,
+)
+from pix2pix_lightning.networks import test_time as at_test_time
+
+TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-9}
+GENERATORS = {
+    "unet_batch": lambda: UNetGenerator(num_downs=3, base_channels=4, dropout_at="paper"),
+    "unet_instance": lambda: UNetGenerator(num_downs=3, base_channels=4, norm="instance", dropout_at="paper"),
+    "encoder_decoder_instance": lambda: EncoderDecoderGenerator(num_downs=3, base_channels=4, norm="instance"),
+    "resnet_batch": lambda: ResNetGenerator(num_blocks=1, base_channels=4, dropout=0.5),
+    "resnet_instance": lambda: ResNetGenerator(num_blocks=1, base_channels=4, norm="instance"),
+}
+
+
+@pytest.fixture(scope="module", params=GENERATORS)
+def network(request):
+    torch.manual_seed(0)
+    network = GENERATORS[request.param]().eval()
+    with torch.no_grad():
+        for module in network.modules():
+            if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+                nn.init.normal_(module.weight, 0, 1.5 * module.weight[0].numel() ** -0.5)
+            if isinstance(module, nn.BatchNorm2d):
+                module.running_mean.normal_()
+                module.bias.normal_(0, 0.2)
+    return network
+
+
+@pytest.fixture(scope="module")
+def image():
+    """Darker and flatter towards one corner, so that no tile has the statistics of all."""
+    torch.manual_seed(1)
+    slope = torch.linspace(-0.6, 0.6, 104)[:, None] + torch.linspace(-0.3, 0.3, 168)
+    return (torch.randn(1, 3, 104, 168) * (0.7 + slope) * 0.3 + slope).clamp(-1, 1)
+
+
+def untiled(network, image, **mode):
+    with torch.no_grad(), at_test_time(network, **mode):
+        return network(image)
+
+
+def prepare(network, image, tile, **mode):
+    """What runs a window, what gives one, and how the image is cut."""
+    height, width = image.shape[2:]
+    whole = WholeImage(height, width)
+    context = measure_context(network, 3)
+    sides = {"height": height, "width": width, "stride": network.side_multiple, "tile": tile}
+
+    def run(source, window):
+        with torch.no_grad(), at_test_time(network, whole=whole, window=window, **mode):
+            return network(source)
+
+    def source(window):
+        return image[..., window.top : window.top + window.height, window.left : window.left + window.width]
+
+    passes = statistics_passes(image_norms(network, mode["norm"]), context, **sides)
+    return whole, run, source, passes, cut(context=context.pixels, **sides)
+
+
+def output_of(image, run, source, tiling):
+    output = torch.empty_like(image)
+
+    def keep(top, left, part):
+        output[..., top : top + part.shape[2], left : left + part.shape[3]] = part
+
+    run_in_tiles(run, source, keep, tiling)
+    return output
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("dropout", [False, True])
+@pytest.mark.parametrize("norm", ["image", "running"])
+def test_exact_statistics_make_tiles_the_untiled_output(network, image, norm, dropout, dtype):
+    network, image = deepcopy(network).to(dtype), image.to(dtype)
+    mode = {"norm": norm, "dropout": dropout, "seed": 1, "sample": 2}
+    tile = 2 * measure_context(network, 3).pixels + 24
+    whole, run, source, passes, tiling = prepare(network, image, tile, **mode)
+    assert len(tiling) >= 6
+    expected = untiled(network, image, **mode)
+    assert expected.std() > 0.05
+    needs = norm == "image" or any(isinstance(module, nn.InstanceNorm2d) for module in network.modules())
+    assert bool(passes) == needs
+    done = []
+    exact_statistics(network, run, source, whole, passes, lambda: done.append(1))
+    assert len(done) == sum(len(windows) for windows in passes.values())
+    output = output_of(image, run, source, tiling)
+    torch.testing.assert_close(output, expected, rtol=0, atol=TOLERANCE[dtype])
+    if needs:
+        whole.statistics.clear()
+        assert (output_of(image, run, source, tiling) - expected).abs().max() > 1e-2, "each tile by its own"
+
+
+def test_statistics_are_those_of_the_whole_map(network, image):
+    """Against the definition, at the input of each norm of the untiled network in float64."""
+    network, image = deepcopy(network).double(), image.double()
+    whole, run, source, passes, _ = prepare(network, image, 88, norm="image")
+    exact_statistics(network, run, source, whole, passes)
+    found = {}
+    for name, module in network.named_modules():
+        if isinstance(module, nn.BatchNorm2d | nn.InstanceNorm2d):
+            module.register_forward_pre_hook(lambda _, inputs, name=name: found.update({name: inputs[0]}))
+    untiled(network, image, norm="image")
+    assert list(whole.statistics) == list(found)
+    for name, maps in found.items():
+        mean, variance = whole.statistics[name]
+        np.testing.assert_allclose(mean, maps[0].numpy().mean((1, 2)), atol=1e-9)
+        np.testing.assert_allclose(variance, maps[0].numpy().var((1, 2)), atol=1e-9)
+
+
+def test_windows_are_as_large_as_the_layer_sees():
+    network = UNetGenerator(num_downs=3, base_channels=4)
+    context = measure_context(network, 3)
+    passes = statistics_passes(image_norms(network, "image"), context, height=160, width=80, stride=8, tile=64)
+    assert list(passes) == ["down.1.norm", "up.2.norm", "up.1.norm"]
+    assert [tiling.overlap for tiling in passes.values()] == [16, 32, 32]
+    small = statistics_passes(image_norms(network, "image"), context, height=160, width=80, stride=8, tile=8)
+    for tiling, overlap in zip(small.values(), (16, 32, 32), strict=True):
+        assert max(row.stop - row.start for row in tiling.rows) == overlap + 8
+    assert statistics_passes([], context, height=160, width=80, stride=8, tile=64) == {}
+
+
+@torch.no_grad()
+def test_a_map_of_one_pixel_becomes_the_shift():
+    network = nn.Sequential(nn.Conv2d(3, 4, 8, stride=8), nn.BatchNorm2d(4), nn.ConvTranspose2d(4, 3, 8, stride=8))
+    network.side_multiple = 8
+    nn.init.normal_(network[1].bias)
+    image = 1000 * torch.rand(1, 3, 8, 8)
+    whole, run, source, passes, tiling = prepare(network, image, 8, norm="image")
+    exact_statistics(network, run, source, whole, passes)
+    expected = network[2](network[1].bias[None, :, None, None])
+    assert torch.equal(output_of(image, run, source, tiling), expected)
+
+
+def test_estimated_statistics_are_those_of_the_smaller_copy(network, image):
+    smaller = torch.nn.functional.interpolate(image, (56, 88), mode="area")
+    before = [len(module._forward_pre_hooks) for module in network.modules()]
+
+    def run(source):
+        return untiled(network, source, norm="image")
+
+    whole = WholeImage(56, 88)
+    whole.statistics.update(estimated_statistics(network, run, smaller, image_norms(network, "image")))
+    assert [len(module._forward_pre_hooks) for module in network.modules()] == before
+    assert list(whole.statistics) == list(measure_context(network, 3).norms)
+    output = untiled(network, smaller, norm="running", whole=whole)
+    torch.testing.assert_close(output, run(smaller), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("interpolation", ["bicubic", "nearest"])
+def test_a_copy_keeps_the_proportion(interpolation):
+    image = np.zeros((120, 301, 3), np.uint8)
+    image[:, 150:] = 200
+    copy = reduced_copy(image, 50, interpolation)
+    assert copy.shape == (20, 50, 3)
+    assert abs(float(copy.mean()) - float(image.mean())) < 2
+    assert reduced_copy(image, 301, interpolation) is image
+    assert reduced_copy(np.zeros((1, 1000, 1), np.uint8), 50, interpolation).shape == (1, 50, 1)

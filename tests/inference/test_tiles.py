@@ -1,0 +1,318 @@
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from pix2pix_lightning.inference.padding import pad_to_multiple
+from pix2pix_lightning.inference.tiles import (
+    cut,
+    default_tile,
+    fading_in,
+    padded_side,
+    reading,
+    run_in_tiles,
+    storing,
+)
+from pix2pix_lightning.networks import (
+    EncoderDecoderGenerator,
+    ResNetGenerator,
+    UNetGenerator,
+    WholeImage,
+    Window,
+    measure_context,
+)
+from pix2pix_lightning.networks import test_time as at_test_time
+
+
+class Own(nn.Module):
+    """A generator as a user may have it: no norms, no attributes."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(3, 4, (3, 7), padding="same"), nn.LeakyReLU(0.2), nn.Conv2d(4, 3, 5, padding=2), nn.Tanh()
+        )
+
+    def forward(self, x):
+        return self.layers(x)
+
+
+GENERATORS = {
+    "unet": lambda: UNetGenerator(num_downs=3, base_channels=4, dropout_at="paper"),
+    "encoder_decoder": lambda: EncoderDecoderGenerator(num_downs=2, base_channels=4),
+    "resnet": lambda: ResNetGenerator(num_blocks=2, base_channels=4, dropout=0.5),
+    "resize": lambda: ResNetGenerator(num_blocks=1, base_channels=4, upsample="resize", norm="none"),
+    "own": Own,
+}
+
+
+@pytest.fixture(scope="module", params=GENERATORS)
+def network(request):
+    """A generator that does something: outputs of the size of an image's, statistics of nobody."""
+    torch.manual_seed(0)
+    network = GENERATORS[request.param]()
+    with torch.no_grad():
+        for module in network.modules():
+            if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+                nn.init.normal_(module.weight, 0, 1.5 * module.weight[0].numel() ** -0.5)
+            if isinstance(module, nn.BatchNorm2d):
+                module.running_mean.normal_(0, 0.2)
+                module.running_var.uniform_(0.5, 2)
+    return network.eval()
+
+
+def a_picture(height, width):
+    """Blots and noise, with another brightness at each corner."""
+    rng = np.random.default_rng(0)
+    blots = rng.integers(0, 200, (-(-height // 16), -(-width // 16), 3)).repeat(16, 0).repeat(16, 1)[:height, :width]
+    slope = np.linspace(0, 40, height)[:, None, None] + np.linspace(0, 15, width)[None, :, None]
+    return (blots + slope).astype(np.uint8)
+
+
+def encode(part):
+    return part.float() / 127.5 - 1
+
+
+def sides_of(network, image):
+    stride, least = getattr(network, "side_multiple", 1), getattr(network, "least_side", 1)
+    return [padded_side(side, stride, least) for side in image.shape[:2]]
+
+
+@torch.no_grad()
+def in_tiles(network, image, *, tile, overlap=None, context=None, **mode):
+    """The output in tiles, (1, C, H, W) of the padded sides, how it was cut, and the seams."""
+    height, width = sides_of(network, image)
+    context = measure_context(network, 3).pixels if context is None else context
+    stride = getattr(network, "side_multiple", 1)
+    tiling = cut(height, width, context=context, stride=stride, tile=tile, overlap=overlap)
+    whole = WholeImage(height, width)
+    output = torch.full((1, 3, height, width), torch.nan)
+    largest = []
+
+    def run(source, window):
+        largest.append(max(source.shape[2:]))
+        with at_test_time(network, norm="running", whole=whole, window=window, **mode):
+            return network(source)
+
+    def keep(top, left, part):
+        place = output[..., top : top + part.shape[2], left : left + part.shape[3]]
+        assert place.isnan().all(), "a pixel is given once"
+        place.copy_(part)
+
+    seams = run_in_tiles(run, reading(image, height, width, encode), keep, tiling)
+    assert len(largest) == len(tiling)
+    assert max(largest) <= tile
+    return output, tiling, seams
+
+
+@torch.no_grad()
+def untiled(network, image, **mode):
+    padded = pad_to_multiple(
+        encode(torch.from_numpy(image).permute(2, 0, 1)[None]),
+        getattr(network, "side_multiple", 1),
+        getattr(network, "least_side", 1),
+    )
+    with at_test_time(network, norm="running", **mode):
+        return network(padded)
+
+
+@pytest.mark.parametrize("dropout", [False, True])
+def test_tiles_are_the_untiled_output(network, dropout):
+    image = a_picture(150, 237)
+    tile = 2 * measure_context(network, 3).pixels + 32
+    output, tiling, seams = in_tiles(network, image, tile=tile, dropout=dropout, seed=3, sample=1)
+    assert len(tiling.rows) >= 3
+    assert len(tiling.columns) >= 4
+    assert seams is None
+    expected = untiled(network, image, dropout=dropout, seed=3, sample=1)
+    assert expected.std() > 0.05, "a flat output tells nothing"
+    torch.testing.assert_close(output, expected, rtol=0, atol=1e-5)
+
+
+def test_a_context_that_is_too_small_is_seen(network):
+    context = measure_context(network, 3).pixels
+    stride = getattr(network, "side_multiple", 1)
+    image = a_picture(150, 237)
+    output, _, _ = in_tiles(network, image, tile=88, context=context - stride)
+    assert (output - untiled(network, image)).abs().max() > 1e-5
+
+
+def test_an_image_of_one_tile_is_one_tile(network):
+    image = a_picture(40, 70)
+    output, tiling, _ = in_tiles(network, image, tile=72)
+    assert len(tiling) == 1
+    torch.testing.assert_close(output, untiled(network, image), rtol=0, atol=1e-5)
+
+
+def test_an_image_is_read_and_written_as_bytes():
+    image = a_picture(37, 50)
+    source = reading(image, 48, 64, encode)
+    padded = pad_to_multiple(torch.from_numpy(image).permute(2, 0, 1)[None], 16)
+    window = Window(16, 32, 32, 32)
+    torch.testing.assert_close(source(window), encode(padded[..., 16:48, 32:64]), rtol=0, atol=0)
+    result = np.zeros_like(image)
+    keep = storing(result, lambda output: ((output + 1) * 127.5).round().to(torch.uint8))
+    done = []
+    tiling = cut(48, 64, context=0, stride=16, tile=16)
+    assert len(tiling) == 12
+    run_in_tiles(lambda part, _: part, source, keep, tiling, lambda: done.append(1))
+    np.testing.assert_array_equal(result, image)
+    assert len(done) == 12
+
+
+@pytest.mark.parametrize("stride", [1, 4, 16])
+@pytest.mark.parametrize("context", [0, 3, 20])
+@pytest.mark.parametrize("overlap", [None, 0, 5, 16, 33])
+def test_windows_cover_an_image_with_all_that_is_seen_around_them(stride, context, overlap):
+    halo = padded_side(context, stride)
+    for length in (64, 112, 176, 304, 464):
+        tiling = cut(length, 48, context=context, stride=stride, tile=130, overlap=overlap)
+        rows = tiling.rows
+        assert len(tiling.columns) == 1
+        assert (rows[0].start, rows[0].first, rows[-1].stop, rows[-1].last) == (0, 0, length, length)
+        assert len({row.stop - row.start for row in rows}) == 1
+        for row in rows:
+            assert row.start % stride == row.stop % stride == 0
+            assert row.start <= row.first < row.last <= row.stop
+        for one, other in pairwise(rows):
+            assert one.stop - other.start >= tiling.overlap
+            if overlap is None:
+                assert one.last == other.first
+                assert min(one.stop - one.last, other.first - other.start) >= halo
+            elif tiling.blended:
+                assert one.last - other.first == one.stop - other.start >= overlap
+            else:
+                assert one.last == other.first
+
+
+def test_weights_of_blended_windows_sum_to_one_and_begin_and_end_smoothly():
+    for length in (1, 2, 7, 256):
+        rising = fading_in(length)
+        torch.testing.assert_close(rising + rising.flip(0), torch.ones(length, dtype=torch.float64), rtol=0, atol=1e-15)
+        expected = np.sin(np.pi / 2 * (np.arange(length) + 0.5) / length) ** 2
+        np.testing.assert_allclose(rising.numpy(), expected, atol=1e-15)
+
+
+@pytest.mark.parametrize("overlap", [16, 25])
+def test_blending_is_the_mean_by_the_weights(overlap):
+    """Each window has a value of its own; weights are those of the window's raised cosines, up and across."""
+    tiling = cut(176, 208, context=48, stride=16, tile=80, overlap=overlap)
+    assert tiling.blended
+    assert len(tiling.rows) > 2
+    assert len(tiling.columns) > 2
+    values = {window: float(number + 1) for number, (window, _) in enumerate(tiling)}
+    result = torch.full((1, 1, 176, 208), torch.nan)
+
+    def keep(top, left, part):
+        place = result[..., top : top + part.shape[2], left : left + part.shape[3]]
+        assert place.isnan().all()
+        place.copy_(part)
+
+    def run(part, window):
+        return torch.full_like(part, values[window])
+
+    seams = run_in_tiles(run, lambda window: torch.zeros(1, 1, *window[2:]), keep, tiling)
+
+    def weights(spans, length):
+        """(windows, pixels)"""
+        table = np.zeros((len(spans), length))
+        for number, span in enumerate(spans):
+            table[number, span.start : span.stop] = 1
+        for number, (one, other) in enumerate(pairwise(spans)):
+            angle = np.pi / 2 * (np.arange(one.stop - other.start) + 0.5) / (one.stop - other.start)
+            table[number, other.start : one.stop] = np.cos(angle) ** 2
+            table[number + 1, other.start : one.stop] = np.sin(angle) ** 2
+        np.testing.assert_allclose(table.sum(0), 1, atol=1e-12)
+        return table
+
+    up, across = weights(tiling.rows, 176), weights(tiling.columns, 208)
+    table = np.array(list(values.values())).reshape(len(tiling.rows), len(tiling.columns))
+    np.testing.assert_allclose(result[0, 0].numpy(), up.T @ table @ across, rtol=1e-5)
+    assert seams.greatest >= seams.mean > 0
+
+
+def test_a_picture_that_all_windows_agree_on_is_kept_whole():
+    picture = torch.rand(1, 2, 96, 128)
+    result = torch.empty_like(picture)
+
+    def cut_out(window):
+        return picture[..., window.top : window.top + window.height, window.left : window.left + window.width]
+
+    def keep(top, left, part):
+        result[..., top : top + part.shape[2], left : left + part.shape[3]] = part
+
+    tiling = cut(96, 128, context=32, stride=8, tile=48, overlap=24)
+    seams = run_in_tiles(lambda part, _: part, cut_out, keep, tiling)
+    assert torch.equal(result, picture)
+    assert (seams.mean, seams.greatest) == (0, 0)
+
+
+def smooth(count, height, width, generator):
+    grid = torch.rand(count, 3, height // 16 + 2, width // 16 + 2, generator=generator) * 2 - 1
+    return functional.interpolate(grid, (height, width), mode="bicubic", align_corners=True).clamp(-1, 1)
+
+
+@pytest.fixture(scope="module")
+def inverter():
+    """A U-Net that has learnt to invert smooth pictures: what it gives is smooth, so that a seam shows."""
+    torch.manual_seed(0)
+    generator = torch.Generator().manual_seed(0)
+    network = UNetGenerator(num_downs=4, base_channels=8, dropout=0)
+    optimizer = torch.optim.Adam(network.parameters(), 2e-3, betas=(0.5, 0.999))
+    for _ in range(100):
+        source = smooth(4, 64, 64, generator)
+        optimizer.zero_grad()
+        (network(source) + source).abs().mean().backward()
+        optimizer.step()
+    return network.eval()
+
+
+def step_across(output, spans, dim):
+    """Mean absolute step between neighbouring pixels where the windows' parts meet, over that everywhere else."""
+    steps = output.diff(dim=dim).abs().mean([other for other in range(4) if other != dim])
+    at = torch.zeros(len(steps), dtype=torch.bool)
+    at[[span.first - 1 for span in spans[1:]] + [span.last - 1 for span in spans[:-1]]] = True
+    return (steps[at].mean() / steps[~at].mean()).item()
+
+
+def test_the_step_across_seams_is_the_step_elsewhere(inverter):
+    picture = smooth(1, 192, 320, torch.Generator().manual_seed(1))
+    image = ((picture[0].permute(1, 2, 0) + 1) * 127.5).round().to(torch.uint8).numpy()
+    expected = untiled(inverter, image)
+    assert (expected + picture).abs().mean() < 0.1, "it has learnt to invert"
+    for overlap in (0, 32, None):
+        output, tiling, seams = in_tiles(inverter, image, tile=96, overlap=overlap)
+        for dim, spans in ((2, tiling.rows), (3, tiling.columns)):
+            step = step_across(output, spans, dim)
+            if overlap == 0:
+                assert step > 1.7, "a hard cut is seen"
+            else:
+                assert step < 1.2
+                assert step == pytest.approx(step_across(expected, spans, dim), rel=0.05)
+        if overlap:
+            difference = (output - expected).abs() / 2
+            assert 0.2 * difference.mean() < seams.mean < 5 * difference.mean()
+            assert 0.2 * difference.max() < seams.greatest < 5 * difference.max()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"tile": 64}, r"^tile=64 leaves nothing beside twice the 32 pixels that .* tile=80 or more, or overlap= for"),
+        ({"tile": 40, "overlap": 20}, r"^tile=40 leaves nothing beside overlap=20 \(in steps of 16\): say tile=48"),
+        ({"tile": 0}, "^tile=0 leaves nothing"),
+        ({"tile": 96, "overlap": -1}, "^overlap=-1: pixels from 0 are expected$"),
+    ],
+)
+def test_a_tile_that_is_too_small_says_which_is_not(options, message):
+    with pytest.raises(ValueError, match=message):
+        cut(256, 256, context=31, stride=16, **options)
+
+
+def test_a_tile_by_default_has_room_for_what_is_seen():
+    assert default_tile(512, 256) == 2048
+    assert default_tile(84, 4) == 1024 + 2 * 84
+    assert len(cut(8192, 8192, context=512, stride=256, tile=2048)) == 49
