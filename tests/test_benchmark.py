@@ -69,6 +69,19 @@ def test_everything_is_measured_beside_the_reference(capsys, tmp_path, monkeypat
         benchmark(compose("benchmark", ["output=out.json"]))
 
 
+def test_runtimes_are_compared_on_one_image(capsys, tmp_path, monkeypatch):
+    asked = []
+    where = "pix2pix_lightning.benchmarks.measuring.choose_compile"
+    monkeypatch.setattr(where, lambda cfg, data: asked.append(len(data.train_dataloader())))  # as on a GPU
+    assert main([*SMALL, "what=runtimes", "output=out.json"]) == 0
+    rows = {row["what"]: row for row in json.loads((tmp_path / "out.json").read_text())["rows"]}
+    assert rows.keys() - {"runtimes, bf16"} == {"runtimes, 32", "runtimes, torch", "runtimes, onnx"}
+    for row in rows.values():
+        assert row["ratio"] == pytest.approx(row["ours"]["images_per_second"] / row["reference"]["images_per_second"])
+    assert asked[0] > 0
+    assert "runtimes, onnx" in capsys.readouterr().out
+
+
 @pytest.fixture(scope="module")
 def composed():
     return compose("benchmark")

@@ -122,3 +122,16 @@ def test_unknown_values(options, message):
 def test_tiles_that_cannot_be(options, message):
     with pytest.raises(ValueError, match=message):
         Translator(trained(UNET), norm="running", **options)(picture(200, 200))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("options", [{}, {"norm": "running"}, {"mode": "paper"}], ids=str)
+def test_on_a_gpu_tiles_are_as_the_whole_and_as_the_cpu_s(options):
+    module = Pix2PixModule({"_target_": UNET["_target_"]}, None)
+    source = torch.from_numpy(picture(1500, 1300)).permute(2, 0, 1)[None] / 127.5 - 1
+    on_cpu = Translator(deepcopy(module), device="cpu", **options)(source)
+    whole = Translator(module, device="cuda", **options)(source)
+    tiled = Translator(module, device="cuda", tile=1280, **options)(source)
+    assert torch.backends.cudnn.allow_tf32
+    torch.testing.assert_close(whole, on_cpu, rtol=0, atol=1e-3)
+    torch.testing.assert_close(tiled, whole, rtol=0, atol=1e-4)

@@ -7,21 +7,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 from torch.utils.data import DataLoader, default_collate
 
-from pix2pix_lightning.assembly import assemble
+from pix2pix_lightning.assembly import Training, assemble
 from pix2pix_lightning.benchmarks.bare_step import BareStep
 from pix2pix_lightning.benchmarks.memory import memory_by_part
-from pix2pix_lightning.benchmarks.plain_files import PillowPairs, plain_translate
+from pix2pix_lightning.benchmarks.plain_files import PillowPairs, plain_translate, plain_translate_array
 from pix2pix_lightning.benchmarks.plain_loop import PlainLoop, count_flop
 from pix2pix_lightning.benchmarks.plain_networks import plain_networks
 from pix2pix_lightning.benchmarks.training import run_training
 from pix2pix_lightning.benchmarks.turns import Contender, ended, take_turns
 from pix2pix_lightning.data import PairedDataModule
+from pix2pix_lightning.exporting import Graph, write_onnx, write_program
 from pix2pix_lightning.images import write_image
 from pix2pix_lightning.inference import Translator
 from pix2pix_lightning.inference.translating import translate_files
@@ -185,19 +187,14 @@ def measure_prediction(setting: Setting, precision: str) -> dict[str, Any]:
         write_image(sources / f"{number}.jpg", a if data.pair_spec.direction == "a_to_b" else b, overwrite=True)
     files = sorted(sources.iterdir())
 
-    checkpoint = setting.folder / "prediction.ckpt"
-    parts.trainer.strategy.connect(module)
-    parts.trainer.save_checkpoint(checkpoint, weights_only=True)
-    parts.trainer.strategy.checkpoint_io.teardown()  # it may be written behind our back
+    checkpoint = _saved(parts, setting.folder / "prediction.ckpt")
 
     def ours() -> Callable[[], object]:
         translator = Translator(checkpoint, device=setting.device.type, precision=precision)
         return lambda: list(translate_files(translator, {path: [outputs / f"{path.stem}.png"] for path in files}))
 
     def reference() -> Callable[[], object]:
-        generator = plain_networks(module.hparams["generator"], None)[0].to(setting.device)
-        for layer in generator.modules():
-            layer.train(not isinstance(layer, nn.Dropout))
+        generator = _plain_generator(module, setting.device)
         turn = _without_end(files)
         return lambda: plain_translate(
             generator, next(turn), outputs / "plain.png", size=data.pair_spec.size, device=setting.device
@@ -209,6 +206,61 @@ def measure_prediction(setting: Setting, precision: str) -> dict[str, Any]:
     contenders["ours"].make(ours)
     take_turns(list(contenders.values()), cfg.rounds)
     return {"precision": precision, **{name: contender.figures() for name, contender in contenders.items()}}
+
+
+def measure_runtime(setting: Setting, runtime: str) -> dict[str, Any]:
+    """An image in memory through the generator, in a runtime, beside plain eager PyTorch.
+
+    Args:
+        setting: What all cases share.
+        runtime: ``32`` or ``bf16``, the checkpoint in that precision; ``onnx`` or ``torch``, what ``export`` writes.
+
+    Returns:
+        ``ours`` and ``reference`` (``Contender.figures``).
+    """
+    cfg = setting.cfg
+    parts = assemble(cfg.copy())
+    module = cast(Pix2PixModule, parts.module)
+    image = np.random.default_rng(0).integers(0, 256, (cfg.size, cfg.size, 3), np.uint8)
+
+    def ours() -> Callable[[], object]:
+        path, precision = setting.folder / "runtime.ckpt", "32"
+        graph = Graph(module)
+        if runtime == "onnx":
+            write_onnx(graph, path := path.with_suffix(".onnx"), made_by={}, overwrite=True)
+        elif runtime == "torch":
+            write_program(graph, path := path.with_suffix(".pt2"), size=cfg.size, made_by={}, overwrite=True)
+        else:
+            _saved(parts, path)
+            precision = runtime
+        trust = (runtime == "torch") or ()
+        translator = Translator(path, device=setting.device.type, precision=precision, trust=trust)
+        return lambda: translator.translate_arrays([image])
+
+    def reference() -> Callable[[], object]:
+        generator = _plain_generator(module, setting.device)
+        return lambda: plain_translate_array(generator, image, setting.device)
+
+    contenders = {name: setting.contender(1, ours=False) for name in ("reference", "ours")}
+    contenders["reference"].make(reference)
+    contenders["ours"].make(ours)
+    take_turns(list(contenders.values()), cfg.rounds)
+    return {name: contender.figures() for name, contender in contenders.items()}
+
+
+def _saved(parts: Training, checkpoint: Path) -> Path:
+    parts.trainer.strategy.connect(parts.module)
+    parts.trainer.save_checkpoint(checkpoint, weights_only=True)
+    parts.trainer.strategy.checkpoint_io.teardown()  # it may be written behind our back
+    return checkpoint
+
+
+def _plain_generator(module: Pix2PixModule, device: torch.device) -> nn.Module:
+    """Without dropout, each image by its own statistics."""
+    generator = plain_networks(module.hparams["generator"], None)[0].to(device)
+    for layer in generator.modules():
+        layer.train(not isinstance(layer, nn.Dropout))
+    return generator
 
 
 def _pairs_and_networks(cfg: DictConfig) -> tuple[PairedDataModule, Mapping[str, Any]]:

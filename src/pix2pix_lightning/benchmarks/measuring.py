@@ -17,10 +17,11 @@ from pix2pix_lightning.benchmarks import cases
 from pix2pix_lightning.benchmarks.machine import describe_machine, describe_versions, matrix_rate
 from pix2pix_lightning.benchmarks.report import HEADER, closing_lines, machine_lines, row_line
 from pix2pix_lightning.benchmarks.strips import with_files
+from pix2pix_lightning.inference.exported import onnx_runs_on
 from pix2pix_lightning.speed import keep_memory
 from pix2pix_lightning.speed_choice import choose, choose_compile, computes_in_bfloat16, device_of
 
-WHAT = ("step", "training", "prediction", "data", "communication")
+WHAT = ("step", "training", "prediction", "data", "communication", "runtimes")
 _SETTINGS = ("batch_sizes", "rounds", "turn", "allocator", "module", "data", "trainer", "speed")
 
 
@@ -48,7 +49,7 @@ def measure(cfg: DictConfig, say: Callable[[str], object] = print) -> dict[str, 
     choose(cfg)
     data = instantiate(cfg.data, _convert_="all")
     data.setup("fit")
-    choose_compile(cfg, len(data.train_dataloader().dataset) * cfg.trainer.max_epochs)
+    choose_compile(cfg, data)
     plain: Any = OmegaConf.to_container(cfg, resolve=True)
     report: dict[str, Any] = {
         "machine": describe_machine(device),
@@ -111,6 +112,10 @@ def _rows(cfg: DictConfig, device: torch.device) -> Iterator[dict[str, Any]]:
             work.append(("prediction, bf16", 1, partial(cases.measure_prediction, setting, "bf16")))
         work.append(("data", first, partial(cases.measure_data, setting, first, cache=False)))
         work.append(("data, cached", first, partial(cases.measure_data, setting, first, cache=True)))
+        runtimes = ["32", "torch"]
+        runtimes += ["bf16"] if computes_in_bfloat16(setting.device.type) else []
+        runtimes += ["onnx"] if onnx_runs_on(setting.device) else []
+        work += [(f"runtimes, {name}", 1, partial(cases.measure_runtime, setting, name)) for name in runtimes]
         for what, size, measured in work:
             if what.partition(",")[0] in cfg.what:
                 gc.collect()  # trainers and modules know each other

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from PIL import Image
 from torch import Tensor, nn
@@ -53,10 +54,19 @@ def plain_translate(generator: nn.Module, path: Path, output: Path, *, size: int
         device: Where the generator is.
     """
     image = Image.open(path).convert("RGB").resize((size, size), _BICUBIC)
+    Image.fromarray(plain_translate_array(generator, np.asarray(image), device)).save(output)
+
+
+def plain_translate_array(
+    generator: nn.Module, image: npt.NDArray[np.uint8], device: torch.device
+) -> npt.NDArray[np.uint8]:
+    """Translate (H, W, 3): a batch of one, float32 forward."""
     with torch.no_grad():
         fake = generator(_tensor(image)[None].to(device))
-    array = ((fake[0] + 1) / 2 * 255).clamp(0, 255).permute(1, 2, 0).cpu().numpy().astype(np.uint8)
-    Image.fromarray(array).save(output)
+    array: npt.NDArray[np.uint8] = (
+        ((fake[0] + 1) / 2 * 255).clamp(0, 255).permute(1, 2, 0).cpu().numpy().astype(np.uint8)
+    )
+    return array
 
 
 def _opened(file: Path | tuple[Path, Path]) -> tuple[Image.Image, Image.Image]:
@@ -67,6 +77,6 @@ def _opened(file: Path | tuple[Path, Path]) -> tuple[Image.Image, Image.Image]:
     return strip.crop((0, 0, half, strip.height)), strip.crop((half, 0, strip.width, strip.height))
 
 
-def _tensor(image: Image.Image) -> Tensor:
+def _tensor(image: Image.Image | npt.NDArray[np.uint8]) -> Tensor:
     tensor = torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous().to(torch.float32).div(255)
     return tensor.sub_(0.5).div_(0.5)

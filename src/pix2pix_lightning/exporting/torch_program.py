@@ -75,9 +75,10 @@ def write_program(
     facts["size"] = size
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as scratch:
-        torch.export.save(program, scratch, extra_files={PROJECT_KEY: json.dumps(facts)})
-        with warnings.catch_warnings(action="ignore"):
-            run = torch.export.load(scratch).module()
+        with scratch.open("wb") as file:
+            torch.export.save(program, file, extra_files={PROJECT_KEY: json.dumps(facts)})
+        with scratch.open("rb") as file, warnings.catch_warnings(action="ignore"):
+            run = torch.export.load(file).module()
         return check_equal(graph, run, sizes)
 
 

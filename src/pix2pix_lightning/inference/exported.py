@@ -25,6 +25,7 @@ _KINDS: dict[str, type | tuple[type, ...]] = {
     "output": str,
     "context": (int, type(None)),
 }
+_PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 _GIVE = "give a file that export wrote"
 
 
@@ -89,8 +90,7 @@ class OnnxSession:
             import onnxruntime
             from onnxruntime.capi import onnxruntime_pybind11_state as state
 
-        provider = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}.get(device.type)
-        if provider not in onnxruntime.get_available_providers():
+        if not onnx_runs_on(device):
             raise ValueError(
                 f"device={device}: onnxruntime {onnxruntime.__version__} does not run there; say device=cpu, or "
                 "install onnxruntime-gpu"
@@ -103,7 +103,9 @@ class OnnxSession:
         )
         try:
             # its bytes, not its name: so that it leads to no other file
-            self._session = onnxruntime.InferenceSession(path.read_bytes(), options, providers=[provider])
+            self._session = onnxruntime.InferenceSession(
+                path.read_bytes(), options, providers=[_PROVIDERS[device.type]]
+            )
         except failures as error:
             reason = " ".join(str(error).split())[:200]
             raise ValueError(f"{path} cannot be read as ONNX ({reason}): {_GIVE}") from None
@@ -171,6 +173,15 @@ def open_exported(path: Path, device: torch.device, *, trust: bool) -> OnnxNetwo
         ValueError: It is none that ``export`` wrote, or it is not trusted.
     """
     return OnnxNetwork(path, device) if path.suffix == ".onnx" else ProgramNetwork(path, device, trust=trust)
+
+
+def onnx_runs_on(device: torch.device) -> bool:
+    """Whether onnxruntime is here, and works on the device."""
+    try:
+        import onnxruntime
+    except ImportError:
+        return False
+    return _PROVIDERS.get(device.type) in onnxruntime.get_available_providers()
 
 
 @contextmanager

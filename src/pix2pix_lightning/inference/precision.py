@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 from torch import nn
@@ -26,8 +27,23 @@ def said(precision: str, device: torch.device) -> str:
 
 
 def computing(precision: str, device: torch.device) -> AbstractContextManager[object]:
-    """The context in which a network computes in ``32`` (as its weights are) or ``bf16``."""
-    return torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else nullcontext()
+    """The context in which a network computes in ``32`` (as its weights are) or ``bf16``.
+
+    On a GPU ``32`` is float32 in convolutions too, which torch else computes in TF32, with a mantissa of 10 bits.
+    """
+    if precision == "bf16":
+        return torch.autocast(device.type, torch.bfloat16)
+    return _no_tf32() if device.type == "cuda" else nullcontext()
+
+
+@contextmanager
+def _no_tf32() -> Iterator[None]:
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
 
 
 def lay_out(network: nn.Module, device: torch.device, precision: str) -> None:
