@@ -48,8 +48,8 @@ class Browser:
     def __init__(self, web):
         self.web = web
 
-    def open(self, page: Path, *, width=1280, height=900, media="screen", scheme="light", script=True):
-        """Load a file, in a window of a size, on a medium, in a colour scheme, with or without JavaScript."""
+    def open(self, page: Path | str, *, width=1280, height=900, media="screen", scheme="light", script=True):
+        """Load a file or an address, in a window of a size, on a medium, in a colour scheme, with JavaScript or not."""
         self.web.get("about:blank")
         self._log("performance"), self._log("browser")
         self._tell("Emulation.setScriptExecutionDisabled", value=not script)
@@ -58,7 +58,7 @@ class Browser:
         )
         features = [{"name": "prefers-color-scheme", "value": scheme}]
         self._tell("Emulation.setEmulatedMedia", media=media, features=features)
-        self.web.get(page.resolve().as_uri())
+        self.web.get(page if isinstance(page, str) else page.resolve().as_uri())
 
     def run(self, script: str, *arguments):
         """The value that JavaScript returns."""

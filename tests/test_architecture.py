@@ -10,7 +10,7 @@ import pytest
 import pix2pix_lightning
 
 PACKAGE = Path(pix2pix_lightning.__file__).parent
-DOORS = {"benchmark", "evaluate", "export", "predict", "prepare", "report", "train"}
+DOORS = {"benchmark", "demo", "evaluate", "export", "predict", "prepare", "report", "train"}
 EVERYTHING = {path.stem for path in PACKAGE.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
 
 # Who may import whom, inside the package.
@@ -78,6 +78,7 @@ MAY_IMPORT = {
         "reports",
         "whole_file",
     },
+    "drawing": {"checkpoints", "data", "images", "inference", "mistakes"},
     "evaluation": {"__init__", "checkpoints", "config", "images", "inference", "metrics"},
     "reports": {"checkpoints", "evaluation", "images", "inference", "whole_file"},
     "interop": {"checkpoints", "config", "networks"},
@@ -88,6 +89,7 @@ MAY_IMPORT = {
         "config",
         "data",
         "distributed",
+        "exporting",
         "images",
         "inference",
         "module",

@@ -67,3 +67,20 @@ def test_the_contact_sheet_shows_the_last_epoch(tmp_path, monkeypatch):
     shown = [[int(sheet[12 * row + 4, 12 * column + 4 + 8 * (column // 3)]) for column in range(6)] for row in range(2)]
     assert shown == [[0, 100, 200, 0, 101, 200], [0, 102, 200, 0, 103, 200]]
     assert len(sheet) == 24
+
+
+def test_tiles_are_compared_with_the_whole(tmp_path, capsys, monkeypatch):
+    make_labelled(tmp_path / "pairs")
+    train(compose("train", [*TINY, "data.root=pairs", "run_dir=run", "trainer.max_epochs=1"]))
+    rng = np.random.default_rng(0)
+    write_image(tmp_path / "large.png", rng.integers(0, 256, (250, 300, 3), np.uint8))
+    words = ["run", "large.png", "--tile", "224", "--overlaps", "32", "128", "--copies", "128", "2000"]
+    monkeypatch.setattr(sys, "argv", ["compare", *words])
+    capsys.readouterr()
+    runpy.run_path(str(SCRIPT.with_name("compare_tiles.py")), run_name="__main__")
+    lines = capsys.readouterr().out.splitlines()
+    found = [float(line.partition("differs by ")[2].partition("%")[0]) for line in lines]
+    assert len(found) == 5
+    assert found[1] == 0  # as much as the network sees
+    assert found[3] == 0  # a copy that is the image itself
+    assert "steps at seams" in lines[0]

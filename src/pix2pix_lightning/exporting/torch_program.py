@@ -75,10 +75,10 @@ def write_program(
     facts["size"] = size
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as scratch:
-        with scratch.open("wb") as file:
-            torch.export.save(program, file, extra_files={PROJECT_KEY: json.dumps(facts)})
-        with scratch.open("rb") as file, warnings.catch_warnings(action="ignore"):
-            run = torch.export.load(file).module()
+        with scratch.open("wb") as new:  # by its name torch wants it to end with .pt2
+            torch.export.save(program, new, extra_files={PROJECT_KEY: json.dumps(facts)})
+        with scratch.open("rb") as written, warnings.catch_warnings(action="ignore"):
+            run = torch.export.load(written).module()
         return check_equal(graph, run, sizes)
 
 

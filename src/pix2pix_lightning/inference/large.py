@@ -35,7 +35,7 @@ from pix2pix_lightning.inference.tiles import (
 from pix2pix_lightning.networks import Context, WholeImage, Window, image_norms, measure_context
 
 STATISTICS = ("exact", "estimated")
-_LARGE = 4096**2  # pixels; a U-Net's activations take 300 bytes for each
+_LARGE = 4096**2  # pixels; at once a U-Net 256 takes 430 bytes for each
 
 Image = npt.NDArray[np.uint8]
 Progress = Callable[[int, int], object]

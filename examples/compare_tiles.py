@@ -1,0 +1,72 @@
+"""How far tiles with less around them, and estimated statistics, are from the whole image.
+
+python examples/compare_tiles.py <run folder> <image>
+"""
+
+import argparse
+from itertools import pairwise
+from pathlib import Path
+
+import torch
+
+from pix2pix_lightning import Translator
+from pix2pix_lightning.images import read_image
+from pix2pix_lightning.inference.padding import pad_to_multiple
+from pix2pix_lightning.inference.statistics import estimated_statistics, reduced_copy
+from pix2pix_lightning.inference.tiles import cut
+from pix2pix_lightning.networks import WholeImage, image_norms, measure_context
+
+
+def main() -> None:
+    """Print a line for each way: its difference from the untiled output."""
+    parser = argparse.ArgumentParser(description="tiles and estimated statistics beside the untiled output")
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("image", type=Path)
+    parser.add_argument("--tile", type=int, default=1024)
+    parser.add_argument("--overlaps", type=int, nargs="*", default=[0, 256])
+    parser.add_argument("--copies", type=int, nargs="*", default=[1024, 512, 256])
+    arguments = parser.parse_args()
+    networks = {norm: Translator(arguments.checkpoint, norm=norm).network for norm in ("image", "running")}
+    spec, stride = networks["image"].pair_spec, networks["image"].side_multiple
+    image = spec.source.snap(read_image(arguments.image))
+
+    def seen(picture):
+        encoded = spec.encode(torch.from_numpy(picture.transpose(2, 0, 1)[None]), "source")
+        return pad_to_multiple(encoded, stride)
+
+    source = seen(image)
+    whole = {norm: network(source) for norm, network in networks.items()}
+    context = measure_context(networks["running"].generator, spec.source.channels)
+    for overlap in arguments.overlaps:
+        tiling = cut(*source.shape[2:], context=context.pixels, stride=stride, tile=arguments.tile, overlap=overlap)
+        translator = Translator(arguments.checkpoint, norm="running", tile=arguments.tile, overlap=overlap)
+        tiled = translator(source)
+        steps = [
+            f"{step(tiled, dim, spans):.2f} ({step(whole['running'], dim, spans):.2f})"
+            for dim, spans in ((2, tiling.rows), (3, tiling.columns))
+        ]
+        say(f"overlap={overlap}", tiled - whole["running"], f"steps at seams {', '.join(steps)}, untiled in brackets")
+    network = networks["image"]
+    names = image_norms(network.generator, "image")
+    for side in arguments.copies:
+        reduced = seen(reduced_copy(image, side, spec.source.interpolation))
+        known = WholeImage(*source.shape[2:], estimated_statistics(network.generator, network, reduced, names))
+        say(f"statistics estimated on {side}", network(source, whole=known) - whole["image"])
+    say("norm=running beside image", whole["running"] - whole["image"])
+
+
+def step(output: torch.Tensor, dim: int, spans) -> float:
+    """The mean step across the edges of tiles along ``dim``, as a share of the mean step elsewhere too."""
+    steps = output.diff(dim=dim).abs().mean([other for other in range(4) if other != dim])
+    edges = sorted({edge - 1 for one, other in pairwise(spans) for edge in (one.last, other.first)})
+    return float(steps[edges].mean() / steps.mean()) if edges else float("nan")
+
+
+def say(name: str, difference: torch.Tensor, more: str = "") -> None:
+    """A line; of differences in [-1, 1] the share of the range, and grey levels."""
+    share = difference.abs().mean() / 2
+    print(f"{name:<28} differs by {share:.2%} of the range, {share * 255:.2f} levels; {more}".rstrip("; "))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The page to draw on: brushes, a canvas, the models behind it, and the server."""

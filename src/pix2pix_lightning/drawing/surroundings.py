@@ -1,0 +1,59 @@
+"""What a server needs of the machine: a port, and a place for temporary files."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket on a port; 0 is any free one.
+
+    Raises:
+        ValueError: The port is in use, or cannot be used.
+    """
+    if type(port) is not int or not 0 <= port <= 65535:
+        raise ValueError(f"port={port}: a number from 0 to 65535 is expected")
+    try:
+        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        return socket.create_server(address, family=family, backlog=128)
+    except OSError as error:
+        if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+            raise ValueError(f"host={host} is no address of this machine: 127.0.0.1, or 0.0.0.0 for all") from None
+        reason = "in use" if error.errno == errno.EADDRINUSE else (error.strerror or str(error)).lower()
+        raise ValueError(f"port={port} of {host} is {reason}: choose another, port={port + 1}, or 0 for any") from None
+
+
+@contextmanager
+def temporary_files() -> Iterator[Path]:
+    """Around the import of gradio, and its use: its files are in a folder that is removed at the end.
+
+    Raises:
+        ValueError: gradio is not installed.
+    """
+    with TemporaryDirectory(prefix="pix2pix-demo-") as folder:
+        ours = {"GRADIO_ANALYTICS_ENABLED": "False", "GRADIO_TEMP_DIR": str(Path(folder).resolve())}
+        before = {name: os.environ.get(name) for name in ours}
+        os.environ.update(ours)
+        try:
+            _check_gradio()
+            yield Path(folder)
+        finally:
+            for name, value in before.items():
+                if value is None:
+                    del os.environ[name]
+                else:
+                    os.environ[name] = value
+
+
+def _check_gradio() -> None:
+    try:
+        import gradio  # noqa: F401
+    except ImportError as error:
+        missing = error.name or "gradio"
+        raise ValueError(f'the package {missing} is missing: pip install "pix2pix-lightning[demo]"') from None
