@@ -7,30 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from lightning.pytorch import Trainer
 from PIL import Image
 
-from exporting.networks import PALETTE, UNET, trained
 from helpers import make_strips
 from pix2pix_lightning import Pix2PixModule, Translator, evaluate, export, predict
 from pix2pix_lightning.interop import read_junyanz
+from small_networks import PALETTE, UNET, save, trained
 
 DEEP = {**UNET, "num_downs": 5, "dropout_at": "junyanz"}
 PATCH = {"_target_": "pix2pix_lightning.networks.PatchDiscriminator", "num_layers": 2, "base_channels": 4}
-
-
-def save(module, path):
-    trainer = Trainer(
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
-    trainer.strategy.connect(module)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    trainer.save_checkpoint(path)
-    return path
 
 
 @pytest.fixture(scope="module")

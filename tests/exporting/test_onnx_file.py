@@ -8,10 +8,10 @@ import onnxruntime
 import pytest
 import torch
 
-from exporting.networks import GENERATORS, PALETTE, UNET, by_hand, trained
 from pix2pix_lightning import PairSpec, SideSpec
 from pix2pix_lightning.exporting import onnx_file, write_onnx
 from pix2pix_lightning.exporting.graph import Graph
+from small_networks import GENERATORS, PALETTE, UNET, by_hand, trained
 
 LABEL = SideSpec(kind="label", palette=PALETTE)
 NUMBERS = SideSpec(kind="label", num_classes=3)

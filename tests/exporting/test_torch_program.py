@@ -5,10 +5,10 @@ import json
 import pytest
 import torch
 
-from exporting.networks import GENERATORS, UNET, by_hand, trained
 from pix2pix_lightning import Pix2PixModule
 from pix2pix_lightning.exporting import write_program
 from pix2pix_lightning.exporting.graph import Graph
+from small_networks import GENERATORS, UNET, by_hand, trained
 
 
 def read(path):

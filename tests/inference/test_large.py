@@ -9,28 +9,9 @@ from torch import nn
 
 from pix2pix_lightning import PairSpec, Pix2PixModule, SideSpec, Translator
 from pix2pix_lightning.inference.large import said_of_seams
+from small_networks import GENERATORS, PALETTE, UNET, trained
 
-UNET = {
-    "_target_": "pix2pix_lightning.networks.UNetGenerator",
-    "num_downs": 3,
-    "base_channels": 4,
-    "dropout_at": "paper",
-}
-RESNET = {"_target_": "pix2pix_lightning.networks.ResNetGenerator", "num_blocks": 1, "base_channels": 4, "dropout": 0.5}
-PALETTE = [[200, 0, 0], [0, 200, 0], [0, 0, 200]]
-
-
-def trained(generator, **options):
-    module = Pix2PixModule(generator, None, **options)
-    torch.manual_seed(0)
-    with torch.no_grad():
-        for layer in module.generator.modules():
-            if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
-                layer.weight.normal_(0, 0.2)
-            if isinstance(layer, nn.BatchNorm2d):
-                layer.running_mean.normal_(0, 0.3)
-                layer.running_var.uniform_(0.5, 2)
-    return module
+RESNET = GENERATORS["resnet"]
 
 
 def picture(height, width):

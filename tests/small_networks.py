@@ -1,6 +1,7 @@
 """Small modules whose outputs are far from trivial."""
 
 import torch
+from lightning.pytorch import Trainer
 from torch import nn
 
 from pix2pix_lightning import Pix2PixModule
@@ -42,3 +43,18 @@ def by_hand(module, source, norm):
     module.generator.load_state_dict(before)
     module.eval()
     return output
+
+
+def save(module, path):
+    """The checkpoint that a training would write."""
+    trainer = Trainer(
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.strategy.connect(module)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    trainer.save_checkpoint(path)
+    return path
