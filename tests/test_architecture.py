@@ -68,6 +68,7 @@ MAY_IMPORT = {
         "__init__",
         "checkpoints",
         "config",
+        "drawing",
         "evaluation",
         "images",
         "inference",

@@ -66,10 +66,14 @@ def assert_a_level_apart(one, other):
 def test_what_is_exported_gives_what_the_checkpoint_gives(checkpoint, tmp_path, capsys, kind, norm):
     name, _, values = kind.partition(", ")
     ending = {"onnx": "model.onnx", "torch": "model.pt2", "safetensors": "model.safetensors"}.get(name, "folder")
-    words = [f"format={name}", f"norm={norm}", *(["values_in=uint8", "values_out=uint8"] if values else [])]
+    fixed = name in ("onnx", "torch")
+    words = [
+        f"format={name}",
+        *([f"norm={norm}"] if fixed else []),
+        *(["values_in=uint8", "values_out=uint8"] if values else []),
+    ]
     assert call(checkpoint, "out/" + ending, *words) == 0
     assert f"out/{ending}" in line(capsys)
-    fixed = name in ("onnx", "torch")
     opened = Translator(f"out/{ending}", trust=name == "torch", **({} if fixed else {"norm": norm}))
     plain = Translator(checkpoint, norm=norm)
     sizes = [(64, 64), (70, 133)] if name == "torch" else [(32, 32), (20, 50), (70, 133)]
@@ -134,7 +138,7 @@ def test_of_a_generator_of_j_s_with_classes(capsys):
 @pytest.mark.parametrize(
     ("words", "parts"),
     [
-        (["format=tflite"], ["format=tflite is unknown", "onnx, torch, safetensors, junyanz, hub"]),
+        (["format=tflite"], ["format=tflite is unknown", "onnx, torch, safetensors, junyanz, hub, web"]),
         (["mode=paper"], ["mode=paper", "no noise that a seed determines", "use predict"]),
         (["output=model.bin"], ["ends with .onnx", "say output=model.bin.onnx"]),
         (["norm=batch"], ["norm='batch' is unknown"]),
@@ -142,6 +146,8 @@ def test_of_a_generator_of_j_s_with_classes(capsys):
         (["checkpoint=none.ckpt"], ["none.ckpt does not exist"]),
         (["checkpoint=text.onnx"], ["is an exported graph"]),
         (["format=torch", "output=m.pt2", "size=100"], ["size=100", "multiples of 32"]),
+        (["norm=running", "format=junyanz", "output=m"], ["norm=running does nothing for format=junyanz"]),
+        (["license=mit"], ["license=mit does nothing for format=onnx, it is for hub: leave it out"]),
         (["weights=averaged"], ["has no averaged weights"]),
         (["pair.size=128"], ["pair={'size': 128}", "leave pair out"]),
     ],

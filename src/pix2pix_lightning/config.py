@@ -24,6 +24,7 @@ PATHS = (
     "resume",
     "run_dir",
     "runs",
+    "runtime",
 )  # taken as they are by a door
 SAME_BATCHES = {f"data.{key}" for key in ("cache", "num_workers", "pin_memory", "prefetch_factor")}
 _NOT_REPEATED = ("command", "resume", "run_dir", "sweep")

@@ -34,7 +34,7 @@ def export(cfg: DictConfig, words: Sequence[str] = ()) -> Path:
     from pix2pix_lightning.checkpoints import checkpoint_in, kind_of
     from pix2pix_lightning.config import PATHS
     from pix2pix_lightning.evaluation import run_of
-    from pix2pix_lightning.exporting import ENDINGS, FORMATS, Export
+    from pix2pix_lightning.exporting import ENDINGS, FORMATS, Export, check_taken
     from pix2pix_lightning.inference.opening import open_module
     from pix2pix_lightning.inference.settings import said_of_pair
 
@@ -42,6 +42,7 @@ def export(cfg: DictConfig, words: Sequence[str] = ()) -> Path:
     output = Path(str(cfg.output))
     if cfg.format not in FORMATS:
         raise ValueError(f"format={cfg.format} is unknown: one of {', '.join(FORMATS)} is expected")
+    check_taken(cfg.format, keys)
     ending = ENDINGS.get(cfg.format)
     if ending and output.suffix != ending:
         raise ValueError(

@@ -11,6 +11,7 @@ from pix2pix_lightning.exporting.graph import Graph
 from pix2pix_lightning.exporting.model_card import model_card
 from pix2pix_lightning.exporting.onnx_file import write_onnx
 from pix2pix_lightning.exporting.torch_program import write_program
+from pix2pix_lightning.exporting.web import write_web
 from pix2pix_lightning.interop import junyanz_state, write_junyanz
 from pix2pix_lightning.module import Pix2PixModule
 from pix2pix_lightning.pretrained import write_safetensors
@@ -25,7 +26,7 @@ class Export:
         run: The folder of its run, if it lies in one.
         output: A file, or a folder.
         keys: Of ``conf/export.yaml``: ``norm``, ``values_in``, ``values_out``, ``size``, ``license``, ``pictures``,
-            ``push_to``, ``private``, ``weights``, ``overwrite``.
+            ``push_to``, ``private``, ``runtime``, ``weights``, ``overwrite``.
         made_by: What a file says of where it comes from.
     """
 
@@ -94,14 +95,58 @@ def _hub(export: Export) -> str:
     return f"{export.output}, and {export.module.push_to_hub(name, card=card, private=keys['private'])}"
 
 
+def _web(export: Export) -> str:
+    keys, runtime = export.keys, export.keys["runtime"]
+    worst = write_web(
+        Graph(export.module, keys["norm"], "uint8", "uint8"),
+        export.output,
+        run=export.run,
+        made_by=export.made_by,
+        runtime=Path(str(runtime)) if runtime else None,
+        overwrite=export.overwrite,
+    )
+    fetches = "nothing from elsewhere" if runtime else "onnxruntime-web from a CDN, unless you say runtime="
+    return (
+        f"{export.output}: a page to put on any file server, checked in onnxruntime, {worst:.0e} from the module; it "
+        f"fetches {fetches}"
+    )
+
+
 FORMATS: dict[str, Callable[[Export], str]] = {
     "onnx": _onnx,
     "torch": _torch,
     "safetensors": _safetensors,
     "junyanz": _junyanz,
     "hub": _hub,
+    "web": _web,
 }
 """Each writes ``output`` whole or not at all, and gives a line on what it has written."""
+
+_OF_SOME: dict[str, tuple[Any, tuple[str, ...]]] = {
+    "norm": (None, ("onnx", "torch", "web")),
+    "values_in": ("float", ("onnx", "torch")),
+    "values_out": ("float", ("onnx", "torch")),
+    "size": (None, ("torch",)),
+    "runtime": (None, ("web",)),
+    "license": (None, ("hub",)),
+    "pictures": (None, ("hub",)),
+    "push_to": (None, ("hub",)),
+    "private": (True, ("hub",)),
+}  # keys that some formats have no use for, with what they are unless told
+
+
+def check_taken(name: str, keys: Mapping[str, Any]) -> None:
+    """Refuse what the format would pass over.
+
+    Raises:
+        ValueError: A key is set that is for other formats.
+    """
+    for key, (unless_told, formats) in _OF_SOME.items():
+        if keys[key] != unless_told and name not in formats:
+            raise ValueError(
+                f"{key}={keys[key]} does nothing for format={name}, it is for {', '.join(formats)}: leave it out"
+            )
+
 
 ENDINGS = {"onnx": ".onnx", "torch": ".pt2", "safetensors": ".safetensors"}
 """Of those that are files, by which they are known when they are read."""

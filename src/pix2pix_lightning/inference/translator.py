@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -120,30 +121,22 @@ class Translator:
         self.seed = seed
         self.sample = sample
         self.max_pixels = max_pixels
-        path = None if isinstance(model, Pix2PixModule) else checkpoint_in(Path(model))
-        is_elsewhere = device != "auto" or path is not None
-        place = _device(device) if is_elsewhere else cast(Pix2PixModule, model).device
+        how = partial(GeneratorNetwork, norm=norm or _MODES[mode][0], dropout=dropout == "on", precision=precision)
         self.network: GeneratorNetwork | OnnxNetwork | ProgramNetwork
-        if path is not None and kind_of(path) == "exported":
+        if isinstance(model, Pix2PixModule):
+            if weights == "averaged":
+                raise ValueError("weights='averaged' of a module: an average is kept in checkpoints, give one")
+            if pair is not None:
+                raise ValueError("pair= of a module, which says itself what its images mean: leave pair out")
+            self.network = how(model, device=model.device if device == "auto" else _device(device), laid_out=False)
+        elif kind_of(path := checkpoint_in(Path(model))) == "exported":
             _check_exported(path, dropout=dropout, weights=weights, precision=precision, pair=pair)
-            self.network = open_exported(path, place, trust=trust is True)
+            self.network = open_exported(path, _device(device), trust=trust is True)
             if norm not in (None, self.network.norm):
                 raise ValueError(f"norm={norm!r}, but {path} was exported with {self.network.norm!r}: leave norm out")
         else:
-            self.network = GeneratorNetwork(
-                cast(Pix2PixModule, model)
-                if path is None
-                else open_module(path, weights=weights, trust=_packages(trust), pair=pair),
-                norm=norm or _MODES[mode][0],
-                dropout=dropout == "on",
-                device=place,
-                precision=precision,
-                laid_out=path is not None,
-            )
-        if path is None and weights == "averaged":
-            raise ValueError("weights='averaged' of a module: an average is kept in checkpoints, give one")
-        if path is None and pair is not None:
-            raise ValueError("pair= of a module, which says itself what its images mean: leave pair out")
+            module = open_module(path, weights=weights, trust=_packages(trust), pair=pair)
+            self.network = how(module, device=_device(device), laid_out=True)
         self.norm = self.network.norm
         self.device = self.network.device
         self.precision = getattr(self.network, "precision", "32")

@@ -1,0 +1,129 @@
+// The canvas and the results are those of the demo's page; here they get what a server gives them there.
+import {mountCanvas, mountResults} from "./parts.js";
+
+const page = await (await fetch("page.json")).json();
+const drawing = document.querySelector("#drawing"), results = document.querySelector("#results");
+const button = document.querySelector("#translate"), said = document.querySelector("#said");
+const progress = document.querySelector("progress");
+const say = text => { said.textContent = text; };
+const painted = () => new Promise(done => requestAnimationFrame(() => setTimeout(done)));
+const colours = page.canvas.brushes.map(({colour}) => [1, 3, 5].map(at => parseInt(colour.slice(at, at + 2), 16)));
+const isNumbers = page.source.kind === "numbers";
+
+const mounted = (mount, element, value, trigger) => {
+  const props = {value};
+  let changed;
+  mount(element, props, (_, called) => { changed = called; }, trigger);
+  return next => { props.value = next; changed(); };
+};
+const setCanvas = mounted(mountCanvas, drawing, page.canvas, async () => {
+  try {
+    setCanvas({...page.canvas, picture: await uploaded(drawing.uploaded)});
+  } catch (error) {
+    say(error.message);
+  }
+});
+const setResults = mounted(mountResults, results, []);
+
+const blank = (width, height) => {
+  const made = document.createElement("canvas");
+  [made.width, made.height] = [width, height];
+  return [made, made.getContext("2d", {alpha: false, willReadFrequently: true})];
+};
+const uploaded = async sent => {
+  if (sent.startsWith("bytes:"))
+    throw new Error(`The file is larger than ${page.canvas.maxBytes / 2 ** 20} MB: reduce it.`);
+  const picture = new Image();
+  picture.src = sent;
+  await picture.decode().catch(() => { throw new Error("The file is no picture that this browser can read."); });
+  const [made, context] = blank(page.canvas.size, page.canvas.size);
+  context.imageSmoothingEnabled = page.source.interpolation !== "nearest";
+  context.imageSmoothingQuality = "high";
+  context.fillStyle = "#ffffff"; // behind what is transparent
+  context.fillRect(0, 0, made.width, made.height);
+  context.drawImage(picture, 0, 0, made.width, made.height);
+  if (isNumbers) colour(context, made);
+  return made.toDataURL();
+};
+const colour = (context, {width, height}) => { // a file of class numbers, as its brushes show them
+  const image = context.getImageData(0, 0, width, height), {data} = image;
+  for (let at = 0; at < data.length; at += 4) {
+    if (data[at] !== data[at + 1] || data[at] !== data[at + 2] || data[at] >= colours.length)
+      throw new Error(`The file holds no class numbers from 0 to ${colours.length - 1}.`);
+    data.set(colours[data[at]], at);
+  }
+  context.putImageData(image, 0, 0);
+};
+
+const one = { // of a pixel, where the model takes one channel
+  grey: (red, green, blue) => Math.round(.299 * red + .587 * green + .114 * blue),
+  numbers: (...pixel) => {
+    const far = colours.map(other => other.reduce((sum, value, at) => sum + (value - pixel[at]) ** 2, 0));
+    return far.indexOf(Math.min(...far));
+  },
+}[page.source.kind];
+const planes = ({data, width, height}) => { // RGBA to (1, C, H, W)
+  const area = width * height, made = new Uint8Array(area * page.source.channels);
+  for (let at = 0; at < area; at++) {
+    const pixel = data.subarray(4 * at, 4 * at + 3);
+    if (one) made[at] = one(...pixel);
+    else for (let channel = 0; channel < 3; channel++) made[channel * area + at] = pixel[channel];
+  }
+  return made;
+};
+const picture = (values, size, scale = 1) => { // (1, C, H, W) to a PNG
+  const [made, context] = blank(size, size), image = context.createImageData(size, size), area = size * size;
+  for (let at = 0; at < area; at++) {
+    for (let channel = 0; channel < 3; channel++)
+      image.data[4 * at + channel] = scale * values[page.target.channels === 3 ? channel * area + at : at];
+    image.data[4 * at + 3] = 255;
+  }
+  context.putImageData(image, 0, 0);
+  return made.toDataURL();
+};
+
+const fetched = async () => {
+  const response = await fetch("model.onnx");
+  if (!response.ok) throw new Error(`The server answers ${response.status} to model.onnx.`);
+  const bytes = new Uint8Array(page.bytes), reader = response.body.getReader();
+  let count = 0;
+  for (let part = await reader.read(); !part.done; part = await reader.read()) {
+    if (count + part.value.length > bytes.length) break;
+    bytes.set(part.value, count);
+    count += part.value.length;
+    progress.value = count / bytes.length;
+    say(`Loading the model: ${(count / 1e6).toFixed(0)} of ${(bytes.length / 1e6).toFixed(0)} MB`);
+  }
+  if (count !== bytes.length) throw new Error("The model did not arrive whole: load the page again.");
+  return bytes;
+};
+const start = async () => {
+  const [runtime, bytes] = await Promise.all([import(page.runtime.script), fetched()]);
+  say("Starting the model");
+  await painted();
+  runtime.env.wasm.numThreads = 1; // more want headers of the server
+  // said, since of another host it would also ask for a script beside it
+  runtime.env.wasm.wasmPaths = {wasm: new URL(page.runtime.binary, document.baseURI).href};
+  const session = await runtime.InferenceSession.create(bytes, {executionProviders: ["wasm"]});
+  progress.hidden = true;
+  say("Ready");
+  button.onclick = async () => {
+    button.disabled = true;
+    say("Translating");
+    await painted();
+    try {
+      const canvas = drawing.querySelector("canvas"), {size} = page.canvas, from = performance.now();
+      const image = canvas.getContext("2d").getImageData(0, 0, size, size);
+      const source = new runtime.Tensor("uint8", planes(image), [1, page.source.channels, size, size]);
+      const {data} = (await session.run({source})).target;
+      const shown = page.target.spread === 1 ? null : picture(data, size, page.target.spread);
+      setResults([{name: "translation.png", file: picture(data, size), shown, caption: ""}]);
+      say(`Translated in ${((performance.now() - from) / 1000).toFixed(1)} seconds`);
+    } catch (error) {
+      say(`The model did not run: ${error.message}`);
+    }
+    button.disabled = false;
+  };
+  button.disabled = false;
+};
+start().catch(error => say(`The model was not loaded. ${error.message}`));
