@@ -148,6 +148,8 @@ def test_of_a_generator_of_j_s_with_classes(capsys):
         (["format=torch", "output=m.pt2", "size=100"], ["size=100", "multiples of 32"]),
         (["norm=running", "format=junyanz", "output=m"], ["norm=running does nothing for format=junyanz"]),
         (["license=mit"], ["license=mit does nothing for format=onnx, it is for hub: leave it out"]),
+        (["trust=true"], ["trust=True", "a list of packages"]),
+        (["format=torch", "output=m.pt2", "size=abc"], ["size=abc", "multiples of 32"]),
         (["weights=averaged"], ["has no averaged weights"]),
         (["pair.size=128"], ["pair={'size': 128}", "leave pair out"]),
     ],
@@ -249,7 +251,15 @@ def test_an_onnx_file_of_somebody_else(tmp_path):
     onnx.save(model, "other.onnx")
     with pytest.raises(ValueError, match=r"other.onnx does not say what its images mean"):
         Translator("other.onnx")
+    good = {"format": 1, "pair_spec": {}, "side_multiple": 8, "least_side": 8, "norm": "image", "context": None}
+    good |= {"input": "float", "output": "float"}
     for facts, message in (
+        *(({**good, "side_multiple": value}, f"side_multiple={value}") for value in (0, -8, True)),
+        ({**good, "least_side": 12}, "least_side=12"),
+        ({**good, "context": -3}, "context=-3"),
+        ({**good, "norm": "x"}, "norm='x'"),
+        ({**good, "pair_spec": {"source": 3}}, "does not describe a SideSpec"),
+        ({**good, "pair_spec": {"size": "big"}}, "size='big'"),
         ({"format": 2}, "has format 2"),
         ({"format": 1, "pair_spec": 3}, "says pair_spec=3"),
         ([], "does not say"),
@@ -258,3 +268,8 @@ def test_an_onnx_file_of_somebody_else(tmp_path):
         onnx.save(model, "other.onnx")
         with pytest.raises(ValueError, match=message):
             Translator("other.onnx")
+    for lie in ({"input": "uint8"}, {"pair_spec": {"source": {"kind": "grey"}}}):
+        onnx.helper.set_model_props(model, {"pix2pix_lightning": json.dumps({**good, **lie})})
+        onnx.save(model, "other.onnx")
+        with pytest.raises(ValueError, match="the file is not what it says"):
+            Translator("other.onnx")(np.zeros((8, 8, 3), np.uint8))

@@ -54,8 +54,10 @@ def test_of_j_s_files(theirs):
 
 def test_regression_needs_no_discriminator(theirs):
     module = Pix2PixModule(UNET, None)
-    begin_with(module, str(theirs[0]))
+    begin_with(module, str(theirs[0] / "latest_net_G.pth"))
     assert_equal(module.generator, theirs[1])
+    with pytest.raises(ValueError, match="holds a discriminator, and this training has none"):
+        begin_with(module, str(theirs[0] / "latest_net_D.pth"))
 
 
 def test_of_a_run_and_of_a_pretrained_folder(tmp_path, caplog):
@@ -106,7 +108,11 @@ def test_another_generator_is_refused_with_the_mend(theirs, changes, message):
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("none.ckpt", "none.ckpt does not exist"), ("page.pth", "page.pth"), ("model.onnx", "give the checkpoint")],
+    [
+        ("none.ckpt", "init_from=none.ckpt is no checkpoint, and no folder with one"),
+        ("page.pth", "page.pth"),
+        ("model.onnx", "give the checkpoint"),
+    ],
 )
 def test_mistakes(tmp_path, capsys, name, message):
     make_strips(tmp_path / "pairs", train=2, val=1)

@@ -341,6 +341,28 @@ def test_a_picture_that_claims_a_billion_pixels(run, tmp_path, capsys):
     assert call(run[0], tmp_path / "small.png", tmp_path / "out", "max_pixels=400") == 0
 
 
+def test_a_kind_of_picture_that_is_not_read_claims_nothing(run, tmp_path, capsys):
+    """OpenCV reads by content, whatever the name: a few bytes of GIF would be made room for."""
+    Image.new("RGB", (4, 4)).save(tmp_path / "small.gif")
+    content = bytearray((tmp_path / "small.gif").read_bytes())
+    content[6:10] = struct.pack("<HH", 30_000, 30_000)
+    (tmp_path / "bomb.png").write_bytes(content)
+    assert call(run[0], tmp_path / "bomb.png", tmp_path / "out", "max_pixels=1000") == 1
+    assert_one_line(capsys, "bomb.png cannot be decoded as an image")
+
+
+def test_samples_of_a_generator_without_dropout(pictures, tmp_path, capsys):
+    path = save(Pix2PixModule({**UNET, "dropout": 0.0}, None), tmp_path / "still.ckpt")
+    assert call(path, pictures / "a.png", tmp_path / "out", "mode=paper", "samples=3") == 1
+    assert_one_line(capsys, "samples=3 are all equal", "has no dropout")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_pattern_whose_results_go_above_it(run, pictures, tmp_path):
+    assert call(run[0], f"{pictures}/a.*", tmp_path) == 0
+    assert (tmp_path / "a.png").is_file()
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_an_output_folder_without_permission(run, pictures, tmp_path, capsys):
     (tmp_path / "closed").mkdir(mode=0o500)
@@ -365,6 +387,9 @@ def test_a_module_of_the_user_s_own(pictures, tmp_path, capsys):
         ("dropout=half", ["dropout='half'", "on, off"]),
         ("precision=half", ["precision='half'", "32, bf16, auto"]),
         ("device=gpu", ["device=gpu", "auto, cpu or cuda"]),
+        ("samples=abc", ["samples=abc", "a whole number"]),
+        ("overlap=abc", ["overlap='abc'", "pixels from 0"]),
+        ("trust=5", ["trust=5", "a list of packages"]),
         ("input=${tmp}/none.png", ["none.png does not exist", "give an image, a folder of images or a pattern"]),
         ("input=${tmp}/empty", ["empty has no image in it", "give an image, a folder of images or a pattern"]),
         ("input=${tmp}/twice", ["a.png", "a.jpg", "would both give", "rename"]),

@@ -49,7 +49,7 @@ _UNREADABLE = (
 
 def kind_of(path: Path) -> str:
     """Who wrote a file, by its name's ending: ``junyanz``, ``pretrained``, ``exported``, or ``training``."""
-    return _KINDS.get(path.suffix, "training")
+    return _KINDS.get(path.suffix.lower(), "training")
 
 
 def checkpoint_in(path: Path, *, prefer: str = BEST) -> Path:

@@ -36,12 +36,12 @@ def evaluate(cfg: DictConfig, command: str | None = None) -> dict[str, Interval]
 
     from pix2pix_lightning import evaluation
     from pix2pix_lightning.checkpoints import checkpoint_in, kind_of
-    from pix2pix_lightning.inference.settings import translator_of
+    from pix2pix_lightning.inference.settings import packages, translator_of
     from pix2pix_lightning.reports.evaluation import evaluation_page
 
     checkpoint = checkpoint_in(Path(str(cfg.checkpoint)))
     run = evaluation.run_of(checkpoint)
-    described = partial(evaluation.described, cfg, run, () if cfg.trust is True else cfg.trust or ())
+    described = partial(evaluation.described, cfg, run, () if cfg.trust is True else packages(cfg.trust))
     says_nothing = kind_of(checkpoint) == "junyanz"  # of its images: the data does
     translator = translator_of(cfg, **({"pair": evaluation.pairs_of(described())} if says_nothing else {}))
     description = described()

@@ -36,7 +36,7 @@ def export(cfg: DictConfig, words: Sequence[str] = ()) -> Path:
     from pix2pix_lightning.evaluation import run_of
     from pix2pix_lightning.exporting import ENDINGS, FORMATS, Export, check_taken
     from pix2pix_lightning.inference.opening import open_module
-    from pix2pix_lightning.inference.settings import said_of_pair
+    from pix2pix_lightning.inference.settings import packages, said_of_pair
 
     keys = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
     output = Path(str(cfg.output))
@@ -56,7 +56,7 @@ def export(cfg: DictConfig, words: Sequence[str] = ()) -> Path:
     checkpoint = checkpoint_in(Path(str(cfg.checkpoint)))
     if kind_of(checkpoint) == "exported":
         raise ValueError(f"checkpoint={checkpoint} is an exported graph: give the checkpoint that it was made from")
-    module = open_module(checkpoint, weights=cfg.weights, trust=cfg.trust or (), pair=said_of_pair(cfg))
+    module = open_module(checkpoint, weights=cfg.weights, trust=packages(cfg.trust), pair=said_of_pair(cfg))
     keys["norm"] = cfg.norm or "image"
     said = [word for word in words if word.partition("=")[0] not in PATHS]
     made_by = {"export": shlex.join(said), "checkpoint": checkpoint.name, "batches_seen": module.batches_seen}

@@ -34,13 +34,21 @@ def begin_with(module: Pix2PixModule, init_from: str | Sequence[str]) -> None:
         ValueError: A file is none of these, or its generator is another network.
     """
     for name in [init_from] if isinstance(init_from, str) else init_from:
-        path = checkpoint_in(Path(name))
+        try:
+            path = checkpoint_in(Path(name))
+        except FileNotFoundError:
+            raise FileNotFoundError(
+                f"init_from={name} is no checkpoint, and no folder with one: give a .ckpt or .safetensors file, "
+                "latest_net_G.pth or latest_net_D.pth, or a folder with one of them"
+            ) from None
         paths = [path]
         if Path(name).is_dir() and path.name == JUNYANZ and (beside := discriminator_beside(path)) is not None:
             paths.append(beside)
         for file in paths:
             networks = _networks(file)
             taken = [role for role in networks if _take(module, role, *networks[role], file)]
+            if not taken and "generator" not in networks and module.discriminator is None:
+                raise ValueError(f"init_from={file} holds a discriminator, and this training has none: leave it out")
             if taken:
                 _log.info("beginning with the %s of %s", " and the ".join(taken), file)
 
@@ -89,5 +97,12 @@ def _mend(own: Mapping[str, Any] | None, described: Mapping[str, Any] | None) ->
         return "train the network that it holds"
     if own[TARGET] != described[TARGET]:
         return f"it is a {described[TARGET].rpartition('.')[2]}, choose such a generator="
-    keys = [key for key in described if key != TARGET and described[key] != own.get(key)]
-    return "say " + " ".join(f"module.generator.{key}={described[key]}" for key in keys)
+    keys = [
+        key for key in {**described, **own} if key != TARGET and key in described and described[key] != own.get(key)
+    ]
+    sides = [key for key in keys if key in ("in_channels", "out_channels")]
+    if sides:
+        key = sides[0]
+        return f"its {key} is {described[key]}, and that of these pairs {own.get(key)}: see data.a and data.b"
+    words = " ".join(f"module.generator.{key}={described[key]}" for key in keys)
+    return f"say {words}" if words else "leave the generator's settings at their defaults"

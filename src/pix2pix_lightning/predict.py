@@ -27,12 +27,13 @@ def predict(cfg: DictConfig) -> list[Path]:
         ValueError: There is nothing to translate, two inputs would give one file, or, at the end, one was no image.
         FileExistsError: An output exists; nothing is written then.
     """
+    from pix2pix_lightning.inference import GeneratorNetwork
     from pix2pix_lightning.inference.folders import endings, find_images, place_results
     from pix2pix_lightning.inference.large import said_of_seams
     from pix2pix_lightning.inference.precision import said
     from pix2pix_lightning.inference.progress import Bars
     from pix2pix_lightning.inference.settings import translator_of
-    from pix2pix_lightning.inference.translating import translate_files
+    from pix2pix_lightning.inference.translating import check_noisy, translate_files
 
     source, output = str(cfg.input), Path(str(cfg.output))
     if output.exists() and not output.is_dir():
@@ -42,9 +43,8 @@ def predict(cfg: DictConfig) -> list[Path]:
     results = place_results(inputs, output, ends, overwrite=cfg.overwrite)
     bars = Bars(sum(map(len, results.values())))
     translator = translator_of(cfg, precision=str(cfg.precision), progress=bars.part)
-    if cfg.samples and translator.dropout == "off":
-        raise ValueError(f"samples={cfg.samples} without noise are all equal: say mode=paper")
-    if cfg.precision == "auto":
+    check_noisy(translator, cfg.samples)
+    if cfg.precision == "auto" and isinstance(translator.network, GeneratorNetwork):
         print(said(translator.precision, translator.device))
     broken: list[Path] = []
 

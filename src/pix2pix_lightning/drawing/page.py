@@ -108,6 +108,7 @@ def build(studio: Studio) -> gr.Blocks:
             lambda how: gr.Row(visible=how != MODES[0]), mode, noise, api_visibility="private", show_progress="hidden"
         )
         page.queue(max_size=studio.max_waiting, api_open=False)
+        page.state_session_capacity = studio.max_waiting + 1  # pages whose last pictures gradio keeps, megabytes each
     blocks: gr.Blocks = page
     return blocks
 

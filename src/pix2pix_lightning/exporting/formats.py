@@ -70,6 +70,9 @@ def _safetensors(export: Export) -> str:
 def _junyanz(export: Export) -> str:
     networks = {"latest_net_G.pth": export.module.generator, "latest_net_D.pth": export.module.discriminator}
     present = {export.output / name: network for name, network in networks.items() if network is not None}
+    stale = export.output / "latest_net_D.pth"
+    if stale not in present and stale.exists():
+        raise FileExistsError(f"{stale} exists, and would be another model's: choose another output")
     for path, network in present.items():
         junyanz_state(network)  # before the first is written
         if path.exists() and not export.overwrite:

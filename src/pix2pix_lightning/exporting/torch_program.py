@@ -53,7 +53,7 @@ def write_program(
         for dim, name in ((2, "height"), (3, "width")):
             shapes[dim] = stride * Dim(name, min=least // stride, max=_LARGEST // stride)
         sizes = sizes_of(graph, least)
-    elif size < graph.least_side or size % stride:
+    elif type(size) is not int or size < graph.least_side or size % stride:
         raise ValueError(
             f"size={size}: this generator takes multiples of {stride} from {graph.least_side}, or size=null for any"
         )

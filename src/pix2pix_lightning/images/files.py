@@ -50,15 +50,17 @@ def read_image(path: Path, *, max_pixels: int | None = None) -> npt.NDArray[np.u
         OSError: The file cannot be read.
     """
     content = path.read_bytes()
+    if _is_truncated_jpeg(content):
+        raise ValueError(f"{path} is a truncated JPEG: copy or download it again")
     if max_pixels is not None:
         width, height = _claimed_size(content)
+        if not width * height:
+            raise ValueError(f"{path} cannot be decoded as an image: it is damaged or of another kind; replace it")
         if width * height > max_pixels:
             raise ValueError(
                 f"{path} claims {width} x {height} pixels, more than max_pixels={max_pixels}: reduce it, or raise "
                 "max_pixels where you know the file"
             )
-    if _is_truncated_jpeg(content):
-        raise ValueError(f"{path} is a truncated JPEG: copy or download it again")
     mode = cv2.IMREAD_ANYDEPTH | cv2.IMREAD_COLOR_RGB
     log_level = cv2.utils.logging.setLogLevel(0)  # a damaged file gets one line, ours
     try:
@@ -76,7 +78,7 @@ def read_image(path: Path, *, max_pixels: int | None = None) -> npt.NDArray[np.u
 
 
 def _claimed_size(content: bytes) -> tuple[int, int]:
-    """Width and height as the file's head has them; zeros where it has none, which decoding will say."""
+    """Width and height as the file's head has them; zeros where it is none of the formats that are read."""
     for plugin in _HEADS:
         # not Image.open, which warns of large files and refuses some, by a limit that is the process's
         with warnings.catch_warnings(action="ignore"), suppress(*_NO_HEAD):

@@ -232,6 +232,9 @@ class PairSpec:
 
     def __post_init__(self) -> None:
         _check_choice("direction", self.direction, get_args(Direction))
+        for name, side in (("size", self.size), ("load_size", self.load_size)):
+            if type(side) is not int or side < 1:
+                raise ValueError(f"{name}={side!r}: pixels from 1 are expected")
 
     def encode(self, image: Tensor, side: str, dtype: torch.dtype = torch.float32) -> Tensor:
         """What a batch carries of ``side`` (``source`` or ``target``) to what a network sees."""
@@ -282,9 +285,14 @@ def _checked_palette(palette: Any) -> Palette:
 
 
 def _checked_range(value_range: Any) -> tuple[float, float]:
-    low, high = value_range
-    if not 0 <= low < high <= 255:
-        raise ValueError(f"value_range={[low, high]}: a lower and a higher value from 0 to 255 are expected")
+    try:
+        low, high = value_range
+        is_range = 0 <= low < high <= 255
+    except (TypeError, ValueError):
+        is_range = False
+    if not is_range:
+        given = list(value_range) if isinstance(value_range, tuple) else value_range
+        raise ValueError(f"value_range={given}: a lower and a higher value from 0 to 255 are expected")
     return low, high
 
 
@@ -293,7 +301,9 @@ def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
         raise ValueError(f"{name}={value!r} is unknown: one of {', '.join(choices)} is expected")
 
 
-def _known(values: Mapping[str, Any], cls: type) -> dict[str, Any]:
+def _known(values: Any, cls: type) -> dict[str, Any]:
+    if not isinstance(values, Mapping):
+        raise ValueError(f"{values!r} does not describe a {cls.__name__}: its keys are expected, {{kind: rgb}} say")
     names = [f.name for f in fields(cls)]
     for key in values:
         if key not in names:

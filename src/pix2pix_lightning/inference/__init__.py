@@ -1,5 +1,6 @@
 """A checkpoint as a function from images to images."""
 
+from pix2pix_lightning.inference.generator import GeneratorNetwork
 from pix2pix_lightning.inference.translator import Translator
 
-__all__ = ["Translator"]
+__all__ = ["GeneratorNetwork", "Translator"]

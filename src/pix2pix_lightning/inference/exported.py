@@ -16,14 +16,21 @@ from pix2pix_lightning.checkpoints import PROJECT_KEY
 from pix2pix_lightning.images import PairSpec, SideSpec
 
 _FORMAT = 1
-_KINDS: dict[str, type | tuple[type, ...]] = {
-    "pair_spec": dict,
-    "side_multiple": int,
-    "least_side": int,
-    "norm": str,
-    "input": str,
-    "output": str,
-    "context": (int, type(None)),
+_MOST = 2**16  # pixels of a side
+
+
+def _is_side(value: Any) -> bool:
+    return type(value) is int and 0 < value <= _MOST
+
+
+_CAN_BE: dict[str, Callable[[Any], bool]] = {
+    "pair_spec": lambda value: isinstance(value, dict),
+    "side_multiple": _is_side,
+    "least_side": _is_side,
+    "norm": ("image", "running").__contains__,
+    "input": ("float", "uint8").__contains__,
+    "output": ("float", "uint8").__contains__,
+    "context": lambda value: value is None or (type(value) is int and 0 <= value <= _MOST),
 }
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 _GIVE = "give a file that export wrote"
@@ -46,7 +53,12 @@ class ExportedNetwork:
 
     def __init__(self, run: Callable[[Tensor], Tensor], facts: dict[str, Any], device: torch.device) -> None:
         self._run, self.device = run, device
-        self.pair_spec = PairSpec.from_dict(facts["pair_spec"])
+        try:
+            self.pair_spec = PairSpec.from_dict(facts["pair_spec"])
+        except (TypeError, AttributeError) as error:
+            raise ValueError(
+                f"an exported file says pair_spec={facts['pair_spec']} of itself ({error}): {_GIVE}"
+            ) from None
         self.side_multiple, self.least_side = facts["side_multiple"], facts["least_side"]
         self.norm: str = facts["norm"]
         self.context: int | None = facts["context"]
@@ -110,11 +122,17 @@ class OnnxSession:
             reason = " ".join(str(error).split())[:200]
             raise ValueError(f"{path} cannot be read as ONNX ({reason}): {_GIVE}") from None
         self.metadata: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
-        self._device = device
+        self._device, self._failures = device, failures
 
     def run(self, source: Tensor) -> Tensor:
         """The graph's output for ``source``."""
-        (output,) = self._session.run(None, {self._session.get_inputs()[0].name: source.cpu().numpy()})
+        try:
+            (output,) = self._session.run(None, {self._session.get_inputs()[0].name: source.cpu().numpy()})
+        except self._failures as error:
+            reason = " ".join(str(error).split())[:200]
+            raise ValueError(
+                f"onnxruntime refuses the image ({reason}): the file is not what it says; {_GIVE}"
+            ) from None
         return torch.from_numpy(output).to(self._device)
 
 
@@ -166,13 +184,17 @@ class ProgramNetwork(ExportedNetwork):
         super().__init__(program.module(), _facts(extra[PROJECT_KEY], path), device)
 
 
-def open_exported(path: Path, device: torch.device, *, trust: bool) -> OnnxNetwork | ProgramNetwork:
-    """The network of an ``.onnx`` or a ``.pt2`` file.
+def open_exported(path: Path, device: torch.device | str, *, trust: bool) -> OnnxNetwork | ProgramNetwork:
+    """The network of an ``.onnx`` or a ``.pt2`` file; on ``auto`` the GPU, if there is one that runs it.
 
     Raises:
         ValueError: It is none that ``export`` wrote, or it is not trusted.
     """
-    return OnnxNetwork(path, device) if path.suffix == ".onnx" else ProgramNetwork(path, device, trust=trust)
+    is_onnx = path.suffix.lower() == ".onnx"
+    if isinstance(device, str):
+        gpu = torch.device("cuda")
+        device = gpu if torch.cuda.is_available() and (not is_onnx or onnx_runs_on(gpu)) else torch.device("cpu")
+    return OnnxNetwork(path, device) if is_onnx else ProgramNetwork(path, device, trust=trust)
 
 
 def onnx_runs_on(device: torch.device) -> bool:
@@ -202,9 +224,11 @@ def _facts(text: str | bytes, path: Path) -> dict[str, Any]:
         raise ValueError(f"{path} does not say what its images mean, as files of pix2pix_lightning do: {_GIVE}")
     if facts.get("format") != _FORMAT:
         raise ValueError(f"{path} has format {facts.get('format')}, this version reads {_FORMAT}: install another one")
-    for key, kind in _KINDS.items():
-        if key not in facts or not isinstance(facts[key], kind):
+    for key, can_be in _CAN_BE.items():
+        if key not in facts or not can_be(facts[key]):
             raise ValueError(f"{path} says {key}={facts.get(key)!r} of itself, which cannot be: {_GIVE}")
+    if facts["least_side"] % facts["side_multiple"]:
+        raise ValueError(f"{path} says least_side={facts['least_side']} of itself, which cannot be: {_GIVE}")
     return facts
 
 

@@ -31,7 +31,8 @@ def find_images(source: str, *, beside: Path) -> dict[Path, Path]:
     elif glob.has_magic(source):
         given = _fixed_part(given)
         found = [Path(name) for name in glob.glob(source, recursive=True)]  # noqa: PTH207 (Path's takes hidden ones)
-        found = [path for path in found if _is_image(path) and not _lies_in(path, beside)]
+        is_inside = _lies_in(beside, given)
+        found = [path for path in found if _is_image(path) and not (is_inside and _lies_in(path, beside))]
     else:
         raise ValueError(f"input={source} does not exist: give an image, a folder of images or a pattern")
     if not found:
@@ -53,8 +54,10 @@ def endings(samples: int | None, *, spread: bool) -> tuple[str, ...]:
         if spread:
             raise ValueError("spread=true without samples: say samples=8 and mode=paper")
         return (".png",)
-    if samples < 1:
-        raise ValueError(f"samples={samples}: at least 1 is expected")
+    if type(samples) is not int or samples < 1:
+        raise ValueError(f"samples={samples}: a whole number of at least 1 is expected")
+    if spread and samples == 1:
+        raise ValueError("spread=true of one sample: say samples=8 or so")
     return (*(f".sample_{number}.png" for number in range(samples)), *([".spread.png"] if spread else []))
 
 
@@ -85,11 +88,16 @@ def place_results(
 
 def _below(folder: Path, beside: Path) -> list[Path]:
     found = []
-    for parent, folders, names in os.walk(folder):
+    for parent, folders, names in os.walk(folder, onerror=_refuse):
         here = Path(parent)
         folders[:] = [name for name in folders if not name.startswith(".") and not _is_same(here / name, beside)]
         found += [here / name for name in names if _is_image(here / name)]
     return found
+
+
+def _refuse(error: OSError) -> None:
+    """A folder that cannot be read is not passed over."""
+    raise error
 
 
 def _fixed_part(pattern: Path) -> Path:

@@ -64,6 +64,8 @@ class InTiles:
     def __init__(self, network: Network, *, tile: str | int | None, overlap: int | None, statistics: str) -> None:
         if not (tile in (None, "auto") or (type(tile) is int and tile > 0)):
             raise ValueError(f"tile={tile!r} is unknown: auto, null or a side in pixels is expected")
+        if overlap is not None and not (type(overlap) is int and overlap >= 0):
+            raise ValueError(f"overlap={overlap!r}: pixels from 0 are expected, or null")
         if statistics not in STATISTICS:
             raise ValueError(f"statistics={statistics!r} is unknown: one of {', '.join(STATISTICS)} is expected")
         self.network, self.tile, self.overlap, self.statistics = network, tile, overlap, statistics

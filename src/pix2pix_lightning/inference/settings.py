@@ -28,12 +28,24 @@ def translator_of(cfg: DictConfig, **more: Any) -> Translator:
     options = {key: cfg[key] for key in _KEYS if key in cfg}
     if isinstance(options["dropout"], bool):  # what YAML makes of a bare on or off
         options["dropout"] = "on" if options["dropout"] else "off"
-    options["trust"] = cfg.trust if isinstance(cfg.trust, bool | str) else tuple(cfg.trust or ())
+    options["trust"] = True if cfg.trust is True else packages(cfg.trust)
     options["pair"] = said_of_pair(cfg)
     return Translator(str(cfg.checkpoint), **{**options, **more})
 
 
+def packages(trust: Any) -> tuple[str, ...]:
+    """The packages that ``trust`` names.
+
+    Raises:
+        ValueError: It names none.
+    """
+    names = [trust] if isinstance(trust, str) else list(trust) if OmegaConf.is_list(trust) else trust or []
+    if not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
+        raise ValueError(f"trust={trust}: a list of packages is expected, trust=[my_project]")
+    return tuple(names)
+
+
 def said_of_pair(cfg: DictConfig) -> dict[str, Any] | None:
     """What a door's ``pair`` says, as plain data; None where it says nothing."""
-    pair = cast(dict[str, Any], OmegaConf.to_container(cfg.pair, resolve=True)) if "pair" in cfg else {}
+    pair = cast(dict[str, Any], OmegaConf.to_container(cfg.pair, resolve=True)) if cfg.get("pair") else {}
     return {key: value for key, value in pair.items() if value is not None} or None

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from torch import nn
 
 from pix2pix_lightning.images import SideSpec, write_image
 from pix2pix_lightning.inference.in_order import in_order
@@ -67,6 +68,21 @@ def translate_files(
                 broken(path, named)
 
     yield from in_order(write, translated())
+
+
+def check_noisy(translator: Translator, samples: int | None) -> None:
+    """Refuse samples, if any are asked for, that would all be equal.
+
+    Raises:
+        ValueError: Dropout is off, or the generator has none.
+    """
+    if samples is None:
+        return
+    if translator.dropout == "off":
+        raise ValueError(f"samples={samples} without noise are all equal: say mode=paper")
+    layers = translator.generator.modules()
+    if not any(isinstance(layer, nn.Dropout | nn.Dropout2d) and layer.p > 0 for layer in layers):
+        raise ValueError(f"samples={samples} are all equal, since this generator has no dropout: leave samples out")
 
 
 class Spread:

@@ -131,7 +131,7 @@ class Translator:
             self.network = how(model, device=model.device if device == "auto" else _device(device), laid_out=False)
         elif kind_of(path := checkpoint_in(Path(model))) == "exported":
             _check_exported(path, dropout=dropout, weights=weights, precision=precision, pair=pair)
-            self.network = open_exported(path, _device(device), trust=trust is True)
+            self.network = open_exported(path, device if device == "auto" else _device(device), trust=trust is True)
             if norm not in (None, self.network.norm):
                 raise ValueError(f"norm={norm!r}, but {path} was exported with {self.network.norm!r}: leave norm out")
         else:
