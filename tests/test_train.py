@@ -307,6 +307,8 @@ def test_an_error_before_the_first_batch_does_not_touch_the_resumed_checkpoint(r
     assert (tmp_path / "run/checkpoints/last.ckpt").read_bytes() == before
 
 
+# stopped between the last batch of an epoch and its validation, that is lost
+@pytest.mark.filterwarnings("ignore:.*could not find the monitored key")
 def test_ctrl_c_leaves_a_checkpoint_and_says_how_to_go_on(strips, tmp_path):
     command = [
         sys.executable,
