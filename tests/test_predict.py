@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from lightning.pytorch import Trainer
 from PIL import Image
 from torch import nn
 
+import small_networks
 from pix2pix_lightning import Pix2PixModule, Translator, predict
 from pix2pix_lightning.images import resize
 from pix2pix_lightning.interop import write_junyanz
@@ -37,16 +37,7 @@ def save(module, path):
                 layer.weight.normal_(0, 0.2)
             if isinstance(layer, nn.BatchNorm2d):
                 layer.running_mean.normal_(0, 0.3)
-    trainer = Trainer(
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
-    trainer.strategy.connect(module)
-    trainer.save_checkpoint(path)
-    return path
+    return small_networks.save(module, path)
 
 
 @pytest.fixture(scope="module")

@@ -15,17 +15,8 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 TARGET = "_target_"
-PATHS = (
-    "checkpoint",
-    "data.root",
-    "init_from",
-    "input",
-    "output",
-    "resume",
-    "run_dir",
-    "runs",
-    "runtime",
-)  # taken as they are by a door
+# taken as they are by a door
+PATHS = ("checkpoint", "data.root", "init_from", "input", "output", "resume", "run_dir", "runs", "runtime")
 SAME_BATCHES = {f"data.{key}" for key in ("cache", "num_workers", "pin_memory", "prefetch_factor")}
 _NOT_REPEATED = ("command", "resume", "run_dir", "sweep")
 _OF_DISCRIMINATOR = ("adversarial", "feature_matching")

@@ -5,12 +5,12 @@ from copy import deepcopy
 import numpy as np
 import pytest
 import torch
-from lightning.pytorch import Trainer
 from PIL import Image
 from torch import nn
 
 from pix2pix_lightning import PairSpec, Pix2PixModule, SideSpec, Translator
 from pix2pix_lightning.images import write_image
+from small_networks import save
 
 UNET = {
     "_target_": "pix2pix_lightning.networks.UNetGenerator",
@@ -60,20 +60,6 @@ def trained(cls=Pix2PixModule, generator=UNET, **options):
                 layer.running_var.uniform_(0.5, 2)
                 layer.bias.normal_(0, 0.1)
     return module.train()
-
-
-def save(module, path):
-    trainer = Trainer(
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
-    trainer.strategy.connect(module)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    trainer.save_checkpoint(path)
-    return path
 
 
 def picture(height, width, channels=3, seed=0):
