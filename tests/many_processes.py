@@ -19,7 +19,7 @@ from torch import multiprocessing
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
 
 from pix2pix_lightning import PairedDataModule, Pix2PixModule
-from pix2pix_lightning.distributed import ReducerPerNetwork
+from pix2pix_lightning.training.ddp import ReducerPerNetwork
 
 GENERATOR = {"_target_": "pix2pix_lightning.networks.UNetGenerator", "num_downs": 4, "base_channels": 4}
 DISCRIMINATOR = {"_target_": "pix2pix_lightning.networks.PatchDiscriminator", "num_layers": 1, "base_channels": 4}

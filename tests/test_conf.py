@@ -9,7 +9,7 @@ from hydra.utils import instantiate
 from lightning.pytorch import Trainer
 
 from pix2pix_lightning import Pix2PixModule, compose
-from pix2pix_lightning.config import conf_dir
+from pix2pix_lightning.cli.conf import conf_dir
 
 CONF = conf_dir()
 FILES = (path.relative_to(CONF) for path in CONF.rglob("*.yaml"))

@@ -16,9 +16,9 @@ from torch import nn
 
 from helpers import TINY, make_strips
 from pix2pix_lightning import compose, evaluate, predict
-from pix2pix_lightning.assembly import assemble
+from pix2pix_lightning.cli.errors import user_message
 from pix2pix_lightning.data import PairedDataModule, ProceduralPairs
-from pix2pix_lightning.mistakes import mistake
+from pix2pix_lightning.training.build import assemble
 
 PALETTE = [[0, 0, 170], [255, 85, 0], [0, 255, 255]]
 
@@ -78,7 +78,7 @@ def refused(measure):
     def line(*arguments):
         with pytest.raises((ValueError, OSError)) as caught:
             measure(*arguments)
-        told = mistake(caught.value, "evaluate")
+        told = user_message(caught.value, "evaluate")
         assert told is not None
         assert "\n" not in told
         return told
@@ -441,8 +441,8 @@ def test_a_run_s_folder_is_data_not_code(measure, refused, root, run, tmp_path):
     ours = cfg.data._target_
     for target, part in (
         ("os.system", "os.system"),
-        ("pix2pix_lightning.door.os.system", "cannot be found"),
-        ("pix2pix_lightning.config.build", "no class"),
+        ("pix2pix_lightning.cli.main.os.system", "cannot be found"),
+        ("pix2pix_lightning.utils.instantiate.build", "no class"),
         ("pix2pix_lightning.data.data_module.LightningDataModule", "no class"),  # but another package's
         ("pix2pix_lightning.networks.UNetGenerator", "no data module"),
         (f"{OwnData.__module__}.OwnData", f"trust=[{OwnData.__module__}]"),

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from helpers import make_strips
-from pix2pix_lightning.checkpoints import read_checkpoint
+from pix2pix_lightning.checkpoints.files import read_checkpoint
 
 ROOT = Path(__file__).parents[1]
 PROJECT = {

@@ -14,8 +14,8 @@ from torch import nn
 
 import small_networks
 from pix2pix_lightning import Pix2PixModule, Translator, predict
-from pix2pix_lightning.images import resize
-from pix2pix_lightning.interop import write_junyanz
+from pix2pix_lightning.checkpoints.junyanz import write_junyanz
+from pix2pix_lightning.data.resize import resize
 
 UNET = {
     "_target_": "pix2pix_lightning.networks.UNetGenerator",

@@ -19,10 +19,10 @@ import numpy as np
 import pytest
 from omegaconf import open_dict
 
-import pix2pix_lightning.module
+import pix2pix_lightning.models.pix2pix
 from helpers import make_strips
 from pix2pix_lightning import compose
-from pix2pix_lightning.config import conf_dir
+from pix2pix_lightning.cli.conf import conf_dir
 from pix2pix_lightning.train import train
 
 ROOT = Path(__file__).parents[1]
@@ -201,7 +201,7 @@ def run(words, patch, capfd):
     if name == "demo":  # it would wait for Ctrl-C
         patch.setenv("GRADIO_TEMP_DIR", str(Path("gradio").resolve()))
         for function in ("page.build", "serving.serve"):
-            patch.setattr(f"pix2pix_lightning.drawing.{function}", lambda *args, **options: None)
+            patch.setattr(f"pix2pix_lightning.demo.{function}", lambda *args, **options: None)
     patch.setattr(door, name, small_work)
     before = files()
     assert door.main(arguments[2:]) == 0, capfd.readouterr().err
@@ -261,7 +261,7 @@ def test_an_example_of_the_readme(code, monkeypatch):
             super().__init__(**{**settings, **small, **quiet})
 
     monkeypatch.setattr(lightning.pytorch, "Trainer", SmallTrainer)
-    for network in (pix2pix_lightning.module.UNET_256, pix2pix_lightning.module.PATCH_70):
+    for network in (pix2pix_lightning.models.pix2pix.UNET_256, pix2pix_lightning.models.pix2pix.PATCH_70):
         monkeypatch.setitem(network, "base_channels", 4)
     monkeypatch.setattr("pix2pix_lightning.train.train", lambda cfg: train(small_training(cfg)))
     exec(compile(filled_in(code), "README.md", "exec"), {"__name__": "__main__"})

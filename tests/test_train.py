@@ -19,9 +19,10 @@ from lightning.pytorch import Callback
 from omegaconf import OmegaConf
 
 from helpers import TINY, make_strips
-from pix2pix_lightning import compose, runs
-from pix2pix_lightning.checkpoints import read_checkpoint
+from pix2pix_lightning import compose
+from pix2pix_lightning.checkpoints.files import read_checkpoint
 from pix2pix_lightning.train import main, train
+from pix2pix_lightning.training import run_dir as runs
 
 DOUBLE = ["trainer.precision=64-true"]
 

@@ -6,23 +6,23 @@ The names below are imported when they are first used, so that ``import pix2pix_
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from pix2pix_lightning.utils.version import __version__
+
 if TYPE_CHECKING:
-    from pix2pix_lightning.config import compose
-    from pix2pix_lightning.data import PairedDataModule, ProceduralDataModule
-    from pix2pix_lightning.images import PairSpec, SideSpec
-    from pix2pix_lightning.inference import Translator
-    from pix2pix_lightning.module import Pix2PixModule
+    from pix2pix_lightning.cli.compose import compose
+    from pix2pix_lightning.data.data_module import PairedDataModule, ProceduralDataModule
+    from pix2pix_lightning.data.sides import PairSpec, SideSpec
+    from pix2pix_lightning.inference.translator import Translator
+    from pix2pix_lightning.models.pix2pix import Pix2PixModule
 
-__version__ = "0.1.0"
-
-_WHERE = {
-    "PairSpec": "images",
-    "PairedDataModule": "data",
-    "Pix2PixModule": "module",
-    "ProceduralDataModule": "data",
-    "SideSpec": "images",
-    "Translator": "inference",
-    "compose": "config",
+_MODULES = {
+    "PairSpec": "data.sides",
+    "PairedDataModule": "data.data_module",
+    "Pix2PixModule": "models.pix2pix",
+    "ProceduralDataModule": "data.data_module",
+    "SideSpec": "data.sides",
+    "Translator": "inference.translator",
+    "compose": "cli.compose",
 }
 
 __all__ = [
@@ -32,14 +32,15 @@ __all__ = [
     "ProceduralDataModule",
     "SideSpec",
     "Translator",
+    "__version__",
     "compose",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _WHERE:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_WHERE[name]}"), name)
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
 
 
 def __dir__() -> list[str]:

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pix2pix_lightning.door import open_door
+from pix2pix_lightning.cli.main import run_command
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -21,7 +21,7 @@ def evaluate(cfg: DictConfig, command: str | None = None) -> dict[str, Interval]
     """Translate a split, compare what a file of each would hold with its target, and write figures and a page.
 
     Args:
-        cfg: As ``config.compose("evaluate", [...])`` gives it.
+        cfg: As ``compose("evaluate", [...])`` gives it.
         command: That repeats it, for the page.
 
     Returns:
@@ -35,7 +35,7 @@ def evaluate(cfg: DictConfig, command: str | None = None) -> dict[str, Interval]
     from rich.progress import track
 
     from pix2pix_lightning import evaluation
-    from pix2pix_lightning.checkpoints import checkpoint_in, kind_of
+    from pix2pix_lightning.checkpoints.files import checkpoint_in, kind_of
     from pix2pix_lightning.inference.settings import packages, translator_of
     from pix2pix_lightning.reports.evaluation import evaluation_page
 
@@ -72,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line, and return the exit status."""
     words = sys.argv[1:] if argv is None else argv
     command = shlex.join(["python", "-m", "pix2pix_lightning.evaluate", *words])
-    return open_door("evaluate", partial(evaluate, command=command), words)
+    return run_command("evaluate", partial(evaluate, command=command), words)
 
 
 if __name__ == "__main__":

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pix2pix_lightning.door import open_door
-from pix2pix_lightning.mistakes import mistake
+from pix2pix_lightning.cli.errors import user_message
+from pix2pix_lightning.cli.main import run_command
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -18,7 +18,7 @@ def predict(cfg: DictConfig) -> list[Path]:
     """Translate a file, a folder with all that is in it, or the files of a pattern, into PNG files of the same names.
 
     Args:
-        cfg: As ``config.compose("predict", [...])`` gives it.
+        cfg: As ``compose("predict", [...])`` gives it.
 
     Returns:
         The files that were written.
@@ -49,7 +49,7 @@ def predict(cfg: DictConfig) -> list[Path]:
     broken: list[Path] = []
 
     def say(path: Path, error: Exception) -> None:
-        line = mistake(error, "predict")
+        line = user_message(error, "predict")
         if line is None or len(inputs) == 1:
             raise error
         print(f"error: {line}", file=sys.stderr)
@@ -72,7 +72,7 @@ def predict(cfg: DictConfig) -> list[Path]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
-    return open_door("predict", predict, argv)
+    return run_command("predict", predict, argv)
 
 
 if __name__ == "__main__":

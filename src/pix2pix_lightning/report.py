@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pix2pix_lightning.door import open_door
+from pix2pix_lightning.cli.main import run_command
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -17,7 +17,7 @@ def report(cfg: DictConfig) -> Path:
     """Write tables, curves and pictures of runs side by side, as ``report.md`` and ``index.html``.
 
     Args:
-        cfg: As ``config.compose("report", [...])`` gives it.
+        cfg: As ``compose("report", [...])`` gives it.
 
     Returns:
         The page.
@@ -52,7 +52,7 @@ def report(cfg: DictConfig) -> Path:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
-    return open_door("report", report, argv)
+    return run_command("report", report, argv)
 
 
 if __name__ == "__main__":

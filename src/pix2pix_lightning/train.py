@@ -6,7 +6,8 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from pix2pix_lightning.door import Interrupted, open_door
+from pix2pix_lightning.cli.main import run_command
+from pix2pix_lightning.utils.errors import Interrupted
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -16,7 +17,7 @@ def train(cfg: DictConfig) -> dict[str, float]:
     """Train as a configuration says.
 
     Args:
-        cfg: As ``config.compose("train", [...])`` gives it. ``run_dir`` is filled in where it is open.
+        cfg: As ``compose("train", [...])`` gives it. ``run_dir`` is filled in where it is open.
 
     Returns:
         The last epoch's metrics by name, and ``best/l1``, or the best of what else ``callbacks.best`` monitors.
@@ -26,10 +27,10 @@ def train(cfg: DictConfig) -> dict[str, float]:
     """
     from lightning.pytorch.trainer.states import TrainerStatus
 
-    from pix2pix_lightning import runs
-    from pix2pix_lightning.assembly import assemble
     from pix2pix_lightning.reports import closing_words
-    from pix2pix_lightning.speed_choice import say
+    from pix2pix_lightning.training import run_dir as runs
+    from pix2pix_lightning.training.build import assemble
+    from pix2pix_lightning.training.performance_choice import say
 
     found = runs.place(cfg)
     folder, checkpoint = found.folder, found.checkpoint
@@ -61,7 +62,7 @@ def train(cfg: DictConfig) -> dict[str, float]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line, and return the exit status."""
-    return open_door("train", train, argv)
+    return run_command("train", train, argv)
 
 
 if __name__ == "__main__":

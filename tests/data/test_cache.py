@@ -15,9 +15,9 @@ import pytest
 import torch
 from PIL import Image
 
+from pix2pix_lightning.cli.errors import user_message
 from pix2pix_lightning.data import PairedDataModule, ProceduralDataModule, cache
 from pix2pix_lightning.data.cache import cached
-from pix2pix_lightning.mistakes import mistake
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
 
@@ -310,7 +310,7 @@ def test_loader_processes_are_not_sent_the_maps(tmp_path):
 def line(call):
     with pytest.raises((ValueError, OSError)) as raised:
         call()
-    said = mistake(raised.value, "train")
+    said = user_message(raised.value, "train")
     assert said is not None
     assert "\n" not in said
     assert "data.cache=<folder>" in said

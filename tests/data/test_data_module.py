@@ -17,7 +17,7 @@ from pix2pix_lightning.data import (
     ProceduralDataModule,
     StripPairs,
 )
-from pix2pix_lightning.images import PairSpec, SideSpec
+from pix2pix_lightning.data.sides import PairSpec, SideSpec
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
 

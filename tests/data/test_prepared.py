@@ -6,7 +6,7 @@ import pytest
 
 from pix2pix_lightning.data import PairAugmentation, PairDataset
 from pix2pix_lightning.data.prepared import PreparedPairs
-from pix2pix_lightning.images import PairSpec, SideSpec
+from pix2pix_lightning.data.sides import PairSpec, SideSpec
 
 PHOTO = np.random.default_rng(0).integers(0, 256, (6, 6, 3), dtype=np.uint8)
 CLASSES = np.random.default_rng(1).integers(0, 3, (6, 6, 1), dtype=np.uint8)

@@ -7,15 +7,7 @@ from torch import nn
 from torch.nn import functional
 
 from pix2pix_lightning.inference.padding import pad_to_multiple
-from pix2pix_lightning.inference.tiles import (
-    cut,
-    default_tile,
-    fading_in,
-    padded_side,
-    reading,
-    run_in_tiles,
-    storing,
-)
+from pix2pix_lightning.inference.tiles import cut, default_tile, fading_in, padded_side, reading, run_in_tiles, storing
 from pix2pix_lightning.networks import (
     EncoderDecoderGenerator,
     ResNetGenerator,

@@ -9,7 +9,7 @@ from PIL import Image
 from torch import nn
 
 from pix2pix_lightning import PairSpec, Pix2PixModule, SideSpec, Translator
-from pix2pix_lightning.images import write_image
+from pix2pix_lightning.data.image_files import write_image
 from small_networks import save
 
 UNET = {

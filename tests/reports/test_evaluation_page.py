@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from selenium.webdriver import Keys
 
+from pix2pix_lightning.data.image_files import write_image
 from pix2pix_lightning.evaluation import Interval, Scores
-from pix2pix_lightning.images import write_image
 from pix2pix_lightning.reports.evaluation import evaluation_page
 
 NASTY = """<script>alert(1)</script>&"'"""

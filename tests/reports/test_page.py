@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from selenium.webdriver import Keys
 
-from pix2pix_lightning.images import write_image
+from pix2pix_lightning.data.image_files import write_image
 from pix2pix_lightning.reports import Markup, document, picture, table
 
 NASTY = """<script>alert(1)</script>&"'#?%20.png"""

@@ -13,7 +13,7 @@ from PIL import Image
 from scipy import stats
 
 from pix2pix_lightning import compose
-from pix2pix_lightning.mistakes import mistake
+from pix2pix_lightning.cli.errors import user_message
 from pix2pix_lightning.report import main, report
 from pix2pix_lightning.reports import write_comparison
 from pix2pix_lightning.reports.sweep import read_sweep
@@ -172,7 +172,7 @@ def refused(folders, split=None):
     """The line that the door would print."""
     with pytest.raises((ValueError, OSError)) as caught:
         read_sweep(folders, split=split)
-    line = mistake(caught.value, "report")
+    line = user_message(caught.value, "report")
     assert line is not None
     assert "\n" not in line
     return line

@@ -20,9 +20,9 @@ from pix2pix_lightning.data.dataset import EpochSampler, PairDataset, Sample
 from pix2pix_lightning.data.pairs import Pairs, open_pairs
 from pix2pix_lightning.data.prepared import PreparedPairs
 from pix2pix_lightning.data.procedural import ProceduralPairs
+from pix2pix_lightning.data.sides import PairSpec
 from pix2pix_lightning.data.transforms import PairAugmentation
 from pix2pix_lightning.data.workers import available_cores, check_workers, one_thread, workers_for
-from pix2pix_lightning.images import PairSpec
 
 _JITTER = 286 / 256  # the paper's ratio of the resized image to the crop
 

@@ -14,9 +14,9 @@ from torch.utils.data.distributed import DistributedSampler
 
 from pix2pix_lightning.data.pairs import Image, Pairs
 from pix2pix_lightning.data.prepared import PreparedPairs
+from pix2pix_lightning.data.sides import PairSpec
 from pix2pix_lightning.data.transforms import PairAugmentation
-from pix2pix_lightning.images import PairSpec
-from pix2pix_lightning.randomness import Purpose, sequence
+from pix2pix_lightning.utils.seeding import Purpose, seed_sequence
 
 
 class Sample(TypedDict):
@@ -71,7 +71,7 @@ class PairDataset(Dataset[Sample]):
         a, b, name = self.prepared[index]
         source, target = (b, a) if self.spec.direction == "b_to_a" else (a, b)
         if self.augmentation is not None:
-            seed = sequence(self.seed, Purpose.AUGMENTATION, epoch, index)
+            seed = seed_sequence(self.seed, Purpose.AUGMENTATION, epoch, index)
             source, target = self.augmentation(source, target, seed)
         return {"source": _tensor(source), "target": _tensor(target), "name": name}
 
@@ -113,7 +113,7 @@ class EpochSampler(DistributedSampler[tuple[int, int]]):
     def _indices(self) -> np.ndarray:
         order = np.arange(self.num_pairs)
         if self.shuffle:
-            order = np.random.default_rng(sequence(self.seed, Purpose.ORDER, self.epoch)).permutation(order)
+            order = np.random.default_rng(seed_sequence(self.seed, Purpose.ORDER, self.epoch)).permutation(order)
             order = np.resize(order, -(-self.num_pairs // self.world_size) * self.world_size)
         return order[self.rank :: self.world_size]
 

@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from pix2pix_lightning.images import IMAGE_SUFFIXES, list_images, read_image
+from pix2pix_lightning.data.image_files import IMAGE_SUFFIXES, list_images, read_image
 
 Image = npt.NDArray[np.uint8]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pix2pix_lightning.data.pairs import Image, Pairs
-from pix2pix_lightning.images import PairSpec, SideSpec
+from pix2pix_lightning.data.sides import PairSpec, SideSpec
 
 
 class PreparedPairs:

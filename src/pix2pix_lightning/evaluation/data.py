@@ -12,8 +12,8 @@ from typing import Any, cast
 from lightning.pytorch import LightningDataModule
 from omegaconf import DictConfig, OmegaConf
 
-from pix2pix_lightning.config import TARGET, build, check_trusted, locate
-from pix2pix_lightning.images import PairSpec
+from pix2pix_lightning.data.sides import PairSpec
+from pix2pix_lightning.utils.instantiate import TARGET, build, check_trusted, locate
 
 SPLITS = ("val", "test")
 _CONFIG = "config.yaml"

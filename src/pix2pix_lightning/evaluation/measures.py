@@ -10,8 +10,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from pix2pix_lightning.data.sides import SideSpec
 from pix2pix_lightning.evaluation.bootstrap import mean
-from pix2pix_lightning.images import SideSpec
 from pix2pix_lightning.metrics import (
     ImageL1,
     ImageL2,

@@ -17,11 +17,12 @@ from typing import Any
 import torch
 from omegaconf import DictConfig
 
-import pix2pix_lightning
-from pix2pix_lightning.checkpoints import PROJECT_KEY, kind_of, read_checkpoint
+from pix2pix_lightning.checkpoints.files import PROJECT_KEY, kind_of, read_checkpoint
+from pix2pix_lightning.data.image_files import write_image
+from pix2pix_lightning.data.sides import PairSpec
 from pix2pix_lightning.evaluation.scores import Scores, Triple
-from pix2pix_lightning.images import PairSpec, write_image
 from pix2pix_lightning.inference import Translator
+from pix2pix_lightning.utils.version import __version__
 
 FIGURES = "metrics.json"
 
@@ -115,7 +116,7 @@ def facts(cfg: DictConfig, checkpoint: Path, translator: Translator, data: Mappi
         "device": str(translator.device),
         "data": dict(data),
         "versions": {
-            "pix2pix_lightning": pix2pix_lightning.__version__,
+            "pix2pix_lightning": __version__,
             "torch": torch.__version__,
             "python": platform.python_version(),
         },

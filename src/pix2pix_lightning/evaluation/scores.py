@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
+from pix2pix_lightning.data.sides import PairSpec
 from pix2pix_lightning.evaluation.bootstrap import Interval, bootstrap
 from pix2pix_lightning.evaluation.measures import MEASURES
-from pix2pix_lightning.images import PairSpec
 from pix2pix_lightning.inference import Translator
 
 

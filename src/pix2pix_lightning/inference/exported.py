@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pix2pix_lightning.checkpoints import PROJECT_KEY
-from pix2pix_lightning.images import PairSpec, SideSpec
+from pix2pix_lightning.checkpoints.files import PROJECT_KEY
+from pix2pix_lightning.data.sides import PairSpec, SideSpec
 
 _FORMAT = 1
 _MOST = 2**16  # pixels of a side

@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from pix2pix_lightning.images import IMAGE_SUFFIXES
+from pix2pix_lightning.data.image_files import IMAGE_SUFFIXES
 
 
 def find_images(source: str, *, beside: Path) -> dict[Path, Path]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pix2pix_lightning.images import PairSpec
+from pix2pix_lightning.data.sides import PairSpec
 from pix2pix_lightning.inference.precision import chosen_for, computing, lay_out
-from pix2pix_lightning.module import Pix2PixModule
+from pix2pix_lightning.models.pix2pix import Pix2PixModule
 from pix2pix_lightning.networks import WholeImage, Window, test_time
 
 

@@ -8,12 +8,12 @@ from typing import Any
 
 from torch import Tensor
 
-from pix2pix_lightning.checkpoints import AVERAGED_KEY, PROJECT_KEY, kind_of, read_checkpoint
-from pix2pix_lightning.config import TARGET, check_trusted, locate
-from pix2pix_lightning.images import PairSpec
-from pix2pix_lightning.interop import read_junyanz
-from pix2pix_lightning.module import Pix2PixModule
-from pix2pix_lightning.pretrained import module_from, read
+from pix2pix_lightning.checkpoints.files import AVERAGED_KEY, PROJECT_KEY, kind_of, read_checkpoint
+from pix2pix_lightning.checkpoints.junyanz import read_junyanz
+from pix2pix_lightning.checkpoints.pretrained import module_from, read
+from pix2pix_lightning.data.sides import PairSpec
+from pix2pix_lightning.models.pix2pix import Pix2PixModule
+from pix2pix_lightning.utils.instantiate import TARGET, check_trusted, locate
 
 _KINDS = {3: "rgb", 1: "grey"}  # of a side of so many channels, as J has it
 

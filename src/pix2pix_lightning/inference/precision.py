@@ -9,14 +9,14 @@ import torch
 from torch import nn
 
 from pix2pix_lightning.networks import as_matmul
-from pix2pix_lightning.speed_choice import computes_in_bfloat16
+from pix2pix_lightning.utils.devices import supports_bfloat16
 
 PRECISIONS = ("32", "bf16", "auto")
 
 
 def chosen_for(device: torch.device) -> str:
     """What ``auto`` comes to."""
-    return "bf16" if computes_in_bfloat16(device.type) else "32"
+    return "bf16" if supports_bfloat16(device.type) else "32"
 
 
 def said(precision: str, device: torch.device) -> str:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from pix2pix_lightning.images.resize import resize
+from pix2pix_lightning.data.resize import resize
 from pix2pix_lightning.inference.tiles import Advance, Run, Source, Tiling, cut, padded_side
 from pix2pix_lightning.networks import Context, Statistics, WholeImage, Window, part_of_map
 

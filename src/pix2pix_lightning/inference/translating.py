@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from torch import nn
 
-from pix2pix_lightning.images import SideSpec, write_image
+from pix2pix_lightning.data.image_files import write_image
+from pix2pix_lightning.data.sides import SideSpec
 from pix2pix_lightning.inference.in_order import in_order
 from pix2pix_lightning.inference.translator import Translator
 

@@ -12,15 +12,16 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from pix2pix_lightning.checkpoints import checkpoint_in, kind_of
-from pix2pix_lightning.images import PairSpec, read_image
+from pix2pix_lightning.checkpoints.files import checkpoint_in, kind_of
+from pix2pix_lightning.data.image_files import read_image
+from pix2pix_lightning.data.sides import PairSpec
 from pix2pix_lightning.inference.exported import OnnxNetwork, ProgramNetwork, open_exported
 from pix2pix_lightning.inference.generator import GeneratorNetwork
 from pix2pix_lightning.inference.large import InTiles
 from pix2pix_lightning.inference.opening import open_module
 from pix2pix_lightning.inference.padding import pad_to_multiple
 from pix2pix_lightning.inference.precision import PRECISIONS
-from pix2pix_lightning.module import Pix2PixModule
+from pix2pix_lightning.models.pix2pix import Pix2PixModule
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PILImage

@@ -10,7 +10,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from pix2pix_lightning.checkpoints import BEST, PROJECT_KEY, read_checkpoint
+from pix2pix_lightning.checkpoints.files import BEST, PROJECT_KEY, read_checkpoint
 from pix2pix_lightning.evaluation import FIGURES
 from pix2pix_lightning.reports.run_files import damaged, read_json, read_yaml
 

@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from pix2pix_lightning.images import write_image
+from pix2pix_lightning.data.image_files import write_image
 from pix2pix_lightning.reports.page import document, escaped, picture
 from pix2pix_lightning.reports.run import metrics, metrics_rows, settings
-from pix2pix_lightning.whole_file import replacing
+from pix2pix_lightning.utils.atomic import atomic_write
 
 _HERE = Path(__file__).parent
 _NAMES = "names.json"  # what the pairs are really called: their folders' names are restricted
@@ -105,7 +105,7 @@ def folder_of_pair(position: int, name: str) -> str:
 
 def _write(path: Path, text: str) -> None:
     """Whole at any time; bytes in names that are no UTF-8 become marks."""
-    with replacing(path) as scratch:
+    with atomic_write(path) as scratch:
         scratch.write_text(text, encoding="utf-8", errors="replace")
 
 

@@ -1,0 +1,99 @@
+"""How many bytes of gradients a training step moves between processes."""
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, cast
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.strategies import DDPStrategy
+from torch import Tensor, distributed
+from torch.distributed import GradBucket  # type: ignore[attr-defined]
+from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
+from torch.futures import Future
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DataLoader
+
+from pix2pix_lightning.models.pix2pix import Pix2PixModule
+from pix2pix_lightning.training.ddp import NETWORKS, ReducerPerNetwork
+
+_GROUP = ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "LOCAL_RANK", "WORLD_SIZE")  # what Lightning leaves behind
+
+
+def measure_communication(
+    make: Callable[[], Pix2PixModule] = Pix2PixModule, *, size: int = 256
+) -> dict[str, dict[str, int] | int]:
+    """Bytes that each process hands over to be averaged in one step, counted in a group of one process.
+
+    Args:
+        make: Makes a module; by default with the default networks.
+        size: Side in pixels of the one pair.
+
+    Returns:
+        ``per_network``: ``g`` and ``d``, with a reducer for each (``distributed.ReducerPerNetwork``); ``find_unused``:
+        with Lightning's own strategy, one reducer for both that finds unused parameters.
+    """
+    ours, plain = make(), make()
+    counts = [Counter[str](), Counter[str]()]
+    _step(ours, size, ReducerPerNetwork(ddp_comm_hook=_counted, ddp_comm_state=(ours, counts[0])))
+    _step(plain, size, DDPStrategy(find_unused_parameters=True), _Counted(counts[1]))
+    return {"per_network": dict(counts[0]), "find_unused": counts[1].total()}
+
+
+def _counted(state: tuple[Pix2PixModule, Counter[str]], bucket: GradBucket) -> Future[Tensor]:
+    """What a reducer calls to have a bucket of gradients averaged."""
+    module, moved = state
+    first = bucket.parameters()[0]
+    for name, attribute in NETWORKS.items():
+        network = getattr(module, attribute)
+        if network is not None and any(parameter is first for parameter in network.parameters()):
+            moved[name] += bucket.buffer().nbytes
+    return allreduce_hook(cast(Any, None), bucket)
+
+
+class _Counted(Callback):
+    """Lightning's strategy takes a hook on a GPU alone."""
+
+    def __init__(self, moved: Counter[str]) -> None:
+        self._moved = moved
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        reducer = cast(DistributedDataParallel, trainer.strategy.model)
+        reducer.register_comm_hook((pl_module, self._moved), _counted)
+
+
+def _step(module: Pix2PixModule, size: int, strategy: DDPStrategy, *callbacks: Callback) -> None:
+    spec = module.pair_spec
+    sides = {
+        name: torch.zeros(1, side.channels, size, size)
+        for name, side in (("source", spec.source), ("target", spec.target))
+    }
+    with _group_of_its_own():
+        Trainer(
+            accelerator="cpu",
+            devices=1,
+            strategy=strategy,
+            max_epochs=1,
+            callbacks=list(callbacks),
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        ).fit(module, DataLoader(cast(Any, [{**sides, "name": [""]}]), batch_size=None))
+
+
+@contextmanager
+def _group_of_its_own() -> Iterator[None]:
+    """Inside, a trainer may join processes to a group; it is left behind, with what Lightning tells its children."""
+    before = {name: os.environ.get(name) for name in _GROUP}
+    try:
+        yield
+    finally:
+        if distributed.is_initialized():
+            distributed.destroy_process_group()
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value

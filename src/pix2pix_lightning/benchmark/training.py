@@ -1,0 +1,102 @@
+"""The whole of training: what ``train`` runs, batch by batch, while others take their turns in between."""
+
+from __future__ import annotations
+
+import multiprocessing
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from omegaconf import DictConfig, OmegaConf
+
+from pix2pix_lightning.benchmark.machine import synchronize
+from pix2pix_lightning.benchmark.memory import PeakMemory
+from pix2pix_lightning.benchmark.turns import Contender
+from pix2pix_lightning.training.build import assemble
+
+_FIRST = 6  # batches before the one that says how many make a turn
+_BAR = {"console_kwargs": {"file": {"_target_": "io.StringIO"}, "force_terminal": True}}
+
+
+def run_training(cfg: DictConfig, training: Contender, others: Sequence[Contender], rounds: int) -> None:
+    """Train with loader, callbacks and loggers, but for validation and checkpoints, until all rounds are over.
+
+    Args:
+        cfg: Of the training, with ``run_dir`` set.
+        training: Gets its seconds, workers and peak memory; its unit of work is a batch.
+        others: Take a turn each before each of its turns.
+        rounds: How many.
+
+    Raises:
+        ValueError: The training ends before.
+    """
+    cfg = batches_only(cfg)
+    training.set_allocator()
+    running = set(multiprocessing.active_children())
+    with PeakMemory(training.device) as peak:
+        parts = assemble(cfg)
+        turns = _Turns(training, others, rounds, peak, running)
+        parts.trainer.callbacks.append(turns)  # type: ignore[attr-defined]
+        parts.trainer.fit(parts.module, parts.data)
+    if len(training.seconds) < rounds:
+        raise ValueError(
+            f"trainer.max_epochs={cfg.trainer.max_epochs}: the training ended before rounds={rounds} were over: give "
+            "more epochs or pairs, or fewer rounds"
+        )
+
+
+def batches_only(cfg: DictConfig) -> DictConfig:
+    """The configuration without validation and checkpoints; the progress bar is drawn into memory."""
+    cfg = cfg.copy()
+    OmegaConf.set_struct(cfg, False)
+    for name in ("best", "last", "interrupted", "early_stopping"):
+        if name in cfg.callbacks:
+            cfg.callbacks[name] = None
+    if cfg.callbacks.get("progress") is not None:
+        cfg.callbacks.progress.update(_BAR)
+    cfg.trainer.update({"limit_val_batches": 0, "enable_checkpointing": False})
+    return cfg
+
+
+class _Turns(Callback):
+    """Times the batches of a trainer, from one's end to another's, and lets others work in between."""
+
+    def __init__(
+        self, training: Contender, others: Sequence[Contender], rounds: int, peak: PeakMemory, running: set[Any]
+    ) -> None:
+        self._training, self._others, self._rounds = training, others, rounds
+        self._peak, self._running = peak, running
+        self._script = self._play()
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
+        if next(self._script, "over") == "over":
+            trainer.should_stop = True
+
+    def _play(self) -> Iterator[None]:
+        """Each ``yield`` is a batch of the trainer."""
+        training = self._training
+        for _ in range(_FIRST):
+            yield
+        start = self._now()
+        yield
+        training.set_units(self._now() - start)
+        self._peak.stop()
+        training.peak_memory = self._peak.bytes
+        training.workers = set(multiprocessing.active_children()) - self._running
+        for _ in range(self._rounds):
+            training.pause()
+            for other in self._others:
+                other.take_turn()
+            training.set_allocator()
+            training.resume()
+            for _ in range(training.uncounted):
+                yield
+            start = self._now()
+            for _ in range(training.units):
+                yield
+            training.seconds.append((self._now() - start) / training.units)
+
+    def _now(self) -> float:
+        synchronize(self._training.device)
+        return time.perf_counter()

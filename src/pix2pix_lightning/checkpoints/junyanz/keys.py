@@ -1,0 +1,193 @@
+"""How junyanz/pytorch-CycleGAN-and-pix2pix ("J") names what its networks hold: from names to a network, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from pix2pix_lightning.utils.instantiate import TARGET
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+_LEAST_LEVELS = 5  # its U-Net has five, and more between them
+_LEAVES = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
+
+
+def describe(shapes: Shapes) -> dict[str, Any]:
+    """The network that a state dict of J is of, as ``config.build`` takes it.
+
+    Dropout in a ResNet shifts the numbers of its layers, which tells that it is there, and J has one rate. That of a
+    U-Net leaves no trace: it is described as J has it unless told otherwise, and does nothing at test time.
+
+    Args:
+        shapes: Of its tensors, by J's names.
+
+    Raises:
+        ValueError: The network is none of J's pix2pix that has an equal here.
+    """
+    for first, of_kind in _KINDS.items():
+        if first in shapes:
+            return of_kind(shapes)
+    raise ValueError(f"it begins with {next(iter(shapes))!r}, as none of its networks does")
+
+
+def key_names(network: nn.Module) -> dict[str, str]:
+    """J's key for each of ``network``'s own, in J's order.
+
+    Raises:
+        ValueError: J has no such network.
+    """
+    own = network.state_dict()
+    layers = layer_names(network)
+    keys = {
+        f"{ours}.{leaf}": f"{theirs}.{leaf}"
+        for ours, theirs in layers.items()
+        for leaf in _LEAVES
+        if f"{ours}.{leaf}" in own
+    }
+    other = [key for key in own if key not in keys]
+    if other:
+        raise ValueError(f"its {type(network).__name__} has no {other[0]}")
+    return keys
+
+
+def layer_names(network: nn.Module) -> dict[str, str]:
+    """J's name for each of ``network``'s layers, in J's order; for convolutions and norms at least.
+
+    Raises:
+        ValueError: J has no such network.
+    """
+    from torch import nn
+
+    from pix2pix_lightning import networks
+    from pix2pix_lightning.networks.layers import ResizeConv2d
+
+    for module in network.modules():
+        if isinstance(module, ResizeConv2d):
+            raise ValueError("upsample=resize has no form there, which has transposed convolutions alone")
+        if isinstance(module, nn.Identity):
+            raise ValueError("norm=none is another network there, whose convolutions have no bias")
+    # A class of its own may do something else with the same layers.
+    if type(network) is networks.UNetGenerator:
+        return _unet_names(len(network.down))
+    if type(network) is networks.ResNetGenerator:
+        return {f"layers.{name}": f"model.{name}" for name, _ in network.layers.named_modules() if name}
+    if type(network) is networks.PatchDiscriminator:
+        return _discriminator_names(network.stages, "model")
+    if type(network) is networks.PixelDiscriminator:
+        return _discriminator_names(network.stages, "net")
+    raise ValueError(f"{type(network).__name__} has no form there, which has U-Net, ResNet, PatchGAN and PixelGAN")
+
+
+def _unet_names(num_downs: int) -> dict[str, str]:
+    if num_downs < _LEAST_LEVELS:
+        raise ValueError(f"a U-Net of {num_downs} levels has no form there, which has at least {_LEAST_LEVELS}")
+    blocks = ["model", "model.model.1"]  # each holds the next, between its own down and up
+    while len(blocks) < num_downs:
+        blocks.append(f"{blocks[-1]}.model.3")
+    down, up = {"down.0.conv": "model.model.0"}, {"up.0.conv": "model.model.3"}
+    for depth, block in enumerate(blocks[1:-1], 1):
+        down |= {f"down.{depth}.conv": f"{block}.model.1", f"down.{depth}.norm": f"{block}.model.2"}
+        up = {f"up.{depth}.conv": f"{block}.model.5", f"up.{depth}.norm": f"{block}.model.6"} | up
+    inner, block = num_downs - 1, blocks[-1]
+    down[f"down.{inner}.conv"] = f"{block}.model.1"
+    return down | {f"up.{inner}.conv": f"{block}.model.3", f"up.{inner}.norm": f"{block}.model.4"} | up
+
+
+def _discriminator_names(stages: nn.ModuleList, sequence: str) -> dict[str, str]:
+    """Of a sequence of convolution, norm and activation, where the first and the last stage have no norm."""
+    last = len(stages) - 1
+    names = {}
+    for number in range(len(stages)):
+        names[f"stages.{number}.conv"] = f"{sequence}.{max(3 * number - 1, 0)}"
+        if 0 < number < last:
+            names[f"stages.{number}.norm"] = f"{sequence}.{3 * number}"
+    return names
+
+
+def _unet(shapes: Shapes) -> dict[str, Any]:
+    num_downs, block = 1, "model.model.1"
+    while f"{block}.model.1.weight" in shapes:
+        num_downs, block = num_downs + 1, f"{block}.model.3"
+    base_channels, in_channels = _channels(shapes, "model.model.0.weight")
+    return {
+        TARGET: "pix2pix_lightning.networks.UNetGenerator",
+        "in_channels": in_channels,
+        "out_channels": _channels(shapes, "model.model.3.weight")[1],
+        "num_downs": num_downs,
+        "base_channels": base_channels,
+        "norm": _norm(shapes, conv="model.model.1.model.1", norm="model.model.1.model.2"),
+        "dropout": 0.5,
+        "dropout_at": "junyanz",
+    }
+
+
+def _resnet(shapes: Shapes) -> dict[str, Any]:
+    num_blocks = 0
+    while f"model.{10 + num_blocks}.conv_block.1.weight" in shapes:
+        num_blocks += 1
+    base_channels, in_channels = _channels(shapes, "model.1.weight")
+    return {
+        TARGET: "pix2pix_lightning.networks.ResNetGenerator",
+        "in_channels": in_channels,
+        "out_channels": _channels(shapes, f"model.{num_blocks + 17}.weight")[0],
+        "num_blocks": num_blocks,
+        "base_channels": base_channels,
+        "norm": _norm(shapes, conv="model.1", norm="model.2"),
+        "dropout": 0.0 if "model.10.conv_block.5.weight" in shapes else 0.5,
+    }
+
+
+def _patch(shapes: Shapes) -> dict[str, Any]:
+    num_stages = 1
+    while f"model.{3 * num_stages - 1}.weight" in shapes:
+        num_stages += 1
+    base_channels, in_channels = _channels(shapes, "model.0.weight")
+    return {
+        TARGET: "pix2pix_lightning.networks.PatchDiscriminator",
+        "in_channels": in_channels,
+        "num_layers": num_stages - 2,
+        "base_channels": base_channels,
+        "norm": _norm(shapes, conv="model.2", norm="model.3"),
+    }
+
+
+def _pixel(shapes: Shapes) -> dict[str, Any]:
+    base_channels, in_channels = _channels(shapes, "net.0.weight")
+    return {
+        TARGET: "pix2pix_lightning.networks.PixelDiscriminator",
+        "in_channels": in_channels,
+        "base_channels": base_channels,
+        "norm": _norm(shapes, conv="net.2", norm="net.3"),
+    }
+
+
+# The key that each has and those before it have not.
+_KINDS = {
+    "model.model.0.weight": _unet,
+    "model.1.weight": _resnet,
+    "model.0.weight": _patch,
+    "net.0.weight": _pixel,
+}
+
+
+def _channels(shapes: Shapes, key: str) -> tuple[int, int]:
+    """The first two of a convolution's weight: out and in, in and out where it is transposed."""
+    shape = shapes.get(key)
+    if shape is None:
+        raise ValueError(f"{key} is missing")
+    if len(shape) != 4:
+        raise ValueError(f"{key} has the shape {shape}, which is no convolution's")
+    return shape[0], shape[1]
+
+
+def _norm(shapes: Shapes, *, conv: str, norm: str) -> str:
+    """Of a network in which a norm follows a convolution: J gives one of the two a bias."""
+    if f"{norm}.weight" in shapes:
+        return "batch"
+    if f"{conv}.weight" in shapes and f"{conv}.bias" not in shapes:
+        raise ValueError("it has no norm, and so its convolutions no bias, which those with norm=none have here")
+    return "instance"

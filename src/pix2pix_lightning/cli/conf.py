@@ -1,0 +1,98 @@
+"""The folder ``conf/``: finding it, composing a configuration from it, and completing what was composed."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pix2pix_lightning.compat import isolate_hydra
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+PATH_KEYS = ("checkpoint", "data.root", "init_from", "input", "output", "resume", "run_dir", "runs", "runtime")
+"""Keys whose value is a path, which a command takes as it is typed."""
+NOT_REPEATED = ("command", "resume", "run_dir", "sweep")
+"""Keys that say where a run lies, not what it is: the command that repeats the run leaves them out."""
+_DISCRIMINATOR_TERMS = ("adversarial", "feature_matching")
+
+
+def conf_dir() -> Path:
+    """Return the folder of the configuration: inside the installed package, or at the root of a checkout."""
+    package = Path(__file__).resolve().parents[1]
+    installed = package / "conf"
+    return installed if installed.is_dir() else package.parents[1] / "conf"
+
+
+def is_group(key: str) -> bool:
+    """Return whether ``key`` is a group of configuration files, such as ``generator``."""
+    return (conf_dir() / key).is_dir()
+
+
+def compose_files(
+    config_name: str, overrides: Sequence[str] = (), *, config_dir: str | Path | None = None
+) -> tuple[DictConfig, Mapping[str, Any]]:
+    """Compose the files of ``conf/`` and nothing else.
+
+    Args:
+        config_name: Name of the command.
+        overrides: Words of its command line, ``["experiment=facades", "data.size=128"]``.
+        config_dir: Folder with further configuration files of the user, or None.
+
+    Returns:
+        The configuration, and the name that was chosen for each group.
+
+    Raises:
+        hydra.errors.HydraException: A key or a name is unknown.
+    """
+    import hydra
+    from omegaconf import open_dict
+
+    extra = [f"hydra.searchpath=[file://{Path(config_dir).resolve()}]"] if config_dir else []
+    with isolate_hydra(), hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        cfg = hydra.compose(config_name, [*overrides, *extra], return_hydra_config=True)
+    with open_dict(cfg):
+        choices = cfg.pop("hydra").runtime.choices
+    return cfg, choices
+
+
+def complete_config(cfg: DictConfig, choices: Mapping[str, str | None], words: Sequence[str]) -> None:
+    """Fill in what follows from the rest, in place.
+
+    ``name`` becomes the experiment's where it is open, ``command`` the command line that repeats the run. A
+    discriminator that no term of the loss uses is set to null: that is why ``loss=l1`` goes with
+    ``module.discriminator.*`` keys, as a sweep over losses needs on an experiment that has such keys.
+
+    Args:
+        cfg: The configuration as it was composed.
+        choices: The name that was chosen for each group.
+        words: The words of the command line after the command's name.
+    """
+    if "name" in cfg and cfg.name is None:
+        cfg.name = choices.get("experiment") or "default"
+    if "command" in cfg:
+        cfg.command = shlex.join(["python", "-m", "pix2pix_lightning.train", *repeatable_words(words)])
+    if "module" in cfg:
+        drop_unused_discriminator(cfg)
+
+
+def drop_unused_discriminator(cfg: DictConfig) -> None:
+    """Set the discriminator to null, in place, where all of its terms have the weight 0."""
+    weights = cfg.module.get("weights") or {}
+    if weights.get("adversarial") == 0 and not weights.get("feature_matching"):
+        cfg.module.discriminator = None
+        cfg.module.weights = {name: weight for name, weight in weights.items() if name not in _DISCRIMINATOR_TERMS}
+
+
+def repeatable_words(words: Sequence[str]) -> list[str]:
+    """Return the words that repeat a run elsewhere, with paths as they were typed."""
+    return [_unquote(word) for word in words if word.partition("=")[0].lstrip("+") not in NOT_REPEATED]
+
+
+def _unquote(word: str) -> str:
+    """Remove the quotes around a path, which `overrides.quote_path` adds for Hydra."""
+    found = re.fullmatch(r"([\w.]+)='([^'\\]*)'", word)
+    return f"{found[1]}={found[2]}" if found and found[1] in PATH_KEYS else word

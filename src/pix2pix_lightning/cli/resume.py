@@ -1,0 +1,132 @@
+"""The configuration of the run that ``resume=`` names."""
+
+from __future__ import annotations
+
+import difflib
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pix2pix_lightning.cli.conf import compose_files, drop_unused_discriminator, is_group, repeatable_words
+from pix2pix_lightning.compat import parse_overrides
+from pix2pix_lightning.utils.configs import flatten_config, list_differences
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+
+def load_resumed_config(words: Sequence[str], config_name: str = "train") -> DictConfig | None:
+    """Load the configuration of the run that ``resume=`` names, and change single keys of it.
+
+    Args:
+        words: Overrides in Hydra's grammar.
+        config_name: Name of the command; top-level keys that the run's file lacks are taken from its defaults.
+
+    Returns:
+        The configuration. None where ``resume`` names no run with a ``config.yaml``, or where groups are chosen, which
+        describe a whole run.
+
+    Raises:
+        ValueError: The run has no such key, or a value has another type than the run's.
+    """
+    if not any(word.startswith("resume=") for word in words):
+        return None
+    from omegaconf import OmegaConf
+
+    overrides = parse_overrides(words)
+    values = {o.key_or_group: o.value() for o in overrides if not (o.is_sweep_override() or o.is_delete())}
+    saved = _find_saved_config(values.get("resume"))
+    describes_whole_run = len(values) < len(overrides) or any(o.package or is_group(o.key_or_group) for o in overrides)
+    if saved is None or describes_whole_run:
+        return None
+    cfg: DictConfig = OmegaConf.load(saved)  # type: ignore[assignment]
+    defaults, _ = compose_files(config_name, ["speed=off"] if config_name == "train" else [])
+    for name in defaults.keys() - cfg.keys():
+        cfg[name] = defaults[name]
+    for override in overrides:
+        _change_key(cfg, override.key_or_group, override.value(), add=override.is_add() or override.is_force_add())
+    if "speed.precision" in values and "trainer.precision" not in values:
+        cfg.trainer.precision = cfg.speed.precision
+    cfg.run_dir = values.get("run_dir")
+    changed = repeatable_words(words)
+    if cfg.command and changed:
+        cfg.command = shlex.join([*shlex.split(cfg.command), *changed])
+    drop_unused_discriminator(cfg)
+    return cfg
+
+
+def check_same_as_resumed(cfg: DictConfig, words: Sequence[str]) -> None:
+    """Check that a command that chooses groups describes the run that ``resume`` names.
+
+    Args:
+        cfg: The configuration that was composed from ``words``.
+        words: Overrides in Hydra's grammar.
+
+    Raises:
+        ValueError: Data or module are not the run's, in a key that no word sets.
+    """
+    from omegaconf import OmegaConf
+
+    saved = _find_saved_config(cfg.get("resume"))
+    if saved is None:
+        return
+    before: DictConfig = OmegaConf.load(saved)  # type: ignore[assignment]
+    keys = {word.partition("=")[0].lstrip("+~") for word in words}
+    other = [key for key in list_differences(before, cfg, ("data", "module")) if key not in keys]
+    if other:
+        raise ValueError(
+            f"resume={cfg.resume} with groups describes a whole run, but {other[0]} is not that run's: give "
+            "single keys alone, or the run's own command"
+        )
+
+
+def has_type_of(given: Any, expected: Any) -> bool:
+    """Return whether a value can stand in the place of another.
+
+    A node can be switched off by null, and a name can look like anything; numbers and switches must stay such.
+
+    Args:
+        given: The value from the command line.
+        expected: The value in the configuration files.
+    """
+    from omegaconf import OmegaConf
+
+    if OmegaConf.is_config(expected):
+        if OmegaConf.is_list(expected):
+            return isinstance(given, list | str) or OmegaConf.is_list(given)
+        return given is None or isinstance(given, dict) or OmegaConf.is_dict(given)
+    if isinstance(expected, bool):
+        return isinstance(given, bool)
+    if isinstance(expected, int):
+        return isinstance(given, int) and not isinstance(given, bool)
+    if isinstance(expected, float):
+        return isinstance(given, int | float) and not isinstance(given, bool)
+    return True
+
+
+def _find_saved_config(resume: Any) -> Path | None:
+    if resume in (None, "auto"):
+        return None
+    named = Path(str(resume))
+    saved = (named if named.is_dir() else named.parent.parent) / "config.yaml"
+    return saved if saved.is_file() else None
+
+
+def _change_key(cfg: DictConfig, key: str, value: Any, *, add: bool) -> None:
+    from omegaconf import OmegaConf
+
+    parent, _, leaf = key.rpartition(".")
+    node = OmegaConf.select(cfg, parent) if parent else cfg
+    exists = OmegaConf.is_dict(node) and leaf in node
+    if not exists and not add:
+        known = [name for name, _ in flatten_config(OmegaConf.to_container(cfg, resolve=False))]
+        close = difflib.get_close_matches(key, known, 1)
+        raise ValueError(
+            f"{key} is no key of the run that is resumed"
+            + (f": did you mean {close[0]}?" if close else ", whose keys are in its config.yaml")
+        )
+    expected = node[leaf] if exists else None
+    if not has_type_of(value, expected):
+        raise ValueError(f"{key}={value} has another type than expected: a value like {key}={expected}")
+    OmegaConf.update(cfg, key, value, force_add=True)

@@ -1,0 +1,317 @@
+"""PairSpec: what a pixel of each side of a pair means, as plain data that travels with a checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal, get_args
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from pix2pix_lightning.data.palette import check_drawn_in, nearest_colours
+from pix2pix_lightning.data.resize import INTERPOLATIONS, resize
+
+Kind = Literal["rgb", "grey", "label"]
+Direction = Literal["a_to_b", "b_to_a"]
+Palette = tuple[tuple[int, int, int], ...]
+
+_MAX_CLASSES = 256
+
+
+@dataclass(frozen=True, kw_only=True)
+class SideSpec:
+    """One side of a pair.
+
+    A network sees ``rgb`` and ``grey`` as floats in [-1, 1], and ``label`` as one channel for each class, 1
+    where the class is and -1 elsewhere.
+
+    Args:
+        kind: ``rgb`` (three channels), ``grey`` (one), or ``label`` (classes: files hold the colours of
+            ``palette``, or, without one, the numbers 0 to ``num_classes - 1``).
+        palette: RGB colours, 0 to 255. A colour in a file stands for the nearest one of them, which undoes the
+            noise of JPEG; a label file that is drawn in other colours is refused.
+        num_classes: Of a label side without a palette.
+        snap_palette: Of an rgb side: replace every pixel with the nearest colour of the palette, before it is
+            resized.
+        interpolation: How this side is resized: ``bicubic``, ``bilinear`` or ``nearest``. By default ``nearest``
+            for label sides and where the palette is snapped to, else ``bicubic``.
+        dtype: Of the files' values.
+        value_range: Least and greatest value that a file can hold.
+
+    Raises:
+        ValueError: The description contradicts itself.
+
+    Example:
+        >>> SideSpec(kind="label", palette=((0, 0, 0), (255, 255, 255))).channels
+        2
+    """
+
+    kind: str = "rgb"
+    palette: Palette | None = None
+    num_classes: int | None = None
+    snap_palette: bool = False
+    interpolation: str | None = None
+    dtype: str = "uint8"
+    value_range: tuple[float, float] = (0.0, 255.0)
+
+    def __post_init__(self) -> None:
+        _check_choice("kind", self.kind, get_args(Kind))
+        _check_choice("dtype", self.dtype, ("uint8",))
+        if self.palette is not None:
+            object.__setattr__(self, "palette", _checked_palette(self.palette))
+        object.__setattr__(self, "value_range", _checked_range(self.value_range))
+        wants_palette = self.kind == "label" and self.num_classes is None
+        if (wants_palette or self.snap_palette) and not self.palette:
+            raise ValueError(
+                f"a side of kind {self.kind!r} without a palette: give palette=[[r, g, b], ...]"
+                + (", or num_classes= where files hold class numbers" if wants_palette else "")
+            )
+        if self.snap_palette and self.kind == "grey":
+            raise ValueError("snap_palette=true for a side of kind 'grey', which has no colours: use kind=rgb or label")
+        if self.palette and self.kind != "label" and not self.snap_palette:
+            raise ValueError(f"a palette does nothing for kind {self.kind!r}: say kind=label, or snap_palette=true")
+        if self.num_classes is not None and type(self.num_classes) is not int:
+            raise ValueError(f"num_classes={self.num_classes}: a whole number is expected")
+        if self.num_classes is not None and self.kind != "label":
+            raise ValueError(f"num_classes={self.num_classes} for a side of kind {self.kind!r}: say kind=label")
+        if self.palette and self.num_classes not in (None, len(self.palette)):
+            raise ValueError(f"num_classes={self.num_classes} but the palette has {len(self.palette)} colours")
+        if self.palette and len(set(self.palette)) < len(self.palette):
+            twice = next(colour for colour in self.palette if self.palette.count(colour) > 1)
+            raise ValueError(f"palette colour {list(twice)} stands for two classes: give each a colour of its own")
+        if self.kind == "label" and not 1 <= self.channels <= _MAX_CLASSES:
+            raise ValueError(f"num_classes={self.num_classes}: a label side has 1 to {_MAX_CLASSES} classes")
+        if self.interpolation is None:
+            snapped = self.kind == "label" or self.snap_palette
+            object.__setattr__(self, "interpolation", "nearest" if snapped else "bicubic")
+        _check_choice("interpolation", self.interpolation, INTERPOLATIONS)
+        if self.kind == "label" and self.interpolation != "nearest":
+            raise ValueError(
+                f"interpolation={self.interpolation!r} would mix class numbers: a label side takes nearest"
+            )
+
+    @property
+    def channels(self) -> int:
+        """How many channels a network sees."""
+        if self.kind == "label":
+            return len(self.palette) if self.palette else int(self.num_classes or 0)
+        return 3 if self.kind == "rgb" else 1
+
+    @property
+    def file_channels(self) -> int:
+        """How many channels a file holds, as ``decode`` gives them."""
+        return 1 if self._is_one_channel else 3
+
+    @property
+    def _is_one_channel(self) -> bool:
+        return self.kind == "grey" or (self.kind == "label" and not self.palette)
+
+    def snap(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        """An image as its file holds it, (H, W, 1 or 3), to what a batch carries of it.
+
+        Returns:
+            (H, W, 1) class numbers for a label side, (H, W, 1) luminance for a grey one, else (H, W, 3), with
+            the palette's colours alone where ``snap_palette`` is set.
+
+        Raises:
+            ValueError: A class number is not below ``num_classes``, there are colours in its place, or a label side
+                has other colours than the palette's.
+        """
+        if self._is_one_channel and image.shape[2] == 3:
+            if self.kind == "label" and (image != image[..., :1]).any():
+                raise ValueError(
+                    f"colours in a side of {self.channels} class numbers: give the palette that they come from, or "
+                    "grey files"
+                )
+            image = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.uint8, copy=False)[..., None]
+        elif not self._is_one_channel and image.shape[2] == 1:
+            image = np.repeat(image, 3, 2)
+        if self.kind == "label" and not self.palette:
+            if image.max(initial=0) >= self.channels:
+                raise ValueError(
+                    f"class number {image.max()} in a side of {self.channels} classes: raise num_classes, or give "
+                    "a palette where files hold colours"
+                )
+            return image
+        if not self.palette or not (self.kind == "label" or self.snap_palette):
+            return image
+        nearest = nearest_colours(image, self.palette)
+        if self.kind == "label":
+            check_drawn_in(image, nearest, self.palette)
+            return nearest.astype(np.uint8, copy=False)[..., None]
+        snapped: npt.NDArray[np.uint8] = np.asarray(self.palette, np.uint8)[nearest]
+        return snapped
+
+    def snap_resized(self, image: npt.NDArray[np.uint8], height: int, width: int) -> npt.NDArray[np.uint8]:
+        """``snap``, and resize by this side's rule: (H, W, 1 or 3) to (height, width, C).
+
+        Raises:
+            ValueError: As ``snap``.
+        """
+        assert self.interpolation is not None
+        if self.interpolation == "nearest":  # it only picks pixels, and of a large image few are to be snapped
+            return self.snap(resize(image, height, width, "nearest"))
+        return resize(self.snap(image), height, width, self.interpolation)
+
+    def encode(self, image: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+        """What a batch carries to what a network sees.
+
+        Args:
+            image: (B, C, H, W): integers in the files' own range; for a label side (B, 1, H, W) class numbers.
+                Floats are taken as they are: what a network sees already.
+            dtype: Of the result.
+
+        Returns:
+            (B, channels, H, W) floats in [-1, 1].
+        """
+        if image.is_floating_point():
+            return image.to(dtype)
+        if self.kind == "label":
+            one_hot = F.one_hot(image[:, 0].long(), self.channels).movedim(-1, 1)
+            return one_hot.to(dtype) * 2 - 1
+        low, high = self.value_range
+        floats = image.to(dtype)  # a new tensor, since the files' values are integers
+        return (floats.sub_(low) if low else floats).mul_(2 / (high - low)).sub_(1)
+
+    def decode(self, output: Tensor) -> Tensor:
+        """What a network gave, (B, channels, H, W) in [-1, 1], to what a file of this side holds.
+
+        Returns:
+            (B, 3, H, W) or (B, 1, H, W) of the files' type: colours, grey levels, or class numbers.
+        """
+        if self.kind == "label":
+            classes = output.argmax(1)
+            if not self.palette:
+                return classes[:, None].to(torch.uint8)
+            palette = torch.tensor(self.palette, dtype=torch.uint8, device=output.device)
+            return palette[classes].movedim(-1, 1)
+        low, high = self.value_range
+        values = (output.float() + 1) * ((high - low) / 2) + low
+        return values.round().clamp(low, high).to(torch.uint8)
+
+    def picture(self, values: Tensor) -> npt.NDArray[np.uint8]:
+        """What ``decode`` gave of one image, (C, H, W), as something to look at.
+
+        Returns:
+            (H, W, C); class numbers without colours are spread over the grey levels, to be told apart.
+        """
+        if self.kind == "label" and not self.palette:
+            values = values * (255 // max(1, self.channels - 1))
+        picture: npt.NDArray[np.uint8] = values.permute(1, 2, 0).to("cpu", torch.uint8).numpy()
+        return picture
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairSpec:
+    """Both sides of a pair, its size and its direction.
+
+    Args:
+        source: What is translated.
+        target: What it is translated into.
+        size: Side in pixels that the networks see; images are resized to the square.
+        load_size: Side to which training images are resized before a square of ``size`` is cut at random; equal
+            to ``size`` without jitter.
+        direction: Which of the files' A and B is the source.
+
+    Example:
+        >>> spec = PairSpec(source=SideSpec(kind="grey"))
+        >>> (spec.source.channels, spec.target.channels, spec == PairSpec.from_dict(spec.to_dict()))
+        (1, 3, True)
+    """
+
+    source: SideSpec = field(default_factory=SideSpec)
+    target: SideSpec = field(default_factory=SideSpec)
+    size: int = 256
+    load_size: int = 256
+    direction: str = "a_to_b"
+
+    def __post_init__(self) -> None:
+        _check_choice("direction", self.direction, get_args(Direction))
+        for name, side in (("size", self.size), ("load_size", self.load_size)):
+            if type(side) is not int or side < 1:
+                raise ValueError(f"{name}={side!r}: pixels from 1 are expected")
+
+    def encode(self, image: Tensor, side: str, dtype: torch.dtype = torch.float32) -> Tensor:
+        """What a batch carries of ``side`` (``source`` or ``target``) to what a network sees."""
+        spec: SideSpec = getattr(self, side)
+        return spec.encode(image, dtype)
+
+    def decode(self, output: Tensor, source: Tensor | None = None) -> Tensor:
+        """A generator's output to what a file of the target holds.
+
+        Args:
+            output: (B, channels, H, W) in [-1, 1].
+            source: What the generator was given, for kinds of target that are completed from it; the present
+                kinds are complete by themselves.
+
+        Returns:
+            (B, C, H, W) of the target's own type and range.
+        """
+        return self.target.decode(output)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As nested dicts, lists, strings and numbers."""
+        plain: dict[str, Any] = _plain(asdict(self))
+        return plain
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> PairSpec:
+        """The inverse of ``to_dict``.
+
+        Raises:
+            ValueError: A key is unknown.
+        """
+        values = dict(data)
+        for side in ("source", "target"):
+            if side in values:
+                values[side] = SideSpec(**_known(values[side], SideSpec))
+        return cls(**_known(values, cls))
+
+
+def _checked_palette(palette: Any) -> Palette:
+    try:
+        colours = tuple(tuple(colour) for colour in palette)
+    except TypeError:
+        raise ValueError(f"palette={palette}: a list of colours is expected, [[r, g, b], ...]") from None
+    for colour in colours:
+        if len(colour) != 3 or not all(isinstance(v, int) and 0 <= v <= 255 for v in colour):
+            raise ValueError(f"palette colour {list(colour)}: three whole numbers from 0 to 255 are expected")
+    return colours
+
+
+def _checked_range(value_range: Any) -> tuple[float, float]:
+    try:
+        low, high = value_range
+        is_range = 0 <= low < high <= 255
+    except (TypeError, ValueError):
+        is_range = False
+    if not is_range:
+        given = list(value_range) if isinstance(value_range, tuple) else value_range
+        raise ValueError(f"value_range={given}: a lower and a higher value from 0 to 255 are expected")
+    return low, high
+
+
+def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ValueError(f"{name}={value!r} is unknown: one of {', '.join(choices)} is expected")
+
+
+def _known(values: Any, cls: type) -> dict[str, Any]:
+    if not isinstance(values, Mapping):
+        raise ValueError(f"{values!r} does not describe a {cls.__name__}: its keys are expected, {{kind: rgb}} say")
+    names = [f.name for f in fields(cls)]
+    for key in values:
+        if key not in names:
+            raise ValueError(f"{key!r} is no key of {cls.__name__}: it has {', '.join(names)}")
+    return dict(values)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, tuple) else value

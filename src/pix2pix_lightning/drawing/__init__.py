@@ -1,1 +1,0 @@
-"""The page to draw on: brushes, a canvas, the models behind it, and the server."""

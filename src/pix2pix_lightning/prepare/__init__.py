@@ -1,0 +1,1 @@
+"""Prepare a training: ``python -m pix2pix_lightning.prepare``."""

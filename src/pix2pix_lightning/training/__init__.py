@@ -1,0 +1,1 @@
+"""A training run: what it is built from, its folder, its processes, its speed, callbacks and loggers."""

@@ -1,0 +1,111 @@
+"""Pictures of the same validation pairs after each epoch."""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from pix2pix_lightning.models.pix2pix import Pix2PixModule
+from pix2pix_lightning.reports import GalleryFolder, folder_of_pair
+from pix2pix_lightning.training.loggers import log_pictures
+from pix2pix_lightning.utils.background import Background
+
+_log = logging.getLogger(__name__)
+_UNWRITTEN = 64  # pairs and pages; training waits for a disk that is slower
+
+
+class Gallery(Callback):
+    """Writes input, output and target of the first validation pairs to a folder with a page, and to the loggers.
+
+    Files are written while training goes on, and are there when it has ended.
+
+    Args:
+        folder: Of the page, ``index.html``.
+        num_images: How many pairs.
+        run_dir: The run's folder, whose ``metrics.csv`` and ``config.yaml`` the page shows.
+    """
+
+    def __init__(self, folder: str | Path, *, num_images: int = 8, run_dir: str | Path | None = None) -> None:
+        self._path = Path(folder)
+        self._folder = GalleryFolder(self._path, None if run_dir is None else Path(run_dir))
+        self._num_images = num_images
+        self._shown = 0
+        self._background = Background("gallery", at_most=_UNWRITTEN)
+
+    def on_train_batch_end(self, *args: object, **kwargs: object) -> None:
+        """End training where pictures could not be written.
+
+        Raises:
+            OSError: There is no room for them, or they may not be written.
+        """
+        self._background.check()
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """A new epoch."""
+        self._shown = 0
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Take what validation has just made of this batch."""
+        wanted = min(self._num_images - self._shown, len(batch["name"]))
+        if wanted <= 0 or trainer.sanity_checking or not trainer.is_global_zero:
+            return
+        module = cast(Pix2PixModule, pl_module)
+        spec = module.pair_spec
+        columns = {
+            "input": spec.source.decode(batch["source"][:wanted]),
+            "output": spec.decode(outputs["output"][:wanted], batch["source"][:wanted]),
+            "target": spec.decode(batch["target"][:wanted], batch["source"][:wanted]),
+        }
+        sides = {"input": spec.source, "output": spec.target, "target": spec.target}
+        strips = {}
+        for index, name in enumerate(batch["name"][:wanted]):
+            images = {column: sides[column].picture(values[index]) for column, values in columns.items()}
+            position = self._shown + index
+            self._background.do(partial(self._folder.add, position, name, trainer.current_epoch, images))
+            strips[f"gallery/{folder_of_pair(position, name)}"] = np.concatenate(
+                [_rgb(image) for image in images.values()], axis=1
+            )
+        log_pictures(trainer.loggers, strips, module.batches_seen - 1)  # as Lightning counts
+        self._shown += wanted
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the page, with the figures that the loggers may still hold back."""
+        if not self._shown:
+            return
+        metrics = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
+        step = cast(Pix2PixModule, pl_module).batches_seen - 1  # as Lightning counts for the loggers
+        latest = {"step": step, "epoch": trainer.current_epoch, **metrics}
+        self._background.do(partial(self._folder.write_page, latest))
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Training ends when all is written.
+
+        Raises:
+            OSError: There is no room for it, or it may not be written.
+        """
+        self._background.wait()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Likewise; that the disk is full does not hide why training ended."""
+        try:
+            self._background.wait()
+        except OSError as error:
+            _log.warning("%s is not up to date: %s", self._path, error.strerror)
+
+
+def _rgb(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    return np.broadcast_to(image, (*image.shape[:2], 3))

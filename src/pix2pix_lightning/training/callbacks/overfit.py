@@ -1,0 +1,66 @@
+"""Whether one pair can be learnt by heart."""
+
+from __future__ import annotations
+
+import logging
+from typing import cast
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from pix2pix_lightning.models.pix2pix import Pix2PixModule
+
+_log = logging.getLogger(__name__)
+
+
+class Overfit(Callback):
+    """Ends training when ``val/l1`` is low enough, and fails where it has not become so by the last epoch.
+
+    Args:
+        below: L1 as a fraction of the target's range.
+
+    Raises:
+        ValueError: ``below`` is no such fraction.
+    """
+
+    def __init__(self, below: float = 0.03) -> None:
+        if not 0 < below < 1:
+            raise ValueError(f"below={below}: an L1 between 0 and 1 is expected")
+        self.below = below
+        self._l1: float | None = None
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Refuse a training that ends before its first validation.
+
+        Raises:
+            ValueError: It would.
+        """
+        every, last = trainer.check_val_every_n_epoch, trainer.max_epochs
+        if every is not None and last is not None and 0 <= last // every <= trainer.current_epoch // every:
+            raise ValueError(
+                f"no validation would take place, and it tells whether the pair was fitted: trainer.max_epochs={last} "
+                f"with trainer.check_val_every_n_epoch={every}; raise the first or lower the second"
+            )
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Look at the validation's L1."""
+        if trainer.sanity_checking:
+            return
+        self._l1 = float(trainer.callback_metrics["val/l1"])
+        if self._l1 < self.below:
+            _log.info("fitted: val/l1 %.4f after %d batches", self._l1, cast(Pix2PixModule, pl_module).batches_seen)
+            trainer.should_stop = True
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Fail loudly."""
+        if self._l1 is None:
+            raise ValueError(
+                f"no validation took place in {trainer.current_epoch} epochs, so nothing tells whether the pair was "
+                "fitted: train for longer, or let trainer.limit_val_batches and trainer.val_check_interval be"
+            )
+        if not self._l1 < self.below:
+            num_batches = cast(Pix2PixModule, pl_module).batches_seen
+            raise ValueError(
+                f"one pair was not fitted: val/l1 is {self._l1:.4f} after {num_batches} batches, below {self.below} is "
+                "expected; look at the gallery: are source and target what they should be (data.direction, kind, "
+                "palette), and is the learning rate sane?"
+            )

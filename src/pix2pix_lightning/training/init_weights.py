@@ -1,0 +1,108 @@
+"""``init_from``: the weights that a training begins with, from a file."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from pix2pix_lightning.checkpoints import pretrained
+from pix2pix_lightning.checkpoints.files import JUNYANZ, checkpoint_in, kind_of, read_checkpoint
+from pix2pix_lightning.checkpoints.junyanz import discriminator_beside, read_junyanz
+from pix2pix_lightning.models.pix2pix import Pix2PixModule
+from pix2pix_lightning.utils.instantiate import TARGET
+
+_log = logging.getLogger(__name__)
+_ROLES = ("generator", "discriminator")
+
+
+def begin_with(module: Pix2PixModule, init_from: str | Sequence[str]) -> None:
+    """Give a module's networks the weights of a file, or of several.
+
+    The generator's have to fit. A discriminator's are taken where they do, and else it begins anew, which is said.
+
+    Args:
+        module: As it was made.
+        init_from: A ``.ckpt`` file, a run's folder, ``model.safetensors`` or its folder; ``latest_net_G.pth`` or
+            ``latest_net_D.pth`` of pytorch-CycleGAN-and-pix2pix, or the folder with both.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: A file is none of these, or its generator is another network.
+    """
+    for name in [init_from] if isinstance(init_from, str) else init_from:
+        try:
+            path = checkpoint_in(Path(name))
+        except FileNotFoundError:
+            raise FileNotFoundError(
+                f"init_from={name} is no checkpoint, and no folder with one: give a .ckpt or .safetensors file, "
+                "latest_net_G.pth or latest_net_D.pth, or a folder with one of them"
+            ) from None
+        paths = [path]
+        if Path(name).is_dir() and path.name == JUNYANZ and (beside := discriminator_beside(path)) is not None:
+            paths.append(beside)
+        for file in paths:
+            networks = _networks(file)
+            taken = [role for role in networks if _take(module, role, *networks[role], file)]
+            if not taken and "generator" not in networks and module.discriminator is None:
+                raise ValueError(f"init_from={file} holds a discriminator, and this training has none: leave it out")
+            if taken:
+                _log.info("beginning with the %s of %s", " and the ".join(taken), file)
+
+
+def _networks(path: Path) -> dict[str, tuple[Mapping[str, Tensor], Mapping[str, Any] | None]]:
+    """State and description of each network in a file."""
+    if (kind := kind_of(path)) == "junyanz":
+        network = read_junyanz(path)
+        return {network.role: (network.state, network.description)}
+    if kind == "exported":
+        raise ValueError(f"init_from={path} is an exported graph: give the checkpoint that it was made from")
+    saved = pretrained.read(path) if kind == "pretrained" else read_checkpoint(path)
+    state, described = saved["state_dict"], saved["hyper_parameters"]
+    networks: dict[str, tuple[Mapping[str, Tensor], Mapping[str, Any] | None]] = {}
+    for role in _ROLES:
+        own = {key.removeprefix(f"{role}."): value for key, value in state.items() if key.startswith(f"{role}.")}
+        if own:
+            networks[role] = (own, described.get(role))
+    return networks
+
+
+def _take(
+    module: Pix2PixModule, role: str, state: Mapping[str, Tensor], described: Mapping[str, Any] | None, path: Path
+) -> bool:
+    network: nn.Module | None = getattr(module, role)
+    if network is None:
+        return False
+    own = network.state_dict()
+    other = next((key for key in [*own, *state] if _shape(own, key) != _shape(state, key)), None)
+    if other is None:
+        network.load_state_dict(state)
+        return True
+    found = f"{other} is {_shape(state, other) or 'missing'} there and {_shape(own, other) or 'missing'} here"
+    if role == "discriminator":
+        _log.info("the discriminator begins anew, since that of %s is another one: %s", path, found)
+        return False
+    raise ValueError(f"init_from={path} holds another generator, {found}: {_mend(module.hparams[role], described)}")
+
+
+def _shape(state: Mapping[str, Tensor], key: str) -> tuple[int, ...] | None:
+    return tuple(state[key].shape) if key in state else None
+
+
+def _mend(own: Mapping[str, Any] | None, described: Mapping[str, Any] | None) -> str:
+    if not own or not described:
+        return "train the network that it holds"
+    if own[TARGET] != described[TARGET]:
+        return f"it is a {described[TARGET].rpartition('.')[2]}, choose such a generator="
+    keys = [
+        key for key in {**described, **own} if key != TARGET and key in described and described[key] != own.get(key)
+    ]
+    sides = [key for key in keys if key in ("in_channels", "out_channels")]
+    if sides:
+        key = sides[0]
+        return f"its {key} is {described[key]}, and that of these pairs {own.get(key)}: see data.a and data.b"
+    words = " ".join(f"module.generator.{key}={described[key]}" for key in keys)
+    return f"say {words}" if words else "leave the generator's settings at their defaults"

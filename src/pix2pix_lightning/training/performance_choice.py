@@ -1,0 +1,142 @@
+"""What ``speed=auto`` comes to on this machine, and why."""
+
+from __future__ import annotations
+
+import logging
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pix2pix_lightning.utils.devices import AUTO, resolve_device, supports_bfloat16
+from pix2pix_lightning.utils.processes import count_processes
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from omegaconf import DictConfig
+
+    from pix2pix_lightning.data import PairedDataModule
+
+_log = logging.getLogger(__name__)
+
+_REPAID_AFTER = 20_000  # images: compiling takes about a minute
+
+
+class Choice(NamedTuple):
+    """A key of ``speed``, what it came to, and why."""
+
+    key: str
+    value: Any
+    reason: str
+
+
+def choose(cfg: DictConfig, saved: Path | None = None) -> list[Choice]:
+    """Fill in what is left to ``auto`` in ``cfg.speed``, in place; what is set by hand stays.
+
+    ``compile`` is left: it depends on how long the training is (`choose_compile`).
+
+    Args:
+        cfg: Of a training.
+        saved: The ``config.yaml`` of the run that it goes on with, which is asked first.
+
+    Returns:
+        What was chosen here.
+
+    Raises:
+        ValueError: A key has a value that it cannot have.
+    """
+    from pix2pix_lightning.data.workers import available_cores, workers_for
+
+    _check(cfg.speed)
+    if saved is not None and saved.is_file():
+        _keep(cfg, saved)
+    device = resolve_device(cfg.trainer.accelerator)
+    precision, reason = _precision(device)
+    on_cpu, on_gpu = device == "cpu", device == "cuda"
+    processes = max(1, count_processes(cfg.trainer) // cfg.trainer.num_nodes)
+    choices = [
+        Choice("precision", precision, reason),
+        Choice("channels_last", on_cpu or on_gpu, "as convolutions compute"),
+        Choice("fused_optimizer", on_cpu or on_gpu, "one pass over the weights"),
+        Choice("matmul_convolutions", on_cpu, "for CPUs"),
+        Choice("keep_memory", on_cpu, "for CPUs"),
+        Choice("cuda_graph", False, "by hand only"),
+        Choice("num_workers", workers_for(device, available_cores() // processes), f"beside a {device}"),
+        Choice("pin_memory", on_gpu, "for GPUs"),
+        Choice("async_checkpoints", True, "the training goes on meanwhile"),
+    ]
+    if cfg.trainer.precision != AUTO:  # by hand, or of a run that is resumed
+        cfg.speed.precision = cfg.trainer.precision
+    own = all(_is_own(cfg.module.get(network)) for network in ("generator", "discriminator"))
+    if not own and cfg.speed.channels_last == AUTO:
+        cfg.speed.channels_last = False  # somebody else's network may look at its maps' order
+    chosen = [choice for choice in choices if cfg.speed.get(choice.key) == AUTO]
+    for choice in chosen:
+        cfg.speed[choice.key] = choice.value
+    if cfg.trainer.precision == AUTO:
+        cfg.trainer.precision = cfg.speed.precision
+    return chosen
+
+
+def _keep(cfg: DictConfig, saved: Path) -> None:
+    """What is ``auto`` is as a run has it that was begun."""
+    from omegaconf import OmegaConf
+
+    before: Any = OmegaConf.load(saved)
+    speed = before.get("speed") or {}
+    if cfg.trainer.precision == AUTO:
+        cfg.trainer.precision = before.trainer.precision
+    for key, value in cfg.speed.items():
+        if value == AUTO and key in speed:
+            cfg.speed[key] = speed[key]
+
+
+def _is_own(network: Any) -> bool:
+    return network is None or str(network.get("_target_")).startswith("pix2pix_lightning.")
+
+
+def _check(speed: DictConfig) -> None:
+    for key, value in speed.items():
+        if key not in ("precision", "num_workers") and value not in (True, False, AUTO):
+            raise ValueError(f"speed.{key!s}={value}: true, false or auto is expected")
+    workers = speed.num_workers
+    if workers != AUTO and (isinstance(workers, bool) or not isinstance(workers, int) or workers < 0):
+        raise ValueError(f"speed.num_workers={speed.num_workers}: a whole number or auto is expected")
+
+
+def choose_compile(cfg: DictConfig, data: PairedDataModule) -> list[Choice]:
+    """Decide on ``cfg.speed.compile`` where it is ``auto``, in place.
+
+    Args:
+        cfg: Of a training.
+        data: Set up; it says how many images the training will see.
+    """
+    if cfg.speed.get("compile") != AUTO:
+        return []
+    device = resolve_device(cfg.trainer.accelerator)
+    if device != "cuda":
+        value, reason = False, "for GPUs"
+    elif not find_spec("triton"):
+        value, reason = False, "needs triton"
+    elif not _is_own(cfg.module.generator) or not _is_own(cfg.module.discriminator):
+        value, reason = False, "of this package's networks alone"
+    elif cfg.speed.checkpoint_activations:
+        value, reason = False, "not beside checkpoint_activations"
+    else:
+        num_images = len(data.train_dataloader()) * data.batch_size * cfg.trainer.max_epochs
+        value, reason = num_images >= _REPAID_AFTER, f"{num_images} images, {_REPAID_AFTER} repay it"
+    choice = Choice("compile", value, reason)
+    cfg.speed.compile = choice.value
+    return [choice]
+
+
+def say(choices: list[Choice]) -> None:
+    """One line to the log."""
+    if choices:
+        words = [f"{c.key}={str(c.value).lower()} ({c.reason})" for c in choices]
+        _log.info("speed=auto chose %s", ", ".join(words))
+
+
+def _precision(device: str) -> tuple[str, str]:
+    if supports_bfloat16(device):
+        return "bf16-mixed", "the device computes in bfloat16"
+    return "32-true", "the device does not compute in bfloat16"

@@ -1,0 +1,1 @@
+"""Parts that know nothing of images or models: files, locks, threads, seeds, devices, building by name."""

@@ -1,0 +1,48 @@
+"""Compare configurations key by key."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+LOADING_KEYS = {f"data.{key}" for key in ("cache", "num_workers", "pin_memory", "prefetch_factor")}
+"""Keys that change how batches are loaded, and not what is in them."""
+
+
+def list_differences(one: DictConfig, other: DictConfig, nodes: Sequence[str]) -> list[str]:
+    """List the keys at which two configurations differ, without `LOADING_KEYS`.
+
+    Args:
+        one: A configuration.
+        other: Another one.
+        nodes: Top-level keys to compare; none compares all.
+
+    Returns:
+        Dotted keys, sorted.
+    """
+    from omegaconf import OmegaConf
+
+    flat = [dict(flatten_config(OmegaConf.to_container(cfg, resolve=True), nodes)) for cfg in (one, other)]
+    keys = (flat[0].keys() | flat[1].keys()) - LOADING_KEYS
+    return sorted(key for key in keys if flat[0].get(key) != flat[1].get(key))
+
+
+def flatten_config(node: Any, nodes: Sequence[str] = (), prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the dotted key and the value of each leaf.
+
+    Args:
+        node: A configuration as nested dicts.
+        nodes: Top-level keys to go into; none goes into all.
+        prefix: Put before each key.
+    """
+    assert isinstance(node, Mapping)
+    for key, value in node.items():
+        if nodes and key not in nodes:
+            continue
+        if isinstance(value, dict) and value:
+            yield from flatten_config(value, (), f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value

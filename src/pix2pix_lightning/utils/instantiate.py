@@ -1,0 +1,116 @@
+"""Build objects from plain descriptions, ``{"_target_": "package.Class", "argument": value}``."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+TARGET = "_target_"
+TRUSTED = ("pix2pix_lightning", "torch.nn", "torch.optim")
+
+
+def build(description: Mapping[str, Any], *args: Any) -> Any:
+    """Build an object, and the objects in it, from a description ``{"_target_": "package.Class", ...}``.
+
+    Args:
+        description: The class and its keyword arguments.
+        *args: Positional arguments before them.
+
+    Raises:
+        ValueError: The class cannot be found, or does not take these arguments.
+    """
+    target = description[TARGET]
+    cls = locate(target)
+    kwargs = {key: _built(value) for key, value in description.items() if key != TARGET}
+    try:
+        inspect.signature(cls).bind(*args, **kwargs)
+    except TypeError as error:
+        raise ValueError(f"{target}: {error}; it takes {', '.join(_parameters(cls))}") from None
+    return cls(*args, **kwargs)
+
+
+def check_trusted(
+    descriptions: Any,
+    trust: Sequence[str] = (),
+    *,
+    kinds: tuple[type, ...] | None = None,
+    packages: Sequence[str] = TRUSTED,
+    whence: str = "the checkpoint",
+) -> None:
+    """Refuse descriptions, nested ones too, that would call anything but a class of a trusted package.
+
+    A target is accepted when it is a class of an importable module, is a subclass of one of ``kinds``, and both the
+    module that is named and the one that defines the class lie in a trusted package. Nothing else is imported or
+    called.
+
+    Args:
+        descriptions: Plain data.
+        trust: Packages beside ``packages``.
+        kinds: Classes; by default ``nn.Module``, ``Optimizer`` and ``LRScheduler``.
+        packages: That are trusted; by default this one, ``torch.nn`` and ``torch.optim``.
+        whence: What the descriptions come from, for the message.
+
+    Raises:
+        ValueError: A target is not accepted.
+    """
+    import torch
+
+    kinds = kinds or (torch.nn.Module, torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler)
+    packages = (*packages, *([trust] if isinstance(trust, str) else trust))
+    for target in _targets(descriptions):
+        module = target.rpartition(".")[0] if isinstance(target, str) else ""
+        if not _lies_in(module, packages):
+            raise ValueError(
+                f"{whence} names {target!r}, which lies outside {', '.join(packages)}: if you know and trust "
+                f"it, say so by trust=[{module.partition('.')[0] or '<package>'}]"
+            )
+        cls = locate(target)
+        if not (isinstance(cls, type) and issubclass(cls, kinds) and _lies_in(cls.__module__, packages)):
+            raise ValueError(
+                f"{whence} names {target!r}, which is no class of {', '.join(packages)} that is expected here"
+            )
+
+
+def is_description(value: Any) -> bool:
+    """Whether ``value`` is a mapping with a ``_target_``."""
+    return isinstance(value, Mapping) and TARGET in value
+
+
+def locate(target: str) -> Any:
+    """The class by its name: an importable module and a name in it, never an attribute of an attribute."""
+    module_name, _, name = target.rpartition(".") if isinstance(target, str) else ("", "", "")
+    try:
+        return getattr(importlib.import_module(module_name), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(
+            f"_target_={target!r} cannot be found ({error}): <importable module>.<Class> is expected"
+        ) from None
+
+
+def _built(value: Any) -> Any:
+    if is_description(value):
+        return build(value)
+    if isinstance(value, Mapping):
+        return {key: _built(item) for key, item in value.items()}
+    return [_built(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _targets(value: Any) -> Iterator[Any]:
+    if isinstance(value, Mapping):
+        if TARGET in value:
+            yield value[TARGET]
+        value = value.values()
+    elif not isinstance(value, list | tuple):
+        return
+    for item in value:
+        yield from _targets(item)
+
+
+def _lies_in(module: str, packages: Sequence[str]) -> bool:
+    return any(module == package or module.startswith(f"{package}.") for package in packages)
+
+
+def _parameters(cls: Any) -> list[str]:
+    return [name for name in inspect.signature(cls).parameters if name not in ("self", "args", "kwargs")]

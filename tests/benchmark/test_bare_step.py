@@ -1,0 +1,50 @@
+import pytest
+import torch
+from lightning.pytorch import Trainer
+from torch.utils.data import DataLoader
+
+from pix2pix_lightning import Pix2PixModule
+from pix2pix_lightning.benchmark.bare_step import BareStep
+
+GENERATOR = {
+    "_target_": "pix2pix_lightning.networks.UNetGenerator",
+    "num_downs": 4,
+    "base_channels": 2,
+    "dropout": 0.0,  # whose noise is training's own
+}
+DISCRIMINATOR = {
+    "_target_": "pix2pix_lightning.networks.PatchDiscriminator",
+    "num_layers": 1,
+    "base_channels": 2,
+}
+
+
+@pytest.mark.parametrize("precision", ["64-true", "bf16-mixed"])
+def test_it_changes_the_weights_as_training_does(precision):
+    options = {"accelerator": "cpu", "devices": 1, "precision": precision, "max_epochs": 1, "logger": False}
+    options |= {"enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
+    sides = torch.randint(0, 256, (2, 2, 3, 32, 32), dtype=torch.uint8)
+    batch = {"source": sides[0], "target": sides[1], "name": ["", ""]}
+    bare, trained, untouched = (
+        Pix2PixModule(
+            GENERATOR,
+            DISCRIMINATOR,
+            discriminator_steps=2,
+            gradient_clip=0.5,
+            speed={"fused_optimizer": True, "channels_last": True, "matmul_convolutions": True},
+        )
+        for _ in range(3)
+    )
+    Trainer(**options).fit(trained, DataLoader([batch] * 2, batch_size=None))
+    step = BareStep(bare, Trainer(**options), torch.device("cpu"))
+    source, target = step.batch(batch)
+    assert source.dtype == (torch.float64 if precision == "64-true" else torch.float32)
+    assert all(optimizer.defaults["fused"] for optimizer in step.optimizers)
+    for _ in range(2):
+        step(source, target)
+    assert not any(p.requires_grad for p in bare.discriminator.parameters())  # the generator's step is spared theirs
+    moved = 0
+    for ours, theirs, before in zip(bare.parameters(), trained.parameters(), untouched.parameters(), strict=True):
+        assert (ours - theirs).abs().max() < 1e-12
+        moved += bool((ours != before).any())
+    assert moved == len(list(bare.parameters()))

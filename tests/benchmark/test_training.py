@@ -1,0 +1,52 @@
+import csv
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from helpers import TINY, make_strips
+from pix2pix_lightning import compose
+from pix2pix_lightning.benchmark.training import run_training
+from pix2pix_lightning.benchmark.turns import Contender
+from pix2pix_lightning.training.run_dir import on_terminal
+
+CPU = torch.device("cpu")
+
+
+def configuration(tmp_path, *more):
+    root = make_strips(tmp_path / "pairs", train=4)
+    (tmp_path / "run").mkdir()
+    return compose("train", [*TINY, f"data.root={root}", f"run_dir={tmp_path}/run", "seed=0", "speed=off", *more])
+
+
+def test_batches_are_timed_between_the_turns_of_others(tmp_path):
+    cfg = configuration(tmp_path, "data.num_workers=1", "trainer.max_epochs=100", "data.batch_size=1")
+    training, other = (Contender(1, CPU, False, 0.0) for _ in range(2))
+    states = []
+
+    def work():
+        time.sleep(0.05)  # a signal takes its time
+        states.append([Path(f"/proc/{w.pid}/stat").read_text().rpartition(")")[2].split()[0] for w in training.workers])
+
+    other.work = work
+    with on_terminal():
+        run_training(cfg, training, [other], rounds=3)
+    assert len(training.seconds) == len(other.seconds) == 3
+    assert all(seconds > 0 for seconds in training.seconds)
+    assert training.peak_memory is not None
+    # training's loader stood still while the other worked
+    assert states == [["T"]] * 6
+    # what is logged is written; validation and checkpoints are left out
+    with (tmp_path / "run" / "metrics.csv").open() as file:
+        logged = [row for row in csv.DictReader(file) if row.get("train/loss_g")]
+    assert len(logged) == 8 + 3 * 2  # the first ones, then one that settles and one that counts; and it ends
+    assert "val/l1" not in logged[0]
+    assert not list((tmp_path / "run").rglob("*.ckpt"))
+    assert cfg.callbacks.best is not None  # the caller's own is as it was
+
+
+def test_a_training_that_is_too_short_is_refused(tmp_path):
+    cfg = configuration(tmp_path, "trainer.max_epochs=2")
+    with on_terminal(), pytest.raises(ValueError, match=r"trainer\.max_epochs=2: the training ended before rounds=3"):
+        run_training(cfg, Contender(2, CPU, False, 0.0), [], rounds=3)

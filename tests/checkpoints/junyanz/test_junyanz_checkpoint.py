@@ -1,0 +1,340 @@
+"""Checkpoints of J, against networks that are built here from torch.nn in J's order and under J's names."""
+
+import errno
+import subprocess
+import sys
+from collections import OrderedDict
+from functools import partial
+
+import pytest
+import torch
+from torch import nn
+
+from pix2pix_lightning import networks
+from pix2pix_lightning.checkpoints.junyanz import discriminator_beside, junyanz_state, read_junyanz, write_junyanz
+from pix2pix_lightning.utils.instantiate import build
+from plain_junyanz import Patch, Pixel, ResNet, UNet, bytes_of, legacy, trained
+
+BATCH_NORM = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
+
+
+GENERATORS = {
+    "unet_128": (partial(UNet, 7), {"num_downs": 7, "dropout": 0.5, "dropout_at": "junyanz"}, 128),
+    "unet_256": (partial(UNet, 8), {"num_downs": 8, "dropout": 0.5, "dropout_at": "junyanz"}, 256),
+    "resnet_6": (partial(ResNet, 6), {"num_blocks": 6, "dropout": 0.0}, 32),
+    "resnet_9": (partial(ResNet, 9), {"num_blocks": 9, "dropout": 0.0}, 32),
+    "resnet_dropout": (partial(ResNet, 2, dropout=True), {"num_blocks": 2, "dropout": 0.5}, 32),
+}
+DISCRIMINATORS = {f"patch_{n}": (partial(Patch, n), {"num_layers": n}) for n in range(1, 6)} | {"pixel": (Pixel, {})}
+
+
+def in_mode(network, norm):
+    """Torch's own ways: a norm that is training takes the one image, one that is not what it has gathered."""
+    network.train(norm == "image")
+    for module in network.modules():
+        if isinstance(module, nn.Dropout):
+            module.eval()
+    return network
+
+
+def read_as(path, dtype):
+    read = read_junyanz(path)
+    network = build(read.description).to(dtype)
+    network.load_state_dict(read.state, strict=True)
+    return network
+
+
+def check_equal_outputs(ours, theirs, images, tolerance):
+    before = {key: value.clone() for key, value in theirs.state_dict().items()}
+    for norm in ("image", "running"):
+        with torch.no_grad(), networks.test_time(ours, norm=norm):
+            output = torch.cat([ours(image) for image in images.split(1)])
+        plain = in_mode(theirs, norm)
+        with torch.no_grad():
+            expected = torch.cat([plain(image.clone()) for image in images.split(1)])
+        theirs.load_state_dict(before)  # training has moved its statistics
+        assert expected.std() > 0.005
+        torch.testing.assert_close(output, expected, rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize("norm", ["batch", "instance"])
+@pytest.mark.parametrize("name", GENERATORS)
+def test_a_generator_does_what_it_did_there(tmp_path, name, norm):
+    plain, expected, side = GENERATORS[name]
+    theirs = trained(plain(norm=norm, num_in=2, num_out=4))
+    torch.save(theirs.state_dict(), tmp_path / "latest_net_G.pth")
+    read = read_junyanz(tmp_path / "latest_net_G.pth")
+    assert read.role == "generator"
+    assert read.description == {
+        "_target_": f"pix2pix_lightning.networks.{'UNet' if 'unet' in name else 'ResNet'}Generator",
+        "in_channels": 2,
+        "out_channels": 4,
+        "base_channels": 4,
+        "norm": norm,
+        **expected,
+    }
+    images = torch.rand(2, 2, side, side) * 2 - 1
+    check_equal_outputs(read_as(tmp_path / "latest_net_G.pth", torch.float32), theirs, images, 1e-6)
+
+    theirs.double()
+    torch.save(theirs.state_dict(), tmp_path / "double.pth")
+    check_equal_outputs(read_as(tmp_path / "double.pth", torch.float64), theirs, images.double(), 1e-12)
+
+
+@pytest.mark.parametrize("norm", ["batch", "instance"])
+@pytest.mark.parametrize("name", DISCRIMINATORS)
+def test_a_discriminator_judges_as_it_did_there(tmp_path, name, norm):
+    plain, expected = DISCRIMINATORS[name]
+    theirs = trained(plain(norm=norm, num_in=5))
+    torch.save(theirs.state_dict(), tmp_path / "latest_net_D.pth")
+    read = read_junyanz(str(tmp_path / "latest_net_D.pth"))
+    assert read.role == "discriminator"
+    assert read.description == {
+        "_target_": f"pix2pix_lightning.networks.{'Pixel' if name == 'pixel' else 'Patch'}Discriminator",
+        "in_channels": 5,
+        "base_channels": 4,
+        "norm": norm,
+        **expected,
+    }
+    images = torch.rand(2, 5, 128, 96) * 2 - 1
+    check_equal_outputs(read_as(tmp_path / "latest_net_D.pth", torch.float32), theirs, images, 1e-6)
+    theirs.double()
+    torch.save(theirs.state_dict(), tmp_path / "double.pth")
+    check_equal_outputs(read_as(tmp_path / "double.pth", torch.float64), theirs, images.double(), 1e-12)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("norm", ["batch", "instance"])
+@pytest.mark.parametrize("name", [*GENERATORS, *DISCRIMINATORS])
+def test_every_byte_comes_back(tmp_path, name, norm, dtype):
+    plain = (GENERATORS | DISCRIMINATORS)[name][0]
+    theirs = trained(plain(norm=norm)).to(dtype).state_dict()
+    torch.save(theirs, tmp_path / "theirs.pth")
+    ours = read_as(tmp_path / "theirs.pth", dtype)
+    write_junyanz(ours, tmp_path / "new folder" / "written.pth")
+    written = torch.load(tmp_path / "new folder" / "written.pth", weights_only=True)
+    assert isinstance(written, OrderedDict)
+    assert list(written) == list(theirs)
+    assert bytes_of(written) == bytes_of(theirs)
+    plain(norm=norm).load_state_dict(written, strict=True)
+    again = read_junyanz(tmp_path / "new folder" / "written.pth").state
+    assert bytes_of(again) == bytes_of(ours.state_dict())
+
+
+def keys_of_unet_256():
+    """As the reference lists them, with shapes."""
+    channels, places, listed = [64, 128, 256, 512, 512, 512, 512], {1: "model.model.1"}, []
+    for depth in range(2, 8):
+        places[depth] = f"{places[depth - 1]}.model.3"
+
+    def norm(place, width):
+        return [(f"{place}.{leaf}", () if leaf == "num_batches_tracked" else (width,)) for leaf in BATCH_NORM]
+
+    listed += [("model.model.0.weight", (64, 3, 4, 4))]
+    for depth in range(1, 7):
+        listed += [(f"{places[depth]}.model.1.weight", (channels[depth], channels[depth - 1], 4, 4))]
+        listed += norm(f"{places[depth]}.model.2", channels[depth])
+    listed += [(f"{places[7]}.model.{number}.weight", (512, 512, 4, 4)) for number in (1, 3)]
+    listed += norm(f"{places[7]}.model.4", 512)
+    ups = [(1024, 512), (1024, 512), (1024, 512), (1024, 256), (512, 128), (256, 64)]
+    for depth, (num_in, num_out) in zip(range(6, 0, -1), ups, strict=True):
+        listed += [(f"{places[depth]}.model.5.weight", (num_in, num_out, 4, 4))]
+        listed += norm(f"{places[depth]}.model.6", num_out)
+    return [*listed, ("model.model.3.weight", (128, 3, 4, 4)), ("model.model.3.bias", (3,))]
+
+
+def test_the_82_keys_of_the_unet():
+    with torch.device("meta"):
+        network = networks.UNetGenerator()
+    listed = keys_of_unet_256()
+    assert len(listed) == 82
+    assert [(key, tuple(value.shape)) for key, value in junyanz_state(network).items()] == listed
+
+
+def test_the_22_keys_of_the_patch_discriminator_and_those_of_the_pixel_discriminator():
+    with torch.device("meta"):
+        patch, pixel = networks.PatchDiscriminator(), networks.PixelDiscriminator()
+    norms = {n: [f"model.{n}.{leaf}" for leaf in BATCH_NORM] for n in (3, 6, 9)}
+    strided = ["model.0.weight", "model.0.bias", "model.2.weight", *norms[3], "model.5.weight", *norms[6]]
+    expected = [*strided, "model.8.weight", *norms[9], "model.11.weight", "model.11.bias"]
+    assert len(expected) == 22
+    assert list(junyanz_state(patch)) == expected
+    norm = [f"net.3.{leaf}" for leaf in BATCH_NORM]
+    assert list(junyanz_state(pixel)) == ["net.0.weight", "net.0.bias", "net.2.weight", *norm, "net.5.weight"]
+
+
+@pytest.mark.parametrize(
+    ("plain", "ours", "parameters"),
+    [
+        (partial(UNet, 8), networks.UNetGenerator(base_channels=1), 54_413_955),
+        (partial(UNet, 8, "instance"), networks.UNetGenerator(base_channels=1, norm="instance"), 54_409_603),
+        (partial(UNet, 8, num_in=1, num_out=2), networks.UNetGenerator(1, 2, base_channels=1), 54_409_858),
+        (partial(UNet, 7), networks.UNetGenerator(base_channels=1, num_downs=7), 41_828_995),
+        (partial(ResNet, 9), networks.ResNetGenerator(base_channels=1), 11_383_427),
+        (partial(ResNet, 9, "instance"), networks.ResNetGenerator(base_channels=1, norm="instance"), 11_378_179),
+        (partial(ResNet, 6), networks.ResNetGenerator(base_channels=1, num_blocks=6), 7_841_411),
+        (partial(Patch, 3), networks.PatchDiscriminator(base_channels=1), 2_768_705),
+        (partial(Patch, 3, "instance"), networks.PatchDiscriminator(base_channels=1, norm="instance"), 2_767_809),
+        (Pixel, networks.PixelDiscriminator(base_channels=1), 9_024),
+    ],
+)
+def test_the_plain_networks_are_those_of_the_reference(plain, ours, parameters):
+    with torch.device("meta"):
+        network = plain(base=64)
+    assert sum(parameter.numel() for parameter in network.parameters()) == parameters
+    assert list(junyanz_state(ours)) == list(network.state_dict())
+
+
+def of_2017(state, path):
+    """Tensors were rebuilt by another function before torch 0.4."""
+
+    def reduce(tensor, _protocol):
+        storage = torch.storage.TypedStorage(wrap_storage=tensor.untyped_storage(), dtype=tensor.dtype, _internal=True)
+        return torch._utils._rebuild_tensor, (storage, 0, tuple(tensor.shape), tensor.stride())
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.Tensor, "__reduce_ex__", reduce)
+        legacy(OrderedDict(without_counts(state)), path)
+    assert b"_rebuild_tensor\n" in path.read_bytes()
+
+
+def without_counts(state):
+    return {key: value for key, value in state.items() if not key.endswith("num_batches_tracked")}
+
+
+@pytest.mark.parametrize("write", [torch.save, legacy, of_2017])
+@pytest.mark.parametrize("plain", [partial(UNet, 5), partial(ResNet, 1), partial(Patch, 3), Pixel])
+def test_files_without_counts(tmp_path, plain, write):
+    theirs = trained(plain())
+    write(without_counts(theirs.state_dict()), tmp_path / "old.pth")
+    ours = read_as(tmp_path / "old.pth", torch.float32)
+    counts = [value for key, value in ours.state_dict().items() if key.endswith("num_batches_tracked")]
+    assert counts == [0] * sum(isinstance(module, nn.BatchNorm2d) for module in theirs.modules())
+    assert bytes_of(without_counts(junyanz_state(ours))) == bytes_of(without_counts(theirs.state_dict()))
+
+
+@pytest.mark.parametrize("plain", [partial(UNet, 5), partial(ResNet, 2), partial(Patch, 3), Pixel])
+def test_statistics_of_instance_norms_are_dropped(tmp_path, plain):
+    theirs = trained(plain(norm="instance"))
+    plain_state = theirs.state_dict()
+    state, norms = dict(plain_state), 0
+    for name, module in theirs.named_modules():
+        if isinstance(module, nn.InstanceNorm2d):
+            state |= {f"{name}.{leaf}": torch.zeros(module.num_features) for leaf in ("running_mean", "running_var")}
+            state[f"{name}.num_batches_tracked"] = torch.tensor(3)
+            norms += 1
+    assert len(state) == len(plain_state) + 3 * norms
+    legacy(state, tmp_path / "old.pth")
+    assert read_junyanz(tmp_path / "old.pth").description["norm"] == "instance"
+    assert bytes_of(junyanz_state(read_as(tmp_path / "old.pth", torch.float32))) == bytes_of(plain_state)
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod."])
+def test_names_of_wrappers_are_left_off(tmp_path, prefix):
+    theirs = trained(Patch(2)).state_dict()
+    torch.save({f"{prefix}{key}": value for key, value in theirs.items()}, tmp_path / "wrapped.pth")
+    assert bytes_of(junyanz_state(read_as(tmp_path / "wrapped.pth", torch.float32))) == bytes_of(theirs)
+
+
+def test_half_precision_stays_and_a_network_of_another_takes_it(tmp_path):
+    theirs = trained(UNet(5)).half().state_dict()
+    torch.save(theirs, tmp_path / "half.pth")
+    read = read_junyanz(tmp_path / "half.pth")
+    assert {value.dtype for value in read.state.values()} == {torch.float16, torch.int64}
+    ours = read_as(tmp_path / "half.pth", torch.float32)
+    assert {value.dtype for value in ours.state_dict().values()} == {torch.float32, torch.int64}
+    back = {key: value.to(theirs[key].dtype) for key, value in junyanz_state(ours).items()}
+    assert bytes_of(back) == bytes_of(theirs)
+
+
+def test_parameters_and_other_layouts_are_written_as_theirs(tmp_path):
+    theirs = trained(ResNet(1))
+    torch.save(theirs.state_dict(keep_vars=True), tmp_path / "kept.pth")
+    ours = read_as(tmp_path / "kept.pth", torch.float32).to(memory_format=torch.channels_last)
+    write_junyanz(ours, tmp_path / "written.pth")
+    written = torch.load(tmp_path / "written.pth", weights_only=True)
+    assert all(value.is_contiguous() and not value.requires_grad for value in written.values())
+    assert bytes_of(written) == bytes_of(theirs.state_dict())
+
+
+class Mine(networks.UNetGenerator):
+    def forward(self, x):
+        return super().forward(x) / 2
+
+
+@pytest.mark.parametrize(
+    ("network", "reason"),
+    [
+        (networks.EncoderDecoderGenerator(base_channels=1), "EncoderDecoderGenerator has no form there"),
+        (Mine(base_channels=1), "Mine has no form there"),
+        (nn.Conv2d(1, 1, 1), "Conv2d has no form there"),
+        (networks.UNetGenerator(base_channels=1, norm="none"), "norm=none is another network there"),
+        (networks.ResNetGenerator(base_channels=1, norm="none"), "norm=none is another network there"),
+        (networks.PatchDiscriminator(base_channels=1, norm="none"), "norm=none is another network there"),
+        (networks.UNetGenerator(base_channels=1, upsample="resize"), "upsample=resize has no form there"),
+        (networks.ResNetGenerator(base_channels=1, upsample="resize"), "upsample=resize has no form there"),
+        (networks.UNetGenerator(base_channels=1, num_downs=4), "a U-Net of 4 levels has no form there"),
+        (
+            nn.utils.parametrizations.spectral_norm(networks.PixelDiscriminator(base_channels=1).stages[0].conv),
+            "no form there",
+        ),
+    ],
+)
+def test_what_it_has_no_form_of_is_not_written(tmp_path, network, reason):
+    with pytest.raises(ValueError, match=f"^pytorch-CycleGAN-and-pix2pix could not read this network: .*{reason}"):
+        write_junyanz(network, tmp_path / "latest_net_G.pth")
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_layer_that_holds_more_is_not_written(tmp_path):
+    network = networks.PatchDiscriminator(base_channels=1)
+    nn.utils.parametrizations.spectral_norm(network.stages[0].conv)
+    with pytest.raises(ValueError, match=r"its PatchDiscriminator has no stages\.0\.conv\.parametrizations"):
+        write_junyanz(network, tmp_path / "latest_net_D.pth")
+
+
+def test_where_dropout_stands_in_the_unet_leaves_no_trace(tmp_path):
+    network = networks.UNetGenerator(base_channels=1, dropout_at="paper")
+    write_junyanz(network, tmp_path / "latest_net_G.pth")
+    read = read_as(tmp_path / "latest_net_G.pth", torch.float32)
+    assert bytes_of(read.state_dict()) == bytes_of(network.state_dict())
+
+
+def test_nothing_is_overwritten_unless_asked_for(tmp_path):
+    path = tmp_path / "latest_net_D.pth"
+    path.write_text("mine")
+    network = networks.PixelDiscriminator(base_channels=1)
+    with pytest.raises(
+        FileExistsError, match=r"latest_net_D\.pth exists: choose another output, or say overwrite=true"
+    ):
+        write_junyanz(network, path)
+    assert path.read_text() == "mine"
+    write_junyanz(network, path, overwrite=True)
+    assert bytes_of(read_junyanz(path).state) == bytes_of(network.state_dict())
+
+
+def test_a_full_disk_leaves_what_was(tmp_path, monkeypatch):
+    path = tmp_path / "latest_net_D.pth"
+    path.write_text("mine")
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="No space left on device"):
+        write_junyanz(networks.PixelDiscriminator(base_channels=1), path, overwrite=True)
+    assert [file.name for file in tmp_path.iterdir()] == ["latest_net_D.pth"]
+    assert path.read_text() == "mine"
+
+
+def test_the_discriminator_beside(tmp_path):
+    for name in ("latest_net_G.pth", "latest_net_D.pth", "5_net_G.pth", "latest_net_G_A.pth", "net_G_notes.txt"):
+        (tmp_path / name).touch()
+    assert discriminator_beside(tmp_path / "latest_net_G.pth") == tmp_path / "latest_net_D.pth"
+    for name in ("5_net_G.pth", "latest_net_G_A.pth", "latest_net_D.pth", "net_G_notes.txt"):
+        assert discriminator_beside(tmp_path / name) is None
+
+
+def test_the_room_is_light():
+    code = "import sys, pix2pix_lightning.interop; print('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"

@@ -1,0 +1,147 @@
+"""Image files against what Pillow wrote and reads."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pix2pix_lightning.data.image_files import list_images, read_image, write_image
+
+
+def noise(*shape, dtype=np.uint8):
+    return np.random.default_rng(0).integers(0, np.iinfo(dtype).max, shape, dtype=dtype, endpoint=True)
+
+
+def encoded(array, kind, **options):
+    buffer = io.BytesIO()
+    Image.fromarray(array).save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("suffix", ["png", "bmp", "tif", "ppm", "PNG"])
+def test_lossless_files_are_read_in_rgb_order(tmp_path, suffix):
+    image = noise(20, 31, 3)
+    path = tmp_path / f"image.{suffix}"
+    Image.fromarray(image).save(path)
+    read = read_image(path)
+    assert read.dtype == np.uint8
+    np.testing.assert_array_equal(read, image)
+
+
+def test_jpeg_is_read_as_pillow_does(tmp_path):
+    path = tmp_path / "image.jpg"
+    smooth = np.linspace(0, 255, 32 * 32 * 3).reshape(32, 32, 3).astype(np.uint8)
+    Image.fromarray(smooth).save(path, quality=95)
+    difference = read_image(path).astype(int) - np.asarray(Image.open(path))
+    assert np.abs(difference).max() <= 3
+
+
+def test_grey_transparent_and_indexed_files_become_rgb(tmp_path):
+    grey, colour = noise(9, 7), noise(9, 7, 3)
+    Image.fromarray(grey).save(tmp_path / "grey.png")
+    Image.fromarray(np.dstack([colour, np.zeros((9, 7), np.uint8)])).save(tmp_path / "clear.png")
+    indexed = Image.fromarray(grey % 3).convert("P")
+    indexed.putpalette([10, 20, 30, 40, 50, 60, 70, 80, 90])
+    indexed.save(tmp_path / "indexed.png")
+
+    np.testing.assert_array_equal(read_image(tmp_path / "grey.png"), np.stack([grey] * 3, -1))
+    np.testing.assert_array_equal(read_image(tmp_path / "clear.png"), colour)
+    colours = np.array([[10, 20, 30], [40, 50, 60], [70, 80, 90]])
+    np.testing.assert_array_equal(read_image(tmp_path / "indexed.png"), colours[grey % 3])
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP", "TIFF", "WEBP", "PPM"])
+@pytest.mark.parametrize("kept", [0.02, 0.3, 0.6, 0.95])
+def test_a_file_cut_short_is_one_line(tmp_path, capfd, kind, kept):
+    data = encoded(noise(48, 48, 3), kind)
+    path = tmp_path / f"cut.{kind.lower()}"
+    path.write_bytes(data[: int(len(data) * kept)])
+    with pytest.raises(ValueError, match=r"cut\.\w+ (is a truncated JPEG|cannot be decoded)") as raised:
+        read_image(path)
+    assert "\n" not in str(raised.value)
+    assert "WARN" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"comment": b"\xff\xd9"}])
+def test_a_jpeg_without_its_end_is_refused_whatever_its_headers_hold(tmp_path, options):
+    data = encoded(np.full((16, 16, 3), 90, np.uint8), "JPEG", **options)
+    path = tmp_path / "image.jpg"
+    path.write_bytes(data[:-2])
+    with pytest.raises(ValueError, match="truncated JPEG"):
+        read_image(path)
+    path.write_bytes(data)
+    assert np.abs(read_image(path).astype(int) - 90).max() <= 2
+
+
+def test_an_end_mark_that_a_header_was_cut_behind_is_no_end(tmp_path):
+    data = encoded(np.full((16, 16, 3), 90, np.uint8), "JPEG", comment=b"thumbnail\xff\xd9and more")
+    path = tmp_path / "image.jpg"
+    path.write_bytes(data[: data.index(b"\xff\xd9") + 2])
+    with pytest.raises(ValueError, match="truncated JPEG"):
+        read_image(path)
+
+
+@pytest.mark.parametrize("trailer", [b"\0" * 5000, b"\xff\xda" * 1000])
+def test_a_whole_jpeg_may_have_more_behind_it_and_filling_before_its_markers(tmp_path, trailer):
+    data = encoded(np.full((16, 16, 3), 90, np.uint8), "JPEG")
+    path = tmp_path / "phone.jpg"
+    path.write_bytes(data[:2] + b"\xff\xff" + data[2:] + trailer)
+    assert np.abs(read_image(path).astype(int) - 90).max() <= 2
+
+
+@pytest.mark.parametrize("data", [b"", b"no image\n", b"\xff\xd8", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"])
+@pytest.mark.parametrize("suffix", ["png", "jpg"])
+def test_what_is_no_image_is_one_line_with_the_mend(tmp_path, data, suffix):
+    path = tmp_path / f"text.{suffix}"
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match=r"text\..*(replace it|again)") as raised:
+        read_image(path)
+    assert "\n" not in str(raised.value)
+
+
+def test_sixteen_bits_are_refused(tmp_path):
+    path = tmp_path / "deep.png"
+    Image.fromarray(noise(8, 8, dtype=np.uint16)).save(path)
+    with pytest.raises(ValueError, match=r"deep\.png holds uint16 values.*convert it"):
+        read_image(path)
+
+
+@pytest.mark.parametrize("shape", [(12, 17, 3), (12, 17, 1), (12, 17)])
+def test_written_files_hold_what_was_given(tmp_path, shape):
+    image = noise(*shape)
+    write_image(tmp_path / "out.png", image)
+    with Image.open(tmp_path / "out.png") as file:
+        assert file.mode == ("RGB" if shape[-1] == 3 else "L")
+        np.testing.assert_array_equal(np.asarray(file), image.squeeze())
+
+
+def test_a_file_is_only_overwritten_when_asked_for(tmp_path):
+    path = tmp_path / "out.png"
+    write_image(path, np.zeros((4, 4, 3), np.uint8))
+    before = path.read_bytes()
+    with pytest.raises(FileExistsError, match=r"out\.png exists"):
+        write_image(path, np.ones((4, 4, 3), np.uint8))
+    assert path.read_bytes() == before
+    write_image(path, np.ones((4, 4, 3), np.uint8), overwrite=True)
+    assert np.asarray(Image.open(path)).max() == 1
+
+
+def test_an_unknown_ending_is_named(tmp_path):
+    with pytest.raises(ValueError, match=r"out\.xyz names no image format.*\.png"):
+        write_image(tmp_path / "out.xyz", np.zeros((4, 4, 3), np.uint8))
+
+
+def test_names_beyond_ascii(tmp_path):
+    path = tmp_path / "façade 图像 ü.png"
+    image = noise(6, 5, 3)
+    write_image(path, image)
+    assert list_images(tmp_path) == [path]
+    np.testing.assert_array_equal(read_image(path), image)
+
+
+def test_list_images_passes_over_what_is_none(tmp_path):
+    for name in ("b.PNG", "a.jpg", "._a.jpg", "notes.txt", "c.tiff"):
+        (tmp_path / name).touch()
+    (tmp_path / "folder.png").mkdir()
+    assert [path.name for path in list_images(tmp_path)] == ["a.jpg", "b.PNG", "c.tiff"]

@@ -1,0 +1,221 @@
+"""What a pixel means, computed by hand, and the description as plain data."""
+
+import io
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from pix2pix_lightning.data.sides import PairSpec, SideSpec
+
+PALETTE = ((0, 0, 170), (0, 85, 255), (255, 255, 0), (170, 0, 0))
+
+
+def brute_force_classes(image, palette):
+    classes = np.empty(image.shape[:2], int)
+    for y, row in enumerate(image.tolist()):
+        for x, pixel in enumerate(row):
+            distances = [sum((p - c) ** 2 for p, c in zip(pixel, colour, strict=True)) for colour in palette]
+            classes[y, x] = distances.index(min(distances))
+    return classes
+
+
+@pytest.mark.parametrize(("kind", "channels"), [("rgb", 3), ("grey", 1)])
+def test_all_levels_are_encoded_by_the_formula_and_come_back(kind, channels):
+    levels = np.stack([np.roll(np.arange(256), 40 * c) for c in range(channels)]).astype(np.uint8)
+    batch = torch.from_numpy(levels).reshape(1, channels, 16, 16)
+    side = SideSpec(kind=kind)
+    encoded = side.encode(batch)
+    assert side.channels == channels
+    assert encoded.dtype == torch.float32
+    np.testing.assert_allclose(encoded.numpy(), batch.numpy().astype(np.float64) / 127.5 - 1, atol=2e-7)
+    decoded = side.decode(encoded)
+    assert decoded.dtype == torch.uint8
+    np.testing.assert_array_equal(decoded.numpy(), batch.numpy())
+
+
+def test_a_range_of_its_own_is_stretched_over_what_the_network_sees():
+    side = SideSpec(kind="grey", value_range=(100, 200))
+    batch = torch.tensor([100, 150, 175, 200], dtype=torch.uint8).reshape(1, 1, 2, 2)
+    encoded = side.encode(batch)
+    np.testing.assert_allclose(encoded.flatten().numpy(), [-1, 0, 0.5, 1], atol=1e-6)
+    assert side.decode(encoded).flatten().tolist() == [100, 150, 175, 200]
+
+
+def test_outputs_beyond_the_range_are_clamped_and_rounded():
+    output = torch.tensor([-3.0, -1.0, 1.0, 3.0, 0.0, (100.4 / 127.5) - 1, (100.6 / 127.5) - 1])
+    decoded = SideSpec(kind="grey").decode(output.reshape(1, 1, 1, 7))
+    assert decoded.flatten().tolist() == [0, 0, 255, 255, 128, 100, 101]
+
+
+def test_floats_are_taken_as_they_are():
+    image = torch.linspace(-2, 2, 12, dtype=torch.float64).reshape(1, 3, 2, 2)
+    assert torch.equal(SideSpec().encode(image, torch.float64), image)
+    assert SideSpec().encode(image).dtype == torch.float32
+
+
+@pytest.mark.parametrize("palette", [PALETTE, None])
+def test_classes_become_one_hot_and_come_back(palette):
+    side = SideSpec(kind="label", palette=palette, num_classes=4)
+    classes = np.random.default_rng(0).integers(0, 4, (2, 6, 5))
+    encoded = side.encode(torch.from_numpy(classes.astype(np.uint8))[:, None])
+    expected = np.where(np.arange(4)[None, :, None, None] == classes[:, None], 1.0, -1.0)
+    np.testing.assert_array_equal(encoded.numpy(), expected)
+
+    decoded = side.decode(encoded + 0.3 * torch.randn(encoded.shape, generator=torch.Generator().manual_seed(0)).tanh())
+    in_file = classes[:, None] if palette is None else np.array(palette)[classes].transpose(0, 3, 1, 2)
+    assert decoded.dtype == torch.uint8
+    np.testing.assert_array_equal(decoded.numpy(), in_file)
+
+
+def test_noisy_colours_stand_for_the_nearest_of_the_palette():
+    rng = np.random.default_rng(0)
+    drawn = np.array(PALETTE)[rng.integers(0, 4, (12, 9))]
+    image = (drawn + rng.integers(-60, 61, (12, 9, 1)) * rng.choice([0, 1], (12, 9, 3))).clip(0, 255).astype(np.uint8)
+    classes = brute_force_classes(image, PALETTE)
+    assert len(set(classes.flatten())) == 4
+
+    labels = SideSpec(kind="label", palette=PALETTE).snap(image)
+    assert (labels.dtype, labels.shape) == (np.uint8, (12, 9, 1))
+    np.testing.assert_array_equal(labels[..., 0], classes)
+
+    colours = SideSpec(palette=PALETTE, snap_palette=True).snap(image)
+    assert colours.dtype == np.uint8
+    np.testing.assert_array_equal(colours, np.array(PALETTE)[classes])
+
+
+def test_a_large_palette_to_snap_to_does_not_wrap_around():
+    palette = tuple((r, g, b) for r in range(0, 256, 40) for g in range(0, 256, 40) for b in range(0, 256, 40))
+    assert len(palette) == 343
+    image = np.array([palette[0], palette[300], palette[342]], np.uint8)[None]
+    np.testing.assert_array_equal(SideSpec(palette=palette, snap_palette=True).snap(image), image)
+
+
+def test_an_rgb_side_is_left_alone_and_a_grey_file_gets_three_channels():
+    grey = np.arange(12, dtype=np.uint8).reshape(3, 4, 1)
+    np.testing.assert_array_equal(SideSpec().snap(grey), np.dstack([grey] * 3))
+    colour = np.arange(36, dtype=np.uint8).reshape(3, 4, 3)
+    np.testing.assert_array_equal(SideSpec().snap(colour), colour)
+
+
+def test_grey_is_the_luminance_and_exact_for_grey_files():
+    image = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    luminance = image @ np.array([0.299, 0.587, 0.114])
+    snapped = SideSpec(kind="grey").snap(image)
+    assert snapped.shape == (8, 8, 1)
+    assert np.abs(snapped[..., 0] - luminance).max() <= 0.51
+    levels = np.arange(256, dtype=np.uint8).reshape(16, 16, 1)
+    np.testing.assert_array_equal(SideSpec(kind="grey").snap(np.repeat(levels, 3, 2)), levels)
+
+
+def test_class_numbers_are_read_from_grey_files():
+    side = SideSpec(kind="label", num_classes=4)
+    numbers = np.array([[0, 1], [2, 3]], np.uint8)[..., None]
+    np.testing.assert_array_equal(side.snap(np.repeat(numbers, 3, 2)), numbers)
+    with pytest.raises(ValueError, match=r"class number 4 in a side of 4 classes: raise num_classes"):
+        side.snap(numbers + 1)
+    with pytest.raises(ValueError, match=r"colours in a side of 4 class numbers: give the palette"):
+        side.snap(np.array([[[1, 2, 1]]], np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"kind": "rbg"}, "kind='rbg' is unknown: one of rgb, grey, label"),
+        ({"dtype": "uint16"}, "dtype='uint16' is unknown"),
+        ({"interpolation": "cubic"}, "interpolation='cubic' is unknown: one of bicubic, bilinear, nearest"),
+        ({"kind": "label"}, "without a palette: give palette="),
+        ({"snap_palette": True}, "without a palette: give palette="),
+        ({"kind": "grey", "snap_palette": True, "palette": PALETTE}, "'grey', which has no colours"),
+        ({"palette": PALETTE}, "a palette does nothing for kind 'rgb'"),
+        ({"num_classes": 3}, "num_classes=3 for a side of kind 'rgb'"),
+        ({"kind": "label", "palette": PALETTE, "num_classes": 3}, "num_classes=3 but the palette has 4 colours"),
+        ({"kind": "label", "num_classes": 0}, "num_classes=0: a label side has 1 to 256 classes"),
+        ({"kind": "label", "num_classes": 257}, "num_classes=257: a label side has 1 to 256 classes"),
+        ({"kind": "label", "palette": PALETTE, "interpolation": "bicubic"}, "would mix class numbers"),
+        ({"kind": "label", "palette": [[1, 2, 256]]}, r"palette colour \[1, 2, 256\]: three whole numbers"),
+        ({"kind": "label", "palette": [[1, 2]]}, r"palette colour \[1, 2\]: three whole numbers"),
+        ({"kind": "label", "palette": [0, 0, 0]}, r"a list of colours is expected"),
+        ({"kind": "label", "palette": [[1, 2, 3], [1, 2, 3]]}, r"palette colour \[1, 2, 3\] stands for two classes"),
+        ({"value_range": (255, 0)}, r"value_range=\[255, 0\]: a lower and a higher value"),
+        ({"value_range": (0, 300)}, r"value_range=\[0, 300\]"),
+    ],
+)
+def test_contradictions_are_named(options, message):
+    with pytest.raises(ValueError, match=message):
+        SideSpec(**options)
+
+
+def test_interpolation_belongs_to_the_side():
+    assert SideSpec().interpolation == "bicubic"
+    assert SideSpec(kind="grey").interpolation == "bicubic"
+    assert SideSpec(kind="label", num_classes=2).interpolation == "nearest"
+    assert SideSpec(palette=PALETTE, snap_palette=True).interpolation == "nearest"
+    assert SideSpec(palette=PALETTE, snap_palette=True, interpolation="bicubic").interpolation == "bicubic"
+
+
+@pytest.mark.parametrize("num_classes", ["abc", 1.5, True])
+def test_the_number_of_classes_is_a_whole_one(num_classes):
+    with pytest.raises(ValueError, match=rf"num_classes={num_classes}: a whole number is expected"):
+        SideSpec(kind="label", num_classes=num_classes)
+
+
+@pytest.mark.parametrize(
+    ("side", "values", "shown"),
+    [
+        (SideSpec(kind="label", num_classes=3), [[[0, 1], [2, 0]]], [[[0], [127]], [[254], [0]]]),
+        (SideSpec(kind="label", num_classes=256), [[[0, 1], [2, 255]]], [[[0], [1]], [[2], [255]]]),
+        (SideSpec(kind="label", num_classes=1), [[[0, 0]]], [[[0], [0]]]),
+        (SideSpec(kind="grey"), [[[0, 1], [2, 255]]], [[[0], [1]], [[2], [255]]]),
+        (SideSpec(), [[[0, 1]], [[2, 3]], [[4, 255]]], [[[0, 2, 4], [1, 3, 255]]]),
+        (SideSpec(kind="label", palette=PALETTE), [[[0, 1]], [[2, 3]], [[4, 255]]], [[[0, 2, 4], [1, 3, 255]]]),
+    ],
+)
+def test_a_picture_shows_what_a_file_holds_and_spreads_class_numbers(side, values, shown):
+    picture = side.picture(torch.tensor(values, dtype=torch.uint8))
+    assert picture.dtype == np.uint8
+    assert picture.tolist() == shown
+
+
+SPEC = PairSpec(
+    source=SideSpec(kind="label", palette=PALETTE),
+    target=SideSpec(kind="grey", interpolation="bilinear", value_range=(10, 200)),
+    size=64,
+    load_size=72,
+    direction="b_to_a",
+)
+
+
+def test_the_description_is_plain_data_and_comes_back():
+    buffer = io.BytesIO()
+    torch.save(SPEC.to_dict(), buffer)
+    buffer.seek(0)
+    for data in (
+        SPEC.to_dict(),
+        json.loads(json.dumps(SPEC.to_dict())),
+        torch.load(buffer, weights_only=True),
+    ):
+        assert data == SPEC.to_dict()
+        assert PairSpec.from_dict(data) == SPEC
+    assert SPEC.to_dict()["source"]["palette"] == [list(colour) for colour in PALETTE]
+    assert (SPEC.to_dict()["size"], SPEC.to_dict()["direction"]) == (64, "b_to_a")
+
+
+def test_unknown_keys_and_directions_are_named():
+    with pytest.raises(ValueError, match=r"'sise' is no key of PairSpec: it has .*size"):
+        PairSpec.from_dict({"sise": 64})
+    with pytest.raises(ValueError, match=r"'knd' is no key of SideSpec: it has kind"):
+        PairSpec.from_dict({"source": {"knd": "rgb"}})
+    with pytest.raises(ValueError, match=r"direction='a_to_c' is unknown: one of a_to_b, b_to_a is expected"):
+        PairSpec(direction="a_to_c")
+
+
+def test_each_side_is_converted_by_its_own_description():
+    classes = torch.tensor([[0, 3], [1, 2]], dtype=torch.uint8)[None, None]
+    assert SPEC.encode(classes, "source").shape == (1, 4, 2, 2)
+    levels = torch.tensor([[10, 105], [200, 10]], dtype=torch.uint8)[None, None]
+    seen = SPEC.encode(levels, "target", torch.float64)
+    assert seen.dtype == torch.float64
+    np.testing.assert_allclose(seen[0, 0].numpy(), [[-1, 0], [1, -1]], atol=1e-12)
+    assert SPEC.decode(seen, SPEC.encode(classes, "source")).tolist() == levels.tolist()

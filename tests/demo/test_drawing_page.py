@@ -1,0 +1,327 @@
+"""The page as it is served by the command: over HTTP, and in a browser, where there is one."""
+
+import base64
+import http.client
+import re
+import signal
+import threading
+import time
+from io import BytesIO
+
+import numpy as np
+import pytest
+from drawn_models import PALETTE, SPECS, save
+from PIL import Image
+from selenium.webdriver import ActionChains
+from served import Server
+
+from browser import chromium
+from pix2pix_lightning import Translator
+from pix2pix_lightning.data.sides import PairSpec
+
+
+@pytest.fixture(scope="module")
+def server(checkpoints, tmp_path_factory):
+    words = f"checkpoint=[{','.join(str(path) for path in checkpoints.values())}]"
+    server = Server(tmp_path_factory.mktemp("server"), words, "max_megabytes=1", "max_waiting=24")
+    yield server
+    if server.process.poll() is None:
+        server.end()
+
+
+@pytest.fixture(scope="module")
+def browser(server, tmp_path_factory):
+    with chromium(tmp_path_factory.mktemp("profile")) as browser:
+        yield browser
+
+
+def url(pixels):
+    file = BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+
+
+def pixels(data_url):
+    content = base64.b64decode(data_url.removeprefix("data:image/png;base64,"))
+    return np.asarray(Image.open(BytesIO(content)).convert("RGB"))
+
+
+def lines(seed, side=64):
+    picture = np.full((side, side, 3), 255, np.uint8)
+    picture[np.random.default_rng(seed).integers(0, side, 5)] = 0
+    return picture
+
+
+def at_once(server, pictures, name="edges.ckpt", mode="deterministic"):
+    """Each drawing's answer, all asked for at the same time."""
+    answers, press = [None] * len(pictures), server.event("pressed")
+
+    def ask(number):
+        answers[number] = server.ask(press, url(pictures[number]), name, mode, 0, 1)
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(len(pictures))]
+    [thread.start() for thread in threads]
+    [thread.join() for thread in threads]
+    return answers
+
+
+def test_20_at_once_are_all_answered_each_with_its_own(server, checkpoints):
+    pictures = [lines(seed) for seed in range(20)]
+    answers = at_once(server, pictures)
+    translator = Translator(checkpoints["edges"], device="cpu")
+    for picture, (status, data) in zip(pictures, answers, strict=True):
+        assert status == 200, data
+        assert (pixels(data[0][0]["file"]) == translator(picture)).all()
+
+
+def test_who_comes_beyond_the_queue_is_told_so(server):
+    answers = at_once(server, [lines(seed) for seed in range(80)])
+    refused = [line for status, line in answers if status != 200]
+    assert all("Queue is full" in line for line in refused)
+    assert len(answers) - len(refused) >= 24
+    assert at_once(server, [lines(0)])[0][0] == 200
+
+
+def test_a_mistake_is_one_line_and_the_server_goes_on(server):
+    press = server.event("pressed")
+    for values, line in (
+        ((None, "edges.ckpt", "deterministic", 0, 1), "the drawing is empty"),
+        ((url(lines(0)), "edges.ckpt", "paper", 0, 1000), "1000 is greater than maximum value 8"),
+        ((url(lines(0)), "/etc/passwd", "deterministic", 0, 1), "not in the list of choices"),
+        ((url(np.full((64, 64, 3), 120, np.uint8)), "labels.ckpt", "deterministic", 0, 1), "none of the palette's"),
+    ):
+        status, said = server.ask(press, *values)
+        assert status == 500
+        assert line in said
+        assert "\n" not in said
+    assert server.ask(press, url(lines(0)), "edges.ckpt", "deterministic", 0, 1)[0] == 200
+
+
+def test_no_file_of_the_machine_can_be_read_or_removed(server, checkpoints):
+    own = server.temporary.parent / "own.png"  # where the command was started
+    Image.fromarray(lines(0)).save(own)
+    for path in ("/etc/passwd", str(own), str(checkpoints["edges"]), "http://example.com/picture.png"):
+        for route in ("file=", "file/", "proxy=", "stream/", "file=../../../../../../../.."):
+            for prefix in ("gradio_api/", "/gradio_api/", "./gradio_api/"):
+                assert server.get(f"{prefix}{route}{path}")[0] >= 400, route
+        file = {"path": path, "meta": {"_type": "gradio.FileData"}}
+        for sent in (file, [file]):
+            refused = 500, "a value of another kind than expected"
+            assert server.ask(server.event("uploaded"), sent, "edges.ckpt", False) == refused
+            assert server.ask(server.event("pressed"), url(lines(0)), "edges.ckpt", "paper", sent, 1) == refused
+    assert own.exists()
+    assert [path for path in server.temporary.rglob("*") if path.is_file()] == []
+
+
+def test_requests_are_limited_and_files_are_not_kept(server):
+    files = {"Content-Type": "multipart/form-data; boundary=x"}
+    body = b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.png"\r\n\r\nx\r\n--x--\r\n'
+    assert server.get("gradio_api/upload", body, **files) == (403, b"not offered here")
+    for route in ("component_server", "process_recording", "run/pressed", "call/pressed", "vibe-edit"):
+        assert server.get(f"gradio_api/{route}", b"{}", **{"Content-Type": "application/json"})[0] == 403
+    connection = http.client.HTTPConnection(server.address[7:-1], timeout=20)
+    connection.putrequest("POST", "/gradio_api/queue/join")
+    connection.putheader("Content-Length", str(3 * 2**20))  # which is not sent
+    connection.endheaders()
+    answer = connection.getresponse()
+    assert (answer.status, answer.read()) == (413, b"the request is too large: see max_megabytes")
+    connection.close()
+    before = server.memory("VmHWM")
+    with pytest.raises(OSError):  # noqa: PT011
+        server.get("gradio_api/queue/join", (bytes(2**20) for _ in range(2000)), **{"Content-Type": "application/json"})
+    assert server.memory("VmHWM") - before < 200
+    assert server.get("config")[0] == 200
+
+
+# What follows is in a browser.
+
+
+def opened(browser, server, **how):
+    browser.open(server.address, **how)
+    browser.until(lambda: browser.all("#drawing canvas[data-shown]"), 20)
+
+
+def drawn(browser):
+    return pixels(browser.run("return document.querySelector('#drawing canvas').toDataURL()"))
+
+
+def stroke(browser, *points):
+    """With the pointer, from point to point, from the canvas' middle."""
+    canvas = browser.one("#drawing canvas")
+    actions = ActionChains(browser.web, duration=20).move_to_element_with_offset(canvas, *points[0]).click_and_hold()
+    for point in points[1:]:
+        actions.move_to_element_with_offset(canvas, *point)
+    actions.release().perform()
+
+
+def translated(browser, count=1):
+    """Press, and wait for other pictures than those that are there."""
+    sources = "return [...document.querySelectorAll('#results img')].map(image => image.src)"
+    before = browser.run(sources)
+    browser.one("#translate").click()
+    return browser.until(lambda: (now := browser.run(sources)) != before and len(now) == count and now, 20)
+
+
+def choose(browser, name):
+    browser.one("#model input").click()
+    options = "ul[role=listbox] li"
+    browser.until(lambda: len(texts(browser, options)) == len(SPECS))
+    number = next(number for number, text in enumerate(texts(browser, options)) if name in text)
+    browser.all(options)[number].click()
+
+
+def texts(browser, selector):
+    """Of all that it finds, at one moment."""
+    return browser.run("return [...document.querySelectorAll(arguments[0])].map(e => e.innerText.trim())", selector)
+
+
+def press(browser, name):
+    number = texts(browser, "#drawing button").index(name)
+    browser.all("#drawing button")[number].click()
+
+
+def test_draw_press_and_look(browser, server, checkpoints):
+    opened(browser, server)
+    translator = Translator(checkpoints["edges"], device="cpu")
+    start = drawn(browser)
+    assert start.shape == (64, 64, 3)
+    (first,) = translated(browser)
+    assert (pixels(first) == translator(start)).all()
+    shown = browser.pixels(browser.one("#results img"))
+    assert shown.std() > 10
+    stroke(browser, (-150, -150), (100, -120), (150, 100))
+    with_line = drawn(browser)
+    changed = (with_line != start).any(-1)
+    assert changed.sum() > 20
+    assert not with_line[changed].any()  # black, and nothing between black and white
+    (second,) = translated(browser)
+    assert (pixels(second) == translator(with_line)).all()
+    assert (browser.pixels(browser.one("#results img")) != shown).any()
+    press(browser, "Undo")
+    assert (drawn(browser) == start).all()
+    press(browser, "Clear")
+    assert (drawn(browser) == 255).all()
+    elsewhere = [a for a in browser.addresses() if not a.startswith((server.address, "data:", "blob:"))]
+    assert elsewhere == []
+    assert [line for line in browser.complaints() if "favicon" not in line] == []
+
+
+def test_nothing_can_be_fetched_from_elsewhere(browser, server):
+    opened(browser, server)
+    for fetching in (
+        "return fetch('http://192.0.2.1/').then(() => 'came', () => 'refused')",
+        "return new Promise(told => { const i = new Image(); i.onload = () => told('came'); "
+        "i.onerror = () => told('refused'); i.src = 'http://192.0.2.1/a.png'; })",
+    ):
+        assert browser.run(fetching) == "refused"
+    assert not any("192.0.2.1" in address for address in browser.addresses())
+
+
+def test_the_download_is_the_file(browser, server, tmp_path):
+    opened(browser, server)
+    (made,) = translated(browser)
+    browser.web.execute_cdp_cmd("Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(tmp_path)})
+    link = browser.one("#results a")
+    assert link.text == "Download PNG"
+    link.click()
+    file = tmp_path / "drawing.png"
+    browser.until(file.exists)
+    assert file.read_bytes() == base64.b64decode(made.partition(",")[2])
+
+
+def test_labels_are_painted_by_name(browser, server, checkpoints):
+    opened(browser, server)
+    (before,) = translated(browser)
+    choose(browser, "labels.ckpt")
+    browser.until(lambda: texts(browser, "#drawing .brushes button") == list(PALETTE))
+    browser.until(lambda: not browser.all("#results img"))
+    browser.until(lambda: (drawn(browser)[0, 0] == PALETTE["background"]).all())
+    press(browser, "door")
+    stroke(browser, (-100, -100), (50, 50))  # a rectangle
+    painted = drawn(browser)
+    assert (painted[20:35, 20:35] == PALETTE["door"]).all()
+    assert {tuple(colour) for colour in painted.reshape(-1, 3).tolist()} <= set(PALETTE.values())
+    press(browser, "Boxes")
+    press(browser, "shop")
+    stroke(browser, (-150, -150), (150, -140))
+    painted = drawn(browser)
+    assert (painted == PALETTE["shop"]).all(-1).sum() > 50
+    assert {tuple(colour) for colour in painted.reshape(-1, 3).tolist()} <= set(PALETTE.values())
+    (made,) = translated(browser)
+    assert (pixels(made) == Translator(checkpoints["labels"], device="cpu")(painted)).all()
+    assert made != before
+
+
+def test_samples_of_the_paper_s_mode(browser, server):
+    opened(browser, server)
+    browser.run("document.querySelector('#settings button').click()")
+    browser.until(lambda: browser.all("input[value=paper]"))[0].click()
+    number = browser.until(lambda: browser.all("input[type=number][aria-label*=Samples]"))[0]
+    browser.run("arguments[0].value = 3; arguments[0].dispatchEvent(new Event('input', {bubbles: true}))", number)
+    made = translated(browser, 3)
+    assert len(set(made)) == 3
+    assert [a.get_attribute("download") for a in browser.all("#results a")] == [
+        f"drawing.sample_{number}.png" for number in range(3)
+    ]
+
+
+def test_uploads_appear_on_the_canvas_and_mistakes_as_a_line(browser, server, tmp_path):
+    opened(browser, server)
+    picture = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
+    Image.fromarray(picture).save(tmp_path / "picture.png")
+    (tmp_path / "notes.png").write_text("taken in May")
+    (tmp_path / "large.png").write_bytes(bytes(10 * 2**20))
+    field = browser.one("#drawing input[type=file]")
+    for name, line in (
+        ("notes.png", "the file cannot be decoded as an image"),
+        ("large.png", "the file has 10.0 MB, more than max_megabytes=1"),
+    ):
+        field.send_keys(str(tmp_path / name))
+        said = browser.until(lambda: [text for text in texts(browser, ".toast-body") if text])
+        assert line in said[0]
+        browser.one(".toast-close").click()
+        browser.until(lambda: not browser.all(".toast-body"))
+    browser.run("document.querySelector('#settings button').click()")
+    browser.until(lambda: browser.all("#resize input"))[0].click()
+    field.send_keys(str(tmp_path / "picture.png"))
+    browser.until(lambda: drawn(browser).shape == (40, 60, 3))
+    assert (drawn(browser) == picture).all()
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
+def test_nothing_is_cut_off(browser, server, width, scheme):
+    opened(browser, server, width=width, scheme=scheme)
+    assert browser.run("return document.documentElement.scrollWidth") <= width
+    for element in browser.all("#drawing button, #drawing canvas, #translate, #results"):
+        box = element.rect
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= width
+    dark = browser.run("return getComputedStyle(document.body).backgroundColor")
+    assert (np.mean([int(v) for v in re.findall(r"\d+", dark)[:3]]) < 60) == (scheme == "dark")
+
+
+def test_ctrl_c_ends_it_quietly_and_nothing_is_left(server):
+    """The last, since the server is gone then."""
+    assert server.end() == (130, "stopped\n")
+    assert list(server.temporary.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_20_at_once_of_a_full_network_take_bounded_memory(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("MALLOC_ARENA_MAX", "1")  # else glibc's arenas grow for a while, each to what a thread once took
+    checkpoint = save(tmp_path / "full.ckpt", PairSpec(), base_channels=64, num_downs=8)
+    server = Server(tmp_path, f"checkpoint={checkpoint}")
+    try:
+        assert at_once(server, [lines(0, 256)], "full.ckpt")[0][0] == 200
+        for before in range(0, 200, 20):
+            most, start = server.memory("VmHWM"), time.perf_counter()
+            answers = at_once(server, [lines(seed, 256) for seed in range(before, before + 20)], "full.ckpt")
+            seconds, growth = time.perf_counter() - start, server.memory("VmHWM") - most
+            assert [status for status, _ in answers] == [200] * 20
+            with capsys.disabled():
+                print(f"\n20 at once: {seconds:.1f} s; {most:.0f} MiB before, at most {growth:.0f} MiB more", end="")
+            if before == 100:  # by now the pictures of as many visitors are kept as ever are
+                complete_job_config = server.memory("VmHWM")
+        assert server.memory("VmHWM") - complete_job_config < 100
+    finally:
+        assert server.end(signal.SIGTERM)[0] == 130

@@ -1,0 +1,262 @@
+"""A model's page, made from a run that was trained and measured for it, read by other people's parsers."""
+
+import csv
+import json
+import shutil
+from html import escape
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from huggingface_hub import ModelCard
+from markdown_it import MarkdownIt
+from omegaconf import OmegaConf
+
+from helpers import TINY
+from pix2pix_lightning import Pix2PixModule, compose, evaluate, train
+from pix2pix_lightning.export.model_card import model_card
+
+SMALL = ["data=procedural", "data.num_train=4", "data.num_val=3", *(word for word in TINY if word != "data=folder")]
+SMALL_G = {"_target_": "pix2pix_lightning.networks.UNetGenerator", "num_downs": 3, "base_channels": 4}
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory):
+    """A run of two epochs on what the program draws, evaluated on its validation pairs."""
+    folder = tmp_path_factory.mktemp("card") / "run"
+    train.train(compose("train", [*SMALL, f"run_dir={folder}"]))
+    evaluate.evaluate(compose("evaluate", [f"checkpoint={folder}/checkpoints/last.ckpt", "split=val"]))
+    return folder
+
+
+@pytest.fixture
+def run(trained, tmp_path):
+    return Path(shutil.copytree(trained, tmp_path / "run"))
+
+
+def module_of(run, checkpoint="last"):
+    return Pix2PixModule.load_from_checkpoint(run / f"checkpoints/{checkpoint}.ckpt")
+
+
+def changed(run, name, /, **values):
+    """Keys of a run's file set to something else."""
+    path = run / name
+    before = OmegaConf.load(path)
+    for key, value in values.items():
+        OmegaConf.update(before, key.replace("__", "."), value)
+    text = OmegaConf.to_yaml(before) if path.suffix == ".yaml" else json.dumps(OmegaConf.to_container(before))
+    path.write_text(text)
+
+
+def body(card):
+    return card.text.partition("\n---\n")[2]
+
+
+def html(card):
+    return MarkdownIt("commonmark").enable("table").render(body(card))
+
+
+def cells(card):
+    """First cell to the others, of every table."""
+    rows = [line.strip("| ").split(" | ") for line in card.text.splitlines() if line.startswith("| ")]
+    return {row[0].strip("`"): [cell.strip("`") for cell in row[1:]] for row in rows}
+
+
+def test_the_hub_s_own_reader_reads_the_front_matter(run):
+    data = ModelCard(model_card(run, module_of(run), license="cc-by-nc-4.0").text).data.to_dict()
+    assert data == {
+        "license": "cc-by-nc-4.0",
+        "library_name": "pix2pix-lightning",
+        "pipeline_tag": "image-to-image",
+        "tags": ["pix2pix", "pix2pix-lightning", "image-to-image", "gan"],
+    }
+    unlicensed = model_card(run, module_of(run))
+    assert "license" not in ModelCard(unlicensed.text).data.to_dict()
+    assert "is to be chosen" in unlicensed.text
+
+
+def test_it_says_what_was_done(run):
+    card = model_card(run, module_of(run), name="me/streets")
+    said = cells(card)
+    module = module_of(run)
+    assert f"{sum(p.numel() for p in module.generator.parameters()):,} parameters" in said["generator"][0]
+    assert said["weights of the losses"] == ["adversarial=1 feature_matching=0 l1=100"]
+    assert said["optimizer of the generator"] == ["Adam` `lr=0.0002 betas=[0.5, 0.999]"]
+    summary = json.loads((run / "summary.json").read_text())
+    expected = {"size": "32", "direction": "b_to_a", "batch_size": "2", "max_epochs": "2", "seed": "0"}
+    expected |= {"torch version": summary["versions"]["torch"], "precision": summary["precision"]}
+    assert {key: said[key] for key in expected} == {key: [value] for key, value in expected.items()}
+    assert "# pix2pix on procedural: colour images to colour images\n" in card.text
+    assert "python -m pix2pix_lightning.train data=procedural data.num_train=4" in card.text
+    assert 'from_pretrained("me/streets")' in card.text
+    assert "hf download me/streets --local-dir model" in card.text
+
+
+def test_figures_are_those_of_the_evaluation(run):
+    measured = json.loads((run / "evaluation/val_deterministic/metrics.json").read_text())["metrics"]
+    card = model_card(run, module_of(run))
+    said = cells(card)
+    for metric, figure in measured.items():
+        assert said[metric] == [f"{figure[key]:.4f}" for key in ("mean", "low", "high")]
+    assert "`3` pairs, split `val`, mode `deterministic`, norm `image`, dropout `off`" in card.text
+
+
+def test_figures_of_other_weights_are_left_out(run):
+    module = module_of(run)
+    module.batches_seen = 2  # of the first epoch
+    card = model_card(run, module)
+    assert "95 %" not in card.text
+    assert "In validation, after epoch 1:" in card.text
+    with (run / "metrics.csv").open() as file:
+        first = next(row for row in csv.DictReader(file) if row["val/l1"])
+    assert cells(card)["l1"] == [f"{float(first['val/l1']):.4f}"]
+    assert "95 %" not in model_card(run, module_of(run), weights="averaged").text
+    changed(run, "evaluation/val_deterministic/metrics.json", weights="averaged")
+    assert "95 %" in model_card(run, module_of(run), weights="averaged").text
+
+
+def test_pictures_are_of_those_weights(run):
+    for epoch, module in ((1, module_of(run)), (0, module_of(run))):
+        module.batches_seen = 2 * (epoch + 1)
+        card = model_card(run, module)
+        assert list(card.pictures) == ["pictures/0.png", "pictures/1.png", "pictures/2.png"]
+        folder = sorted((run / "gallery/images").iterdir())[1]
+        files = [folder / name for name in ("input.png", f"epoch_000{epoch}.png", "target.png")]
+        expected = np.concatenate([cv2.imread(str(file))[..., ::-1] for file in files], axis=1)
+        np.testing.assert_array_equal(card.pictures["pictures/1.png"], expected)
+        assert html(card).count('<img src="pictures/') == 3
+
+
+def test_pictures_go_with_the_model(run):
+    module = module_of(run)
+    card = model_card(run, module)
+    module.save_pretrained("model", card=card)
+    assert Path("model/README.md").read_text() == card.text
+    for place, picture in card.pictures.items():
+        np.testing.assert_array_equal(cv2.imread(f"model/{place}")[..., ::-1], picture)
+
+
+def test_pictures_of_others_data_are_shown_when_asked_for(run):
+    changed(run, "config.yaml", data___target_="pix2pix_lightning.data.PairedDataModule", data__root="x")
+    assert not model_card(run, module_of(run)).pictures
+    assert "pictures/" not in model_card(run, module_of(run)).text
+    assert len(model_card(run, module_of(run), pictures=True).pictures) == 3
+
+
+def test_no_pictures_when_told(run):
+    assert not model_card(run, module_of(run), pictures=False).pictures
+
+
+def test_nothing_says_whose_machine_it_was(run):
+    words = (
+        "python -m pix2pix_lightning.train data=folder data.root=annas_clients data.cache=/home/anna/cache seed=3 "
+        "--config-dir /home/anna/conf logger=wandb logger.wandb.entity=annas_team name=anna_secret "
+        "trainer.default_root_dir=~anna/x 'callbacks.mine.where=C:\\anna' init_from=anna.ckpt generator=unet_128"
+    )
+    changed(
+        run,
+        "config.yaml",
+        command=words,
+        name="anna_secret",
+        about="anna",
+        init_from="/home/anna/j.pth",
+        data___target_="pix2pix_lightning.data.PairedDataModule",
+        data__root="/home/anna/clients",
+        data__archive="https://anna.example/clients.tar.gz",
+    )
+    changed(run, "evaluation/val_deterministic/metrics.json", checkpoint="/home/anna/run/last.ckpt")
+    module = module_of(run)
+    module.hparams["generator"] = {**module.hparams["generator"], "weights": "/home/anna/vgg.pth", "more": ["~anna"]}
+    text = model_card(run, module, pictures=True).text
+    assert "anna" not in text
+    assert str(run) not in text
+    assert "train data=folder 'data.root=<path>' 'data.cache=<path>' seed=3 " in text
+    assert "generator=unet_128\n" in text
+    assert "weights=<path> more=['<path>']" in text
+    assert "Pairs of the user's own." in text
+    assert cells(model_card(run, module))["first weights"] == ["of another model: `init_from="]
+
+
+def test_a_catalog_s_data_is_named_with_where_it_comes_from(run):
+    facades = compose("train", ["experiment=facades"]).data
+    changed(run, "config.yaml", data___target_=facades._target_, data__archive=facades.archive, data__root="/x/y")
+    text = model_card(run, module_of(run)).text
+    assert f"Pairs from <{facades.archive}> (`data=facades`)." in text
+    assert "# pix2pix on facades: " in text
+
+
+HOSTILE = [
+    "<script>alert(1)</script>",
+    "<img src=x onerror=alert(1)>",
+    "a | b | c",
+    "`` ` ``` code",
+    "one\n\n# owned\n\n---\nlicense: mit\n---\n",
+    "[click](javascript:alert(1)) ![x](http://evil.example/x.png)",
+    "\x1b[31m\u202etxt\u0000",
+    "```\n<b>out</b>\n```",
+    "",
+    "\ud800",
+]
+
+
+@pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
+def test_no_text_of_the_run_is_markup(run, text):
+    clean = html(model_card(run, module_of(run)))
+    if "\ud800" not in text:  # YAML does not take it
+        changed(run, "config.yaml", data__max_pairs=text, command=f"python -m pix2pix_lightning.train 'data={text}'")
+    summary = json.loads((run / "summary.json").read_text())
+    summary |= {"device": text, "epochs": text, "versions": {text: text}}
+    (run / "summary.json").write_text(json.dumps(summary))
+    figures = json.loads((run / "evaluation/val_deterministic/metrics.json").read_text())
+    figures |= {"split": text, "mode": text, "num_images": text}
+    figures["metrics"][text] = {"mean": text, "low": 0.0, "high": None}
+    (run / "evaluation/val_deterministic/metrics.json").write_text(json.dumps(figures))
+    module = module_of(run)
+    module.hparams["generator"] = {**module.hparams["generator"], "norm": text}
+    module.hparams["reconstruction"] = {text: {"_target_": text, "x": text}}
+    card = model_card(run, module)
+    shown = html(card)
+    for tag in ("<script", "<b>", "<h1", "<h2", "<img", "<a ", "<hr", "<table", "<pre"):
+        assert shown.count(tag) == clean.count(tag), tag
+    visible = " ".join("".join(c if c.isprintable() else " " for c in text.replace("\ud800", "?")).split()) or "-"
+    inside = escape(visible, quote=False).replace('"', "&quot;")
+    assert f"<tr>\n<td><code>device</code></td>\n<td><code>{inside}</code></td>\n</tr>" in shown
+    assert f"<code>{inside}</code> pairs, split <code>{inside}</code>" in shown
+    assert "license" not in ModelCard(card.text).data.to_dict()
+    assert not set("\x1b\u202e\x00") & set(card.text)
+    card.text.encode()
+
+
+@pytest.mark.parametrize("license", ["MIT\n---", "mit: [", "", "GPL 3", "../x"])
+def test_a_licence_that_can_be_none(run, license):
+    with pytest.raises(ValueError, match=r"license=.*: the Hub's name of one is expected") as caught:
+        model_card(run, module_of(run), license=license)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_name_that_can_be_none(run):
+    with pytest.raises(ValueError, match="user/name is expected"):
+        model_card(run, module_of(run), name='x")\nimport os')
+
+
+def test_without_a_run():
+    card = model_card(None, Pix2PixModule(SMALL_G, None, pair_spec={"source": {"kind": "label", "num_classes": 5}}))
+    assert "# pix2pix: label maps of 5 classes to colour images\n" in card.text
+    assert cells(card)["discriminator"] == ["none: plain regression"]
+    assert "adversarial" not in cells(card)["weights of the losses"][0]
+    assert not card.pictures
+
+
+def test_a_run_that_has_only_begun(tmp_path):
+    (tmp_path / "begun").mkdir()
+    assert "## Use" in model_card(tmp_path / "begun", Pix2PixModule(SMALL_G, None)).text
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "summary.json", "evaluation/val_deterministic/metrics.json"])
+def test_a_damaged_file_is_named(run, name):
+    (run / name).write_text("{")
+    with pytest.raises(ValueError, match=r"is damaged .*put it right, or move that folder away") as caught:
+        model_card(run, module_of(run))
+    assert str(run / name) in str(caught.value)
+    assert "\n" not in str(caught.value)

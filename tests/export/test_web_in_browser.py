@@ -1,0 +1,175 @@
+"""The page in a browser, with the real onnxruntime-web, beside Python's onnxruntime.
+
+`npm install onnxruntime-web` at the root of the checkout, or say where its folder `dist` is by
+ONNXRUNTIME_WEB; the tests are skipped where it is not.
+"""
+
+import base64
+import json
+import os
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from io import BytesIO
+from pathlib import Path
+from threading import Thread
+
+import numpy as np
+import onnxruntime
+import pytest
+from exporting.written_page import GREY, LABEL, NUMBERS, graph_of, write
+from PIL import Image
+from selenium.webdriver import ActionChains
+
+from browser import chromium
+from pix2pix_lightning import PairSpec
+from pix2pix_lightning.export import web
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    """A static file server, whose files other origins may read, as those of a CDN."""
+
+    def log_message(self, *_):
+        pass
+
+    def end_headers(self):
+        self.send_header("Access-Control-Allow-Origin", "*")
+        super().end_headers()
+
+
+@pytest.fixture
+def served():
+    """A function from a folder to the address at which it is served."""
+    servers = []
+
+    def serve(folder):
+        server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=folder))
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        servers.append((server, thread))
+        return f"http://127.0.0.1:{server.server_port}/"
+
+    yield serve
+    for server, thread in servers:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@pytest.fixture(scope="module")
+def real_runtime():
+    root = Path(__file__).parents[2]
+    folder = Path(os.environ.get("ONNXRUNTIME_WEB", root / "node_modules" / "onnxruntime-web" / "dist"))
+    if not (folder / "ort.wasm.bundle.min.mjs").is_file():
+        pytest.skip("there is no onnxruntime-web: npm install onnxruntime-web, or say ONNXRUNTIME_WEB=<its dist>")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def browser(real_runtime, tmp_path_factory):
+    with chromium(tmp_path_factory.mktemp("profile")) as opened:
+        yield opened
+
+
+def said(browser):
+    return browser.one("#said").text
+
+
+def decoded(address):
+    return np.asarray(Image.open(BytesIO(base64.b64decode(address.partition(",")[2]))).convert("RGB"))
+
+
+def drawn(browser):
+    return decoded(browser.run("return document.querySelector('#drawing canvas').toDataURL()"))
+
+
+def translated(browser):
+    """Press, and wait: the file that is offered, and the picture that is shown."""
+    browser.run("document.querySelector('#results .pictures').replaceChildren()")
+    browser.one("#translate").click()
+    browser.until(lambda: browser.all("#results img"), 20)
+    browser.until(lambda: said(browser).startswith("Translated in"), 20)
+    link, picture = browser.one("#results a"), browser.one("#results img")
+    assert link.get_attribute("download") == "translation.png"
+    return decoded(link.get_attribute("href")), decoded(picture.get_attribute("src"))
+
+
+def in_python(folder, image):
+    """(H, W, 3) or (H, W, 1) to (H, W, C), by Python's onnxruntime."""
+    session = onnxruntime.InferenceSession(folder / "model.onnx")
+    (output,) = session.run(None, {"source": np.ascontiguousarray(image.transpose(2, 0, 1)[None])})
+    return output[0].transpose(1, 2, 0)
+
+
+def stroke(browser):
+    canvas = browser.one("#drawing canvas")
+    ActionChains(browser.web).move_to_element_with_offset(canvas, -80, -60).click_and_hold().move_by_offset(
+        120, 90
+    ).release().perform()
+
+
+def open_page(browser, address):
+    browser.open(address, height=1100)
+    browser.until(lambda: said(browser) == "Ready", 30)
+    canvas = browser.one("#drawing canvas")
+    browser.until(lambda: canvas.get_attribute("data-shown"))
+
+
+@pytest.mark.parametrize("place", ["own", "elsewhere"])
+def test_a_drawing_is_translated_in_a_browser(tmp_path, browser, served, real_runtime, monkeypatch, place):
+    if place == "elsewhere":
+        monkeypatch.setattr(web, "_CDN", served(real_runtime))
+    write(tmp_path / "page", runtime=real_runtime if place == "own" else None)
+    address = served(tmp_path / "page")
+    open_page(browser, address)
+    first, _ = translated(browser)
+    source = drawn(browser)
+    with Image.open(tmp_path / "page" / "start.png") as start:
+        assert (source == np.asarray(start)).all()
+    stroke(browser)
+    assert (drawn(browser) != source).any()
+    second, shown = translated(browser)
+    assert (second != first).any()
+    assert (second == shown).all()
+    assert np.abs(second.astype(int) - in_python(tmp_path / "page", drawn(browser))).max() <= 1
+    hosts = {name.partition("://")[2].partition("/")[0] for name in browser.addresses() if not name.startswith("data:")}
+    assert len(hosts) == (1 if place == "own" else 2)
+    assert browser.complaints() == []
+
+
+def test_an_upload_in_a_browser(tmp_path, browser, served, real_runtime):
+    write(tmp_path / "page", runtime=real_runtime)
+    open_page(browser, served(tmp_path / "page"))
+    picture = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    Image.fromarray(picture).save(tmp_path / "photo.png")
+    (tmp_path / "text.png").write_text("text")
+    file = browser.one("#drawing input[type=file]")
+    file.send_keys(str(tmp_path / "text.png"))
+    browser.until(lambda: "no picture" in said(browser))
+    file.send_keys(str(tmp_path / "photo.png"))
+    browser.until(lambda: (drawn(browser) == picture).all())
+    output, _ = translated(browser)
+    assert np.abs(output.astype(int) - in_python(tmp_path / "page", picture)).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("source", "target"), [(NUMBERS, NUMBERS), (GREY, LABEL), (LABEL, GREY)], ids=["numbers", "grey", "palette"]
+)
+def test_other_kinds_in_a_browser(tmp_path, browser, served, real_runtime, source, target):
+    graph = graph_of(PairSpec(source=source, target=target, size=64))
+    write(tmp_path / "page", graph, runtime=real_runtime)
+    open_page(browser, served(tmp_path / "page"))
+    stroke(browser)
+    image = drawn(browser)
+    output, shown = translated(browser)
+    if source is NUMBERS:
+        brushes = json.loads((tmp_path / "page" / "page.json").read_text())["canvas"]["brushes"]
+        colours = np.array([list(bytes.fromhex(brush["colour"][1:])) for brush in brushes])
+        matches = (image[:, :, None] == colours).all(3)
+        assert matches.any(2).all()
+        image = matches.argmax(2).astype(np.uint8)[..., None]
+    elif source is GREY:
+        image = np.asarray(Image.fromarray(image).convert("L"))[..., None]
+    expected = np.broadcast_to(in_python(tmp_path / "page", image), output.shape)
+    apart = np.abs(output.astype(int) - expected)
+    assert (apart > (1 if target is GREY else 0)).mean() < 1e-3  # two classes can be as likely
+    assert (shown == (output * 127 if target is NUMBERS else output)).all()

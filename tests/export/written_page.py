@@ -1,0 +1,19 @@
+"""The page of a small module."""
+
+from pix2pix_lightning import PairSpec, SideSpec
+from pix2pix_lightning.export.graph import Graph
+from pix2pix_lightning.export.web import write_web
+from small_networks import PALETTE, UNET, trained
+
+SPEC = PairSpec(size=64)
+LABEL = SideSpec(kind="label", palette=PALETTE)
+NUMBERS = SideSpec(kind="label", num_classes=3)
+GREY = SideSpec(kind="grey")
+
+
+def graph_of(spec=SPEC, **options):
+    return Graph(trained({**UNET, **options}, pair_spec=spec), "image", "uint8", "uint8")
+
+
+def write(folder, graph=None, *, run=None, made_by=None, **options):
+    return write_web(graph or graph_of(), folder, run=run, made_by=made_by or {}, **options)

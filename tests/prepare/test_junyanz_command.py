@@ -1,0 +1,389 @@
+"""What a training of J becomes: composed, compared key by key, and trained."""
+
+import csv
+import functools
+import random
+import shlex
+import subprocess
+
+import pytest
+import torch
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+
+from helpers import make_strips
+from pix2pix_lightning import PairedDataModule, compose
+from pix2pix_lightning.cli.main import run_command
+from pix2pix_lightning.prepare.junyanz_command import equal_command
+from pix2pix_lightning.prepare.junyanz_options import DEFAULTS
+from pix2pix_lightning.train import main as train_main
+from pix2pix_lightning.training.schedulers import LinearDecay
+
+BASE = {**DEFAULTS, "dataroot": "/data/facades", "name": "facades"}
+NEAR = {"_target_": "torch.optim.lr_scheduler.StepLR", "step_size": 7, "gamma": 0.1}
+COSINE = {"_target_": "torch.optim.lr_scheduler.CosineAnnealingLR", "T_max": 30, "eta_min": 0.0}
+NETWORKS = "pix2pix_lightning.networks."
+
+PER_NETWORK = {
+    "_target_": "pix2pix_lightning.training.ddp.ReducerPerNetwork",
+    "reduce_in": None,
+    "bucket_mb": 25.0,
+    "timeout_minutes": 10.0,
+}
+
+
+def both(key, value):
+    return {f"module.{network}.{key}": value for network in ("generator", "discriminator")}
+
+
+def optimizers(key, value):
+    return {f"module.optimizer_{network}.{key}": value for network in "gd"}
+
+
+def discriminator(num_layers):
+    return {"module.discriminator.num_layers": num_layers}
+
+
+# what J is told, and what follows here; None: the key is gone
+CASES = [
+    ({"dataroot": "../pairs"}, {"data.root": "../pairs"}),
+    ({"name": "2023"}, {"name": "2023"}),
+    ({"batch_size": "8"}, {"data.batch_size": 8}),
+    ({"lr": "1e-05"}, optimizers("lr", 1e-5)),
+    ({"beta1": "0.9"}, optimizers("betas", [0.9, 0.999])),
+    ({"n_epochs": "3", "n_epochs_decay": "5"}, {"trainer.max_epochs": 8, "module.schedule.hold_epochs": 3,
+                                                 "module.schedule.decay_epochs": 5}),
+    ({"n_epochs": "30", "n_epochs_decay": "0"}, {"trainer.max_epochs": 30, "module.schedule": None}),
+    ({"lr_policy": "step", "lr_decay_iters": "7"}, {"module.schedule": NEAR}),
+    ({"lr_policy": "cosine", "n_epochs": "30"}, {"module.schedule": COSINE, "trainer.max_epochs": 130}),
+    ({"netG": "unet_128"}, {"module.generator.num_downs": 7}),
+    ({"netG": "resnet_6blocks"}, {"module.generator._target_": f"{NETWORKS}ResNetGenerator",
+                                  "module.generator.num_blocks": 6}),
+    ({"netG": "resnet_9blocks", "no_dropout": "True"}, {"module.generator._target_": f"{NETWORKS}ResNetGenerator",
+                                                        "module.generator.num_blocks": 9,
+                                                        "module.generator.dropout": 0.0}),
+    ({"no_dropout": "True"}, {"module.generator.dropout": 0.0}),
+    ({"netD": "n_layers", "n_layers_D": "1"}, discriminator(1)),
+    ({"netD": "n_layers", "n_layers_D": "5"}, discriminator(5)),
+    ({"netD": "n_layers", "n_layers_D": "7"}, discriminator(7)),
+    ({"netD": "basic", "n_layers_D": "5"}, discriminator(3)),
+    ({"netD": "pixel"}, {"module.discriminator._target_": f"{NETWORKS}PixelDiscriminator"}),
+    ({"ngf": "32"}, {"module.generator.base_channels": 32}),
+    ({"ndf": "48"}, {"module.discriminator.base_channels": 48}),
+    ({"norm": "instance"}, both("norm", "instance")),
+    ({"norm": "none"}, both("norm", "none")),
+    ({"norm": "syncbatch"}, {"trainer.sync_batchnorm": True}),
+    ({"gan_mode": "lsgan"}, {"module.adversarial._target_": "pix2pix_lightning.losses.LeastSquaresAdversarial"}),
+    ({"gan_mode": "wgangp"}, {"module.adversarial._target_": "pix2pix_lightning.losses.WassersteinAdversarial",
+                              "module.adversarial.penalty_weight": 0.0}),
+    ({"lambda_L1": "10"}, {"module.weights.l1": 10.0}),
+    ({"direction": "BtoA"}, {"data.direction": "b_to_a"}),
+    ({"load_size": "256"}, {"data.jitter": False}),
+    ({"load_size": "572", "crop_size": "512"}, {"data.size": 512}),
+    ({"load_size": "128"}, {"data.jitter": False, "data.size": 128}),
+    ({"preprocess": "scale_width", "load_size": "512"}, {"data.jitter": False, "data.size": 512}),
+    ({"preprocess": "scale_width_and_crop", "load_size": "1024", "crop_size": "512"}, {"data.size": 512}),
+    ({"preprocess": "crop", "crop_size": "128"}, {"data.size": 128}),
+    ({"preprocess": "none"}, {"data.jitter": False}),
+    ({"no_flip": "True"}, {"data.mirror": False}),
+    ({"input_nc": "1"}, {"data.a.kind": "grey"}),
+    ({"input_nc": "1", "direction": "BtoA"}, {"data.b.kind": "grey", "data.direction": "b_to_a"}),
+    ({"output_nc": "1"}, {"data.b.kind": "grey"}),
+    ({"num_threads": "0"}, {"data.num_workers": 0}),
+    ({"gpu_ids": "-1"}, {"trainer.accelerator": "cpu", "trainer.devices": 1}),
+    ({"gpu_ids": "[0]"}, {}),
+    ({"gpu_ids": "2"}, {"trainer.devices": [2]}),
+    ({"gpu_ids": ""}, {"trainer.accelerator": "auto", "trainer.devices": "auto"}),
+    ({"gpu_ids": "0,3", "batch_size": "6"}, {"trainer.devices": [0, 3], "data.batch_size": 3,
+                                             "trainer.strategy": PER_NETWORK}),
+    ({"verbose": "True"}, {"trainer.enable_model_summary": True}),
+    ({"no_html": "True"}, {"callbacks.gallery": None}),
+    ({"epoch_count": "41"}, {"trainer.max_epochs": 160, "module.schedule.hold_epochs": 60}),
+    ({"continue_train": "True", "epoch_count": "41"}, {}),
+]  # fmt: skip
+
+
+def leaves(node, prefix=""):
+    for key, value in node.items():
+        if isinstance(value, dict) and value:
+            yield from leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def composed(options):
+    """The configuration that the command has, key by key, without the line that it repeats."""
+    words = equal_command(options).overrides()
+    cfg = OmegaConf.to_container(compose("train", words), resolve=False)
+    cfg["module"]["generator"].pop("dropout_at", None)  # the ResNet has none
+    return {key: value for key, value in leaves(cfg) if key != "command"}
+
+
+def expected(baseline, changes):
+    changed = dict(baseline)
+    for key, value in changes.items():
+        for old in [old for old in changed if old == key or old.startswith(f"{key}.")]:
+            del changed[old]
+        changed |= dict(leaves({key: value}))
+    return changed
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _composed_once():
+    """What a command's words are compared with is the same again and again."""
+    once = functools.cache(lambda name, words: compose(name, words))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pix2pix_lightning.prepare.junyanz_command.compose", lambda name, words: once(name, tuple(words)))
+        yield
+
+
+@pytest.fixture(scope="module")
+def baseline():
+    return composed(BASE)
+
+
+def test_the_defaults_of_their_pix2pix():
+    cfg = compose("train", equal_command(BASE).overrides())
+    with torch.device("meta"):
+        module = instantiate(cfg.module)
+    # REFERENCE: sections 1 and 2
+    assert sum(p.numel() for p in module.generator.parameters()) == 54_413_955
+    assert sum(p.numel() for p in module.discriminator.parameters()) == 2_768_705
+    assert [m.p for m in module.generator.modules() if isinstance(m, torch.nn.Dropout)] == [0.5] * 3
+    assert type(module.adversarial).__name__ == "VanillaAdversarial"
+    assert (module.weights["adversarial"], module.weights["l1"], module.conditional) == (1.0, 100.0, True)
+    for network in (cfg.module.optimizer_g, cfg.module.optimizer_d):
+        assert dict(network) == {"_target_": "torch.optim.Adam", "lr": 0.0002, "betas": [0.5, 0.999]}
+    assert cfg.module.schedule == {
+        "_target_": "pix2pix_lightning.training.schedulers.LinearDecay",
+        "hold_epochs": 100,
+        "decay_epochs": 100,
+    }
+    data = instantiate(cfg.data, _convert_="all")
+    assert (data.pair_spec.size, data.pair_spec.load_size, data.pair_spec.direction) == (256, 286, "a_to_b")
+    assert (data.batch_size, data.mirror, data.num_workers, str(data.root)) == (1, True, 4, "/data/facades")
+    assert data.pair_spec.source.channels == data.pair_spec.target.channels == 3
+    assert (cfg.trainer.max_epochs, cfg.trainer.accelerator, cfg.trainer.devices) == (200, "gpu", 1)
+    assert cfg.name == "facades"
+
+
+def test_the_command_of_the_defaults_is_short():
+    command = equal_command(BASE)
+    assert set(command.overrides()) == {
+        *("data=folder", "generator=unet_256", "discriminator=patch_70", "loss=l1_cgan", "adversarial=vanilla"),
+        *("schedule=linear_decay", "optimizer=adam", "trainer=gpu", "name=facades", "data.root=/data/facades"),
+        *("data.direction=a_to_b", "data.num_workers=4", "trainer.max_epochs=200"),
+    }
+    assert len(command.notes) == 1
+    assert "data.val_split=test" in command.notes[0]
+
+
+def replaces(case):
+    """Whether it puts another network or schedule in place of one, so that keys go."""
+    return any("_target_" in key or key == "module.schedule" for key in case[1])
+
+
+REPLACING = [case for case in CASES if replaces(case)]
+
+
+@pytest.mark.parametrize(("told", "follows"), REPLACING, ids=[str(case[0]) for case in REPLACING])
+def test_another_network_form_or_schedule(baseline, told, follows):
+    got, wanted = composed({**BASE, **told}), expected(baseline, follows)
+    nodes = [key.removesuffix("._target_") for key in follows if key.endswith("or._target_")]
+    others = {f"{node}.{key}" for node in nodes for key in ("num_downs", "upsample", "num_layers", "num_blocks")}
+    for key in others - follows.keys():
+        got.pop(key, None)
+        wanted.pop(key, None)
+    assert got == wanted
+
+
+# of flags that act on each other one case is told at a time
+TOPICS = [
+    {"load_size", "crop_size", "preprocess"},
+    {"gpu_ids", "batch_size"},
+    {"direction", "input_nc", "output_nc"},
+    {"n_epochs", "n_epochs_decay", "epoch_count", "continue_train"},
+    {"netD", "n_layers_D"},
+]
+
+
+def mixtures():
+    """Every other case once, as many together as can be."""
+    left = [case for case in CASES if not replaces(case)]
+    while left:
+        told, follows = {}, {}
+        for case in list(left):
+            taken = {flag for topic in TOPICS if topic & told.keys() for flag in topic} | told.keys()
+            if not case[0].keys() & taken:
+                told, follows = told | case[0], follows | case[1]
+                left.remove(case)
+        yield told, follows
+
+
+@pytest.mark.parametrize(("told", "follows"), list(mixtures()))
+def test_flags_change_what_they_should_and_nothing_else(baseline, told, follows):
+    assert composed({**BASE, **told}) == expected(baseline, follows)
+
+
+def test_wandb_is_a_second_logger():
+    told = {"use_wandb": "True", "wandb_project_name": "my own"}
+    cfg = compose("train", equal_command({**BASE, **told}).overrides())
+    assert cfg.logger.wandb.project == "my own"
+    assert "csv" in cfg.logger
+
+
+def test_the_rates_are_those_of_their_formula():
+    rng = random.Random(0)
+    for _ in range(100):
+        hold, decay = rng.randint(0, 9), rng.randint(1, 9)
+        first = rng.randint(1, hold + decay)
+        told = {"n_epochs": str(hold), "n_epochs_decay": str(decay), "epoch_count": str(first), "lr": "0.01"}
+        keys = equal_command({**BASE, **told}).keys
+        optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=keys["module.optimizer_g.lr"])
+        schedule = LinearDecay(
+            optimizer, **{name: keys[f"module.schedule.{name}"] for name in ("hold_epochs", "decay_epochs")}
+        )
+        for epoch in range(keys["trainer.max_epochs"]):
+            # their lambda_rule, counted from the first epoch that is trained
+            theirs = 0.01 * (1 - max(0, epoch + first - hold) / (decay + 1))
+            assert schedule.get_last_lr()[0] == pytest.approx(theirs, rel=1e-9), told
+            optimizer.step()
+            schedule.step()
+        assert keys["trainer.max_epochs"] == hold + decay - first + 1
+
+
+def test_nothing_is_said_of_a_load_size_that_the_jitter_has():
+    for size in (64, 128, 256, 286, 512, 1000):
+        ours = PairedDataModule(".", size=size).pair_spec.load_size
+        for load in range(size + 1, size + 200):
+            options = {**BASE, "load_size": str(load), "crop_size": str(size)}
+            said = any(note.startswith("load_size") for note in equal_command(options).notes)
+            assert said == (load != ours)
+
+
+NOTED = {
+    "phase": "trainB",
+    "checkpoints_dir": "/models",
+    "init_type": "xavier",
+    "init_gain": "0.1",
+    "pool_size": "50",
+    "serial_batches": "True",
+    "max_dataset_size": "100",
+    "epoch": "50",
+    "load_iter": "500",
+    "save_latest_freq": "100",
+    "save_epoch_freq": "1",
+    "save_by_iter": "True",
+    "print_freq": "10",
+    "update_html_freq": "5",
+    "display_freq": "5",
+    "display_ncols": "1",
+    "display_id": "-1",
+    "display_server": "http://other",
+    "display_env": "one",
+    "display_port": "1",
+    "display_winsize": "1",
+    "preprocess": "crop",
+    "load_size": "300",
+    "input_nc": "4",
+    "output_nc": "2",
+    "norm": "none",
+    "netG": "unet_512",
+    "netD": "big",
+    "gan_mode": "wgangp",
+    "direction": "sideways",
+    "lr_policy": "plateau",
+    "continue_train": "True",
+    "gpu_ids": "0,1",
+    "attention": "on",
+}
+
+
+@pytest.mark.parametrize(("flag", "value"), NOTED.items())
+def test_what_cannot_be_said_is_noted(flag, value):
+    before = equal_command(BASE)
+    command = equal_command({**BASE, flag: value})
+    (note,) = [note for note in command.notes if note not in before.notes]
+    assert note.startswith((f"{flag}={value}: ", "continue_train: "))
+    assert len(note) > len(f"{flag}={value}: ") + 10
+    assert "\n" not in note
+
+
+def test_every_flag_does_something_or_is_known_to_do_nothing():
+    told = {flag for flags, _ in CASES for flag in flags} | NOTED.keys()
+    used = {"use_wandb", "wandb_project_name"}  # above
+    nothing = {"isTrain", "suffix", "lambda_B", "lambda_identity", "model", "dataset_mode"}
+    assert told | used | nothing == DEFAULTS.keys() | {"attention"}
+    for flag in ("suffix", "lambda_B", "lambda_identity"):
+        assert equal_command({**BASE, flag: "0.7"}) == equal_command(BASE)
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "says"),
+    [
+        ("batch_size", "many", "batch_size=many: a whole number"),
+        ("n_epochs", "1.5", "n_epochs=1.5: a whole number"),
+        ("lr", "small", "lr=small: a number"),
+        ("no_flip", "yes", "no_flip=yes: True or False"),
+        ("epoch_count", "201", "epoch_count=201 leaves no epoch of 100 + 100"),
+    ],
+)
+def test_values_of_another_kind(flag, value, says):
+    with pytest.raises(ValueError, match=r"expected|leaves") as raised:
+        equal_command({**BASE, flag: value})
+    assert says in str(raised.value)
+
+
+NASTY = [
+    *("it's", 'a "b"', "$HOME `id` $(id)", "a,b=c", "[x]{y: z}", "a;b&c|d>e", "back\\slash", "end\\", "a\\'b"),
+    *("${oc.env:HOME}", "null", "True", "1e3", "ünï", "a: b", "#x", "~/x", "a*b?", "!!", "%d", "inf"),
+]
+
+
+def test_the_shell_and_hydra_give_back_what_was_said():
+    """Through bash itself, whose arguments the door reads."""
+    script = "python() { printf '%s\\0' \"$@\"; printf '\\n\\0'; }\n"
+    script += "\n".join(str(equal_command({**BASE, "dataroot": text, "name": text})) for text in NASTY)
+    output = subprocess.run(["bash", "-euc", script], capture_output=True, text=True, check=True).stdout
+    lines = [line.split("\0")[:-1] for line in output.split("\n\0")[:-1]]
+    assert len(lines) == len(NASTY)
+    values = {}
+    for number, line in enumerate(lines):
+        assert line[:2] == ["-m", "pix2pix_lightning.train"]
+        for key in ("data.root", "name"):
+            (values[f"{key[-4:]}_{number}"],) = [word[len(key) + 1 :] for word in line if word.startswith(f"{key}=")]
+    cfg = compose("train", [f"+{key}={value}" for key, value in values.items()])
+    for number, text in enumerate(NASTY):
+        assert (cfg[f"root_{number}"], cfg[f"name_{number}"]) == (text, text)
+    got = []
+    assert run_command("train", got.append, lines[0][2:]) == 0  # the door quotes paths itself
+    assert (got[0].data.root, got[0].name) == (NASTY[0], NASTY[0])
+
+
+def test_the_command_trains(tmp_path):
+    make_strips(tmp_path / "it's here", train=2, val=1)
+    told = {
+        "dataroot": "it's here",
+        "name": "small one",
+        "netG": "resnet_6blocks",
+        "ngf": "2",
+        "netD": "n_layers",
+        "n_layers_D": "1",
+        "ndf": "2",
+        "crop_size": "32",
+        "load_size": "36",
+        "gan_mode": "wgangp",
+        "lr_policy": "step",
+        "lr_decay_iters": "1",
+        "n_epochs": "2",
+        "n_epochs_decay": "1",
+        "gpu_ids": "-1",
+        "num_threads": "0",
+        "input_nc": "1",
+    }
+    words = shlex.split(str(equal_command({**BASE, **told})).splitlines()[0])
+    assert train_main([*words[3:], "callbacks.progress=null", "+trainer.enable_progress_bar=false"]) == 0
+    (metrics,) = tmp_path.glob("runs/small one/*/metrics.csv")
+    with metrics.open(newline="") as file:
+        rates = [float(row["train/lr_d"]) for row in csv.DictReader(file) if row["train/lr_d"]]
+    assert rates == pytest.approx([2e-4, 2e-5, 2e-6])

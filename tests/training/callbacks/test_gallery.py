@@ -1,0 +1,148 @@
+import json
+import re
+import threading
+import warnings
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import LambdaCallback
+
+from helpers import TINY, make_strips
+from pix2pix_lightning import PairedDataModule, Pix2PixModule, compose
+from pix2pix_lightning.reports import GalleryFolder
+from pix2pix_lightning.train import train
+from pix2pix_lightning.training.callbacks import Gallery
+
+
+def rgb(path):
+    return cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
+
+
+@pytest.fixture
+def shown(monkeypatch):
+    """What was handed to the loggers: (loggers, pictures, step)."""
+    calls = []
+    monkeypatch.setattr("pix2pix_lightning.training.callbacks.gallery.log_pictures", lambda *call: calls.append(call))
+    return calls
+
+
+def test_the_page_after_training_has_the_last_epochs_figures(tmp_path, shown):
+    make_strips(tmp_path / "pairs")
+    for epochs, resume in ((1, []), (3, ["resume=run"])):
+        train(compose("train", [*TINY, "data.root=pairs", "run_dir=run", f"trainer.max_epochs={epochs}", *resume]))
+        page = (tmp_path / "run/gallery/index.html").read_text("utf-8")
+        metrics = json.loads((tmp_path / "run/summary.json").read_text())["metrics"]
+        cells = dict(re.findall(r'<th scope="row">(\w+)</th><td>([\d.]+)</td>', page))
+        assert cells == {key.upper(): f"{metrics[f'val/{key}']:.4f}" for key in ("l1", "psnr", "ssim")}
+        assert f'data-epochs="{" ".join(map(str, range(epochs)))}"' in page
+        (drawn,) = re.findall(r"fraction of the range by batches seen. val/l1: from ([\d.]+) at (\d+) to", page)
+        assert drawn[1] == "2"  # the first epoch's, before the run was resumed
+    last = page.split("fraction of the range by")[1].split(" to ")[1]
+    assert last.startswith(f"{metrics['val/l1']:.4g} at 8,")
+    assert "<h2>Settings</h2>" in page
+    assert "num_downs: 5" in page
+
+
+def test_loggers_get_input_output_and_target_side_by_side(tmp_path, shown):
+    make_strips(tmp_path / "pairs", val=2)
+    grey = ["data.b.kind=grey", "data.direction=a_to_b"]
+    train(compose("train", [*TINY, "data.root=pairs", "run_dir=run", *grey]))
+    assert [step for _, _, step in shown] == [2, 5]
+    for epoch, (loggers, pictures, _) in enumerate(shown):
+        assert len(loggers) == 1
+        assert sorted(pictures) == ["gallery/000_val_0", "gallery/001_val_1"]
+        for name, strip in pictures.items():
+            folder = tmp_path / "run/gallery/images" / name.removeprefix("gallery/")
+            files = [folder / "input.png", folder / f"epoch_{epoch:04d}.png", folder / "target.png"]
+            assert strip.dtype == np.uint8
+            assert np.array_equal(strip, np.concatenate([rgb(file) for file in files], axis=1))
+
+
+def test_a_folder_is_enough_for_another_project(tmp_path, shown):
+    make_strips(tmp_path / "pairs")
+    data = PairedDataModule("pairs", size=32, batch_size=2, num_workers=0)
+    generator = {"_target_": "pix2pix_lightning.networks.UNetGenerator", "num_downs": 5, "base_channels": 4}
+    module = Pix2PixModule(generator, pair_spec=data.pair_spec)
+    settings = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    settings |= {"enable_model_summary": False, "accelerator": "cpu"}
+    Trainer(max_epochs=1, callbacks=[Gallery("shown", num_images=1)], **settings).fit(module, data)
+    assert [path.name for path in (tmp_path / "shown/images").iterdir()] == ["000_val_0"]
+    page = (tmp_path / "shown/index.html").read_text("utf-8")
+    assert "epoch_0000.png" in page
+    assert "<h2>Metrics" not in page
+
+
+@pytest.fixture
+def fit(tmp_path):
+    """Trains for two epochs, three batches each, with a gallery and what else is given."""
+    make_strips(tmp_path / "pairs", val=1)
+
+    def fit(*callbacks):
+        data = PairedDataModule("pairs", size=32, batch_size=2, num_workers=0)
+        generator = {"_target_": "pix2pix_lightning.networks.UNetGenerator", "num_downs": 5, "base_channels": 4}
+        settings = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+        settings |= {"enable_model_summary": False, "accelerator": "cpu", "max_epochs": 2, "num_sanity_val_steps": 0}
+        trainer = Trainer(callbacks=[Gallery("shown"), *callbacks], **settings)
+        trainer.fit(Pix2PixModule(generator, pair_spec=data.pair_spec), data)
+
+    with warnings.catch_warnings(action="ignore"):
+        yield fit
+
+
+def test_training_goes_on_while_pictures_are_written(tmp_path, shown, fit, monkeypatch):
+    """The second epoch's second batch comes while the first epoch's pictures still wait; at the end they are there."""
+    gate, called = threading.Event(), []
+
+    def write(self, *picture):
+        assert gate.wait(60)
+        called.append((picture[2], threading.current_thread().name))
+        return add(self, *picture)
+
+    add = GalleryFolder.add
+    monkeypatch.setattr(GalleryFolder, "add", write)
+
+    def go_on(trainer, *args):
+        if trainer.current_epoch == 1 and not gate.is_set():
+            assert called == []
+            gate.set()
+
+    fit(LambdaCallback(on_train_batch_start=go_on))
+    assert called == [(0, "gallery_0"), (1, "gallery_0")]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("gallery")]
+    assert 'data-epochs="0 1"' in (tmp_path / "shown/index.html").read_text("utf-8")
+
+
+@pytest.mark.parametrize("epoch", [0, 1])
+def test_a_full_disk_ends_training_with_the_next_batch_or_at_its_end(fit, shown, epoch):
+    steps = []
+
+    def fill(trainer, *args):
+        if trainer.current_epoch == epoch:
+            trainer.callbacks[0]._background.wait()
+            Path("shown").mkdir(exist_ok=True)
+            Path("shown/index.html.part").symlink_to("/dev/full")
+
+    def count(trainer, *args):
+        steps.append(trainer.global_step)
+        trainer.callbacks[0]._background._jobs[-1].exception() if len(steps) == 4 else None
+
+    with pytest.raises(OSError, match="No space left on device"):
+        fit(LambdaCallback(on_validation_start=fill, on_train_batch_start=count))
+    assert len(steps) == (4 if epoch == 0 else 6)
+
+
+def test_a_full_disk_does_not_hide_why_training_ended(fit, shown, caplog):
+    def fill(trainer, *args):
+        Path("shown").mkdir()
+        Path("shown/index.html.part").symlink_to("/dev/full")
+
+    def fail(trainer, *args):
+        if trainer.current_epoch == 1:
+            raise ZeroDivisionError("the real reason")
+
+    with pytest.raises(ZeroDivisionError, match="the real reason"):
+        fit(LambdaCallback(on_validation_start=fill, on_train_batch_start=fail))
+    assert "shown is not up to date: No space left on device" in caplog.messages

@@ -1,0 +1,87 @@
+"""debug=overfit: one pair is learnt by heart, or the command fails."""
+
+import json
+from contextlib import nullcontext
+from types import SimpleNamespace
+
+import pytest
+
+from helpers import TINY, make_strips
+from pix2pix_lightning import compose
+from pix2pix_lightning.train import main, train
+from pix2pix_lightning.training.callbacks import Overfit
+
+WORDS = [word for word in TINY if not word.startswith(("data.batch_size", "trainer.max_epochs"))]
+WORDS += ["data.root=pairs", "run_dir=run", "module.generator.base_channels=16", "loss=l1"]
+
+
+def test_one_pair_is_fitted_and_training_ends(tmp_path, capfd):
+    make_strips(tmp_path / "pairs")
+    assert main([*WORDS, "debug=overfit", "callbacks.overfit.below=0.08", "module.optimizer_g.lr=2e-3"]) == 0
+    summary = json.loads((tmp_path / "run/summary.json").read_text())
+    assert summary["metrics"]["val/l1"] < 0.08
+    assert summary["epochs"] < 1000
+    assert "fitted: val/l1 0.0" in capfd.readouterr().err
+    assert [p.name for p in (tmp_path / "run/gallery/images").iterdir()] == [
+        "000_train_0"
+    ]  # the pair it was trained on
+
+
+def test_a_pair_that_is_not_fitted_fails_with_what_to_look_at(tmp_path, capfd):
+    make_strips(tmp_path / "pairs")
+    assert main([*WORDS, "debug=overfit", "trainer.max_epochs=20", "module.optimizer_g.lr=1e-9"]) == 1
+    line = capfd.readouterr().err.splitlines()[-1]
+    assert line.startswith("error: one pair was not fitted")
+    assert "after 20 batches" in line
+    assert (tmp_path / "run/gallery/index.html").is_file()
+    assert not (tmp_path / "run/summary.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("word", "parts"),
+    [
+        ("trainer.max_epochs=10", ["trainer.max_epochs=10 with trainer.check_val_every_n_epoch=20", "raise"]),
+        ("trainer.limit_val_batches=0", ["no validation took place in 1 epochs", "trainer.limit_val_batches"]),
+    ],
+)
+def test_a_training_without_validation_says_so(tmp_path, capfd, word, parts):
+    make_strips(tmp_path / "pairs")
+    words = ["trainer.max_epochs=1", "trainer.check_val_every_n_epoch=1"] if "limit" in word else []
+    assert main([*WORDS, "debug=overfit", word, *words]) == 1
+    line = capfd.readouterr().err.splitlines()[-1]
+    assert line.startswith("error: no validation")
+    assert all(part in line for part in parts)
+    assert "inf" not in line
+    assert "limit" in word or not (tmp_path / "run").exists()  # said before a step was made
+
+
+@pytest.mark.parametrize(
+    ("current", "last", "every", "validates"),
+    [
+        (0, 20, 20, True),
+        (0, 19, 20, False),
+        (20, 39, 20, False),
+        (20, 40, 20, True),
+        (0, -1, 20, True),  # without end
+        (0, 1, 1, True),
+        (0, 1, None, True),  # it counts batches
+    ],
+)
+def test_whether_a_validation_is_to_come(current, last, every, validates):
+    trainer = SimpleNamespace(current_epoch=current, max_epochs=last, check_val_every_n_epoch=every)
+    with nullcontext() if validates else pytest.raises(ValueError, match=f"trainer.max_epochs={last}"):
+        Overfit().on_train_start(trainer, None)
+
+
+def test_an_epoch_is_one_step_on_the_first_pair(tmp_path):
+    make_strips(tmp_path / "pairs", train=5)
+    cfg = compose("train", [*WORDS, "data.max_pairs=3", "data.batch_size=1", "trainer.max_epochs=1"])
+    train(cfg)
+    rows = (tmp_path / "run/metrics.csv").read_text().splitlines()
+    assert len(rows) - 1 == 3
+
+
+@pytest.mark.parametrize("below", [0, 1.5, -1])
+def test_what_is_no_l1_is_refused(below):
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        Overfit(below)
