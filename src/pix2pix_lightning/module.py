@@ -25,7 +25,7 @@ from pix2pix_lightning.going_on import check_goes_on, module_of
 from pix2pix_lightning.images import PairSpec
 from pix2pix_lightning.losses import AdversarialLoss, feature_matching, gradient_penalty
 from pix2pix_lightning.metrics import pair_metrics
-from pix2pix_lightning.networks import joined, test_time
+from pix2pix_lightning.networks import cat_dense_grad, test_time
 from pix2pix_lightning.parts import (
     Description,
     as_deep_as,
@@ -309,7 +309,7 @@ class Pix2PixModule(LightningModule):
         return features
 
     def _seen_by_discriminator(self, source: Tensor, target: Tensor) -> Tensor:
-        return joined(source, target) if self.conditional else target
+        return cat_dense_grad(source, target) if self.conditional else target
 
     # ---- optimization ------------------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ from pix2pix_lightning.networks import (
     UNetGenerator,
     initialize,
 )
-from pix2pix_lightning.networks.layers import ResizeConv2d, norm_layer, upsampling, uses_bias
+from pix2pix_lightning.networks.layers import ResizeConv2d, build_norm, build_upsampling, uses_bias
 
 CONVOLUTIONS = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
 
@@ -57,7 +57,7 @@ def test_initialize_redraws_any_network_with_another_spread():
 @pytest.mark.parametrize("kernel_size", [3, 4])
 @pytest.mark.parametrize("upsample", ["transposed", "resize"])
 def test_upsampling_doubles_the_side(upsample, kernel_size):
-    layer = upsampling(upsample, 3, 5, bias=True, kernel_size=kernel_size)
+    layer = build_upsampling(upsample, 3, 5, bias=True, kernel_size=kernel_size)
     assert layer(torch.zeros(2, 3, 4, 7)).shape == (2, 5, 8, 14)
 
 
@@ -72,7 +72,7 @@ def test_resize_convolution_covers_every_pixel_equally():
 
 
 def test_norms_by_name():
-    batch, instance, none = (norm_layer(name, 4) for name in ("batch", "instance", "none"))
+    batch, instance, none = (build_norm(name, 4) for name in ("batch", "instance", "none"))
     assert [uses_bias(name) for name in ("batch", "instance", "none")] == [False, True, True]
     assert isinstance(batch, nn.BatchNorm2d)
     assert len(instance.state_dict()) == 0
@@ -84,9 +84,9 @@ def test_norms_by_name():
 @pytest.mark.parametrize(
     ("build", "words"),
     [
-        (lambda: norm_layer("layer", 4), ["norm", "'layer'", "batch, instance, none"]),
+        (lambda: build_norm("layer", 4), ["norm", "'layer'", "batch, instance, none"]),
         (lambda: uses_bias("layer"), ["norm", "'layer'", "batch, instance, none"]),
-        (lambda: upsampling("bicubic", 1, 1, bias=True), ["upsample", "'bicubic'", "transposed, resize"]),
+        (lambda: build_upsampling("bicubic", 1, 1, bias=True), ["upsample", "'bicubic'", "transposed, resize"]),
         (lambda: UNetGenerator(norm="Batch"), ["norm", "'Batch'", "batch, instance, none"]),
         (lambda: UNetGenerator(dropout_at="lua"), ["dropout_at", "'lua'", "junyanz, paper"]),
         (lambda: UNetGenerator(dropout=1.0), ["dropout", "1.0", "below 1"]),

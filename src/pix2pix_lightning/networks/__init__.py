@@ -3,7 +3,7 @@
 from pix2pix_lightning.networks.context import Context, measure_context
 from pix2pix_lightning.networks.discriminators import PatchDiscriminator, PixelDiscriminator
 from pix2pix_lightning.networks.encoder_decoder import EncoderDecoderGenerator
-from pix2pix_lightning.networks.layers import initialize, joined
+from pix2pix_lightning.networks.layers import cat_dense_grad, initialize
 from pix2pix_lightning.networks.matmul_convolution import as_matmul
 from pix2pix_lightning.networks.recomputing import recomputing
 from pix2pix_lightning.networks.resnet import ResNetGenerator
@@ -22,9 +22,9 @@ __all__ = [
     "WholeImage",
     "Window",
     "as_matmul",
+    "cat_dense_grad",
     "image_norms",
     "initialize",
-    "joined",
     "measure_context",
     "part_of_map",
     "recomputing",

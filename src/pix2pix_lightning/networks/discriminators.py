@@ -5,11 +5,11 @@ from torch import Tensor, nn
 from pix2pix_lightning.networks.layers import (
     LEAK,
     MAX_CHANNELS_FACTOR,
+    build_norm,
+    build_sequential,
     check_counts,
     check_sides,
     initialize,
-    named,
-    norm_layer,
     uses_bias,
 )
 
@@ -49,14 +49,14 @@ class PatchDiscriminator(nn.Module):
             stride = 2 if depth < num_layers else 1
             bias = depth == 0 or uses_bias(norm)
             stages.append(
-                named(
+                build_sequential(
                     conv=nn.Conv2d(in_channels, width, 4, stride=stride, padding=1, bias=bias),
-                    norm=norm_layer(norm, width) if depth > 0 else None,
+                    norm=build_norm(norm, width) if depth > 0 else None,
                     activation=nn.LeakyReLU(LEAK, inplace=True),
                 )
             )
             in_channels = width
-        stages.append(named(conv=nn.Conv2d(in_channels, 1, 4, padding=1)))
+        stages.append(build_sequential(conv=nn.Conv2d(in_channels, 1, 4, padding=1)))
         self.stages = nn.ModuleList(stages)
         initialize(self)
 
@@ -72,7 +72,7 @@ class PatchDiscriminator(nn.Module):
         Raises:
             ValueError: The images are too small for one output.
         """
-        check_sides(x, least=self._least_side)
+        check_sides(x, min_side=self._least_side)
         return _outputs(self.stages, x)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -105,16 +105,16 @@ class PixelDiscriminator(nn.Module):
         bias = uses_bias(norm)
         self.stages = nn.ModuleList(
             [
-                named(
+                build_sequential(
                     conv=nn.Conv2d(in_channels, base_channels, 1),
                     activation=nn.LeakyReLU(LEAK, inplace=True),
                 ),
-                named(
+                build_sequential(
                     conv=nn.Conv2d(base_channels, 2 * base_channels, 1, bias=bias),
-                    norm=norm_layer(norm, 2 * base_channels),
+                    norm=build_norm(norm, 2 * base_channels),
                     activation=nn.LeakyReLU(LEAK, inplace=True),
                 ),
-                named(conv=nn.Conv2d(2 * base_channels, 1, 1, bias=bias)),
+                build_sequential(conv=nn.Conv2d(2 * base_channels, 1, 1, bias=bias)),
             ]
         )
         initialize(self)

@@ -4,12 +4,12 @@ from torch import Tensor, nn
 
 from pix2pix_lightning.networks.layers import (
     Dropout,
+    build_norm,
+    build_upsampling,
     check_counts,
     check_dropout,
     check_sides,
     initialize,
-    norm_layer,
-    upsampling,
     uses_bias,
 )
 
@@ -71,21 +71,21 @@ class ResNetGenerator(nn.Module):
         layers: list[nn.Module] = [
             nn.ReflectionPad2d(3),
             nn.Conv2d(in_channels, width, 7, bias=bias),
-            norm_layer(norm, width),
+            build_norm(norm, width),
             nn.ReLU(inplace=True),
         ]
         for _ in range(2):
             layers += [
                 nn.Conv2d(width, 2 * width, 3, stride=2, padding=1, bias=bias),
-                norm_layer(norm, 2 * width),
+                build_norm(norm, 2 * width),
                 nn.ReLU(inplace=True),
             ]
             width *= 2
         layers += [_ResidualBlock(width, norm=norm, dropout=dropout) for _ in range(num_blocks)]
         for _ in range(2):
             layers += [
-                upsampling(upsample, width, width // 2, bias=bias, kernel_size=3),
-                norm_layer(norm, width // 2),
+                build_upsampling(upsample, width, width // 2, bias=bias, kernel_size=3),
+                build_norm(norm, width // 2),
                 nn.ReLU(inplace=True),
             ]
             width //= 2
@@ -106,7 +106,7 @@ class ResNetGenerator(nn.Module):
             ValueError: A side is no multiple of 4, or below 8.
         """
         # The blocks pad a quarter of the side by reflection, which needs two pixels.
-        check_sides(x, multiple=self.side_multiple, least=self.least_side)
+        check_sides(x, multiple=self.side_multiple, min_side=self.least_side)
         x = self.layers(x)
         return x
 
@@ -118,7 +118,7 @@ class _ResidualBlock(nn.Module):
         layers: list[nn.Module] = [
             nn.ReflectionPad2d(1),
             nn.Conv2d(channels, channels, 3, bias=bias),
-            norm_layer(norm, channels),
+            build_norm(norm, channels),
             nn.ReLU(inplace=True),
         ]
         if dropout > 0:
@@ -126,7 +126,7 @@ class _ResidualBlock(nn.Module):
         layers += [
             nn.ReflectionPad2d(1),
             nn.Conv2d(channels, channels, 3, bias=bias),
-            norm_layer(norm, channels),
+            build_norm(norm, channels),
         ]
         self.conv_block = nn.Sequential(*layers)
 
