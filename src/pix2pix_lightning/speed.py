@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from pix2pix_lightning.config import TARGET, is_description, locate
-from pix2pix_lightning.networks import as_matmul, recomputing
+from pix2pix_lightning.networks import as_matmul, checkpoint_activations
 
 _log = logging.getLogger(__name__)
 
@@ -69,7 +69,7 @@ class Speed:
         if self.matmul_convolutions:
             as_matmul(network)
         if self.checkpoint_activations:
-            recomputing(network)
+            checkpoint_activations(network)
         if self.compile:
             network.compile()
 

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils import parametrizations, parametrize
 
 LEAK = 0.2
 MAX_CHANNELS_FACTOR = 8
@@ -148,13 +149,37 @@ def initialize(network: nn.Module, std: float = 0.02) -> None:
     """
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
-            nn.init.normal_(module.weight, 0.0, std)
+            nn.init.normal_(_get_raw_weight(module), 0.0, std)
         elif isinstance(module, nn.BatchNorm2d | nn.SyncBatchNorm) and module.affine:
             nn.init.normal_(module.weight, 1.0, std)
         else:
             continue
         if module.bias is not None:
             nn.init.zeros_(module.bias)
+
+
+def _get_raw_weight(module: nn.Module) -> Tensor:
+    """Return the parameter behind ``module.weight``, which spectral norm computes anew at every access."""
+    weight: Tensor = (
+        module.parametrizations.weight.original  # type: ignore[union-attr, assignment]
+        if parametrize.is_parametrized(module, "weight")
+        else module.weight
+    )
+    return weight
+
+
+def apply_spectral_norm(network: nn.Module) -> None:
+    """Divide the weight of each convolution by an estimate of its largest singular value (arXiv 1802.05957), in place.
+
+    The estimate gets better by one power iteration at each forward pass in training mode. Weights become
+    ``...parametrizations.weight.original`` in the state dict, next to two vectors, the estimate's state.
+
+    Args:
+        network: Any module; its `torch.nn.Conv2d` layers are changed.
+    """
+    for module in list(network.modules()):
+        if isinstance(module, nn.Conv2d):
+            parametrizations.spectral_norm(module)
 
 
 def build_sequential(**layers: nn.Module | None) -> nn.Sequential:
