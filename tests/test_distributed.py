@@ -27,7 +27,7 @@ from pix2pix_lightning import Pix2PixModule, launch
 from pix2pix_lightning.benchmarks.communication import measure_communication
 from pix2pix_lightning.distributed import ReducerPerNetwork, as_they_were, chose_plain_ddp
 from pix2pix_lightning.launch import Launched, agreed, launched, num_processes
-from pix2pix_lightning.networks import UNetGenerator, test_time
+from pix2pix_lightning.networks import UNetGenerator, use_eval_mode
 from pix2pix_lightning.train import main
 
 SCRIPT = Path(__file__).with_name("many_processes.py")
@@ -247,7 +247,7 @@ def test_batch_norms_are_known_again_after_they_were_synchronised(alone):
     reverted = sync.revert(sync.apply(module))
     as_they_were(reverted)
     images = torch.rand(2, 3, 4, 4) * torch.tensor([1.0, 5.0]).reshape(2, 1, 1, 1)
-    with test_time(reverted), torch.no_grad():
+    with use_eval_mode(reverted), torch.no_grad():
         together, apart = reverted(images), torch.cat([reverted(image[None]) for image in images])
     torch.testing.assert_close(together, apart)
     torch.testing.assert_close(together.mean((2, 3)), torch.zeros(2, 4), atol=1e-5, rtol=0)  # each image by its own

@@ -25,7 +25,7 @@ from pix2pix_lightning.going_on import check_goes_on, module_of
 from pix2pix_lightning.images import PairSpec
 from pix2pix_lightning.losses import AdversarialLoss, Features, Logits, feature_matching, gradient_penalty, split_logits
 from pix2pix_lightning.metrics import pair_metrics
-from pix2pix_lightning.networks import cat_dense_grad, test_time
+from pix2pix_lightning.networks import cat_dense_grad, use_eval_mode
 from pix2pix_lightning.parts import (
     Description,
     as_deep_as,
@@ -452,7 +452,7 @@ class Pix2PixModule(LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """L1, PSNR and SSIM in mode ``deterministic``: each image by its own statistics, no dropout."""
-        with test_time(self.generator, norm="image", dropout=False):
+        with use_eval_mode(self.generator, norm="image", dropout=False):
             output = self.generator.forward(batch["source"])  # not what was compiled for the training mode
         self.val_metrics.update(_fraction(output), _fraction(batch["target"]))
         self.log_dict(cast(Any, self.val_metrics), prog_bar=True, batch_size=len(output))

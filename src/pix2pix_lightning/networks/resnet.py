@@ -15,11 +15,11 @@ from pix2pix_lightning.networks.layers import (
 
 
 class ResNetGenerator(nn.Module):
-    """The generator of residual blocks of Johnson et al. (2016).
+    """Generator of residual blocks (Johnson et al., arXiv 1603.08155).
 
     As in junyanz/pytorch-CycleGAN-and-pix2pix: a 7x7 convolution, two of stride 2, ``num_blocks`` residual
-    blocks at a quarter of the side, two upsamplings, a 7x7 convolution and tanh. ``layers`` counts as J's
-    ``model`` does.
+    blocks at a quarter of the side, two upsamplings, a 7x7 convolution and tanh. The layers have the indices of
+    junyanz's ``model``, so that its weights can be loaded.
 
     Args:
         in_channels: Channels of the input.
@@ -27,15 +27,15 @@ class ResNetGenerator(nn.Module):
         num_blocks: Residual blocks, at least 1; 9 for 256x256, 6 for 128x128.
         base_channels: Channels after the first convolution; the blocks have four times as many.
         norm: ``"batch"``, ``"instance"`` or ``"none"``.
-        dropout: Probability of dropout inside the blocks; 0 leaves the layers out.
+        dropout: Probability of dropout in the blocks, in [0, 1); 0 leaves the layers out.
         upsample: ``"transposed"`` or ``"resize"`` (nearest neighbour and a 3x3 convolution).
 
     Attributes:
         side_multiple: The sides of the input are multiples of this, 4.
-        least_side: And they are at least this, 8.
+        min_side: The sides of the input are at least this, 8.
 
     Raises:
-        ValueError: An argument is out of its range or not a name that exists.
+        ValueError: An argument is out of its range or is not one of the names.
 
     Example:
         >>> import torch
@@ -45,7 +45,7 @@ class ResNetGenerator(nn.Module):
     """
 
     side_multiple = 4
-    least_side = 8
+    min_side = 8
 
     def __init__(
         self,
@@ -94,7 +94,7 @@ class ResNetGenerator(nn.Module):
         initialize(self)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Translates images.
+        """Translate images.
 
         Args:
             x: Images in [-1, 1], (B, in_channels, H, W), sides multiples of 4 and at least 8.
@@ -103,10 +103,10 @@ class ResNetGenerator(nn.Module):
             Images in [-1, 1], (B, out_channels, H, W).
 
         Raises:
-            ValueError: A side is no multiple of 4, or below 8.
+            ValueError: A side is not a multiple of 4, or is below 8.
         """
-        # The blocks pad a quarter of the side by reflection, which needs two pixels.
-        check_sides(x, multiple=self.side_multiple, min_side=self.least_side)
+        # The blocks pad maps of a quarter of the side by reflection, which needs two pixels.
+        check_sides(x, multiple=self.side_multiple, min_side=self.min_side)
         x = self.layers(x)
         return x
 

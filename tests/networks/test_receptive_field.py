@@ -4,14 +4,14 @@ from torch import nn
 from torch.nn import functional as F
 
 from pix2pix_lightning.networks import (
-    Context,
     EncoderDecoderGenerator,
+    ReceptiveField,
     ResNetGenerator,
     UNetGenerator,
-    as_matmul,
-    measure_context,
+    convert_to_matmul,
+    measure_receptive_field,
+    use_eval_mode,
 )
-from pix2pix_lightning.networks import test_time as at_test_time
 
 NORMS = (nn.BatchNorm2d, nn.InstanceNorm2d)
 
@@ -41,7 +41,7 @@ def test_an_hourglass_sees_what_its_kernels_do(kind, num_downs, norm):
     first, last = seen_by_hand([HALVING] * num_downs + [DOUBLING] * num_downs, stripe, stripe + 2**num_downs - 1)
     expected = max(stripe - first, last - (stripe + 2**num_downs - 1))
     assert expected == 2 ** (num_downs + 1) - 1
-    assert measure_context(network, 1).pixels == 2 ** (num_downs + 1)  # the next multiple of the network's
+    assert measure_receptive_field(network, 1).margin == 2 ** (num_downs + 1)  # the next multiple of the network's
 
 
 @pytest.mark.parametrize("num_blocks", [1, 3])
@@ -49,7 +49,7 @@ def test_a_resnet_sees_what_its_kernels_do(num_blocks):
     layers = [EDGE, (3, 2, 1), (3, 2, 1), *(BLOCK * num_blocks), SMALL_DOUBLING, SMALL_DOUBLING, EDGE]
     first, last = seen_by_hand(layers, 1024, 1027)
     network = ResNetGenerator(num_blocks=num_blocks, base_channels=4)
-    assert measure_context(network, 3).pixels == -(-max(1024 - first, last - 1027) // 4) * 4
+    assert measure_receptive_field(network, 3).margin == -(-max(1024 - first, last - 1027) // 4) * 4
 
 
 def gradients_reach(network, name, side):
@@ -59,7 +59,7 @@ def gradients_reach(network, name, side):
     found = {}
     layer = network.get_submodule(name) if name else None
     hook = layer and layer.register_forward_pre_hook(lambda _, inputs: found.update(map=inputs[0]))
-    with at_test_time(network, norm="running"):
+    with use_eval_mode(network, norm="running"):
         found.setdefault("map", network(image))
     if hook:
         hook.remove()
@@ -87,11 +87,11 @@ def test_gradients_reach_as_far_in_the_output_and_at_every_norm(network, side):
     with torch.no_grad():  # nothing cancels, no ReLU is off, no tanh is flat
         for parameter in network.parameters():
             parameter.abs_().add_(1e-3).mul_(0.1 if parameter.dim() > 1 else 1)
-    context = measure_context(network, 3)
+    context = measure_receptive_field(network, 3)
     names = [name for name, module in network.named_modules() if isinstance(module, NORMS)]
     assert sorted(context.norms) == sorted(names)
     assert {name: gradients_reach(network, name, side) for name in context.norms} == context.norms
-    assert gradients_reach(network, "", side) == context.pixels
+    assert gradients_reach(network, "", side) == context.margin
 
 
 def test_norms_come_in_the_order_of_execution():
@@ -103,18 +103,18 @@ def test_norms_come_in_the_order_of_execution():
     network(torch.zeros(2, 3, 16, 16))
     assert len(run) == 5
     expected = list(run)
-    assert list(measure_context(network, 3).norms) == expected
+    assert list(measure_receptive_field(network, 3).norms) == expected
 
 
 def test_weights_device_kernels_and_precision_do_not_matter():
     network = UNetGenerator(num_downs=3, base_channels=16)
-    expected = measure_context(network, 3)
-    assert expected.pixels == 16
-    assert measure_context(as_matmul(network), 3) == expected
-    assert measure_context(network.bfloat16(), 3) == expected
+    expected = measure_receptive_field(network, 3)
+    assert expected.margin == 16
+    assert measure_receptive_field(convert_to_matmul(network), 3) == expected
+    assert measure_receptive_field(network.bfloat16(), 3) == expected
     for parameter in network.parameters():
         nn.init.zeros_(parameter)
-    assert measure_context(network, 3) == expected
+    assert measure_receptive_field(network, 3) == expected
 
 
 class Own(nn.Module):
@@ -130,7 +130,7 @@ class Own(nn.Module):
 
 
 def test_a_generator_of_ones_own():
-    assert measure_context(Own(), 2) == Context(pixels=6 + 2 + 1, norms={})
+    assert measure_receptive_field(Own(), 2) == ReceptiveField(pixels=6 + 2 + 1, norms={})
 
 
 def test_the_network_is_left_as_it_was():
@@ -138,7 +138,7 @@ def test_the_network_is_left_as_it_was():
     network.up[0].eval()
     before = [(module.training, set(vars(module))) for module in network.modules()]
     state = {name: value.clone() for name, value in network.state_dict().items()}
-    measure_context(network, 3)
+    measure_receptive_field(network, 3)
     assert [(module.training, set(vars(module))) for module in network.modules()] == before
     for name, value in network.state_dict().items():
         assert torch.equal(value, state[name])
@@ -198,4 +198,4 @@ class Hiding(nn.Module):
 )
 def test_what_cannot_be_cut_says_so_in_one_line(network, message):
     with pytest.raises(ValueError, match=message):
-        measure_context(network, 1)
+        measure_receptive_field(network, 1)
