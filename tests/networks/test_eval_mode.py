@@ -12,6 +12,7 @@ from pix2pix_lightning.networks import (
     UNetGenerator,
     Window,
     find_image_norms,
+    tiling_state,
     use_eval_mode,
 )
 
@@ -20,12 +21,12 @@ TOLERANCE = {torch.float32: 1e-6, torch.float64: 1e-12}
 
 @pytest.fixture(scope="module", params=["unet", "encoder_decoder", "resnet"])
 def trained(request):
-    """A generator whose running statistics are not those of any image."""
+    """Return a generator whose running statistics are not those of any image."""
     torch.manual_seed(0)
     network = {
-        "unet": lambda: UNetGenerator(num_downs=5, base_channels=4, dropout_at="paper"),
-        "encoder_decoder": lambda: EncoderDecoderGenerator(num_downs=4, base_channels=4),
-        "resnet": lambda: ResNetGenerator(num_blocks=2, base_channels=4, dropout=0.5),
+        "unet": lambda: UNetGenerator(num_downs=4, base_channels=4, dropout_at="paper"),
+        "encoder_decoder": lambda: EncoderDecoderGenerator(num_downs=3, base_channels=4),
+        "resnet": lambda: ResNetGenerator(num_blocks=1, base_channels=4, dropout=0.5),
     }[request.param]()
     with torch.no_grad():
         for module in network.modules():
@@ -39,8 +40,8 @@ def trained(request):
 @pytest.fixture
 def images():
     torch.manual_seed(1)
-    # Images of unequal brightness and contrast, so that statistics of a batch are nobody's.
-    return torch.randn(3, 3, 32, 64) * torch.tensor([0.1, 0.5, 1.0])[:, None, None, None] + torch.tensor(
+    # Images of unequal brightness and contrast, so that the batch's statistics are those of none of them.
+    return torch.randn(3, 3, 16, 32) * torch.tensor([0.1, 0.5, 1.0])[:, None, None, None] + torch.tensor(
         [0.5, 0.0, -0.7]
     ).view(3, 1, 1, 1)
 
@@ -55,7 +56,7 @@ def _without_dropout(network):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @torch.no_grad()
-def test_image_norm_is_the_batch_of_one_of_the_paper(trained, images, dtype):
+def test_image_norm_equals_training_mode_on_a_batch_of_one(trained, images, dtype):
     network, images = deepcopy(trained).to(dtype), images.to(dtype)
     alone = _without_dropout(network).train()
     expected = torch.cat([alone(image[None]) for image in images])
@@ -67,7 +68,7 @@ def test_image_norm_is_the_batch_of_one_of_the_paper(trained, images, dtype):
 
 
 @torch.no_grad()
-def test_running_norm_is_eval_mode(trained, images):
+def test_running_norm_equals_plain_eval_mode(trained, images):
     expected = _without_dropout(trained).eval()(images)
     with use_eval_mode(trained, norm="running"):
         running = trained(images)
@@ -84,9 +85,9 @@ def test_an_image_does_not_depend_on_its_batch(trained, images, norm, dropout):
     with use_eval_mode(trained, norm=norm, dropout=dropout, seed=3):
         together = trained(images)
         alone = torch.cat([trained(image[None]) for image in images])
-        turned = trained(images.flip(0)).flip(0)
+        reversed_batch = trained(images.flip(0)).flip(0)
     torch.testing.assert_close(together, alone, rtol=0, atol=1e-5)
-    torch.testing.assert_close(together, turned, rtol=0, atol=1e-5)
+    torch.testing.assert_close(together, reversed_batch, rtol=0, atol=1e-5)
 
 
 @torch.no_grad()
@@ -118,21 +119,21 @@ def test_global_generators_and_state_are_left_alone(trained, images):
 
 
 @pytest.mark.parametrize("p", [0.2, 0.5, 1.0])
-def test_masks_are_dropout_s(p):
+def test_masks_have_the_probability_of_dropout(p):
     network = nn.Sequential(nn.Dropout(p), nn.Dropout(p))
-    ones = torch.ones(4, 8, 64, 64)
+    ones = torch.ones(2, 8, 32, 32)
     with use_eval_mode(network, dropout=True):
         first, second = network[0](ones), network[1](ones)
     count = first[0].numel()
     for mask in (first, second):
         assert torch.equal(mask, mask[:1].expand_as(mask)), "one mask for the batch"
-        kept = (mask[0] > 0).double().mean().item()
-        assert abs(kept - (1 - p)) <= 5 * (p * (1 - p) / count) ** 0.5
+        share = (mask[0] > 0).double().mean().item()
+        assert abs(share - (1 - p)) <= 5 * (p * (1 - p) / count) ** 0.5
         if p < 1:
             assert mask.max().item() == pytest.approx(1 / (1 - p))
     if p < 1:
         both = ((first > 0) & (second > 0))[0].double().mean().item()
-        assert both == pytest.approx((1 - p) ** 2, abs=0.02), "the two layers draw independently"
+        assert both == pytest.approx((1 - p) ** 2, abs=0.04), "the two layers draw independently"
 
 
 def test_dropout2d_drops_whole_channels():
@@ -148,7 +149,7 @@ def test_dropout_is_off_unless_asked_for():
         assert torch.equal(network(x), x)
 
 
-def test_batch_norm_without_running_statistics_is_the_image_s():
+def test_batch_norm_without_running_statistics_uses_those_of_the_image():
     x = torch.randn(3, 4, 5, 6, dtype=torch.float64) * torch.tensor([1.0, 5.0, 9.0])[:, None, None, None]
     mean, variance = x.mean((2, 3), keepdim=True), x.var((2, 3), unbiased=False, keepdim=True)
     expected = (x - mean) / (variance + 1e-5).sqrt()
@@ -168,7 +169,7 @@ def test_a_map_of_one_pixel_becomes_the_shift(num_images):
 
 
 @torch.no_grad()
-def test_synchronised_batch_norm_is_batch_norm(images):
+def test_synchronized_batch_norm_equals_batch_norm(images):
     network = UNetGenerator(num_downs=4, base_channels=4)
     with use_eval_mode(network):
         expected = network(images)
@@ -198,7 +199,7 @@ def test_everything_is_restored_after_an_exception():
     assert network[0].num_batches_tracked == 1
 
 
-def test_contexts_nest():
+def test_nested_use_restores_the_outer_mode():
     layer = nn.BatchNorm2d(1)
     x = torch.tensor([[[[1.0, 3.0]]]])
     with use_eval_mode(layer):
@@ -209,10 +210,9 @@ def test_contexts_nest():
     assert "forward" not in vars(layer)
 
 
-def test_another_norm_is_refused_in_one_line():
+def test_an_unknown_norm_is_refused():
     network = nn.BatchNorm2d(3)
-    pattern = r"^norm is 'batch', .* image, running$"
-    with pytest.raises(ValueError, match=pattern), use_eval_mode(network, norm="batch"):
+    with pytest.raises(ValueError, match="'batch'"), use_eval_mode(network, norm="batch"):
         pass
     assert network.training
 
@@ -228,7 +228,7 @@ def test_norms_of_the_image_are_found_by_their_kind_and_mode():
     )
     assert find_image_norms(network, "image") == ["0", "1", "2", "4"]
     assert find_image_norms(network, "running") == ["1", "2"]
-    with pytest.raises(ValueError, match=r"^norm is 'batch'"):
+    with pytest.raises(ValueError, match="'batch'"):
         find_image_norms(network, "batch")
 
 
@@ -240,7 +240,7 @@ def test_norms_of_the_image_are_found_by_their_kind_and_mode():
     ids=["batch", "batch_plain", "instance", "instance_affine"],
 )
 @torch.no_grad()
-def test_given_statistics_are_used_by_all_norms(layer, norm, dtype):
+def test_statistics_of_the_tiling_state_are_used_by_all_norms(layer, norm, dtype):
     layer = deepcopy(layer)
     x = torch.randn(2, 4, 5, 6).to(dtype)
     mean, variance = torch.randn(4, dtype=torch.float64), torch.rand(4, dtype=torch.float64) + 0.1
@@ -262,7 +262,7 @@ def test_given_statistics_are_used_by_all_norms(layer, norm, dtype):
 
 
 @pytest.mark.parametrize("kind", [nn.Dropout, nn.Dropout2d])
-def test_the_noise_of_a_window_is_its_part_of_the_whole_image_s(kind):
+def test_noise_of_a_window_is_its_part_of_the_noise_of_the_whole_image(kind):
     network = nn.Sequential(nn.AvgPool2d(4), kind(0.3), nn.Identity(), kind(0.5))
     ones = torch.ones(2, 5, 64, 96)
     with use_eval_mode(network, dropout=True, seed=1, sample=2):
@@ -279,26 +279,25 @@ def test_the_noise_of_a_window_is_its_part_of_the_whole_image_s(kind):
         assert not torch.equal(network(ones), expected)
 
 
-def test_a_long_noise_is_the_one_that_is_drawn_at_once():
-    ones = torch.ones(1, 20, 1024, 1024)  # more than is drawn in one go
+def test_noise_drawn_in_chunks_equals_noise_drawn_at_once(monkeypatch):
+    monkeypatch.setattr(tiling_state, "_CHUNK", 1000)
+    ones = torch.ones(1, 4, 64, 64)
     with use_eval_mode(nn.Sequential(nn.Dropout(0.5)), dropout=True) as network:
         expected = network(ones)
-    window = Window(1000, 1000, 24, 24)
-    with use_eval_mode(network, dropout=True, tiling=TilingState(1024, 1024), window=window):
-        assert torch.equal(network(ones[..., :24, :24]), expected[..., 1000:, 1000:])
+    window = Window(40, 40, 24, 24)
+    with use_eval_mode(network, dropout=True, tiling=TilingState(64, 64), window=window):
+        assert torch.equal(network(ones[..., :24, :24]), expected[..., 40:, 40:])
 
 
 def test_noise_of_over_a_gigabyte_is_refused_before_it_is_drawn():
     network = nn.Sequential(nn.Dropout(0.5))
-    message = r"^dropout's noise for a whole image of 16384x16384 takes over 1 GB: say dropout=off$"
-    options = {"dropout": True, "whole": TilingState(2**14, 2**14), "window": Window(0, 0, 8, 8)}
-    with use_eval_mode(network, **options), pytest.raises(ValueError, match=message):
+    options = {"dropout": True, "tiling": TilingState(2**14, 2**14), "window": Window(0, 0, 8, 8)}
+    with use_eval_mode(network, **options), pytest.raises(ValueError, match="16384x16384"):
         network(torch.ones(1, 5, 8, 8))
 
 
 def test_a_map_that_does_not_fit_the_window_is_refused():
     network = nn.Sequential(nn.AvgPool2d(4), nn.Dropout(0.5))
-    message = r"^a window of 32 pixels gives a map of 8, on which pixel 2 has no place"
-    options = {"dropout": True, "whole": TilingState(64, 64), "window": Window(2, 0, 32, 32)}
-    with use_eval_mode(network, **options), pytest.raises(ValueError, match=message):
+    options = {"dropout": True, "tiling": TilingState(64, 64), "window": Window(2, 0, 32, 32)}
+    with use_eval_mode(network, **options), pytest.raises(ValueError, match="pixel 2 "):
         network(torch.ones(1, 5, 32, 32))
