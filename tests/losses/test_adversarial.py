@@ -193,7 +193,7 @@ def test_extreme_logits(
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_right_and_sure(form: type[AdversarialLoss]) -> None:
+def test_loss_of_a_discriminator_that_is_right_and_certain(form: type[AdversarialLoss]) -> None:
     right = form().discriminator(torch.full((1, 1, 2, 2), 100.0), torch.full((1, 1, 2, 2), -100.0)).item()
     assert np.isfinite(right)
     if form in (VanillaAdversarial, HingeAdversarial, RelativisticAverageAdversarial):
@@ -310,7 +310,7 @@ def test_penalty_trains_the_discriminator() -> None:
     assert all(weight.grad is not None and weight.grad.abs().sum() > 0 for weight in weights)
 
 
-def test_penalty_leaves_the_generator_alone() -> None:
+def test_penalty_has_no_gradient_for_the_images() -> None:
     discriminator = SmallDiscriminator().double()
     source, real, fake = (images(i, channels=c).requires_grad_() for i, c in ((1, 1), (2, 2), (3, 2)))
     gradient_penalty(discriminator, source, real, fake).backward()

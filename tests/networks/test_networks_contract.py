@@ -158,7 +158,6 @@ def _count(network):
         (lambda: PatchDiscriminator(3), 2_765_633),
         (lambda: PatchDiscriminator(norm="instance"), 2_767_809),
         (lambda: MultiScaleDiscriminator(norm="batch"), 3 * 2_768_705),
-        (lambda: PatchDiscriminator(spectral_norm=True), 2_768_705),
         (lambda: PatchDiscriminator(num_layers=4), 6_964_033),
         (lambda: PatchDiscriminator(num_layers=5), 11_159_361),
     ],

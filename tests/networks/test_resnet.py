@@ -30,9 +30,9 @@ def _reference(norm, bias, dropout):
     )
 
 
-@pytest.mark.parametrize("dropout", [0.0, 0.5])
 @pytest.mark.parametrize(
-    ("norm", "kind", "bias"), [("batch", nn.BatchNorm2d, False), ("instance", nn.InstanceNorm2d, True)]
+    ("norm", "kind", "bias", "dropout"),
+    [("batch", nn.BatchNorm2d, False, 0.5), ("instance", nn.InstanceNorm2d, True, 0.0)],
 )
 def test_equals_an_independent_sequence(norm, kind, bias, dropout):
     torch.manual_seed(0)
@@ -41,7 +41,7 @@ def test_equals_an_independent_sequence(norm, kind, bias, dropout):
     with torch.no_grad():
         for parameter in theirs.parameters():
             parameter.normal_(0, 0.2)
-    # The same names but for the first: what reading J's files relies on.
+    # Only the prefix of the names differs, which reading junyanz's files relies on.
     ours.load_state_dict({f"layers.{key}": value for key, value in theirs.state_dict().items()}, strict=True)
     images = torch.randn(2, 3, 20, 32, dtype=torch.float64)
     for training in (True, False):
