@@ -45,28 +45,28 @@ def _layers(network):
 def test_equals_an_independent_nested_unet(norm, dropout):
     torch.manual_seed(0)
     kind = {"batch": nn.BatchNorm2d, "instance": nn.InstanceNorm2d}[norm]
-    theirs = _Nest([2, 4, 8, 16, 16, 16], 0, 3, 2, kind, dropout).double()
-    ours = UNetGenerator(3, 2, num_downs=6, base_channels=2, norm=norm, dropout=dropout).double()
+    nested = _Nest([2, 4, 8, 16, 16, 16], 0, 3, 2, kind, dropout).double()
+    unet = UNetGenerator(3, 2, num_downs=6, base_channels=2, norm=norm, dropout=dropout).double()
     with torch.no_grad():
-        for parameter in theirs.parameters():
+        for parameter in nested.parameters():
             parameter.normal_(0, 0.2)
-    for mine, other in zip(_layers(ours), _layers(theirs), strict=True):
-        mine.load_state_dict(other.state_dict(), strict=True)
+    for own, other in zip(_layers(unet), _layers(nested), strict=True):
+        own.load_state_dict(other.state_dict(), strict=True)
 
     images = torch.randn(3, 3, 128, 64, dtype=torch.float64)
     outputs = []
-    for network in (ours, theirs):
+    for network in (unet, nested):
         torch.manual_seed(1)
         outputs.append(network.train()(images.clone()))
         outputs[-1].pow(3).sum().backward()
     torch.testing.assert_close(*outputs, rtol=0, atol=1e-12)
-    for mine, other in zip(_layers(ours), _layers(theirs), strict=True):
-        for a, b in zip(mine.parameters(), other.parameters(), strict=True):
+    for own, other in zip(_layers(unet), _layers(nested), strict=True):
+        for a, b in zip(own.parameters(), other.parameters(), strict=True):
             torch.testing.assert_close(a.grad, b.grad, rtol=1e-9, atol=1e-9)
-        for a, b in zip(mine.buffers(), other.buffers(), strict=True):
+        for a, b in zip(own.buffers(), other.buffers(), strict=True):
             torch.testing.assert_close(a, b, rtol=0, atol=1e-12)
     with torch.no_grad():
-        torch.testing.assert_close(ours.eval()(images), theirs.eval()(images), rtol=0, atol=1e-12)
+        torch.testing.assert_close(unet.eval()(images), nested.eval()(images), rtol=0, atol=1e-12)
 
 
 def _notation(network, channels_of):

@@ -1,4 +1,4 @@
-"""The networks of the paper and their relatives, their initialisation, and their behaviour at test time."""
+"""The networks of the paper and related ones, their initialization, and their use in evaluation and in tiles."""
 
 from pix2pix_lightning.networks.activation_checkpointing import checkpoint_activations
 from pix2pix_lightning.networks.discriminators import MultiScaleDiscriminator, PatchDiscriminator, PixelDiscriminator

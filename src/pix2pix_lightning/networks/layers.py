@@ -42,8 +42,8 @@ class Dropout(nn.Dropout):
         """Zero elements of ``input``, (B, C, H, W), in training mode, and scale the others."""
         if not self.training or self.p == 0:
             return input
-        kept = torch.empty(input.shape, dtype=input.dtype, device=input.device).bernoulli_(1 - self.p)
-        return input * torch.empty_like(input).copy_(kept) * (1 / (1 - self.p))
+        mask = torch.empty(input.shape, dtype=input.dtype, device=input.device).bernoulli_(1 - self.p)
+        return input * torch.empty_like(input).copy_(mask) * (1 / (1 - self.p))
 
 
 class _CatDenseGrad(torch.autograd.Function):
