@@ -145,7 +145,7 @@ def test_spectral_norm_of_every_convolution_tends_to_one(kind, options, count):
     for convolution in convolutions:
         singular = torch.linalg.svdvals(convolution.weight.detach().flatten(1))
         assert singular[0].item() == pytest.approx(1, abs=1e-2)
-    # Biases are 0: 1000 times the weights make the same function.
+    # A thousand times larger weights: `initialize` reaches the parameter behind the normalized weight.
     initialize(network, std=20)
     network.train()
     for _ in range(60):

@@ -8,8 +8,20 @@ class UNetGenerator(HourglassGenerator):
 
     The defaults are the 256x256 network of junyanz/pytorch-CycleGAN-and-pix2pix: 4x4 convolutions of stride 2, no norm
     at the outermost and the innermost level, skips concatenated with the encoder's map first, biases only where the
-    norm has none. Arguments, attributes and errors are those of `HourglassGenerator`, with
-    ``dropout_at="junyanz"`` by default.
+    norm has none.
+
+    Args:
+        in_channels: Channels of the input.
+        out_channels: Channels of the output.
+        num_downs: How often the side is halved, at least 1; 8 for 256x256, 7 for 128x128.
+        base_channels: Channels of the outermost level; they double with depth, up to eight times as many.
+        norm: ``"batch"``, ``"instance"`` or ``"none"``.
+        dropout: Probability of dropout in the decoder, in [0, 1); 0 leaves the layers out.
+        dropout_at: ``"junyanz"`` or ``"paper"``, as in `HourglassGenerator`.
+        upsample: ``"transposed"`` or ``"resize"`` (nearest neighbour and a 3x3 convolution).
+
+    Raises:
+        ValueError: An argument is out of its range or is not one of the names.
 
     Example:
         >>> import torch
