@@ -14,7 +14,7 @@ from pix2pix_lightning.data.image_files import read_image
 from pix2pix_lightning.inference.padding import pad_to_multiple
 from pix2pix_lightning.inference.statistics import estimated_statistics, reduced_copy
 from pix2pix_lightning.inference.tiles import cut
-from pix2pix_lightning.networks import WholeImage, image_norms, measure_context
+from pix2pix_lightning.networks import TilingState, find_image_norms, measure_receptive_field
 
 
 def main() -> None:
@@ -36,9 +36,9 @@ def main() -> None:
 
     source = seen(image)
     whole = {norm: network(source) for norm, network in networks.items()}
-    context = measure_context(networks["running"].generator, spec.source.channels)
+    context = measure_receptive_field(networks["running"].generator, spec.source.channels)
     for overlap in arguments.overlaps:
-        tiling = cut(*source.shape[2:], context=context.pixels, stride=stride, tile=arguments.tile, overlap=overlap)
+        tiling = cut(*source.shape[2:], context=context.margin, stride=stride, tile=arguments.tile, overlap=overlap)
         translator = Translator(arguments.checkpoint, norm="running", tile=arguments.tile, overlap=overlap)
         tiled = translator(source)
         steps = [
@@ -47,10 +47,10 @@ def main() -> None:
         ]
         say(f"overlap={overlap}", tiled - whole["running"], f"steps at seams {', '.join(steps)}, untiled in brackets")
     network = networks["image"]
-    names = image_norms(network.generator, "image")
+    names = find_image_norms(network.generator, "image")
     for side in arguments.copies:
         reduced = seen(reduced_copy(image, side, spec.source.interpolation))
-        known = WholeImage(*source.shape[2:], estimated_statistics(network.generator, network, reduced, names))
+        known = TilingState(*source.shape[2:], estimated_statistics(network.generator, network, reduced, names))
         say(f"statistics estimated on {side}", network(source, whole=known) - whole["image"])
     say("norm=running beside image", whole["running"] - whole["image"])
 

@@ -16,8 +16,8 @@ import torch
 
 from pix2pix_lightning.inference.statistics import estimated_statistics, reduced_copy
 from pix2pix_lightning.inference.tiles import cut, default_tile, reading, run_in_tiles, storing
-from pix2pix_lightning.networks import UNetGenerator, WholeImage, image_norms, measure_context
-from pix2pix_lightning.networks import test_time as at_test_time
+from pix2pix_lightning.networks import UNetGenerator, TilingState, find_image_norms, measure_receptive_field
+from pix2pix_lightning.networks import use_eval_mode
 
 norm, overlap = sys.argv[1], None if sys.argv[2] == "exact" else int(sys.argv[2])
 side = 8192
@@ -25,9 +25,9 @@ network = UNetGenerator()
 image = np.zeros((side, side, 3), np.uint8)
 image[::2, 1::3] = 200
 result = np.zeros_like(image)
-whole = WholeImage(side, side)
-context = measure_context(network, 3)
-tile = default_tile(context.pixels, 256)
+whole = TilingState(side, side)
+context = measure_receptive_field(network, 3)
+tile = default_tile(context.margin, 256)
 
 
 def encode(part):
@@ -40,15 +40,15 @@ def decode(output):
 
 @torch.no_grad()
 def run(source, window=None):
-    known = {} if window is None else {"whole": whole, "window": window}
-    with at_test_time(network, norm=norm, **known):
+    known = {} if window is None else {"tiling": whole, "window": window}
+    with use_eval_mode(network, norm=norm, **known):
         return network(source)
 
 
 if norm == "image":
     small = encode(torch.from_numpy(reduced_copy(image, tile, "bicubic")).permute(2, 0, 1)[None])
-    whole.statistics.update(estimated_statistics(network, run, small, image_norms(network, norm)))
-tiling = cut(side, side, context=context.pixels, stride=256, tile=tile, overlap=overlap)
+    whole.statistics.update(estimated_statistics(network, run, small, find_image_norms(network, norm)))
+tiling = cut(side, side, context=context.margin, stride=256, tile=tile, overlap=overlap)
 run_in_tiles(run, reading(image, side, side, encode), storing(result, decode), tiling)
 assert (result.reshape(64, 128, 64, 128, 3).max((1, 3)) > 0).all(), "every part is written"
 print(len(tiling), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)  # KiB to GiB

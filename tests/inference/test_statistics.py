@@ -15,12 +15,12 @@ from pix2pix_lightning.inference.tiles import cut, run_in_tiles
 from pix2pix_lightning.networks import (
     EncoderDecoderGenerator,
     ResNetGenerator,
+    TilingState,
     UNetGenerator,
-    WholeImage,
-    image_norms,
-    measure_context,
+    find_image_norms,
+    measure_receptive_field,
+    use_eval_mode,
 )
-from pix2pix_lightning.networks import test_time as at_test_time
 
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-9}
 GENERATORS = {
@@ -55,26 +55,26 @@ def image():
 
 
 def untiled(network, image, **mode):
-    with torch.no_grad(), at_test_time(network, **mode):
+    with torch.no_grad(), use_eval_mode(network, **mode):
         return network(image)
 
 
 def prepare(network, image, tile, **mode):
     """What runs a window, what gives one, and how the image is cut."""
     height, width = image.shape[2:]
-    whole = WholeImage(height, width)
-    context = measure_context(network, 3)
+    whole = TilingState(height, width)
+    context = measure_receptive_field(network, 3)
     sides = {"height": height, "width": width, "stride": network.side_multiple, "tile": tile}
 
     def run(source, window):
-        with torch.no_grad(), at_test_time(network, whole=whole, window=window, **mode):
+        with torch.no_grad(), use_eval_mode(network, tiling=whole, window=window, **mode):
             return network(source)
 
     def source(window):
         return image[..., window.top : window.top + window.height, window.left : window.left + window.width]
 
-    passes = statistics_passes(image_norms(network, mode["norm"]), context, **sides)
-    return whole, run, source, passes, cut(context=context.pixels, **sides)
+    passes = statistics_passes(find_image_norms(network, mode["norm"]), context, **sides)
+    return whole, run, source, passes, cut(context=context.margin, **sides)
 
 
 def output_of(image, run, source, tiling):
@@ -93,7 +93,7 @@ def output_of(image, run, source, tiling):
 def test_exact_statistics_make_tiles_the_untiled_output(network, image, norm, dropout, dtype):
     network, image = deepcopy(network).to(dtype), image.to(dtype)
     mode = {"norm": norm, "dropout": dropout, "seed": 1, "sample": 2}
-    tile = 2 * measure_context(network, 3).pixels + 24
+    tile = 2 * measure_receptive_field(network, 3).margin + 24
     whole, run, source, passes, tiling = prepare(network, image, tile, **mode)
     assert len(tiling) >= 6
     expected = untiled(network, image, **mode)
@@ -129,11 +129,11 @@ def test_statistics_are_those_of_the_whole_map(network, image):
 
 def test_windows_are_as_large_as_the_layer_sees():
     network = UNetGenerator(num_downs=3, base_channels=4)
-    context = measure_context(network, 3)
-    passes = statistics_passes(image_norms(network, "image"), context, height=160, width=80, stride=8, tile=64)
+    context = measure_receptive_field(network, 3)
+    passes = statistics_passes(find_image_norms(network, "image"), context, height=160, width=80, stride=8, tile=64)
     assert list(passes) == ["down.1.norm", "up.2.norm", "up.1.norm"]
     assert [tiling.overlap for tiling in passes.values()] == [16, 32, 32]
-    small = statistics_passes(image_norms(network, "image"), context, height=160, width=80, stride=8, tile=8)
+    small = statistics_passes(find_image_norms(network, "image"), context, height=160, width=80, stride=8, tile=8)
     for tiling, overlap in zip(small.values(), (16, 32, 32), strict=True):
         assert max(row.stop - row.start for row in tiling.rows) == overlap + 8
     assert statistics_passes([], context, height=160, width=80, stride=8, tile=64) == {}
@@ -158,11 +158,11 @@ def test_estimated_statistics_are_those_of_the_smaller_copy(network, image):
     def run(source):
         return untiled(network, source, norm="image")
 
-    whole = WholeImage(56, 88)
-    whole.statistics.update(estimated_statistics(network, run, smaller, image_norms(network, "image")))
+    whole = TilingState(56, 88)
+    whole.statistics.update(estimated_statistics(network, run, smaller, find_image_norms(network, "image")))
     assert [len(module._forward_pre_hooks) for module in network.modules()] == before
-    assert list(whole.statistics) == list(measure_context(network, 3).norms)
-    output = untiled(network, smaller, norm="running", whole=whole)
+    assert list(whole.statistics) == list(measure_receptive_field(network, 3).norms)
+    output = untiled(network, smaller, norm="running", tiling=whole)
     torch.testing.assert_close(output, run(smaller), rtol=0, atol=1e-5)
 
 

@@ -11,12 +11,12 @@ from pix2pix_lightning.inference.tiles import cut, default_tile, fading_in, padd
 from pix2pix_lightning.networks import (
     EncoderDecoderGenerator,
     ResNetGenerator,
+    TilingState,
     UNetGenerator,
-    WholeImage,
     Window,
-    measure_context,
+    measure_receptive_field,
+    use_eval_mode,
 )
-from pix2pix_lightning.networks import test_time as at_test_time
 
 
 class Own(nn.Module):
@@ -69,7 +69,7 @@ def encode(part):
 
 
 def sides_of(network, image):
-    stride, least = getattr(network, "side_multiple", 1), getattr(network, "least_side", 1)
+    stride, least = getattr(network, "side_multiple", 1), getattr(network, "min_side", 1)
     return [padded_side(side, stride, least) for side in image.shape[:2]]
 
 
@@ -77,16 +77,16 @@ def sides_of(network, image):
 def in_tiles(network, image, *, tile, overlap=None, context=None, **mode):
     """The output in tiles, (1, C, H, W) of the padded sides, how it was cut, and the seams."""
     height, width = sides_of(network, image)
-    context = measure_context(network, 3).pixels if context is None else context
+    context = measure_receptive_field(network, 3).margin if context is None else context
     stride = getattr(network, "side_multiple", 1)
     tiling = cut(height, width, context=context, stride=stride, tile=tile, overlap=overlap)
-    whole = WholeImage(height, width)
+    whole = TilingState(height, width)
     output = torch.full((1, 3, height, width), torch.nan)
     largest = []
 
     def run(source, window):
         largest.append(max(source.shape[2:]))
-        with at_test_time(network, norm="running", whole=whole, window=window, **mode):
+        with use_eval_mode(network, norm="running", tiling=whole, window=window, **mode):
             return network(source)
 
     def keep(top, left, part):
@@ -105,16 +105,16 @@ def untiled(network, image, **mode):
     padded = pad_to_multiple(
         encode(torch.from_numpy(image).permute(2, 0, 1)[None]),
         getattr(network, "side_multiple", 1),
-        getattr(network, "least_side", 1),
+        getattr(network, "min_side", 1),
     )
-    with at_test_time(network, norm="running", **mode):
+    with use_eval_mode(network, norm="running", **mode):
         return network(padded)
 
 
 @pytest.mark.parametrize("dropout", [False, True])
 def test_tiles_are_the_untiled_output(network, dropout):
     image = a_picture(150, 237)
-    tile = 2 * measure_context(network, 3).pixels + 32
+    tile = 2 * measure_receptive_field(network, 3).margin + 32
     output, tiling, seams = in_tiles(network, image, tile=tile, dropout=dropout, seed=3, sample=1)
     assert len(tiling.rows) >= 3
     assert len(tiling.columns) >= 4
@@ -125,7 +125,7 @@ def test_tiles_are_the_untiled_output(network, dropout):
 
 
 def test_a_context_that_is_too_small_is_seen(network):
-    context = measure_context(network, 3).pixels
+    context = measure_receptive_field(network, 3).margin
     stride = getattr(network, "side_multiple", 1)
     image = a_picture(150, 237)
     output, _, _ = in_tiles(network, image, tile=88, context=context - stride)

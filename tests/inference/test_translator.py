@@ -40,7 +40,7 @@ class Picky(nn.Module):
     """Takes sides that are multiples of 4 from 8 on."""
 
     side_multiple = 4
-    least_side = 8
+    min_side = 8
 
     def forward(self, x):
         assert all(side >= 8 and side % 4 == 0 for side in x.shape[2:])

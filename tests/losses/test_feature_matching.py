@@ -32,7 +32,26 @@ def test_half_precision_is_widened() -> None:
     assert loss.item() == pytest.approx(expected, rel=1e-6)
 
 
-@pytest.mark.parametrize(("num_real", "num_fake"), [(0, 0), (3, 2), (0, 1)])
-def test_unequal_layers_are_refused(num_real: int, num_fake: int) -> None:
-    with pytest.raises(ValueError, match=rf"^feature matching needs.*got {num_real} real and {num_fake} fake: .*$"):
-        feature_matching(layers(0)[:num_real], layers(1)[:num_fake])
+def test_scales_are_averaged() -> None:
+    real, fake = [layers(0), layers(1)[:2]], [layers(2), layers(3)[:2]]
+    expected = [
+        np.mean([(f - r).abs().mean().item() for r, f in zip(*scale, strict=True)])
+        for scale in zip(real, fake, strict=True)
+    ]
+    assert feature_matching(real, fake).item() == pytest.approx(np.mean(expected), rel=1e-12)
+    assert torch.equal(feature_matching(real[:1], fake[:1]), feature_matching(real[0], fake[0]))
+
+
+@pytest.mark.parametrize(
+    ("real", "fake"),
+    [
+        ([], []),
+        (layers(0), layers(1)[:2]),
+        ([[]], [[]]),
+        ([layers(0)], [layers(1)[:2]]),
+        ([layers(0)], [layers(1), layers(2)]),
+    ],
+)
+def test_unequal_layers_are_refused(real: list[Tensor], fake: list[Tensor]) -> None:
+    with pytest.raises(ValueError, match="layers"):
+        feature_matching(real, fake)

@@ -1,6 +1,6 @@
-"""What every generator and every discriminator promises, at widths that cost nothing."""
+"""The contract of every generator and every discriminator, with few channels."""
 
-import itertools
+from functools import partial
 
 import pytest
 import torch
@@ -8,114 +8,122 @@ from torch import nn
 
 from pix2pix_lightning.networks import (
     EncoderDecoderGenerator,
+    MultiScaleDiscriminator,
     PatchDiscriminator,
     PixelDiscriminator,
     ResNetGenerator,
     UNetGenerator,
 )
 
-NORMS = ("batch", "instance", "none")
-CHANNELS = ((1, 2), (3, 3))
 SIDES = (16, 24)
 
-
-def _generators():
-    builders = {
-        "unet": lambda **kw: UNetGenerator(num_downs=3, base_channels=4, dropout_at="paper", **kw),
-        "unet_1": lambda **kw: UNetGenerator(num_downs=1, base_channels=4, **kw),
-        "encoder_decoder": lambda **kw: EncoderDecoderGenerator(num_downs=3, base_channels=4, **kw),
-        "resnet": lambda **kw: ResNetGenerator(num_blocks=2, base_channels=4, dropout=0.5, **kw),
-    }
-    for (name, build), norm, upsample, channels in itertools.product(
-        builders.items(), NORMS, ("transposed", "resize"), CHANNELS
-    ):
-        yield pytest.param(
-            lambda b=build, n=norm, u=upsample, c=channels: b(in_channels=c[0], out_channels=c[1], norm=n, upsample=u),
-            *channels,
-            SIDES,
-            id=f"{name}-{norm}-{upsample}-{channels[0]}to{channels[1]}",
-        )
-
-
-def _discriminators():
-    builders = {
-        "patch_1": (lambda **kw: PatchDiscriminator(num_layers=1, base_channels=4, **kw), (6, 10)),
-        "patch_3": (lambda **kw: PatchDiscriminator(num_layers=3, base_channels=4, **kw), None),
-        "pixel": (lambda **kw: PixelDiscriminator(base_channels=4, **kw), SIDES),
-    }
-    for (name, (build, sides)), norm, (a, b) in itertools.product(builders.items(), NORMS, CHANNELS):
-        yield pytest.param(
-            lambda f=build, n=norm, c=a + b: f(in_channels=c, norm=n),
-            a + b,
-            1,
-            sides,
-            id=f"{name}-{norm}-{a + b}",
-        )
+# Between them the cases have every kind, norm and way of upsampling.
+GENERATORS = {
+    "unet, batch": lambda a, b: UNetGenerator(a, b, num_downs=3, base_channels=4, dropout_at="paper"),
+    "unet, instance": lambda a, b: UNetGenerator(a, b, num_downs=3, base_channels=4, norm="instance"),
+    "unet, none": lambda a, b: UNetGenerator(a, b, num_downs=3, base_channels=4, norm="none", upsample="resize"),
+    "unet of one level": lambda a, b: UNetGenerator(a, b, num_downs=1, base_channels=4),
+    "encoder_decoder, batch": lambda a, b: EncoderDecoderGenerator(a, b, num_downs=3, base_channels=4),
+    "encoder_decoder, resize": lambda a, b: EncoderDecoderGenerator(
+        a, b, num_downs=2, base_channels=4, norm="instance", upsample="resize"
+    ),
+    "resnet, batch": lambda a, b: ResNetGenerator(a, b, num_blocks=2, base_channels=4, dropout=0.5),
+    "resnet, instance": lambda a, b: ResNetGenerator(
+        a, b, num_blocks=1, base_channels=4, norm="instance", upsample="resize"
+    ),
+    "resnet, none": lambda a, b: ResNetGenerator(a, b, num_blocks=1, base_channels=4, norm="none"),
+}
+DISCRIMINATORS = {
+    "patch, batch": lambda c: PatchDiscriminator(c, num_layers=1, base_channels=4),
+    "patch, instance": lambda c: PatchDiscriminator(c, num_layers=2, base_channels=4, norm="instance"),
+    "patch, spectral": lambda c: PatchDiscriminator(c, num_layers=1, base_channels=4, norm="none", spectral_norm=True),
+    "pixel, batch": lambda c: PixelDiscriminator(c, base_channels=4),
+    "pixel, instance": lambda c: PixelDiscriminator(c, base_channels=4, norm="instance"),
+    "pixel, none": lambda c: PixelDiscriminator(c, base_channels=4, norm="none", spectral_norm=True),
+    "multi_scale": lambda c: MultiScaleDiscriminator(c, num_scales=2, num_layers=1, base_channels=4),
+}
 
 
-def _images(channels):
-    return torch.randn(2, channels, 32, 48, dtype=torch.float64)
+def list_cases():
+    """Yield a function that builds the network, its input channels, and its output channels."""
+    for name, build in GENERATORS.items():
+        yield pytest.param(partial(build, 1, 2), 1, 2, id=name)
+    for name, build in DISCRIMINATORS.items():
+        yield pytest.param(partial(build, 3), 3, 1, id=name)
 
 
-@pytest.mark.parametrize(("build", "num_in", "num_out", "sides"), [*_generators(), *_discriminators()])
-def test_contract(build, num_in, num_out, sides):
+def as_list(output):
+    return output if isinstance(output, list) else [output]
+
+
+def draw_images(channels):
+    return torch.randn(2, channels, *SIDES, dtype=torch.float64)
+
+
+@pytest.mark.parametrize(("build", "num_in", "num_out"), [*list_cases()])
+def test_contract(build, num_in, num_out):
     torch.manual_seed(1)
     network = build().double()
-    images = _images(num_in)
+    images = draw_images(num_in)
     before = images.clone()
-    output = network(images)
+    outputs = as_list(network(images))
     assert torch.equal(images, before), "the input was written into"
-    assert output.dtype == torch.float64
-    assert output.shape[:2] == (2, num_out)
-    assert output.isfinite().all()
+    for output in outputs:
+        assert output.dtype == torch.float64
+        assert output.shape[:2] == (2, num_out)
+        assert output.isfinite().all()
 
-    output.pow(2).sum().backward()
+    sum(output.pow(2).sum() for output in outputs).backward()
     parameters = dict(network.named_parameters())
     assert parameters
     for name, parameter in parameters.items():
         assert parameter.grad is not None, name
         assert parameter.grad.isfinite().all(), name
-        if parameter.ndim == 4:  # the bias before an instance norm has none, by its nature
+        if parameter.ndim == 4:  # the bias before an instance norm has no gradient
             assert parameter.grad.abs().max() > 0, name
 
     copy = build().double()
     copy.load_state_dict(network.state_dict(), strict=True)
     with torch.no_grad():
-        assert torch.equal(copy.eval()(images), network.eval()(images))
-    assert network.float()(images.float()).dtype == torch.float32
+        for output, expected in zip(as_list(copy.eval()(images)), as_list(network.eval()(images)), strict=True):
+            assert torch.equal(output, expected)
+    assert as_list(network.float()(images.float()))[0].dtype == torch.float32
 
 
-@pytest.mark.parametrize(("build", "num_in", "num_out", "sides"), [*_generators()])
-def test_generators_keep_the_sides_and_fill_the_range_of_tanh(build, num_in, num_out, sides):
+@pytest.mark.parametrize("build", GENERATORS.values(), ids=GENERATORS)
+def test_generators_keep_the_sides_and_fill_the_range_of_tanh(build):
     torch.manual_seed(2)
-    network = build().double()
+    network = build(3, 2).double()
     with torch.no_grad():
         for module in network.modules():
             if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
                 module.weight.mul_(100)
-        output = network(torch.randn(2, num_in, *sides, dtype=torch.float64))
-    assert output.shape == (2, num_out, *sides)
+        output = network(draw_images(3))
+    assert output.shape == (2, 2, *SIDES)
     assert -1 <= output.min() < -0.9
     assert 0.9 < output.max() <= 1
 
 
-@pytest.mark.parametrize(("build", "num_in", "num_out", "sides"), [*_discriminators()])
-def test_features_end_in_the_logits(build, num_in, num_out, sides):
-    network = build().double().eval()
-    images = _images(num_in)
-    features = network.features(images)
-    assert torch.equal(features[-1], network(images))
-    # A later layer that writes into an earlier one's output would change what was handed out.
-    x = images
-    for stage, feature in zip(network.stages, features, strict=True):
-        x = stage(x.clone())
-        assert torch.equal(x, feature)
-    for feature in features[:-1]:
-        assert (feature < 0).any(), "LeakyReLU lets negatives through"
+@pytest.mark.parametrize("build", DISCRIMINATORS.values(), ids=DISCRIMINATORS)
+def test_features_end_in_the_logits(build):
+    network = build(3).double().eval()
+    images = draw_images(3)
+    features, logits = network.features(images), network(images)
+    if not isinstance(logits, list):
+        features, logits = [features], [logits]
+        # A later layer that writes into an earlier one's output would change what was returned.
+        x = images
+        for stage, feature in zip(network.stages, features[0], strict=True):
+            x = stage(x.clone())
+            assert torch.equal(x, feature)
+    for layers, expected in zip(features, logits, strict=True):
+        assert torch.equal(layers[-1], expected)
+        for feature in layers[:-1]:
+            assert (feature < 0).any(), "LeakyReLU lets negatives through"
 
 
 @pytest.mark.parametrize("norm", ["instance", "none"])
-def test_discriminators_can_be_penalised_for_their_gradient(norm):
+def test_discriminators_have_second_derivatives(norm):
     torch.manual_seed(3)
     for network in (
         PatchDiscriminator(2, num_layers=1, base_channels=2, norm=norm),
@@ -149,6 +157,7 @@ def _count(network):
         (lambda: PatchDiscriminator(), 2_768_705),
         (lambda: PatchDiscriminator(3), 2_765_633),
         (lambda: PatchDiscriminator(norm="instance"), 2_767_809),
+        (lambda: MultiScaleDiscriminator(norm="batch"), 3 * 2_768_705),
         (lambda: PatchDiscriminator(num_layers=4), 6_964_033),
         (lambda: PatchDiscriminator(num_layers=5), 11_159_361),
     ],

@@ -30,23 +30,23 @@ def _reference(norm, bias, dropout):
     )
 
 
-@pytest.mark.parametrize("dropout", [0.0, 0.5])
 @pytest.mark.parametrize(
-    ("norm", "kind", "bias"), [("batch", nn.BatchNorm2d, False), ("instance", nn.InstanceNorm2d, True)]
+    ("norm", "kind", "bias", "dropout"),
+    [("batch", nn.BatchNorm2d, False, 0.5), ("instance", nn.InstanceNorm2d, True, 0.0)],
 )
 def test_equals_an_independent_sequence(norm, kind, bias, dropout):
     torch.manual_seed(0)
-    theirs = _reference(kind, bias, dropout).double()
-    ours = ResNetGenerator(3, 2, num_blocks=3, base_channels=4, norm=norm, dropout=dropout).double()
+    reference = _reference(kind, bias, dropout).double()
+    resnet = ResNetGenerator(3, 2, num_blocks=3, base_channels=4, norm=norm, dropout=dropout).double()
     with torch.no_grad():
-        for parameter in theirs.parameters():
+        for parameter in reference.parameters():
             parameter.normal_(0, 0.2)
-    # The same names but for the first: what reading J's files relies on.
-    ours.load_state_dict({f"layers.{key}": value for key, value in theirs.state_dict().items()}, strict=True)
+    # Only the prefix of the names differs, which reading junyanz's files relies on.
+    resnet.load_state_dict({f"layers.{key}": value for key, value in reference.state_dict().items()}, strict=True)
     images = torch.randn(2, 3, 20, 32, dtype=torch.float64)
     for training in (True, False):
         outputs = []
-        for network in (ours, theirs):
+        for network in (resnet, reference):
             torch.manual_seed(1)
             outputs.append(network.train(training)(images))
         torch.testing.assert_close(*outputs, rtol=0, atol=1e-12)

@@ -1,15 +1,12 @@
-from functools import partial
-
 import pytest
 import torch
 from torch import nn
-from torch.utils.checkpoint import checkpoint
 
 from pix2pix_lightning.networks import EncoderDecoderGenerator, UNetGenerator
 
 
 class _Nest(nn.Module):
-    """The U-Net as the popular implementation nests it: each block holds the next, activations in place."""
+    """The U-Net as junyanz nests it: each block holds the next, activations are in place."""
 
     def __init__(self, widths, depth, num_in, num_out, norm, dropout):
         super().__init__()
@@ -37,44 +34,43 @@ class _Nest(nn.Module):
 
 
 def _layers(network):
-    """The layers that hold state, in the order of the forward pass."""
+    """Return the layers that hold state, in the order of the forward pass."""
     kinds = (nn.Conv2d, nn.ConvTranspose2d, nn.BatchNorm2d)
     flat = isinstance(network, UNetGenerator)
     parts = [*network.down, *reversed(network.up)] if flat else [network]
     return [layer for part in parts for layer in part.modules() if isinstance(layer, kinds)]
 
 
-@pytest.mark.parametrize("dropout", [0.0, 0.5])
-@pytest.mark.parametrize("norm", ["batch", "instance"])
+@pytest.mark.parametrize(("norm", "dropout"), [("batch", 0.5), ("instance", 0.0)])
 def test_equals_an_independent_nested_unet(norm, dropout):
     torch.manual_seed(0)
     kind = {"batch": nn.BatchNorm2d, "instance": nn.InstanceNorm2d}[norm]
-    theirs = _Nest([4, 8, 16, 32, 32, 32], 0, 3, 2, kind, dropout).double()
-    ours = UNetGenerator(3, 2, num_downs=6, base_channels=4, norm=norm, dropout=dropout).double()
+    nested = _Nest([2, 4, 8, 16, 16, 16], 0, 3, 2, kind, dropout).double()
+    unet = UNetGenerator(3, 2, num_downs=6, base_channels=2, norm=norm, dropout=dropout).double()
     with torch.no_grad():
-        for parameter in theirs.parameters():
+        for parameter in nested.parameters():
             parameter.normal_(0, 0.2)
-    for mine, other in zip(_layers(ours), _layers(theirs), strict=True):
-        mine.load_state_dict(other.state_dict(), strict=True)
+    for own, other in zip(_layers(unet), _layers(nested), strict=True):
+        own.load_state_dict(other.state_dict(), strict=True)
 
     images = torch.randn(3, 3, 128, 64, dtype=torch.float64)
     outputs = []
-    for network in (ours, theirs):
+    for network in (unet, nested):
         torch.manual_seed(1)
         outputs.append(network.train()(images.clone()))
         outputs[-1].pow(3).sum().backward()
     torch.testing.assert_close(*outputs, rtol=0, atol=1e-12)
-    for mine, other in zip(_layers(ours), _layers(theirs), strict=True):
-        for a, b in zip(mine.parameters(), other.parameters(), strict=True):
+    for own, other in zip(_layers(unet), _layers(nested), strict=True):
+        for a, b in zip(own.parameters(), other.parameters(), strict=True):
             torch.testing.assert_close(a.grad, b.grad, rtol=1e-9, atol=1e-9)
-        for a, b in zip(mine.buffers(), other.buffers(), strict=True):
+        for a, b in zip(own.buffers(), other.buffers(), strict=True):
             torch.testing.assert_close(a, b, rtol=0, atol=1e-12)
     with torch.no_grad():
-        torch.testing.assert_close(ours.eval()(images), theirs.eval()(images), rtol=0, atol=1e-12)
+        torch.testing.assert_close(unet.eval()(images), nested.eval()(images), rtol=0, atol=1e-12)
 
 
 def _notation(network, channels_of):
-    """The decoder in the paper's notation, innermost first."""
+    """Return the decoder in the paper's notation, innermost first."""
     words = []
     for level in reversed(network.up):
         drops = any(isinstance(layer, nn.Dropout) for layer in level)
@@ -88,15 +84,15 @@ def test_channels_are_those_of_the_paper():
         plain = EncoderDecoderGenerator(out_channels=1)
     for network in (unet, plain):
         assert [level.conv.out_channels for level in network.down] == [64, 128, 256] + 5 * [512]
-    # The paper writes what a U-Net level takes, skips included, and what an encoder-decoder's level gives.
+    # The paper counts a U-Net level's input, skips included, and an encoder-decoder level's output.
     assert _notation(unet, lambda conv: conv.in_channels) == "CD512-CD1024-CD1024-C1024-C1024-C512-C256-C128"
     assert _notation(plain, lambda conv: conv.out_channels) == "CD512-CD512-CD512-C512-C256-C128-C64-C1"
 
 
 @pytest.mark.parametrize("build", [UNetGenerator, EncoderDecoderGenerator])
 @pytest.mark.parametrize(("dropout_at", "sides"), [("junyanz", [4, 8, 16]), ("paper", [2, 4, 8])])
-def test_dropout_stands_where_it_is_said(build, dropout_at, sides):
-    network = build(base_channels=2, dropout_at=dropout_at, dropout=0.25)
+def test_dropout_is_at_the_chosen_levels(build, dropout_at, sides):
+    network = build(base_channels=1, dropout_at=dropout_at, dropout=0.25)
     seen = []
     for module in network.modules():
         if isinstance(module, nn.Dropout):
@@ -107,8 +103,7 @@ def test_dropout_stands_where_it_is_said(build, dropout_at, sides):
     assert seen == sides
 
 
-@pytest.mark.parametrize("dropout_at", ["junyanz", "paper"])
-@pytest.mark.parametrize("num_downs", [1, 2, 3, 5, 8])
+@pytest.mark.parametrize(("num_downs", "dropout_at"), [(1, "junyanz"), (1, "paper"), (3, "paper"), (8, "junyanz")])
 def test_without_dropout_there_is_no_layer_for_it(num_downs, dropout_at):
     with torch.device("meta"):
         without = UNetGenerator(num_downs=num_downs, dropout=0, dropout_at=dropout_at)
@@ -129,7 +124,7 @@ def test_skips_are_the_difference_to_the_encoder_decoder():
 
 
 def test_instance_norm_never_meets_a_single_pixel():
-    network = UNetGenerator(base_channels=2, norm="instance")
+    network = UNetGenerator(base_channels=1, norm="instance")
     assert network(torch.randn(1, 3, 256, 256)).shape == (1, 3, 256, 256)
 
 
@@ -144,9 +139,8 @@ def test_instance_norm_never_meets_a_single_pixel():
     ],
 )
 def test_sides_that_cannot_be_halved_are_named(build, shape, name, able):
-    with torch.device("meta"):
-        network = build()
-        images = torch.zeros(1, 3, *shape)
+    network = build(base_channels=1)
+    images = torch.zeros(1, 3, *shape)
     assert network.side_multiple == 256
     with pytest.raises(ValueError, match=rf"^image {name}, .* 256 .*{able}$"):
         network(images)
@@ -155,17 +149,3 @@ def test_sides_that_cannot_be_halved_are_named(build, shape, name, able):
 def test_an_image_without_batch_is_refused():
     with pytest.raises(ValueError, match=r"\(3, 16, 16\).*\(B, C, H, W\)"):
         UNetGenerator(num_downs=4, base_channels=2)(torch.zeros(3, 16, 16))
-
-
-def test_levels_can_be_recomputed():
-    torch.manual_seed(0)
-    network = UNetGenerator(num_downs=4, base_channels=4, dropout=0).double()
-    images = torch.randn(2, 3, 32, 32, dtype=torch.float64)
-    network(images).pow(2).sum().backward()
-    expected = [parameter.grad.clone() for parameter in network.parameters()]
-    network.zero_grad()
-    for level in (*network.down, *network.up):
-        level.forward = partial(checkpoint, level.forward, use_reentrant=False)
-    network(images).pow(2).sum().backward()
-    for parameter, gradient in zip(network.parameters(), expected, strict=True):
-        torch.testing.assert_close(parameter.grad, gradient, rtol=0, atol=1e-12)

@@ -14,8 +14,7 @@ from torch.utils.data import DataLoader
 
 from pix2pix_lightning import Pix2PixModule
 from pix2pix_lightning.losses import gradient_penalty
-from pix2pix_lightning.networks import PatchDiscriminator
-from pix2pix_lightning.networks import test_time as time_of_test
+from pix2pix_lightning.networks import PatchDiscriminator, use_eval_mode
 from pix2pix_lightning.networks.matmul_convolution import MatmulConv2d
 from pix2pix_lightning.training.performance import Speed, as_it_was_made, in_one_piece, plain_rates, ways
 from pix2pix_lightning.training.schedulers import LinearDecay
@@ -116,7 +115,7 @@ def test_a_compiled_run_is_the_plain_one():
 
 class Validates(Callback):
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
-        with torch.no_grad(), time_of_test(pl_module.generator):
+        with torch.no_grad(), use_eval_mode(pl_module.generator):
             pl_module.generator.forward(batch["source"])
 
 

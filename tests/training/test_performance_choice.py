@@ -1,11 +1,11 @@
 """What ``speed=auto`` comes to, that it is said and kept, and that nothing set by hand is changed."""
 
 import pytest
-from omegaconf import OmegaConf, open_dict
+from omegaconf import OmegaConf
 
 from helpers import TINY, make_strips
 from pix2pix_lightning import compose
-from pix2pix_lightning.train import main, train
+from pix2pix_lightning.train import main
 from pix2pix_lightning.training import performance_choice as speed_choice
 from pix2pix_lightning.training.performance_choice import choose, choose_compile
 

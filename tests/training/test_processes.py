@@ -25,7 +25,7 @@ from helpers import TINY, make_strips
 from many_processes import DISCRIMINATOR, GENERATOR, INSTANCE
 from pix2pix_lightning import Pix2PixModule
 from pix2pix_lightning.benchmark.communication import measure_communication
-from pix2pix_lightning.networks import UNetGenerator, test_time
+from pix2pix_lightning.networks import UNetGenerator, use_eval_mode
 from pix2pix_lightning.train import main
 from pix2pix_lightning.training import rendezvous as launch
 from pix2pix_lightning.training.ddp import ReducerPerNetwork, as_they_were, chose_plain_ddp
@@ -249,7 +249,7 @@ def test_batch_norms_are_known_again_after_they_were_synchronised(alone):
     reverted = sync.revert(sync.apply(module))
     as_they_were(reverted)
     images = torch.rand(2, 3, 4, 4) * torch.tensor([1.0, 5.0]).reshape(2, 1, 1, 1)
-    with test_time(reverted), torch.no_grad():
+    with use_eval_mode(reverted), torch.no_grad():
         together, apart = reverted(images), torch.cat([reverted(image[None]) for image in images])
     torch.testing.assert_close(together, apart)
     torch.testing.assert_close(together.mean((2, 3)), torch.zeros(2, 4), atol=1e-5, rtol=0)  # each image by its own

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from pix2pix_lightning.data.sides import PairSpec, SideSpec
 from pix2pix_lightning.models.pix2pix import Pix2PixModule
-from pix2pix_lightning.networks import image_norms, measure_context, test_time
+from pix2pix_lightning.networks import find_image_norms, measure_receptive_field, use_eval_mode
 from pix2pix_lightning.utils.version import __version__
 
 VALUES = ("float", "uint8")
@@ -67,7 +67,7 @@ class Graph:
     @property
     def least_side(self) -> int:
         """And at least this."""
-        return max(int(getattr(self.generator, "least_side", 1)), self.side_multiple)
+        return max(int(getattr(self.generator, "min_side", 1)), self.side_multiple)
 
     @property
     def channels_in(self) -> int:
@@ -77,15 +77,15 @@ class Graph:
     @contextmanager
     def as_at_test_time(self) -> Iterator[nn.Module]:
         """Inside, what is exported: (B, channels_in, H, W) to the output."""
-        with test_time(self.generator, norm=self.norm), torch.no_grad():
+        with use_eval_mode(self.generator, norm=self.norm), torch.no_grad():
             whole = _WithValues(self.generator, self.spec, self.values_in, self.values_out)
             whole.training = False
             yield whole
 
     def facts(self, made_by: Mapping[str, Any]) -> dict[str, Any]:
         """What a file says of itself, as plain data."""
-        of_images = image_norms(self.generator, self.norm)
-        context = None if of_images else measure_context(self.generator, self.spec.source.channels).pixels
+        of_images = find_image_norms(self.generator, self.norm)
+        context = None if of_images else measure_receptive_field(self.generator, self.spec.source.channels).margin
         return {
             "format": 1,
             "pair_spec": self.spec.to_dict(),

@@ -16,8 +16,8 @@ from torch.export import Dim
 from pix2pix_lightning.checkpoints.files import PROJECT_KEY
 from pix2pix_lightning.export.checking import check_equal, sizes_of
 from pix2pix_lightning.export.graph import Graph
-from pix2pix_lightning.networks import image_norms
-from pix2pix_lightning.networks.replacing import Forward, replacing_forwards
+from pix2pix_lightning.networks import find_image_norms
+from pix2pix_lightning.networks.patching import Forward, patch_forwards
 from pix2pix_lightning.utils.atomic import atomic_write
 
 _LARGEST = 2**16
@@ -62,12 +62,12 @@ def write_program(
         sizes = [(size, size)] * 2
     dtype = torch.uint8 if graph.values_in == "uint8" else torch.float32
     example = torch.zeros(2, graph.channels_in, *sides, dtype=dtype)
-    of_images = set(image_norms(graph.generator, graph.norm))
+    of_images = set(find_image_norms(graph.generator, graph.norm))
 
     def forward_of(place: int, name: str, layer: nn.Module) -> Forward | None:
         return partial(_by_formula, layer) if name in of_images else None
 
-    fixed = replacing_forwards(graph.generator, forward_of)
+    fixed = patch_forwards(graph.generator, forward_of)
     with graph.as_at_test_time() as module, fixed, warnings.catch_warnings(action="ignore"):
         program = torch.export.export(module, (example,), dynamic_shapes={"source": shapes}, strict=False)
     facts = graph.facts(made_by)

@@ -8,7 +8,7 @@ from torch import Tensor
 from pix2pix_lightning.data.sides import PairSpec
 from pix2pix_lightning.inference.precision import chosen_for, computing, lay_out
 from pix2pix_lightning.models.pix2pix import Pix2PixModule
-from pix2pix_lightning.networks import WholeImage, Window, test_time
+from pix2pix_lightning.networks import TilingState, Window, use_eval_mode
 
 
 class GeneratorNetwork:
@@ -16,7 +16,7 @@ class GeneratorNetwork:
 
     Args:
         module: Whose generator is used itself, not copied, and moved to ``device``.
-        norm: ``image`` or ``running``, as ``networks.test_time`` has it.
+        norm: ``image`` or ``running``, as ``networks.use_eval_mode`` has it.
         dropout: Whether dropout's noise is on.
         device: Where it runs.
         precision: ``32``, ``bf16`` or ``auto``.
@@ -46,7 +46,7 @@ class GeneratorNetwork:
         if laid_out:
             lay_out(self.generator, device, self.precision)
         self.side_multiple = int(getattr(self.generator, "side_multiple", 1))
-        self.least_side = int(getattr(self.generator, "least_side", 1))
+        self.least_side = int(getattr(self.generator, "min_side", 1))
 
     @property
     def dtype(self) -> torch.dtype:
@@ -60,15 +60,15 @@ class GeneratorNetwork:
         *,
         seed: int = 0,
         sample: int = 0,
-        whole: WholeImage | None = None,
+        whole: TilingState | None = None,
         window: Window | None = None,
     ) -> Tensor:
         """Translate (B, C, H, W) in [-1, 1] of sides that it takes, with the noise of ``seed`` and ``sample``.
 
         ``whole`` and ``window`` say of which image it is a part, and which.
         """
-        mode = test_time(
-            self.generator, norm=self.norm, dropout=self.dropout, seed=seed, sample=sample, whole=whole, window=window
+        mode = use_eval_mode(
+            self.generator, norm=self.norm, dropout=self.dropout, seed=seed, sample=sample, tiling=whole, window=window
         )
         # not inference_mode: what comes out may go on into somebody's training
         with torch.no_grad(), mode, computing(self.precision, self.device):

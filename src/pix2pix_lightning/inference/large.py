@@ -32,7 +32,7 @@ from pix2pix_lightning.inference.tiles import (
     run_in_tiles,
     storing,
 )
-from pix2pix_lightning.networks import Context, WholeImage, Window, image_norms, measure_context
+from pix2pix_lightning.networks import ReceptiveField, TilingState, Window, find_image_norms, measure_receptive_field
 
 STATISTICS = ("exact", "estimated")
 _LARGE = 4096**2  # pixels; at once a U-Net 256 takes 430 bytes for each
@@ -110,20 +110,20 @@ class InTiles:
         return result[:, :, :height, :width]
 
     @cached_property
-    def context(self) -> Context:
+    def context(self) -> ReceptiveField:
         """How far the network sees.
 
         Raises:
             ValueError: It sees all of an image.
         """
         if isinstance(self.network, GeneratorNetwork):
-            return measure_context(self.network.generator, self.network.pair_spec.source.channels)
+            return measure_receptive_field(self.network.generator, self.network.pair_spec.source.channels)
         if self.network.context is None:
             raise ValueError(
                 "the exported file normalises by the statistics of an image, and cannot do so in tiles: export it with "
                 "norm=running, or use the checkpoint that it was made from"
             )
-        return Context(self.network.context, {})
+        return ReceptiveField(self.network.context, {})
 
     def _padded(self, height: int, width: int) -> tuple[int, int]:
         stride, least = self.network.side_multiple, self.network.least_side
@@ -142,16 +142,16 @@ class InTiles:
     ) -> None:
         height, width = self._padded(height, width)
         stride = self.network.side_multiple
-        tile = default_tile(self.context.pixels, stride) if self.tile == "auto" else int(self.tile or 0)
-        tiling = cut(height, width, context=self.context.pixels, stride=stride, tile=tile, overlap=self.overlap)
-        whole = WholeImage(height, width)
+        tile = default_tile(self.context.margin, stride) if self.tile == "auto" else int(self.tile or 0)
+        tiling = cut(height, width, context=self.context.margin, stride=stride, tile=tile, overlap=self.overlap)
+        whole = TilingState(height, width)
         network = self.network
         if not isinstance(network, GeneratorNetwork):
             advance = _counting(progress, len(tiling))
             seams = run_in_tiles(lambda part, window: network(part), source, keep, tiling, advance)
         else:
             run = partial(_on_window, network, whole, seed, sample)
-            names = image_norms(network.generator, network.norm)
+            names = find_image_norms(network.generator, network.norm)
             passes: dict[str, Tiling] = {}
             if self.statistics == "exact":
                 passes = statistics_passes(names, self.context, height=height, width=width, stride=stride, tile=tile)
@@ -176,7 +176,7 @@ def said_of_seams(seams: Sequence[Seams]) -> str:
 
 
 def _on_window(
-    network: GeneratorNetwork, whole: WholeImage, seed: int, sample: int, part: Tensor, window: Window
+    network: GeneratorNetwork, whole: TilingState, seed: int, sample: int, part: Tensor, window: Window
 ) -> Tensor:
     return network(part, seed=seed, sample=sample, whole=whole, window=window)
 

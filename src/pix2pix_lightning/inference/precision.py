@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 import torch
 from torch import nn
 
-from pix2pix_lightning.networks import as_matmul
+from pix2pix_lightning.networks import convert_to_matmul
 from pix2pix_lightning.utils.devices import supports_bfloat16
 
 PRECISIONS = ("32", "bf16", "auto")
@@ -59,4 +59,4 @@ def lay_out(network: nn.Module, device: torch.device, precision: str) -> None:
     if precision == "bf16" or device.type == "cpu":
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if device.type == "cpu":
-        as_matmul(network)
+        convert_to_matmul(network)

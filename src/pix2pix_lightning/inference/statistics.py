@@ -11,18 +11,18 @@ from torch import Tensor, nn
 
 from pix2pix_lightning.data.resize import resize
 from pix2pix_lightning.inference.tiles import Advance, Run, Source, Tiling, cut, padded_side
-from pix2pix_lightning.networks import Context, Statistics, WholeImage, Window, part_of_map
+from pix2pix_lightning.networks import ReceptiveField, Statistics, TilingState, Window, crop_map
 
 _CHANNELS_AT_ONCE = 8  # float64 of all would take twice as much as the maps
 
 
 def statistics_passes(
-    names: Iterable[str], context: Context, *, height: int, width: int, stride: int, tile: int
+    names: Iterable[str], context: ReceptiveField, *, height: int, width: int, stride: int, tile: int
 ) -> dict[str, Tiling]:
     """The windows of each pass of ``exact_statistics``.
 
     Args:
-        names: Of the layers that need the image's statistics: ``networks.image_norms``.
+        names: Of the layers that need the image's statistics: ``networks.find_image_norms``.
         context: Of the network.
         height: Of the image as the network would take it at once, in pixels.
         width: Likewise.
@@ -46,7 +46,7 @@ def exact_statistics(
     network: nn.Module,
     run: Run,
     source: Source,
-    whole: WholeImage,
+    whole: TilingState,
     tilings: Mapping[str, Tiling],
     advance: Advance | None = None,
 ) -> None:
@@ -58,7 +58,7 @@ def exact_statistics(
 
     Args:
         network: What ``run`` runs.
-        run: Runs it on a window, in ``networks.test_time`` with ``whole``.
+        run: Runs it on a window, in ``networks.use_eval_mode`` with ``whole``.
         source: Gives a window of the image, (1, C, h, w).
         whole: Is given the statistics.
         tilings: Of ``statistics_passes``.
@@ -68,7 +68,7 @@ def exact_statistics(
         layer = network.get_submodule(name)
         moments = _Moments()
         for window, part in tiling:
-            moments.add(part_of_map(_input_of(layer, run, source(window), window), window, part))
+            moments.add(crop_map(_input_of(layer, run, source(window), window), window, part))
             if advance is not None:
                 advance()
         whole.statistics[name] = moments.statistics()
@@ -85,9 +85,9 @@ def estimated_statistics(
 
     Args:
         network: What ``run`` runs.
-        run: Runs it in ``networks.test_time``, with the copy's own statistics.
+        run: Runs it in ``networks.use_eval_mode``, with the copy's own statistics.
         reduced: The copy, (1, C, h, w), of sides that the network takes.
-        names: Of the layers that need the image's statistics: ``networks.image_norms``.
+        names: Of the layers that need the image's statistics: ``networks.find_image_norms``.
 
     Returns:
         By the layer's name.

@@ -1,22 +1,25 @@
-"""The adversarial forms: formulas as functions, and a thin module around each pair of them.
+"""Adversarial losses: the formulas as functions, and a module for each pair of losses.
 
-Logits are what a discriminator gives for each patch, (B, 1, h, w), without a sigmoid; a loss is a mean over
-images and patches. Everything is computed in float32 at least.
+Logits are a discriminator's output for each patch, without a sigmoid: one map (B, 1, h, w), or a list with a map for
+each scale. A loss is a mean over images and patches, and over scales. It is computed in float32 at least.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pix2pix_lightning.losses.precision import at_least_float32
+from pix2pix_lightning.losses.precision import widen_to_float32
+from pix2pix_lightning.losses.scales import Logits, mean_over_scales
 
 __all__ = [
     "AdversarialLoss",
     "HingeAdversarial",
     "LeastSquaresAdversarial",
+    "RelativisticAverageAdversarial",
     "VanillaAdversarial",
     "WassersteinAdversarial",
     "cross_entropy",
@@ -28,48 +31,106 @@ __all__ = [
 
 def cross_entropy(logits: Tensor, label: float) -> Tensor:
     """Return the mean binary cross entropy of logits against one label for all patches, 0 or 1, in nats."""
-    logits = at_least_float32(logits)
+    logits = widen_to_float32(logits)
     return F.binary_cross_entropy_with_logits(logits, torch.full_like(logits, label))
 
 
 def squared_error(logits: Tensor, label: float) -> Tensor:
     """Return the mean squared distance of raw scores from one label for all patches."""
-    return (at_least_float32(logits) - label).square().mean()
+    return (widen_to_float32(logits) - label).square().mean()
 
 
 def hinge(margins: Tensor) -> Tensor:
-    """Return the mean of `max(0, 1 - margin)`: nothing is lost once a patch is right by a margin of 1."""
-    return F.relu(1 - at_least_float32(margins)).mean()
+    """Return the mean of `max(0, 1 - margin)`: the loss of a patch is 0 once its margin is 1."""
+    return F.relu(1 - widen_to_float32(margins)).mean()
 
 
 class AdversarialLoss(nn.Module, ABC):
-    """What the training step asks of an adversarial form.
+    """The losses of discriminator and generator, and a score for the log.
+
+    A subclass implements `discriminator_loss` and `generator_loss`, and `score` where it is not the mean logit, for one
+    map of logits. The training step calls `discriminator`, `generator` and `realism`, which average over the scales.
 
     Attributes:
         penalty_weight: Weight of `gradient_penalty` in the discriminator's loss; 0 where the form has none.
+        needs_real_logits: Whether the generator's loss also depends on the logits of real pairs.
+
+    Example:
+        >>> class SoftplusAdversarial(AdversarialLoss):
+        ...     def discriminator_loss(self, real, fake):
+        ...         return F.softplus(-real).mean() + F.softplus(fake).mean()
+        ...
+        ...     def generator_loss(self, fake, real=None):
+        ...         return F.softplus(-fake).mean()
+        >>> scales = [torch.zeros(1, 1, 30, 30), torch.zeros(1, 1, 14, 14)]
+        >>> round(SoftplusAdversarial().discriminator(scales, scales).item(), 4)
+        1.3863
     """
 
     penalty_weight: float = 0.0
+    needs_real_logits: bool = False
 
     @abstractmethod
-    def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
-        """Return the discriminator's loss.
+    def discriminator_loss(self, real: Tensor, fake: Tensor) -> Tensor:
+        """Return the discriminator's loss on one scale.
 
         Args:
             real: Logits of real pairs, (B, 1, h, w).
-            fake: Logits of generated pairs, (B, 1, h, w), the generator detached.
+            fake: Logits of generated pairs, (B, 1, h, w), without a graph of the generator.
 
         Returns:
-            A scalar, to be minimized; without the gradient penalty.
+            A scalar to be minimized, without the gradient penalty.
         """
 
     @abstractmethod
-    def generator(self, fake: Tensor) -> Tensor:
-        """Return the generator's loss, a scalar to be minimized, from its pairs' logits, (B, 1, h, w)."""
+    def generator_loss(self, fake: Tensor, real: Tensor | None = None) -> Tensor:
+        """Return the generator's loss on one scale.
 
-    def realism(self, logits: Tensor) -> Tensor:
-        """Return how real the discriminator finds what it saw, a scalar without a gradient, for the log."""
-        return at_least_float32(logits.detach()).mean()
+        Args:
+            fake: Logits of generated pairs, (B, 1, h, w).
+            real: Logits of real pairs, (B, 1, h, w); given if ``needs_real_logits`` is True.
+
+        Returns:
+            A scalar to be minimized.
+        """
+
+    def score(self, logits: Tensor) -> Tensor:
+        """Return how real the discriminator finds what it saw on one scale, a scalar: by default the mean logit."""
+        return widen_to_float32(logits).mean()
+
+    def discriminator(self, real: Logits, fake: Logits) -> Tensor:
+        """Return the mean of `discriminator_loss` over the scales, a scalar to be minimized.
+
+        Args:
+            real: Logits of real pairs, one map (B, 1, h, w) or one for each scale.
+            fake: Logits of generated pairs, of the same shapes.
+        """
+        return mean_over_scales(self.discriminator_loss, real, fake)
+
+    def generator(self, fake: Logits, real: Logits | None = None) -> Tensor:
+        """Return the mean of `generator_loss` over the scales, a scalar to be minimized.
+
+        Args:
+            fake: Logits of generated pairs, one map (B, 1, h, w) or one for each scale.
+            real: Logits of real pairs, of the same shapes; only needed and used if ``needs_real_logits`` is True.
+
+        Raises:
+            ValueError: ``real`` is needed and missing.
+        """
+        if not self.needs_real_logits:
+            return mean_over_scales(self.generator_loss, fake)
+        if real is None:
+            raise ValueError(f"{type(self).__name__} needs the logits of real pairs: give generator(fake, real)")
+        return mean_over_scales(self.generator_loss, fake, real)
+
+    @torch.no_grad()
+    def realism(self, logits: Logits) -> Tensor:
+        """Return the mean of `score` over the scales, a scalar without a gradient, for the log.
+
+        Args:
+            logits: One map (B, 1, h, w) or one for each scale.
+        """
+        return mean_over_scales(self.score, logits)
 
 
 class VanillaAdversarial(AdversarialLoss):
@@ -84,17 +145,17 @@ class VanillaAdversarial(AdversarialLoss):
         0.6931
     """
 
-    def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
+    def discriminator_loss(self, real: Tensor, fake: Tensor) -> Tensor:
         """Return `(BCE(real, 1) + BCE(fake, 0)) / 2`."""
         return (cross_entropy(real, 1.0) + cross_entropy(fake, 0.0)) / 2
 
-    def generator(self, fake: Tensor) -> Tensor:
+    def generator_loss(self, fake: Tensor, real: Tensor | None = None) -> Tensor:
         """Return `BCE(fake, 1)`."""
         return cross_entropy(fake, 1.0)
 
-    def realism(self, logits: Tensor) -> Tensor:
+    def score(self, logits: Tensor) -> Tensor:
         """Return the mean probability of being real."""
-        return at_least_float32(logits.detach()).sigmoid().mean()
+        return widen_to_float32(logits).sigmoid().mean()
 
 
 class LeastSquaresAdversarial(AdversarialLoss):
@@ -108,11 +169,11 @@ class LeastSquaresAdversarial(AdversarialLoss):
         0.25
     """
 
-    def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
+    def discriminator_loss(self, real: Tensor, fake: Tensor) -> Tensor:
         """Return `(mean (real - 1)^2 + mean fake^2) / 2`."""
         return (squared_error(real, 1.0) + squared_error(fake, 0.0)) / 2
 
-    def generator(self, fake: Tensor) -> Tensor:
+    def generator_loss(self, fake: Tensor, real: Tensor | None = None) -> Tensor:
         """Return `mean (fake - 1)^2`, not halved."""
         return squared_error(fake, 1.0)
 
@@ -128,21 +189,21 @@ class HingeAdversarial(AdversarialLoss):
         2.0
     """
 
-    def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
+    def discriminator_loss(self, real: Tensor, fake: Tensor) -> Tensor:
         """Return `mean max(0, 1 - real) + mean max(0, 1 + fake)`."""
         return hinge(real) + hinge(-fake)
 
-    def generator(self, fake: Tensor) -> Tensor:
+    def generator_loss(self, fake: Tensor, real: Tensor | None = None) -> Tensor:
         """Return `-mean fake`."""
-        return -at_least_float32(fake).mean()
+        return -widen_to_float32(fake).mean()
 
 
 class WassersteinAdversarial(AdversarialLoss):
     """The critic's distance with a gradient penalty (WGAN-GP, arXiv 1704.00028, equation 3); not halved.
 
-    The penalty is `gradient_penalty`, which the training step adds with `penalty_weight`. It is each image's
-    own: a discriminator with batch norm mixes the images and cannot be trained with it. `realism` is the mean
-    score.
+    The penalty is `gradient_penalty`, which the training step adds with `penalty_weight`. It is defined for each
+    image by itself, so a discriminator with batch norm, which mixes the images, cannot be trained with it.
+    `realism` is the mean score.
 
     Args:
         penalty_weight: Weight of the penalty, the paper's lambda, 0 or more.
@@ -162,43 +223,75 @@ class WassersteinAdversarial(AdversarialLoss):
             raise ValueError(f"penalty_weight must not be negative, got {penalty_weight}: the paper's value is 10")
         self.penalty_weight = penalty_weight
 
-    def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
+    def discriminator_loss(self, real: Tensor, fake: Tensor) -> Tensor:
         """Return `mean fake - mean real`."""
-        return at_least_float32(fake).mean() - at_least_float32(real).mean()
+        return widen_to_float32(fake).mean() - widen_to_float32(real).mean()
 
-    def generator(self, fake: Tensor) -> Tensor:
+    def generator_loss(self, fake: Tensor, real: Tensor | None = None) -> Tensor:
         """Return `-mean fake`."""
-        return -at_least_float32(fake).mean()
+        return -widen_to_float32(fake).mean()
+
+
+class RelativisticAverageAdversarial(AdversarialLoss):
+    """Cross entropy of logits relative to the mean logit of the other kind (RaSGAN, arXiv 1807.00734).
+
+    The discriminator estimates whether a real pair is more realistic than the average generated pair, and the reverse.
+    The mean is over the images and patches of a batch, in each process and on each scale. Both losses are the paper's
+    sums of two terms, neither is halved; its author's code halves both. `realism` is the mean logit: only the
+    difference between real and generated pairs has a meaning.
+
+    Example:
+        >>> undecided = torch.zeros(1, 1, 30, 30)
+        >>> round(RelativisticAverageAdversarial().discriminator(undecided, undecided).item(), 4)
+        1.3863
+    """
+
+    needs_real_logits = True
+
+    def discriminator_loss(self, real: Tensor, fake: Tensor) -> Tensor:
+        """Return `BCE(real - mean fake, 1) + BCE(fake - mean real, 0)`."""
+        real, fake = widen_to_float32(real), widen_to_float32(fake)
+        return cross_entropy(real - fake.mean(), 1.0) + cross_entropy(fake - real.mean(), 0.0)
+
+    def generator_loss(self, fake: Tensor, real: Tensor | None = None) -> Tensor:
+        """Return `BCE(fake - mean real, 1) + BCE(real - mean fake, 0)`."""
+        assert real is not None  # `generator` checks it
+        return self.discriminator_loss(fake, real)
 
 
 def gradient_penalty(
-    discriminator: Callable[[Tensor], Tensor], source: Tensor | None, real: Tensor, fake: Tensor
+    discriminator: Callable[[Tensor], Logits], source: Tensor | None, real: Tensor, fake: Tensor
 ) -> Tensor:
     """Penalize gradients of the discriminator whose norm is not 1 (WGAN-GP, arXiv 1704.00028, section 4).
 
-    Each image is a random point between a real and a generated target, by a weight of its own that is drawn
-    from the device's global generator. The score of an image is its mean over patches. The gradient is that
-    with respect to the target alone: the source is a condition, and is the same on both sides.
+    The penalty is computed at random points between each real target and its generated one. The weights between them
+    are drawn from the device's global generator, one for each image. The score of an image is its mean over patches.
+    The gradient is taken by the target alone: the source is a condition, the same for both targets. Each scale has a
+    penalty of its own.
 
-    It runs with autocast off and in float32 at least, since a gradient of a gradient loses too much in half
-    precision, and keeps the graph, so that it can be minimized.
+    Autocast is off, since a gradient of a gradient loses too much in half precision. The graph is kept, so that the
+    penalty can be minimized.
 
     Args:
-        discriminator: Gives logits (B, 1, h, w) for the concatenation of source and target.
+        discriminator: Maps the concatenation of source and target to logits, one map (B, 1, h, w) or a list of them.
         source: Images (B, C_s, H, W), or None for an unconditional discriminator.
         real: Real targets (B, C_t, H, W).
         fake: Generated targets (B, C_t, H, W); no gradient reaches the generator.
 
     Returns:
-        The mean over images of `(|gradient| - 1)^2`, a scalar, unweighted.
+        The mean over images, and over scales, of `(|gradient| - 1)^2`: a scalar in float32 at least, unweighted.
     """
     with torch.autocast(real.device.type, enabled=False):
-        real, fake = at_least_float32(real.detach()), at_least_float32(fake.detach())
+        real, fake = widen_to_float32(real.detach()), widen_to_float32(fake.detach())
         weight = torch.rand(len(real), 1, 1, 1, dtype=real.dtype, device=real.device)
         between = (weight * real + (1 - weight) * fake).requires_grad_()
         pair = between if source is None else torch.cat([source.detach().to(between.dtype), between], 1)
-        scores = discriminator(pair).flatten(1).mean(1)
-        # Summed, because the score of an image depends on that image alone.
-        (gradient,) = torch.autograd.grad(scores.sum(), between, create_graph=True)
-        norms: Tensor = torch.linalg.vector_norm(gradient.flatten(1), dim=1)
-        return (norms - 1).square().mean()
+        return mean_over_scales(partial(_penalize, between), discriminator(pair))
+
+
+def _penalize(images: Tensor, logits: Tensor) -> Tensor:
+    scores = logits.flatten(1).mean(1)
+    # The score of an image depends on that image alone, so the sum has every image's own gradient.
+    (gradient,) = torch.autograd.grad(scores.sum(), images, create_graph=True)
+    norms: Tensor = torch.linalg.vector_norm(gradient.flatten(1), dim=1)
+    return (norms - 1).square().mean()

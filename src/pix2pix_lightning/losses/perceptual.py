@@ -1,4 +1,4 @@
-"""Perceptual distance: how far apart two images are for a network that was trained on something else."""
+"""Perceptual distance: the distance of two images in the layers of a pretrained network."""
 
 from collections.abc import Sequence
 from typing import Self
@@ -12,18 +12,18 @@ __all__ = ["PerceptualDistance"]
 
 
 class PerceptualDistance(nn.Module):
-    """L1 between what layers of a fixed network make of output and target (Johnson et al., arXiv 1603.08155).
+    """Mean L1 distance between layers' outputs of a fixed network (Johnson et al., arXiv 1603.08155).
 
-    The network is the user's, with its weights in it: it is never trained, stays in eval mode, and is saved with the
-    checkpoint. It is a reconstruction loss like another: ``reconstruction={"perceptual": PerceptualDistance(...)}``.
+    The network is the user's and has its weights loaded. It is never trained, stays in eval mode, and is saved with the
+    checkpoint. Use it as a reconstruction loss: ``reconstruction={"perceptual": PerceptualDistance(...)}``.
 
     Args:
-        network: Takes images (B, C, H, W) in [-1, 1]; what it needs beyond that, such as ImageNet's mean and deviation,
-            is its own first layer.
-        layers: Names of the layers that are compared, as in ``network.named_modules()``; each gives one tensor.
+        network: Takes images (B, C, H, W) in [-1, 1]. Further preprocessing, such as the normalization by ImageNet's
+            mean and standard deviation, has to be its first layer.
+        layers: Names of the layers to compare, as in ``network.named_modules()``; each returns one tensor.
 
     Raises:
-        ValueError: The network has no such layer, or none is named.
+        ValueError: ``layers`` is empty or has a name that is not in the network.
 
     Example:
         >>> network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3))
@@ -39,7 +39,7 @@ class PerceptualDistance(nn.Module):
         unknown = [name for name in layers if not name or name not in known]
         if unknown or not layers:
             some = ", ".join(list(known)[1:6])
-            raise ValueError(f"layers={list(layers)}: names of layers are expected, such as {some}")
+            raise ValueError(f"layers={list(layers)}: give names of layers, such as {some}")
         self.network = network.eval().requires_grad_(False)
         self.layers = list(layers)
 
@@ -47,15 +47,15 @@ class PerceptualDistance(nn.Module):
         """Return the mean over the layers of the mean absolute difference, a scalar.
 
         Args:
-            output: (B, C, H, W) in [-1, 1]; the gradient goes here.
-            target: Likewise.
+            output: Generated images (B, C, H, W) in [-1, 1], which the gradient reaches.
+            target: Real images (B, C, H, W) in [-1, 1], which no gradient reaches.
         """
         with torch.no_grad():
             real = self._features(target)
         return feature_matching(real, self._features(output))
 
     def train(self, mode: bool = True) -> Self:
-        """Stay in eval mode: the network is a measure."""
+        """Stay in eval mode for any ``mode``: training must not change the statistics of the network."""
         return super().train(False)
 
     def _features(self, images: Tensor) -> list[Tensor]:

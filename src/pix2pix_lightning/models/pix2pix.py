@@ -20,7 +20,7 @@ from pix2pix_lightning.checkpoints import pretrained
 from pix2pix_lightning.checkpoints.files import PROJECT_KEY, read_checkpoint
 from pix2pix_lightning.checkpoints.restore import check_goes_on, module_of
 from pix2pix_lightning.data.sides import PairSpec
-from pix2pix_lightning.losses import AdversarialLoss, feature_matching, gradient_penalty
+from pix2pix_lightning.losses import AdversarialLoss, Features, Logits, feature_matching, gradient_penalty, split_logits
 from pix2pix_lightning.metrics import pair_metrics
 from pix2pix_lightning.models.components import (
     Description,
@@ -33,7 +33,7 @@ from pix2pix_lightning.models.components import (
     has_batch_norm,
     made,
 )
-from pix2pix_lightning.networks import joined, test_time
+from pix2pix_lightning.networks import cat_dense_grad, use_eval_mode
 from pix2pix_lightning.training.cuda_graph import Losses, RecordedStep, check_rates, check_recordable
 from pix2pix_lightning.training.ddp import ReducerPerNetwork, average_buffers
 from pix2pix_lightning.training.performance import Speed, as_it_was_made, in_one_piece, plain_rates, ways
@@ -58,8 +58,8 @@ class Pix2PixModule(LightningModule):
 
     Args:
         generator: Source (B, C, H, W) in [-1, 1] to output of the target's channels.
-        discriminator: Source and target concatenated, or the target alone, to logits (B, 1, h, w). None is
-            plain regression.
+        discriminator: Source and target concatenated, or the target alone, to logits (B, 1, h, w) or to a list of
+            such maps, one for each scale. None is plain regression.
         adversarial: The form of the GAN's losses (``losses.VanillaAdversarial`` and its siblings).
         reconstruction: Name to loss of (output, target).
         weights: Of the generator's terms: ``adversarial``, ``feature_matching`` and each name of
@@ -278,13 +278,17 @@ class Pix2PixModule(LightningModule):
         """
         terms = {name: loss(fake, target) for name, loss in self.reconstruction.items()}
         if self.discriminator is not None:
+            logits_real: Logits | None = None
             if self.weights["feature_matching"]:
-                *features_fake, logits = self._features(source, fake)
-                *features_real, _ = self._features(source, target)
+                features_fake, logits_fake = split_logits(self._features(source, fake))
+                features_real, logits_real = split_logits(self._features(source, target))
                 terms["feature_matching"] = feature_matching(features_real, features_fake)
             else:
-                logits = self.discriminate(source, fake)
-            terms["adversarial"] = self.adversarial.generator(logits)
+                logits_fake = self.discriminate(source, fake)
+                if self.adversarial.needs_real_logits:
+                    logits_real = self.discriminate(source, target)
+            logits = (logits_fake, logits_real) if self.adversarial.needs_real_logits else (logits_fake,)
+            terms["adversarial"] = self.adversarial.generator(*logits)
         loss = torch.stack([self.weights[name] * term for name, term in terms.items()]).sum()
         for name, term in terms.items():
             self.record(name, term)
@@ -298,18 +302,18 @@ class Pix2PixModule(LightningModule):
         else:
             self._losses[name] = value.detach()
 
-    def discriminate(self, source: Tensor, target: Tensor) -> Tensor:
-        """The discriminator's logits, (B, 1, h, w), for ``target`` given ``source``."""
+    def discriminate(self, source: Tensor, target: Tensor) -> Logits:
+        """The discriminator's logits for ``target`` given ``source``: one map (B, 1, h, w), or one for each scale."""
         assert self.discriminator is not None
-        logits: Tensor = self.discriminator(self._seen_by_discriminator(source, target))
+        logits: Logits = self.discriminator(self._seen_by_discriminator(source, target))
         return logits
 
-    def _features(self, source: Tensor, target: Tensor) -> list[Tensor]:
-        features: list[Tensor] = cast(Any, self.discriminator).features(self._seen_by_discriminator(source, target))
+    def _features(self, source: Tensor, target: Tensor) -> Features:
+        features: Features = cast(Any, self.discriminator).features(self._seen_by_discriminator(source, target))
         return features
 
     def _seen_by_discriminator(self, source: Tensor, target: Tensor) -> Tensor:
-        return joined(source, target) if self.conditional else target
+        return cat_dense_grad(source, target) if self.conditional else target
 
     # ---- optimization ------------------------------------------------------------------------------------------
 
@@ -448,7 +452,7 @@ class Pix2PixModule(LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """L1, PSNR and SSIM in mode ``deterministic``: each image by its own statistics, no dropout."""
-        with test_time(self.generator, norm="image", dropout=False):
+        with use_eval_mode(self.generator, norm="image", dropout=False):
             output = self.generator.forward(batch["source"])  # not what was compiled for the training mode
         self.val_metrics.update(_fraction(output), _fraction(batch["target"]))
         self.log_dict(cast(Any, self.val_metrics), prog_bar=True, batch_size=len(output))

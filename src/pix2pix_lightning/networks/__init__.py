@@ -1,32 +1,35 @@
-"""The networks of the paper and their relatives, their initialisation, and their behaviour at test time."""
+"""The networks of the paper and related ones, their initialization, and their use in evaluation and in tiles."""
 
-from pix2pix_lightning.networks.context import Context, measure_context
-from pix2pix_lightning.networks.discriminators import PatchDiscriminator, PixelDiscriminator
+from pix2pix_lightning.networks.activation_checkpointing import checkpoint_activations
+from pix2pix_lightning.networks.discriminators import MultiScaleDiscriminator, PatchDiscriminator, PixelDiscriminator
 from pix2pix_lightning.networks.encoder_decoder import EncoderDecoderGenerator
-from pix2pix_lightning.networks.layers import initialize, joined
-from pix2pix_lightning.networks.matmul_convolution import as_matmul
-from pix2pix_lightning.networks.recomputing import recomputing
+from pix2pix_lightning.networks.eval_mode import find_image_norms, use_eval_mode
+from pix2pix_lightning.networks.hourglass import HourglassGenerator
+from pix2pix_lightning.networks.layers import cat_dense_grad, initialize
+from pix2pix_lightning.networks.matmul_convolution import convert_to_matmul
+from pix2pix_lightning.networks.receptive_field import ReceptiveField, measure_receptive_field
 from pix2pix_lightning.networks.resnet import ResNetGenerator
-from pix2pix_lightning.networks.test_time import image_norms, test_time
+from pix2pix_lightning.networks.tiling_state import Statistics, TilingState, Window, crop_map
 from pix2pix_lightning.networks.unet import UNetGenerator
-from pix2pix_lightning.networks.whole_image import Statistics, WholeImage, Window, part_of_map
 
 __all__ = [
-    "Context",
     "EncoderDecoderGenerator",
+    "HourglassGenerator",
+    "MultiScaleDiscriminator",
     "PatchDiscriminator",
     "PixelDiscriminator",
+    "ReceptiveField",
     "ResNetGenerator",
     "Statistics",
+    "TilingState",
     "UNetGenerator",
-    "WholeImage",
     "Window",
-    "as_matmul",
-    "image_norms",
+    "cat_dense_grad",
+    "checkpoint_activations",
+    "convert_to_matmul",
+    "crop_map",
+    "find_image_norms",
     "initialize",
-    "joined",
-    "measure_context",
-    "part_of_map",
-    "recomputing",
-    "test_time",
+    "measure_receptive_field",
+    "use_eval_mode",
 ]

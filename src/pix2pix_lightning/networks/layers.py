@@ -1,4 +1,4 @@
-"""The pieces that the networks share: norms, upsampling, initialisation, levels of an hourglass, checks."""
+"""Layers, initialization and argument checks that the networks share."""
 
 from collections import OrderedDict
 from collections.abc import Collection
@@ -8,6 +8,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils import parametrizations, parametrize
 
 LEAK = 0.2
 MAX_CHANNELS_FACTOR = 8
@@ -20,32 +21,32 @@ _NORMS: dict[str, type[nn.Module]] = {
 
 
 class ResizeConv2d(nn.Conv2d):
-    """Doubles the side by nearest neighbour, then a 3x3 convolution: (B, C, H, W) to (B, out, 2H, 2W).
+    """Upsampling by nearest neighbour, then a 3x3 convolution: (B, C, H, W) to (B, out, 2H, 2W).
 
-    Every output pixel is covered by equally many taps, which transposed convolutions do not promise: the
-    remedy for checkerboards of Odena et al. (2016).
+    Equally many kernel elements reach every output pixel, which transposed convolutions do not guarantee. This avoids
+    checkerboard artifacts (Odena et al., "Deconvolution and Checkerboard Artifacts", 2016).
     """
 
     def __init__(self, in_channels: int, out_channels: int, *, bias: bool) -> None:
         super().__init__(in_channels, out_channels, kernel_size=3, padding=1, bias=bias)
 
     def forward(self, input: Tensor) -> Tensor:
-        """Upsamples and convolves ``input``."""
+        """Upsample ``input``, (B, C, H, W), then convolve it."""
         return super().forward(F.interpolate(input, scale_factor=2.0, mode="nearest"))
 
 
 class Dropout(nn.Dropout):
-    """Dropout whose noise is the same however the maps lie in memory; `nn.Dropout` draws in memory's order."""
+    """Dropout whose noise does not depend on the memory format; `nn.Dropout` draws in the order of the memory."""
 
     def forward(self, input: Tensor) -> Tensor:
-        """Drops elements of ``input``, (B, C, H, W), in training mode."""
+        """Zero elements of ``input``, (B, C, H, W), in training mode, and scale the others."""
         if not self.training or self.p == 0:
             return input
-        kept = torch.empty(input.shape, dtype=input.dtype, device=input.device).bernoulli_(1 - self.p)
-        return input * torch.empty_like(input).copy_(kept) * (1 / (1 - self.p))
+        mask = torch.empty(input.shape, dtype=input.dtype, device=input.device).bernoulli_(1 - self.p)
+        return input * torch.empty_like(input).copy_(mask) * (1 / (1 - self.p))
 
 
-class _Joined(torch.autograd.Function):
+class _CatDenseGrad(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
@@ -62,6 +63,7 @@ class _Joined(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        # A map of one pixel is contiguous in both layouts: only what is channels last alone is treated as such.
         is_last = gradient.is_contiguous(memory_format=torch.channels_last) and not gradient.is_contiguous()
         layout = torch.channels_last if is_last else torch.contiguous_format
         first, second = (
@@ -73,67 +75,70 @@ class _Joined(torch.autograd.Function):
         return first, second
 
 
-def joined(first: Tensor, second: Tensor) -> Tensor:
-    """Concatenates maps along their channels: (B, C, H, W) and (B, C', H, W) to (B, C + C', H, W).
+def cat_dense_grad(first: Tensor, second: Tensor) -> Tensor:
+    """Concatenate maps along their channels: (B, C, H, W) and (B, C', H, W) to (B, C + C', H, W).
 
-    It is `torch.cat` but for the gradients, which are dense: those of `torch.cat` are windows into a larger
-    tensor, for which the backward pass of a batch norm takes fifty times as long on a CPU.
+    The result is that of `torch.cat`, the gradients are dense. `torch.cat` gives views into a larger tensor as
+    gradients, with which the backward pass of a batch norm takes fifty times as long on a CPU.
     """
-    is_read_by_another = torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None
-    if is_read_by_another or not (first.requires_grad or second.requires_grad):
+    # Compilers and tracers plan the layout themselves, and do not look into a custom function.
+    is_traced = torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None
+    if is_traced or not (first.requires_grad or second.requires_grad):
         return torch.cat([first, second], dim=1)
-    both: Tensor = _Joined.apply(first, second)  # type: ignore[no-untyped-call]
+    both: Tensor = _CatDenseGrad.apply(first, second)  # type: ignore[no-untyped-call]
     return both
 
 
-def norm_layer(norm: str, channels: int) -> nn.Module:
-    """Makes the norm called ``norm`` for maps of ``channels`` channels.
+def build_norm(norm: str, channels: int) -> nn.Module:
+    """Build the norm called ``norm`` for maps of ``channels`` channels.
 
     Args:
         norm: ``"batch"``, ``"instance"`` (no parameters, no running statistics) or ``"none"``.
         channels: Channels of the maps that it is applied to.
 
     Raises:
-        ValueError: ``norm`` is none of these.
+        ValueError: ``norm`` is not one of these names.
     """
     check_choice("norm", norm, _NORMS)
     return _NORMS[norm](channels)
 
 
 def uses_bias(norm: str) -> bool:
-    """Tells whether a convolution before ``norm`` has a bias: not where the norm brings its own.
+    """Return whether a convolution before ``norm`` has a bias: not before batch norm, which has its own.
 
     Raises:
-        ValueError: ``norm`` is none of the names that `norm_layer` takes.
+        ValueError: ``norm`` is not one of the names that `build_norm` takes.
     """
     check_choice("norm", norm, _NORMS)
     return norm != "batch"
 
 
-def upsampling(upsample: str, in_channels: int, out_channels: int, *, bias: bool, kernel_size: int = 4) -> nn.Module:
-    """Makes a learned layer that doubles the side: (B, in, H, W) to (B, out, 2H, 2W).
+def build_upsampling(
+    upsample: str, in_channels: int, out_channels: int, *, bias: bool, kernel_size: int = 4
+) -> nn.Module:
+    """Build a learned layer that doubles the side: (B, in, H, W) to (B, out, 2H, 2W).
 
     Args:
         upsample: ``"transposed"`` (a transposed convolution of stride 2) or ``"resize"`` (`ResizeConv2d`).
-        in_channels: Channels that come in.
-        out_channels: Channels that go out.
+        in_channels: Channels of the input.
+        out_channels: Channels of the output.
         bias: Whether the convolution has a bias.
         kernel_size: Side of the transposed convolution's kernel: 4 in the U-Net, 3 in the ResNet.
 
     Raises:
-        ValueError: ``upsample`` is neither.
+        ValueError: ``upsample`` is not one of these names.
     """
     check_choice("upsample", upsample, ("transposed", "resize"))
     if upsample == "resize":
         return ResizeConv2d(in_channels, out_channels, bias=bias)
-    # An odd kernel is one short of twice the side.
+    # Without output padding an odd kernel gives 2H - 1.
     return nn.ConvTranspose2d(
         in_channels, out_channels, kernel_size, stride=2, padding=1, output_padding=kernel_size % 2, bias=bias
     )
 
 
 def initialize(network: nn.Module, std: float = 0.02) -> None:
-    """Draws all weights anew as the paper does (section 6.2, "Training details"), in place.
+    """Redraw all weights as the paper does (arXiv 1611.07004, section 6.2, "Training details"), in place.
 
     Weights of convolutions and linear layers from N(0, std), scales of batch norms from N(1, std), biases 0.
     The draws come from torch's global generator.
@@ -144,7 +149,7 @@ def initialize(network: nn.Module, std: float = 0.02) -> None:
     """
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
-            nn.init.normal_(module.weight, 0.0, std)
+            nn.init.normal_(_get_raw_weight(module), 0.0, std)
         elif isinstance(module, nn.BatchNorm2d | nn.SyncBatchNorm) and module.affine:
             nn.init.normal_(module.weight, 1.0, std)
         else:
@@ -153,125 +158,74 @@ def initialize(network: nn.Module, std: float = 0.02) -> None:
             nn.init.zeros_(module.bias)
 
 
-def named(**layers: nn.Module | None) -> nn.Sequential:
-    """Makes a sequence of ``layers`` under their names; those that are None are left out."""
-    return nn.Sequential(_present(**layers))
+def _get_raw_weight(module: nn.Module) -> Tensor:
+    """Return the parameter behind ``module.weight``, which spectral norm computes anew at every access."""
+    weight: Tensor = (
+        module.parametrizations.weight.original  # type: ignore[union-attr, assignment]
+        if parametrize.is_parametrized(module, "weight")
+        else module.weight
+    )
+    return weight
 
 
-def _present(**layers: nn.Module | None) -> OrderedDict[str, nn.Module]:
+def apply_spectral_norm(network: nn.Module) -> None:
+    """Divide the weight of each convolution by an estimate of its largest singular value (arXiv 1802.05957), in place.
+
+    The estimate gets better by one power iteration at each forward pass in training mode. Weights become
+    ``...parametrizations.weight.original`` in the state dict, next to two vectors, the estimate's state.
+
+    Args:
+        network: Any module; its `torch.nn.Conv2d` layers are changed.
+    """
+    for module in list(network.modules()):
+        if isinstance(module, nn.Conv2d):
+            parametrizations.spectral_norm(module)
+
+
+def build_sequential(**layers: nn.Module | None) -> nn.Sequential:
+    """Build a sequence of ``layers`` under their names, without those that are None."""
+    return nn.Sequential(drop_none(**layers))
+
+
+def drop_none(**layers: nn.Module | None) -> OrderedDict[str, nn.Module]:
+    """Return ``layers`` by their names, without those that are None."""
     return OrderedDict((name, layer) for name, layer in layers.items() if layer is not None)
 
 
-class UpLevel(nn.Sequential):
-    """A level of a decoder: it takes the skip, if there is one, and what comes from the level below."""
-
-    def forward(self, *maps: Tensor) -> Tensor:
-        """Joins ``maps``, each (B, ..., H, W), the skip first, and gives (B, out, 2H, 2W)."""
-        x = joined(*maps) if len(maps) > 1 else maps[0]
-        output: Tensor = super().forward(x)  # type: ignore[no-untyped-call]
-        return output
-
-
-def down_levels(in_channels: int, *, num_downs: int, base_channels: int, norm: str) -> nn.ModuleList:
-    """Makes the encoder that `UNetGenerator` and `EncoderDecoderGenerator` share, a level for each halving.
-
-    Level d maps (B, ..., H, W) to (B, base * min(2**d, 8), H/2, W/2). J puts the LeakyReLU in front of the
-    next convolution, and in place, so that its skip carries the activated maps. Here it ends the level: the
-    ReLU before the up convolution makes the skip the same, and no level writes into its input, as recomputing
-    needs.
-    """
-    levels = []
-    widths = _widths(base_channels, num_downs)
-    for depth, width in enumerate(widths):
-        outermost, innermost = depth == 0, depth == num_downs - 1
-        # The innermost level is 1x1 where the input is smallest: a norm of one image would make it zero.
-        levels.append(
-            named(
-                conv=nn.Conv2d(in_channels, width, 4, stride=2, padding=1, bias=uses_bias(norm)),
-                norm=None if outermost or innermost else norm_layer(norm, width),
-                activation=None if innermost else nn.LeakyReLU(LEAK, inplace=True),
-            )
-        )
-        in_channels = width
-    return nn.ModuleList(levels)
-
-
-def up_levels(
-    out_channels: int,
-    *,
-    num_downs: int,
-    base_channels: int,
-    norm: str,
-    dropout: float,
-    dropout_at: str,
-    upsample: str,
-    skips: bool,
-) -> nn.ModuleList:
-    """Makes the decoder that `UNetGenerator` and `EncoderDecoderGenerator` share.
-
-    Level d undoes level d of the encoder. With ``skips`` every level but the innermost takes twice its
-    channels. Level 0 gives (B, out_channels, H, W) in [-1, 1].
-
-    Raises:
-        ValueError: ``dropout_at`` or ``upsample`` is not a name that exists, or ``dropout`` is not in [0, 1).
-    """
-    check_dropout(dropout)
-    depths = {"junyanz": range(4, num_downs - 1), "paper": range(max(num_downs - 3, 1), num_downs)}
-    check_choice("dropout_at", dropout_at, depths)
-    dropout_depths = depths[dropout_at]
-    widths = _widths(base_channels, num_downs)
-    levels = []
-    for depth, width in enumerate(widths):
-        outermost, innermost = depth == 0, depth == num_downs - 1
-        channels = 2 * width if skips and not innermost else width
-        out_width = out_channels if outermost else widths[depth - 1]
-        levels.append(
-            UpLevel(
-                _present(
-                    activation=nn.ReLU(),  # not in place: recomputing needs what comes in
-                    conv=upsampling(upsample, channels, out_width, bias=outermost or uses_bias(norm)),
-                    norm=None if outermost else norm_layer(norm, out_width),
-                    dropout=Dropout(dropout) if dropout > 0 and depth in dropout_depths else None,
-                    squash=nn.Tanh() if outermost else None,
-                )
-            )
-        )
-    return nn.ModuleList(levels)
-
-
-def _widths(base_channels: int, count: int) -> list[int]:
-    return [base_channels * min(2**depth, MAX_CHANNELS_FACTOR) for depth in range(count)]
-
-
 def check_choice(what: str, value: str, choices: Collection[str]) -> None:
-    """Raises a ValueError that names ``value`` and the ``choices`` where it is none of them."""
+    """Raise a ValueError with ``value`` and the ``choices`` if it is not one of them."""
     if value not in choices:
         raise ValueError(f"{what} is {value!r}, which does not exist: choose one of {', '.join(choices)}")
 
 
 def check_counts(**counts: object) -> None:
-    """Raises a ValueError that names the first of ``counts`` that is no whole number, or below 1."""
+    """Raise a ValueError with the first of ``counts`` that is not a whole number or is below 1."""
     for name, count in counts.items():
         if isinstance(count, bool) or not isinstance(count, Integral) or int(count) < 1:
             raise ValueError(f"{name} is {count}: a whole number of at least 1 is expected")
 
 
 def check_dropout(dropout: float) -> None:
-    """Raises a ValueError where ``dropout`` is no probability below 1."""
+    """Raise a ValueError if ``dropout`` is not in [0, 1)."""
     if not 0 <= dropout < 1:
         raise ValueError(f"dropout is {dropout}: give a probability from 0 to below 1")
 
 
-def check_sides(images: Tensor, *, multiple: int = 1, least: int = 1) -> None:
-    """Raises a ValueError where a side of ``images`` is below ``least`` or no multiple of ``multiple``.
+def check_sides(images: Tensor, *, multiple: int = 1, min_side: int = 1) -> None:
+    """Check the shape of a network's input.
 
-    Also where they are no batch. ``least`` is itself a multiple. The message names the side and the next one
-    that can be taken.
+    Args:
+        images: Should be (B, C, H, W).
+        multiple: H and W have to be multiples of this.
+        min_side: H and W have to be at least this, a multiple of ``multiple``.
+
+    Raises:
+        ValueError: ``images`` is no batch, or a side does not fit. The message has the next side that fits.
     """
     if images.ndim != 4:
         raise ValueError(f"images have the shape {tuple(images.shape)}: give a batch (B, C, H, W)")
     for name, side in zip(("height", "width"), images.shape[-2:], strict=True):
-        if side < least or side % multiple:
-            able = max(least, -(-side // multiple) * multiple)
-            takes = f"multiples of {multiple} from {least}" if multiple > 1 else f"sides from {least}"
-            raise ValueError(f"image {name} is {side}, this network takes {takes}: resize or pad it to {able}")
+        if side < min_side or side % multiple:
+            next_side = max(min_side, -(-side // multiple) * multiple)
+            accepted = f"multiples of {multiple} from {min_side}" if multiple > 1 else f"sides from {min_side}"
+            raise ValueError(f"image {name} is {side}, this network takes {accepted}: resize or pad it to {next_side}")

@@ -1,8 +1,8 @@
 """Convolutions of large weights on small maps, as matrix products.
 
-The inner levels of the U-Net have 4 to 8 million weights each and maps of 1x1 to 16x16. A CPU's convolution
-spends its time there on bringing the weights, and their gradients, from one layout into another. Kept channels
-last, the weights are a matrix already, (out, 4 * 4 * in), and so are the gradients that a matrix product gives.
+The inner levels of the U-Net have 4 to 8 million weights each and maps of 1x1 to 16x16. There a CPU's convolution
+spends its time on converting the weights, and their gradients, from one layout to another. Weights in channels last
+are a matrix already, (out, 4 * 4 * in), and so are the gradients that a matrix product returns.
 """
 
 from __future__ import annotations
@@ -12,52 +12,54 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-__all__ = ["MatmulConv2d", "MatmulConvTranspose2d", "as_matmul"]
+__all__ = ["MatmulConv2d", "MatmulConvTranspose2d", "convert_to_matmul"]
 
 _SIDE, _STRIDE, _PADDING = 4, 2, 1
-# Channel pairs for each position: with fewer, gathering the patches costs more than the layouts did.
+# With fewer pairs of channels for each position, gathering the patches costs more than converting the layouts.
 _PAIRS_A_POSITION = 64
 
 
 class MatmulConv2d(nn.Conv2d):
-    """A 4x4 convolution of stride 2 and padding 1 that is a matrix product where its maps are small.
+    """4x4 convolution of stride 2 and padding 1, computed as a matrix product where its maps are small.
 
-    It has the weights, the results and the state of the `nn.Conv2d` that it takes the place of, up to rounding.
+    Weights, results and state are those of the `nn.Conv2d` that it replaces, up to rounding.
     """
 
     def forward(self, input: Tensor) -> Tensor:
-        """Maps (B, in, H, W) to (B, out, H/2, W/2)."""
+        """Map (B, in, H, W) to (B, out, H/2, W/2)."""
         positions = input.numel() // (self.in_channels * _STRIDE**2)
-        if input.dim() == 4 and _even(input) and _pays(self, positions):
+        if input.dim() == 4 and _has_even_sides(input) and _is_faster(self, positions):
             output: Tensor = _Conv.apply(*_cast(input, self.weight))  # type: ignore[no-untyped-call]
             return output if self.bias is None else output + self.bias.to(output.dtype)[:, None, None]
         return super().forward(input)
 
 
 class MatmulConvTranspose2d(nn.ConvTranspose2d):
-    """A transposed 4x4 convolution of stride 2 and padding 1 that is a matrix product where its maps are small.
+    """Transposed 4x4 convolution of stride 2 and padding 1, computed as a matrix product where its maps are small.
 
-    It has the weights, the results and the state of the `nn.ConvTranspose2d` that it takes the place of, up to
-    rounding.
+    Weights, results and state are those of the `nn.ConvTranspose2d` that it replaces, up to rounding.
     """
 
     def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
-        """Maps (B, in, H, W) to (B, out, 2H, 2W)."""
+        """Map (B, in, H, W) to (B, out, 2H, 2W)."""
         positions = input.numel() // self.in_channels
-        if input.dim() == 4 and output_size is None and _pays(self, positions):
+        if input.dim() == 4 and output_size is None and _is_faster(self, positions):
             output: Tensor = _ConvTranspose.apply(*_cast(input, self.weight))  # type: ignore[no-untyped-call]
             return output if self.bias is None else output + self.bias.to(output.dtype)[:, None, None]
         return super().forward(input, output_size)
 
 
-def as_matmul(network: nn.Module) -> nn.Module:
-    """Makes matrix products of the convolutions of ``network`` that gain by it, in place.
+def convert_to_matmul(network: nn.Module) -> nn.Module:
+    """Compute those convolutions of ``network`` as matrix products that are faster so, in place.
+
+    Args:
+        network: Any module. Only plain 4x4 convolutions of stride 2 and padding 1 are changed.
 
     Returns:
         ``network`` itself; parameters, buffers and their names stay as they are.
     """
     for module in network.modules():
-        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d) and _is_halving(module):
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d) and _is_supported(module):
             if type(module) is nn.Conv2d:
                 module.__class__ = MatmulConv2d
             elif type(module) is nn.ConvTranspose2d and module.output_padding == (0, 0):
@@ -65,7 +67,7 @@ def as_matmul(network: nn.Module) -> nn.Module:
     return network
 
 
-def _is_halving(module: nn.Conv2d | nn.ConvTranspose2d) -> bool:
+def _is_supported(module: nn.Conv2d | nn.ConvTranspose2d) -> bool:
     return (
         module.kernel_size == (_SIDE, _SIDE)
         and module.stride == (_STRIDE, _STRIDE)
@@ -77,24 +79,24 @@ def _is_halving(module: nn.Conv2d | nn.ConvTranspose2d) -> bool:
     )
 
 
-def _pays(module: nn.Conv2d | nn.ConvTranspose2d, positions: int) -> bool:
-    large = positions * _PAIRS_A_POSITION <= module.in_channels * module.out_channels
-    return large and not torch.compiler.is_compiling()  # a compiler takes minutes over the patches
+def _is_faster(module: nn.Conv2d | nn.ConvTranspose2d, positions: int) -> bool:
+    is_small = positions * _PAIRS_A_POSITION <= module.in_channels * module.out_channels
+    return is_small and not torch.compiler.is_compiling()  # compiling the patches takes minutes
 
 
-def _even(input: Tensor) -> bool:
+def _has_even_sides(input: Tensor) -> bool:
     return input.shape[2] % _STRIDE == 0 and input.shape[3] % _STRIDE == 0
 
 
 def _cast(input: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Both in the type that autocast computes in, or in the weight's."""
+    """Return both in the type that autocast computes in, or else in the weight's."""
     device = input.device.type
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight.dtype
     return input.to(dtype), weight.to(dtype)
 
 
 class _Conv(torch.autograd.Function):
-    """y = patches(x) W^T with W (out, 4 * 4 * in)."""
+    """y = gather_patches(x) W^T with W (out, 4 * 4 * in)."""
 
     generate_vmap_rule = True
 
@@ -105,20 +107,22 @@ class _Conv(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, weight: Tensor) -> Tensor:
         batch, _, height, width = x.shape
-        output = _patches(x) @ _matrix(weight).t()
+        output = _gather_patches(x) @ _to_matrix(weight).t()
         return output.view(batch, height // _STRIDE, width // _STRIDE, -1).permute(0, 3, 1, 2)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:
         x, weight = ctx.saved_tensors
-        rows = _rows(gradient)
-        of_x = _spread(rows @ _matrix(weight), gradient, weight.shape[1]) if ctx.needs_input_grad[0] else None
-        of_weight = _unmatrix(rows.t() @ _patches(x), weight) if ctx.needs_input_grad[1] else None
-        return of_x, of_weight
+        rows = _to_rows(gradient)
+        grad_x = (
+            _scatter_patches(rows @ _to_matrix(weight), gradient, weight.shape[1]) if ctx.needs_input_grad[0] else None
+        )
+        grad_weight = _to_weight(rows.t() @ _gather_patches(x), weight) if ctx.needs_input_grad[1] else None
+        return grad_x, grad_weight
 
 
 class _ConvTranspose(torch.autograd.Function):
-    """y = spread(x W) with W (in, 4 * 4 * out)."""
+    """y = scatter_patches(x W) with W (in, 4 * 4 * out)."""
 
     generate_vmap_rule = True
 
@@ -128,36 +132,36 @@ class _ConvTranspose(torch.autograd.Function):
 
     @staticmethod
     def forward(x: Tensor, weight: Tensor) -> Tensor:
-        return _spread(_rows(x) @ _matrix(weight), x, weight.shape[1])
+        return _scatter_patches(_to_rows(x) @ _to_matrix(weight), x, weight.shape[1])
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:
         x, weight = ctx.saved_tensors
-        patches = _patches(gradient)
-        of_x = of_weight = None
+        patches = _gather_patches(gradient)
+        grad_x = grad_weight = None
         if ctx.needs_input_grad[0]:
-            of_x = (patches @ _matrix(weight).t()).view(len(x), *x.shape[2:], -1).permute(0, 3, 1, 2)
+            grad_x = (patches @ _to_matrix(weight).t()).view(len(x), *x.shape[2:], -1).permute(0, 3, 1, 2)
         if ctx.needs_input_grad[1]:
-            of_weight = _unmatrix(_rows(x).t() @ patches, weight)
-        return of_x, of_weight
+            grad_weight = _to_weight(_to_rows(x).t() @ patches, weight)
+        return grad_x, grad_weight
 
 
-def _rows(maps: Tensor) -> Tensor:
-    """(B, C, H, W) to (B * H * W, C)."""
+def _to_rows(maps: Tensor) -> Tensor:
+    """Reshape (B, C, H, W) to (B * H * W, C)."""
     return maps.permute(0, 2, 3, 1).reshape(-1, maps.shape[1])
 
 
-def _matrix(weight: Tensor) -> Tensor:
-    """(n, m, 4, 4) to (n, 4 * 4 * m); a view where the weight is channels last."""
+def _to_matrix(weight: Tensor) -> Tensor:
+    """Reshape (n, m, 4, 4) to (n, 4 * 4 * m); a view where the weight is channels last."""
     return weight.permute(0, 2, 3, 1).reshape(len(weight), -1)
 
 
-def _unmatrix(matrix: Tensor, weight: Tensor) -> Tensor:
+def _to_weight(matrix: Tensor, weight: Tensor) -> Tensor:
     return matrix.view(len(weight), _SIDE, _SIDE, weight.shape[1]).permute(0, 3, 1, 2)
 
 
-def _patches(maps: Tensor) -> Tensor:
-    """What each position of the halved map sees: (B, C, H, W) to (B * H/2 * W/2, 4 * 4 * C)."""
+def _gather_patches(maps: Tensor) -> Tensor:
+    """Gather the 4x4 patch of each position of the halved map: (B, C, H, W) to (B * H/2 * W/2, 4 * 4 * C)."""
     batch, channels, height, width = maps.shape
     padded = maps.new_zeros(batch, height + 2 * _PADDING, width + 2 * _PADDING, channels)
     padded[:, _PADDING:-_PADDING, _PADDING:-_PADDING] = maps.permute(0, 2, 3, 1)
@@ -165,10 +169,14 @@ def _patches(maps: Tensor) -> Tensor:
     return windows.permute(0, 1, 2, 4, 5, 3).reshape(-1, _SIDE**2 * channels)
 
 
-def _spread(patches: Tensor, small: Tensor, channels: int) -> Tensor:
-    """The adjoint of `_patches`: every position of ``small``, (B, _, H, W), adds 4x4 pixels to (B, C, 2H, 2W)."""
+def _scatter_patches(patches: Tensor, small: Tensor, channels: int) -> Tensor:
+    """Add up the 4x4 patches of all positions of ``small``, (B, _, H, W), to (B, C, 2H, 2W).
+
+    It is the adjoint of `_gather_patches`.
+    """
     batch, _, height, width = small.shape
-    # A kernel row is 2 * shift + parity: its pixel is of that parity, in the cell that lies `shift` further on.
+    # Pixels are grouped in cells of 2x2. Row 2 * shift + parity of a patch is the row `parity` of the cell `shift`
+    # further down, so four shifted additions of whole maps replace sixteen strided ones.
     cells = patches.view(batch, height, width, 2, 2, 2, 2, channels)  # shift y, parity y, shift x, parity x
     wide = torch.promote_types(patches.dtype, torch.float32)
     total = patches.new_zeros(batch, height + 1, width + 1, 2, 2, channels, dtype=wide)

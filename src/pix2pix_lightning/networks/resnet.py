@@ -4,22 +4,22 @@ from torch import Tensor, nn
 
 from pix2pix_lightning.networks.layers import (
     Dropout,
+    build_norm,
+    build_upsampling,
     check_counts,
     check_dropout,
     check_sides,
     initialize,
-    norm_layer,
-    upsampling,
     uses_bias,
 )
 
 
 class ResNetGenerator(nn.Module):
-    """The generator of residual blocks of Johnson et al. (2016).
+    """Generator of residual blocks (Johnson et al., arXiv 1603.08155).
 
     As in junyanz/pytorch-CycleGAN-and-pix2pix: a 7x7 convolution, two of stride 2, ``num_blocks`` residual
-    blocks at a quarter of the side, two upsamplings, a 7x7 convolution and tanh. ``layers`` counts as J's
-    ``model`` does.
+    blocks at a quarter of the side, two upsamplings, a 7x7 convolution and tanh. The layers have the indices of
+    junyanz's ``model``, so that its weights can be loaded.
 
     Args:
         in_channels: Channels of the input.
@@ -27,15 +27,15 @@ class ResNetGenerator(nn.Module):
         num_blocks: Residual blocks, at least 1; 9 for 256x256, 6 for 128x128.
         base_channels: Channels after the first convolution; the blocks have four times as many.
         norm: ``"batch"``, ``"instance"`` or ``"none"``.
-        dropout: Probability of dropout inside the blocks; 0 leaves the layers out.
+        dropout: Probability of dropout in the blocks, in [0, 1); 0 leaves the layers out.
         upsample: ``"transposed"`` or ``"resize"`` (nearest neighbour and a 3x3 convolution).
 
     Attributes:
         side_multiple: The sides of the input are multiples of this, 4.
-        least_side: And they are at least this, 8.
+        min_side: The sides of the input are at least this, 8.
 
     Raises:
-        ValueError: An argument is out of its range or not a name that exists.
+        ValueError: An argument is out of its range or is not one of the names.
 
     Example:
         >>> import torch
@@ -45,7 +45,7 @@ class ResNetGenerator(nn.Module):
     """
 
     side_multiple = 4
-    least_side = 8
+    min_side = 8
 
     def __init__(
         self,
@@ -71,21 +71,21 @@ class ResNetGenerator(nn.Module):
         layers: list[nn.Module] = [
             nn.ReflectionPad2d(3),
             nn.Conv2d(in_channels, width, 7, bias=bias),
-            norm_layer(norm, width),
+            build_norm(norm, width),
             nn.ReLU(inplace=True),
         ]
         for _ in range(2):
             layers += [
                 nn.Conv2d(width, 2 * width, 3, stride=2, padding=1, bias=bias),
-                norm_layer(norm, 2 * width),
+                build_norm(norm, 2 * width),
                 nn.ReLU(inplace=True),
             ]
             width *= 2
         layers += [_ResidualBlock(width, norm=norm, dropout=dropout) for _ in range(num_blocks)]
         for _ in range(2):
             layers += [
-                upsampling(upsample, width, width // 2, bias=bias, kernel_size=3),
-                norm_layer(norm, width // 2),
+                build_upsampling(upsample, width, width // 2, bias=bias, kernel_size=3),
+                build_norm(norm, width // 2),
                 nn.ReLU(inplace=True),
             ]
             width //= 2
@@ -94,7 +94,7 @@ class ResNetGenerator(nn.Module):
         initialize(self)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Translates images.
+        """Translate images.
 
         Args:
             x: Images in [-1, 1], (B, in_channels, H, W), sides multiples of 4 and at least 8.
@@ -103,10 +103,10 @@ class ResNetGenerator(nn.Module):
             Images in [-1, 1], (B, out_channels, H, W).
 
         Raises:
-            ValueError: A side is no multiple of 4, or below 8.
+            ValueError: A side is not a multiple of 4, or is below 8.
         """
-        # The blocks pad a quarter of the side by reflection, which needs two pixels.
-        check_sides(x, multiple=self.side_multiple, least=self.least_side)
+        # The blocks pad maps of a quarter of the side by reflection, which needs two pixels.
+        check_sides(x, multiple=self.side_multiple, min_side=self.min_side)
         x = self.layers(x)
         return x
 
@@ -118,7 +118,7 @@ class _ResidualBlock(nn.Module):
         layers: list[nn.Module] = [
             nn.ReflectionPad2d(1),
             nn.Conv2d(channels, channels, 3, bias=bias),
-            norm_layer(norm, channels),
+            build_norm(norm, channels),
             nn.ReLU(inplace=True),
         ]
         if dropout > 0:
@@ -126,7 +126,7 @@ class _ResidualBlock(nn.Module):
         layers += [
             nn.ReflectionPad2d(1),
             nn.Conv2d(channels, channels, 3, bias=bias),
-            norm_layer(norm, channels),
+            build_norm(norm, channels),
         ]
         self.conv_block = nn.Sequential(*layers)
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from pix2pix_lightning.networks import as_matmul, recomputing
+from pix2pix_lightning.networks import checkpoint_activations, convert_to_matmul
 from pix2pix_lightning.utils.instantiate import TARGET, is_description, locate
 
 _log = logging.getLogger(__name__)
@@ -27,7 +27,7 @@ class Speed:
     Attributes:
         channels_last: Keep weights and maps channels last in memory.
         fused_optimizer: Update all weights in one pass, where the optimizer can.
-        matmul_convolutions: Large convolutions on small maps as matrix products (``networks.as_matmul``).
+        matmul_convolutions: Large convolutions on small maps as matrix products (``networks.convert_to_matmul``).
         checkpoint_activations: Keep only what goes from level to level, and compute the rest again when going
             backward: less memory, a third more time.
         compile: Compile both networks with ``torch.compile`` when the training starts.
@@ -67,9 +67,9 @@ class Speed:
                 if parameter.dim() == 4:
                     parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
         if self.matmul_convolutions:
-            as_matmul(network)
+            convert_to_matmul(network)
         if self.checkpoint_activations:
-            recomputing(network)
+            checkpoint_activations(network)
         if self.compile:
             network.compile()
 

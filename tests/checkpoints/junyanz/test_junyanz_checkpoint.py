@@ -47,7 +47,7 @@ def read_as(path, dtype):
 def check_equal_outputs(ours, theirs, images, tolerance):
     before = {key: value.clone() for key, value in theirs.state_dict().items()}
     for norm in ("image", "running"):
-        with torch.no_grad(), networks.test_time(ours, norm=norm):
+        with torch.no_grad(), networks.use_eval_mode(ours, norm=norm):
             output = torch.cat([ours(image) for image in images.split(1)])
         plain = in_mode(theirs, norm)
         with torch.no_grad():

@@ -1,0 +1,171 @@
+"""The encoder and decoder that `UNetGenerator` and `EncoderDecoderGenerator` share."""
+
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from pix2pix_lightning.networks.layers import (
+    LEAK,
+    MAX_CHANNELS_FACTOR,
+    Dropout,
+    build_norm,
+    build_sequential,
+    build_upsampling,
+    cat_dense_grad,
+    check_choice,
+    check_counts,
+    check_dropout,
+    check_sides,
+    drop_none,
+    initialize,
+    uses_bias,
+)
+
+
+class HourglassGenerator(nn.Module):
+    """Generator that halves the side ``num_downs`` times and doubles it as often (arXiv 1611.07004, section 6.1.1).
+
+    Subclasses set ``has_skips``, and document their defaults.
+
+    Args:
+        in_channels: Channels of the input.
+        out_channels: Channels of the output.
+        num_downs: How often the side is halved, at least 1; 8 for 256x256, 7 for 128x128.
+        base_channels: Channels of the outermost level; they double with depth, up to eight times as many.
+        norm: ``"batch"``, ``"instance"`` or ``"none"``.
+        dropout: Probability of dropout in the decoder, in [0, 1); 0 leaves the layers out.
+        dropout_at: ``"junyanz"``: up levels 4 to ``num_downs - 2`` (outputs of 4x4, 8x8 and 16x16 at 256);
+            ``"paper"``: the three innermost (2x2, 4x4 and 8x8).
+        upsample: ``"transposed"`` or ``"resize"`` (nearest neighbour and a 3x3 convolution).
+
+    Attributes:
+        has_skips: Whether each level of the decoder also takes the map of the encoder's level of its size.
+        side_multiple: The sides of the input are multiples of this, ``2**num_downs``.
+
+    Raises:
+        ValueError: An argument is out of its range or is not one of the names.
+    """
+
+    has_skips: ClassVar[bool]
+
+    def __init__(
+        self,
+        in_channels: int = 3,
+        out_channels: int = 3,
+        *,
+        num_downs: int = 8,
+        base_channels: int = 64,
+        norm: str = "batch",
+        dropout: float = 0.5,
+        dropout_at: str = "junyanz",
+        upsample: str = "transposed",
+    ) -> None:
+        super().__init__()
+        check_counts(
+            in_channels=in_channels,
+            out_channels=out_channels,
+            num_downs=num_downs,
+            base_channels=base_channels,
+        )
+        self.side_multiple = 2**num_downs
+        widths = [base_channels * min(2**depth, MAX_CHANNELS_FACTOR) for depth in range(num_downs)]
+        self.down = _build_down_levels(in_channels, widths, norm=norm)
+        self.up = _build_up_levels(
+            out_channels,
+            widths,
+            norm=norm,
+            dropout=dropout,
+            dropout_at=dropout_at,
+            upsample=upsample,
+            has_skips=self.has_skips,
+        )
+        initialize(self)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Translate images.
+
+        Args:
+            x: Images in [-1, 1], (B, in_channels, H, W), sides multiples of ``side_multiple``.
+
+        Returns:
+            Images in [-1, 1], (B, out_channels, H, W).
+
+        Raises:
+            ValueError: A side is no positive multiple of ``side_multiple``.
+        """
+        check_sides(x, multiple=self.side_multiple, min_side=self.side_multiple)
+        skips: list[Tensor | None] = []
+        for level in self.down:
+            x = level(x)
+            skips.append(x if self.has_skips else None)
+        skips[-1] = None  # the innermost map is the decoder's input, not a skip
+        for level, skip in zip(reversed(self.up), reversed(skips), strict=True):
+            x = level(x) if skip is None else level(skip, x)
+        return x
+
+
+class UpLevel(nn.Sequential):
+    """A level of a decoder, which takes the skip, if there is one, and the map from the level below."""
+
+    def forward(self, *maps: Tensor) -> Tensor:
+        """Map ``maps``, each (B, ..., H, W), the skip first, to (B, out, 2H, 2W)."""
+        x = cat_dense_grad(*maps) if len(maps) > 1 else maps[0]
+        output: Tensor = super().forward(x)  # type: ignore[no-untyped-call]
+        return output
+
+
+def _build_down_levels(in_channels: int, widths: list[int], *, norm: str) -> nn.ModuleList:
+    """Build the encoder: level d maps (B, ..., H, W) to (B, widths[d], H/2, W/2)."""
+    # junyanz puts the LeakyReLU in front of the next convolution, and in place, so that its skip carries the activated
+    # map. Here it ends the level. The ReLU in front of the up convolution makes the skips equal, and no level writes
+    # into its input, which activation checkpointing relies on.
+    levels = []
+    for depth, width in enumerate(widths):
+        outermost, innermost = depth == 0, depth == len(widths) - 1
+        # The innermost map is 1x1 where the input is smallest: a norm of one image would make it zero.
+        levels.append(
+            build_sequential(
+                conv=nn.Conv2d(in_channels, width, 4, stride=2, padding=1, bias=uses_bias(norm)),
+                norm=None if outermost or innermost else build_norm(norm, width),
+                activation=None if innermost else nn.LeakyReLU(LEAK, inplace=True),
+            )
+        )
+        in_channels = width
+    return nn.ModuleList(levels)
+
+
+def _build_up_levels(
+    out_channels: int,
+    widths: list[int],
+    *,
+    norm: str,
+    dropout: float,
+    dropout_at: str,
+    upsample: str,
+    has_skips: bool,
+) -> nn.ModuleList:
+    """Build the decoder: level d undoes level d of the encoder, and level 0 gives (B, out_channels, H, W) in [-1, 1].
+
+    With ``has_skips`` every level but the innermost takes twice the channels.
+    """
+    num_levels = len(widths)
+    check_dropout(dropout)
+    depths = {"junyanz": range(4, num_levels - 1), "paper": range(max(num_levels - 3, 1), num_levels)}
+    check_choice("dropout_at", dropout_at, depths)
+    levels = []
+    for depth, width in enumerate(widths):
+        outermost, innermost = depth == 0, depth == num_levels - 1
+        channels = 2 * width if has_skips and not innermost else width
+        out_width = out_channels if outermost else widths[depth - 1]
+        levels.append(
+            UpLevel(
+                drop_none(
+                    activation=nn.ReLU(),  # not in place: activation checkpointing needs the input
+                    conv=build_upsampling(upsample, channels, out_width, bias=outermost or uses_bias(norm)),
+                    norm=None if outermost else build_norm(norm, out_width),
+                    dropout=Dropout(dropout) if dropout > 0 and depth in depths[dropout_at] else None,
+                    squash=nn.Tanh() if outermost else None,
+                )
+            )
+        )
+    return nn.ModuleList(levels)
