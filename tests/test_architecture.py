@@ -26,7 +26,8 @@ MAY_IMPORT = {
     "schedules": set(),
     "images": {"whole_file"},
     "randomness": set(),
-    "loggers": {"whole_file"},
+    "csv_file": set(),
+    "loggers": {"csv_file", "whole_file"},
     "data": {"images", "randomness"},
     "module": {
         "__init__",
@@ -68,6 +69,7 @@ MAY_IMPORT = {
         "__init__",
         "checkpoints",
         "config",
+        "csv_file",
         "drawing",
         "evaluation",
         "images",
@@ -81,7 +83,7 @@ MAY_IMPORT = {
     },
     "drawing": {"checkpoints", "data", "images", "inference", "mistakes"},
     "evaluation": {"__init__", "checkpoints", "config", "images", "inference", "metrics"},
-    "reports": {"checkpoints", "evaluation", "images", "inference", "whole_file"},
+    "reports": {"checkpoints", "csv_file", "evaluation", "images", "inference", "whole_file"},
     "interop": {"checkpoints", "config", "networks"},
     "callbacks": {"background", "checkpoint_io", "checkpoints", "images", "inference", "loggers", "module", "reports"},
     "benchmarks": {

@@ -37,7 +37,7 @@ def evaluate(cfg: DictConfig, command: str | None = None) -> dict[str, Interval]
     from pix2pix_lightning import evaluation
     from pix2pix_lightning.checkpoints.files import checkpoint_in, kind_of
     from pix2pix_lightning.inference.settings import packages, translator_of
-    from pix2pix_lightning.reports.evaluation import evaluation_page
+    from pix2pix_lightning.reports.evaluation import render_evaluation_page
 
     checkpoint = checkpoint_in(Path(str(cfg.checkpoint)))
     run = evaluation.run_of(checkpoint)
@@ -58,7 +58,7 @@ def evaluate(cfg: DictConfig, command: str | None = None) -> dict[str, Interval]
         scores = evaluation.score(translator, shown, metrics, each=pictures)
         evaluation.write_csv(folder, scores)
         evaluation.write_json(folder, scores, facts)
-        page = evaluation_page(scores, pictures.folders, facts, size=(spec.size, spec.size))
+        page = render_evaluation_page(scores, pictures.folders, facts, size=(spec.size, spec.size))
         (folder / "index.html").write_text(page, encoding="utf-8")
     for name, reason in left_out.items():
         print(f"{name} left out: it {reason}")

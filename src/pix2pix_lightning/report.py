@@ -14,17 +14,17 @@ if TYPE_CHECKING:
 
 
 def report(cfg: DictConfig) -> Path:
-    """Write tables, curves and pictures of runs side by side, as ``report.md`` and ``index.html``.
+    """Write tables, curves and pictures of runs next to each other, as ``report.md`` and ``index.html``.
 
     Args:
-        cfg: As ``compose("report", [...])`` gives it.
+        cfg: Config of the command, as ``compose("report", [...])`` returns it.
 
     Returns:
         The page.
 
     Raises:
-        ValueError: There is no finished run, one lacks what is to be compared, or the output is no report.
-        FileExistsError: The output exists.
+        ValueError: There is no finished run, a run lacks what is to be compared, or the output is not a report.
+        FileExistsError: The output exists and ``overwrite`` is off.
     """
     from omegaconf import OmegaConf
 
@@ -36,10 +36,10 @@ def report(cfg: DictConfig) -> Path:
     several = OmegaConf.is_list(cfg.runs)
     folders = [Path(str(run)) for run in cfg.runs] if several else [Path(str(cfg.runs))]
     if several and cfg.output is None:
-        raise ValueError("output= is not given: say where the report on several folders goes")
+        raise ValueError("output= is missing: set output=<folder> for a report on several folders")
     output = Path(str(cfg.output)) if cfg.output is not None else folders[0] / "report"
     if any(folder.resolve().is_relative_to(output.resolve()) for folder in folders):
-        raise ValueError(f"output={output} holds the runs themselves: choose another folder")
+        raise ValueError(f"output={output} contains the runs: choose another folder")
     sweep = read_sweep(folders, split=cfg.split)
     with new_folder(output, kind="report", mark=MARKDOWN, overwrite=cfg.overwrite) as folder:
         page = output / write_comparison(sweep, folder).name
@@ -51,7 +51,7 @@ def report(cfg: DictConfig) -> Path:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit status."""
+    """Run the command line and return the exit status."""
     return run_command("report", report, argv)
 
 

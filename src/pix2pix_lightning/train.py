@@ -27,7 +27,7 @@ def train(cfg: DictConfig) -> dict[str, float]:
     """
     from lightning.pytorch.trainer.states import TrainerStatus
 
-    from pix2pix_lightning.reports import closing_words
+    from pix2pix_lightning.reports import format_final_metrics
     from pix2pix_lightning.training import run_dir as runs
     from pix2pix_lightning.training.build import assemble
     from pix2pix_lightning.training.performance_choice import say
@@ -56,7 +56,7 @@ def train(cfg: DictConfig) -> dict[str, float]:
                 metrics[f"best/{best.monitor.removeprefix('val/')}"] = float(score)
             if trainer.is_global_zero:
                 runs.write_summary(folder, metrics, trainer, callbacks)
-                log.info("%s", closing_words(folder))
+                log.info("%s", format_final_metrics(folder))
     return metrics
 
 

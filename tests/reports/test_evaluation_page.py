@@ -6,7 +6,7 @@ from selenium.webdriver import Keys
 
 from pix2pix_lightning.data.image_files import write_image
 from pix2pix_lightning.evaluation import Interval, Scores
-from pix2pix_lightning.reports.evaluation import evaluation_page
+from pix2pix_lightning.reports.evaluation import render_evaluation_page
 
 NASTY = """<script>alert(1)</script>&"'"""
 NAMES = ["first", NASTY, "third", "fourth"]
@@ -29,8 +29,8 @@ FACTS = {
 }
 
 
-def write_page(folder, names, values):
-    """A page and its pictures, each of a colour of its own."""
+def write_page(folder, names, values, facts=FACTS):
+    """Write a page and its pictures, each of a different colour."""
     folders = [f"images/{number}" for number in range(len(names))]
     for number, name in enumerate(folders):
         (folder / name).mkdir(parents=True)
@@ -41,7 +41,7 @@ def write_page(folder, names, values):
         metric: Interval(float(np.nanmean(v)), float(np.nanmin(v)), float(np.nanmax(v))) for metric, v in values.items()
     }
     page = folder / "index.html"
-    page.write_text(evaluation_page(Scores(names, values, means), folders, FACTS, size=(32, 32)), "utf-8")
+    page.write_text(render_evaluation_page(Scores(names, values, means), folders, facts, size=(32, 32)), "utf-8")
     return page
 
 
@@ -51,13 +51,13 @@ def page(tmp_path_factory):
 
 
 def shown(browser):
-    """The numbers of the pairs, from top to bottom as they are seen."""
+    """Return the numbers of the pairs from top to bottom."""
     pairs = sorted(browser.all(".pairs > li"), key=lambda pair: pair.location["y"])
     return [NAMES.index(pair.find_element("css selector", "h3").text) for pair in pairs]
 
 
 def pick(browser, label, option):
-    """With the keyboard alone."""
+    """Choose an option with the keyboard."""
     control = browser.one(f"#{label}")
     browser.run("arguments[0].focus()", control)
     options = [entry.text for entry in control.find_elements("css selector", "option")]
@@ -82,7 +82,7 @@ def test_sorting_by_any_metric_with_the_keyboard(browser, page):
     pick(browser, "order", "best first")
     assert shown(browser) == [2, 3, 0, 1]
     assert status.text == "4 pairs by PSNR (dB), best first"
-    pick(browser, "by", "Gradient")  # 1 is best, and what has none comes last either way
+    pick(browser, "by", "Gradient")  # 1 is best; a pair without a value is last in both orders
     assert shown(browser) == [0, 3, 1, 2]
     pick(browser, "order", "worst first")
     assert shown(browser) == [1, 3, 0, 2]
@@ -100,7 +100,7 @@ def test_sorting_by_any_metric_with_the_keyboard(browser, page):
     assert {address.partition(":")[0] for address in browser.addresses()} == {"file"}
 
 
-def test_a_pair_stays_whole_and_its_output_is_held_against_its_target(browser, page):
+def test_a_sorted_pair_keeps_its_pictures_and_its_target(browser, page):
     browser.open(page)
     pick(browser, "by", "PSNR (dB)")
     first = browser.all(".pairs > li")[0]
@@ -119,7 +119,7 @@ def test_a_pair_stays_whole_and_its_output_is_held_against_its_target(browser, p
     browser.until(lambda: not browser.one("dialog").is_displayed())
 
 
-def test_what_the_page_says(browser, page):
+def test_figures_settings_and_layout(browser, page):
     browser.open(page)
     figures = [row.text.split() for row in browser.all(".figures tbody tr")]
     assert figures[0] == ["L1", "0.2500", "0.1000", "to", "0.4000"]
@@ -138,12 +138,26 @@ def test_what_the_page_says(browser, page):
     assert not browser.one(".sorting").is_displayed()
 
 
-def test_five_hundred_pairs_are_light(browser, tmp_path):
-    names = [f"pair {number}" for number in range(500)]
-    page = write_page(tmp_path, names, {"l1": np.linspace(0, 1, 500), "ssim": np.linspace(1, 0.5, 500)})
+def test_pictures_out_of_sight_are_not_loaded(browser, tmp_path):
+    names = [f"pair {number}" for number in range(200)]
+    page = write_page(tmp_path, names, {"l1": np.linspace(0, 1, 200), "ssim": np.linspace(1, 0.5, 200)})
     browser.open(page)
-    browser.until(lambda: browser.one("img[src='images/499/input.png']").get_property("complete"))
+    browser.until(lambda: browser.one("img[src='images/199/input.png']").get_property("complete"))
     loaded = sum(".png" in address for address in browser.addresses())
     assert 3 <= loaded < 150
     pick(browser, "order", "best first")
     browser.until(lambda: browser.one("img[src='images/0/input.png']").get_property("naturalWidth") == 32)
+
+
+def test_metrics_that_the_package_does_not_know_are_sorted_as_the_files_say(browser, tmp_path):
+    values = {"fid": [3.0, 1.0, 4.0, 2.0], "is": [3.0, 1.0, 4.0, 2.0], "bias": [0.0, 1.0, 2.0, 3.0]}
+    ways = {"fid": "min", "is": "max", "bias": None}
+    info = {name: {"label": name.upper(), "unit": "%", "direction": way} for name, way in ways.items()}
+    browser.open(write_page(tmp_path, NAMES, values, FACTS | {"metric_info": info}))
+    assert shown(browser) == [2, 0, 3, 1]
+    pick(browser, "by", "IS (%)")
+    assert shown(browser) == [1, 3, 0, 2]
+    pick(browser, "order", "best first")
+    assert shown(browser) == [2, 0, 3, 1]
+    options = [option.text for option in browser.all("#by option")]
+    assert options == ["FID (%)", "IS (%)", "the split's order"]  # nothing is best of the third

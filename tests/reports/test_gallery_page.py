@@ -1,5 +1,4 @@
-"""The gallery's page in a real browser."""
-
+import json
 from itertools import pairwise
 
 import cv2
@@ -8,6 +7,7 @@ import pytest
 from selenium.webdriver import Keys
 
 from pix2pix_lightning.reports import GalleryFolder
+from pix2pix_lightning.reports.metric_info import MetricInfo
 
 NASTY = """<script>alert(1)</script>&"'.png"""
 NAMES = ["plain", NASTY, "a_very_long_name_without_any_place_to_break_it_" * 4]
@@ -17,13 +17,12 @@ OUTPUT = "article .picture:nth-child(2)"
 
 
 def shade(epoch):
-    """The only colour of the outputs of an epoch."""
     return 40 + 30 * epoch
 
 
 @pytest.fixture(scope="module")
 def run_dir(tmp_path_factory):
-    """A run of five epochs; its second pair was not shown at the first two."""
+    """A run of five epochs; its second pair has no pictures of the first two."""
     run = tmp_path_factory.mktemp("run")
     gallery = GalleryFolder(run / "gallery", run)
     for epoch in EPOCHS:
@@ -56,7 +55,6 @@ def sources(browser):
 
 
 def seen_shade(browser):
-    """Of the first output, as it is on the screen."""
     return int(browser.pixels(browser.all(f"{OUTPUT} img")[0]).mean().round())
 
 
@@ -154,7 +152,7 @@ def test_figures_and_curves_go_to_the_last_epoch(browser, page):
     )
 
 
-def test_it_can_be_heard(browser, page):
+def test_a_screen_reader_finds_names_and_headings(browser, page):
     browser.open(page)
     assert [h.text for h in browser.all("h1")] == ["Gallery"]
     levels = browser.run("return [...document.querySelectorAll('h1, h2, h3')].map(h => Number(h.tagName[1]))")
@@ -201,7 +199,7 @@ def luminance(colour):
 
 
 def contrast(one, other):
-    """As WCAG 2 defines it."""
+    """Contrast as WCAG 2 defines it."""
     high, low = sorted([luminance(one), luminance(other)], reverse=True)
     return (high + 0.05) / (low + 0.05)
 
@@ -238,11 +236,11 @@ def test_contrast_in_both_schemes(browser, page, scheme):
     assert {wanted for *_, wanted in found} == {3, 4.5}
     for element, colour, background, wanted in found:
         assert contrast(colour, background) >= wanted, (element[:200], colour, background)
-    paper = browser.run("return getComputedStyle(document.body).backgroundColor.match(/[0-9]+/g).map(Number)")
-    assert (luminance(paper) > 0.5) == (scheme == "light")
+    background = browser.run("return getComputedStyle(document.body).backgroundColor.match(/[0-9]+/g).map(Number)")
+    assert (luminance(background) > 0.5) == (scheme == "light")
 
 
-def test_on_paper_there_are_no_controls_and_the_settings_are_open(browser, page):
+def test_a_printed_page_has_no_controls_and_open_settings(browser, page):
     browser.open(page, media="print", scheme="dark")
     assert [e for e in browser.all("button, input, summary, nav, dialog") if e.is_displayed()] == []
     assert browser.run("return getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
@@ -289,14 +287,14 @@ def test_a_single_epoch_needs_no_slider(browser, tmp_path):
     assert browser.complaints() == []
 
 
-def test_what_is_damaged_is_left_out(tmp_path):
+def test_damaged_files_are_left_out(tmp_path):
     gallery = GalleryFolder(tmp_path / "gallery", tmp_path)
     gallery.add(0, "one", 0, {c: np.zeros((4, 4, 3), np.uint8) for c in ("input", "output", "target")})
-    (tmp_path / "gallery/images/001_begun").mkdir()  # the process was stopped here
+    (tmp_path / "gallery/images/001_begun").mkdir()  # as after a process that was stopped
     (tmp_path / "gallery/images/001_begun/input.png").touch()
     (tmp_path / "gallery/images/000_one/input.png").write_bytes(b"\x89PNG")
     (tmp_path / "config.yaml").write_text("seed: [0, {\ncommand: 'cut sho")
-    (tmp_path / "metrics.csv").write_bytes(b"epoch,step,val/l1\n0,9,0.5\n1,19,nan\n\x00\xff,rubbish,\n2,2")
+    (tmp_path / "metrics.csv").write_bytes(b"epoch,step,val/l1\n0,9,0.5\n1,19,nan\n\x00\xff,text,\n2,2")
     gallery.write_page()
     page = (tmp_path / "gallery/index.html").read_text("utf-8")
     assert "from 0.5 at 9 to 0.5 at 9" in page
@@ -305,7 +303,7 @@ def test_what_is_damaged_is_left_out(tmp_path):
     assert page.count("<article") == 1
 
 
-def test_rows_of_a_run_that_is_resumed_make_room(tmp_path):
+def test_rows_after_the_step_of_a_resumed_run_are_left_out(tmp_path):
     gallery = GalleryFolder(tmp_path / "gallery", tmp_path)
     gallery.add(0, "one", 0, {c: np.zeros((4, 4, 3), np.uint8) for c in ("input", "output", "target")})
     (tmp_path / "metrics.csv").write_text("epoch,step,val/l1\n0,9,0.5\n1,19,0.7\n2,29,0.9\n")
@@ -320,10 +318,26 @@ def test_names_of_any_kind_make_folders_and_a_page(tmp_path):
         gallery.add(position, name, 0, {c: np.full((4, 4, 1), 9, np.uint8) for c in ("input", "output", "target")})
         for position, name in enumerate(names)
     ]
-    GalleryFolder(tmp_path / "gallery").write_page()  # another process knows the names too
+    GalleryFolder(tmp_path / "gallery").write_page()  # another process reads the names from the folder
     assert sorted(path.name for path in (tmp_path / "gallery/images").iterdir()) == folders
     assert all(cv2.imread(str(tmp_path / "gallery/images" / folder / "target.png")).max() == 9 for folder in folders)
     page = (tmp_path / "gallery/index.html").read_text("utf-8")
     assert "<h3>ä/ö 漢字</h3>" in page
     assert "<h3>caf?</h3>" in page
     assert "<h3>../up/..</h3>" in page
+
+
+def test_the_best_value_follows_the_run_s_description_of_its_metrics(tmp_path):
+    gallery = GalleryFolder(tmp_path / "gallery", tmp_path)
+    gallery.add(0, "one", 0, {c: np.zeros((4, 4, 3), np.uint8) for c in ("input", "output", "target")})
+    (tmp_path / "metrics.csv").write_text("epoch,step,val/fid,val/is\n0,9,30,1\n1,19,20,5\n2,29,40,3\n")
+    info = {
+        name: {"label": name.upper(), "unit": "", "direction": way} for name, way in {"fid": "min", "is": "max"}.items()
+    }
+    (tmp_path / "summary.json").write_text(json.dumps({"metric_info": info}))
+    gallery.write_page()
+    page = (tmp_path / "gallery/index.html").read_text()
+    assert "20.0000, epoch 2" in page
+    assert "5.0000, epoch 2" in page
+    gallery.write_page(metric_info={"is": MetricInfo("IS")})
+    assert "20.0000, epoch" not in (tmp_path / "gallery/index.html").read_text()

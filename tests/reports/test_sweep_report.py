@@ -1,5 +1,3 @@
-"""The report on a sweep, from run folders whose figures are known."""
-
 import json
 import math
 import re
@@ -21,26 +19,25 @@ from pix2pix_lightning.reports.sweep import read_sweep
 TRAIN = "python -m pix2pix_lightning.train"
 
 
-def make_run(folder, words, metrics, *, seed=0, finished=True, pairs=("000_a", "001_b"), curve=(), grey=100):
+def make_run(folder, words, metrics, *, seed=0, finished=True, curve=(), level=100, info=None):
     folder.mkdir(parents=True)
     command = f"{TRAIN} {words} seed={seed}"
     (folder / "config.yaml").write_text(f"seed: {seed}\ncommand: {json.dumps(command)}\n")
     if finished:
         summary = {"metrics": {**{f"val/{name}": value for name, value in metrics.items()}, "train/loss_g": 1.0}}
+        summary |= {} if info is None else {"metric_info": info}
         (folder / "summary.json").write_text(json.dumps(summary))
     lines = ["epoch,step,val/l1", *(f"{epoch},{step},{value}" for epoch, (step, value) in enumerate(curve))]
     (folder / "metrics.csv").write_text("\n".join(lines) + "\n")
-    for pair in pairs:
+    for pair in ("000_a", "001_b"):
         home = folder / "gallery/images" / pair
         home.mkdir(parents=True)
-        for name, level in (("input", 10), ("target", 200), ("epoch_0000", 1), ("epoch_0011", grey)):
-            Image.fromarray(np.full((4, 4, 3), level, np.uint8)).save(home / f"{name}.png")
+        for name, value in (("input", 10), ("target", 200), ("epoch_0000", 1), ("epoch_0011", level)):
+            Image.fromarray(np.full((4, 4, 3), value, np.uint8)).save(home / f"{name}.png")
     return folder
 
 
-@pytest.fixture
-def sweep(tmp_path):
-    root = tmp_path / "runs/facades/sweep_loss"
+def make_sweep(root):
     figures = {"l1": [0.10, 0.12, 0.11], "gan": [0.30, 0.20, 0.40], "cgan": [0.25, 0.25, 0.25]}
     for number, (loss, values) in enumerate(figures.items()):
         for seed, value in enumerate(values):
@@ -50,12 +47,24 @@ def sweep(tmp_path):
                 {"l1": value, "ssim": 1 - value},
                 seed=seed,
                 curve=[(10, value + 1), (20, value)],
-                grey=50 * (number + 1) + seed,
+                level=50 * (number + 1) + seed,
             )
     (root / "multirun.yaml").write_text(
         "hydra:\n  sweeper:\n    params: {loss: 'l1,gan,cgan'}\n  overrides:\n    task: ['seed=0,1,2']\n"
     )
     return root
+
+
+@pytest.fixture
+def sweep(tmp_path):
+    return make_sweep(tmp_path / "runs/facades/sweep_loss")
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """The report on the sweep, for tests that only read it."""
+    root = make_sweep(tmp_path_factory.mktemp("runs"))
+    return write_comparison(read_sweep([root]), root / "report").parent
 
 
 def cells(text):
@@ -85,27 +94,25 @@ def test_the_table_marks_the_best_of_each_column(sweep, capsys):
     assert "**0.1100" in capsys.readouterr().out
 
 
-def test_pictures_of_the_last_epoch_stand_in_rows_of_pairs(sweep):
-    assert main([f"runs={sweep}"]) == 0
-    markdown = (sweep / "report/report.md").read_text()
+def test_pictures_of_the_last_epoch_stand_in_rows_of_pairs(written):
+    markdown = (written / "report.md").read_text()
     grid = [row for row in cells(markdown) if "images/" in row[0] or row[0] == "input"]
     assert grid[0] == ["input", "l1", "gan", "cgan", "target"]
     levels = []
     for cell in grid[1]:
-        path = sweep / "report" / re.search(r"\((.*)\)", cell)[1]
+        path = written / re.search(r"\((.*)\)", cell)[1]
         levels.append(int(np.asarray(Image.open(path))[0, 0, 0]))
     assert levels == [10, 50, 100, 150, 200]
-    page = (sweep / "report/index.html").read_text()
+    page = (written / "index.html").read_text()
     for row in grid[1:]:
         for cell in row:
             assert f'src="{re.search(r"[(](.*)[)]", cell)[1]}"' in page
 
 
-def test_curves_are_drawn_into_files_that_stand_alone(sweep):
-    assert main([f"runs={sweep}"]) == 0
-    markdown = (sweep / "report/report.md").read_text()
+def test_curves_are_drawn_into_files_that_stand_alone(written):
+    markdown = (written / "report.md").read_text()
     (file,) = re.findall(r"\((curves/.*\.svg)\)", markdown)
-    svg = ElementTree.parse(sweep / "report" / file).getroot()
+    svg = ElementTree.parse(written / file).getroot()
     name = "{http://www.w3.org/2000/svg}"
     assert {text.text for text in svg.iter(f"{name}text")} >= {"L1", "l1", "gan", "cgan", "batches seen"}
     lines = [[float(p.split(",")[1]) for p in line.get("points").split()] for line in svg.iter(f"{name}polyline")]
@@ -117,9 +124,8 @@ def test_curves_are_drawn_into_files_that_stand_alone(sweep):
     assert ends[0] > ends[2] > ends[1]
 
 
-def test_each_jobs_command_is_there(sweep):
-    assert main([f"runs={sweep}"]) == 0
-    for text in ((sweep / "report/report.md").read_text(), (sweep / "report/index.html").read_text()):
+def test_each_jobs_command_is_there(written):
+    for text in ((written / "report.md").read_text(), (written / "index.html").read_text()):
         for loss in ("l1", "gan", "cgan"):
             for seed in range(3):
                 assert f"{TRAIN} loss={loss} experiment=facades seed={seed}" in text
@@ -130,6 +136,27 @@ def test_an_unfinished_job_is_named_and_left_out(sweep, capsys):
     assert main([f"runs={sweep}"]) == 0
     assert "loss-l1__seed-3" in capsys.readouterr().err
     assert "0.1100 (0.0852" in (sweep / "report/report.md").read_text()
+
+
+def test_the_best_of_an_unknown_metric_is_what_the_runs_say(tmp_path):
+    ways = {"fid": "min", "kid": "max", "bias": None}
+    info = {name: {"label": name.upper(), "unit": "px", "direction": way} for name, way in ways.items()}
+    for number in range(3):
+        metrics = dict.fromkeys([*ways, "unknown"], number) | {"ssim": number}
+        make_run(tmp_path / f"s/{number}", f"loss={number}", metrics, info=info)
+    write_comparison(read_sweep([tmp_path / "s"]), tmp_path / "out")
+    header, _, *rows = cells((tmp_path / "out/report.md").read_text())[:5]
+    marked = {title: [row[at].startswith("**") for row in rows] for at, title in enumerate(header)}
+    assert marked == {
+        "loss": [False] * 3,
+        "FID (px)": [True, False, False],
+        "KID (px)": [False, False, True],
+        "BIAS (px)": [False] * 3,
+        "unknown": [False] * 3,
+        "SSIM": [False, False, True],  # known to the package
+    }
+    page = (tmp_path / "out/index.html").read_text()
+    assert re.findall("<strong>(.*?)</strong>", page) == ["0.0000", "2.0000", "2.0000"]
 
 
 def test_settings_are_escaped(tmp_path):
@@ -147,16 +174,16 @@ def save_checkpoint(run, name="best.ckpt", batches_seen=10):
 
 
 def make_evaluation(run, mean=0.5, *, name="best.ckpt", **facts):
-    """What ``evaluate`` writes; facts that are None are left out, as in older files."""
+    """Write what ``evaluate`` writes; facts that are None are left out, as in older files."""
     save_checkpoint(run, name)
     folder = run / "evaluation/test_deterministic"
     folder.mkdir(parents=True, exist_ok=True)
     figures = {"mean": mean, "low": mean and 0.4, "high": mean and 0.6}
-    usual = {"weights": "trained", "norm": "image", "dropout": "off", "data": {"root": "pairs", "batch_size": 1}}
-    written = {"checkpoint": str(run / "checkpoints" / name), "batches_seen": 10, **usual, **facts}
+    defaults = {"weights": "trained", "norm": "image", "dropout": "off", "data": {"root": "pairs", "batch_size": 1}}
+    written = {"checkpoint": str(run / "checkpoints" / name), "batches_seen": 10, **defaults, **facts}
     written |= {"metrics": {"gradient": figures, "ms_ssim": figures}}
-    kept = {key: value for key, value in written.items() if value is not None}
-    (folder / "metrics.json").write_text(json.dumps(kept))
+    present = {key: value for key, value in written.items() if value is not None}
+    (folder / "metrics.json").write_text(json.dumps(present))
 
 
 @pytest.fixture
@@ -168,8 +195,8 @@ def pair(tmp_path):
     return runs
 
 
-def refused(folders, split=None):
-    """The line that the door would print."""
+def read_error(folders, split=None):
+    """Return the line that the command would print."""
     with pytest.raises((ValueError, OSError)) as caught:
         read_sweep(folders, split=split)
     line = user_message(caught.value, "report")
@@ -179,7 +206,7 @@ def refused(folders, split=None):
 
 
 def proposed(line):
-    """The words of the command that an error ends with."""
+    """Return the words of the command that an error ends with."""
     return shlex.split(line.partition("python -m pix2pix_lightning.evaluate ")[2])
 
 
@@ -199,26 +226,26 @@ def test_figures_of_evaluate(sweep, capsys):
         assert "Remarks" not in text
 
 
-def test_an_evaluation_of_an_earlier_checkpoint_is_refused(pair):
+def test_an_evaluation_of_an_earlier_checkpoint_is_rejected(pair):
     save_checkpoint(pair[1], batches_seen=20)
-    line = refused(pair, "test")
+    line = read_error(pair, "test")
     assert f"{pair[1]}: its evaluation on test is of best.ckpt after 10 batches" in line
     assert "now after 20" in line
     assert proposed(line) == [f"checkpoint={pair[1]}", "split=test", "overwrite=true"]
 
 
-def test_an_evaluation_of_another_run_is_refused(pair):
+def test_an_evaluation_of_another_run_is_rejected(pair):
     make_evaluation(pair[1], checkpoint=str(pair[0] / "checkpoints/best.ckpt"))
-    assert f"{pair[1]}: its evaluation on test is of another run's {pair[0]}/checkpoints" in refused(pair, "test")
+    assert f"{pair[1]}: its evaluation on test is of another run's {pair[0]}/checkpoints" in read_error(pair, "test")
 
 
-def test_evaluations_of_a_moved_sweep_are_taken(pair):
+def test_evaluations_of_a_moved_sweep_are_accepted(pair):
     make_evaluation(pair[1], checkpoint="/elsewhere/l1/checkpoints/best.ckpt")
     assert read_sweep(pair, split="test").remarks == []
 
 
 @pytest.mark.parametrize(
-    ("facts", "says", "mend"),
+    ("facts", "says", "fix"),
     [
         ({"weights": "averaged"}, "has weights=averaged, and that of", []),
         ({"norm": "running"}, "has norm=running", []),
@@ -227,13 +254,13 @@ def test_evaluations_of_a_moved_sweep_are_taken(pair):
         ({"data": {"root": "others"}}, "has data.root=others", ["data.root=pairs"]),
     ],
 )
-def test_evaluations_that_were_made_differently_are_refused(pair, facts, says, mend):
+def test_evaluations_that_were_made_differently_are_rejected(pair, facts, says, fix):
     make_evaluation(pair[1], **facts)
-    line = refused(pair, "test")
+    line = read_error(pair, "test")
     assert f"{pair[1]}: its evaluation on test {says}" in line
     assert f"{pair[0]} has" in line
-    assert proposed(line) == [f"checkpoint={pair[1]}", "split=test", *mend, "overwrite=true"]
-    turned = proposed(refused(pair[::-1], "test"))
+    assert proposed(line) == [f"checkpoint={pair[1]}", "split=test", *fix, "overwrite=true"]
+    turned = proposed(read_error(pair[::-1], "test"))
     others = [f"{key}={value}" for key, value in facts.items() if key in ("weights", "norm", "dropout")]
     assert turned[2 : 2 + len(others)] == others
     assert turned[0] == f"checkpoint={pair[0]}" + ("/checkpoints/last.ckpt" if "name" in facts else "")
@@ -246,24 +273,24 @@ def test_data_that_the_sweep_itself_varies_may_differ(pair):
         make_evaluation(run, data={"root": "pairs", "jitter": jitter == "true", "num_workers": len(run.name)})
     assert len(read_sweep(pair, split="test").variants) == 2
     make_evaluation(pair[1], data={"root": "pairs", "jitter": None})
-    assert "has data.jitter=null" in refused(pair, "test")
+    assert "has data.jitter=null" in read_error(pair, "test")
 
 
-def test_evaluations_that_do_not_say_of_what_they_are_get_a_remark(pair, capsys):
+def test_evaluations_without_a_known_checkpoint_get_a_remark(pair, capsys):
     make_evaluation(pair[0], batches_seen=None, checkpoint=None)
     (pair[1] / "checkpoints/best.ckpt").unlink()
     assert main([f"runs={pair[0].parent}", "split=test"]) == 0
-    said = capsys.readouterr().err.splitlines()
-    assert len(said) == 2
-    assert f"{pair[0]}: its evaluation on test does not say after how many batches" in said[0]
-    assert f"{pair[1]}: its evaluation on test is of best.ckpt, which is there no more" in said[1]
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 2
+    assert f"{pair[0]}: its evaluation on test does not name the batches" in lines[0]
+    assert f"{pair[1]}: its evaluation on test is of best.ckpt, which no longer exists" in lines[1]
     folder = pair[0].parent / "report"
     for text in ((folder / "report.md").read_text(), (folder / "index.html").read_text()):
-        assert "does not say after how many batches" in text
+        assert "does not name the batches" in text
         assert "best.ckpt on the test split" in text
 
 
-def test_what_is_not_defined_is_said_so_and_never_best(pair, tmp_path):
+def test_a_figure_that_is_not_defined_is_never_best(pair, tmp_path):
     make_evaluation(pair[0], None)
     compared = read_sweep(pair, split="test")
     write_comparison(compared, tmp_path / "out")
@@ -282,14 +309,16 @@ def test_a_run_without_validation_is_left_out(tmp_path):
     compared = read_sweep([tmp_path / "s"])
     assert [len(variant.jobs) for variant in compared.variants] == [1]
     assert compared.remarks == [f"left out, since it was never validated: {none}"]
-    assert "was ever validated" in refused([none])
+    assert "was ever validated" in read_error([none])
     make_run(tmp_path / "s/other", "loss=gan", {"accuracy": 0.1})
-    assert "no metric that all of its 2" in refused([tmp_path / "s"])
+    assert "no metric that all of its 2" in read_error([tmp_path / "s"])
 
 
 def test_variants_with_other_keys_are_told_apart(tmp_path):
     for number, words in enumerate(["data.jitter=false", "data.mirror=false", "~callbacks.gallery", "seed=0"]):
-        run = make_run(tmp_path / f"s/{number}", words, {"l1": 0.1}, curve=[(1, number), (2, number)], grey=50 * number)
+        run = make_run(
+            tmp_path / f"s/{number}", words, {"l1": 0.1}, curve=[(1, number), (2, number)], level=50 * number
+        )
         (run / "gallery/images/000_a/epoch_0100.png").write_bytes((run / "gallery/images/001_b/input.png").read_bytes())
     compared = read_sweep([tmp_path / "s"])
     labels = ["no change", "~callbacks.gallery=left out", "data.mirror=false", "data.jitter=false"]
@@ -309,7 +338,7 @@ def test_variants_with_other_keys_are_told_apart(tmp_path):
     assert all(f">{label}<" in svg for label in labels)
 
 
-def test_values_alone_say_what_they_are_of_where_the_keys_are_the_same(tmp_path):
+def test_labels_leave_out_keys_that_all_variants_have(tmp_path):
     for number, words in enumerate(["data.size=64 loss=l1", "loss=l1 data.size=32", "data.jitter=false"]):
         make_run(tmp_path / f"s/{number}", words, {"l1": 0.1})
     runs = sorted((tmp_path / "s").glob("*"))
@@ -344,6 +373,8 @@ def test_a_pair_without_outputs_is_skipped(sweep, tmp_path):
         ("cgan/summary.json", '{"metrics": {"val/l1"'),
         ("cgan/summary.json", "{}"),
         ("cgan/summary.json", '{"metrics": {"val/l1": [1]}}'),
+        ("cgan/summary.json", '{"metrics": {"val/l1": 1}, "metric_info": {"l1": {"label": "L1", "direction": "up"}}}'),
+        ("cgan/summary.json", '{"metrics": {"val/l1": 1}, "metric_info": {"l1": {}}}'),
         ("cgan/config.yaml", "seed: [1"),
         ("cgan/config.yaml", "- seed"),
         ("cgan/config.yaml", "command: python"),
@@ -359,7 +390,7 @@ def test_a_pair_without_outputs_is_skipped(sweep, tmp_path):
 def test_a_damaged_file_is_named(pair, file, text):
     path = pair[0].parent / file
     path.write_text(text)
-    line = refused([pair[0].parent], "test" if "evaluation" in file else None)
+    line = read_error([pair[0].parent], "test" if "evaluation" in file else None)
     assert line.startswith(f"{path} is damaged")
 
 
@@ -403,7 +434,7 @@ def test_markdown_shows_text_as_it_is_and_figures_with_sensible_digits(tmp_path)
         ([], "runs"),
     ],
 )
-def test_mistakes(tmp_path, capsys, words, says):
+def test_user_errors(tmp_path, capsys, words, says):
     (tmp_path / "empty").mkdir()
     make_run(tmp_path / "begun/job", "loss=l1", {}, finished=False)
     assert main(words) == 1
@@ -423,7 +454,7 @@ def test_nothing_is_overwritten_unless_asked_for(sweep, capsys):
     assert (sweep / "report/index.html").read_text() != "mine"
 
 
-def test_an_earlier_report_goes_as_a_whole_and_nothing_else_does(sweep):
+def test_overwriting_replaces_a_report_and_nothing_else(sweep):
     def write(output):
         report(compose("report", [f"runs={sweep}", f"output={output}", "overwrite=true"]))
 
@@ -432,7 +463,7 @@ def test_an_earlier_report_goes_as_a_whole_and_nothing_else_does(sweep):
     (output / "images/stale").mkdir()
     write(output)
     assert not (output / "images/stale").exists()
-    for name, says in (("photos", "is no report"), (sweep.name, "holds the runs"), ("", "holds the runs")):
+    for name, says in (("photos", "report.md"), (sweep.name, "contains the runs"), ("", "contains the runs")):
         folder = sweep.parent / name
         folder.mkdir(exist_ok=True)
         (folder / "report.md" if folder.name != "photos" else folder / "a.png").write_text("mine")
@@ -442,7 +473,7 @@ def test_an_earlier_report_goes_as_a_whole_and_nothing_else_does(sweep):
         assert sorted(folder.iterdir()) == before
 
 
-def test_a_report_that_cannot_be_written_leaves_what_was(sweep):
+def test_a_report_that_cannot_be_written_leaves_the_earlier_one(sweep):
     cfg = compose("report", [f"runs={sweep}", "overwrite=true"])
     report(cfg)
     before = (sweep / "report/index.html").read_text()

@@ -18,8 +18,8 @@ from pix2pix_lightning.cli.conf import conf_dir
 from pix2pix_lightning.data.image_files import read_image
 from pix2pix_lightning.evaluation import FIGURES
 from pix2pix_lightning.models.pix2pix import Pix2PixModule
-from pix2pix_lightning.reports.run import metrics_rows
 from pix2pix_lightning.reports.run_files import read_json, read_yaml
+from pix2pix_lightning.utils.csv_file import read_metrics
 
 _NUM_PICTURES = 4
 _DRAWN = "pix2pix_lightning.data.ProceduralDataModule"
@@ -92,7 +92,7 @@ def _pictures(run: Path, validation: Mapping[str, float] | None) -> dict[str, np
 
 def _last_validation(run: Path, batches_seen: int) -> Mapping[str, float] | None:
     """The row of the last validation that the weights have gone through."""
-    rows = metrics_rows(run / "metrics.csv")
+    rows = read_metrics(run / "metrics.csv")
     measured = [row for row in rows if "epoch" in row and any(key.startswith("val/") for key in row)]
     own = [row for row in measured if row["step"] < batches_seen]
     return own[-1] if own else None

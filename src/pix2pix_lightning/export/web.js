@@ -1,51 +1,51 @@
-// The canvas and the results are those of the demo's page; here they get what a server gives them there.
+// The canvas and the results are those of the demo; here this script takes the part of the demo's server.
 import {mountCanvas, mountResults} from "./parts.js";
 
 const page = await (await fetch("page.json")).json();
 const drawing = document.querySelector("#drawing"), results = document.querySelector("#results");
-const button = document.querySelector("#translate"), said = document.querySelector("#said");
+const button = document.querySelector("#translate"), status = document.querySelector("#status");
 const progress = document.querySelector("progress");
-const say = text => { said.textContent = text; };
-const painted = () => new Promise(done => requestAnimationFrame(() => setTimeout(done)));
+const showStatus = text => { status.textContent = text; };
+const nextPaint = () => new Promise(done => requestAnimationFrame(() => setTimeout(done)));
 const colours = page.canvas.brushes.map(({colour}) => [1, 3, 5].map(at => parseInt(colour.slice(at, at + 2), 16)));
 const isNumbers = page.source.kind === "numbers";
 
-const mounted = (mount, element, value, trigger) => {
+const mountPart = (mount, element, value, trigger) => {
   const props = {value};
   let changed;
   mount(element, props, (_, called) => { changed = called; }, trigger);
   return next => { props.value = next; changed(); };
 };
-const setCanvas = mounted(mountCanvas, drawing, page.canvas, async () => {
+const setCanvas = mountPart(mountCanvas, drawing, page.canvas, async () => {
   try {
-    setCanvas({...page.canvas, picture: await uploaded(drawing.uploaded)});
+    setCanvas({...page.canvas, picture: await decodeUpload(drawing.uploaded)});
   } catch (error) {
-    say(error.message);
+    showStatus(error.message);
   }
 });
-const setResults = mounted(mountResults, results, []);
+const setResults = mountPart(mountResults, results, []);
 
 const blank = (width, height) => {
-  const made = document.createElement("canvas");
-  [made.width, made.height] = [width, height];
-  return [made, made.getContext("2d", {alpha: false, willReadFrequently: true})];
+  const result = document.createElement("canvas");
+  [result.width, result.height] = [width, height];
+  return [result, result.getContext("2d", {alpha: false, willReadFrequently: true})];
 };
-const uploaded = async sent => {
+const decodeUpload = async sent => {
   if (sent.startsWith("bytes:"))
     throw new Error(`The file is larger than ${page.canvas.maxBytes / 2 ** 20} MB: reduce it.`);
   const picture = new Image();
   picture.src = sent;
   await picture.decode().catch(() => { throw new Error("The file is no picture that this browser can read."); });
-  const [made, context] = blank(page.canvas.size, page.canvas.size);
+  const [result, context] = blank(page.canvas.size, page.canvas.size);
   context.imageSmoothingEnabled = page.source.interpolation !== "nearest";
   context.imageSmoothingQuality = "high";
-  context.fillStyle = "#ffffff"; // behind what is transparent
-  context.fillRect(0, 0, made.width, made.height);
-  context.drawImage(picture, 0, 0, made.width, made.height);
-  if (isNumbers) colour(context, made);
-  return made.toDataURL();
+  context.fillStyle = "#ffffff"; // behind transparent pixels
+  context.fillRect(0, 0, result.width, result.height);
+  context.drawImage(picture, 0, 0, result.width, result.height);
+  if (isNumbers) colour(context, result);
+  return result.toDataURL();
 };
-const colour = (context, {width, height}) => { // a file of class numbers, as its brushes show them
+const colour = (context, {width, height}) => { // show a file of class numbers in the colours of its brushes
   const image = context.getImageData(0, 0, width, height), {data} = image;
   for (let at = 0; at < data.length; at += 4) {
     if (data[at] !== data[at + 1] || data[at] !== data[at + 2] || data[at] >= colours.length)
@@ -55,34 +55,34 @@ const colour = (context, {width, height}) => { // a file of class numbers, as it
   context.putImageData(image, 0, 0);
 };
 
-const one = { // of a pixel, where the model takes one channel
+const toChannel = { // from a pixel to the one channel that the model takes
   grey: (red, green, blue) => Math.round(.299 * red + .587 * green + .114 * blue),
   numbers: (...pixel) => {
     const far = colours.map(other => other.reduce((sum, value, at) => sum + (value - pixel[at]) ** 2, 0));
     return far.indexOf(Math.min(...far));
   },
 }[page.source.kind];
-const planes = ({data, width, height}) => { // RGBA to (1, C, H, W)
-  const area = width * height, made = new Uint8Array(area * page.source.channels);
+const toPlanes = ({data, width, height}) => { // RGBA to (1, C, H, W)
+  const area = width * height, result = new Uint8Array(area * page.source.channels);
   for (let at = 0; at < area; at++) {
     const pixel = data.subarray(4 * at, 4 * at + 3);
-    if (one) made[at] = one(...pixel);
-    else for (let channel = 0; channel < 3; channel++) made[channel * area + at] = pixel[channel];
+    if (toChannel) result[at] = toChannel(...pixel);
+    else for (let channel = 0; channel < 3; channel++) result[channel * area + at] = pixel[channel];
   }
-  return made;
+  return result;
 };
-const picture = (values, size, scale = 1) => { // (1, C, H, W) to a PNG
-  const [made, context] = blank(size, size), image = context.createImageData(size, size), area = size * size;
+const toPng = (values, size, scale = 1) => { // (1, C, H, W) to a PNG
+  const [result, context] = blank(size, size), image = context.createImageData(size, size), area = size * size;
   for (let at = 0; at < area; at++) {
     for (let channel = 0; channel < 3; channel++)
       image.data[4 * at + channel] = scale * values[page.target.channels === 3 ? channel * area + at : at];
     image.data[4 * at + 3] = 255;
   }
   context.putImageData(image, 0, 0);
-  return made.toDataURL();
+  return result.toDataURL();
 };
 
-const fetched = async () => {
+const fetchModel = async () => {
   const response = await fetch("model.onnx");
   if (!response.ok) throw new Error(`The server answers ${response.status} to model.onnx.`);
   const bytes = new Uint8Array(page.bytes), reader = response.body.getReader();
@@ -92,38 +92,38 @@ const fetched = async () => {
     bytes.set(part.value, count);
     count += part.value.length;
     progress.value = count / bytes.length;
-    say(`Loading the model: ${(count / 1e6).toFixed(0)} of ${(bytes.length / 1e6).toFixed(0)} MB`);
+    showStatus(`Loading the model: ${(count / 1e6).toFixed(0)} of ${(bytes.length / 1e6).toFixed(0)} MB`);
   }
-  if (count !== bytes.length) throw new Error("The model did not arrive whole: load the page again.");
+  if (count !== bytes.length) throw new Error("The model did not arrive completely: load the page again.");
   return bytes;
 };
 const start = async () => {
-  const [runtime, bytes] = await Promise.all([import(page.runtime.script), fetched()]);
-  say("Starting the model");
-  await painted();
-  runtime.env.wasm.numThreads = 1; // more want headers of the server
-  // said, since of another host it would also ask for a script beside it
+  const [runtime, bytes] = await Promise.all([import(page.runtime.script), fetchModel()]);
+  showStatus("Starting the model");
+  await nextPaint();
+  runtime.env.wasm.numThreads = 1; // more threads need headers that plain file servers do not send
+  // set, since from another host it would also load a script next to the binary
   runtime.env.wasm.wasmPaths = {wasm: new URL(page.runtime.binary, document.baseURI).href};
   const session = await runtime.InferenceSession.create(bytes, {executionProviders: ["wasm"]});
   progress.hidden = true;
-  say("Ready");
+  showStatus("Ready");
   button.onclick = async () => {
     button.disabled = true;
-    say("Translating");
-    await painted();
+    showStatus("Translating");
+    await nextPaint();
     try {
       const canvas = drawing.querySelector("canvas"), {size} = page.canvas, from = performance.now();
       const image = canvas.getContext("2d").getImageData(0, 0, size, size);
-      const source = new runtime.Tensor("uint8", planes(image), [1, page.source.channels, size, size]);
+      const source = new runtime.Tensor("uint8", toPlanes(image), [1, page.source.channels, size, size]);
       const {data} = (await session.run({source})).target;
-      const shown = page.target.spread === 1 ? null : picture(data, size, page.target.spread);
-      setResults([{name: "translation.png", file: picture(data, size), shown, caption: ""}]);
-      say(`Translated in ${((performance.now() - from) / 1000).toFixed(1)} seconds`);
+      const shown = page.target.spread === 1 ? null : toPng(data, size, page.target.spread);
+      setResults([{name: "translation.png", file: toPng(data, size), shown, caption: ""}]);
+      showStatus(`Translated in ${((performance.now() - from) / 1000).toFixed(1)} seconds`);
     } catch (error) {
-      say(`The model did not run: ${error.message}`);
+      showStatus(`The model did not run: ${error.message}`);
     }
     button.disabled = false;
   };
   button.disabled = false;
 };
-start().catch(error => say(`The model was not loaded. ${error.message}`));
+start().catch(error => showStatus(`The model was not loaded. ${error.message}`));

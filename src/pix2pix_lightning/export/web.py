@@ -1,4 +1,4 @@
-"""A generator as a folder for any file server: half the bytes, and a page that runs it in the browser."""
+"""Export a generator as a folder for any file server: a model in half precision, and a page that runs it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import json
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from string import Template
 from typing import Any
 
 from pix2pix_lightning import demo as drawing
@@ -17,7 +16,7 @@ from pix2pix_lightning.demo.start import start_picture
 from pix2pix_lightning.evaluation.results import new_folder
 from pix2pix_lightning.export.graph import Graph
 from pix2pix_lightning.export.onnx_file import write_onnx
-from pix2pix_lightning.reports.page import escaped
+from pix2pix_lightning.reports.rendering import build_environment, render
 
 _HERE, _DRAWING = Path(__file__).parent, Path(str(drawing.__file__)).parent
 _MODEL, _MARK = "model.onnx", "page.json"
@@ -27,8 +26,8 @@ _POLICY = (
     "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'{script}; style-src 'self'; img-src 'self' data:; "
     "connect-src 'self'{binary}; base-uri 'none'; form-action 'none'"
 )
-_MAX_BYTES = 20 * 2**20  # of an upload
-_MOUNTED = (("mountCanvas", "canvas.js"), ("mountResults", "results.js"))
+_MAX_BYTES = 20 * 2**20  # largest upload
+_MODULES = (("mountCanvas", "canvas.js"), ("mountResults", "results.js"))
 
 
 def write_web(
@@ -40,34 +39,35 @@ def write_web(
     runtime: Path | None = None,
     overwrite: bool = False,
 ) -> float:
-    """Write a page with its model, whole or not at all.
+    """Write a page with its model, completely or not at all.
 
-    The canvas has the training's size, raised to what the network takes. Weights are held in half precision,
-    and the arithmetic is float32.
+    The canvas has the training's size, raised to what the network takes. Weights are stored in half precision,
+    and computed with in float32.
 
     Args:
-        graph: From bytes to bytes.
-        folder: Where ``index.html`` lies then.
-        run: The folder of the run, whose name and colours the page shows.
-        made_by: What the model says of where it comes from.
-        runtime: The folder ``dist`` of the npm package onnxruntime-web, of which two files are copied; without it the
-            page takes them from a content delivery network.
-        overwrite: Replace a folder that this has written.
+        graph: Graph to export, with uint8 inputs and outputs.
+        folder: Folder of the page; ``index.html`` is in it.
+        run: Folder of the run whose name and colours the page shows; None for a model of another origin.
+        made_by: Origin of the model, for its metadata and for the page.
+        runtime: Folder ``dist`` of the npm package onnxruntime-web, from which two files are copied; without it the
+            page loads them from a content delivery network.
+        overwrite: Replace a folder that an earlier export wrote.
 
     Returns:
-        How far onnxruntime's outputs are from the module's.
+        The largest difference between the outputs of onnxruntime and of the module.
 
     Raises:
-        FileExistsError: The folder has something in it, and ``overwrite`` is off.
-        ValueError: ``runtime`` lacks a file, the folder is of another kind, or the outputs are not the module's by
-            2e-2; nothing is left.
+        FileExistsError: The folder is not empty, and ``overwrite`` is off.
+        ValueError: ``runtime`` lacks a file, the folder is of another kind, or the outputs differ from the module's by
+            more than 2e-2; nothing is written.
     """
     for name in (_SCRIPT, _BINARY) if runtime else ():
         if not (Path(str(runtime)) / name).is_file():
             raise ValueError(
-                f"runtime={runtime} holds no {name}: give the folder dist of the npm package onnxruntime-web"
+                f"runtime={runtime} does not contain {name}: set it to the folder dist of the npm package "
+                "onnxruntime-web"
             )
-    spec, size = graph.spec, _side(graph)
+    spec, size = graph.spec, _compute_size(graph)
     brushes = brushes_of(spec.source, known_of_run(run / "checkpoints" / "best.ckpt") if run else None)
     with new_folder(folder, kind="page of export", mark=_MARK, overwrite=overwrite) as growing:
         worst = write_onnx(graph, growing / _MODEL, made_by=made_by, half=True)
@@ -75,12 +75,14 @@ def write_web(
         write_image(growing / "start.png", start_picture(brushes, size))
         if runtime:
             (growing / "runtime").mkdir()
-            shutil.copyfile(runtime / _SCRIPT, growing / "runtime" / "ort.js")  # some servers do not know .mjs
+            shutil.copyfile(
+                runtime / _SCRIPT, growing / "runtime" / "ort.js"
+            )  # some servers do not know the type of .mjs
             shutil.copyfile(runtime / _BINARY, growing / "runtime" / _BINARY)
         page = {
-            "canvas": _described(brushes, size),
-            "source": {**_side_of(spec.source), "interpolation": spec.source.interpolation},
-            "target": _side_of(spec.target),
+            "canvas": _describe_canvas(brushes, size),
+            "source": {**_describe_side(spec.source), "interpolation": spec.source.interpolation},
+            "target": _describe_side(spec.target),
             "bytes": count,
             "runtime": {
                 "script": "./runtime/ort.js" if runtime else _CDN + _SCRIPT,
@@ -88,13 +90,14 @@ def write_web(
             },
         }
         (growing / _MARK).write_text(json.dumps(page, indent=1) + "\n", encoding="utf-8")
-        rows = _facts(graph, size, count, made_by)
-        (growing / "index.html").write_text(_html(_title(run), rows, is_alone=runtime is not None), encoding="utf-8")
-        mounted = [
-            f"export function {name}(element, props, watch, trigger) {{\n{_text(_DRAWING / file)}}}\n"
-            for name, file in _MOUNTED
+        facts = _list_facts(graph, size, count, made_by)
+        text = _render_page(_read_title(run), facts, is_standalone=runtime is not None)
+        (growing / "index.html").write_text(text, encoding="utf-8")
+        modules = [
+            f"export function {name}(element, props, watch, trigger) {{\n{_read(_DRAWING / file)}}}\n"
+            for name, file in _MODULES
         ]
-        (growing / "parts.js").write_text("\n".join(mounted), encoding="utf-8")
+        (growing / "parts.js").write_text("\n".join(modules), encoding="utf-8")
         for name, source in (
             ("web.js", _HERE / "web.js"),
             ("web.css", _HERE / "web.css"),
@@ -104,14 +107,14 @@ def write_web(
     return worst
 
 
-def _side(graph: Graph) -> int:
-    """The training's, raised to what the network takes."""
+def _compute_size(graph: Graph) -> int:
+    """Return the training's size, raised to what the network takes."""
     multiple = graph.side_multiple
     return -(-max(graph.spec.size, graph.least_side) // multiple) * multiple
 
 
-def _described(brushes: Brushes, size: int) -> dict[str, Any]:
-    """What the canvas's script takes."""
+def _describe_canvas(brushes: Brushes, size: int) -> dict[str, Any]:
+    """Build the properties that the canvas's script takes."""
     named = [{"name": name, "colour": "#{:02x}{:02x}{:02x}".format(*c)} for name, c in brushes.colours.items()]
     return {
         "brushes": named,
@@ -124,8 +127,8 @@ def _described(brushes: Brushes, size: int) -> dict[str, Any]:
     }
 
 
-def _side_of(side: SideSpec) -> dict[str, Any]:
-    """How a side's bytes become pixels; ``spread`` shows class numbers apart, as ``SideSpec.picture`` does."""
+def _describe_side(side: SideSpec) -> dict[str, Any]:
+    """Describe how bytes become pixels; ``spread`` makes class numbers visible, as ``SideSpec.picture`` does."""
     is_numbers = side.kind == "label" and not side.palette
     return {
         "kind": "numbers" if is_numbers else side.kind,
@@ -134,7 +137,7 @@ def _side_of(side: SideSpec) -> dict[str, Any]:
     }
 
 
-def _title(run: Path | None) -> str:
+def _read_title(run: Path | None) -> str:
     from omegaconf import OmegaConf
 
     config = run / "config.yaml" if run else None
@@ -142,7 +145,7 @@ def _title(run: Path | None) -> str:
     return f"pix2pix: {name}" if name else "pix2pix"
 
 
-def _facts(graph: Graph, size: int, count: int, made_by: Mapping[str, Any]) -> list[tuple[str, object]]:
+def _list_facts(graph: Graph, size: int, count: int, made_by: Mapping[str, Any]) -> list[tuple[str, object]]:
     facts = graph.facts(made_by)
     source, target = graph.spec.source, graph.spec.target
     return [
@@ -155,19 +158,13 @@ def _facts(graph: Graph, size: int, count: int, made_by: Mapping[str, Any]) -> l
     ]
 
 
-def _html(title: str, rows: Sequence[tuple[str, object]], *, is_alone: bool) -> str:
+def _render_page(title: str, facts: Sequence[tuple[str, object]], *, is_standalone: bool) -> str:
     policy = _POLICY.format(
-        script="" if is_alone else f" {_CDN}{_SCRIPT}", binary="" if is_alone else f" {_CDN}{_BINARY}"
+        script="" if is_standalone else f" {_CDN}{_SCRIPT}", binary="" if is_standalone else f" {_CDN}{_BINARY}"
     )
-    shown = "".join(f"<dt>{escaped(k)}</dt><dd>{escaped(v)}</dd>\n" for k, v in rows if v is not None)
-    return Template(_text(_HERE / "web.html")).substitute(
-        policy=policy,
-        title=escaped(title),
-        canvas=_text(_DRAWING / "canvas.html"),
-        results=_text(_DRAWING / "results.html"),
-        facts=f"<dl>\n{shown}</dl>",
-    )
+    template = build_environment(_HERE, _DRAWING).get_template("web.html")
+    return render(template, policy=policy, title=title, facts=[fact for fact in facts if fact[1] is not None])
 
 
-def _text(path: Path) -> str:
+def _read(path: Path) -> str:
     return path.read_text(encoding="utf-8")

@@ -1,19 +1,17 @@
-"""Pages that people look at."""
+"""Pages and tables about runs and evaluations."""
 
-from pix2pix_lightning.reports.closing import closing_words
+from pix2pix_lightning.reports.closing import format_final_metrics
 from pix2pix_lightning.reports.comparison import write_comparison
-from pix2pix_lightning.reports.curves import line_chart
-from pix2pix_lightning.reports.gallery import GalleryFolder, folder_of_pair
-from pix2pix_lightning.reports.page import Markup, document, picture, table
+from pix2pix_lightning.reports.curves import build_chart, render_chart_file
+from pix2pix_lightning.reports.gallery import GalleryFolder, build_pair_folder_name
+from pix2pix_lightning.reports.rendering import render_page
 
 __all__ = [
     "GalleryFolder",
-    "Markup",
-    "closing_words",
-    "document",
-    "folder_of_pair",
-    "line_chart",
-    "picture",
-    "table",
+    "build_chart",
+    "build_pair_folder_name",
+    "format_final_metrics",
+    "render_chart_file",
+    "render_page",
     "write_comparison",
 ]

@@ -5,130 +5,134 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from pix2pix_lightning.evaluation import MEASURES, Scores
-from pix2pix_lightning.reports.page import Markup, document, escaped, picture, table
+from pix2pix_lightning.evaluation import FIGURES, MEASURES, Scores
+from pix2pix_lightning.reports.metric_info import MetricInfo, get_metric_info, parse_metric_info
+from pix2pix_lightning.reports.rendering import render_page
 
-_HERE = Path(__file__).parent
 _SETTINGS = ("checkpoint", "weights", "norm", "dropout", "seed", "device")
 
 
-def evaluation_page(
+class _Metric(NamedTuple):
+    """What the page says about a metric.
+
+    Attributes:
+        name: Key in the files.
+        label: Name for people.
+        meaning: What it measures and which value is best, in sentences; empty if that is not known.
+        best: Value of a perfect output, infinite if the highest or the lowest value is best; None if nothing says.
+    """
+
+    name: str
+    label: str
+    meaning: str
+    best: float | None
+
+    def compute_distance(self, value: float) -> float:
+        """Return how far a value is from the best one, as the page's script computes it; -inf if it has none."""
+        if math.isnan(value) or self.best is None:
+            return -math.inf
+        if math.isinf(self.best):
+            return -value if self.best > 0 else value
+        return abs(value - self.best)
+
+    @property
+    def best_text(self) -> str:
+        """Best value as JavaScript reads it; empty if nothing says which it is."""
+        if self.best is None:
+            return ""
+        return f"{self.best:g}".replace("inf", "Infinity")
+
+    def format_value(self, value: float) -> str:
+        """Format a value with the metric's number of decimals."""
+        if math.isnan(value):
+            return "not defined"
+        return f"{value:.2f}" if self.name == "psnr" else f"{value:.4f}"
+
+
+class _Value(NamedTuple):
+    """A metric of one pair: as text, and as the number that the script sorts by, None if it is not defined."""
+
+    metric: _Metric
+    text: str
+    number: str | None
+
+
+class _Pair(NamedTuple):
+    """What the page shows of a pair; ``place`` is its position in the split."""
+
+    place: int
+    name: str
+    folder: str
+    values: Sequence[_Value]
+
+
+def render_evaluation_page(
     scores: Scores, folders: Sequence[str], facts: Mapping[str, Any], *, size: tuple[int, int] | None = None
 ) -> str:
-    """A page to be written beside the pictures; without scripts the pairs stand by the first metric, the worst first.
+    """Render the page. Without scripts it shows the pairs by the first metric, the worst first.
 
     Args:
-        scores: What was measured.
-        folders: For each image the folder, relative to the page, with ``input.png``, ``output.png``, ``target.png``.
-        facts: ``split``, ``mode``, ``checkpoint`` and the other settings; ``left_out``, reasons by metric; ``command``,
-            that repeats it, or None.
-        size: (width, height) of the pictures.
+        scores: Figures of the split and values of each pair.
+        folders: For each pair its folder, relative to the page, with ``input.png``, ``output.png``, ``target.png``.
+        facts: ``split``, ``mode``, ``checkpoint`` and the other settings; ``left_out``, reasons by metric;
+            ``command``, which repeats the evaluation, or None; optionally ``metric_info``, see
+            :func:`~pix2pix_lightning.reports.metric_info.parse_metric_info`.
+        size: (width, height) of the pictures in pixels; None if they differ.
     """
-    metrics = list(scores.figures)
-    order = np.argsort([-_distance(metrics[0], value) for value in scores.values[metrics[0]]], kind="stable")
-    pairs = "\n".join(_pair(scores, int(index), folders[index], size) for index in order)
-    body = f"""<h1>Evaluation</h1>
-<p>{len(scores.names)} pairs of the split {escaped(facts["split"])}, translated by {escaped(facts["checkpoint"])} in
-mode {escaped(facts["mode"])}.</p>
-<h2>Figures</h2>
-<div class="figures">{_figures(scores)}</div>
-{_details(scores, facts)}
-<h2>Pairs</h2>
-{_sorting(metrics)}
-<ol class="pairs">
-{pairs}
-</ol>"""
-    style, script = ((_HERE / f"evaluation.{kind}").read_text("utf-8") for kind in ("css", "js"))
-    return document(f"Evaluation: {facts['split']}", body, style=style, script=script)
-
-
-def _figures(scores: Scores) -> str:
-    rows = [
-        (MEASURES[metric].label, _number(metric, mean), f"{_number(metric, low)} to {_number(metric, high)}")
-        for metric, (mean, low, high) in scores.figures.items()
+    described = parse_metric_info(facts, Path(FIGURES))
+    metrics = {name: _build_metric(name, described) for name in scores.figures}
+    sortable = [metric for metric in metrics.values() if metric.best is not None]
+    order = list(range(len(scores.names)))
+    if sortable:
+        distances = [sortable[0].compute_distance(value) for value in scores.values[sortable[0].name]]
+        order = np.argsort(-np.array(distances), kind="stable").tolist()
+    meanings = [(metric.label, metric.meaning) for metric in metrics.values()]
+    meanings += [
+        (_build_metric(name, described).label, f"Left out: it {why}.") for name, why in facts["left_out"].items()
     ]
-    return table(("Metric", "All pairs", "95 % interval"), rows)
-
-
-def _details(scores: Scores, facts: Mapping[str, Any]) -> str:
-    meanings = [(MEASURES[metric].label, f"{MEASURES[metric].meaning} {_aim(metric)}") for metric in scores.figures]
-    meanings += [(MEASURES[metric].label, f"Left out: it {why}.") for metric, why in facts["left_out"].items()]
-    explained = "".join(f"<dt>{escaped(label)}</dt><dd>{escaped(text)}</dd>" for label, text in meanings)
-    how = table(("Setting", "Value"), [(key, facts[key]) for key in _SETTINGS])
-    command = facts["command"]
-    repeat = (
-        "" if command is None else f'<h3>To repeat it</h3><pre class="wrapped"><code>{escaped(command)}</code></pre>'
-    )
-    return (
-        "<details><summary>What the figures mean, and how they were measured</summary>"
-        "<p>Outputs are compared with targets as 8-bit files hold them. Intervals are bootstrapped over the pairs.</p>"
-        f'<dl class="meanings">{explained}</dl><h3>The model</h3>{how}{repeat}</details>'
+    return render_page(
+        "evaluation",
+        title=f"Evaluation: {facts['split']}",
+        facts=facts,
+        figures=[_format_figure(metrics[name], *interval) for name, interval in scores.figures.items()],
+        meanings=meanings,
+        settings=[(key, facts[key]) for key in _SETTINGS],
+        sortable=sortable,
+        pairs=[_build_pair(scores, metrics, index, folders[index]) for index in order],
+        size=size,
     )
 
 
-def _sorting(metrics: Sequence[str]) -> str:
-    options = "".join(
-        f'<option value="{metric}" data-best="{_best(metric)}">{escaped(MEASURES[metric].label)}</option>'
-        for metric in metrics
-    )
-    return (
-        '<div class="sorting" hidden>'
-        f'<label>Sort by <select id="by">{options}<option value="">the split\'s order</option></select></label>'
-        '<label>Order <select id="order"><option value="worst">worst first</option>'
-        '<option value="best">best first</option></select></label><p role="status"></p></div>'
-    )
+def _build_metric(name: str, described: Mapping[str, MetricInfo]) -> _Metric:
+    """Combine what the evaluation's files say about a metric with what its code says."""
+    measure, info = MEASURES.get(name), get_metric_info(name, described)
+    if measure is None:
+        best = {"max": math.inf, "min": -math.inf}.get(info.direction or "", info.ideal)
+        return _Metric(name, info.heading, _describe_best(best), best)
+    label = info.heading if name in described else measure.label
+    return _Metric(name, label, f"{measure.meaning} {_describe_best(measure.best)}", measure.best)
 
 
-def _aim(metric: str) -> str:
-    best = MEASURES[metric].best
-    return "The higher, the better." if math.isinf(best) else f"Of equal images it is {best:g}."
+def _describe_best(best: float | None) -> str:
+    if best is None:
+        return ""
+    if math.isinf(best):
+        return "The higher, the better." if best > 0 else "The lower, the better."
+    return f"Of equal images it is {best:g}."
 
 
-def _best(metric: str) -> str:
-    best = MEASURES[metric].best
-    return "Infinity" if math.isinf(best) else f"{best:g}"
+def _format_figure(metric: _Metric, mean: float, low: float, high: float) -> tuple[str, str, str]:
+    return metric.label, metric.format_value(mean), f"{metric.format_value(low)} to {metric.format_value(high)}"
 
 
-def _distance(metric: str, value: float) -> float:
-    """From a perfect output's value; as the page's script has it."""
-    if math.isnan(value):
-        return -math.inf
-    best = MEASURES[metric].best
-    return -value if math.isinf(best) else abs(value - best)
-
-
-def _pair(scores: Scores, index: int, folder: str, size: tuple[int, int] | None) -> str:
-    name = scores.names[index]
-    pictures = "".join(
-        picture(
-            f"{folder}/{column}.png",
-            alt=f"{column} of {name}",
-            caption=column,
-            against=f"{folder}/target.png" if column == "output" else None,
-            size=size,
-        )
-        for column in ("input", "output", "target")
-    )
-    values = "".join(_value(metric, float(values[index])) for metric, values in scores.values.items())
-    return (
-        f'<li data-place="{index}"><h3>{escaped(name)}</h3><div class="pictures">{pictures}</div>'
-        f'<dl class="values">{values}</dl></li>'
-    )
-
-
-def _value(metric: str, value: float) -> Markup:
-    known = "" if math.isnan(value) else f' data-value="{value!r}"'
-    return Markup(
-        f'<div data-metric="{metric}"{known}><dt>{escaped(MEASURES[metric].label)}</dt>'
-        f"<dd>{_number(metric, value)}</dd></div>"
-    )
-
-
-def _number(metric: str, value: float) -> str:
-    if math.isnan(value):
-        return "not defined"
-    return f"{value:.2f}" if metric == "psnr" else f"{value:.4f}"
+def _build_pair(scores: Scores, metrics: Mapping[str, _Metric], place: int, folder: str) -> _Pair:
+    values = [
+        _Value(metrics[name], metrics[name].format_value(value), None if math.isnan(value) else repr(value))
+        for name, values in scores.values.items()
+        for value in [float(values[place])]
+    ]
+    return _Pair(place, scores.names[place], folder, values)

@@ -1,4 +1,4 @@
-"""What a run's files say, or one line on the file that cannot be read."""
+"""Read a run's files; the error about a damaged file is one line that names it."""
 
 from __future__ import annotations
 
@@ -12,37 +12,42 @@ from yaml import YAMLError  # type: ignore[import-untyped]
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON file with one object in it.
+    """Read a JSON file that holds one object.
 
     Raises:
-        ValueError: It is something else, or cut short.
+        ValueError: The file holds something else, or is cut short.
     """
     try:
-        read = json.loads(path.read_text("utf-8"))
+        content = json.loads(path.read_text("utf-8"))
     except ValueError as error:
-        raise damaged(path, str(error)) from None
-    if not isinstance(read, dict):
-        raise damaged(path, "it holds no object")
-    return read
+        raise build_damaged_error(path, str(error)) from None
+    if not isinstance(content, dict):
+        raise build_damaged_error(path, "it does not hold an object")
+    return content
 
 
 def read_yaml(path: Path) -> DictConfig:
-    """A YAML file with keys and values in it.
+    """Read a YAML file that holds keys and values.
 
     Raises:
-        ValueError: It is something else, or cut short.
+        ValueError: The file holds something else, or is cut short.
     """
     try:
-        read = OmegaConf.load(path)
+        content = OmegaConf.load(path)
     except (YAMLError, OmegaConfBaseException, UnicodeDecodeError, OSError) as error:
-        if isinstance(error, OSError) and error.errno is not None:  # the disk's; OmegaConf raises one of its own
+        if isinstance(error, OSError) and error.errno is not None:  # of the disk; OmegaConf raises OSError too
             raise
-        raise damaged(path, str(error)) from None
-    if not isinstance(read, DictConfig):
-        raise damaged(path, "it holds no keys")
-    return read
+        raise build_damaged_error(path, str(error)) from None
+    if not isinstance(content, DictConfig):
+        raise build_damaged_error(path, "it does not hold keys")
+    return content
 
 
-def damaged(path: Path, why: str) -> ValueError:
-    """What to raise: the file's name, and what to do about it."""
-    return ValueError(f"{path} is damaged ({' '.join(why.split())}): put it right, or move that folder away")
+def build_damaged_error(path: Path, why: str) -> ValueError:
+    """Build the error about a damaged file, in one line.
+
+    Args:
+        path: The file.
+        why: What is wrong with it.
+    """
+    return ValueError(f"{path} is damaged ({' '.join(why.split())}): repair it, or move its folder away")

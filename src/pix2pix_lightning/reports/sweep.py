@@ -1,4 +1,4 @@
-"""The runs of a sweep, read from their folders: what differs between them, and their figures."""
+"""Read the runs of a sweep: what differs between them, and their figures."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ import math
 import shlex
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
 from scipy import stats
 
-from pix2pix_lightning.reports.evaluations import figures_file, measured, read_evaluations
-from pix2pix_lightning.reports.run import metrics_rows
-from pix2pix_lightning.reports.run_files import damaged, read_json, read_yaml
+from pix2pix_lightning.reports.evaluations import describe_checkpoint, get_metrics_path, read_evaluations
+from pix2pix_lightning.reports.metric_info import MetricInfo, parse_metric_info
+from pix2pix_lightning.reports.run_files import build_damaged_error, read_json, read_yaml
+from pix2pix_lightning.utils.csv_file import read_metrics
 
 _FLAGS_WITH_VALUES = ("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn")
 
@@ -25,9 +26,9 @@ class Figure:
     """A metric of a variant.
 
     Attributes:
-        mean: Over the seeds; NaN where it is not defined.
-        low: Of the 95 % interval, or NaN where there is none.
-        high: Likewise.
+        mean: Mean over the seeds; NaN where it is not defined.
+        low: Lower end of the 95 % interval; NaN without an interval.
+        high: Upper end of the interval; NaN without an interval.
     """
 
     mean: float
@@ -40,12 +41,12 @@ class Job:
     """A finished run.
 
     Attributes:
-        folder: Of the run.
-        command: The command line that repeats it.
-        settings: Of the command line, value by key.
-        seed: Of the run.
-        figures: By the metrics' names.
-        rows: Of its ``metrics.csv``.
+        folder: Folder of the run.
+        command: Command line that repeats the run.
+        settings: Overrides of the command line, value by key.
+        seed: Seed of the run.
+        figures: Figures by the metrics' names.
+        rows: Rows of its ``metrics.csv``.
     """
 
     folder: Path
@@ -57,24 +58,24 @@ class Job:
 
     @property
     def pictures(self) -> dict[str, tuple[Path, Path, Path]]:
-        """Input, the last output and target of the pairs in the gallery that have all three, by the pairs' names."""
+        """Input, last output and target of the gallery's pairs that have all three, by the pairs' names."""
         found = {}
         for folder in sorted((self.folder / "gallery/images").glob("*/")):
             outputs = sorted(folder.glob("epoch_*.png"))
-            given = folder / "input.png", folder / "target.png"
-            if outputs and all(file.is_file() for file in given):
-                found[folder.name] = (given[0], outputs[-1], given[1])
+            source, target = folder / "input.png", folder / "target.png"
+            if outputs and source.is_file() and target.is_file():
+                found[folder.name] = (source, outputs[-1], target)
         return found
 
 
 @dataclass(frozen=True)
 class Variant:
-    """Runs that differ in their seed alone.
+    """Runs that differ only in their seed.
 
     Attributes:
-        label: No other variant's: the values that set it apart, with their keys where not all variants have the same.
-        settings: What sets it apart from the others, value by key.
-        jobs: By rising seed.
+        label: Unique name: the settings' values, with their keys if not all variants have the same keys.
+        settings: Settings that differ from other variants, value by key.
+        jobs: The runs by rising seed.
     """
 
     label: str
@@ -82,7 +83,7 @@ class Variant:
     jobs: Sequence[Job]
 
     def figure(self, name: str) -> Figure:
-        """Mean over the seeds with Student's 95 % interval; of one seed, the interval over its images if it has one."""
+        """Compute the mean over the seeds with Student's 95 % interval; a single seed keeps its own interval."""
         values = [job.figures[name].mean for job in self.jobs]
         if len(values) == 1:
             return self.jobs[0].figures[name]
@@ -94,7 +95,7 @@ class Variant:
         return Figure(mean, mean - reach, mean + reach)
 
     def curve(self, name: str) -> list[tuple[float, float]]:
-        """(batches seen, mean over the seeds) wherever all seeds have logged the metric."""
+        """Compute (batches seen, mean over the seeds) at the steps at which all seeds logged the metric."""
         curves = [{row["step"]: row[name] for row in job.rows if name in row} for job in self.jobs]
         steps = sorted(set.intersection(*map(set, curves)))
         return [(step, sum(curve[step] for curve in curves) / len(curves)) for step in steps]
@@ -102,16 +103,17 @@ class Variant:
 
 @dataclass(frozen=True)
 class Sweep:
-    """What is compared.
+    """Variants to compare.
 
     Attributes:
-        name: Of the sweep's folder.
-        keys: That set the variants apart.
-        variants: In the order in which the sweep has them.
+        name: Name of the sweep's folder.
+        keys: Keys of the settings that differ between variants.
+        variants: Variants in the order of the sweep.
         metrics: Names of the figures that every job has.
-        split: That ``evaluate`` measured, or None for the figures of the last validation.
-        measured: The checkpoint that ``evaluate`` measured, or None.
-        remarks: What is left out, missing or not certain.
+        split: Split that ``evaluate`` measured; None for the figures of the last validation.
+        measured: Checkpoint that ``evaluate`` measured; None for the figures of the last validation.
+        remarks: Sentences about what is left out, missing or not certain.
+        metric_info: What the runs' files say about their metrics, by the metrics' names.
     """
 
     name: str
@@ -121,40 +123,42 @@ class Sweep:
     split: str | None
     measured: str | None
     remarks: Sequence[str]
+    metric_info: Mapping[str, MetricInfo] = field(default_factory=dict)
 
     @property
     def num_seeds(self) -> list[int]:
-        """Numbers of seeds that variants have."""
+        """Numbers of seeds that variants have, rising."""
         return sorted({len(variant.jobs) for variant in self.variants})
 
 
 def read_sweep(folders: Sequence[Path], *, split: str | None = None) -> Sweep:
-    """Read finished runs and group them by what differs in their commands, the seed apart.
+    """Read finished runs and group them by the settings in their commands, without the seed.
 
     Args:
         folders: Run folders, or folders of run folders.
-        split: Take the figures of ``evaluate`` on this split; by default those of the last validation.
+        split: Use the figures of ``evaluate`` on this split; by default those of the last validation.
 
     Raises:
         ValueError: A folder has no run, no run is finished, a file is damaged, or the figures for ``split`` are missing
-            or not of the same.
+            or were measured in different ways.
     """
-    runs = [run for folder in folders for run in _runs_in(folder)]
+    runs = [run for folder in folders for run in _find_runs(folder)]
     finished = [run for run in runs if (run / "summary.json").is_file()]
     if not finished:
-        raise ValueError(
-            f"runs={folders[0]}: none of its {len(runs)} runs has come to its end yet; go on with the sweep"
-        )
-    remarks = [f"left out, since it has not come to its end: {run}" for run in runs if run not in finished]
-    of = None
+        raise ValueError(f"runs={folders[0]}: none of its {len(runs)} runs is finished; continue the sweep")
+    remarks = [f"left out, since it is not finished: {run}" for run in runs if run not in finished]
+    measured = None
     if split is None:
-        figures = [_validated(run / "summary.json") for run in finished]
+        paths = [run / "summary.json" for run in finished]
+        contents = [read_json(path) for path in paths]
+        figures = [_parse_validation(path, content) for path, content in zip(paths, contents, strict=True)]
     else:
-        found, unsure = read_evaluations(finished, split)
-        figures = [_evaluated(figures_file(run, split), facts) for run, facts in zip(finished, found, strict=True)]
-        of = measured(found)
-        remarks += unsure
-    jobs = [_job(run, each) for run, each in zip(finished, figures, strict=True) if each]
+        paths = [get_metrics_path(run, split) for run in finished]
+        contents, uncertain = read_evaluations(finished, split)
+        figures = [_parse_evaluation(path, content) for path, content in zip(paths, contents, strict=True)]
+        measured = describe_checkpoint(contents)
+        remarks += uncertain
+    jobs = [_read_job(run, each) for run, each in zip(finished, figures, strict=True) if each]
     remarks += [
         f"left out, since it was never validated: {run}"
         for run, each in zip(finished, figures, strict=True)
@@ -165,13 +169,16 @@ def read_sweep(folders: Sequence[Path], *, split: str | None = None) -> Sweep:
     shared = [name for name in jobs[0].figures if all(name in job.figures for job in jobs)]
     if not shared:
         raise ValueError(f"runs={folders[0]}: there is no metric that all of its {len(jobs)} finished runs have")
-    remarks += [remark for folder in folders if (remark := _of_missing(folder, jobs))]
-    keys, variants = _variants(jobs, _swept(folders[0]))
-    return Sweep(_name(folders), keys, variants, shared, split, of, remarks)
+    remarks += [remark for folder in folders if (remark := _find_missing_jobs(folder, jobs))]
+    metric_info: dict[str, MetricInfo] = {}
+    for path, content in zip(paths, contents, strict=True):
+        metric_info = {**parse_metric_info(content, path), **metric_info}  # the first run's description counts
+    keys, variants = _group_jobs(jobs, _read_swept_values(folders[0]))
+    return Sweep(_build_name(folders), keys, variants, shared, split, measured, remarks, metric_info)
 
 
-def _variants(jobs: Sequence[Job], order: Mapping[str, Sequence[str]]) -> tuple[list[str], list[Variant]]:
-    """The keys that set variants apart, and the variants in the order of the keys' values."""
+def _group_jobs(jobs: Sequence[Job], order: Mapping[str, Sequence[str]]) -> tuple[list[str], list[Variant]]:
+    """Return the keys that differ between variants, and the variants in the order of the keys' values."""
     words = [{word for word in job.settings.items() if word[0] != "seed"} for job in jobs]
     common = set.intersection(*words)
     groups: dict[frozenset[tuple[str, str]], list[Job]] = {}
@@ -182,21 +189,21 @@ def _variants(jobs: Sequence[Job], order: Mapping[str, Sequence[str]]) -> tuple[
     settings = [{key: dict(group)[key] for key in keys if key in dict(group)} for group in groups]
     variants = [
         Variant(label, each, sorted(group, key=lambda job: job.seed))
-        for label, each, group in zip(_labels(settings), settings, groups.values(), strict=True)
+        for label, each, group in zip(_build_labels(settings), settings, groups.values(), strict=True)
     ]
-    return keys, sorted(variants, key=lambda v: [_place(order, key, v.settings.get(key, "")) for key in keys])
+    return keys, sorted(variants, key=lambda v: [_get_rank(order, key, v.settings.get(key, "")) for key in keys])
 
 
-def _labels(settings: Sequence[Mapping[str, str]]) -> list[str]:
+def _build_labels(settings: Sequence[Mapping[str, str]]) -> list[str]:
     values = [", ".join(each.values()) for each in settings]
     if len({tuple(each) for each in settings}) == 1 and len(set(values)) == len(values):
         return [value or "run" for value in values]
     return [", ".join(f"{key}={value}" for key, value in each.items()) or "no change" for each in settings]
 
 
-def _runs_in(folder: Path) -> list[Path]:
+def _find_runs(folder: Path) -> list[Path]:
     if not folder.is_dir():
-        raise ValueError(f"runs={folder} is no folder: give a sweep's folder, runs/<experiment>/sweep_<name>")
+        raise ValueError(f"runs={folder} is not a folder: give a sweep's folder, runs/<experiment>/sweep_<name>")
     if (folder / "config.yaml").is_file():
         return [folder]
     runs = sorted(path.parent for path in folder.glob("*/config.yaml"))
@@ -205,42 +212,42 @@ def _runs_in(folder: Path) -> list[Path]:
     return runs
 
 
-def _validated(path: Path) -> dict[str, Figure]:
-    """The figures of the last validation."""
+def _parse_validation(path: Path, content: Mapping[str, Any]) -> dict[str, Figure]:
+    """Parse the figures of the last validation from a ``summary.json``."""
     try:
-        metrics = read_json(path)["metrics"].items()
-        return {name.removeprefix("val/"): Figure(_number(x)) for name, x in metrics if name.startswith("val/")}
+        metrics = content["metrics"].items()
+        return {name.removeprefix("val/"): Figure(_to_float(x)) for name, x in metrics if name.startswith("val/")}
     except (AttributeError, KeyError, TypeError):
-        raise damaged(path, "its metrics are no numbers by name") from None
+        raise build_damaged_error(path, "its metrics are not numbers by name") from None
 
 
-def _evaluated(path: Path, facts: Mapping[str, Any]) -> dict[str, Figure]:
-    """The figures of an evaluation."""
+def _parse_evaluation(path: Path, content: Mapping[str, Any]) -> dict[str, Figure]:
+    """Parse the figures of an evaluation from a ``metrics.json``."""
     parts = ("mean", "low", "high")
     try:
-        return {name: Figure(*(_number(each[part]) for part in parts)) for name, each in facts["metrics"].items()}
+        return {name: Figure(*(_to_float(each[part]) for part in parts)) for name, each in content["metrics"].items()}
     except (KeyError, TypeError):
-        raise damaged(path, "its metrics are no figures with intervals") from None
+        raise build_damaged_error(path, "its metrics are not figures with intervals") from None
 
 
-def _number(value: Any) -> float:
-    """Null is what is not defined."""
+def _to_float(value: Any) -> float:
+    """Convert a number of a JSON file, which has null for NaN."""
     return math.nan if value is None else float(value)
 
 
-def _job(run: Path, figures: Mapping[str, Figure]) -> Job:
+def _read_job(run: Path, figures: Mapping[str, Figure]) -> Job:
     path = run / "config.yaml"
     config: Any = read_yaml(path)
     command = config.get("command") or shlex.join(["python", "-m", "pix2pix_lightning.train", f"run_dir={run.name}"])
     try:
-        seed, settings = int(config.get("seed")), _settings(command)
+        seed, settings = int(config.get("seed")), _parse_overrides(command)
     except (TypeError, ValueError) as error:
-        raise damaged(path, f"seed or command: {error}") from None
-    return Job(run, command, settings, seed, figures, metrics_rows(run / "metrics.csv"))
+        raise build_damaged_error(path, f"seed or command: {error}") from None
+    return Job(run, command, settings, seed, figures, read_metrics(run / "metrics.csv"))
 
 
-def _settings(command: str) -> dict[str, str]:
-    """The overrides of a command line by their keys, without its flags and their values."""
+def _parse_overrides(command: str) -> dict[str, str]:
+    """Parse the overrides of a command line by their keys, without flags and the flags' values."""
     settings = {}
     words = iter(shlex.split(command)[3:])
     for word in words:
@@ -252,8 +259,8 @@ def _settings(command: str) -> dict[str, str]:
     return settings
 
 
-def _swept(folder: Path) -> dict[str, list[str]]:
-    """The values of each swept key in the order in which Hydra was given them."""
+def _read_swept_values(folder: Path) -> dict[str, list[str]]:
+    """Read the values of each swept key in the order of the sweep's command."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
     path = folder / "multirun.yaml"
@@ -267,22 +274,24 @@ def _swept(folder: Path) -> dict[str, list[str]]:
     return {str(o.key_or_group): list(o.sweep_string_iterator()) for o in overrides if o.is_discrete_sweep()}
 
 
-def _of_missing(folder: Path, jobs: Sequence[Job]) -> str | None:
-    """Jobs that failed before they trained have left nothing behind; a search has no number of its own."""
+def _find_missing_jobs(folder: Path, jobs: Sequence[Job]) -> str | None:
+    """Return a remark if a grid has fewer runs than jobs: a job that fails before training leaves no folder."""
     path = folder / "multirun.yaml"
     sweeper = str(OmegaConf.select(read_yaml(path), "hydra.sweeper._target_")) if path.is_file() else ""
-    expected = math.prod(map(len, _swept(folder).values())) if sweeper.endswith("BasicSweeper") else 0
+    expected = math.prod(map(len, _read_swept_values(folder).values())) if sweeper.endswith("BasicSweeper") else 0
     here = sum(job.folder.parent == folder for job in jobs)
     return (
-        f"{here} of {expected} jobs of {folder}: the same command goes on with the others" if here < expected else None
+        f"{here} of {expected} jobs of {folder}: the same command continues with the others"
+        if here < expected
+        else None
     )
 
 
-def _place(order: Mapping[str, Sequence[str]], key: str, value: str) -> tuple[int, str]:
+def _get_rank(order: Mapping[str, Sequence[str]], key: str, value: str) -> tuple[int, str]:
     values = order.get(key, ())
     return (values.index(value) if value in values else len(values), value)
 
 
-def _name(folders: Sequence[Path]) -> str:
+def _build_name(folders: Sequence[Path]) -> str:
     parts = folders[0].resolve().parts[-2:]
     return "/".join(parts) if len(folders) == 1 else f"{'/'.join(parts)} and {len(folders) - 1} more"

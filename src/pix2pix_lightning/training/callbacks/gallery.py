@@ -12,7 +12,7 @@ import numpy.typing as npt
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from pix2pix_lightning.models.pix2pix import Pix2PixModule
-from pix2pix_lightning.reports import GalleryFolder, folder_of_pair
+from pix2pix_lightning.reports import GalleryFolder, build_pair_folder_name
 from pix2pix_lightning.training.loggers import log_pictures
 from pix2pix_lightning.utils.background import Background
 
@@ -76,7 +76,7 @@ class Gallery(Callback):
             images = {column: sides[column].picture(values[index]) for column, values in columns.items()}
             position = self._shown + index
             self._background.do(partial(self._folder.add, position, name, trainer.current_epoch, images))
-            strips[f"gallery/{folder_of_pair(position, name)}"] = np.concatenate(
+            strips[f"gallery/{build_pair_folder_name(position, name)}"] = np.concatenate(
                 [_rgb(image) for image in images.values()], axis=1
             )
         log_pictures(trainer.loggers, strips, module.batches_seen - 1)  # as Lightning counts

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 from argparse import Namespace
-from contextlib import suppress
 from io import FileIO, StringIO
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
 from pix2pix_lightning.utils.atomic import atomic_write
+from pix2pix_lightning.utils.csv_file import parse_metrics, parse_number
 
 
 class MetricsCSV(Logger):
@@ -27,7 +27,7 @@ class MetricsCSV(Logger):
     def __init__(self, path: str | Path) -> None:
         super().__init__()
         self._path = Path(path)
-        self._before = _rows_of(self._path.read_bytes()) if self._path.is_file() else []
+        self._before = parse_metrics(self._path.read_bytes()) if self._path.is_file() else []
         self._rows: list[dict[str, Any]] = []  # that are not in the file, or there at its end and may still grow
         self._columns: list[str] = []
         self._end = 0  # of what is in the file for good
@@ -54,7 +54,7 @@ class MetricsCSV(Logger):
             self._before = []
         if not self._rows or self._rows[-1]["step"] != step:
             self._rows.append({"step": step})
-        self._rows[-1].update({name: _number(name, value) for name, value in metrics.items()})
+        self._rows[-1].update({name: parse_number(name, value) for name, value in metrics.items()})
 
     @rank_zero_only
     def save(self) -> None:
@@ -83,7 +83,7 @@ class MetricsCSV(Logger):
             self._put_at_the_end(for_good + for_now)
             self._end += len(for_good)
         else:
-            before = _rows_of(self._path.read_bytes()[: self._end]) if self._end else []
+            before = parse_metrics(self._path.read_bytes()[: self._end]) if self._end else []
             kept = _lines([dict(zip(columns, columns, strict=True)), *before], columns)
             with atomic_write(self._path) as scratch:
                 scratch.write_bytes(kept + for_good + for_now)
@@ -115,18 +115,3 @@ def _lines(rows: list[dict[str, Any]], columns: list[str]) -> bytes:
     text = StringIO(newline="")
     csv.DictWriter(text, columns).writerows(rows)
     return text.getvalue().encode()
-
-
-def _rows_of(written: bytes) -> list[dict[str, Any]]:
-    """Without those that cannot be read: a process that was killed leaves a line that is cut, maybe inside a number."""
-    text = written.decode(errors="replace")
-    rows: list[dict[str, Any]] = []
-    with suppress(csv.Error):
-        for row in csv.DictReader(StringIO(text[: text.rfind("\n") + 1], newline="")):
-            with suppress(TypeError, ValueError):
-                rows.append({name: _number(name, value) for name, value in row.items() if value != ""})
-    return [row for row in rows if "step" in row]
-
-
-def _number(name: str, value: Any) -> float:
-    return int(value) if name in ("epoch", "step") else float(value)

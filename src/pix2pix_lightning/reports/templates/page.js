@@ -1,5 +1,5 @@
 "use strict";
-// Enlarging a picture, and flickering there against its target.
+// Enlarge a picture, and alternate it with its target.
 (() => {
   const dialog = document.getElementById("enlarged");
   const find = (name) => dialog.querySelector(name);
@@ -17,14 +17,14 @@
   const stop = () => { clearInterval(timer); timer = 0; setFlicker(false); };
   const setFlicker = (on) => {
     flicker.setAttribute("aria-pressed", on);
-    caption.setAttribute("aria-live", on ? "off" : "polite"); // a reader cannot keep up
+    caption.setAttribute("aria-live", on ? "off" : "polite"); // a screen reader cannot keep up
   };
   const start = () => {
     clearInterval(timer);
     timer = setInterval(() => show(!isTarget()), 1000 / pace.valueAsNumber);
     setFlicker(true);
   };
-  // Few pixels made large are to be seen as they are.
+  // A strongly enlarged picture shows its pixels as they are.
   const sharpen = (image) => image.classList.toggle("pixels", image.clientWidth >= 2 * image.naturalWidth);
 
   const open = (link) => {

@@ -1,4 +1,4 @@
-// One slider for the epoch of all outputs, and the epochs of one pair in a row.
+// One slider sets the epoch of all outputs; a row shows all epochs of one pair.
 (() => {
   const articles = [...document.querySelectorAll("article")];
   const numbers = (text) => text.split(" ").map(Number);
@@ -34,7 +34,7 @@
 
   const player = document.querySelector(".player");
   if (!player) return;
-  const slider = player.querySelector("input"), said = player.querySelector("output");
+  const slider = player.querySelector("input"), counter = player.querySelector("output");
   const button = player.querySelector("button");
   const epochs = numbers(slider.dataset.epochs), last = epochs.length - 1;
   let timer = 0;
@@ -42,10 +42,10 @@
   const show = (index) => {
     const epoch = epochs[index];
     slider.value = index;
-    said.textContent = `${epoch + 1} of ${epochs[last] + 1}`;
-    slider.setAttribute("aria-valuetext", said.textContent);
+    counter.textContent = `${epoch + 1} of ${epochs[last] + 1}`;
+    slider.setAttribute("aria-valuetext", counter.textContent);
     for (const article of articles) {
-      // a pair that was not shown at this epoch: as it was last, or else as it was first
+      // a pair without a picture of this epoch: its last one before, or else its first
       const own = numbers(article.dataset.epochs);
       fill(article.querySelector(".trio").children[1], article, own.findLast((e) => e <= epoch) ?? own[0]);
     }
@@ -62,7 +62,7 @@
     button.textContent = "Pause";
   });
   slider.addEventListener("input", () => { stop(); show(slider.valueAsNumber); });
-  // The browser keeps a slider's place over a reload, and printing wants the newest epoch, whatever is looked at.
+  // The browser restores a slider's position on reload; a printed page has the newest epoch, whatever was shown.
   let before = last;
   addEventListener("beforeprint", () => { stop(); before = slider.valueAsNumber; show(last); });
   addEventListener("afterprint", () => show(before));

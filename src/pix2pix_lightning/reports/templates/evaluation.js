@@ -1,5 +1,5 @@
 
-// Sorting the pairs by a metric.
+// Sort the pairs by a metric.
 (() => {
   const bar = document.querySelector(".sorting");
   const list = document.querySelector(".pairs");
@@ -8,11 +8,12 @@
   const pairs = [...list.children];
   const place = new Map(pairs.map((pair) => [pair, Number(pair.dataset.place)]));
 
-  // How far a value lies from that of a perfect output; what has no value comes last either way.
+  // Distance of a value from that of a perfect output. Pairs without a value come last in both orders.
   const distance = (pair, metric, best) => {
     const text = pair.querySelector(`[data-metric="${metric}"]`).dataset.value;
     if (text === undefined) return null;
-    return best === "Infinity" ? -Number(text) : Math.abs(Number(text) - Number(best));
+    if (best.endsWith("Infinity")) return best === "Infinity" ? -Number(text) : Number(text);
+    return Math.abs(Number(text) - Number(best));
   };
 
   const sort = () => {
@@ -34,5 +35,5 @@
   by.addEventListener("change", sort);
   order.addEventListener("change", sort);
   bar.hidden = false;
-  sort(); // a browser keeps what was chosen when a page is loaded again
+  sort(); // a browser restores the selection when a page is reloaded
 })();
