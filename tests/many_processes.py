@@ -19,7 +19,7 @@ from torch import multiprocessing
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
 
 from pix2pix_lightning import PairedDataModule, Pix2PixModule
-from pix2pix_lightning.training.ddp import ReducerPerNetwork
+from pix2pix_lightning.training.ddp import PerNetworkDDPStrategy
 
 GENERATOR = {"_target_": "pix2pix_lightning.networks.UNetGenerator", "num_downs": 4, "base_channels": 4}
 DISCRIMINATOR = {"_target_": "pix2pix_lightning.networks.PatchDiscriminator", "num_layers": 1, "base_channels": 4}
@@ -66,7 +66,7 @@ def trained(root, num_processes, *, epochs=5, norm=INSTANCE, precision="64-true"
     data = PairedDataModule(root, size=16, batch_size=4 // num_processes, num_workers=0)
     of_discriminator = {key: value for key, value in norm.items() if key == "norm"}
     module = Pix2PixModule({**GENERATOR, **norm}, {**DISCRIMINATOR, **of_discriminator}, **options)
-    strategy = ReducerPerNetwork(
+    strategy = PerNetworkDDPStrategy(
         ddp_comm_hook=watch.count,
         parallel_devices=[torch.device(device, 0) if device == "cuda" else torch.device(device)] * num_processes,
         process_group_backend="gloo",

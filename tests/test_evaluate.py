@@ -476,7 +476,7 @@ def test_a_run_s_folder_is_data_not_code(measure, refused, root, run, tmp_path):
         (["metrics=5"], ["metrics: '5' is unknown", "l1, l2, psnr"]),
         (["metrics=[[l1]]"], ["metrics: ", "is unknown", "l1, l2, psnr"]),
         (["checkpoint=nowhere"], ["nowhere does not exist"]),
-        (["weights=averaged"], ["no averaged weights"]),
+        (["weights=ema"], ["no averaged weights"]),
     ],
 )
 def test_mistakes_get_one_line(refused, run, tmp_path, words, parts):

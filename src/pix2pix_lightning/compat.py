@@ -9,7 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lightning.pytorch import LightningModule
+    from lightning.pytorch.core.optimizer import LightningOptimizer
+    from lightning.pytorch.strategies import DDPStrategy, Strategy
+    from torch import nn
 
 
 @contextmanager
@@ -59,3 +65,52 @@ def cpu_has_bfloat16() -> bool:
     import torch
 
     return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
+
+
+def find_unused_parameters(strategy: DDPStrategy) -> None:
+    """Let plain DDP pass over gradients that a backward pass does not reach, in place.
+
+    A strategy takes `find_unused_parameters` in its constructor only, which has run when a module sees it
+    (`DDPStrategy._ddp_kwargs`, lightning 2.6). Without it DDP waits forever, or raises, since each backward pass
+    reaches one of the two networks.
+    """
+    strategy._ddp_kwargs["find_unused_parameters"] = True
+
+
+def syncs_batch_norm(strategy: Strategy) -> bool:
+    """Return whether ``Trainer(sync_batchnorm=True)`` was given.
+
+    The trainer hands that on to the strategy alone (`ParallelStrategy._layer_sync`, lightning 2.6).
+    """
+    return getattr(strategy, "_layer_sync", None) is not None
+
+
+def is_unsynced_batch_norm(layer: nn.Module) -> bool:
+    """Return whether a layer is what Lightning leaves of a batch norm when it ends the synchronization.
+
+    It converts `SyncBatchNorm` back to a class of its own (`layer_sync._BatchNormXd`, lightning 2.6), which checks no
+    shapes and is unknown to every test for `nn.BatchNorm2d`.
+    """
+    from lightning.pytorch.plugins.layer_sync import _BatchNormXd
+
+    return isinstance(layer, _BatchNormXd)
+
+
+def is_interrupted(module: LightningModule) -> bool:
+    """Return whether the trainer of a module was stopped by Ctrl-C.
+
+    `LightningModule.trainer` raises without a trainer, and a strategy is asked for a state after the trainer has let
+    go of its module as well (`LightningModule._trainer`, lightning 2.6).
+    """
+    trainer = module._trainer
+    return trainer is not None and bool(trainer.interrupted)
+
+
+def count_optimizer_step(optimizer: LightningOptimizer) -> None:
+    """Count a step of an optimizer that ran outside of Python, in a CUDA graph.
+
+    Lightning counts in `LightningOptimizer.step`, by two hooks that the loop of manual optimization sets
+    (`_on_before_step`, `_on_after_step`, lightning 2.6); `global_step`, and with it checkpoints, depend on them.
+    """
+    optimizer._on_before_step()
+    optimizer._on_after_step()

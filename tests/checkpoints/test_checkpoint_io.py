@@ -19,7 +19,7 @@ from pix2pix_lightning import PairedDataModule, Pix2PixModule
 from pix2pix_lightning.checkpoints import io as checkpoint_io
 from pix2pix_lightning.checkpoints.files import read_checkpoint, write_checkpoint
 from pix2pix_lightning.checkpoints.io import BackgroundCheckpointIO, WholeCheckpointIO
-from pix2pix_lightning.training.callbacks import SaveWhenInterrupted
+from pix2pix_lightning.training.callbacks import SaveOnInterrupt
 
 pytestmark = [
     pytest.mark.filterwarnings(f"ignore:{message}")
@@ -245,7 +245,7 @@ def fit(tmp_path):
         trainer = Trainer(
             max_epochs=3,
             accelerator="cpu",
-            callbacks=[best, last, SaveWhenInterrupted(Path(folder) / "last.ckpt"), *callbacks],
+            callbacks=[best, last, SaveOnInterrupt(Path(folder) / "last.ckpt"), *callbacks],
             logger=False,
             enable_progress_bar=False,
             enable_model_summary=False,

@@ -151,7 +151,7 @@ def test_of_a_generator_of_j_s_with_classes(capsys):
         (["license=mit"], ["license=mit does nothing for format=onnx, it is for hub: leave it out"]),
         (["trust=true"], ["trust=True", "a list of packages"]),
         (["format=torch", "output=m.pt2", "size=abc"], ["size=abc", "multiples of 32"]),
-        (["weights=averaged"], ["has no averaged weights"]),
+        (["weights=ema"], ["has no EMA weights"]),
         (["pair.size=128"], ["pair={'size': 128}", "leave pair out"]),
     ],
 )
@@ -229,7 +229,7 @@ def test_a_pt2_is_read_when_it_is_trusted_alone(checkpoint, capsys):
         ({"norm": "running"}, "norm='running', but .*model.onnx was exported with 'image'"),
         ({"mode": "paper"}, "dropout=on of .*model.onnx"),
         ({"precision": "bf16"}, "precision=bf16 of .*model.onnx"),
-        ({"weights": "averaged"}, "weights=averaged of .*model.onnx"),
+        ({"weights": "ema"}, "weights=ema of .*model.onnx"),
         ({"tile": 64}, "normalises by the statistics of an image"),
     ],
 )

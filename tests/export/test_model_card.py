@@ -111,9 +111,9 @@ def test_figures_of_other_weights_are_left_out(run):
     with (run / "metrics.csv").open() as file:
         first = next(row for row in csv.DictReader(file) if row["val/l1"])
     assert cells(card)["l1"] == [f"{float(first['val/l1']):.4f}"]
-    assert "95 %" not in model_card(run, module_of(run), weights="averaged").text
-    changed(run, "evaluation/val_deterministic/metrics.json", weights="averaged")
-    assert "95 %" in model_card(run, module_of(run), weights="averaged").text
+    assert "95 %" not in model_card(run, module_of(run), weights="ema").text
+    changed(run, "evaluation/val_deterministic/metrics.json", weights="ema")
+    assert "95 %" in model_card(run, module_of(run), weights="ema").text
 
 
 def test_pictures_are_of_those_weights(run):

@@ -25,7 +25,7 @@ COSINE = {"_target_": "torch.optim.lr_scheduler.CosineAnnealingLR", "T_max": 30,
 NETWORKS = "pix2pix_lightning.networks."
 
 PER_NETWORK = {
-    "_target_": "pix2pix_lightning.training.ddp.ReducerPerNetwork",
+    "_target_": "pix2pix_lightning.training.ddp.PerNetworkDDPStrategy",
     "reduce_in": None,
     "bucket_mb": 25.0,
     "timeout_minutes": 10.0,

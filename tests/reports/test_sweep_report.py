@@ -247,7 +247,7 @@ def test_evaluations_of_a_moved_sweep_are_accepted(pair):
 @pytest.mark.parametrize(
     ("facts", "says", "fix"),
     [
-        ({"weights": "averaged"}, "has weights=averaged, and that of", []),
+        ({"weights": "ema"}, "has weights=ema, and that of", []),
         ({"norm": "running"}, "has norm=running", []),
         ({"dropout": "on"}, "has dropout=on", []),
         ({"name": "last.ckpt"}, "has checkpoint=last.ckpt", []),

@@ -399,7 +399,7 @@ class Graph:
 
 @pytest.fixture
 def recorded(monkeypatch):
-    """A `RecordedStep` that runs without a GPU, and the number of its recordings."""
+    """A `CudaGraphStep` that runs without a GPU, and the number of its recordings."""
     from contextlib import contextmanager, nullcontext
 
     from pix2pix_lightning.training import cuda_graph as recorded_step
@@ -412,7 +412,7 @@ def recorded(monkeypatch):
         new.fresh = True
         yield
 
-    class Recorded(recorded_step.RecordedStep):
+    class Recorded(recorded_step.CudaGraphStep):
         def _record(self, source, target):
             super()._record(source, target)
             self._graph.step, self._graph.inputs, self._graph.losses = self._step, self._inputs, self._losses

@@ -28,7 +28,7 @@ from pix2pix_lightning.benchmark.communication import measure_communication
 from pix2pix_lightning.networks import UNetGenerator, use_eval_mode
 from pix2pix_lightning.train import main
 from pix2pix_lightning.training import rendezvous as launch
-from pix2pix_lightning.training.ddp import ReducerPerNetwork, as_they_were, chose_plain_ddp
+from pix2pix_lightning.training.ddp import PerNetworkDDPStrategy, restore_batch_norms, uses_plain_ddp
 from pix2pix_lightning.training.rendezvous import Launched, agreed, launched
 from pix2pix_lightning.utils.processes import count_processes
 
@@ -187,7 +187,7 @@ def test_gradients_moved_in_bfloat16_are_half_the_bytes_and_rounded(alone, monke
 
     expected = step("auto")
     monkeypatch.setattr(distributed, "all_reduce", counted)
-    rounded = step(ReducerPerNetwork(reduce_in="bfloat16"))
+    rounded = step(PerNetworkDDPStrategy(reduce_in="bfloat16"))
     assert moved[torch.bfloat16] == 2 * (
         num_parameters(small(), "generator") + num_parameters(small(), "discriminator")
     )
@@ -209,14 +209,14 @@ def test_gradients_moved_in_bfloat16_are_half_the_bytes_and_rounded(alone, monke
 )
 def test_options_of_the_strategy_that_make_no_sense(options, says):
     with pytest.raises(ValueError, match=re.escape(says)):
-        ReducerPerNetwork(**options)
+        PerNetworkDDPStrategy(**options)
 
 
 def test_what_the_options_become():
-    strategy = ReducerPerNetwork(bucket_mb=3, timeout_minutes=2)
+    strategy = PerNetworkDDPStrategy(bucket_mb=3, timeout_minutes=2)
     assert strategy._ddp_kwargs["bucket_cap_mb"] == 3
     assert strategy._timeout == timedelta(minutes=2)
-    assert ReducerPerNetwork()._timeout == timedelta(minutes=10)
+    assert PerNetworkDDPStrategy()._timeout == timedelta(minutes=10)
 
 
 class Other(LightningModule):
@@ -235,19 +235,19 @@ def test_another_module_is_refused(alone):
 
 def test_which_trainers_have_one_reducer_for_both_networks():
     two = {**HYDRA_QUIET, "devices": 2}
-    assert chose_plain_ddp(Trainer(**two), "auto")
-    assert chose_plain_ddp(Trainer(**two, strategy="ddp"), "ddp")
-    assert not chose_plain_ddp(Trainer(**two, strategy="ddp_per_network"), "ddp_per_network")
+    assert uses_plain_ddp(Trainer(**two), "auto")
+    assert uses_plain_ddp(Trainer(**two, strategy="ddp"), "ddp")
+    assert not uses_plain_ddp(Trainer(**two, strategy="ddp_per_network"), "ddp_per_network")
     named = "ddp_find_unused_parameters_true"  # as runs of earlier versions have it
-    assert not chose_plain_ddp(Trainer(**two, strategy=named), named)
-    assert not chose_plain_ddp(Trainer(**HYDRA_QUIET, devices=1), "auto")
+    assert not uses_plain_ddp(Trainer(**two, strategy=named), named)
+    assert not uses_plain_ddp(Trainer(**HYDRA_QUIET, devices=1), "auto")
 
 
 def test_batch_norms_are_known_again_after_they_were_synchronised(alone):
     module = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))
     sync = TorchSyncBatchNorm()
     reverted = sync.revert(sync.apply(module))
-    as_they_were(reverted)
+    restore_batch_norms(reverted)
     images = torch.rand(2, 3, 4, 4) * torch.tensor([1.0, 5.0]).reshape(2, 1, 1, 1)
     with use_eval_mode(reverted), torch.no_grad():
         together, apart = reverted(images), torch.cat([reverted(image[None]) for image in images])

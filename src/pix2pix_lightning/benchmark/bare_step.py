@@ -10,28 +10,35 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from pix2pix_lightning.models.pix2pix import Pix2PixModule
-from pix2pix_lightning.training.cuda_graph import RecordedStep
+from pix2pix_lightning.training.callbacks.performance import Performance
+from pix2pix_lightning.training.cuda_graph import CudaGraphStep
+from pix2pix_lightning.training.performance import PerformanceOptions, use_contiguous_views
 
 
 class BareStep:
-    """What ``Pix2PixModule.step`` computes, at the module's own settings for speed.
+    """What ``Pix2PixModule.step`` computes, with the trainer's performance options.
 
     Args:
-        module: Is made ready, as a training does, and changed by every call.
-        trainer: Its precision is taken, and nothing else.
-        device: Where to.
+        module: Prepared as for a training, and changed by every call.
+        trainer: Gives its precision and the options of its `Performance` callback.
+        device: Device of the step.
     """
 
     def __init__(self, module: Pix2PixModule, trainer: Trainer, device: torch.device) -> None:
         self.module: Pix2PixModule = trainer.precision_plugin.convert_module(module.to(device))  # type: ignore[assignment]
         self.networks = [n for n in (module.generator, module.discriminator) if n is not None]
-        for network in self.networks:
-            module.speed.prepare(network)
-        module.trainer = trainer  # is asked for its precision
-        module.record = lambda name, value: None  # type: ignore[method-assign]
+        callbacks = [c for c in trainer.callbacks if isinstance(c, Performance)]  # type: ignore[attr-defined]
+        options = callbacks[0].options if callbacks else PerformanceOptions()
+        for name, network in zip(("optimizer_g", "optimizer_d"), self.networks, strict=False):
+            options.prepare(network)
+            module.parts[name] = options.add_optimizer_flags(module.parts[name], network)
+        module.trainer = trainer  # the optimizers' hooks ask for its precision
         self.optimizers: list[Optimizer] = module.configure_optimizers()[0]
+        for optimizer in self.optimizers:
+            use_contiguous_views(optimizer)
+        self._memory_format = options.memory_format
         self._context = trainer.precision_plugin.train_step_context
-        self._run: Any = RecordedStep(self._step, replayed=lambda: None) if module.speed.cuda_graph else self._step
+        self._run: Any = CudaGraphStep(self._step, on_replay=lambda: None) if options.cuda_graph else self._step
 
     def __call__(self, source: Tensor, target: Tensor) -> None:
         """One step of the discriminator, then one of the generator; (B, C, H, W) in [-1, 1] each."""
@@ -66,4 +73,5 @@ class BareStep:
         device = next(self.networks[0].parameters()).device
         moved = {key: value.to(device) if isinstance(value, Tensor) else value for key, value in batch.items()}
         ready = self.module.on_after_batch_transfer(moved, 0)
-        return ready["source"], ready["target"]
+        source, target = (ready[side].contiguous(memory_format=self._memory_format) for side in ("source", "target"))
+        return source, target

@@ -17,7 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
 from pix2pix_lightning.models.pix2pix import Pix2PixModule
-from pix2pix_lightning.training.ddp import NETWORKS, ReducerPerNetwork
+from pix2pix_lightning.training.ddp import NETWORKS, PerNetworkDDPStrategy
 
 _GROUP = ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "LOCAL_RANK", "WORLD_SIZE")  # what Lightning leaves behind
 
@@ -32,12 +32,12 @@ def measure_communication(
         size: Side in pixels of the one pair.
 
     Returns:
-        ``per_network``: ``g`` and ``d``, with a reducer for each (``distributed.ReducerPerNetwork``); ``find_unused``:
-        with Lightning's own strategy, one reducer for both that finds unused parameters.
+        ``per_network``: bytes of ``generator`` and ``discriminator`` under `PerNetworkDDPStrategy`;
+        ``find_unused``: bytes with Lightning's own strategy, one reducer for both that finds unused parameters.
     """
     ours, plain = make(), make()
     counts = [Counter[str](), Counter[str]()]
-    _step(ours, size, ReducerPerNetwork(ddp_comm_hook=_counted, ddp_comm_state=(ours, counts[0])))
+    _step(ours, size, PerNetworkDDPStrategy(ddp_comm_hook=_counted, ddp_comm_state=(ours, counts[0])))
     _step(plain, size, DDPStrategy(find_unused_parameters=True), _Counted(counts[1]))
     return {"per_network": dict(counts[0]), "find_unused": counts[1].total()}
 
@@ -46,8 +46,8 @@ def _counted(state: tuple[Pix2PixModule, Counter[str]], bucket: GradBucket) -> F
     """What a reducer calls to have a bucket of gradients averaged."""
     module, moved = state
     first = bucket.parameters()[0]
-    for name, attribute in NETWORKS.items():
-        network = getattr(module, attribute)
+    for name in NETWORKS:
+        network = getattr(module, name)
         if network is not None and any(parameter is first for parameter in network.parameters()):
             moved[name] += bucket.buffer().nbytes
     return allreduce_hook(cast(Any, None), bucket)

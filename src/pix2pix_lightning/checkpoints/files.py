@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 PROJECT_KEY = "pix2pix_lightning"
 """Where a checkpoint keeps what is this project's own."""
-AVERAGED_KEY = "averaged_generator"
-"""Where it keeps the average of the generator's weights, if the run took one."""
+EMA_KEY = "ema_generator"
+"""Key of the EMA weights of the generator, if the run has them."""
 BEST, LAST = "checkpoints/best.ckpt", "checkpoints/last.ckpt"
 """Where a run's folder keeps its checkpoints."""
 PRETRAINED, JUNYANZ = "model.safetensors", "latest_net_G.pth"

@@ -146,3 +146,23 @@ def _check_pairs(own: PairSpec, saved: PairSpec) -> None:
                 f"data.{key}.palette is not the one that the checkpoint was trained with: go on with the run's own "
                 "data, or start anew without resume="
             )
+
+
+def detach_lr_tensors(checkpoint: dict[str, Any]) -> None:
+    """Replace learning rates that are tensors by numbers, in place, so that a checkpoint fits a run without them.
+
+    Args:
+        checkpoint: What the trainer is about to save.
+    """
+    for state in checkpoint.get("optimizer_states", []):
+        for group in state["param_groups"]:
+            group.update({key: float(value) for key, value in group.items() if isinstance(value, torch.Tensor)})
+    for state in checkpoint.get("lr_schedulers", []):
+        _detach_schedule(state)
+
+
+def _detach_schedule(schedule: dict[str, Any]) -> None:
+    for key in {"base_lrs", "_last_lr"} & schedule.keys():
+        schedule[key] = [float(rate) for rate in schedule[key]]
+    for inner in schedule.get("_schedulers") or ():
+        _detach_schedule(inner)

@@ -55,7 +55,7 @@ def model_card(
         license: By the Hub's name for it; None says that it is to be chosen.
         pictures: Whether some validation pairs are shown, as the gallery has them. By default they are if the program
             drew them itself: whether others may be published only the user knows.
-        weights: Which the module has, ``trained`` or ``averaged``: figures are of one of them.
+        weights: Which the module has, ``trained`` or ``ema``: figures are of one of them.
 
     Raises:
         ValueError: A file of the run is damaged, or ``name`` or ``license`` can be none.

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from pix2pix_lightning.checkpoints.files import AVERAGED_KEY, PROJECT_KEY, kind_of, read_checkpoint
+from pix2pix_lightning.checkpoints.files import EMA_KEY, PROJECT_KEY, kind_of, read_checkpoint
 from pix2pix_lightning.checkpoints.junyanz import read_junyanz
 from pix2pix_lightning.checkpoints.pretrained import module_from, read
 from pix2pix_lightning.data.sides import PairSpec
@@ -30,7 +30,7 @@ def open_module(
     Args:
         path: A ``.ckpt`` that training wrote; ``model.safetensors`` of ``save_pretrained``; a generator of
             pytorch-CycleGAN-and-pix2pix, ``latest_net_G.pth``.
-        weights: ``trained``, or ``averaged`` where training kept an average of the generator.
+        weights: ``trained``, or ``ema`` where training kept an average of the generator.
         trust: Packages whose classes the file may name, beside this one's and torch's.
         pair: What the images mean, where the file does not say it: by default sides of 256 pixels, ``rgb`` or
             ``grey`` by their channels.
@@ -46,7 +46,7 @@ def open_module(
         module = module_from(_trained_class(read(path), path, trust), path, trust=trust)
     else:
         module = _trained_class(read_checkpoint(path), path, trust).load_from_checkpoint(path, trust=trust)
-    if weights == "averaged":
+    if weights == "ema":
         module.generator.load_state_dict(_averaged(path))
     return module
 
@@ -93,9 +93,9 @@ def _completed(description: Mapping[str, Any], pair: Mapping[str, Any]) -> PairS
 
 def _averaged(path: Path) -> dict[str, Tensor]:
     checkpoint = read_checkpoint(path) if kind_of(path) == "training" else {}
-    if AVERAGED_KEY not in checkpoint:
-        raise ValueError(f"{path} has no averaged weights: train with callbacks=[default,averaged], or weights=trained")
-    average: dict[str, Tensor] = checkpoint[AVERAGED_KEY]
+    if EMA_KEY not in checkpoint:
+        raise ValueError(f"{path} has no EMA weights: train with callbacks=[default,ema], or weights=trained")
+    average: dict[str, Tensor] = checkpoint[EMA_KEY]
     return average
 
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 MAX_PIXELS = 2**28
 """Of an image file, unless told otherwise: 16384 x 16384."""
 _MODES = {"deterministic": ("image", "off"), "paper": ("image", "on")}
-_NORMS, _DROPOUT, _WEIGHTS = ("image", "running"), ("on", "off"), ("trained", "averaged")
+_NORMS, _DROPOUT, _WEIGHTS = ("image", "running"), ("on", "off"), ("trained", "ema")
 
 AnyImage = TypeVar("AnyImage")
 
@@ -50,7 +50,7 @@ class Translator:
             folder that it lies in; an exported ``.onnx`` or ``.pt2`` file; or a module, whose generator is used
             itself, not copied, and left as it lies; a file's is laid out for speed.
         mode: ``deterministic`` (``norm=image``, ``dropout=off``) or ``paper`` (``image``, ``on``: section 3.3).
-        weights: ``trained``, or ``averaged`` where training kept an average of a checkpoint's generator.
+        weights: ``trained``, or ``ema`` where training kept an average of a checkpoint's generator.
         norm: ``image`` (batch norm by each image's own statistics) or ``running``; by default the mode's, and of an
             exported file what it was exported with.
         dropout: ``on`` or ``off``; by default the mode's.
@@ -125,8 +125,8 @@ class Translator:
         how = partial(GeneratorNetwork, norm=norm or _MODES[mode][0], dropout=dropout == "on", precision=precision)
         self.network: GeneratorNetwork | OnnxNetwork | ProgramNetwork
         if isinstance(model, Pix2PixModule):
-            if weights == "averaged":
-                raise ValueError("weights='averaged' of a module: an average is kept in checkpoints, give one")
+            if weights == "ema":
+                raise ValueError("weights='ema' with a module: the EMA weights are in checkpoints, give one")
             if pair is not None:
                 raise ValueError("pair= of a module, which says itself what its images mean: leave pair out")
             self.network = how(model, device=model.device if device == "auto" else _device(device), laid_out=False)

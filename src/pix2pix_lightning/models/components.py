@@ -1,4 +1,4 @@
-"""The parts that the module is made of: objects, or descriptions of them."""
+"""The parts that a module is made of: objects, or descriptions of them that are completed, checked and built."""
 
 from __future__ import annotations
 
@@ -6,17 +6,54 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from torch import nn
+from torch.optim import Optimizer
 
-from pix2pix_lightning.utils.instantiate import build, is_description
+from pix2pix_lightning.data.sides import PairSpec
+from pix2pix_lightning.utils.instantiate import TARGET, build, is_description, locate
 
 Description = Mapping[str, Any]
+Parts = dict[str, Any]
+"""The arguments of a module that can be described, by name; ``reconstruction`` holds a part for each name."""
+
+_MAX_DOWNS = 8
+_BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
-def completed(name: str, network: nn.Module | Description, **channels: int) -> nn.Module | Description:
-    """Fill in the channels that a description does not give; an object is given back.
+def complete_parts(parts: Parts, spec: PairSpec, *, conditional: bool) -> Parts:
+    """Give described networks the channels and the depth that follow from the pairs.
+
+    Args:
+        parts: The parts as they were given.
+        spec: What the images mean.
+        conditional: Whether the discriminator sees the source next to the target.
+
+    Returns:
+        The parts with complete descriptions.
 
     Raises:
-        ValueError: It gives others than the pairs have.
+        ValueError: A description contradicts the pairs, or names an optimizer or a schedule that does not exist.
+    """
+    source, target = spec.source.channels, spec.target.channels
+    generator = fill_channels("generator", parts["generator"], in_channels=source, out_channels=target)
+    discriminator = parts["discriminator"]
+    if discriminator is not None:
+        discriminator = fill_channels("discriminator", discriminator, in_channels=source * conditional + target)
+    for name in ("optimizer_g", "optimizer_d", "schedule"):
+        if is_description(parts[name]):
+            locate(parts[name][TARGET])  # a wrong name is refused now, not when training starts
+    return {**parts, "generator": infer_depth(generator, spec.size), "discriminator": discriminator}
+
+
+def fill_channels(name: str, network: nn.Module | Description, **channels: int) -> nn.Module | Description:
+    """Fill in the channels that a description leaves open; return an object as it is.
+
+    Args:
+        name: What the network is called in an error.
+        network: An object or a description.
+        **channels: Numbers of channels that the pairs have, by the argument's name.
+
+    Raises:
+        ValueError: The description gives other numbers.
     """
     if not is_description(network):
         return network
@@ -27,11 +64,15 @@ def completed(name: str, network: nn.Module | Description, **channels: int) -> n
     return {**network, **{key: value for key, value in channels.items() if network.get(key) is None}}
 
 
-def as_deep_as(network: nn.Module | Description, size: int) -> nn.Module | Description:
-    """Where a description leaves ``num_downs`` open, halve the training images' side as often as it can be, up to 8.
+def infer_depth(network: nn.Module | Description, size: int) -> nn.Module | Description:
+    """Set an open ``num_downs`` of a description to the number of times that the images' side can be halved, up to 8.
+
+    Args:
+        network: An object, which is returned as it is, or a description.
+        size: Side of the training images in pixels.
 
     Raises:
-        ValueError: It cannot be halved at all.
+        ValueError: The side is odd.
     """
     if not is_description(network):
         return network
@@ -40,36 +81,79 @@ def as_deep_as(network: nn.Module | Description, size: int) -> nn.Module | Descr
         return network
     if size % 2:
         raise ValueError(f"data.size={size} is odd, and the generator halves it: choose 256, 128, or another even size")
-    return {**network, "num_downs": min(8, (size & -size).bit_length() - 1)}
+    return {**network, "num_downs": min(_MAX_DOWNS, (size & -size).bit_length() - 1)}
 
 
-def made(name: str, maker: Any, *args: Any) -> Any:
-    """What a description or a function makes of ``args``.
-
-    Raises:
-        ValueError: It refuses them; the line begins with ``name``.
-    """
-    try:
-        return build(maker, *args) if is_description(maker) else maker(*args)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{name}: {error}") from None
-
-
-def described(part: Any) -> dict[str, Any] | None:
-    """The description as plain data, or None for an object."""
-    return dict(part) if is_description(part) else None
+def describe_parts(parts: Parts) -> tuple[Parts, list[str]]:
+    """Return the descriptions as plain data, with None for objects, and the names of the objects."""
+    described: Parts = {}
+    live: list[str] = []
+    for name, part in parts.items():
+        if name == "reconstruction":
+            described[name], inner = describe_parts(part)
+            live += [f"{name}.{key}" for key in inner]
+        else:
+            described[name] = dict(part) if is_description(part) else None
+            live += [name] if part is not None and not is_description(part) else []
+    return described, live
 
 
-def as_module(part: nn.Module | Description) -> nn.Module:
-    """The object, built where it is described."""
+def build_module(part: nn.Module | Description) -> nn.Module:
+    """Build what is described; return an object as it is."""
     module: nn.Module = build(cast(Description, part)) if is_description(part) else cast(nn.Module, part)
     return module
 
 
-def checked_weights(
+def build_or_call(name: str, builder: Any, *args: Any) -> Any:
+    """Build from a description, or call a function.
+
+    Args:
+        name: What an error's line begins with.
+        builder: A description or a function.
+        *args: Positional arguments of the class or the function.
+
+    Raises:
+        ValueError: The arguments do not fit.
+    """
+    try:
+        return build(builder, *args) if is_description(builder) else builder(*args)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name}: {error}") from None
+
+
+def build_optimizers(parts: Parts, **networks: nn.Module | None) -> tuple[list[Optimizer], list[dict[str, Any]]]:
+    """Build an optimizer for each network and, where there is a schedule, one for each optimizer.
+
+    Args:
+        parts: The parts, with ``optimizer_<name>`` for each network, and ``schedule``.
+        **networks: Networks by a short name, ``g`` and ``d``; None is left out.
+
+    Returns:
+        The optimizers in the order of the networks, and the schedules as Lightning takes them.
+
+    Raises:
+        ValueError: An optimizer or the schedule does not take its arguments.
+    """
+    optimizers, schedules = [], []
+    for name, network in networks.items():
+        if network is not None:
+            optimizer = build_or_call(f"optimizer_{name}", parts[f"optimizer_{name}"], network.parameters())
+            optimizers.append(optimizer)
+            if parts["schedule"] is not None:
+                schedule = build_or_call("schedule", parts["schedule"], optimizer)
+                schedules.append({"scheduler": schedule, "name": f"lr_{name}"})
+    return optimizers, schedules
+
+
+def complete_weights(
     weights: Mapping[str, float] | None, reconstruction: Mapping[str, Any], *, has_discriminator: bool
 ) -> dict[str, float]:
-    """A weight for each term of the generator's loss, the paper's where none is given.
+    """Return a weight for each term of the generator's loss, the paper's where none is given.
+
+    Args:
+        weights: Weights by the name of the term; None gives none.
+        reconstruction: Reconstruction losses by name.
+        has_discriminator: Whether there are adversarial terms.
 
     Raises:
         ValueError: A weight has no term, or there is no term.
@@ -85,17 +169,36 @@ def checked_weights(
     return {name: float(weights.get(name, default)) for name, default in known.items()}
 
 
-def at_least_one(name: str, value: int) -> int:
-    """The value, where it counts something that has to be there.
+def check_settings(*, discriminator_steps: int, accumulate: int, gradient_clip: float | None) -> None:
+    """Check the numbers of a module.
+
+    Args:
+        discriminator_steps: Steps of the discriminator on a batch, at least 1.
+        accumulate: Batches of a step, at least 1; above 1 only with one discriminator step.
+        gradient_clip: Largest norm of the gradients, above 0, or None.
 
     Raises:
-        ValueError: It is below 1.
+        ValueError: A number is out of range, or does not go with another.
     """
-    if value < 1:
-        raise ValueError(f"{name}={value}: at least 1 is expected")
-    return value
+    for name, value in (("discriminator_steps", discriminator_steps), ("accumulate", accumulate)):
+        if value < 1:
+            raise ValueError(f"{name}={value}: at least 1 is expected")
+    if accumulate > 1 and discriminator_steps > 1:
+        raise ValueError(
+            f"accumulate={accumulate} with discriminator_steps={discriminator_steps}: only one of them can be above 1"
+        )
+    if gradient_clip is not None and not (isinstance(gradient_clip, int | float) and gradient_clip > 0):
+        raise ValueError(f"gradient_clip={gradient_clip}: a norm above 0 is expected, or null")
 
 
-def has_batch_norm(network: nn.Module | None) -> bool:
-    """Whether a layer of the network mixes the images of a batch."""
-    return network is not None and any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in network.modules())
+def check_penalty(discriminator: nn.Module) -> None:
+    """Check that a discriminator can be trained with a gradient penalty.
+
+    Raises:
+        ValueError: A batch norm mixes the images of a batch.
+    """
+    if any(isinstance(module, _BATCH_NORMS) for module in discriminator.modules()):
+        raise ValueError(
+            "a gradient penalty with batch norm in the discriminator: the penalty is each image's own, batch norm "
+            "mixes the images; set module.discriminator.norm=instance or none"
+        )

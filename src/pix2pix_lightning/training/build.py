@@ -17,11 +17,12 @@ from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
 
 from pix2pix_lightning.checkpoints.io import BackgroundCheckpointIO, WholeCheckpointIO
+from pix2pix_lightning.training.callbacks.performance import Performance
 from pix2pix_lightning.training.ddp import NAME as DDP_PER_NETWORK
-from pix2pix_lightning.training.ddp import chose_plain_ddp
+from pix2pix_lightning.training.ddp import uses_plain_ddp
 from pix2pix_lightning.training.init_weights import begin_with
 from pix2pix_lightning.training.loggers import FaultTolerantLogger, MetricsCSV, say_left_out
-from pix2pix_lightning.training.performance import Speed, keep_memory
+from pix2pix_lightning.training.performance import keep_memory
 from pix2pix_lightning.training.performance_choice import Choice, choose, choose_compile
 from pix2pix_lightning.utils.instantiate import TARGET, build, locate
 
@@ -57,12 +58,11 @@ def assemble(cfg: DictConfig, saved: Path | None = None) -> Training:
     module = instantiate(cfg.module, pair_spec=data.pair_spec.to_dict())
     if cfg.get("init_from") and saved is None:
         begin_with(module, cfg.init_from if isinstance(cfg.init_from, str) else list(cfg.init_from))
-    module.speed = Speed.of(cfg.speed)
     if not keep_memory(cfg.speed.keep_memory) and cfg.speed.keep_memory:
         _log.warning("speed.keep_memory=true does nothing here: it is for Linux with glibc")
     callbacks = {name: instantiate(node) for name, node in (cfg.get("callbacks") or {}).items() if node is not None}
     settings: Any = OmegaConf.to_container(cfg.trainer, resolve=True)
-    settings["callbacks"] = list(callbacks.values())
+    settings["callbacks"] = [Performance(cfg.speed), *callbacks.values()]
     settings["logger"] = _loggers(cfg.get("logger") or {})
     trainer = _trainer(settings)
     if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:  # unless a strategy or a plugin has its own
@@ -73,7 +73,7 @@ def assemble(cfg: DictConfig, saved: Path | None = None) -> Training:
 
 def _trainer(settings: Mapping[str, Any]) -> Trainer:
     trainer = _built(settings)
-    if chose_plain_ddp(trainer, settings.get("strategy", "auto")):
+    if uses_plain_ddp(trainer, settings.get("strategy", "auto")):
         trainer = _built({**settings, "strategy": DDP_PER_NETWORK})
     on_cpu = trainer.strategy.root_device.type == "cpu"
     if on_cpu and trainer.num_devices > 1 and settings.get("accelerator") == "auto":

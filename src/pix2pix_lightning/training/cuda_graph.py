@@ -1,4 +1,4 @@
-"""A training step recorded as one CUDA graph: at batch 1 a GPU waits for Python, a replay does not."""
+"""A training step as one CUDA graph: at batch size 1 a GPU waits for Python, a replay does not."""
 
 from __future__ import annotations
 
@@ -12,49 +12,49 @@ from torch.optim import Optimizer
 Losses = dict[str, Tensor]
 
 
-class RecordedStep:
-    """Runs a step as it is a few times, records it once, and replays it from then on.
+class CudaGraphStep:
+    """Run a step eagerly a few times, capture it once, and replay it from then on.
 
-    What the step does in Python alone (counters, hooks) happens when it is recorded, and not when it is replayed.
-    Noise is drawn anew in each replay, by the seed that the device's generator has then. A batch of another shape than
-    the first, the last of an epoch, runs as it is.
+    What the step does in Python alone (counters, hooks) happens when it is captured, not when it is replayed. Noise is
+    drawn anew in each replay, by the seed that the device's generator has then. A batch of another shape than the
+    first, such as the last of an epoch, runs eagerly.
 
     Args:
-        step: A function of tensors that changes weights, gradients and optimizers in place, and gives losses as
-            tensors. Nothing in it may wait for the device.
-        replayed: Called after each replay, for what Python has to count.
-        warm_up: Calls before the recording, in which optimizers make their states and kernels are chosen.
+        step: A function of source and target, (B, C, H, W) each, that changes weights, gradients and optimizers in
+            place and returns losses as tensors. Nothing in it may wait for the device.
+        on_replay: Called after each replay, for what Python must count.
+        warm_up: Eager calls before the capture, in which optimizers create their state and kernels are chosen.
     """
 
     def __init__(
-        self, step: Callable[[Tensor, Tensor], Losses], *, replayed: Callable[[], None], warm_up: int = 3
+        self, step: Callable[[Tensor, Tensor], Losses], *, on_replay: Callable[[], None], warm_up: int = 3
     ) -> None:
         self._step = step
-        self._replayed = replayed
-        self._left = warm_up
+        self._on_replay = on_replay
+        self._warm_up_left = warm_up
         self._graph: torch.cuda.CUDAGraph | None = None
         self._shapes: tuple[torch.Size, ...] = ()
         self._inputs: tuple[Tensor, ...] = ()
         self._losses: Losses = {}
 
     def __call__(self, source: Tensor, target: Tensor) -> Losses:
-        """The step on a batch, (B, C, H, W) each on the GPU."""
+        """Run the step on a batch, (B, C, H, W) each on the GPU, and return its losses."""
         shapes = source.shape, target.shape
         self._shapes = self._shapes or shapes
         if shapes != self._shapes:
             return self._step(source, target)
-        if self._left:
-            self._left -= 1
-            return self._beside(source, target)
+        if self._warm_up_left:
+            self._warm_up_left -= 1
+            return self._run_on_side_stream(source, target)
         if self._graph is None:
-            self._record(source, target)
+            self._capture(source, target)
             return self._replay(source, target)
         losses = self._replay(source, target)
-        self._replayed()
+        self._on_replay()
         return losses
 
-    def _beside(self, source: Tensor, target: Tensor) -> Losses:
-        """On a stream of its own, as the libraries' workspaces are to be made before a recording."""
+    def _run_on_side_stream(self, source: Tensor, target: Tensor) -> Losses:
+        """Run eagerly on another stream: the libraries' workspaces must exist before a capture (torch.cuda.graphs)."""
         stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
@@ -62,7 +62,7 @@ class RecordedStep:
         torch.cuda.current_stream().wait_stream(stream)
         return losses
 
-    def _record(self, source: Tensor, target: Tensor) -> None:
+    def _capture(self, source: Tensor, target: Tensor) -> None:
         self._inputs = source.clone(), target.clone()
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, capture_error_mode="thread_local"):  # another thread pins the next batch
@@ -77,38 +77,38 @@ class RecordedStep:
         return {name: loss.clone() for name, loss in self._losses.items()}
 
 
-def check_recordable(trainer: Trainer, *, accumulate: int) -> None:
-    """Refuse what a recording cannot hold.
+def check_capturable(trainer: Trainer, *, accumulate: int) -> None:
+    """Refuse settings under which a step cannot be captured.
 
     Args:
-        trainer: That is about to train.
-        accumulate: Batches of a step.
+        trainer: The trainer that is about to train.
+        accumulate: Batches of one optimizer step.
 
     Raises:
-        ValueError: The line gives the reason.
+        ValueError: The step cannot be captured; the line gives the reason.
     """
     device = trainer.strategy.root_device.type
     reasons = {
         f"on {device}, where there are no CUDA graphs": device != "cuda",
-        f"with {trainer.world_size} processes, for which a recorded step does not wait": trainer.world_size > 1,
+        f"with {trainer.world_size} processes, for which a captured step does not wait": trainer.world_size > 1,
         "with trainer.precision=16-mixed, whose loss scale is looked at in every step": trainer.precision == "16-mixed",
         f"with module.accumulate={accumulate}, whose batches differ": accumulate > 1,
     }
     for reason, holds in reasons.items():
         if holds:
-            raise ValueError(f"speed.cuda_graph=true {reason}: say speed.cuda_graph=false")
+            raise ValueError(f"speed.cuda_graph=true {reason}: set speed.cuda_graph=false")
 
 
-def check_rates(optimizers: Iterable[Optimizer]) -> None:
-    """Refuse optimizers whose numbers a recording would freeze.
+def check_lr_tensors(optimizers: Iterable[Optimizer]) -> None:
+    """Refuse optimizers whose learning rate a capture would freeze.
 
     Raises:
-        ValueError: The line gives the reason.
+        ValueError: A learning rate is no tensor.
     """
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             if not (group.get("capturable") and isinstance(group["lr"], Tensor)):
                 raise ValueError(
-                    f"speed.cuda_graph=true with {type(optimizer).__name__}, whose learning rate a recorded step would "
+                    f"speed.cuda_graph=true with {type(optimizer).__name__}, whose learning rate a captured step would "
                     "not follow: describe torch.optim.Adam, AdamW or another one that is capturable"
                 )

@@ -1,10 +1,9 @@
-"""How the training step is run: what changes its time and memory, and of its results the rounding alone."""
+"""How the training step is computed: what changes its time and memory, and of its results the rounding alone."""
 
 from __future__ import annotations
 
 import ctypes
 import inspect
-import logging
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -17,21 +16,20 @@ from torch.optim import Optimizer
 from pix2pix_lightning.networks import checkpoint_activations, convert_to_matmul
 from pix2pix_lightning.utils.instantiate import TARGET, is_description, locate
 
-_log = logging.getLogger(__name__)
-
 
 @dataclass(frozen=True)
-class Speed:
-    """How a module runs its step; by default as it is written down.
+class PerformanceOptions:
+    """How a module computes its step; the defaults are plain PyTorch.
 
     Attributes:
-        channels_last: Keep weights and maps channels last in memory.
+        channels_last: Store weights and feature maps with the channels last.
         fused_optimizer: Update all weights in one pass, where the optimizer can.
-        matmul_convolutions: Large convolutions on small maps as matrix products (``networks.convert_to_matmul``).
-        checkpoint_activations: Keep only what goes from level to level, and compute the rest again when going
-            backward: less memory, a third more time.
-        compile: Compile both networks with ``torch.compile`` when the training starts.
-        cuda_graph: Record the whole step once on the GPU and replay it.
+        matmul_convolutions: Compute large convolutions on small maps as matrix products
+            (``networks.convert_to_matmul``).
+        checkpoint_activations: Store only what goes from level to level, and compute the rest again in the backward
+            pass: less memory, a third more time.
+        compile: Compile both networks with ``torch.compile`` when training starts.
+        cuda_graph: Capture the whole step once on the GPU and replay it.
     """
 
     channels_last: bool = False
@@ -42,11 +40,11 @@ class Speed:
     cuda_graph: bool = False
 
     @classmethod
-    def of(cls, settings: Mapping[str, Any] | None) -> Self:
-        """Those of ``settings`` that the step knows; the other keys are for data and trainer.
+    def from_settings(cls, settings: Mapping[str, Any] | None) -> Self:
+        """Take the options out of settings by name; other keys are for the data and the trainer.
 
         Raises:
-            ValueError: One of them is neither true nor false.
+            ValueError: An option is neither true nor false.
         """
         names = {field.name for field in fields(cls)}
         known = {key: value for key, value in (settings or {}).items() if key in names}
@@ -57,11 +55,11 @@ class Speed:
 
     @property
     def memory_format(self) -> torch.memory_format:
-        """In which the maps lie."""
+        """Layout of weights and feature maps in memory."""
         return torch.channels_last if self.channels_last else torch.contiguous_format
 
     def prepare(self, network: nn.Module) -> None:
-        """Change ``network`` in place; names and values of its weights stay."""
+        """Change a network in place; names and values of its weights stay."""
         if self.channels_last:
             for parameter in network.parameters():
                 if parameter.dim() == 4:
@@ -73,15 +71,18 @@ class Speed:
         if self.compile:
             network.compile()
 
-    def of_optimizer(self, description: Any, network: nn.Module, *, can_fuse: bool = True) -> Any:
-        """A described optimizer with what makes it fast filled in, where its class knows that; else itself.
+    def add_optimizer_flags(self, description: Any, network: nn.Module, *, can_fuse: bool = True) -> Any:
+        """Fill in the flags that make a described optimizer fast, where its class knows them.
 
-        A learning rate that a recorded step is to follow has to be a tensor.
+        A captured step can follow a learning rate only if that is a tensor.
 
         Args:
-            description: Of the optimizer, or a function that makes it.
-            network: Whose weights it updates.
-            can_fuse: Whether a fused step does the same.
+            description: Description of the optimizer; a function that builds one is returned as it is.
+            network: The network whose weights it updates.
+            can_fuse: Whether a fused step gives the same result.
+
+        Returns:
+            The description with flags; what it says itself stays.
         """
         if not is_description(description):
             return description
@@ -99,67 +100,69 @@ class Speed:
 _LAST, _FIRST = (0, 2, 3, 1), (0, 3, 1, 2)
 
 
-def in_one_piece(optimizer: Optimizer) -> None:
-    """Show channels-last weights to a fused step on a CPU as the contiguous memory that they are.
+def use_contiguous_views(optimizer: Optimizer) -> None:
+    """Let a fused step on a CPU see channels-last weights as contiguous memory.
 
-    Its kernel copies whatever is not contiguous, there and back: weights, gradients and both moments. While it runs,
-    these are views with the channels last. Before and after, nothing differs.
+    The fused kernel copies every tensor that is not contiguous, there and back: weights, gradients and both moments,
+    which costs more than the update. Channels-last weights are contiguous memory in another order of the axes. Hooks
+    before and after the step permute the tensors to that order and back, without a copy, so that outside of the step
+    nothing differs.
     """
     shown: list[Tensor] = []
 
-    def before(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+    def permute_before(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         for group in optimizer.param_groups:
             for parameter in group["params"] if group.get("fused") else ():
-                if _lies_channels_last(parameter):
-                    _turn(parameter, optimizer.state.get(parameter, {}), _LAST)
+                if _is_channels_last_on_cpu(parameter):
+                    _permute(parameter, optimizer.state.get(parameter, {}), _LAST)
                     shown.append(parameter)
 
-    def after(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+    def permute_after(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         for parameter in shown:
-            _turn(parameter, optimizer.state[parameter], _FIRST)
+            _permute(parameter, optimizer.state[parameter], _FIRST)
         shown.clear()
 
-    optimizer.register_step_pre_hook(before)
-    optimizer.register_step_post_hook(after)
+    optimizer.register_step_pre_hook(permute_before)
+    optimizer.register_step_post_hook(permute_after)
 
 
-def _lies_channels_last(parameter: Tensor) -> bool:
+def _is_channels_last_on_cpu(parameter: Tensor) -> bool:
     if parameter.grad is None or parameter.dim() != 4 or parameter.device.type != "cpu" or parameter.is_contiguous():
         return False
     return parameter.is_contiguous(memory_format=torch.channels_last) and parameter.grad.stride() == parameter.stride()
 
 
-def _turn(parameter: Tensor, state: dict[str, Any], order: tuple[int, ...]) -> None:
-    gradient, parameter.grad = parameter.grad, None
+def _permute(parameter: Tensor, state: dict[str, Any], order: tuple[int, ...]) -> None:
+    gradient, parameter.grad = parameter.grad, None  # a gradient must have its parameter's shape at any time
     assert gradient is not None
     parameter.data = parameter.data.permute(order)
     parameter.grad = gradient.permute(order)
     for key, value in state.items():
         if isinstance(value, Tensor) and value.dim() == 4:
-            turned = value.permute(order)
-            # a checkpoint's moments can lie otherwise
-            state[key] = turned.contiguous() if order == _LAST else turned
+            permuted = value.permute(order)
+            # the moments of a checkpoint may have another layout
+            state[key] = permuted.contiguous() if order == _LAST else permuted
 
 
-_WAYS = ("fused", "foreach", "capturable")
+_FLAGS = ("fused", "foreach", "capturable")
 
 
-def ways(optimizer: Optimizer) -> list[dict[str, Any]]:
-    """How each group of a new optimizer steps, for `as_it_was_made`."""
-    return [{key: group[key] for key in (*_WAYS, "lr") if key in group} for group in optimizer.param_groups]
+def optimizer_flags(optimizer: Optimizer) -> list[dict[str, Any]]:
+    """Return how each parameter group of a new optimizer steps, for `restore_optimizer_flags`."""
+    return [{key: group[key] for key in (*_FLAGS, "lr") if key in group} for group in optimizer.param_groups]
 
 
-def as_it_was_made(optimizer: Optimizer, made: list[dict[str, Any]]) -> None:
-    """After a checkpoint, which brings the settings of the run that wrote it: run as this one was told to.
+def restore_optimizer_flags(optimizer: Optimizer, flags: list[dict[str, Any]]) -> None:
+    """Give an optimizer its own flags back after a checkpoint, which brings those of the run that wrote it.
 
-    What is learned and the learning rate stay the checkpoint's.
+    What was learned and the learning rate stay the checkpoint's.
 
     Args:
-        optimizer: With or without a checkpoint's state.
-        made: Its `ways` when it was new.
+        optimizer: An optimizer with or without a checkpoint's state.
+        flags: Its `optimizer_flags` when it was new.
     """
-    for group, own in zip(optimizer.param_groups, made, strict=True):
-        group.update({key: own[key] for key in _WAYS if key in own})
+    for group, own in zip(optimizer.param_groups, flags, strict=True):
+        group.update({key: own[key] for key in _FLAGS if key in own})
         if isinstance(own.get("lr"), Tensor) and group["lr"] is not own["lr"]:
             group["lr"] = own["lr"].fill_(float(group["lr"]))
         on_device = group.get("fused") or group.get("capturable")
@@ -169,44 +172,28 @@ def as_it_was_made(optimizer: Optimizer, made: list[dict[str, Any]]) -> None:
                 optimizer.state[parameter]["step"] = step.to(parameter.device if on_device else "cpu", torch.float32)
 
 
-def plain_rates(checkpoint: dict[str, Any]) -> None:
-    """Make numbers of learning rates that are tensors, so that a checkpoint fits a run without them, in place."""
-    for state in checkpoint.get("optimizer_states", []):
-        for group in state["param_groups"]:
-            group.update({key: float(value) for key, value in group.items() if isinstance(value, Tensor)})
-    for state in checkpoint.get("lr_schedulers", []):
-        _plain(state)
-
-
-def _plain(schedule: dict[str, Any]) -> None:
-    for key in {"base_lrs", "_last_lr"} & schedule.keys():
-        schedule[key] = [float(rate) for rate in schedule[key]]
-    for inner in schedule.get("_schedulers") or ():
-        _plain(inner)
-
-
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_MMAP_MAX = -1, -3, -4  # malloc.h
-_is_kept = False
+_memory_is_kept = False
 
 
 def keep_memory(on: bool = True) -> bool:
-    """Let the process keep the memory that it frees, in place of asking the system anew in every step.
+    """Let the process keep the memory that it frees, instead of asking the system for it in every step.
 
-    The C library gives large blocks back at once; what is asked for next comes zeroed, a page fault for every 4
-    KiB, which is a third of a training step on a CPU. A setting of the whole process, for glibc alone.
+    The C library gives large blocks back at once. The next request gets zeroed pages, with a page fault for every
+    4 KiB, which is a third of a training step on a CPU. The setting is the whole process's, and exists in glibc alone.
 
     Args:
-        on: False undoes it: what glibc comes to by itself in a process with large blocks, and what is free goes back.
+        on: False restores what glibc does by itself in a process with large blocks, and gives free memory back.
 
     Returns:
         Whether that can be set here.
     """
-    global _is_kept
+    global _memory_is_kept
     if platform.libc_ver()[0] != "glibc":
         return False
-    if not on and not _is_kept:
+    if not on and not _memory_is_kept:
         return True
-    _is_kept = on
+    _memory_is_kept = on
     libc = ctypes.CDLL(None)
     if on:
         libc.mallopt(_M_MMAP_MAX, 0)

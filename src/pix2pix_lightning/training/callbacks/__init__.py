@@ -1,10 +1,11 @@
-"""What happens beside the training step."""
+"""Callbacks of a training run."""
 
-from pix2pix_lightning.training.callbacks.averaged_generator import AveragedGenerator
-from pix2pix_lightning.training.callbacks.follow_folder import FollowFolder
+from pix2pix_lightning.training.callbacks.ema import EMA
+from pix2pix_lightning.training.callbacks.follow_run_dir import FollowRunDir
 from pix2pix_lightning.training.callbacks.gallery import Gallery
 from pix2pix_lightning.training.callbacks.journal import Journal
 from pix2pix_lightning.training.callbacks.overfit import Overfit
-from pix2pix_lightning.training.callbacks.save_when_interrupted import SaveWhenInterrupted
+from pix2pix_lightning.training.callbacks.performance import Performance
+from pix2pix_lightning.training.callbacks.save_on_interrupt import SaveOnInterrupt
 
-__all__ = ["AveragedGenerator", "FollowFolder", "Gallery", "Journal", "Overfit", "SaveWhenInterrupted"]
+__all__ = ["EMA", "FollowRunDir", "Gallery", "Journal", "Overfit", "Performance", "SaveOnInterrupt"]

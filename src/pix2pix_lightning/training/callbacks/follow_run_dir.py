@@ -9,7 +9,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 
-class FollowFolder(Callback):
+class FollowRunDir(Callback):
     """Tells each ``ModelCheckpoint`` that its folder is where it is now.
 
     Else it would forget its best score when a moved run is resumed, and overwrite the best checkpoint with a worse one.

@@ -12,7 +12,7 @@ from pix2pix_lightning.checkpoints.io import BackgroundCheckpointIO
 _log = logging.getLogger(__name__)
 
 
-class SaveWhenInterrupted(Callback):
+class SaveOnInterrupt(Callback):
     """Saves where Ctrl-C, a signal or an error ends training; resuming goes on with the next batch.
 
     Args:

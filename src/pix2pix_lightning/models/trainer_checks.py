@@ -1,0 +1,34 @@
+"""Check that a trainer's settings work with two networks and manual optimization."""
+
+from __future__ import annotations
+
+from lightning.pytorch import Trainer
+from lightning.pytorch.strategies import DDPStrategy
+
+from pix2pix_lightning.compat import find_unused_parameters
+
+
+def check_trainer(trainer: Trainer, *, penalty_weight: float, accumulate: int) -> None:
+    """Refuse settings of a trainer that would train something else, and fit plain DDP to two networks.
+
+    Args:
+        trainer: The trainer, before it starts.
+        penalty_weight: Weight of the gradient penalty, 0 where there is none.
+        accumulate: Batches of one step.
+
+    Raises:
+        ValueError: A setting does not work; the line names it.
+    """
+    strategy = trainer.strategy
+    if isinstance(strategy, DDPStrategy) and not hasattr(strategy, "wrapped_networks"):
+        find_unused_parameters(strategy)  # plain DDP: each backward pass reaches one network
+    if penalty_weight and trainer.precision in ("16-true", "bf16-true"):
+        raise ValueError(
+            f"trainer.precision={trainer.precision} with a gradient penalty, which needs float32 weights: use "
+            "bf16-mixed"
+        )
+    if accumulate > 1 and trainer.precision == "16-mixed":
+        raise ValueError(
+            f"module.accumulate={accumulate} with trainer.precision=16-mixed: the loss scale can change between the "
+            "batches of a step; use bf16-mixed"
+        )
