@@ -325,8 +325,8 @@ def test_a_checkpoint_by_itself_needs_data_and_a_place(measure, refused, run, ro
 def test_other_meanings_of_a_pixel_are_refused(measure, refused, run, root, tmp_path):
     group = ["data=folder", f"data.root={root}", "data.num_workers=0"]
     assert_told(
-        refused(run, tmp_path / "out", *group, "data.direction=b_to_a", "data.b.kind=grey"),
-        "data.direction=b_to_a data.size=256 data.b.kind=grey, but the checkpoint was trained on other pairs",
+        refused(run, tmp_path / "out", *group, "data.direction=b_to_a", "data.b.kind=grayscale"),
+        "data.direction=b_to_a data.size=256 data.b.kind=grayscale, but the checkpoint was trained on other pairs",
         "say data.direction=a_to_b data.size=32 data.b.kind=rgb",
     )
     palette = json.dumps(PALETTE, separators=(",", ":"))

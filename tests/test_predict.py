@@ -311,8 +311,8 @@ def test_a_generator_of_j_s(run, pictures, tmp_path, capsys):
             assert call(place, pictures / "a.png", output, mode) == 0
         assert len({(output / "a.png").read_bytes() for output in outputs}) == 1
     capsys.readouterr()
-    assert call(tmp_path, pictures / "a.png", tmp_path / "grey", "pair.source={kind:grey}") == 1
-    assert_one_line(capsys, "in_channels is 3", "kind 'grey'", "pair.source=")
+    assert call(tmp_path, pictures / "a.png", tmp_path / "grey", "pair.source={kind:grayscale}") == 1
+    assert_one_line(capsys, "in_channels is 3", "kind 'grayscale'", "pair.source=")
     assert call(run[0], pictures / "a.png", tmp_path / "grey", "pair.size=128") == 1
     assert_one_line(capsys, "pair={'size': 128}", "leave pair out")
 

@@ -218,7 +218,7 @@ def test_class_numbers_beyond_the_last(capfd, tmp_path):
 @pytest.fixture(scope="module")
 def trained(strips, tmp_path_factory):
     run = tmp_path_factory.mktemp("trained") / "run"
-    words = ["trainer.max_epochs=1", "callbacks.gallery=null", "data.b.kind=grey"]
+    words = ["trainer.max_epochs=1", "callbacks.gallery=null", "data.b.kind=grayscale"]
     assert main([*TINY, *words, f"data.root={strips}", f"run_dir={run}"]) == 0
     return run
 
@@ -227,13 +227,13 @@ def trained(strips, tmp_path_factory):
     ("overrides", "says"),
     [
         (
-            ["data.a.kind=grey"],
-            "data.a.kind=grey (channels: 1), but the checkpoint was trained with kind=rgb (channels: 3)",
+            ["data.a.kind=grayscale"],
+            "data.a.kind=grayscale (channels: 1), but the checkpoint was trained with kind=rgb (channels: 3)",
         ),
         (["data.b.kind=label", "data.b.num_classes=5"], "data.b.kind=label (channels: 5), but the checkpoint"),
         (
             ["data.b.kind=rgb"],
-            "data.b.kind=rgb (channels: 3), but the checkpoint was trained with kind=grey (channels: 1)",
+            "data.b.kind=rgb (channels: 3), but the checkpoint was trained with kind=grayscale (channels: 1)",
         ),
         (["data.direction=b_to_a"], "data.direction=b_to_a, but the checkpoint was trained a_to_b"),
     ],
@@ -249,8 +249,10 @@ def test_going_on_with_pairs_that_mean_something_else(capfd, trained, overrides,
 
 
 def test_measuring_and_translating_what_the_checkpoint_does_not_know(capfd, trained, tmp_path):
-    line = answer(capfd, f"checkpoint={trained}", "+data.a.kind=grey", "output=out", start=evaluate.main, common=[])
-    assert "data.a.kind=grey, but the checkpoint was trained on other pairs: say data.a.kind=rgb" in line
+    line = answer(
+        capfd, f"checkpoint={trained}", "+data.a.kind=grayscale", "output=out", start=evaluate.main, common=[]
+    )
+    assert "data.a.kind=grayscale, but the checkpoint was trained on other pairs: say data.a.kind=rgb" in line
     cv2.imwrite("alpha.png", np.zeros((40, 40, 4), np.uint8))
     words = [f"checkpoint={trained}", "input=alpha.png", "output=out"]
     if not torch.cuda.is_available():

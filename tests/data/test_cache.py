@@ -79,7 +79,7 @@ def caches(folder):
         {},
         {"direction": "b_to_a", "num_workers": 1},
         {"jitter": False, "mirror": False},
-        {"a": {"kind": "grey"}, "b": {"kind": "label", "palette": PALETTE}, "direction": "b_to_a"},
+        {"a": {"kind": "grayscale"}, "b": {"kind": "label", "palette": PALETTE}, "direction": "b_to_a"},
         {"max_pairs": 2, "val_split": "train"},
     ],
     ids=str,
@@ -155,7 +155,7 @@ def test_a_changed_split_is_cached_anew_in_place_of_the_old(root, change):
 
 def test_other_settings_have_caches_of_their_own(root):
     for _ in range(2):
-        for options in ({}, {"size": 16}, {"max_pairs": 2}, {"b": {"kind": "grey"}}):
+        for options in ({}, {"size": 16}, {"max_pairs": 2}, {"b": {"kind": "grayscale"}}):
             assert_equal(batches(opened(root, cache=True, **options)), batches(opened(root, **options)))
     assert len(caches(root / ".pix2pix_cache")) == 8
     opened(root, cache=True, direction="b_to_a", seed=3, batch_size=1)  # the same images
@@ -304,7 +304,7 @@ def test_loader_processes_are_not_sent_the_maps(tmp_path):
     assert not pairs[0][0].flags.writeable
 
 
-# --- mistakes
+# --- user errors
 
 
 def line(call):

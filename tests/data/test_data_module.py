@@ -100,8 +100,8 @@ def test_direction(root, direction):
 
 
 def test_sides_follow_the_files_and_not_the_direction(root):
-    options = {"a": {"kind": "grey"}, "b": {"kind": "label", "palette": [[0, 0, 0], [255, 255, 255]]}}
-    for direction, kinds in (("a_to_b", ("grey", "label")), ("b_to_a", ("label", "grey"))):
+    options = {"a": {"kind": "grayscale"}, "b": {"kind": "label", "palette": [[0, 0, 0], [255, 255, 255]]}}
+    for direction, kinds in (("a_to_b", ("grayscale", "label")), ("b_to_a", ("label", "grayscale"))):
         spec = PairedDataModule(root, direction=direction, **options).pair_spec
         assert (spec.source.kind, spec.target.kind) == kinds
 
@@ -174,32 +174,13 @@ def coordinate_dataset(size, load_size, *, num=10, seed=0, mirror=True):
 def test_jitter_is_one_window_and_one_mirror_for_both_sides():
     dataset = coordinate_dataset(SIZE, LOAD_SIZE)
     seen = set()
-    for key in [(epoch, index) for epoch in range(6) for index in range(10)]:
+    for key in [(epoch, index) for epoch in range(5) for index in range(10)]:
         sample = dataset[key]
         source, target = hwc(sample["source"]), hwc(sample["target"])
         assert source.shape == (SIZE, SIZE, 3)
         np.testing.assert_array_equal(target, source + np.array([0, 0, 9]))
         seen.add(window(source))
     assert len(seen) > 30  # of 5 x 5 x 2
-
-
-def test_window_and_mirror_are_uniform_and_independent():
-    dataset = coordinate_dataset(16, 18, num=60)
-    draws = [window(hwc(dataset[epoch, index]["source"])) for epoch in range(30) for index in range(60)]
-    counts = np.array([[[draws.count((x, y, m)) for m in (False, True)] for y in range(3)] for x in range(3)])
-    assert counts.sum() == 1800
-    assert ((counts - 100) ** 2 / 100).sum() < 45  # chi-squared of 17 degrees: 1 in 4000 by chance
-    assert np.abs(np.corrcoef(np.array(draws, float).T) - np.eye(3)).max() < 0.09
-    # one draw says nothing of the next, in an epoch and from epoch to epoch
-    by_epoch = np.array(draws, float).reshape(30, 60, 3)
-    for axis in range(3):
-        for first, second in ((by_epoch[:, :-1], by_epoch[:, 1:]), (by_epoch[:-1], by_epoch[1:])):
-            assert abs(np.corrcoef(first[..., axis].ravel(), second[..., axis].ravel())[0, 1]) < 0.09
-
-
-def test_mirror_can_be_left_out():
-    dataset = coordinate_dataset(16, 18, num=40, mirror=False)
-    assert not any(window(hwc(dataset[0, index]["source"]))[2] for index in range(40))
 
 
 def test_training_images_are_windows_of_the_resized_image(tmp_path):
@@ -228,11 +209,25 @@ def test_training_images_are_windows_of_the_resized_image(tmp_path):
 
 
 @pytest.mark.parametrize("num_workers", [1, 2])
-def test_the_number_of_workers_changes_nothing(root, num_workers):
-    data = opened(root, num_workers=num_workers)
+def test_the_number_of_workers_and_a_cache_change_nothing(root, tmp_path, num_workers):
+    rotate = {"_target_": "albumentations.Rotate", "p": 0.5}
+    jitter = {"_target_": "albumentations.ColorJitter", "p": 1, "sides": "source"}
+    options = {"augmentation": [rotate, jitter]} if num_workers == 2 else {}
+    expected = epochs(opened(root, **options), 2)
+    data = opened(root, num_workers=num_workers, cache=tmp_path / "cache", **options)
     assert data.train_dataloader().persistent_workers
-    for one, other in zip(epochs(opened(root), 2), epochs(data, 2), strict=True):
+    for one, other in zip(expected, epochs(data, 2), strict=True):
         assert_equal(one, other)
+
+
+def test_augmentation_is_of_training_pairs_alone(root):
+    invert = {"_target_": "albumentations.InvertImg", "p": 1, "sides": "source"}
+    options = {"jitter": False, "mirror": False}
+    plain, inverted = opened(root, **options), opened(root, augmentation=[invert], **options)
+    for one, other in zip(epochs(plain, 1)[0], epochs(inverted, 1)[0], strict=True):
+        assert torch.equal(other["source"], 255 - one["source"])
+        assert torch.equal(other["target"], one["target"])
+    assert_equal(list(plain.val_dataloader()), list(inverted.val_dataloader()))
 
 
 def test_epochs_differ_seeds_differ_and_a_seed_repeats(root):
@@ -288,30 +283,31 @@ without_optimizer = pytest.mark.filterwarnings("ignore:`LightningModule.configur
 
 
 class Recorder(LightningModule):
+    """Keeps the batches of training; with a folder, saves a checkpoint at each place where one can be written."""
+
     automatic_optimization = False
 
-    def __init__(self, save_after=None, hook=None):
+    def __init__(self, folder=None):
         super().__init__()
         self.seen = []
-        self.save_after, self.hook = save_after, hook
+        self.folder = folder
 
     def training_step(self, batch):
-        if self.hook and self.hook.startswith("in "):
-            self.save_in(self.hook)
+        self.save("training_step")
         self.seen.append(batch)
 
     def on_train_batch_end(self, *args):
-        self.save_in("on_train_batch_end")
+        self.save("on_train_batch_end")
 
     def on_validation_end(self):
-        self.save_in("on_validation_end")
+        self.save("on_validation_end")
 
     def on_train_epoch_end(self):
-        self.save_in("on_train_epoch_end")
+        self.save("on_train_epoch_end")
 
-    def save_in(self, hook):
-        if (len(self.seen), hook) == (self.save_after, self.hook):
-            self.trainer.save_checkpoint("middle.ckpt", weights_only=False)
+    def save(self, hook):
+        if self.folder is not None:
+            self.trainer.save_checkpoint(self.folder / f"{len(self.seen)}_{hook}.ckpt", weights_only=False)
 
     def validation_step(self, batch):
         pass
@@ -334,37 +330,53 @@ def trainer_of(max_epochs):
     )
 
 
-@without_optimizer
-def test_the_trainer_sees_each_epoch_in_its_own_order(root):
-    recorder = Recorder()
+@pytest.fixture(scope="module")
+def recorded(root, tmp_path_factory):
+    """Checkpoints of a training of three epochs, three batches each."""
+    folder = tmp_path_factory.mktemp("recorded")
+    recorder = Recorder(folder)
     trainer_of(3).fit(recorder, opened(root))
-    assert_equal(recorder.seen, [batch for batches in epochs(opened(root), 3) for batch in batches])
+    return folder, recorder.seen
 
 
 @without_optimizer
-@pytest.mark.parametrize("num_workers", [0, 1])
+def test_the_trainer_sees_each_epoch_in_its_own_order(root, recorded):
+    assert_equal(recorded[1], [batch for batches in epochs(opened(root), 3) for batch in batches])
+
+
+@without_optimizer
 @pytest.mark.parametrize(
-    ("seen_before", "hook"),
+    ("num_seen", "hook", "num_workers"),
     [
-        (4, "on_train_batch_end"),
-        (5, "on_train_batch_end"),
-        (3, "on_train_batch_end"),
-        (6, "on_train_batch_end"),
-        (2, "in the third step"),
-        (4, "in the fifth step"),
-        (3, "on_validation_end"),
-        (6, "on_validation_end"),
-        (3, "on_train_epoch_end"),
-        (6, "on_train_epoch_end"),
+        (5, "on_train_batch_end", 0),
+        (4, "on_train_batch_end", 1),
+        (3, "on_train_batch_end", 1),
+        (2, "training_step", 1),
+        (3, "on_validation_end", 0),
+        (6, "on_validation_end", 1),
+        (3, "on_train_epoch_end", 1),
+        (6, "on_train_epoch_end", 0),
     ],
 )
-def test_a_resumed_run_goes_on_with_what_it_had_not_seen(root, seen_before, hook, num_workers):
-    """Of 3 batches an epoch, from the places where checkpoints are written."""
-    trainer_of(3).fit(Recorder(seen_before, hook), opened(root))
+def test_a_resumed_run_continues_with_the_next_batch(root, recorded, num_seen, hook, num_workers):
+    folder, batches = recorded
     resumed = Recorder()
-    trainer_of(3).fit(resumed, opened(root, num_workers=num_workers), ckpt_path="middle.ckpt", weights_only=True)
-    expected = [batch for batches in epochs(opened(root), 3) for batch in batches]
-    assert_equal(resumed.seen, expected[seen_before:])
+    checkpoint = folder / f"{num_seen}_{hook}.ckpt"
+    trainer_of(3).fit(resumed, opened(root, num_workers=num_workers), ckpt_path=checkpoint, weights_only=True)
+    assert_equal(resumed.seen, batches[num_seen:])
+
+
+@without_optimizer
+def test_an_epoch_that_is_cut_short_is_followed_by_the_next(root):
+    class CutShort(Recorder):
+        def on_train_batch_start(self, batch, batch_idx):
+            return -1 if len(self.seen) == 2 and self.trainer.current_epoch == 0 else None
+
+    data, recorder = opened(root), Recorder()
+    trainer_of(1).fit(CutShort(), data)
+    assert data.state_dict() == {"epoch": 1, "num_batches": 0}
+    trainer_of(1).fit(recorder, data)  # a new training begins at the beginning
+    assert_equal(recorder.seen, epochs(opened(root), 1)[0])
 
 
 # --- the order
@@ -422,7 +434,7 @@ def test_skip_passes_over_the_first_once():
 # --- kinds of sides
 
 
-def test_grey_and_label_sides_are_one_channel_of_bytes(tmp_path):
+def test_grayscale_and_label_sides_are_one_channel_of_bytes(tmp_path):
     palette = [[0, 0, 170], [0, 85, 255], [255, 255, 0], [170, 0, 0]]
     classes = np.kron(np.random.default_rng(0).integers(0, 4, (4, 4)), np.ones((9, 9), int))
     strip = np.hstack([noise(1, 36, 36), np.array(palette, np.uint8)[classes]])
@@ -433,7 +445,7 @@ def test_grey_and_label_sides_are_one_channel_of_bytes(tmp_path):
     nearest = ((decoded[:, 36:, None] - np.array(palette)) ** 2).sum(-1).argmin(-1)
     grey = decoded[:, :36] @ np.array([0.299, 0.587, 0.114])
 
-    data = opened(tmp_path, a={"kind": "grey"}, b={"kind": "label", "palette": palette}, size=36)
+    data = opened(tmp_path, a={"kind": "grayscale"}, b={"kind": "label", "palette": palette}, size=36)
     (batch,) = list(data.val_dataloader())
     for side in ("source", "target"):
         assert batch[side].dtype == torch.uint8
@@ -503,12 +515,12 @@ def test_two_folders_with_sides_of_unequal_size(tmp_path):
     assert np.abs(hwc(batch["source"][0]) - pillow_resized(a, SIZE)).max() <= 2
 
 
-# --- mistakes
+# --- user errors
 
 
 def test_a_missing_root_names_the_folder_and_the_archive(tmp_path):
     missing = tmp_path / "nowhere"
-    with pytest.raises(ValueError, match=rf"data\.root={missing} is no folder; say where .* data\.root=<folder>"):
+    with pytest.raises(ValueError, match=rf"data\.root={missing} is no folder; set where .* data\.root=<folder>"):
         PairedDataModule(missing).setup("fit")
     with pytest.raises(ValueError, match=rf"data\.root={missing} is no folder; unpack http://x/y\.tar\.gz there"):
         PairedDataModule(missing, archive="http://x/y.tar.gz").setup("fit")
@@ -593,7 +605,7 @@ def damaged(folder, how):
         (split / ("x.jpg" if how == "cut JPEG" else "x.png")).write_bytes(contents[how])
 
 
-MENDS = {
+EXPECTED = {
     "cut JPEG": r"x\.jpg is a truncated JPEG: copy or download it again",
     "cut PNG": r"x\.png cannot be decoded as an image: .* replace it",
     "empty": r"x\.png cannot be decoded as an image: .* replace it",
@@ -603,12 +615,12 @@ MENDS = {
 }
 
 
-@pytest.mark.parametrize("how", MENDS)
+@pytest.mark.parametrize("how", EXPECTED)
 def test_a_damaged_file_is_one_line(tmp_path, how):
     damaged(tmp_path, how)
     data = PairedDataModule(tmp_path, size=8, num_workers=0)
     data.setup("validate")
-    with pytest.raises(ValueError, match=MENDS[how]) as raised:
+    with pytest.raises(ValueError, match=EXPECTED[how]) as raised:
         list(data.val_dataloader())
     assert "\n" not in str(raised.value)
 
@@ -619,7 +631,7 @@ def test_a_damaged_file_in_a_worker_is_a_value_error_that_ends_with_the_line(tmp
     data = PairedDataModule(tmp_path, size=8, num_workers=1)
     data.setup("validate")
     iterator = iter(data.val_dataloader())
-    with pytest.raises(ValueError, match=MENDS[how]) as raised:
+    with pytest.raises(ValueError, match=EXPECTED[how]) as raised:
         next(iterator)
     iterator._shutdown_workers()  # left to the garbage collector, it waits for 5 s
     last = str(raised.value).rstrip().splitlines()[-1]

@@ -23,7 +23,7 @@ class One:
 
 
 def spec_of(direction, num_classes=3):
-    a, b = SideSpec(kind="grey"), SideSpec(kind="label", num_classes=num_classes)
+    a, b = SideSpec(kind="grayscale"), SideSpec(kind="label", num_classes=num_classes)
     source, target = (a, b) if direction == "a_to_b" else (b, a)
     return PairSpec(source=source, target=target, size=6, load_size=6, direction=direction)
 

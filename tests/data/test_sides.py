@@ -21,7 +21,13 @@ def brute_force_classes(image, palette):
     return classes
 
 
-@pytest.mark.parametrize(("kind", "channels"), [("rgb", 3), ("grey", 1)])
+def test_grey_is_an_older_name_of_grayscale():
+    assert SideSpec(kind="grey") == SideSpec(kind="grayscale")
+    old = PairSpec.from_dict({"source": {"kind": "grey"}})
+    assert old.to_dict()["source"]["kind"] == "grayscale"
+
+
+@pytest.mark.parametrize(("kind", "channels"), [("rgb", 3), ("grayscale", 1)])
 def test_all_levels_are_encoded_by_the_formula_and_come_back(kind, channels):
     levels = np.stack([np.roll(np.arange(256), 40 * c) for c in range(channels)]).astype(np.uint8)
     batch = torch.from_numpy(levels).reshape(1, channels, 16, 16)
@@ -36,7 +42,7 @@ def test_all_levels_are_encoded_by_the_formula_and_come_back(kind, channels):
 
 
 def test_a_range_of_its_own_is_stretched_over_what_the_network_sees():
-    side = SideSpec(kind="grey", value_range=(100, 200))
+    side = SideSpec(kind="grayscale", value_range=(100, 200))
     batch = torch.tensor([100, 150, 175, 200], dtype=torch.uint8).reshape(1, 1, 2, 2)
     encoded = side.encode(batch)
     np.testing.assert_allclose(encoded.flatten().numpy(), [-1, 0, 0.5, 1], atol=1e-6)
@@ -45,7 +51,7 @@ def test_a_range_of_its_own_is_stretched_over_what_the_network_sees():
 
 def test_outputs_beyond_the_range_are_clamped_and_rounded():
     output = torch.tensor([-3.0, -1.0, 1.0, 3.0, 0.0, (100.4 / 127.5) - 1, (100.6 / 127.5) - 1])
-    decoded = SideSpec(kind="grey").decode(output.reshape(1, 1, 1, 7))
+    decoded = SideSpec(kind="grayscale").decode(output.reshape(1, 1, 1, 7))
     assert decoded.flatten().tolist() == [0, 0, 255, 255, 128, 100, 101]
 
 
@@ -102,11 +108,11 @@ def test_an_rgb_side_is_left_alone_and_a_grey_file_gets_three_channels():
 def test_grey_is_the_luminance_and_exact_for_grey_files():
     image = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
     luminance = image @ np.array([0.299, 0.587, 0.114])
-    snapped = SideSpec(kind="grey").snap(image)
+    snapped = SideSpec(kind="grayscale").snap(image)
     assert snapped.shape == (8, 8, 1)
     assert np.abs(snapped[..., 0] - luminance).max() <= 0.51
     levels = np.arange(256, dtype=np.uint8).reshape(16, 16, 1)
-    np.testing.assert_array_equal(SideSpec(kind="grey").snap(np.repeat(levels, 3, 2)), levels)
+    np.testing.assert_array_equal(SideSpec(kind="grayscale").snap(np.repeat(levels, 3, 2)), levels)
 
 
 def test_class_numbers_are_read_from_grey_files():
@@ -122,12 +128,12 @@ def test_class_numbers_are_read_from_grey_files():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"kind": "rbg"}, "kind='rbg' is unknown: one of rgb, grey, label"),
+        ({"kind": "rbg"}, "kind='rbg' is unknown: one of rgb, grayscale, label"),
         ({"dtype": "uint16"}, "dtype='uint16' is unknown"),
         ({"interpolation": "cubic"}, "interpolation='cubic' is unknown: one of bicubic, bilinear, nearest"),
         ({"kind": "label"}, "without a palette: give palette="),
         ({"snap_palette": True}, "without a palette: give palette="),
-        ({"kind": "grey", "snap_palette": True, "palette": PALETTE}, "'grey', which has no colours"),
+        ({"kind": "grayscale", "snap_palette": True, "palette": PALETTE}, "'grayscale', which has no colours"),
         ({"palette": PALETTE}, "a palette does nothing for kind 'rgb'"),
         ({"num_classes": 3}, "num_classes=3 for a side of kind 'rgb'"),
         ({"kind": "label", "palette": PALETTE, "num_classes": 3}, "num_classes=3 but the palette has 4 colours"),
@@ -149,7 +155,7 @@ def test_contradictions_are_named(options, message):
 
 def test_interpolation_belongs_to_the_side():
     assert SideSpec().interpolation == "bicubic"
-    assert SideSpec(kind="grey").interpolation == "bicubic"
+    assert SideSpec(kind="grayscale").interpolation == "bicubic"
     assert SideSpec(kind="label", num_classes=2).interpolation == "nearest"
     assert SideSpec(palette=PALETTE, snap_palette=True).interpolation == "nearest"
     assert SideSpec(palette=PALETTE, snap_palette=True, interpolation="bicubic").interpolation == "bicubic"
@@ -167,7 +173,7 @@ def test_the_number_of_classes_is_a_whole_one(num_classes):
         (SideSpec(kind="label", num_classes=3), [[[0, 1], [2, 0]]], [[[0], [127]], [[254], [0]]]),
         (SideSpec(kind="label", num_classes=256), [[[0, 1], [2, 255]]], [[[0], [1]], [[2], [255]]]),
         (SideSpec(kind="label", num_classes=1), [[[0, 0]]], [[[0], [0]]]),
-        (SideSpec(kind="grey"), [[[0, 1], [2, 255]]], [[[0], [1]], [[2], [255]]]),
+        (SideSpec(kind="grayscale"), [[[0, 1], [2, 255]]], [[[0], [1]], [[2], [255]]]),
         (SideSpec(), [[[0, 1]], [[2, 3]], [[4, 255]]], [[[0, 2, 4], [1, 3, 255]]]),
         (SideSpec(kind="label", palette=PALETTE), [[[0, 1]], [[2, 3]], [[4, 255]]], [[[0, 2, 4], [1, 3, 255]]]),
     ],
@@ -180,7 +186,7 @@ def test_a_picture_shows_what_a_file_holds_and_spreads_class_numbers(side, value
 
 SPEC = PairSpec(
     source=SideSpec(kind="label", palette=PALETTE),
-    target=SideSpec(kind="grey", interpolation="bilinear", value_range=(10, 200)),
+    target=SideSpec(kind="grayscale", interpolation="bilinear", value_range=(10, 200)),
     size=64,
     load_size=72,
     direction="b_to_a",

@@ -1,28 +1,200 @@
-"""Crop and mirror against a pipeline of albumentations with the same generators."""
+"""The paper's crop and mirror, and the transforms that a configuration adds."""
 
-import random
+import subprocess
+import sys
 
 import albumentations as A
+import cv2
 import numpy as np
 import pytest
+import torch
 
-from pix2pix_lightning.data import PairAugmentation
+from pix2pix_lightning.data import PairAugmentation, PairDataset, PairedDataModule, PairTransform
+from pix2pix_lightning.data.sides import PairSpec, SideSpec
+
+SIZE = 16
+LABEL = SideSpec(kind="label", num_classes=256)
+SMOOTH = cv2.resize(np.random.default_rng(0).integers(0, 256, (4, 4), np.uint8), (SIZE, SIZE))[..., None]
+CLASSES = np.kron(np.array([[0, 40], [90, 250]], np.uint8), np.ones((8, 8), np.uint8))[..., None]
+RGB = np.random.default_rng(1).integers(0, 256, (SIZE, SIZE, 3), np.uint8)
 
 
-@pytest.mark.parametrize(("size", "load_size", "mirror"), [(8, 13, True), (8, 13, False), (9, 9, True)])
-@pytest.mark.parametrize("channels", [1, 3])
-def test_a_seed_gives_what_albumentations_pipeline_gives(size, load_size, mirror, channels):
-    steps = [A.RandomCrop(size, size), A.HorizontalFlip(p=0.5)][: 1 + mirror]
-    pipeline = A.Compose(steps, additional_targets={"target": "image"})
-    ours = PairAugmentation(size, mirror=mirror)
-    source, target = np.random.default_rng(0).integers(0, 256, (2, load_size, load_size, channels), np.uint8)
-    before = source.copy()
-    source.flags.writeable = target.flags.writeable = False  # as a memory map is
-    for number in range(30):
-        words = np.random.SeedSequence(number).generate_state(2)
-        pipeline.set_random_state(np.random.default_rng(words[0]), random.Random(int(words[1])))
-        expected = pipeline(image=source, target=target)
-        given = ours(source, target, np.random.SeedSequence(number))
-        np.testing.assert_array_equal(given[0], expected["image"])
-        np.testing.assert_array_equal(given[1], expected["target"])
-    np.testing.assert_array_equal(source, before)
+def spec_of(source=None, target=None):
+    return PairSpec(source=source or SideSpec(), target=target or SideSpec(), size=SIZE, load_size=SIZE)
+
+
+def entry_of(name, sides=None, **options):
+    return {"_target_": f"albumentations.{name}", **options, **({"sides": sides} if sides else {})}
+
+
+def apply(entry, source, target, spec=None, seed=0):
+    return PairTransform(entry, spec or spec_of())(source, target, np.random.SeedSequence(seed))
+
+
+def coordinates(height, width):
+    """Red is the column, green the row."""
+    y, x = np.mgrid[:height, :width]
+    return np.dstack([x, y, 0 * x]).astype(np.uint8)
+
+
+def test_crop_and_mirror_are_uniform_and_independent():
+    """All 3 x 3 offsets and both directions are equally likely, in both sides alike."""
+    augmentation = PairAugmentation(14, mirror=True)
+    image = coordinates(16, 16)
+    draws = []
+    for number in range(3600):
+        source, target = augmentation(image, image[..., :1], np.random.SeedSequence(number))
+        np.testing.assert_array_equal(source[..., :1], target)
+        is_mirrored = source[0, 0, 0] > source[0, 1, 0]
+        left, top = int(source[..., 0].min()), int(source[..., 1].min())
+        window = image[top : top + 14, left : left + 14]
+        np.testing.assert_array_equal(source, window[:, ::-1] if is_mirrored else window)
+        draws.append((left, top, bool(is_mirrored)))
+    counts = np.array([draws.count((x, y, m)) for x in range(3) for y in range(3) for m in (False, True)])
+    assert counts.sum() == 3600
+    assert ((counts - 200) ** 2 / 200).sum() < 45  # chi-squared of 17 degrees: 1 in 4000 by chance
+
+
+def test_mirror_off_is_never_mirrored_and_crop_stays_random():
+    augmentation = PairAugmentation(14, mirror=False)
+    image = coordinates(16, 16)
+    corners = {tuple(augmentation(image, image, np.random.SeedSequence(n))[0][0, 0, :2]) for n in range(100)}
+    assert corners == {(x, y) for x in range(3) for y in range(3)}
+
+
+def test_both_sides_get_the_same_geometry_and_masks_are_not_blended():
+    """Rotation interpolates the image; the class numbers stay those that were there, and follow the image."""
+    entry = entry_of("Affine", rotate=[20, 20], p=1, fill=[0, 0, 0])
+    image = np.where(CLASSES == 250, 250, 0).astype(np.uint8).repeat(3, 2)
+    for spec, pair in (
+        (spec_of(target=LABEL), (image, CLASSES)),
+        (spec_of(source=LABEL), (CLASSES, image)),
+    ):
+        result = apply(entry, *pair, spec)
+        photo, labels = result if spec.target.kind == "label" else result[::-1]
+        assert set(np.unique(labels)) <= {0, 40, 90, 250}
+        assert labels.shape == (SIZE, SIZE, 1)
+        assert len(np.unique(photo)) > 4
+        assert ((photo[..., :1] > 125) == (labels == 250)).mean() > 0.97
+    both = apply(entry, CLASSES, CLASSES, spec_of(LABEL, LABEL))
+    np.testing.assert_array_equal(both[0], both[1])
+    np.testing.assert_array_equal(both[0], labels)
+
+
+def test_resizing_does_not_shift_masks_and_never_blends_them():
+    """A crop of 10 columns from column 3 to 16 columns: nearest exact picks the pixel under the centre."""
+    entry = entry_of(
+        "Compose",
+        transforms=[
+            entry_of("Crop", x_min=3, y_min=2, x_max=13, y_max=12),
+            entry_of("Resize", height=SIZE, width=SIZE, mask_interpolation=cv2.INTER_LINEAR),
+        ],
+    )
+    columns = np.tile(np.arange(SIZE, dtype=np.uint8)[None, :, None] * 16, (SIZE, 1, 1))
+    for source, spec in ((RGB, spec_of(target=LABEL)), (columns, spec_of(LABEL, LABEL))):
+        target = apply(entry, source, columns, spec)[1]
+        expected = 16 * (3 + ((np.arange(SIZE) + 0.5) * 10 / SIZE).astype(int))
+        np.testing.assert_array_equal(target[0, :, 0], expected)
+
+
+def test_a_transform_of_the_source_leaves_the_target_alone():
+    entry = entry_of("InvertImg", "source", p=1)
+    source, target = apply(entry, RGB, RGB)
+    np.testing.assert_array_equal(source, 255 - RGB)
+    np.testing.assert_array_equal(target, RGB)
+    source, target = apply(entry_of("InvertImg", "target", p=1), SMOOTH, RGB, spec_of(SideSpec(kind="grayscale")))
+    np.testing.assert_array_equal(source, SMOOTH)
+    np.testing.assert_array_equal(target, 255 - RGB)
+    np.testing.assert_array_equal(apply(entry, CLASSES, RGB, spec_of(LABEL))[0], CLASSES)  # no colours to change
+    for image, inverted in zip((RGB, RGB), apply(A.InvertImg(p=1), RGB, RGB), strict=True):
+        np.testing.assert_array_equal(inverted, 255 - image)
+
+
+def test_entries_are_applied_in_order_and_draw_independently():
+    """Two mirrors of probability 1/2: all four outcomes, also inside of a composition; each a function of the seed."""
+    spec = spec_of()
+    flips = [entry_of("HorizontalFlip"), entry_of("VerticalFlip")]
+    outcomes = {
+        (a, b): RGB[:: -1 if b else 1, :: -1 if a else 1].tobytes() for a in (False, True) for b in (False, True)
+    }
+    for entries in (flips, [entry_of("Compose", transforms=flips)]):
+        augmentation = PairAugmentation(SIZE, mirror=False, transforms=[PairTransform(e, spec) for e in entries])
+        seeds = [np.random.SeedSequence(number) for number in range(80)]
+        seen = [augmentation(RGB, RGB, seed)[0].tobytes() for seed in seeds]
+        assert {outcome: seen.count(image) > 8 for outcome, image in outcomes.items()} == dict.fromkeys(outcomes, True)
+        assert [augmentation(RGB, RGB, seed)[0].tobytes() for seed in reversed(seeds)] == seen[::-1]
+    one_of = entry_of("OneOf", p=1, transforms=[entry_of("HorizontalFlip", p=1), entry_of("VerticalFlip", p=1)])
+    seen = {apply(one_of, RGB, RGB, seed=number)[0].tobytes() for number in range(20)}
+    assert seen == {outcomes[True, False], outcomes[False, True]}
+
+
+class OwnTransform(A.ImageOnlyTransform):
+    """A transform of a user's own package."""
+
+    def __init__(self, value=1, p=1.0):
+        super().__init__(p=p)
+        self.value = value
+
+    def apply(self, img, **params):
+        return np.full_like(img, self.value)
+
+
+def test_a_transform_of_another_package_is_found_by_its_name():
+    entry = {"_target_": f"{__name__}.OwnTransform", "value": 7, "sides": "source"}
+    source, target = apply(entry, RGB, RGB)
+    assert (source == 7).all()
+    np.testing.assert_array_equal(target, RGB)
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        (entry_of("NoSuchTransform"), "NoSuchTransform"),
+        (entry_of("Rotate", limit="abc"), r"augmentation.*Rotate.*limit"),
+        (entry_of("Rotate", limits=3), "limits"),
+        (entry_of("HorizontalFlip", "left"), r"sides='left'"),
+        ({"p": 1}, "_target_"),
+        ("albumentations.HorizontalFlip", "albumentations.HorizontalFlip"),
+        ({"_target_": "builtins.dict"}, "no transform"),
+        (entry_of("Resize", height=8, width=16), r"Resize.*\(8, 16, 3\) uint8.*data\.size=16"),
+        (entry_of("ToFloat", "source", p=1), r"ToFloat.*source.*float32"),
+        (entry_of("Crop", "target", x_max=9, y_max=9), r"Crop.*target.*\(9, 9, 3\)"),
+        (entry_of("RandomCrop", height=40, width=40), r"RandomCrop"),
+    ],
+    ids=str,
+)
+def test_a_wrong_entry_is_named_in_one_line(entry, message):
+    with pytest.raises(ValueError, match=message) as raised:
+        apply(entry, RGB, RGB)
+    assert "\n" not in str(raised.value)
+
+
+def test_the_list_is_checked():
+    for value in ("abc", {"_target_": "albumentations.HorizontalFlip"}, 3):
+        with pytest.raises(ValueError, match=r"data\.augmentation="):
+            PairedDataModule("pairs", augmentation=value)
+
+
+def test_augmented_pairs_depend_on_seed_epoch_and_index_alone():
+    pairs = [(RGB, RGB, str(index)) for index in range(2)]
+    spec = PairSpec(size=SIZE, load_size=SIZE)
+    transforms = [PairTransform(entry_of("GaussNoise", p=1), spec)]
+
+    def image(seed, *key):
+        augmentation = PairAugmentation(SIZE, mirror=False, transforms=transforms)
+        return PairDataset(pairs, spec, augmentation=augmentation, seed=seed)[key]["source"]
+
+    images = [image(0, 0, 0), image(1, 0, 0), image(0, 1, 0), image(0, 0, 1)]
+    assert len({bytes(i.numpy()) for i in images}) == 4
+    assert torch.equal(image(0, 1, 0), images[2])
+
+
+def test_a_light_submodule_imports_neither_lightning_nor_albumentations():
+    code = (
+        "import sys; import pix2pix_lightning.data.pairs, pix2pix_lightning.data.procedural;"
+        "print({'lightning', 'albumentations', 'hydra'} & sys.modules.keys());"
+        "from pix2pix_lightning import data; from pix2pix_lightning.data import PairedDataModule;"
+        "print('albumentations' in sys.modules, set(data.__all__) <= set(dir(data)))"
+    )
+    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert output == "set()\nFalse True\n"

@@ -14,7 +14,7 @@ def test_an_rgb_source_has_a_pen_an_eraser_and_any_colour():
     brushes = brushes_of(SideSpec())
     assert brushes.colours == {"pen": (0, 0, 0), "eraser": (255, 255, 255)}
     assert (brushes.free, brushes.paints) == (True, False)
-    assert not brushes_of(SideSpec(kind="grey")).free
+    assert not brushes_of(SideSpec(kind="grayscale")).free
 
 
 @pytest.mark.parametrize("side", [{"kind": "label"}, {"snap_palette": True}])

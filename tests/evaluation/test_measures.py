@@ -8,7 +8,7 @@ from skimage.metrics import peak_signal_noise_ratio
 from pix2pix_lightning import SideSpec
 from pix2pix_lightning.evaluation import MEASURES, chosen
 
-RGB, GREY = SideSpec(), SideSpec(kind="grey")
+RGB, GREY = SideSpec(), SideSpec(kind="grayscale")
 COLOURS = SideSpec(kind="label", palette=((0, 0, 0), (255, 0, 0)))
 NUMBERS = SideSpec(kind="label", num_classes=3)
 IMAGES = ["l1", "l2", "psnr", "ssim", "ms_ssim", "gradient"]

@@ -269,7 +269,7 @@ def test_an_onnx_file_of_somebody_else(tmp_path):
         onnx.save(model, "other.onnx")
         with pytest.raises(ValueError, match=message):
             Translator("other.onnx")
-    for lie in ({"input": "uint8"}, {"pair_spec": {"source": {"kind": "grey"}}}):
+    for lie in ({"input": "uint8"}, {"pair_spec": {"source": {"kind": "grayscale"}}}):
         onnx.helper.set_model_props(model, {"pix2pix_lightning": json.dumps({**good, **lie})})
         onnx.save(model, "other.onnx")
         with pytest.raises(ValueError, match="the file is not what it says"):

@@ -16,7 +16,7 @@ from small_networks import GENERATORS, PALETTE, UNET, by_hand, trained
 
 LABEL = SideSpec(kind="label", palette=PALETTE)
 NUMBERS = SideSpec(kind="label", num_classes=3)
-GREY = SideSpec(kind="grey")
+GREY = SideSpec(kind="grayscale")
 
 
 def run(path, source):

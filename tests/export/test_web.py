@@ -146,7 +146,7 @@ def test_names_are_escaped(tmp_path, without_onnx):
 
 @pytest.mark.parametrize(
     ("source", "brushes", "kind", "channels"),
-    [(LABEL, 3, "label", 3), (NUMBERS, 3, "numbers", 1), (GREY, 2, "grey", 1)],
+    [(LABEL, 3, "label", 3), (NUMBERS, 3, "numbers", 1), (GREY, 2, "grayscale", 1)],
     ids=["palette", "numbers", "grayscale"],
 )
 def test_brushes_follow_the_source(tmp_path, without_onnx, source, brushes, kind, channels):

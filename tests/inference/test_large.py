@@ -73,7 +73,7 @@ def test_estimated_statistics_are_near_and_cost_one_pass():
 
 
 def test_kinds_of_sides_in_tiles():
-    spec = PairSpec(source=SideSpec(kind="label", palette=PALETTE), target=SideSpec(kind="grey"))
+    spec = PairSpec(source=SideSpec(kind="label", palette=PALETTE), target=SideSpec(kind="grayscale"))
     module = trained(UNET, pair_spec=spec)
     classes = np.random.default_rng(0).integers(0, 3, (20, 25)).repeat(8, 0).repeat(8, 1)
     image = np.array(PALETTE, np.uint8)[classes]

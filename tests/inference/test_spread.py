@@ -12,7 +12,7 @@ def test_the_standard_deviation_of_each_pixel(channels):
     rng = np.random.default_rng(0)
     middle = rng.integers(60, 190, (5, 7, channels))
     samples = (middle + rng.integers(-25, 26, (6, 5, 7, channels))).astype(np.uint8)
-    spread = Spread(SideSpec(kind="rgb" if channels == 3 else "grey"))
+    spread = Spread(SideSpec(kind="rgb" if channels == 3 else "grayscale"))
     for sample in samples:
         spread.add(sample)
     expected = samples.astype(float).std(0).mean(2) / (255 / 8) * 255

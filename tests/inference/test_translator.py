@@ -240,7 +240,7 @@ def test_paths(translator, tmp_path):
 
 
 def test_grey_to_rgb():
-    grey = trained(pair_spec=PairSpec(source=SideSpec(kind="grey")))
+    grey = trained(pair_spec=PairSpec(source=SideSpec(kind="grayscale")))
     level = picture(20, 30, 1)
     expected = as_file(by_hand(grey, as_seen(level)))
     translate = Translator(grey)
@@ -255,7 +255,7 @@ def test_grey_to_rgb():
 
 
 def test_rgb_to_grey():
-    grey = trained(pair_spec=PairSpec(target=SideSpec(kind="grey")))
+    grey = trained(pair_spec=PairSpec(target=SideSpec(kind="grayscale")))
     image = picture(20, 30)
     expected = as_file(by_hand(grey, as_seen(image)))
     translate = Translator(grey)

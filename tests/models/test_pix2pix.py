@@ -352,7 +352,7 @@ def test_contradictions_are_named(arguments, message):
 
 def test_channels_come_from_the_pair_spec():
     module = Pix2PixModule(
-        SMALL_G, SMALL_D, pair_spec={"source": {"kind": "label", "num_classes": 5}, "target": {"kind": "grey"}}
+        SMALL_G, SMALL_D, pair_spec={"source": {"kind": "label", "num_classes": 5}, "target": {"kind": "grayscale"}}
     )
     assert module(torch.zeros(1, 5, 16, 16)).shape == (1, 1, 16, 16)
     assert module.discriminator(module.condition(torch.zeros(1, 5, 32, 32), torch.zeros(1, 1, 32, 32))).shape[1] == 1

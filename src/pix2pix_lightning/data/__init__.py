@@ -1,16 +1,39 @@
-"""Pairs of images: files, folders, procedural drawings, and the data module over them."""
+"""Pairs of images: files, folders, procedural drawings, and the data module over them.
 
-from pix2pix_lightning.data.data_module import PairedDataModule, ProceduralDataModule
-from pix2pix_lightning.data.dataset import EpochSampler, PairDataset
-from pix2pix_lightning.data.pairs import FolderPairs, Pairs, StripPairs, open_pairs
-from pix2pix_lightning.data.procedural import ProceduralPairs
-from pix2pix_lightning.data.transforms import PairAugmentation
+The names below are imported when they are first used, so that a light submodule does not import Lightning.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pix2pix_lightning.data.augmentation import PairAugmentation
+    from pix2pix_lightning.data.data_module import PairedDataModule, ProceduralDataModule
+    from pix2pix_lightning.data.dataset import EpochSampler, PairDataset
+    from pix2pix_lightning.data.pairs import FolderPairs, Pairs, StripPairs, open_pairs
+    from pix2pix_lightning.data.procedural import ProceduralPairs
+    from pix2pix_lightning.data.transforms import PairTransform
+
+_WHERE = {
+    "EpochSampler": "dataset",
+    "FolderPairs": "pairs",
+    "PairAugmentation": "augmentation",
+    "PairDataset": "dataset",
+    "PairTransform": "transforms",
+    "PairedDataModule": "data_module",
+    "Pairs": "pairs",
+    "ProceduralDataModule": "data_module",
+    "ProceduralPairs": "procedural",
+    "StripPairs": "pairs",
+    "open_pairs": "pairs",
+}
 
 __all__ = [
     "EpochSampler",
     "FolderPairs",
     "PairAugmentation",
     "PairDataset",
+    "PairTransform",
     "PairedDataModule",
     "Pairs",
     "ProceduralDataModule",
@@ -18,3 +41,13 @@ __all__ = [
     "StripPairs",
     "open_pairs",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_WHERE[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

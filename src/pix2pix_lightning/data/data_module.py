@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import warnings
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from numbers import Integral
 from pathlib import Path
 from typing import Any, Literal, cast
 
 import torch
-from lightning.pytorch import LightningDataModule
-from lightning.pytorch.loops.progress import _ProcessedTracker
+from lightning.pytorch import Callback, LightningDataModule
 from torch.utils.data import DataLoader, Subset
 
+from pix2pix_lightning.data.augmentation import PairAugmentation
 from pix2pix_lightning.data.cache import CachedPairs, cached
 from pix2pix_lightning.data.dataset import EpochSampler, PairDataset, Sample
 from pix2pix_lightning.data.pairs import Pairs, open_pairs
+from pix2pix_lightning.data.position import PositionCallback
 from pix2pix_lightning.data.prepared import PreparedPairs
 from pix2pix_lightning.data.procedural import ProceduralPairs
 from pix2pix_lightning.data.sides import PairSpec
-from pix2pix_lightning.data.transforms import PairAugmentation
+from pix2pix_lightning.data.transforms import PairTransform
 from pix2pix_lightning.data.workers import available_cores, check_workers, one_thread, workers_for
 
 _JITTER = 286 / 256  # the paper's ratio of the resized image to the crop
@@ -39,14 +40,17 @@ class PairedDataModule(LightningDataModule):
         size: Side in pixels that the networks see.
         jitter: Resize training images to size x 286/256 and cut a random square (paper, section 6.2).
         mirror: Mirror training pairs at random.
+        augmentation: Transforms of training pairs after resizing, crop and mirror, in this order: of albumentations or
+            of your own package, as ``{"_target_": "albumentations.Rotate", "limit": 10}``. With ``"sides": "source"``
+            the target is left alone. Each keeps ``size`` and uint8; label sides are resampled by nearest neighbour.
         batch_size: Pairs in a batch, of each process.
         num_workers: Loader processes; their number changes no result; ``auto`` is as many as make sense here. More than
             there are CPU cores are warned of, more than 32 and four times the cores refused.
-        seed: Of order and augmentation.
+        seed: Seed of the order and of the augmentation.
         a: Keyword arguments of ``SideSpec`` for the files' A.
-        b: Likewise for B.
+        b: Keyword arguments of ``SideSpec`` for the files' B.
         val_split: The folder that validation pairs come from.
-        max_pairs: Only the first so many pairs of each split; None takes all.
+        max_pairs: Number of pairs that are taken from each split, the first ones; None takes all.
         cache: Keep the pairs decoded and resized in memory maps, in a folder, or, with True, in ``.pix2pix_cache``
             below ``root``. They are made when a split is first opened, and anew when one of its files has changed.
         pin_memory: Put batches where a GPU can fetch them by itself; None does where there is one.
@@ -57,9 +61,9 @@ class PairedDataModule(LightningDataModule):
         ValueError: An argument is out of range, or the description of a side contradicts itself.
 
     Example:
-        >>> data = PairedDataModule("pairs", direction="b_to_a", b={"kind": "grey"})
+        >>> data = PairedDataModule("pairs", direction="b_to_a", b={"kind": "grayscale"})
         >>> data.pair_spec.source.kind
-        'grey'
+        'grayscale'
     """
 
     def __init__(
@@ -70,6 +74,7 @@ class PairedDataModule(LightningDataModule):
         size: int = 256,
         jitter: bool = True,
         mirror: bool = True,
+        augmentation: Sequence[Any] | None = None,
         batch_size: int = 1,
         num_workers: int | Literal["auto"] = 2,
         seed: int = 0,
@@ -99,6 +104,7 @@ class PairedDataModule(LightningDataModule):
                 raise ValueError(f"data.{name}=null: a folder is expected")
         self.root = Path(root)
         self.mirror = mirror
+        self.augmentation = _check_list(augmentation)
         self.batch_size = batch_size
         self.num_workers = num_workers
         self.seed = seed
@@ -119,23 +125,24 @@ class PairedDataModule(LightningDataModule):
             }
         )
         self._datasets: dict[str, PairDataset] = {}
+        self._position = PositionCallback()
 
     def open_split(self, split: str) -> Pairs:
-        """The pairs of a split; to be overridden where they do not come from a folder.
+        """Open the pairs of a split; override this where they do not come from a folder.
 
         Raises:
             ValueError: The folder, the split or its images are missing.
         """
         if not self.root.is_dir():
-            whence = f"; unpack {self.archive} there, or" if self.archive else ";"
-            raise ValueError(f"data.root={self.root} is no folder{whence} say where the pairs are: data.root=<folder>")
+            where = f"; unpack {self.archive} there, or" if self.archive else ";"
+            raise ValueError(f"data.root={self.root} is no folder{where} set where the pairs are: data.root=<folder>")
         try:
             return open_pairs(self.root, split)
         except ValueError as error:
             raise ValueError(f"{error}; the archive is at {self.archive}" if self.archive else str(error)) from None
 
     def cache_folder(self) -> Path:
-        """Where the cache of these pairs lies, if there is to be one."""
+        """Return the folder of this data set's cache."""
         if self.cache is True:
             return self.root / ".pix2pix_cache"
         root = self.root.resolve()
@@ -147,25 +154,41 @@ class PairedDataModule(LightningDataModule):
         for split in splits:
             if split not in self._datasets:
                 self._datasets[split] = self._dataset(split)
+        if stage == "fit" and self.trainer is not None:
+            callbacks: list[Callback] = cast(Any, self.trainer).callbacks
+            if self._position in callbacks:
+                callbacks.remove(self._position)
+            self._position = PositionCallback()
+            callbacks.insert(0, self._position)
+
+    def state_dict(self) -> dict[str, int]:
+        """Return the position in the order of training batches, for the checkpoint."""
+        return {"epoch": self._position.epoch, "num_batches": self._position.num_batches}
+
+    def load_state_dict(self, state_dict: Mapping[str, int]) -> None:
+        """Continue from the position of a checkpoint when training is resumed.
+
+        Args:
+            state_dict: As ``state_dict`` returned it.
+        """
+        self._position.epoch, self._position.num_batches = state_dict["epoch"], state_dict["num_batches"]
 
     def train_dataloader(self) -> DataLoader[Sample]:
-        """Shuffled and augmented, the same for any number of workers."""
+        """Build the loader of shuffled, augmented pairs; the number of workers changes nothing."""
         sampler = self._sampler("train")
         if self.trainer is not None:
             # the loader's iterator is made before the trainer tells the sampler its epoch
-            progress = cast(_ProcessedTracker, self.trainer.fit_loop.epoch_progress.current)
-            sampler.set_epoch(progress.processed)
-            if progress.started > progress.processed:  # a checkpoint from the middle of an epoch
-                batches = self.trainer.fit_loop.epoch_loop.batch_progress
-                done = cast(_ProcessedTracker, batches.current)
-                if batches.is_last_batch and done.processed == done.ready:
-                    sampler.set_epoch(progress.processed + 1)  # validation alone was left
-                else:
-                    sampler.skip = done.processed * self.batch_size
+            position = self._position
+            if (
+                position.epoch < self.trainer.current_epoch
+            ):  # the checkpoint had no position, or the trainer goes on from an earlier fit
+                position.epoch, position.num_batches = self.trainer.current_epoch, 0
+            sampler.set_epoch(position.epoch)
+            sampler.skip = position.num_batches * self.batch_size
         return self._loader("train", sampler)
 
     def val_dataloader(self) -> DataLoader[Sample]:
-        """Every validation pair once, in the files' order.
+        """Build the loader of every validation pair once, in the files' order.
 
         Raises:
             ValueError: There are fewer pairs than processes.
@@ -179,7 +202,7 @@ class PairedDataModule(LightningDataModule):
         return self._loader("val", sampler)
 
     def test_dataloader(self) -> DataLoader[Sample]:
-        """Every test pair once, in the files' order."""
+        """Build the loader of every test pair once, in the files' order."""
         return self._loader("test", self._sampler("test"))
 
     def _dataset(self, split: str) -> PairDataset:
@@ -188,13 +211,21 @@ class PairedDataModule(LightningDataModule):
         stamps = _stamps(pairs) if self.cache else []
         if self.max_pairs is not None:
             pairs = Subset(cast(Any, pairs), range(min(self.max_pairs, len(pairs))))
-        augmented = split == "train" and (spec.load_size > spec.size or self.mirror)
-        augmentation = PairAugmentation(spec.size, mirror=self.mirror) if augmented else None
+        augmentation = self._build_augmentation() if split == "train" else None
         prepared: Pairs | None = None
         if self.cache:
             length = spec.size if augmentation is None else spec.load_size
             prepared = self._cached(folder, PreparedPairs(pairs, spec, length), stamps[: len(pairs)])
         return PairDataset(pairs, spec, augmentation=augmentation, seed=self.seed, prepared=prepared)
+
+    def _build_augmentation(self) -> PairAugmentation | None:
+        spec = self.pair_spec
+        transforms = [
+            PairTransform(entry, spec, f"data.augmentation[{number}]") for number, entry in enumerate(self.augmentation)
+        ]
+        if not (transforms or self.mirror or spec.load_size > spec.size):
+            return None
+        return PairAugmentation(spec.size, mirror=self.mirror, transforms=transforms)
 
     def _cached(self, folder: str, prepared: PreparedPairs, stamps: list[Any]) -> CachedPairs:
         settings = {
@@ -262,12 +293,12 @@ class ProceduralDataModule(PairedDataModule):
         self.num_looks = num_looks
 
     def cache_folder(self) -> Path:
-        """Where the cache of these pairs lies, if there is to be one; others have another."""
+        """Return the folder of the cache of these pairs; pairs of other settings have another."""
         drawn = [*self.num_pairs.values(), self.seed, self.num_looks]
         return Path(str(self.cache)) / f"procedural_{zlib.crc32(repr(drawn).encode()):08x}"
 
     def open_split(self, split: str) -> Pairs:
-        """The pairs of a split, at the size to which training images are resized."""
+        """Build the pairs of a split, at the size to which training images are resized."""
         size = self.pair_spec.load_size if split == "train" else self.pair_spec.size
         return ProceduralPairs(self.num_pairs[split], size=size, seed=self.seed, split=split, num_looks=self.num_looks)
 
@@ -276,9 +307,20 @@ def _stamps(pairs: Pairs) -> list[Any]:
     if not hasattr(pairs, "stamps"):
         raise ValueError(
             f"data.cache: {type(pairs).__name__} has no stamps(), which would tell when a pair has changed: add it, or "
-            "say data.cache=false"
+            "set data.cache=false"
         )
     return cast(list[Any], pairs.stamps())
+
+
+def _check_list(augmentation: Sequence[Any] | None) -> list[Any]:
+    if augmentation is None:
+        return []
+    if isinstance(augmentation, str | Mapping) or not isinstance(augmentation, Sequence):
+        raise ValueError(
+            f"data.augmentation={augmentation}: a list of transforms is expected, "
+            "[{_target_: albumentations.<Class>, ...}, ...]"
+        )
+    return list(augmentation)
 
 
 def _check_counts(*, least: int = 1, **counts: object) -> None:

@@ -12,10 +12,10 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torch.utils.data.distributed import DistributedSampler
 
+from pix2pix_lightning.data.augmentation import PairAugmentation
 from pix2pix_lightning.data.pairs import Image, Pairs
 from pix2pix_lightning.data.prepared import PreparedPairs
 from pix2pix_lightning.data.sides import PairSpec
-from pix2pix_lightning.data.transforms import PairAugmentation
 from pix2pix_lightning.utils.seeding import Purpose, seed_sequence
 
 
@@ -37,7 +37,7 @@ class PairDataset(Dataset[Sample]):
         pairs: The files.
         spec: Kinds, size and direction.
         augmentation: Applied to images of ``spec.load_size``; None resizes to ``spec.size`` and nothing else.
-        seed: Of the augmentation.
+        seed: Seed of the augmentation.
         prepared: The same pairs as the augmentation takes them, out of a cache; by default each is prepared when it
             is asked for.
     """
@@ -62,7 +62,7 @@ class PairDataset(Dataset[Sample]):
         return len(self.pairs)
 
     def __getitem__(self, key: int | tuple[int, int]) -> Sample:
-        """The pair ``index`` as it is seen in ``epoch``.
+        """Return pair ``index`` as it is seen in ``epoch``.
 
         Raises:
             ValueError: A file is damaged or does not fit the description of its side.
@@ -82,10 +82,10 @@ class EpochSampler(DistributedSampler[tuple[int, int]]):
     It is a ``DistributedSampler``, so that Lightning does not put one of its own around it.
 
     Args:
-        num_pairs: Of the whole data set.
-        seed: Of the order.
+        num_pairs: Number of pairs in the whole data set.
+        seed: Seed of the order.
         shuffle: A new order each epoch; else the files' own.
-        rank: Of this process.
+        rank: Rank of this process.
         world_size: Number of processes. With ``shuffle`` each gets equally many indices, the first ones again
             where they do not divide; else each index comes once.
     """
@@ -98,14 +98,14 @@ class EpochSampler(DistributedSampler[tuple[int, int]]):
         self.skip = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Which epoch the next iteration is of; the trainer calls this."""
+        """Set the epoch of the next iteration; the trainer calls this."""
         self.epoch = epoch
 
     def __len__(self) -> int:
         return len(self._indices())
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        """This rank's indices; ``skip`` of them are passed over once, to go on in the middle of an epoch."""
+        """Yield this rank's indices; skip the first ``skip`` once, to continue in the middle of an epoch."""
         indices, self.skip = self._indices()[self.skip :], 0
         epoch = self.epoch
         return iter([(epoch, int(index)) for index in indices])

@@ -24,7 +24,7 @@ class PreparedPairs:
         return len(self.pairs)
 
     def __getitem__(self, index: int) -> tuple[Image, Image, str]:
-        """A and B, each (length, length, 1 or 3), and the name of pair ``index``.
+        """Return A and B, each (length, length, 1 or 3), and the name of pair ``index``.
 
         Raises:
             ValueError: A file is damaged or does not fit the description of its side.

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from pix2pix_lightning.data.palette import check_drawn_in, nearest_colours
 from pix2pix_lightning.data.resize import INTERPOLATIONS, resize
 
-Kind = Literal["rgb", "grey", "label"]
+Kind = Literal["rgb", "grayscale", "label"]
 Direction = Literal["a_to_b", "b_to_a"]
 Palette = tuple[tuple[int, int, int], ...]
 
@@ -27,12 +27,12 @@ _MAX_CLASSES = 256
 class SideSpec:
     """One side of a pair.
 
-    A network sees ``rgb`` and ``grey`` as floats in [-1, 1], and ``label`` as one channel for each class, 1
+    A network sees ``rgb`` and ``grayscale`` as floats in [-1, 1], and ``label`` as one channel for each class, 1
     where the class is and -1 elsewhere.
 
     Args:
-        kind: ``rgb`` (three channels), ``grey`` (one), or ``label`` (classes: files hold the colours of
-            ``palette``, or, without one, the numbers 0 to ``num_classes - 1``).
+        kind: ``rgb`` (three channels), ``grayscale`` (one; ``grey`` means the same), or ``label`` (classes: files
+            hold the colours of ``palette``, or, without one, the numbers 0 to ``num_classes - 1``).
         palette: RGB colours, 0 to 255. A colour in a file stands for the nearest one of them, which undoes the
             noise of JPEG; a label file that is drawn in other colours is refused.
         num_classes: Of a label side without a palette.
@@ -60,6 +60,8 @@ class SideSpec:
     value_range: tuple[float, float] = (0.0, 255.0)
 
     def __post_init__(self) -> None:
+        if self.kind == "grey":  # the name in older configurations and checkpoints
+            object.__setattr__(self, "kind", "grayscale")
         _check_choice("kind", self.kind, get_args(Kind))
         _check_choice("dtype", self.dtype, ("uint8",))
         if self.palette is not None:
@@ -71,8 +73,10 @@ class SideSpec:
                 f"a side of kind {self.kind!r} without a palette: give palette=[[r, g, b], ...]"
                 + (", or num_classes= where files hold class numbers" if wants_palette else "")
             )
-        if self.snap_palette and self.kind == "grey":
-            raise ValueError("snap_palette=true for a side of kind 'grey', which has no colours: use kind=rgb or label")
+        if self.snap_palette and self.kind == "grayscale":
+            raise ValueError(
+                "snap_palette=true for a side of kind 'grayscale', which has no colours: use kind=rgb or label"
+            )
         if self.palette and self.kind != "label" and not self.snap_palette:
             raise ValueError(f"a palette does nothing for kind {self.kind!r}: say kind=label, or snap_palette=true")
         if self.num_classes is not None and type(self.num_classes) is not int:
@@ -109,13 +113,13 @@ class SideSpec:
 
     @property
     def _is_one_channel(self) -> bool:
-        return self.kind == "grey" or (self.kind == "label" and not self.palette)
+        return self.kind == "grayscale" or (self.kind == "label" and not self.palette)
 
     def snap(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         """An image as its file holds it, (H, W, 1 or 3), to what a batch carries of it.
 
         Returns:
-            (H, W, 1) class numbers for a label side, (H, W, 1) luminance for a grey one, else (H, W, 3), with
+            (H, W, 1) class numbers for a label side, (H, W, 1) luminance for a grayscale side, else (H, W, 3), with
             the palette's colours alone where ``snap_palette`` is set.
 
         Raises:
@@ -126,7 +130,7 @@ class SideSpec:
             if self.kind == "label" and (image != image[..., :1]).any():
                 raise ValueError(
                     f"colours in a side of {self.channels} class numbers: give the palette that they come from, or "
-                    "grey files"
+                    "grayscale files"
                 )
             image = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.uint8, copy=False)[..., None]
         elif not self._is_one_channel and image.shape[2] == 1:
@@ -219,7 +223,7 @@ class PairSpec:
         direction: Which of the files' A and B is the source.
 
     Example:
-        >>> spec = PairSpec(source=SideSpec(kind="grey"))
+        >>> spec = PairSpec(source=SideSpec(kind="grayscale"))
         >>> (spec.source.channels, spec.target.channels, spec == PairSpec.from_dict(spec.to_dict()))
         (1, 3, True)
     """

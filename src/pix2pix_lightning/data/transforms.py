@@ -1,56 +1,146 @@
-"""The paper's jitter, and the only file that knows albumentations."""
+"""Transforms of albumentations, or of the user's own package, for pairs; the only file that knows albumentations."""
 
 from __future__ import annotations
 
 import os
 import random
+import warnings
+from collections.abc import Iterator, Mapping
+from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
-os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # importing it would ask the network for a newer version
-
-import albumentations as A
-import cv2
+from pix2pix_lightning.data.sides import PairSpec
 
 Image = npt.NDArray[np.uint8]
 
+_SIDES = {"both": ("source", "target"), "source": ("source",), "target": ("target",)}
 
-class PairAugmentation:
-    """A random crop and a random mirror, the same for both sides of a pair (paper, section 6.2).
+
+class PairTransform:
+    """One entry of ``data.augmentation``: a transform of albumentations, applied to both sides or to one.
+
+    Images of kind ``label`` are albumentations' masks: changes of colour leave them alone, and class numbers are
+    never blended. All randomness comes from the seed of the call.
 
     Args:
-        size: Side of the crop in pixels.
-        mirror: Mirror left to right with probability 1/2.
+        entry: A transform, or its description ``{"_target_": "albumentations.Rotate", "p": 0.5, ...}``. A description
+            may hold ``sides``: ``both`` (default), ``source`` or ``target``. Transforms that change the size on the
+            way are one entry, ``{"_target_": "albumentations.Compose", "transforms": [...]}``.
+        spec: Kinds and size of the pair.
+        name: The entry's configuration key, for messages.
+
+    Raises:
+        ValueError: The entry describes no transform, or one that refuses its arguments.
     """
 
-    def __init__(self, size: int, *, mirror: bool) -> None:
-        self._crop = A.RandomCrop(size, size)
-        self._mirror = A.HorizontalFlip(p=0.5 if mirror else 0)
+    def __init__(self, entry: Any, spec: PairSpec, name: str = "data.augmentation") -> None:
+        albumentations = _import_albumentations()
+        sides = "both"
+        if isinstance(entry, Mapping):
+            sides = entry.get("sides", sides)
+            entry = _build_transform({key: value for key, value in entry.items() if key != "sides"}, name)
+        if sides not in _SIDES:
+            raise ValueError(f"{name}.sides={sides!r} is unknown: one of {', '.join(_SIDES)} is expected")
+        if not isinstance(entry, albumentations.BasicTransform | albumentations.BaseCompose):
+            raise ValueError(
+                f"{name}={entry!r} is no transform of albumentations: give {{_target_: albumentations.<Class>, ...}}"
+            )
+        self.name = f"{name} ({type(entry).__name__})"
+        self.size = spec.size
+        self.sides = _SIDES[sides]
+        kinds = {side: "mask" if getattr(spec, side).kind == "label" else "image" for side in self.sides}
+        # albumentations wants one array that is called "image"; of two label sides, the first is that too
+        self._main = next((side for side in self.sides if kinds[side] == "image"), None)
+        self._pipeline = albumentations.Compose(
+            [entry],
+            additional_targets={side: kind for side, kind in kinds.items() if side != self._main},
+            mask_interpolation=cv2.INTER_NEAREST,
+        )
+        resizing: Any = _resizing_classes()
+        for transform in _iterate_transforms(self._pipeline):
+            if isinstance(transform, resizing):
+                transform.mask_interpolation = cv2.INTER_NEAREST_EXACT  # the other shifts masks against images
 
     def __call__(self, source: Image, target: Image, seed: np.random.SeedSequence) -> tuple[Image, Image]:
-        """Crop and mirror a pair.
+        """Transform a pair.
 
         Args:
-            source: (H, W, C) uint8, sides at least ``size``.
-            target: (H, W, C) uint8 of the same height and width.
-            seed: What is drawn is a function of this alone.
+            source: (size, size, C) uint8.
+            target: (size, size, C) uint8.
+            seed: All that is drawn is a function of this seed.
 
         Returns:
-            Both, (size, size, C).
+            Source and target, each with the shape that it came with.
+
+        Raises:
+            ValueError: The transform fails, or changes the size or the type of an image.
         """
+        pair = {"source": source, "target": target}
         words = seed.generate_state(2)
-        generators = np.random.default_rng(words[0]), random.Random(int(words[1]))
-        generators[1].random()  # a pipeline of albumentations draws one more: seeds give what they gave with one
-        for transform in (self._crop, self._mirror):
-            transform.set_random_state(*generators)
-        # the draws alone are albumentations': applying them would copy each image four times
-        window = self._crop.get_params_dependent_on_data({"shape": source.shape}, {})["crop_coords"]
-        is_mirrored = self._mirror.should_apply()
-        return _cut(source, window, is_mirrored), _cut(target, window, is_mirrored)
+        self._pipeline.set_random_state(np.random.default_rng(words[0]), random.Random(int(words[1])))
+        arrays = {side: pair[side] for side in self.sides if side != self._main}
+        try:
+            result = self._pipeline(image=pair[self._main or self.sides[0]], **arrays)
+        except Exception as error:  # any package's transform
+            raise ValueError(f"{self.name} fails: {_join_lines(error)}") from error
+        for side in self.sides:
+            pair[side] = self._check(result["image" if side == self._main else side], side, pair[side].shape)
+        return pair["source"], pair["target"]
+
+    def _check(self, image: npt.NDArray[Any], side: str, shape: tuple[int, ...]) -> Image:
+        image = image[..., None] if image.ndim == 2 else image
+        if image.shape != shape or image.dtype != np.uint8:
+            raise ValueError(
+                f"{self.name} makes the {side} {image.shape} {image.dtype}, but {shape} uint8 is expected: choose "
+                f"arguments that keep data.size={self.size}, or leave the transform out"
+            )
+        return image
 
 
-def _cut(image: Image, window: tuple[int, int, int, int], is_mirrored: bool) -> Image:
-    left, top, right, bottom = window
-    part = image[top:bottom, left:right]
-    return cv2.flip(part, 1).reshape(part.shape) if is_mirrored else part  # type: ignore[return-value]
+def _import_albumentations() -> Any:
+    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # importing it would ask the network for a newer version
+    import albumentations
+
+    return albumentations
+
+
+def _resizing_classes() -> tuple[type, ...]:
+    import albumentations as A
+
+    return (
+        A.CropAndPad,
+        A.LongestMaxSize,
+        A.RandomResizedCrop,
+        A.RandomScale,
+        A.RandomSizedCrop,
+        A.Resize,
+        A.SmallestMaxSize,
+    )
+
+
+def _iterate_transforms(transform: Any) -> Iterator[Any]:
+    """Yield the transforms inside of a composition, at any depth."""
+    for part in getattr(transform, "transforms", ()):
+        yield part
+        yield from _iterate_transforms(part)
+
+
+def _build_transform(description: Mapping[str, Any], name: str) -> Any:
+    from hydra.errors import InstantiationException
+    from hydra.utils import instantiate
+
+    if not isinstance(description.get("_target_"), str):
+        raise ValueError(f"{name}={dict(description)} names no transform: give _target_: albumentations.<Class>")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", r"Argument\(s\) ")  # albumentations would ignore unknown arguments
+        try:
+            return instantiate(dict(description), _convert_="all")
+        except InstantiationException as error:
+            raise ValueError(f"{name}._target_={description['_target_']}: {_join_lines(error)}") from None
+
+
+def _join_lines(error: BaseException) -> str:
+    return " ".join(str(error.__cause__ or error).split())

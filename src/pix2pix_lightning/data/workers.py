@@ -34,12 +34,12 @@ def check_workers(num_workers: int) -> None:
 
 
 def available_cores() -> int:
-    """Of the machine, as many as this process may use."""
+    """Return the number of CPU cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def workers_for(device_type: str, cores: int) -> int:
-    """How many loader processes serve one process that trains.
+    """Return how many loader processes serve one training process.
 
     Args:
         device_type: What it trains on, ``cpu`` or another. The steps on a CPU keep all cores busy, and one loader

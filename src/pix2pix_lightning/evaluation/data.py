@@ -47,13 +47,13 @@ def described(cfg: DictConfig, run: Path | None, trust: Sequence[str] = ()) -> d
     if TARGET in given:
         if cast(dict[str, Any], OmegaConf.to_container(cfg.data, resolve=False)).get("seed") == _SEED:
             given["seed"] = OmegaConf.select(config, "data.seed") or 0
-        return given
+        return _without_augmentation(given)
     if run is None or own is None:
         raise ValueError(
             f"checkpoint={cfg.checkpoint} is not in a run's folder, whose config.yaml would say on which data: say "
             "data=<group>, as for training"
         )
-    description = _plain(OmegaConf.merge(own, given))
+    description = _without_augmentation(_plain(OmegaConf.merge(own, given)))
     whence = str(run / _CONFIG)
     check_trusted(description, trust, kinds=(object,), packages=(_OURS,), whence=whence)
     if not issubclass(locate(description[TARGET]), LightningDataModule):
@@ -103,6 +103,11 @@ def _built(description: Mapping[str, Any]) -> Any:
         return build(description)
     except TypeError as error:  # keys that a class hands on to another
         raise ValueError(f"data: {error}: leave that key out, or choose other data by data=<group>") from None
+
+
+def _without_augmentation(description: dict[str, Any]) -> dict[str, Any]:
+    """Leave out what only training uses, so that its classes need no trust."""
+    return {key: value for key, value in description.items() if key not in ("augmentation", "_recursive_")}
 
 
 def _plain(node: Any) -> dict[str, Any]:

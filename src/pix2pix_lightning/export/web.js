@@ -56,7 +56,7 @@ const colour = (context, {width, height}) => { // show a file of class numbers i
 };
 
 const toChannel = { // from a pixel to the one channel that the model takes
-  grey: (red, green, blue) => Math.round(.299 * red + .587 * green + .114 * blue),
+  grayscale: (red, green, blue) => Math.round(.299 * red + .587 * green + .114 * blue),
   numbers: (...pixel) => {
     const far = colours.map(other => other.reduce((sum, value, at) => sum + (value - pixel[at]) ** 2, 0));
     return far.indexOf(Math.min(...far));

@@ -15,7 +15,7 @@ from pix2pix_lightning.data.sides import PairSpec
 from pix2pix_lightning.models.pix2pix import Pix2PixModule
 from pix2pix_lightning.utils.instantiate import TARGET, check_trusted, locate
 
-_KINDS = {3: "rgb", 1: "grey"}  # of a side of so many channels, as J has it
+_KINDS = {3: "rgb", 1: "grayscale"}  # of a side of so many channels, as J has it
 
 
 def open_module(
@@ -33,7 +33,7 @@ def open_module(
         weights: ``trained``, or ``ema`` where training kept an average of the generator.
         trust: Packages whose classes the file may name, beside this one's and torch's.
         pair: What the images mean, where the file does not say it: by default sides of 256 pixels, ``rgb`` or
-            ``grey`` by their channels.
+            ``grayscale`` by their channels.
 
     Raises:
         ValueError: The file is none of these, names what is not trusted, or ``pair`` does not fit it.
@@ -84,7 +84,7 @@ def _completed(description: Mapping[str, Any], pair: Mapping[str, Any]) -> PairS
         channels = description[key]
         if side not in given and channels not in _KINDS:
             raise ValueError(
-                f"the generator's {key} is {channels}, which is neither rgb nor grey: say what its images mean by "
+                f"the generator's {key} is {channels}, which is neither rgb nor grayscale: say what its images mean by "
                 f"pair.{side}={{kind:label,num_classes:{channels}}}"
             )
         given.setdefault(side, {"kind": _KINDS.get(channels)})

@@ -208,6 +208,7 @@ class Pix2PixModule(PersistenceMixin, LightningModule):
             A scalar.
         """
         terms = {name: loss(fake, target) for name, loss in self.reconstruction.items()}
+        logits_real: Logits | None = None
         if self.discriminator is not None:
             real_pair, fake_pair = self.condition(source, target), self.condition(source, fake)
             if self.weights["feature_matching"]:

@@ -112,9 +112,11 @@ def _say_data(options: Options, command: Command) -> None:
     _say_size(options, command)
     for flag, side in zip(("input_nc", "output_nc"), "ab" if direction == "a_to_b" else "ba", strict=True):
         if options[flag] == "1":
-            command.keys[f"data.{side}.kind"] = "grey"
+            command.keys[f"data.{side}.kind"] = "grayscale"
         elif options[flag] != "3":
-            command.notes.append(f"{flag}={options[flag]}: a side is rgb, grey or label: data.{side}.kind= says which")
+            command.notes.append(
+                f"{flag}={options[flag]}: a side is rgb, grayscale or label: data.{side}.kind= says which"
+            )
     if not options["dataroot"].startswith("/"):
         command.notes.append(f"dataroot={options['dataroot']} was relative to the folder of their train.py")
     command.notes.append(

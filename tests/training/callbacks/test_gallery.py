@@ -48,7 +48,7 @@ def test_the_page_after_training_has_the_last_epochs_figures(tmp_path, shown):
 
 def test_loggers_get_input_output_and_target_side_by_side(tmp_path, shown):
     make_strips(tmp_path / "pairs", val=2)
-    grey = ["data.b.kind=grey", "data.direction=a_to_b"]
+    grey = ["data.b.kind=grayscale", "data.direction=a_to_b"]
     train(compose("train", [*TINY, "data.root=pairs", "run_dir=run", *grey]))
     assert [step for _, _, step in shown] == [2, 5]
     for epoch, (loggers, pictures, _) in enumerate(shown):

@@ -163,4 +163,4 @@ def _network(module: LightningModule, name: str) -> str:
 def _images(side: Mapping[str, Any]) -> str:
     if side["kind"] == "label":
         return f"label maps of {len(side['palette'] or ()) or side['num_classes']} classes"
-    return "grey images" if side["kind"] == "grey" else "colour images"
+    return "grayscale images" if side["kind"] in ("grayscale", "grey") else "colour images"

@@ -1,0 +1,32 @@
+"""Where training is in its order of batches, so that a resumed run continues with the next one."""
+
+from __future__ import annotations
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+
+class PositionCallback(Callback):
+    """Counts the batches that were trained on, not those that a loader has fetched.
+
+    It stands first among the trainer's callbacks, so that a checkpoint which another one writes has the new position.
+
+    Attributes:
+        epoch: Epoch of the next training batch, from 0.
+        num_batches: How many batches of that epoch were trained on.
+    """
+
+    def __init__(self) -> None:
+        self.epoch = 0
+        self.num_batches = 0
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
+    ) -> None:
+        """Move on by one batch; after an epoch's last batch the next epoch follows, even if validation is still due."""
+        self.epoch, self.num_batches = trainer.current_epoch, batch_idx + 1
+        if self.num_batches >= trainer.num_training_batches:
+            self.epoch, self.num_batches = self.epoch + 1, 0
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Move on to the next epoch, also from one that was cut short."""
+        self.epoch, self.num_batches = trainer.current_epoch + 1, 0
