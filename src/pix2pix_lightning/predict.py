@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pix2pix_lightning.cli.errors import user_message
+from pix2pix_lightning.cli.errors import format_error
 from pix2pix_lightning.cli.main import run_command
+from pix2pix_lightning.utils.errors import UserError
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -37,7 +38,7 @@ def predict(cfg: DictConfig) -> list[Path]:
 
     source, output = str(cfg.input), Path(str(cfg.output))
     if output.exists() and not output.is_dir():
-        raise ValueError(f"output={output} is a file: give a folder")
+        raise UserError(f"output={output} is a file: give a folder")
     inputs = find_images(source, beside=output)
     ends = endings(cfg.samples, spread=cfg.spread)
     results = place_results(inputs, output, ends, overwrite=cfg.overwrite)
@@ -49,7 +50,7 @@ def predict(cfg: DictConfig) -> list[Path]:
     broken: list[Path] = []
 
     def say(path: Path, error: Exception) -> None:
-        line = user_message(error, "predict")
+        line = format_error(error, "predict")
         if line is None or len(inputs) == 1:
             raise error
         print(f"error: {line}", file=sys.stderr)
@@ -66,7 +67,7 @@ def predict(cfg: DictConfig) -> list[Path]:
     if translator.seams:
         print(said_of_seams(translator.seams))
     if broken:
-        raise ValueError(f"{len(broken)} of {len(inputs)} images could not be translated, as said above")
+        raise UserError(f"{len(broken)} of {len(inputs)} images could not be translated, as said above")
     return written
 
 

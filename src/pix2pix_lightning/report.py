@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pix2pix_lightning.cli.main import run_command
+from pix2pix_lightning.utils.errors import UserError
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -36,10 +37,10 @@ def report(cfg: DictConfig) -> Path:
     several = OmegaConf.is_list(cfg.runs)
     folders = [Path(str(run)) for run in cfg.runs] if several else [Path(str(cfg.runs))]
     if several and cfg.output is None:
-        raise ValueError("output= is missing: set output=<folder> for a report on several folders")
+        raise UserError("output= is missing: set output=<folder> for a report on several folders")
     output = Path(str(cfg.output)) if cfg.output is not None else folders[0] / "report"
     if any(folder.resolve().is_relative_to(output.resolve()) for folder in folders):
-        raise ValueError(f"output={output} contains the runs: choose another folder")
+        raise UserError(f"output={output} contains the runs: choose another folder")
     sweep = read_sweep(folders, split=cfg.split)
     with new_folder(output, kind="report", mark=MARKDOWN, overwrite=cfg.overwrite) as folder:
         page = output / write_comparison(sweep, folder).name

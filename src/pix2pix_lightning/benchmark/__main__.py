@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from pix2pix_lightning.cli.main import run_command
+from pix2pix_lightning.utils.errors import UserError
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -36,7 +37,7 @@ def benchmark(cfg: DictConfig) -> dict[str, Any] | None:
 
     if cfg.compare:
         if len(cfg.compare) != 2:
-            raise ValueError(f"compare={list(cfg.compare)}: two files are expected, compare=[before.json,after.json]")
+            raise UserError(f"compare={list(cfg.compare)}: two files are expected, compare=[before.json,after.json]")
         print(*compare_lines(*(read_report(Path(str(path))) for path in cfg.compare)), sep="\n")
         return None
     if cfg.output is not None and Path(cfg.output).exists():

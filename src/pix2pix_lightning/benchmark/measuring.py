@@ -21,6 +21,7 @@ from pix2pix_lightning.inference.exported import onnx_runs_on
 from pix2pix_lightning.training.performance import keep_memory
 from pix2pix_lightning.training.performance_choice import choose, choose_compile
 from pix2pix_lightning.utils.devices import resolve_device, supports_bfloat16
+from pix2pix_lightning.utils.errors import UserError
 
 WHAT = ("step", "training", "prediction", "data", "communication", "runtimes")
 _SETTINGS = ("batch_sizes", "rounds", "turn", "allocator", "module", "data", "trainer", "speed")
@@ -83,21 +84,21 @@ def measure(cfg: DictConfig, say: Callable[[str], object] = print) -> dict[str, 
 def _check(cfg: DictConfig) -> None:
     for name in cfg.what:
         if name not in WHAT:
-            raise ValueError(f"what={name} is unknown: some of {', '.join(WHAT)} are expected")
+            raise UserError(f"what={name} is unknown: some of {', '.join(WHAT)} are expected")
     for size in cfg.batch_sizes:
         if not isinstance(size, int) or size < 1:
-            raise ValueError(f"batch_sizes={cfg.batch_sizes}: whole numbers of at least 1 are expected")
+            raise UserError(f"batch_sizes={cfg.batch_sizes}: whole numbers of at least 1 are expected")
     if not cfg.batch_sizes:
-        raise ValueError("batch_sizes=[]: at least one is expected")
+        raise UserError("batch_sizes=[]: at least one is expected")
     if cfg.rounds < 1:
-        raise ValueError(f"rounds={cfg.rounds}: at least 1 is expected")
+        raise UserError(f"rounds={cfg.rounds}: at least 1 is expected")
     if cfg.turn < 0:
-        raise ValueError(f"turn={cfg.turn}: seconds are expected, 0 for a single step in each turn")
+        raise UserError(f"turn={cfg.turn}: seconds are expected, 0 for a single step in each turn")
     for key, choices in (("allocator", ("own", "same")), ("device", ("auto", "cpu", "cuda", "gpu"))):
         if cfg[key] not in choices:
-            raise ValueError(f"{key}={cfg[key]} is unknown: one of {', '.join(choices)} is expected")
+            raise UserError(f"{key}={cfg[key]} is unknown: one of {', '.join(choices)} is expected")
     if cfg.device in ("cuda", "gpu") and not torch.cuda.is_available():
-        raise ValueError(f"device={cfg.device}: torch {torch.__version__} finds no GPU here: say device=cpu")
+        raise UserError(f"device={cfg.device}: torch {torch.__version__} finds no GPU here: say device=cpu")
 
 
 def _rows(cfg: DictConfig, device: torch.device) -> Iterator[dict[str, Any]]:

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from pix2pix_lightning.utils.errors import UserError
+
 HEADER = (
     f"{'what':<13}{'batch':>6}{'images/s':>11}{'spread':>8}{'reference':>11}{'spread':>8}{'ratio':>7}"
     f"{'matrix rate':>13}{'reference':>10}{'peak MB':>9}{'reference':>10}"
@@ -70,11 +72,11 @@ def read_report(path: Path) -> dict[str, Any]:
     try:
         report: Any = json.loads(path.read_text())
     except FileNotFoundError:
-        raise ValueError(f"compare: {path} does not exist: give two files that output= wrote") from None
+        raise UserError(f"compare: {path} does not exist: give two files that output= wrote") from None
     except ValueError:  # of JSON, or of its encoding
         report = None
     if not isinstance(report, dict) or not {"machine", "settings", "rows"} <= report.keys():
-        raise ValueError(f"compare: {path} was not written by the benchmark's output=: give two such files")
+        raise UserError(f"compare: {path} was not written by the benchmark's output=: give two such files")
     return report
 
 

@@ -14,6 +14,7 @@ from pix2pix_lightning.benchmark.machine import synchronize
 from pix2pix_lightning.benchmark.memory import PeakMemory
 from pix2pix_lightning.benchmark.turns import Contender
 from pix2pix_lightning.training.build import assemble
+from pix2pix_lightning.utils.errors import UserError
 
 _FIRST = 6  # batches before the one that says how many make a turn
 _BAR = {"console_kwargs": {"file": {"_target_": "io.StringIO"}, "force_terminal": True}}
@@ -40,7 +41,7 @@ def run_training(cfg: DictConfig, training: Contender, others: Sequence[Contende
         parts.trainer.callbacks.append(turns)  # type: ignore[attr-defined]
         parts.trainer.fit(parts.module, parts.data)
     if len(training.seconds) < rounds:
-        raise ValueError(
+        raise UserError(
             f"trainer.max_epochs={cfg.trainer.max_epochs}: the training ended before rounds={rounds} were over: give "
             "more epochs or pairs, or fewer rounds"
         )

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from pix2pix_lightning.utils.atomic import atomic_write
+from pix2pix_lightning.utils.errors import UserError
 
 if TYPE_CHECKING:
     import torch
@@ -87,7 +88,7 @@ def read_checkpoint(path: str | Path, map_location: str | torch.device = "cpu") 
     mend = "give a .ckpt file that training wrote"
     checkpoint = read_data(path, mend=mend, map_location=map_location, mapped=True)
     if not _is_complete(checkpoint):
-        raise ValueError(f"{path} is no checkpoint of Pix2PixModule: {mend}")
+        raise UserError(f"{path} is no checkpoint of Pix2PixModule: {mend}")
     return cast(dict[str, Any], checkpoint)
 
 
@@ -114,7 +115,7 @@ def read_data(path: Path, *, mend: str, map_location: str | torch.device = "cpu"
         with warnings.catch_warnings(action="ignore"):  # of TorchScript, which is then refused
             return torch.load(path, map_location=map_location, weights_only=True, mmap=mapped)
     except _UNREADABLE as error:
-        raise ValueError(f"{path} cannot be read as a checkpoint ({_reason(error)}): {mend}") from None
+        raise UserError(f"{path} cannot be read as a checkpoint ({_reason(error)}): {mend}") from None
 
 
 def write_checkpoint(checkpoint: Mapping[str, Any], path: str | Path) -> None:

@@ -12,6 +12,7 @@ from lightning.pytorch import LightningModule
 
 from pix2pix_lightning.checkpoints.files import PROJECT_KEY
 from pix2pix_lightning.data.sides import PairSpec
+from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.instantiate import build, check_trusted, is_description
 
 Module = TypeVar("Module", bound=LightningModule)
@@ -46,7 +47,7 @@ def module_of(
     """
     missing = [str(name) for name in saved[PROJECT_KEY]["live"] if str(name).partition(".")[0] not in live]
     if missing:
-        raise ValueError(
+        raise UserError(
             f"{whence} was made with live objects: give {', '.join(f'{name}=' for name in missing)} as arguments"
         )
     parts = {key: value for key, value in saved["hyper_parameters"].items() if key not in live}
@@ -61,11 +62,11 @@ def module_of(
         _check_fits(own, state, strict)
         foreign = [name for name in state if name not in own]
         if strict and foreign:
-            raise ValueError(f"it has no place for {len(foreign)} of the weights there, such as {foreign[0]}")
+            raise UserError(f"it has no place for {len(foreign)} of the weights there, such as {foreign[0]}")
         module.load_state_dict(state, strict=strict)
     except _UNFIT as error:
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise ValueError(f"{whence} does not make a {cls.__name__}: {reason}") from None
+        raise UserError(f"{whence} does not make a {cls.__name__}: {reason}") from None
     return module
 
 
@@ -99,10 +100,10 @@ def _check_fits(sizes: Mapping[str, torch.Size], state: Mapping[str, torch.Tenso
     other = [name for name, size in sizes.items() if name in state and state[name].shape != size]
     if other:
         there, here = ("x".join(map(str, size)) for size in (state[other[0]].shape, sizes[other[0]]))
-        raise ValueError(f"{other[0]} is {there} there, and {here} by its description")
+        raise UserError(f"{other[0]} is {there} there, and {here} by its description")
     lacking = [name for name in sizes if name not in state]
     if strict and lacking:
-        raise ValueError(f"it lacks {len(lacking)} weights, such as {lacking[0]}")
+        raise UserError(f"it lacks {len(lacking)} weights, such as {lacking[0]}")
 
 
 def check_goes_on(spec: PairSpec, own: Mapping[str, Any], saved: Mapping[str, Any]) -> None:
@@ -119,7 +120,7 @@ def check_goes_on(spec: PairSpec, own: Mapping[str, Any], saved: Mapping[str, An
     _check_pairs(spec, PairSpec.from_dict(saved["pair_spec"]))
     for name in ("generator", "discriminator"):
         if saved[name] != own[name]:
-            raise ValueError(
+            raise UserError(
                 f"the checkpoint's {name} is {saved[name]}, not {own[name]}: resume with the run's own settings"
             )
     for name in ("optimizer_g", "optimizer_d"):
@@ -129,20 +130,20 @@ def check_goes_on(spec: PairSpec, own: Mapping[str, Any], saved: Mapping[str, An
 
 def _check_pairs(own: PairSpec, saved: PairSpec) -> None:
     if own.direction != saved.direction:
-        raise ValueError(
+        raise UserError(
             f"data.direction={own.direction}, but the checkpoint was trained {saved.direction}: go on with the run's "
             "own direction, or start anew without resume="
         )
     sides = ("a", "b") if own.direction == "a_to_b" else ("b", "a")
     for key, side, before in zip(sides, (own.source, own.target), (saved.source, saved.target), strict=True):
         if (side.kind, side.channels) != (before.kind, before.channels):
-            raise ValueError(
+            raise UserError(
                 f"data.{key}.kind={side.kind} (channels: {side.channels}), but the checkpoint was trained with "
                 f"kind={before.kind} (channels: {before.channels}): go on with the run's own data, or start anew "
                 "without resume="
             )
         if side.palette != before.palette:
-            raise ValueError(
+            raise UserError(
                 f"data.{key}.palette is not the one that the checkpoint was trained with: go on with the run's own "
                 "data, or start anew without resume="
             )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from pix2pix_lightning.cli.conf import complete_config, compose_files
 from pix2pix_lightning.cli.resume import check_same_as_resumed, load_resumed_config
+from pix2pix_lightning.utils.errors import UserError
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -33,7 +34,7 @@ def compose(config_name: str, overrides: Sequence[str] = (), *, config_dir: str 
         return resumed
     cfg, choices = compose_files(config_name, overrides, config_dir=config_dir)
     if choices.get("sweep"):
-        raise ValueError(f"sweep={choices['sweep']} is several configurations: compose each by its own choices")
+        raise UserError(f"sweep={choices['sweep']} is several configurations: compose each by its own choices")
     folder = ["--config-dir", str(config_dir)] if config_dir else []
     complete_config(cfg, choices, [*folder, *overrides])
     check_same_as_resumed(cfg, overrides)

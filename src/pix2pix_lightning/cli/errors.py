@@ -1,4 +1,4 @@
-"""What an error says to the person who made the mistake."""
+"""Tell a user's error from a bug, and format it as one line."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-_MENDS = {
+from pix2pix_lightning.cli.conf import compose_files
+from pix2pix_lightning.utils.errors import UserError
+
+_FIXES = {
     errno.ENOSPC: "make room there",
     errno.EDQUOT: "make room there",
     errno.EROFS: "choose another folder",
@@ -20,20 +23,26 @@ _MENDS = {
     errno.EPERM: "allow it to this user, or choose another place",
 }
 """What to do where the disk refuses."""
+_PATH_ERRORS = (FileExistsError, FileNotFoundError, IsADirectoryError, NotADirectoryError)
 _PEER_ENDED = r"gloo/transport|NCCL error|Connection (closed|reset) by peer|waiting for clients"
+_BAD_ARGUMENTS = "unexpected keyword|required positional|required keyword"
 
 
-def user_message(error: BaseException, config_name: str) -> str | None:
-    """One line for the person who made the mistake; None where the error is a bug.
+def format_error(error: BaseException, config_name: str) -> str | None:
+    """Return one line for a user's error, and None for a bug, which keeps its traceback.
 
-    A mistake is what this package raises itself as a ``ValueError`` or an ``OSError``, also inside a loader's
-    worker, and what Hydra and Lightning say of their own settings.
+    A user's error is a `UserError`, also from a process that loads data; a path that is missing or in the way; what the
+    disk refuses; and what Hydra and Lightning say of their own settings.
+
+    Args:
+        error: What was raised.
+        config_name: Name of the command, whose keys are proposed for a misspelt one.
     """
     from hydra.errors import HydraException, InstantiationException, MissingConfigException
     from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
     if isinstance(error, MissingMandatoryValue):
-        return f"{error.full_key} is not given: say {error.full_key}=<value>"
+        return f"{error.full_key} is not given: set {error.full_key}=<value>"
     if isinstance(error, MissingConfigException) and error.options:
         group, _, name = (error.missing_cfg_file or "").rpartition("/")
         close = difflib.get_close_matches(name, error.options, 1)
@@ -41,67 +50,48 @@ def user_message(error: BaseException, config_name: str) -> str | None:
         return f"{group}={name} is unknown: {hint}there are {', '.join(error.options)}"
     if isinstance(error, InstantiationException):
         cause = error.__cause__
-        if cause is None or isinstance(cause, ImportError):
-            return _one_line(error)
-        if re.search("unexpected keyword|required positional|required keyword", str(cause)):
-            return _one_line(error)
-        return user_message(cause, config_name)
+        if cause is None or isinstance(cause, ImportError) or re.search(_BAD_ARGUMENTS, str(cause)):
+            return _join_lines(error)
+        return format_error(cause, config_name)
     if isinstance(error, HydraException | OmegaConfBaseException):
-        return _misspelt(error, config_name) or _one_line(error)
-    if isinstance(error, ValueError | OSError):
-        in_worker = re.match(r"Caught (\w+) in DataLoader worker", str(error))
-        if in_worker:
-            said = str(error).rstrip().rpartition(f"{in_worker[1]}: ")[2]
-            of_disk = re.fullmatch(r"\[Errno (\d+)\] (.*): '(.*)'", said)
-            if of_disk:
-                of_worker = OSError(int(of_disk[1]), of_disk[2], of_disk[3])
-                of_worker.__notes__ = getattr(error, "__notes__", [])
-                return _one_line(of_worker)
-            return said if _is_ours(str(error)) else None
-        return _one_line(error) if _raised_here(error) else None
+        return _format_misspelt_key(error, config_name) or _join_lines(error)
+    if isinstance(error, UserError | OSError):
+        if in_worker := re.match(r"Caught (\w+) in DataLoader worker", str(error)):
+            return _format_worker_error(error, in_worker[1])
+        return _format_os_error(error) if isinstance(error, OSError) else _join_lines(error)
     if isinstance(error, RuntimeError) and re.search(_PEER_ENDED, str(error)):
-        return "another process of this run has ended or does not answer: what was wrong is said by that one"
+        return "another process of this run has ended or does not answer: its own line says what was wrong"
     if type(error).__name__ == "MisconfigurationException":
-        return _one_line(error)
+        return _join_lines(error)
     return None
 
 
-def _misspelt(error: BaseException, config_name: str) -> str | None:
-    from pix2pix_lightning.cli.compose import compose
+def _format_worker_error(error: UserError | OSError, name: str) -> str | None:
+    """Format what torch raises for an error in a loader's process: an error of its class with a traceback as text."""
+    said = str(error).rstrip().rpartition(f"{name}: ")[2]
+    if not isinstance(error, OSError):
+        return said
+    found = re.fullmatch(r"\[Errno (\d+)\] (.*): '(.*)'", said)
+    if found is None:
+        return said if isinstance(error, _PATH_ERRORS) else None
+    original = OSError(int(found[1]), found[2], found[3])
+    original.__notes__ = getattr(error, "__notes__", [])
+    return _format_os_error(original)
 
-    found = re.search(r"Could not (?:override|find|append to config) '([^']+)'", str(error))
-    if found is None or ("not in struct" not in f"{error} {error.__cause__}" and "match" not in str(error)):
+
+def _format_os_error(error: OSError) -> str | None:
+    if error.errno is None:  # raised by this package, with a message of its own
+        return _join_lines(error) if isinstance(error, _PATH_ERRORS) else None
+    if error.filename is None and error.errno not in _FIXES:
         return None
-    key = found[1]
-    keys = list(_keys(compose(config_name)))
-    if key in keys:
-        return (
-            f"{key} is no key of what was chosen here, whose group has other keys or is switched off: --help lists them"
-        )
-    close = difflib.get_close_matches(key, keys, 1)
-    hint = f"did you mean {close[0]}?" if close else "--help lists the keys"
-    return f"{key} is no key of this configuration: {hint}"
+    fix = _FIXES.get(error.errno)
+    message = error.strerror or str(error)
+    parts = [_find_file(error), message.lower() if fix else message, fix]
+    return "; ".join([": ".join(part for part in parts if part), *getattr(error, "__notes__", ())])
 
 
-def _keys(node: Any, prefix: str = "") -> Iterator[str]:
-    from omegaconf import OmegaConf
-
-    for key in node:
-        yield f"{prefix}{key}"
-        if not OmegaConf.is_missing(node, key) and OmegaConf.is_dict(node[key]):
-            yield from _keys(node[key], f"{prefix}{key}.")
-
-
-def _one_line(error: BaseException) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        mend = _MENDS.get(error.errno or 0)
-        parts = [_file_of(error), error.strerror.lower() if mend else error.strerror, mend]
-        return "; ".join([": ".join(part for part in parts if part), *getattr(error, "__notes__", ())])
-    return " ".join(line.strip() for line in str(error).splitlines() if line.strip())
-
-
-def _file_of(error: OSError) -> str | None:
-    """An error of ``write`` does not name the file: it is the one that is open in the innermost frame that has one."""
+def _find_file(error: OSError) -> str | None:
+    """Return the file of an error. One of ``write`` names none: it is the file that is open in the innermost frame."""
     if error.filename is not None:
         return os.fsdecode(error.filename)
     for frame, _ in reversed(list(traceback.walk_tb(error.__traceback__))):
@@ -112,13 +102,29 @@ def _file_of(error: OSError) -> str | None:
     return None
 
 
-def _raised_here(error: BaseException) -> bool:
-    frames = traceback.extract_tb(error.__traceback__)
-    if isinstance(error, OSError) and (error.filename is not None or error.errno in _MENDS):
-        return True
-    return bool(frames) and _is_ours(frames[-1].filename)
+def _format_misspelt_key(error: BaseException, config_name: str) -> str | None:
+    found = re.search(r"Could not (?:override|find|append to config) '([^']+)'", str(error))
+    if found is None or ("not in struct" not in f"{error} {error.__cause__}" and "match" not in str(error)):
+        return None
+    key = found[1]
+    keys = list(_list_keys(compose_files(config_name)[0]))
+    if key in keys:
+        return (
+            f"{key} is no key of what was chosen here, whose group has other keys or is switched off: --help lists them"
+        )
+    close = difflib.get_close_matches(key, keys, 1)
+    hint = f"did you mean {close[0]}?" if close else "--help lists the keys"
+    return f"{key} is no key of this configuration: {hint}"
 
 
-def _is_ours(text: str) -> bool:
-    last_file = text.rpartition('File "')[2]
-    return str(Path(__file__).parents[1]) in last_file
+def _list_keys(node: Any, prefix: str = "") -> Iterator[str]:
+    from omegaconf import OmegaConf
+
+    for key in node:
+        yield f"{prefix}{key}"
+        if not OmegaConf.is_missing(node, key) and OmegaConf.is_dict(node[key]):
+            yield from _list_keys(node[key], f"{prefix}{key}.")
+
+
+def _join_lines(error: BaseException) -> str:
+    return " ".join(line.strip() for line in str(error).splitlines() if line.strip())

@@ -1,4 +1,4 @@
-"""From a command line to a configuration and an exit status: what all the doors share."""
+"""Run a command: from its command line to a configuration and an exit status."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pix2pix_lightning.cli.conf import conf_dir
-from pix2pix_lightning.cli.errors import user_message
+from pix2pix_lightning.cli.errors import format_error
 from pix2pix_lightning.cli.multirun import find_sweep, run_multirun
 from pix2pix_lightning.cli.overrides import (
     HYDRA_QUIET,
@@ -18,75 +18,77 @@ from pix2pix_lightning.cli.overrides import (
 )
 from pix2pix_lightning.cli.resume import load_resumed_config
 from pix2pix_lightning.utils.errors import Interrupted
+from pix2pix_lightning.utils.version import __version__
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-__all__ = ["Interrupted", "run_command"]
-
-_MISTAKE, _UNREADABLE, _INTERRUPTED = 1, 2, 130
+_USER_ERROR, _UNREADABLE, _INTERRUPTED = 1, 2, 130
 
 
 def run_command(config_name: str, run: Callable[[DictConfig], Any], argv: Sequence[str] | None = None) -> int:
-    """Compose a configuration from a command line, run, and turn mistakes into one line.
+    """Compose the configuration of a command line, run it, and print a user's error as one line.
 
     Args:
-        config_name: A file of ``conf/``.
-        run: Takes the configuration; for a multirun it is called once a job.
-        argv: The command line without the program's name; by default the process's.
+        config_name: Name of the command, which is that of a file in ``conf/``.
+        run: Function of the configuration; in a multirun it is called once for each job.
+        argv: Words of the command line after the command; default those of the process.
 
     Returns:
-        The exit status: 0, 1 for a mistake, 2 for a command line that cannot be read, 130 after Ctrl-C.
+        The exit status: 0, 1 for a user's error, 2 for a command line that cannot be read, 130 after Ctrl-C.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
+    if "--version" in argv:
+        print(f"pix2pix_lightning {__version__}")
+        return 0
     try:
-        cfg = _composed(config_name, run, argv)
+        cfg = _compose_or_multirun(config_name, run, argv)
         if cfg is not None:
             run(cfg)
     except SystemExit as stop:
-        return stop.code if isinstance(stop.code, int) else _MISTAKE
+        return stop.code if isinstance(stop.code, int) else _USER_ERROR
     except (Interrupted, KeyboardInterrupt) as stop:
         print(f"stopped: {stop}" if str(stop) else "stopped", file=sys.stderr)
         return _INTERRUPTED
     except Exception as error:
-        line = user_message(error, config_name)
+        line = format_error(error, config_name)
         if line is None:
             raise
         print(f"error: {line}", file=sys.stderr)
-        return _UNREADABLE if type(error).__name__ == "OverrideParseException" else _MISTAKE
+        return _UNREADABLE if type(error).__name__ == "OverrideParseException" else _USER_ERROR
     return 0
 
 
-def _composed(config_name: str, run: Callable[[DictConfig], Any], argv: list[str]) -> DictConfig | None:
-    """The configuration of a single run, or None where Hydra has done all there was to do."""
+def _compose_or_multirun(config_name: str, run: Callable[[DictConfig], Any], argv: list[str]) -> DictConfig | None:
+    """Return the configuration of a single run, or run all jobs of a sweep and return None."""
     overrides = [word for word in argv if not word.startswith("-") and ("=" in word or word.startswith("~"))]
     flags = [word for word in argv if word not in overrides]
     check_group_names(overrides)
     if find_sweep(overrides) is None and not {"-m", "--multirun"} & set(flags):
-        return _composed_alone(config_name, flags, [quote_path(word) for word in overrides])
+        return _compose_single(config_name, flags, [quote_path(word) for word in overrides])
     run_multirun(config_name, run, [word for word in flags if word not in ("-m", "--multirun")], overrides)
     return None
 
 
-def _composed_alone(config_name: str, flags: list[str], words: list[str]) -> DictConfig | None:
+def _compose_single(config_name: str, flags: list[str], words: list[str]) -> DictConfig | None:
     import hydra
     from hydra.core.hydra_config import HydraConfig
 
     if not flags and (cfg := load_resumed_config(words, config_name)) is not None:
         return cfg
     composed: list[DictConfig] = []
-    wrong: list[Exception] = []
+    errors: list[Exception] = []
 
-    # A single run starts after Hydra has let go: Lightning's launcher of processes would else replay Hydra's job.
+    # A single run starts after Hydra has returned: Lightning's launcher of processes would replay Hydra's job.
     @hydra.main(config_path=str(conf_dir()), config_name=config_name, version_base="1.3")
     def job(cfg: DictConfig) -> None:
         try:
             composed.append(complete_job_config(cfg, config_name, flags, HydraConfig.get()))
-        except Exception as error:  # Hydra would add words of its own
-            wrong.append(error)
+        except Exception as error:  # Hydra would print words of its own
+            errors.append(error)
 
     with set_hydra_argv([*flags, *words, *HYDRA_QUIET]):
         job()
-    if wrong:
-        raise wrong[0]
-    return composed[0] if composed else None
+    if errors:
+        raise errors[0]
+    return composed[0] if composed else None  # None after --help and the like

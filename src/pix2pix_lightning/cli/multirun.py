@@ -1,4 +1,4 @@
-"""The jobs of a sweep, each in a folder that is called by what sets it apart."""
+"""Run the jobs of a sweep, each in a folder that is named after the values that differ."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from pix2pix_lightning.cli.conf import conf_dir
-from pix2pix_lightning.cli.errors import user_message
+from pix2pix_lightning.cli.errors import format_error
 from pix2pix_lightning.cli.overrides import HYDRA_QUIET, complete_job_config, quote_path, set_hydra_argv
-from pix2pix_lightning.utils.errors import Interrupted
+from pix2pix_lightning.compat import parse_overrides
+from pix2pix_lightning.utils.errors import Interrupted, UserError
 from pix2pix_lightning.utils.processes import count_processes
 
 if TYPE_CHECKING:
@@ -22,40 +23,47 @@ if TYPE_CHECKING:
 
 
 class _JobError(Exception):
-    """What a launcher's process tells the one that it works for; what was wrong has been said."""
+    """A job failed in a launcher's process, which has printed the error."""
 
 
 class _Refused(BaseException):
-    """A mistake that is not one job's but the whole sweep's; it ends Hydra's loop over the jobs."""
+    """An error of the whole sweep; as a BaseException it ends Hydra's loop over the jobs."""
 
 
 def find_sweep(words: list[str]) -> str | None:
-    """The sweep that is chosen, whose jobs need Hydra's multirun."""
+    """Return the name that ``sweep=`` chooses, or None.
+
+    Args:
+        words: Overrides.
+
+    Raises:
+        UserError: Several sweeps are chosen.
+    """
     values = [word.removeprefix("sweep=") for word in words if word.startswith("sweep=")]
     if not values or values[-1] in ("", "null"):
         return None
     if "," in values[-1]:
-        raise ValueError(f"sweep={values[-1]}: one sweep at a time is expected")
+        raise UserError(f"sweep={values[-1]}: one sweep at a time is expected")
     return values[-1]
 
 
 def run_multirun(config_name: str, run: Callable[[DictConfig], Any], flags: list[str], overrides: list[str]) -> None:
-    """Run the jobs of a sweep, each whatever becomes of the others.
+    """Run the jobs of a sweep; one that fails does not stop the others.
 
     Args:
-        config_name: Of the door.
-        run: Takes a job's configuration.
-        flags: Of the command line.
-        overrides: Likewise.
+        config_name: Name of the command.
+        run: Function of a job's configuration.
+        flags: Flags of the command line, without ``-m``.
+        overrides: Overrides of the command line, with several values for a key that is swept.
 
     Raises:
-        ValueError: Jobs failed, and what was wrong with each has been said; or the sweep itself is a mistake.
+        UserError: Jobs failed, and the error of each was printed; or the sweep itself is not possible.
         Interrupted: Ctrl-C.
     """
     import hydra
     from hydra.core.hydra_config import HydraConfig
 
-    words = [_quoted_unless_swept(word) for word in overrides]
+    words = [_quote_unless_swept(word) for word in overrides]
     failed: list[str] = []
     folders: list[str] = []
     process = os.getpid()
@@ -64,21 +72,21 @@ def run_multirun(config_name: str, run: Callable[[DictConfig], Any], flags: list
     def job(cfg: DictConfig) -> Any:
         hydra_cfg = HydraConfig.get()
         folders.append(hydra_cfg.sweep.dir)
-        _check_swept(words, hydra_cfg)
+        _check_sweep(words, hydra_cfg)
         try:
             cfg = complete_job_config(cfg, config_name, flags, hydra_cfg)
             _check_one_process(cfg)
-            _place_in_sweep(cfg, hydra_cfg)
-            return _objective(cfg, run(cfg), hydra_cfg)
+            _set_run_dir(cfg, hydra_cfg)
+            return _get_objective(cfg, run(cfg), hydra_cfg)
         except Exception as error:
-            line = user_message(error, config_name)
-            print(f"error in {_named(hydra_cfg)}: {line}" if line else traceback.format_exc(), file=sys.stderr)
+            line = format_error(error, config_name)
+            print(f"error in {_job_name(hydra_cfg)}: {line}" if line else traceback.format_exc(), file=sys.stderr)
             if os.getpid() != process:
-                raise _JobError(_named(hydra_cfg)) from None
-            failed.append(_named(hydra_cfg))
+                raise _JobError(_job_name(hydra_cfg)) from None
+            failed.append(_job_name(hydra_cfg))
             return None
 
-    again = "where the cause is mended, the same command goes on with these alone"
+    again = "when the cause is fixed, the same command continues with these alone"
     with TemporaryDirectory() as scratch:
         folder = None if config_name == "train" else scratch  # for what Hydra writes itself
         options = [*HYDRA_QUIET, *_sweep_options(words, find_sweep(overrides), folder)]
@@ -86,20 +94,20 @@ def run_multirun(config_name: str, run: Callable[[DictConfig], Any], flags: list
             with set_hydra_argv(["--multirun", *flags, *words, *options]):
                 job()
         except _JobError as error:
-            raise ValueError(f"jobs failed, {error} and perhaps others: {again}") from None
+            raise UserError(f"jobs failed, {error} and perhaps others: {again}") from None
         except _Refused as refused:
-            raise ValueError(str(refused)) from None
+            raise UserError(str(refused)) from None
         except (Interrupted, KeyboardInterrupt):
-            raise Interrupted("the same command goes on with the sweep") from None
+            raise Interrupted("the same command continues the sweep") from None
     if failed:
-        raise ValueError(f"{len(failed)} jobs failed: {', '.join(failed)}; {again}")
-    found = Path(folders[-1]) / "optimization_results.yaml" if folders else None
-    if found is not None and found.is_file():
-        print(f"{found}:\n{found.read_text()}")
+        raise UserError(f"{len(failed)} jobs failed: {', '.join(failed)}; {again}")
+    results = Path(folders[-1]) / "optimization_results.yaml" if folders else None
+    if results is not None and results.is_file():
+        print(f"{results}:\n{results.read_text()}")
 
 
-def _objective(cfg: DictConfig, result: Any, hydra_cfg: Any) -> Any:
-    """What a search looks at."""
+def _get_objective(cfg: DictConfig, result: Any, hydra_cfg: Any) -> Any:
+    """Return the metric that a search optimizes."""
     if "objective" not in cfg or not isinstance(result, Mapping):
         return None
     if cfg.objective not in result and hydra_cfg.runtime.choices["hydra/sweeper"] != "basic":
@@ -109,12 +117,12 @@ def _objective(cfg: DictConfig, result: Any, hydra_cfg: Any) -> Any:
     return result.get(cfg.objective)
 
 
-def _check_swept(words: list[str], hydra_cfg: Any) -> None:
-    """One value for a key would leave a sweep nothing to go through, and one folder is not enough for its jobs."""
+def _check_sweep(words: list[str], hydra_cfg: Any) -> None:
+    """Refuse one value for a key that the sweep varies, and one folder for several jobs."""
     for key, values in (hydra_cfg.sweeper.get("params") or {}).items():
         if any(word.startswith(f"{key}=") and not _is_swept(word) for word in words):
             raise _Refused(
-                f"sweep={hydra_cfg.runtime.choices['sweep']} goes through {key}={values}: leave {key}= out, or give "
+                f"sweep={hydra_cfg.runtime.choices['sweep']} varies {key}={values}: leave {key}= out, or give "
                 "several values"
             )
     for word in words:
@@ -122,21 +130,21 @@ def _check_swept(words: list[str], hydra_cfg: Any) -> None:
         named = value.strip("'")
         if key == "run_dir":
             raise _Refused(
-                f"run_dir={named} is one folder, and each job needs its own: leave it out; name= is of the folder above"
+                f"run_dir={named} is one folder, and each job needs its own: leave it out; name= names the folder above"
             )
         if key == "resume" and value != "auto":
-            raise _Refused(f"resume={named}: a sweep goes on with its own jobs; leave it out")
+            raise _Refused(f"resume={named}: a sweep resumes its own jobs; leave it out")
 
 
 def _check_one_process(cfg: DictConfig) -> None:
-    """Lightning would start a job's other processes by the sweep's command, and each would run the whole sweep."""
+    """Refuse several processes: Lightning would start a job's others by the command of the sweep, which runs all jobs."""
     if "trainer" not in cfg:
         return
     asked = count_processes(cfg.trainer)
     if asked > 1:
         values = f"trainer.devices={cfg.trainer.devices} trainer.num_nodes={cfg.trainer.num_nodes}"
         raise _Refused(
-            f"{values}: these are {asked} processes, and a job of a sweep is one: say trainer.devices=1 "
+            f"{values}: these are {asked} processes, and a job of a sweep is one: set trainer.devices=1 "
             "trainer.num_nodes=1, or give each job a command of its own"
         )
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
@@ -147,22 +155,20 @@ def _is_swept(word: str) -> bool:
     return "," in word or re.search(r"=\s*(choice|range|glob|interval)\(", word) is not None
 
 
-def _quoted_unless_swept(word: str) -> str:
+def _quote_unless_swept(word: str) -> str:
     is_path = Path(word.partition("=")[2]).expanduser().exists()
     return word if _is_swept(word) and not is_path else quote_path(word)
 
 
 def _sweep_options(words: list[str], sweep: str | None, folder: str | None) -> list[str]:
-    """A job's folder is called by what differs between the jobs, so the keys that do not are left out of it.
+    """Return Hydra's options for the folders: a job's is named after the keys that differ between the jobs.
 
     Args:
         words: Overrides.
-        sweep: That is chosen.
-        folder: What Hydra writes itself goes here; None is the sweep's own.
+        sweep: Name of the chosen sweep, or None.
+        folder: Folder for what Hydra writes itself; None is the sweep's own.
     """
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-
-    overrides = OverridesParser.create().parse_overrides(words)
+    overrides = parse_overrides(words)
     swept = [o.key_or_group for o in overrides if o.is_sweep_override()]
     same = [o.key_or_group for o in overrides if o.key_or_group not in swept]
     name = sweep or "_".join(re.split(r"[./@]", key)[-1] for key in swept) or "one"
@@ -177,12 +183,12 @@ def _sweep_options(words: list[str], sweep: str | None, folder: str | None) -> l
     ]
 
 
-def _place_in_sweep(cfg: DictConfig, hydra_cfg: Any) -> None:
-    """A job has its folder by its name, and goes on with what it finds there."""
+def _set_run_dir(cfg: DictConfig, hydra_cfg: Any) -> None:
+    """Give a job the folder of its name, and let it resume what is in it."""
     if "run_dir" in cfg and cfg.run_dir is None:
-        cfg.run_dir = str(Path(hydra_cfg.sweep.dir) / _named(hydra_cfg))
+        cfg.run_dir = str(Path(hydra_cfg.sweep.dir) / _job_name(hydra_cfg))
         cfg.resume = cfg.resume or "auto"
 
 
-def _named(hydra_cfg: Any) -> str:
+def _job_name(hydra_cfg: Any) -> str:
     return re.sub(r"[^\w.-]+", "_", hydra_cfg.job.override_dirname) or "job"

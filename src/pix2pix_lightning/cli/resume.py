@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pix2pix_lightning.cli.conf import compose_files, drop_unused_discriminator, is_group, repeatable_words
 from pix2pix_lightning.compat import parse_overrides
 from pix2pix_lightning.utils.configs import flatten_config, list_differences
+from pix2pix_lightning.utils.errors import UserError
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -75,7 +76,7 @@ def check_same_as_resumed(cfg: DictConfig, words: Sequence[str]) -> None:
     keys = {word.partition("=")[0].lstrip("+~") for word in words}
     other = [key for key in list_differences(before, cfg, ("data", "module")) if key not in keys]
     if other:
-        raise ValueError(
+        raise UserError(
             f"resume={cfg.resume} with groups describes a whole run, but {other[0]} is not that run's: give "
             "single keys alone, or the run's own command"
         )
@@ -122,11 +123,11 @@ def _change_key(cfg: DictConfig, key: str, value: Any, *, add: bool) -> None:
     if not exists and not add:
         known = [name for name, _ in flatten_config(OmegaConf.to_container(cfg, resolve=False))]
         close = difflib.get_close_matches(key, known, 1)
-        raise ValueError(
+        raise UserError(
             f"{key} is no key of the run that is resumed"
             + (f": did you mean {close[0]}?" if close else ", whose keys are in its config.yaml")
         )
     expected = node[leaf] if exists else None
     if not has_type_of(value, expected):
-        raise ValueError(f"{key}={value} has another type than expected: a value like {key}={expected}")
+        raise UserError(f"{key}={value} has another type than expected: a value like {key}={expected}")
     OmegaConf.update(cfg, key, value, force_add=True)

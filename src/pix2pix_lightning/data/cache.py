@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 from pix2pix_lightning.data.pairs import Image, Pairs
+from pix2pix_lightning.utils.errors import UserError
 
 _log = logging.getLogger(__name__)
 _FORMAT = 1
@@ -145,7 +146,7 @@ def _move(scratch: Path, place: Path) -> None:
 def _check_room(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(folder).free
     if needed > free:
-        raise ValueError(
+        raise UserError(
             f"data.cache: {folder} needs {needed / 2**30:.1f} GiB, {free / 2**30:.1f} GiB are free there: make room, "
             "name a folder on another disk, data.cache=<folder>, or do without, data.cache=false"
         )

@@ -24,6 +24,7 @@ from pix2pix_lightning.data.procedural import ProceduralPairs
 from pix2pix_lightning.data.sides import PairSpec
 from pix2pix_lightning.data.transforms import PairTransform
 from pix2pix_lightning.data.workers import available_cores, check_workers, one_thread, workers_for
+from pix2pix_lightning.utils.errors import UserError
 
 _JITTER = 286 / 256  # the paper's ratio of the resized image to the crop
 
@@ -98,10 +99,10 @@ class PairedDataModule(LightningDataModule):
             _check_counts(prefetch_factor=prefetch_factor)
         check_workers(num_workers)
         if not (_is_whole(seed) and 0 <= seed < 2**32):
-            raise ValueError(f"seed={seed}: a whole number from 0 to 2**32 - 1 is expected")
+            raise UserError(f"seed={seed}: a whole number from 0 to 2**32 - 1 is expected")
         for name, folder in (("root", root), ("val_split", val_split)):
             if folder is None:
-                raise ValueError(f"data.{name}=null: a folder is expected")
+                raise UserError(f"data.{name}=null: a folder is expected")
         self.root = Path(root)
         self.mirror = mirror
         self.augmentation = _check_list(augmentation)
@@ -135,11 +136,11 @@ class PairedDataModule(LightningDataModule):
         """
         if not self.root.is_dir():
             where = f"; unpack {self.archive} there, or" if self.archive else ";"
-            raise ValueError(f"data.root={self.root} is no folder{where} set where the pairs are: data.root=<folder>")
+            raise UserError(f"data.root={self.root} is no folder{where} set where the pairs are: data.root=<folder>")
         try:
             return open_pairs(self.root, split)
         except ValueError as error:
-            raise ValueError(f"{error}; the archive is at {self.archive}" if self.archive else str(error)) from None
+            raise UserError(f"{error}; the archive is at {self.archive}" if self.archive else str(error)) from None
 
     def cache_folder(self) -> Path:
         """Return the folder of this data set's cache."""
@@ -195,7 +196,7 @@ class PairedDataModule(LightningDataModule):
         """
         sampler = self._sampler("val")
         if sampler.num_pairs < sampler.world_size:
-            raise ValueError(
+            raise UserError(
                 f"{sampler.num_pairs} validation pairs for {sampler.world_size} processes: each needs one; use fewer "
                 "devices, or data.val_split= with more pairs"
             )
@@ -284,7 +285,7 @@ class ProceduralDataModule(PairedDataModule):
         if num_looks is not None:
             _check_counts(num_looks=num_looks)
         if options.get("cache") is True:
-            raise ValueError(
+            raise UserError(
                 "data.cache=true: the pairs that are drawn have no folder to keep them in: name one, "
                 "data.cache=<folder>"
             )
@@ -305,7 +306,7 @@ class ProceduralDataModule(PairedDataModule):
 
 def _stamps(pairs: Pairs) -> list[Any]:
     if not hasattr(pairs, "stamps"):
-        raise ValueError(
+        raise UserError(
             f"data.cache: {type(pairs).__name__} has no stamps(), which would tell when a pair has changed: add it, or "
             "set data.cache=false"
         )
@@ -316,7 +317,7 @@ def _check_list(augmentation: Sequence[Any] | None) -> list[Any]:
     if augmentation is None:
         return []
     if isinstance(augmentation, str | Mapping) or not isinstance(augmentation, Sequence):
-        raise ValueError(
+        raise UserError(
             f"data.augmentation={augmentation}: a list of transforms is expected, "
             "[{_target_: albumentations.<Class>, ...}, ...]"
         )
@@ -326,7 +327,7 @@ def _check_list(augmentation: Sequence[Any] | None) -> list[Any]:
 def _check_counts(*, least: int = 1, **counts: object) -> None:
     for name, count in counts.items():
         if not (_is_whole(count) and cast(int, count) >= least):
-            raise ValueError(f"data.{name}={count}: a whole number of at least {least} is expected")
+            raise UserError(f"data.{name}={count}: a whole number of at least {least} is expected")
 
 
 def _is_whole(value: object) -> bool:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from PIL import BmpImagePlugin, JpegImagePlugin, PngImagePlugin, PpmImagePlugin, TiffImagePlugin, WebPImagePlugin
 
 from pix2pix_lightning.utils.atomic import atomic_write
+from pix2pix_lightning.utils.errors import UserError
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 
@@ -51,13 +52,13 @@ def read_image(path: Path, *, max_pixels: int | None = None) -> npt.NDArray[np.u
     """
     content = path.read_bytes()
     if _is_truncated_jpeg(content):
-        raise ValueError(f"{path} is a truncated JPEG: copy or download it again")
+        raise UserError(f"{path} is a truncated JPEG: copy or download it again")
     if max_pixels is not None:
         width, height = _claimed_size(content)
         if not width * height:
-            raise ValueError(f"{path} cannot be decoded as an image: it is damaged or of another kind; replace it")
+            raise UserError(f"{path} cannot be decoded as an image: it is damaged or of another kind; replace it")
         if width * height > max_pixels:
-            raise ValueError(
+            raise UserError(
                 f"{path} claims {width} x {height} pixels, more than max_pixels={max_pixels}: reduce it, or raise "
                 "max_pixels where you know the file"
             )
@@ -70,9 +71,9 @@ def read_image(path: Path, *, max_pixels: int | None = None) -> npt.NDArray[np.u
     finally:
         cv2.utils.logging.setLogLevel(log_level)
     if image is None:
-        raise ValueError(f"{path} cannot be decoded as an image: it is damaged or of another kind; replace it")
+        raise UserError(f"{path} cannot be decoded as an image: it is damaged or of another kind; replace it")
     if image.dtype != np.uint8:
-        raise ValueError(f"{path} holds {image.dtype} values, 8-bit images are expected: convert it first")
+        raise UserError(f"{path} holds {image.dtype} values, 8-bit images are expected: convert it first")
     rgb: npt.NDArray[np.uint8] = image.astype(np.uint8, copy=False)
     return rgb
 
@@ -110,7 +111,7 @@ def write_image(path: Path, image: npt.NDArray[np.uint8], *, overwrite: bool = F
         ValueError: The name ends with no known format.
     """
     if path.suffix.lower() not in IMAGE_SUFFIXES:
-        raise ValueError(f"{path} names no image format: end it with one of {' '.join(sorted(IMAGE_SUFFIXES))}")
+        raise UserError(f"{path} names no image format: end it with one of {' '.join(sorted(IMAGE_SUFFIXES))}")
     if path.exists() and not overwrite:
         raise FileExistsError(f"{path} exists: choose another folder, or say overwrite=true")
     bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR) if image.ndim == 3 and image.shape[2] == 3 else image

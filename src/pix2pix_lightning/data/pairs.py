@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pix2pix_lightning.data.image_files import IMAGE_SUFFIXES, list_images, read_image
+from pix2pix_lightning.utils.errors import UserError
 
 Image = npt.NDArray[np.uint8]
 
@@ -47,7 +48,7 @@ class StripPairs:
         strip = read_image(path)
         width = strip.shape[1]
         if width % 2:
-            raise ValueError(
+            raise UserError(
                 f"{path} is {width} pixels wide: a strip of A and B side by side has an even width; for A and B "
                 f"in files of their own use folders {path.parent / 'A'} and {path.parent / 'B'}"
             )
@@ -69,11 +70,11 @@ class FolderPairs:
         a, b = _by_stem(folder_a), _by_stem(folder_b)
         for folder, found in ((folder_a, a), (folder_b, b)):
             if not found:
-                raise ValueError(_no_image_in(folder))
+                raise UserError(_no_image_in(folder))
         self.files = [(a[stem], b[stem]) for stem in sorted(a.keys() & b.keys())]
         alone = [str(a[s]) for s in sorted(a.keys() - b.keys())] + [str(b[s]) for s in sorted(b.keys() - a.keys())]
         if not self.files:
-            raise ValueError(
+            raise UserError(
                 f"{folder_a} and {folder_b} have no file name in common: A and B are matched by the name before "
                 f"the ending; alone: {_some(alone)}"
             )
@@ -123,10 +124,10 @@ def open_pairs(root: Path, split: str) -> StripPairs | FolderPairs:
     for folder_a, folder_b in twos:
         here, missing = (folder_a, folder_b) if folder_a.is_dir() else (folder_b, folder_a)
         if here.is_dir():
-            raise ValueError(f"{missing} does not exist, but {here} does: put the other side of each pair there")
+            raise UserError(f"{missing} does not exist, but {here} does: put the other side of each pair there")
     if strips.is_dir():
-        raise ValueError(_no_image_in(strips))
-    raise ValueError(f"{strips} does not exist: put strips of A and B there, or A and B into {strips}/A and {strips}/B")
+        raise UserError(_no_image_in(strips))
+    raise UserError(f"{strips} does not exist: put strips of A and B there, or A and B into {strips}/A and {strips}/B")
 
 
 def _stamp(path: Path) -> list[str | int]:
@@ -142,7 +143,7 @@ def _by_stem(folder: Path) -> dict[str, Path]:
     files = list_images(folder)
     twice = [stem for stem, count in Counter(path.stem for path in files).items() if count > 1]
     if twice:
-        raise ValueError(f"{folder} has several files named {_some(sorted(twice))}: keep one ending of each")
+        raise UserError(f"{folder} has several files named {_some(sorted(twice))}: keep one ending of each")
     return {path.stem: path for path in files}
 
 

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pix2pix_lightning.utils.errors import UserError
+
 _FAR, _MOST = 32, 2 / 3
 _LOOKED_AT = 4096
 _AT_ONCE = 2**20  # pixels, each with a distance to every colour
@@ -49,7 +51,7 @@ def check_drawn_in(image: npt.NDArray[np.uint8], nearest: Numbers, palette: Colo
     share = (apart > _FAR**2).mean()
     if share > _MOST:
         worst = apart.argmax()
-        raise ValueError(
+        raise UserError(
             f"{share:.0%} of the pixels have none of the palette's {len(palette)} colours, {pixels[worst].tolist()} "
             f"for one, to which {near[worst].tolist()} is nearest: give the palette that the file is drawn in, turn "
             "data.direction where A and B are taken for each other, or say kind=rgb where it is a photo"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pix2pix_lightning.data.pairs import Image, Pairs
 from pix2pix_lightning.data.sides import PairSpec, SideSpec
+from pix2pix_lightning.utils.errors import UserError
 
 
 class PreparedPairs:
@@ -37,4 +38,4 @@ class PreparedPairs:
         try:
             return side.snap_resized(image, self.length, self.length)
         except ValueError as error:
-            raise ValueError(f"pair {name}, data.{key}: {error}") from None
+            raise UserError(f"pair {name}, data.{key}: {error}") from None

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from pix2pix_lightning.data.facade_layout import Part, draw_facade, paint_parts
 from pix2pix_lightning.data.facade_photo import render_photo
+from pix2pix_lightning.utils.errors import UserError
 
 __all__ = ["PALETTE", "ProceduralPairs"]
 
@@ -62,7 +63,7 @@ class ProceduralPairs:
     ) -> None:
         for name, value, least in (("num", num, 1), ("size", size, 32), ("seed", seed, 0), ("num_looks", num_looks, 1)):
             if value is not None and value < least:
-                raise ValueError(f"{name} of the procedural pairs is {value}: give {least} or more")
+                raise UserError(f"{name} of the procedural pairs is {value}: give {least} or more")
         self.num = num
         self.size = size
         self.seed = seed

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from pix2pix_lightning.data.palette import check_drawn_in, nearest_colours
 from pix2pix_lightning.data.resize import INTERPOLATIONS, resize
+from pix2pix_lightning.utils.errors import UserError
 
 Kind = Literal["rgb", "grayscale", "label"]
 Direction = Literal["a_to_b", "b_to_a"]
@@ -69,35 +70,33 @@ class SideSpec:
         object.__setattr__(self, "value_range", _checked_range(self.value_range))
         wants_palette = self.kind == "label" and self.num_classes is None
         if (wants_palette or self.snap_palette) and not self.palette:
-            raise ValueError(
+            raise UserError(
                 f"a side of kind {self.kind!r} without a palette: give palette=[[r, g, b], ...]"
                 + (", or num_classes= where files hold class numbers" if wants_palette else "")
             )
         if self.snap_palette and self.kind == "grayscale":
-            raise ValueError(
+            raise UserError(
                 "snap_palette=true for a side of kind 'grayscale', which has no colours: use kind=rgb or label"
             )
         if self.palette and self.kind != "label" and not self.snap_palette:
-            raise ValueError(f"a palette does nothing for kind {self.kind!r}: say kind=label, or snap_palette=true")
+            raise UserError(f"a palette does nothing for kind {self.kind!r}: say kind=label, or snap_palette=true")
         if self.num_classes is not None and type(self.num_classes) is not int:
-            raise ValueError(f"num_classes={self.num_classes}: a whole number is expected")
+            raise UserError(f"num_classes={self.num_classes}: a whole number is expected")
         if self.num_classes is not None and self.kind != "label":
-            raise ValueError(f"num_classes={self.num_classes} for a side of kind {self.kind!r}: say kind=label")
+            raise UserError(f"num_classes={self.num_classes} for a side of kind {self.kind!r}: say kind=label")
         if self.palette and self.num_classes not in (None, len(self.palette)):
-            raise ValueError(f"num_classes={self.num_classes} but the palette has {len(self.palette)} colours")
+            raise UserError(f"num_classes={self.num_classes} but the palette has {len(self.palette)} colours")
         if self.palette and len(set(self.palette)) < len(self.palette):
             twice = next(colour for colour in self.palette if self.palette.count(colour) > 1)
-            raise ValueError(f"palette colour {list(twice)} stands for two classes: give each a colour of its own")
+            raise UserError(f"palette colour {list(twice)} stands for two classes: give each a colour of its own")
         if self.kind == "label" and not 1 <= self.channels <= _MAX_CLASSES:
-            raise ValueError(f"num_classes={self.num_classes}: a label side has 1 to {_MAX_CLASSES} classes")
+            raise UserError(f"num_classes={self.num_classes}: a label side has 1 to {_MAX_CLASSES} classes")
         if self.interpolation is None:
             snapped = self.kind == "label" or self.snap_palette
             object.__setattr__(self, "interpolation", "nearest" if snapped else "bicubic")
         _check_choice("interpolation", self.interpolation, INTERPOLATIONS)
         if self.kind == "label" and self.interpolation != "nearest":
-            raise ValueError(
-                f"interpolation={self.interpolation!r} would mix class numbers: a label side takes nearest"
-            )
+            raise UserError(f"interpolation={self.interpolation!r} would mix class numbers: a label side takes nearest")
 
     @property
     def channels(self) -> int:
@@ -128,7 +127,7 @@ class SideSpec:
         """
         if self._is_one_channel and image.shape[2] == 3:
             if self.kind == "label" and (image != image[..., :1]).any():
-                raise ValueError(
+                raise UserError(
                     f"colours in a side of {self.channels} class numbers: give the palette that they come from, or "
                     "grayscale files"
                 )
@@ -137,7 +136,7 @@ class SideSpec:
             image = np.repeat(image, 3, 2)
         if self.kind == "label" and not self.palette:
             if image.max(initial=0) >= self.channels:
-                raise ValueError(
+                raise UserError(
                     f"class number {image.max()} in a side of {self.channels} classes: raise num_classes, or give "
                     "a palette where files hold colours"
                 )
@@ -238,7 +237,7 @@ class PairSpec:
         _check_choice("direction", self.direction, get_args(Direction))
         for name, side in (("size", self.size), ("load_size", self.load_size)):
             if type(side) is not int or side < 1:
-                raise ValueError(f"{name}={side!r}: pixels from 1 are expected")
+                raise UserError(f"{name}={side!r}: pixels from 1 are expected")
 
     def encode(self, image: Tensor, side: str, dtype: torch.dtype = torch.float32) -> Tensor:
         """What a batch carries of ``side`` (``source`` or ``target``) to what a network sees."""
@@ -281,10 +280,10 @@ def _checked_palette(palette: Any) -> Palette:
     try:
         colours = tuple(tuple(colour) for colour in palette)
     except TypeError:
-        raise ValueError(f"palette={palette}: a list of colours is expected, [[r, g, b], ...]") from None
+        raise UserError(f"palette={palette}: a list of colours is expected, [[r, g, b], ...]") from None
     for colour in colours:
         if len(colour) != 3 or not all(isinstance(v, int) and 0 <= v <= 255 for v in colour):
-            raise ValueError(f"palette colour {list(colour)}: three whole numbers from 0 to 255 are expected")
+            raise UserError(f"palette colour {list(colour)}: three whole numbers from 0 to 255 are expected")
     return colours
 
 
@@ -296,22 +295,22 @@ def _checked_range(value_range: Any) -> tuple[float, float]:
         is_range = False
     if not is_range:
         given = list(value_range) if isinstance(value_range, tuple) else value_range
-        raise ValueError(f"value_range={given}: a lower and a higher value from 0 to 255 are expected")
+        raise UserError(f"value_range={given}: a lower and a higher value from 0 to 255 are expected")
     return low, high
 
 
 def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
     if value not in choices:
-        raise ValueError(f"{name}={value!r} is unknown: one of {', '.join(choices)} is expected")
+        raise UserError(f"{name}={value!r} is unknown: one of {', '.join(choices)} is expected")
 
 
 def _known(values: Any, cls: type) -> dict[str, Any]:
     if not isinstance(values, Mapping):
-        raise ValueError(f"{values!r} does not describe a {cls.__name__}: its keys are expected, {{kind: rgb}} say")
+        raise UserError(f"{values!r} does not describe a {cls.__name__}: its keys are expected, {{kind: rgb}} say")
     names = [f.name for f in fields(cls)]
     for key in values:
         if key not in names:
-            raise ValueError(f"{key!r} is no key of {cls.__name__}: it has {', '.join(names)}")
+            raise UserError(f"{key!r} is no key of {cls.__name__}: it has {', '.join(names)}")
     return dict(values)
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pix2pix_lightning.data.sides import PairSpec
+from pix2pix_lightning.utils.errors import UserError
 
 Image = npt.NDArray[np.uint8]
 
@@ -43,9 +44,9 @@ class PairTransform:
             sides = entry.get("sides", sides)
             entry = _build_transform({key: value for key, value in entry.items() if key != "sides"}, name)
         if sides not in _SIDES:
-            raise ValueError(f"{name}.sides={sides!r} is unknown: one of {', '.join(_SIDES)} is expected")
+            raise UserError(f"{name}.sides={sides!r} is unknown: one of {', '.join(_SIDES)} is expected")
         if not isinstance(entry, albumentations.BasicTransform | albumentations.BaseCompose):
-            raise ValueError(
+            raise UserError(
                 f"{name}={entry!r} is no transform of albumentations: give {{_target_: albumentations.<Class>, ...}}"
             )
         self.name = f"{name} ({type(entry).__name__})"
@@ -85,7 +86,7 @@ class PairTransform:
         try:
             result = self._pipeline(image=pair[self._main or self.sides[0]], **arrays)
         except Exception as error:  # any package's transform
-            raise ValueError(f"{self.name} fails: {_join_lines(error)}") from error
+            raise UserError(f"{self.name} fails: {_join_lines(error)}") from error
         for side in self.sides:
             pair[side] = self._check(result["image" if side == self._main else side], side, pair[side].shape)
         return pair["source"], pair["target"]
@@ -93,7 +94,7 @@ class PairTransform:
     def _check(self, image: npt.NDArray[Any], side: str, shape: tuple[int, ...]) -> Image:
         image = image[..., None] if image.ndim == 2 else image
         if image.shape != shape or image.dtype != np.uint8:
-            raise ValueError(
+            raise UserError(
                 f"{self.name} makes the {side} {image.shape} {image.dtype}, but {shape} uint8 is expected: choose "
                 f"arguments that keep data.size={self.size}, or leave the transform out"
             )
@@ -133,13 +134,13 @@ def _build_transform(description: Mapping[str, Any], name: str) -> Any:
     from hydra.utils import instantiate
 
     if not isinstance(description.get("_target_"), str):
-        raise ValueError(f"{name}={dict(description)} names no transform: give _target_: albumentations.<Class>")
+        raise UserError(f"{name}={dict(description)} names no transform: give _target_: albumentations.<Class>")
     with warnings.catch_warnings():
         warnings.filterwarnings("error", r"Argument\(s\) ")  # albumentations would ignore unknown arguments
         try:
             return instantiate(dict(description), _convert_="all")
         except InstantiationException as error:
-            raise ValueError(f"{name}._target_={description['_target_']}: {_join_lines(error)}") from None
+            raise UserError(f"{name}._target_={description['_target_']}: {_join_lines(error)}") from None
 
 
 def _join_lines(error: BaseException) -> str:

@@ -7,6 +7,8 @@ import os
 
 import cv2
 
+from pix2pix_lightning.utils.errors import UserError
+
 _log = logging.getLogger(__name__)
 _ALWAYS, _EACH_CORE = 32, 4  # processes that wait cost little but their memory
 _SERVE_A_GPU = 8
@@ -21,7 +23,7 @@ def check_workers(num_workers: int) -> None:
     cores = available_cores()
     most = max(_ALWAYS, _EACH_CORE * cores)
     if num_workers > most:
-        raise ValueError(
+        raise UserError(
             f"data.num_workers={num_workers}, but {cores} CPU cores are to be had: at most {most} are taken, "
             f"data.num_workers={cores} makes sense"
         )

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from pix2pix_lightning.data.palette import nearest_colours
 from pix2pix_lightning.data.procedural import PALETTE
 from pix2pix_lightning.data.sides import SideSpec
+from pix2pix_lightning.utils.errors import UserError
 
 Colour = tuple[int, int, int]
 Image = npt.NDArray[np.uint8]
@@ -102,7 +103,7 @@ def known_colours(said: Any) -> dict[str, Colour] | None:
         return None
     if isinstance(said, str):
         if said not in KNOWN:
-            raise ValueError(f"brushes={said} is unknown: {', '.join(KNOWN)}, or {{name: [r,g,b], ...}} is expected")
+            raise UserError(f"brushes={said} is unknown: {', '.join(KNOWN)}, or {{name: [r,g,b], ...}} is expected")
         return KNOWN[said]
     colours = {str(name): tuple(colour) for name, colour in said.items()}
     SideSpec(palette=tuple(colours.values()), snap_palette=True)  # says what is wrong with a colour

@@ -14,6 +14,7 @@ from pix2pix_lightning.checkpoints.files import checkpoint_in
 from pix2pix_lightning.data.sides import PairSpec
 from pix2pix_lightning.demo.brushes import Brushes, Colour, brushes_of, known_of_run
 from pix2pix_lightning.inference import Translator
+from pix2pix_lightning.utils.errors import UserError
 
 MODES = ("deterministic", "paper")
 Image = npt.NDArray[np.uint8]
@@ -46,9 +47,9 @@ class Models:
         known: Mapping[str, Colour] | None = None,
     ) -> None:
         if not checkpoints:
-            raise ValueError("checkpoint=[] names no model: give one or more")
+            raise UserError("checkpoint=[] names no model: give one or more")
         if kept < 1:
-            raise ValueError(f"kept={kept} models: 1 or more are expected")
+            raise UserError(f"kept={kept} models: 1 or more are expected")
         self._paths = {path: checkpoint_in(Path(path)) for path in dict.fromkeys(checkpoints)}
         self.names = _short(list(self._paths))
         self._checkpoints = dict(zip(self.names, self._paths, strict=True))
@@ -65,7 +66,7 @@ class Models:
             OSError: It cannot be read.
         """
         if name not in self._checkpoints or mode not in MODES:
-            raise ValueError(f"{name} in mode {mode} is not offered here: choose one of {', '.join(self.names)}")
+            raise UserError(f"{name} in mode {mode} is not offered here: choose one of {', '.join(self.names)}")
         key = name, mode
         if key not in self._translators:
             while len(self._translators) >= self._kept:
@@ -109,4 +110,4 @@ def _short(paths: list[str]) -> list[str]:
         names = ["/".join(part[-count:]) for part in parts]
         if len(set(names)) == len(names):
             return names
-    raise ValueError(f"checkpoint={paths} names a model twice: give each once")
+    raise UserError(f"checkpoint={paths} names a model twice: give each once")

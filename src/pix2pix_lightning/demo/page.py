@@ -8,7 +8,7 @@ from typing import Any
 
 import gradio as gr
 
-from pix2pix_lightning.cli.errors import user_message
+from pix2pix_lightning.cli.errors import format_error
 from pix2pix_lightning.demo.models import MODES
 from pix2pix_lightning.demo.studio import Studio
 
@@ -118,7 +118,7 @@ def _answer(ask: Callable[[], Any]) -> Any:
     try:
         return ask()
     except Exception as error:
-        line = user_message(error, "demo")
+        line = format_error(error, "demo")
         if line is None:
             raise
         raise gr.Error(line, duration=None, print_exception=False) from None

@@ -20,6 +20,7 @@ from pix2pix_lightning.data.sides import SideSpec
 from pix2pix_lightning.demo.brushes import Brushes
 from pix2pix_lightning.demo.models import Models
 from pix2pix_lightning.demo.start import start_picture
+from pix2pix_lightning.utils.errors import UserError
 
 Image = npt.NDArray[np.uint8]
 
@@ -48,11 +49,11 @@ class Studio:
 
     def __post_init__(self) -> None:
         if self.max_pixels < 2**10:
-            raise ValueError(f"max_pixels={self.max_pixels}: {2**10} or more are expected")
+            raise UserError(f"max_pixels={self.max_pixels}: {2**10} or more are expected")
         if self.max_bytes < 2**12:
-            raise ValueError(f"max_megabytes={self.max_bytes / 2**20:g}: {2**12 / 2**20:g} or more are expected")
+            raise UserError(f"max_megabytes={self.max_bytes / 2**20:g}: {2**12 / 2**20:g} or more are expected")
         if self.max_waiting < 1:
-            raise ValueError(f"max_waiting={self.max_waiting} requests: 1 or more are expected")
+            raise UserError(f"max_waiting={self.max_waiting} requests: 1 or more are expected")
 
     def canvas(self, name: str) -> dict[str, Any]:
         """What the canvas is to show for a model: its brushes, and a start picture of the training's size.
@@ -105,7 +106,7 @@ class Studio:
         image = self._decoded(drawing, "the drawing")
         if image.size // 3 * samples > self.max_pixels:
             size = f"{image.shape[1]} x {image.shape[0]}"
-            raise ValueError(
+            raise UserError(
                 f"{samples} samples of {size} pixels are more than max_pixels={self.max_pixels}: ask for fewer, or "
                 "resize the picture"
             )
@@ -140,24 +141,24 @@ class Studio:
         """What was sent, as (H, W, 3)."""
         found = _DATA.fullmatch(sent) if isinstance(sent, str) else None
         if found is None:
-            raise ValueError(f"{what} is empty or did not arrive: draw something, or upload a picture")
+            raise UserError(f"{what} is empty or did not arrive: draw something, or upload a picture")
         count, encoded = found.groups()
         self._check_bytes(int(count) if count else len(encoded) * 3 // 4, what)
         try:
             content = base64.b64decode(encoded or "", validate=True)
         except binascii.Error:
-            raise ValueError(f"{what} did not arrive whole: send it again") from None
+            raise UserError(f"{what} did not arrive whole: send it again") from None
         with TemporaryDirectory() as folder:
             path = Path(folder) / "picture"
             path.write_bytes(content)
             try:
                 return read_image(path, max_pixels=self.max_pixels)
             except ValueError as error:
-                raise ValueError(str(error).replace(str(path), what)) from None
+                raise UserError(str(error).replace(str(path), what)) from None
 
     def _check_bytes(self, count: int, what: str) -> None:
         if count > self.max_bytes:
-            raise ValueError(
+            raise UserError(
                 f"{what} has {count / 2**20:.1f} MB, more than max_megabytes={self.max_bytes / 2**20:g}: reduce it"
             )
 

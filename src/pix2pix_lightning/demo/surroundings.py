@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from pix2pix_lightning.utils.errors import UserError
+
 
 def listen(host: str, port: int) -> socket.socket:
     """A socket on a port; 0 is any free one.
@@ -18,15 +20,15 @@ def listen(host: str, port: int) -> socket.socket:
         ValueError: The port is in use, or cannot be used.
     """
     if type(port) is not int or not 0 <= port <= 65535:
-        raise ValueError(f"port={port}: a number from 0 to 65535 is expected")
+        raise UserError(f"port={port}: a number from 0 to 65535 is expected")
     try:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         return socket.create_server(address, family=family, backlog=128)
     except OSError as error:
         if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
-            raise ValueError(f"host={host} is no address of this machine: 127.0.0.1, or 0.0.0.0 for all") from None
+            raise UserError(f"host={host} is no address of this machine: 127.0.0.1, or 0.0.0.0 for all") from None
         reason = "in use" if error.errno == errno.EADDRINUSE else (error.strerror or str(error)).lower()
-        raise ValueError(f"port={port} of {host} is {reason}: choose another, port={port + 1}, or 0 for any") from None
+        raise UserError(f"port={port} of {host} is {reason}: choose another, port={port + 1}, or 0 for any") from None
 
 
 @contextmanager
@@ -56,4 +58,4 @@ def _check_gradio() -> None:
         import gradio  # noqa: F401
     except ImportError as error:
         missing = error.name or "gradio"
-        raise ValueError(f'the package {missing} is missing: pip install "pix2pix-lightning[demo]"') from None
+        raise UserError(f'the package {missing} is missing: pip install "pix2pix-lightning[demo]"') from None

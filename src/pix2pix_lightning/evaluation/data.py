@@ -13,6 +13,7 @@ from lightning.pytorch import LightningDataModule
 from omegaconf import DictConfig, OmegaConf
 
 from pix2pix_lightning.data.sides import PairSpec
+from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.instantiate import TARGET, build, check_trusted, locate
 
 SPLITS = ("val", "test")
@@ -49,7 +50,7 @@ def described(cfg: DictConfig, run: Path | None, trust: Sequence[str] = ()) -> d
             given["seed"] = OmegaConf.select(config, "data.seed") or 0
         return _without_augmentation(given)
     if run is None or own is None:
-        raise ValueError(
+        raise UserError(
             f"checkpoint={cfg.checkpoint} is not in a run's folder, whose config.yaml would say on which data: say "
             "data=<group>, as for training"
         )
@@ -57,11 +58,11 @@ def described(cfg: DictConfig, run: Path | None, trust: Sequence[str] = ()) -> d
     whence = str(run / _CONFIG)
     check_trusted(description, trust, kinds=(object,), packages=(_OURS,), whence=whence)
     if not issubclass(locate(description[TARGET]), LightningDataModule):
-        raise ValueError(f"{whence} names {description[TARGET]!r}, which is no data module: choose data=<group>")
+        raise UserError(f"{whence} names {description[TARGET]!r}, which is no data module: choose data=<group>")
     taken = _keywords(locate(description[TARGET]))
     for key, value in given.items():
         if key not in taken:
-            raise ValueError(
+            raise UserError(
                 f"data.{key}={value}: the run's data has no such key, but {', '.join(taken)}; choose other data by "
                 "data=<group>"
             )
@@ -90,7 +91,7 @@ def open_data(description: Mapping[str, Any], spec: PairSpec, split: str) -> Ite
         ValueError: The split is unknown or missing, or a pixel would mean something else than in training.
     """
     if split not in SPLITS:
-        raise ValueError(f"split={split!r} is unknown: one of {', '.join(SPLITS)} is expected")
+        raise UserError(f"split={split!r} is unknown: one of {', '.join(SPLITS)} is expected")
     data = _built(description)
     _check_same(data.pair_spec, spec)
     data.setup("validate" if split == "val" else "test")
@@ -102,7 +103,7 @@ def _built(description: Mapping[str, Any]) -> Any:
     try:
         return build(description)
     except TypeError as error:  # keys that a class hands on to another
-        raise ValueError(f"data: {error}: leave that key out, or choose other data by data=<group>") from None
+        raise UserError(f"data: {error}: leave that key out, or choose other data by data=<group>") from None
 
 
 def _without_augmentation(description: dict[str, Any]) -> dict[str, Any]:
@@ -134,7 +135,7 @@ def _check_same(given: PairSpec, trained: PairSpec) -> None:
     here, there = _keys(given), _keys(trained)
     other = [key for key in there if here[key] != there[key]]
     if other:
-        raise ValueError(
+        raise UserError(
             f"{' '.join(_said(key, here[key]) for key in other)}, but the checkpoint was trained on other pairs: say "
             + " ".join(_said(key, there[key]) for key in other)
         )

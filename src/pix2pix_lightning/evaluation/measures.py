@@ -21,6 +21,7 @@ from pix2pix_lightning.metrics import (
     lab_histograms,
     pixel_accuracy,
 )
+from pix2pix_lightning.utils.errors import UserError
 
 Array = npt.NDArray[np.float64]
 
@@ -154,12 +155,12 @@ def chosen(asked: str | Sequence[str] | None, target: SideSpec, size: int) -> tu
     words = asked if isinstance(asked, Sequence) and not isinstance(asked, str) else [asked]
     names = list(dict.fromkeys(str(word) for word in words))
     if not names:
-        raise ValueError(f"metrics=[] asks for nothing: name some of {', '.join(MEASURES)}")
+        raise UserError(f"metrics=[] asks for nothing: name some of {', '.join(MEASURES)}")
     for name in names:
         if name not in MEASURES:
-            raise ValueError(f"metrics: {name!r} is unknown, there are {', '.join(MEASURES)}")
+            raise UserError(f"metrics: {name!r} is unknown, there are {', '.join(MEASURES)}")
         if reason := _obstacle(name, target, size):
-            raise ValueError(f"metrics: {name} {reason}; leave it out")
+            raise UserError(f"metrics: {name} {reason}; leave it out")
     return names, {}
 
 

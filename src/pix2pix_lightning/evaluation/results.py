@@ -22,6 +22,7 @@ from pix2pix_lightning.data.image_files import write_image
 from pix2pix_lightning.data.sides import PairSpec
 from pix2pix_lightning.evaluation.scores import Scores, Triple
 from pix2pix_lightning.inference import Translator
+from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.version import __version__
 
 FIGURES = "metrics.json"
@@ -36,7 +37,7 @@ def place(cfg: DictConfig, run: Path | None) -> Path:
     if cfg.output is not None:
         return Path(str(cfg.output))
     if run is None:
-        raise ValueError(f"checkpoint={cfg.checkpoint} is not in a run's folder: say where to write by output=<folder>")
+        raise UserError(f"checkpoint={cfg.checkpoint} is not in a run's folder: say where to write by output=<folder>")
     return run / "evaluation" / f"{cfg.split}_{cfg.mode}"
 
 
@@ -57,12 +58,12 @@ def new_folder(
         ValueError: What is in it is of another kind.
     """
     if folder.exists() and not folder.is_dir():
-        raise ValueError(f"output={folder} is a file: give a folder")
+        raise UserError(f"output={folder} is a file: give a folder")
     if folder.is_dir() and any(folder.iterdir()):
         if not overwrite:
             raise FileExistsError(f"{folder} exists: choose another output, or say overwrite=true")
         if not (folder / mark).is_file():
-            raise ValueError(f"output={folder} is no {kind}, it holds no {mark}: choose another folder")
+            raise UserError(f"output={folder} is no {kind}, it holds no {mark}: choose another folder")
     folder = folder.resolve()  # of a link, what it leads to is replaced
     growing = folder.with_name(f".{folder.name}.{os.getpid()}")
     growing.mkdir(parents=True)

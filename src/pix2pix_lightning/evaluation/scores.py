@@ -14,6 +14,7 @@ from pix2pix_lightning.data.sides import PairSpec
 from pix2pix_lightning.evaluation.bootstrap import Interval, bootstrap
 from pix2pix_lightning.evaluation.measures import MEASURES
 from pix2pix_lightning.inference import Translator
+from pix2pix_lightning.utils.errors import UserError
 
 
 class Triple(NamedTuple):
@@ -68,7 +69,7 @@ def score(
             rows[metric].append(MEASURES[metric].statistics(output, target)[0].double().numpy())
         each(triple)
     if not names:
-        raise ValueError("the split has no pair: there is nothing to measure")
+        raise UserError("the split has no pair: there is nothing to measure")
     statistics = {metric: np.stack(of_images) for metric, of_images in rows.items()}
     return Scores(
         names,

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from pix2pix_lightning.cli.main import run_command
+from pix2pix_lightning.utils.errors import UserError
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -41,21 +42,21 @@ def export(cfg: DictConfig, words: Sequence[str] = ()) -> Path:
     keys = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
     output = Path(str(cfg.output))
     if cfg.format not in FORMATS:
-        raise ValueError(f"format={cfg.format} is unknown: one of {', '.join(FORMATS)} is expected")
+        raise UserError(f"format={cfg.format} is unknown: one of {', '.join(FORMATS)} is expected")
     check_taken(cfg.format, keys)
     ending = ENDINGS.get(cfg.format)
     if ending and output.suffix != ending:
-        raise ValueError(
+        raise UserError(
             f"output={output}: a file of format={cfg.format} ends with {ending}, say output={output}{ending}"
         )
     if cfg.mode != "deterministic":
-        raise ValueError(
+        raise UserError(
             f"mode={cfg.mode}: an exported graph has no noise that a seed determines; say mode=deterministic, and use "
             "predict or Translator for mode=paper"
         )
     checkpoint = checkpoint_in(Path(str(cfg.checkpoint)))
     if kind_of(checkpoint) == "exported":
-        raise ValueError(f"checkpoint={checkpoint} is an exported graph: give the checkpoint that it was made from")
+        raise UserError(f"checkpoint={checkpoint} is an exported graph: give the checkpoint that it was made from")
     module = open_module(checkpoint, weights=cfg.weights, trust=packages(cfg.trust), pair=said_of_pair(cfg))
     keys["norm"] = cfg.norm or "image"
     said = [word for word in words if word.partition("=")[0] not in PATH_KEYS]

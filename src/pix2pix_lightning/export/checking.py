@@ -9,6 +9,7 @@ from torch import Tensor
 
 from pix2pix_lightning.data.sides import SideSpec
 from pix2pix_lightning.export.graph import Graph
+from pix2pix_lightning.utils.errors import UserError
 
 TOLERANCE = 1e-4
 """Of floats in [-1, 1]."""
@@ -52,7 +53,7 @@ def check_equal(
         else:
             difference = (actual - expected).abs().max().item()
         if not difference <= tolerance:  # nor where it is no number
-            raise ValueError(
+            raise UserError(
                 f"what was exported differs from the module by {difference:.1e} at {tuple(source.shape)}, more than "
                 f"{tolerance:.0e}: nothing is written; please report it"
             )

@@ -15,6 +15,7 @@ from pix2pix_lightning.export.onnx_file import write_onnx
 from pix2pix_lightning.export.torch_program import write_program
 from pix2pix_lightning.export.web import write_web
 from pix2pix_lightning.models.pix2pix import Pix2PixModule
+from pix2pix_lightning.utils.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -146,7 +147,7 @@ def check_taken(name: str, keys: Mapping[str, Any]) -> None:
     """
     for key, (unless_told, formats) in _OF_SOME.items():
         if keys[key] != unless_told and name not in formats:
-            raise ValueError(
+            raise UserError(
                 f"{key}={keys[key]} does nothing for format={name}, it is for {', '.join(formats)}: leave it out"
             )
 

@@ -19,6 +19,7 @@ from pix2pix_lightning.export.checking import TOLERANCE, check_equal, sizes_of
 from pix2pix_lightning.export.graph import Graph
 from pix2pix_lightning.inference.exported import OnnxSession, needs_onnx
 from pix2pix_lightning.utils.atomic import atomic_write
+from pix2pix_lightning.utils.errors import UserError
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -57,7 +58,7 @@ def write_onnx(
 
     weights = sum(tensor.numel() * tensor.element_size() for tensor in graph.generator.state_dict().values())
     if weights > _MOST:
-        raise ValueError(
+        raise UserError(
             f"the generator has {weights / 1e9:.1f} GB of weights, and an ONNX file holds 2: use format=torch"
         )
     stride, least = graph.side_multiple, graph.least_side

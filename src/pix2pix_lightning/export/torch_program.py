@@ -19,6 +19,7 @@ from pix2pix_lightning.export.graph import Graph
 from pix2pix_lightning.networks import find_image_norms
 from pix2pix_lightning.networks.patching import Forward, patch_forwards
 from pix2pix_lightning.utils.atomic import atomic_write
+from pix2pix_lightning.utils.errors import UserError
 
 _LARGEST = 2**16
 
@@ -54,7 +55,7 @@ def write_program(
             shapes[dim] = stride * Dim(name, min=least // stride, max=_LARGEST // stride)
         sizes = sizes_of(graph, least)
     elif type(size) is not int or size < graph.least_side or size % stride:
-        raise ValueError(
+        raise UserError(
             f"size={size}: this generator takes multiples of {stride} from {graph.least_side}, or size=null for any"
         )
     else:

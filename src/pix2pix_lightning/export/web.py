@@ -17,6 +17,7 @@ from pix2pix_lightning.evaluation.results import new_folder
 from pix2pix_lightning.export.graph import Graph
 from pix2pix_lightning.export.onnx_file import write_onnx
 from pix2pix_lightning.reports.rendering import build_environment, render
+from pix2pix_lightning.utils.errors import UserError
 
 _HERE, _DRAWING = Path(__file__).parent, Path(str(drawing.__file__)).parent
 _MODEL, _MARK = "model.onnx", "page.json"
@@ -63,7 +64,7 @@ def write_web(
     """
     for name in (_SCRIPT, _BINARY) if runtime else ():
         if not (Path(str(runtime)) / name).is_file():
-            raise ValueError(
+            raise UserError(
                 f"runtime={runtime} does not contain {name}: set it to the folder dist of the npm package "
                 "onnxruntime-web"
             )

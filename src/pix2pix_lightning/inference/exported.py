@@ -14,6 +14,7 @@ from torch import Tensor
 
 from pix2pix_lightning.checkpoints.files import PROJECT_KEY
 from pix2pix_lightning.data.sides import PairSpec, SideSpec
+from pix2pix_lightning.utils.errors import UserError
 
 _FORMAT = 1
 _MOST = 2**16  # pixels of a side
@@ -56,7 +57,7 @@ class ExportedNetwork:
         try:
             self.pair_spec = PairSpec.from_dict(facts["pair_spec"])
         except (TypeError, AttributeError) as error:
-            raise ValueError(
+            raise UserError(
                 f"an exported file says pair_spec={facts['pair_spec']} of itself ({error}): {_GIVE}"
             ) from None
         self.side_multiple, self.least_side = facts["side_multiple"], facts["least_side"]
@@ -74,7 +75,7 @@ class ExportedNetwork:
             ValueError: The file is of one size, and this is another.
         """
         if self.size is not None and source.shape[2:] != (self.size, self.size):
-            raise ValueError(
+            raise UserError(
                 f"an image of {source.shape[3]} x {source.shape[2]}, but the file was exported for {self.size} x "
                 f"{self.size} alone: say resize={self.size}, or export it with size=null"
             )
@@ -103,7 +104,7 @@ class OnnxSession:
             from onnxruntime.capi import onnxruntime_pybind11_state as state
 
         if not onnx_runs_on(device):
-            raise ValueError(
+            raise UserError(
                 f"device={device}: onnxruntime {onnxruntime.__version__} does not run there; say device=cpu, or "
                 "install onnxruntime-gpu"
             )
@@ -120,7 +121,7 @@ class OnnxSession:
             )
         except failures as error:
             reason = " ".join(str(error).split())[:200]
-            raise ValueError(f"{path} cannot be read as ONNX ({reason}): {_GIVE}") from None
+            raise UserError(f"{path} cannot be read as ONNX ({reason}): {_GIVE}") from None
         self.metadata: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
         self._device, self._failures = device, failures
 
@@ -130,7 +131,7 @@ class OnnxSession:
             (output,) = self._session.run(None, {self._session.get_inputs()[0].name: source.cpu().numpy()})
         except self._failures as error:
             reason = " ".join(str(error).split())[:200]
-            raise ValueError(
+            raise UserError(
                 f"onnxruntime refuses the image ({reason}): the file is not what it says; {_GIVE}"
             ) from None
         return torch.from_numpy(output).to(self._device)
@@ -166,17 +167,17 @@ class ProgramNetwork(ExportedNetwork):
 
     def __init__(self, path: Path, device: torch.device, *, trust: bool) -> None:
         if not trust:
-            raise ValueError(
+            raise UserError(
                 f"{path}: reading a .pt2 runs what its author put into it: if you know and trust it, say trust=true"
             )
         if not zipfile.is_zipfile(path):
-            raise ValueError(f"{path} cannot be read as a program of torch.export: {_GIVE}")
+            raise UserError(f"{path} cannot be read as a program of torch.export: {_GIVE}")
         extra = {PROJECT_KEY: ""}
         try:
             program = torch.export.load(path, extra_files=extra)
         except Exception as error:  # a trusted file can raise anything
             reason = " ".join(str(error).split())[:200]
-            raise ValueError(f"{path} cannot be read as a program of torch.export ({reason}): {_GIVE}") from None
+            raise UserError(f"{path} cannot be read as a program of torch.export ({reason}): {_GIVE}") from None
         if device.type != "cpu":
             from torch.export.passes import move_to_device_pass
 
@@ -212,7 +213,7 @@ def needs_onnx() -> Iterator[None]:
     try:
         yield
     except ImportError as error:
-        raise ValueError(f'{error.name} is not installed: pip install "pix2pix-lightning[onnx]"') from None
+        raise UserError(f'{error.name} is not installed: pip install "pix2pix-lightning[onnx]"') from None
 
 
 def _facts(text: str | bytes, path: Path) -> dict[str, Any]:
@@ -221,14 +222,14 @@ def _facts(text: str | bytes, path: Path) -> dict[str, Any]:
     except (ValueError, RecursionError):
         facts = None
     if not isinstance(facts, dict):
-        raise ValueError(f"{path} does not say what its images mean, as files of pix2pix_lightning do: {_GIVE}")
+        raise UserError(f"{path} does not say what its images mean, as files of pix2pix_lightning do: {_GIVE}")
     if facts.get("format") != _FORMAT:
-        raise ValueError(f"{path} has format {facts.get('format')}, this version reads {_FORMAT}: install another one")
+        raise UserError(f"{path} has format {facts.get('format')}, this version reads {_FORMAT}: install another one")
     for key, can_be in _CAN_BE.items():
         if key not in facts or not can_be(facts[key]):
-            raise ValueError(f"{path} says {key}={facts.get(key)!r} of itself, which cannot be: {_GIVE}")
+            raise UserError(f"{path} says {key}={facts.get(key)!r} of itself, which cannot be: {_GIVE}")
     if facts["least_side"] % facts["side_multiple"]:
-        raise ValueError(f"{path} says least_side={facts['least_side']} of itself, which cannot be: {_GIVE}")
+        raise UserError(f"{path} says least_side={facts['least_side']} of itself, which cannot be: {_GIVE}")
     return facts
 
 

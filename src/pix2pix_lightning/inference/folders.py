@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from pix2pix_lightning.data.image_files import IMAGE_SUFFIXES
+from pix2pix_lightning.utils.errors import UserError
 
 
 def find_images(source: str, *, beside: Path) -> dict[Path, Path]:
@@ -34,9 +35,9 @@ def find_images(source: str, *, beside: Path) -> dict[Path, Path]:
         is_inside = _lies_in(beside, given)
         found = [path for path in found if _is_image(path) and not (is_inside and _lies_in(path, beside))]
     else:
-        raise ValueError(f"input={source} does not exist: give an image, a folder of images or a pattern")
+        raise UserError(f"input={source} does not exist: give an image, a folder of images or a pattern")
     if not found:
-        raise ValueError(f"input={source} has no image in it: give an image, a folder of images or a pattern")
+        raise UserError(f"input={source} has no image in it: give an image, a folder of images or a pattern")
     return {path: path.relative_to(given) for path in sorted(found)}
 
 
@@ -52,12 +53,12 @@ def endings(samples: int | None, *, spread: bool) -> tuple[str, ...]:
     """
     if samples is None:
         if spread:
-            raise ValueError("spread=true without samples: say samples=8 and mode=paper")
+            raise UserError("spread=true without samples: say samples=8 and mode=paper")
         return (".png",)
     if type(samples) is not int or samples < 1:
-        raise ValueError(f"samples={samples}: a whole number of at least 1 is expected")
+        raise UserError(f"samples={samples}: a whole number of at least 1 is expected")
     if spread and samples == 1:
-        raise ValueError("spread=true of one sample: say samples=8 or so")
+        raise UserError("spread=true of one sample: say samples=8 or so")
     return (*(f".sample_{number}.png" for number in range(samples)), *([".spread.png"] if spread else []))
 
 
@@ -79,7 +80,7 @@ def place_results(
         for place in places:
             other = owner.setdefault(str(place).lower(), path)  # some disks know no capitals
             if other != path:
-                raise ValueError(f"{other} and {path} would both give {place}: rename one of them")
+                raise UserError(f"{other} and {path} would both give {place}: rename one of them")
     for place in () if overwrite else (place for places in results.values() for place in places):
         if place.exists():
             raise FileExistsError(f"{place} exists: choose another output, or say overwrite=true")

@@ -33,6 +33,7 @@ from pix2pix_lightning.inference.tiles import (
     storing,
 )
 from pix2pix_lightning.networks import ReceptiveField, TilingState, Window, find_image_norms, measure_receptive_field
+from pix2pix_lightning.utils.errors import UserError
 
 STATISTICS = ("exact", "estimated")
 _LARGE = 4096**2  # pixels; at once a U-Net 256 takes 430 bytes for each
@@ -63,11 +64,11 @@ class InTiles:
 
     def __init__(self, network: Network, *, tile: str | int | None, overlap: int | None, statistics: str) -> None:
         if not (tile in (None, "auto") or (type(tile) is int and tile > 0)):
-            raise ValueError(f"tile={tile!r} is unknown: auto, null or a side in pixels is expected")
+            raise UserError(f"tile={tile!r} is unknown: auto, null or a side in pixels is expected")
         if overlap is not None and not (type(overlap) is int and overlap >= 0):
-            raise ValueError(f"overlap={overlap!r}: pixels from 0 are expected, or null")
+            raise UserError(f"overlap={overlap!r}: pixels from 0 are expected, or null")
         if statistics not in STATISTICS:
-            raise ValueError(f"statistics={statistics!r} is unknown: one of {', '.join(STATISTICS)} is expected")
+            raise UserError(f"statistics={statistics!r} is unknown: one of {', '.join(STATISTICS)} is expected")
         self.network, self.tile, self.overlap, self.statistics = network, tile, overlap, statistics
         self.seams: list[Seams] = []
 
@@ -119,7 +120,7 @@ class InTiles:
         if isinstance(self.network, GeneratorNetwork):
             return measure_receptive_field(self.network.generator, self.network.pair_spec.source.channels)
         if self.network.context is None:
-            raise ValueError(
+            raise UserError(
                 "the exported file normalises by the statistics of an image, and cannot do so in tiles: export it with "
                 "norm=running, or use the checkpoint that it was made from"
             )

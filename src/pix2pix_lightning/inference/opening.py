@@ -13,6 +13,7 @@ from pix2pix_lightning.checkpoints.junyanz import read_junyanz
 from pix2pix_lightning.checkpoints.pretrained import module_from, read
 from pix2pix_lightning.data.sides import PairSpec
 from pix2pix_lightning.models.pix2pix import Pix2PixModule
+from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.instantiate import TARGET, check_trusted, locate
 
 _KINDS = {3: "rgb", 1: "grayscale"}  # of a side of so many channels, as J has it
@@ -41,7 +42,7 @@ def open_module(
     if (kind := kind_of(path)) == "junyanz":
         module = _of_junyanz(path, pair)
     elif pair is not None:
-        raise ValueError(f"pair={_said(pair)}: {path} says itself what its images mean; leave pair out")
+        raise UserError(f"pair={_said(pair)}: {path} says itself what its images mean; leave pair out")
     elif kind == "pretrained":
         module = module_from(_trained_class(read(path), path, trust), path, trust=trust)
     else:
@@ -56,7 +57,7 @@ def _trained_class(saved: Mapping[str, Any], path: Path, trust: Sequence[str]) -
     check_trusted({TARGET: name}, trust)
     cls = locate(name)
     if not issubclass(cls, Pix2PixModule):
-        raise ValueError(f"{path} is of a {name}, which is no Pix2PixModule: give a .ckpt file that training wrote")
+        raise UserError(f"{path} is of a {name}, which is no Pix2PixModule: give a .ckpt file that training wrote")
     trained: type[Pix2PixModule] = cls
     return trained
 
@@ -64,11 +65,11 @@ def _trained_class(saved: Mapping[str, Any], path: Path, trust: Sequence[str]) -
 def _of_junyanz(path: Path, pair: PairSpec | Mapping[str, Any] | None) -> Pix2PixModule:
     network = read_junyanz(path)
     if network.role != "generator":
-        raise ValueError(f"{path} holds a discriminator, which translates nothing: give latest_net_G.pth")
+        raise UserError(f"{path} holds a discriminator, which translates nothing: give latest_net_G.pth")
     spec = pair if isinstance(pair, PairSpec) else _completed(network.description, pair or {})
     for side, key in ((spec.source, "in_channels"), (spec.target, "out_channels")):
         if side.channels != network.description[key]:
-            raise ValueError(
+            raise UserError(
                 f"{path}: the generator's {key} is {network.description[key]}, but a side of kind {side.kind!r} has "
                 f"{side.channels}: say by pair.source= and pair.target= what its images mean"
             )
@@ -83,7 +84,7 @@ def _completed(description: Mapping[str, Any], pair: Mapping[str, Any]) -> PairS
     for side, key in (("source", "in_channels"), ("target", "out_channels")):
         channels = description[key]
         if side not in given and channels not in _KINDS:
-            raise ValueError(
+            raise UserError(
                 f"the generator's {key} is {channels}, which is neither rgb nor grayscale: say what its images mean by "
                 f"pair.{side}={{kind:label,num_classes:{channels}}}"
             )
@@ -94,7 +95,7 @@ def _completed(description: Mapping[str, Any], pair: Mapping[str, Any]) -> PairS
 def _averaged(path: Path) -> dict[str, Tensor]:
     checkpoint = read_checkpoint(path) if kind_of(path) == "training" else {}
     if EMA_KEY not in checkpoint:
-        raise ValueError(f"{path} has no EMA weights: train with callbacks=[default,ema], or weights=trained")
+        raise UserError(f"{path} has no EMA weights: train with callbacks=[default,ema], or weights=trained")
     average: dict[str, Tensor] = checkpoint[EMA_KEY]
     return average
 

@@ -7,6 +7,7 @@ from typing import Any, cast
 from omegaconf import DictConfig, OmegaConf
 
 from pix2pix_lightning.inference.translator import Translator
+from pix2pix_lightning.utils.errors import UserError
 
 _KEYS = (
     *("mode", "weights", "norm", "dropout", "seed", "device"),
@@ -41,7 +42,7 @@ def packages(trust: Any) -> tuple[str, ...]:
     """
     names = [trust] if isinstance(trust, str) else list(trust) if OmegaConf.is_list(trust) else trust or []
     if not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
-        raise ValueError(f"trust={trust}: a list of packages is expected, trust=[my_project]")
+        raise UserError(f"trust={trust}: a list of packages is expected, trust=[my_project]")
     return tuple(names)
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from pix2pix_lightning.inference.padding import reflected
 from pix2pix_lightning.networks import Window
+from pix2pix_lightning.utils.errors import UserError
 
 _CORE = 1024
 
@@ -112,7 +113,7 @@ def cut(height: int, width: int, *, context: int, stride: int, tile: int, overla
     """
     halo = padded_side(context, stride)
     if overlap is not None and overlap < 0:
-        raise ValueError(f"overlap={overlap}: pixels from 0 are expected")
+        raise UserError(f"overlap={overlap}: pixels from 0 are expected")
     shared = 2 * halo if overlap is None else min(padded_side(overlap, stride), 2 * halo)
     side = tile // stride * stride
     least = shared + stride
@@ -122,7 +123,7 @@ def cut(height: int, width: int, *, context: int, stride: int, tile: int, overla
             if overlap is None
             else f"overlap={overlap} (in steps of {stride}): say tile={least} or more, or a smaller overlap"
         )
-        raise ValueError(f"tile={tile} leaves nothing beside {about}")
+        raise UserError(f"tile={tile} leaves nothing beside {about}")
     blended = 0 < shared < 2 * halo
     return Tiling(
         _spans(height, side, shared, stride, blended=blended),

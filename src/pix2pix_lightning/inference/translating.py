@@ -14,6 +14,7 @@ from pix2pix_lightning.data.image_files import write_image
 from pix2pix_lightning.data.sides import SideSpec
 from pix2pix_lightning.inference.in_order import in_order
 from pix2pix_lightning.inference.translator import Translator
+from pix2pix_lightning.utils.errors import UserError
 
 Image = npt.NDArray[np.uint8]
 Broken = Callable[[Path, Exception], None]
@@ -80,10 +81,10 @@ def check_noisy(translator: Translator, samples: int | None) -> None:
     if samples is None:
         return
     if translator.dropout == "off":
-        raise ValueError(f"samples={samples} without noise are all equal: say mode=paper")
+        raise UserError(f"samples={samples} without noise are all equal: say mode=paper")
     layers = translator.generator.modules()
     if not any(isinstance(layer, nn.Dropout | nn.Dropout2d) and layer.p > 0 for layer in layers):
-        raise ValueError(f"samples={samples} are all equal, since this generator has no dropout: leave samples out")
+        raise UserError(f"samples={samples} are all equal, since this generator has no dropout: leave samples out")
 
 
 class Spread:

@@ -22,6 +22,7 @@ from pix2pix_lightning.inference.opening import open_module
 from pix2pix_lightning.inference.padding import pad_to_multiple
 from pix2pix_lightning.inference.precision import PRECISIONS
 from pix2pix_lightning.models.pix2pix import Pix2PixModule
+from pix2pix_lightning.utils.errors import UserError
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PILImage
@@ -126,15 +127,15 @@ class Translator:
         self.network: GeneratorNetwork | OnnxNetwork | ProgramNetwork
         if isinstance(model, Pix2PixModule):
             if weights == "ema":
-                raise ValueError("weights='ema' with a module: the EMA weights are in checkpoints, give one")
+                raise UserError("weights='ema' with a module: the EMA weights are in checkpoints, give one")
             if pair is not None:
-                raise ValueError("pair= of a module, which says itself what its images mean: leave pair out")
+                raise UserError("pair= of a module, which says itself what its images mean: leave pair out")
             self.network = how(model, device=model.device if device == "auto" else _device(device), laid_out=False)
         elif kind_of(path := checkpoint_in(Path(model))) == "exported":
             _check_exported(path, dropout=dropout, weights=weights, precision=precision, pair=pair)
             self.network = open_exported(path, device if device == "auto" else _device(device), trust=trust is True)
             if norm not in (None, self.network.norm):
-                raise ValueError(f"norm={norm!r}, but {path} was exported with {self.network.norm!r}: leave norm out")
+                raise UserError(f"norm={norm!r}, but {path} was exported with {self.network.norm!r}: leave norm out")
         else:
             module = open_module(path, weights=weights, trust=_packages(trust), pair=pair)
             self.network = how(module, device=_device(device), laid_out=True)
@@ -171,7 +172,7 @@ class Translator:
             ValueError: The model is an exported file, which holds a graph and no module.
         """
         if not isinstance(self.network, GeneratorNetwork):
-            raise ValueError("an exported file holds a graph, no generator: open the checkpoint that it was made from")
+            raise UserError("an exported file holds a graph, no generator: open the checkpoint that it was made from")
         return self.network.generator
 
     def read(self, path: Path) -> npt.NDArray[np.uint8]:
@@ -188,7 +189,7 @@ class Translator:
             return [self._translate(item) for item in image]
         if isinstance(image, Tensor):
             if image.ndim not in (3, 4):
-                raise ValueError(f"a tensor of shape {tuple(image.shape)}: (C, H, W) or (B, C, H, W) is expected")
+                raise UserError(f"a tensor of shape {tuple(image.shape)}: (C, H, W) or (B, C, H, W) is expected")
             batch = image if image.ndim == 4 else image[None]
             translated = self._translate_tensor(batch)
             return translated if image.ndim == 4 else translated[0]
@@ -199,7 +200,7 @@ class Translator:
             return array[..., 0] if image.ndim == 2 and array.shape[2] == 1 else array
         if hasattr(image, "convert"):
             return self._translate_pil(image)
-        raise ValueError(f"{type(image).__name__} is no image: give a path, an array, a tensor or a PIL image")
+        raise UserError(f"{type(image).__name__} is no image: give a path, an array, a tensor or a PIL image")
 
     def translate_arrays(self, images: Sequence[npt.NDArray[np.uint8]]) -> list[npt.NDArray[np.uint8]]:
         """Translate arrays, those of equal size together.
@@ -230,7 +231,7 @@ class Translator:
 
         image = ImageOps.exif_transpose(image)  # as files are read
         if image.mode == "F" or image.mode.startswith("I"):  # conversion would cut off what is above 255
-            raise ValueError(f"a PIL image of mode {image.mode}: 8-bit images are expected, convert it first")
+            raise UserError(f"a PIL image of mode {image.mode}: 8-bit images are expected, convert it first")
         array = np.asarray(image if image.mode in ("L", "RGB") else image.convert("RGB"))
         translated = self.translate_arrays([array])[0]
         return Image.fromarray(translated[..., 0] if translated.shape[2] == 1 else translated)
@@ -244,7 +245,7 @@ class Translator:
 
     def _prepared(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         if image.dtype != np.uint8 or image.ndim not in (2, 3):
-            raise ValueError(
+            raise UserError(
                 f"an array of {image.dtype} and shape {image.shape}: (H, W, C) or (H, W) of uint8 is expected"
             )
         if image.ndim == 2:
@@ -252,7 +253,7 @@ class Translator:
         if image.shape[2] == 1:
             image = np.repeat(image, 3, 2)
         if image.shape[2] != 3:
-            raise ValueError(f"an image of {image.shape[2]} channels: 1 or 3 are expected")
+            raise UserError(f"an image of {image.shape[2]} channels: 1 or 3 are expected")
         source = self.pair_spec.source
         return source.snap(image) if self.side is None else source.snap_resized(image, self.side, self.side)
 
@@ -260,7 +261,7 @@ class Translator:
         """The generator on (B, C, H, W) of any size."""
         expected = self.pair_spec.source.channels
         if source.shape[1] != expected:
-            raise ValueError(f"{source.shape[1]} channels, but the generator was trained on {expected}")
+            raise UserError(f"{source.shape[1]} channels, but the generator was trained on {expected}")
         height, width = source.shape[2:]
         if self._in_tiles.takes(height, width):
             how = self.seed, self.sample, self.progress
@@ -282,14 +283,14 @@ def _check_exported(path: Path, *, dropout: str, weights: str, precision: str, p
         ("pair", pair, (None,)),
     ):
         if value not in able:
-            raise ValueError(
+            raise UserError(
                 f"{name}={value} of {path}: what was exported is fixed, say it of the checkpoint that it was made from"
             )
 
 
 def _packages(trust: Sequence[str] | bool) -> Sequence[str]:
     if trust is True:
-        raise ValueError("trust=True is for .pt2 files: name the packages whose classes the file may name, trust=[...]")
+        raise UserError("trust=True is for .pt2 files: name the packages whose classes the file may name, trust=[...]")
     return (trust,) if isinstance(trust, str) else trust or ()
 
 
@@ -298,7 +299,7 @@ def _side(resize: str | int | None, spec: PairSpec) -> int | None:
         return spec.size
     if resize is None or (type(resize) is int and resize > 0):
         return resize
-    raise ValueError(f"resize={resize!r} is unknown: training, or a side in pixels is expected")
+    raise UserError(f"resize={resize!r} is unknown: training, or a side in pixels is expected")
 
 
 def _device(name: str) -> torch.device:
@@ -309,10 +310,10 @@ def _device(name: str) -> torch.device:
         torch.zeros(1, device=device).cpu()
     except (RuntimeError, AssertionError):  # torch built without CUDA asserts
         here = f"auto, cpu or cuda is expected, and torch {torch.__version__} finds {torch.cuda.device_count()} GPUs"
-        raise ValueError(f"device={name} cannot be used here: {here}") from None
+        raise UserError(f"device={name} cannot be used here: {here}") from None
     return device
 
 
 def _check(name: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
-        raise ValueError(f"{name}={value!r} is unknown: one of {', '.join(choices)} is expected")
+        raise UserError(f"{name}={value!r} is unknown: one of {', '.join(choices)} is expected")

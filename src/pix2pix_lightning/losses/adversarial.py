@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from pix2pix_lightning.losses.precision import widen_to_float32
 from pix2pix_lightning.losses.scales import Logits, mean_over_scales
+from pix2pix_lightning.utils.errors import UserError
 
 __all__ = [
     "AdversarialLoss",
@@ -120,7 +121,7 @@ class AdversarialLoss(nn.Module, ABC):
         if not self.needs_real_logits:
             return mean_over_scales(self.generator_loss, fake)
         if real is None:
-            raise ValueError(f"{type(self).__name__} needs the logits of real pairs: give generator(fake, real)")
+            raise UserError(f"{type(self).__name__} needs the logits of real pairs: give generator(fake, real)")
         return mean_over_scales(self.generator_loss, fake, real)
 
     @torch.no_grad()
@@ -220,7 +221,7 @@ class WassersteinAdversarial(AdversarialLoss):
     def __init__(self, penalty_weight: float = 10.0) -> None:
         super().__init__()
         if not penalty_weight >= 0:
-            raise ValueError(f"penalty_weight must not be negative, got {penalty_weight}: the paper's value is 10")
+            raise UserError(f"penalty_weight must not be negative, got {penalty_weight}: the paper's value is 10")
         self.penalty_weight = penalty_weight
 
     def discriminator_loss(self, real: Tensor, fake: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from pix2pix_lightning.losses.precision import widen_to_float32
 from pix2pix_lightning.losses.scales import Features
+from pix2pix_lightning.utils.errors import UserError
 
 __all__ = ["feature_matching"]
 
@@ -31,7 +32,7 @@ def feature_matching(real: Features, fake: Features) -> Tensor:
     real_scales, fake_scales = _as_scales(real), _as_scales(fake)
     real_counts, fake_counts = ([len(layers) for layers in scales] for scales in (real_scales, fake_scales))
     if not all(real_counts) or not real_counts or real_counts != fake_counts:
-        raise ValueError(
+        raise UserError(
             f"feature matching needs equally many layers, got {real_counts} real and {fake_counts} fake: "
             "give it the same layers of one discriminator, at least one"
         )

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from pix2pix_lightning.losses.feature_matching import feature_matching
+from pix2pix_lightning.utils.errors import UserError
 
 __all__ = ["PerceptualDistance"]
 
@@ -39,7 +40,7 @@ class PerceptualDistance(nn.Module):
         unknown = [name for name in layers if not name or name not in known]
         if unknown or not layers:
             some = ", ".join(list(known)[1:6])
-            raise ValueError(f"layers={list(layers)}: give names of layers, such as {some}")
+            raise UserError(f"layers={list(layers)}: give names of layers, such as {some}")
         self.network = network.eval().requires_grad_(False)
         self.layers = list(layers)
 

@@ -9,6 +9,8 @@ from typing import cast
 import torch
 from torch import Tensor
 
+from pix2pix_lightning.utils.errors import UserError
+
 __all__ = ["Features", "Logits", "mean_over_scales", "split_logits"]
 
 Logits = Tensor | Sequence[Tensor]
@@ -31,7 +33,7 @@ def mean_over_scales(loss: Callable[..., Tensor], *logits: Logits) -> Tensor:
     scales = [[maps] if isinstance(maps, Tensor) else list(maps) for maps in logits]
     counts = [len(maps) for maps in scales]
     if counts[0] == 0 or len(set(counts)) > 1:
-        raise ValueError(f"logits of {counts} scales: give one map, or equally many, at least one, in each argument")
+        raise UserError(f"logits of {counts} scales: give one map, or equally many, at least one, in each argument")
     if counts[0] == 1:
         return loss(*(maps[0] for maps in scales))
     return torch.stack([loss(*maps) for maps in zip(*scales, strict=True)]).mean()

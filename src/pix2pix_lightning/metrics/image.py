@@ -13,6 +13,8 @@ from torch.nn import functional as F
 from torchmetrics import Metric, MetricCollection
 from torchmetrics.image import PeakSignalNoiseRatio
 
+from pix2pix_lightning.utils.errors import UserError
+
 __all__ = ["ImageL1", "ImageL2", "ImageMSSSIM", "ImageSSIM", "pair_metrics"]
 
 _WINDOW_SIDE = 11
@@ -43,7 +45,7 @@ class _MeanOverImages(Metric):
             ValueError: If the shapes differ or are not (B, C, H, W).
         """
         if preds.shape != target.shape or preds.ndim != 4:
-            raise ValueError(
+            raise UserError(
                 f"images must both be of one shape (B, C, H, W), got {tuple(preds.shape)} and "
                 f"{tuple(target.shape)}: bring both to the target's size and channels"
             )
@@ -157,7 +159,7 @@ class ImageMSSSIM(_MeanOverImages):
 def _check_sides(name: str, images: Tensor, least: int) -> None:
     height, width = images.shape[-2:]
     if min(height, width) < least:
-        raise ValueError(
+        raise UserError(
             f"{name} needs images of at least {least} x {least}, got {height} x {width}: use larger images, or leave "
             f"{name} out"
         )

@@ -2,6 +2,8 @@
 
 from torch import Tensor
 
+from pix2pix_lightning.utils.errors import UserError
+
 __all__ = ["pixel_accuracy"]
 
 
@@ -19,7 +21,7 @@ def pixel_accuracy(preds: Tensor, target: Tensor) -> Tensor:
         ValueError: If the shapes differ or are not (B, C, H, W).
     """
     if preds.shape != target.shape or preds.ndim != 4:
-        raise ValueError(
+        raise UserError(
             f"label maps must both be of one shape (B, C, H, W), got {tuple(preds.shape)} and {tuple(target.shape)}: "
             "bring both to the target's size and channels"
         )

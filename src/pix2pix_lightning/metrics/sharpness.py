@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from pix2pix_lightning.utils.errors import UserError
+
 __all__ = ["gradient_magnitude"]
 
 
@@ -22,7 +24,7 @@ def gradient_magnitude(images: Tensor) -> Tensor:
         ValueError: If the images are not (B, C, H, W), or have a side of less than 2.
     """
     if images.ndim != 4 or min(images.shape[-2:]) < 2:
-        raise ValueError(
+        raise UserError(
             f"gradient magnitude needs images (B, C, H, W) of at least 2 x 2, got {tuple(images.shape)}: "
             "add the missing dimensions, or leave such images out"
         )

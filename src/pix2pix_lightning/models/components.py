@@ -9,6 +9,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from pix2pix_lightning.data.sides import PairSpec
+from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.instantiate import TARGET, build, is_description, locate
 
 Description = Mapping[str, Any]
@@ -60,7 +61,7 @@ def fill_channels(name: str, network: nn.Module | Description, **channels: int) 
     network = cast(Description, network)
     for key, value in channels.items():
         if network.get(key) not in (None, value):
-            raise ValueError(f"{name}.{key}={network[key]}, but the pairs make it {value}: leave it out")
+            raise UserError(f"{name}.{key}={network[key]}, but the pairs make it {value}: leave it out")
     return {**network, **{key: value for key, value in channels.items() if network.get(key) is None}}
 
 
@@ -80,7 +81,7 @@ def infer_depth(network: nn.Module | Description, size: int) -> nn.Module | Desc
     if "num_downs" not in network or network["num_downs"] is not None:
         return network
     if size % 2:
-        raise ValueError(f"data.size={size} is odd, and the generator halves it: choose 256, 128, or another even size")
+        raise UserError(f"data.size={size} is odd, and the generator halves it: choose 256, 128, or another even size")
     return {**network, "num_downs": min(_MAX_DOWNS, (size & -size).bit_length() - 1)}
 
 
@@ -118,7 +119,7 @@ def build_or_call(name: str, builder: Any, *args: Any) -> Any:
     try:
         return build(builder, *args) if is_description(builder) else builder(*args)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{name}: {error}") from None
+        raise UserError(f"{name}: {error}") from None
 
 
 def build_optimizers(parts: Parts, **networks: nn.Module | None) -> tuple[list[Optimizer], list[dict[str, Any]]]:
@@ -163,9 +164,9 @@ def complete_weights(
     weights = weights or {}
     for name in weights:
         if name not in known:
-            raise ValueError(f"weights.{name}: no such term here, there are {', '.join(known)}")
+            raise UserError(f"weights.{name}: no such term here, there are {', '.join(known)}")
     if not known:
-        raise ValueError("neither a discriminator nor a reconstruction loss: there is nothing to train on")
+        raise UserError("neither a discriminator nor a reconstruction loss: there is nothing to train on")
     return {name: float(weights.get(name, default)) for name, default in known.items()}
 
 
@@ -182,13 +183,13 @@ def check_settings(*, discriminator_steps: int, accumulate: int, gradient_clip: 
     """
     for name, value in (("discriminator_steps", discriminator_steps), ("accumulate", accumulate)):
         if value < 1:
-            raise ValueError(f"{name}={value}: at least 1 is expected")
+            raise UserError(f"{name}={value}: at least 1 is expected")
     if accumulate > 1 and discriminator_steps > 1:
-        raise ValueError(
+        raise UserError(
             f"accumulate={accumulate} with discriminator_steps={discriminator_steps}: only one of them can be above 1"
         )
     if gradient_clip is not None and not (isinstance(gradient_clip, int | float) and gradient_clip > 0):
-        raise ValueError(f"gradient_clip={gradient_clip}: a norm above 0 is expected, or null")
+        raise UserError(f"gradient_clip={gradient_clip}: a norm above 0 is expected, or null")
 
 
 def check_penalty(discriminator: nn.Module) -> None:
@@ -198,7 +199,7 @@ def check_penalty(discriminator: nn.Module) -> None:
         ValueError: A batch norm mixes the images of a batch.
     """
     if any(isinstance(module, _BATCH_NORMS) for module in discriminator.modules()):
-        raise ValueError(
+        raise UserError(
             "a gradient penalty with batch norm in the discriminator: the penalty is each image's own, batch norm "
             "mixes the images; set module.discriminator.norm=instance or none"
         )

@@ -6,6 +6,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.strategies import DDPStrategy
 
 from pix2pix_lightning.compat import find_unused_parameters
+from pix2pix_lightning.utils.errors import UserError
 
 
 def check_trainer(trainer: Trainer, *, penalty_weight: float, accumulate: int) -> None:
@@ -23,12 +24,12 @@ def check_trainer(trainer: Trainer, *, penalty_weight: float, accumulate: int) -
     if isinstance(strategy, DDPStrategy) and not hasattr(strategy, "wrapped_networks"):
         find_unused_parameters(strategy)  # plain DDP: each backward pass reaches one network
     if penalty_weight and trainer.precision in ("16-true", "bf16-true"):
-        raise ValueError(
+        raise UserError(
             f"trainer.precision={trainer.precision} with a gradient penalty, which needs float32 weights: use "
             "bf16-mixed"
         )
     if accumulate > 1 and trainer.precision == "16-mixed":
-        raise ValueError(
+        raise UserError(
             f"module.accumulate={accumulate} with trainer.precision=16-mixed: the loss scale can change between the "
             "batches of a step; use bf16-mixed"
         )

@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, parametrize
 
+from pix2pix_lightning.utils.errors import UserError
+
 LEAK = 0.2
 MAX_CHANNELS_FACTOR = 8
 
@@ -195,20 +197,20 @@ def drop_none(**layers: nn.Module | None) -> OrderedDict[str, nn.Module]:
 def check_choice(what: str, value: str, choices: Collection[str]) -> None:
     """Raise a ValueError with ``value`` and the ``choices`` if it is not one of them."""
     if value not in choices:
-        raise ValueError(f"{what} is {value!r}, which does not exist: choose one of {', '.join(choices)}")
+        raise UserError(f"{what} is {value!r}, which does not exist: choose one of {', '.join(choices)}")
 
 
 def check_counts(**counts: object) -> None:
     """Raise a ValueError with the first of ``counts`` that is not a whole number or is below 1."""
     for name, count in counts.items():
         if isinstance(count, bool) or not isinstance(count, Integral) or int(count) < 1:
-            raise ValueError(f"{name} is {count}: a whole number of at least 1 is expected")
+            raise UserError(f"{name} is {count}: a whole number of at least 1 is expected")
 
 
 def check_dropout(dropout: float) -> None:
     """Raise a ValueError if ``dropout`` is not in [0, 1)."""
     if not 0 <= dropout < 1:
-        raise ValueError(f"dropout is {dropout}: give a probability from 0 to below 1")
+        raise UserError(f"dropout is {dropout}: give a probability from 0 to below 1")
 
 
 def check_sides(images: Tensor, *, multiple: int = 1, min_side: int = 1) -> None:
@@ -223,9 +225,9 @@ def check_sides(images: Tensor, *, multiple: int = 1, min_side: int = 1) -> None
         ValueError: ``images`` is no batch, or a side does not fit. The message has the next side that fits.
     """
     if images.ndim != 4:
-        raise ValueError(f"images have the shape {tuple(images.shape)}: give a batch (B, C, H, W)")
+        raise UserError(f"images have the shape {tuple(images.shape)}: give a batch (B, C, H, W)")
     for name, side in zip(("height", "width"), images.shape[-2:], strict=True):
         if side < min_side or side % multiple:
             next_side = max(min_side, -(-side // multiple) * multiple)
             accepted = f"multiples of {multiple} from {min_side}" if multiple > 1 else f"sides from {min_side}"
-            raise ValueError(f"image {name} is {side}, this network takes {accepted}: resize or pad it to {next_side}")
+            raise UserError(f"image {name} is {side}, this network takes {accepted}: resize or pad it to {next_side}")

@@ -13,6 +13,7 @@ from torch.overrides import TorchFunctionMode
 
 from pix2pix_lightning.networks.eval_mode import NORMS
 from pix2pix_lightning.networks.patching import Forward, patch_forwards
+from pix2pix_lightning.utils.errors import UserError
 
 __all__ = ["ReceptiveField", "measure_receptive_field"]
 
@@ -71,7 +72,7 @@ def measure_receptive_field(network: nn.Module, channels: int) -> ReceptiveField
             found = {name: _round_up(max(cast(int, reach[name]) for reach in reaches), stride) for name in reaches[0]}
             return ReceptiveField(found.pop(""), found)
         margin *= 2
-    raise ValueError(
+    raise UserError(
         f"{type(network).__name__} sees further than {margin // 2} pixels, or all of the image: it cannot work in tiles"
     )
 
@@ -89,7 +90,7 @@ def _probe(
 
     def measure(name: str, maps: Tensor) -> None:
         if name in reaches:
-            raise ValueError(f"the norm layer {name} runs twice in one forward: use one layer for each run")
+            raise UserError(f"the norm layer {name} runs twice in one forward: use one layer for each run")
         affected = maps.isnan().movedim(dim, -1).flatten(0, -2).any(0).nonzero().flatten().tolist()
         if not affected:
             reaches[name] = 0
@@ -110,14 +111,14 @@ def _probe(
             output = network.forward(image)  # the call itself may be compiled, for training
     except RuntimeError as error:
         reason = str(error).splitlines()[0]
-        raise ValueError(f"{kind} of side_multiple {stride} does not take an image of {size}: {reason}") from error
+        raise UserError(f"{kind} of side_multiple {stride} does not take an image of {size}: {reason}") from error
     if 3 * stride * spread.min_side < 2 * length:
         ratio = round(length / spread.min_side)
-        raise ValueError(f"{kind} has maps of 1/{ratio} of the side, but its side_multiple is {stride}: set it")
+        raise UserError(f"{kind} has maps of 1/{ratio} of the side, but its side_multiple is {stride}: set it")
     if output.shape[2:] != image.shape[2:]:
-        raise ValueError(f"{kind} makes {tuple(output.shape[2:])} of {size}: it cannot work in tiles")
+        raise UserError(f"{kind} makes {tuple(output.shape[2:])} of {size}: it cannot work in tiles")
     if not output.isnan().any():
-        raise ValueError(f"{kind} removes NaN: its receptive field cannot be measured")
+        raise UserError(f"{kind} removes NaN: its receptive field cannot be measured")
     measure("", output)
     return reaches
 

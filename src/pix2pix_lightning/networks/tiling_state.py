@@ -8,6 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from pix2pix_lightning.utils.errors import UserError
+
 __all__ = ["Statistics", "TilingState", "Window", "crop_map"]
 
 _CHUNK = 2**24
@@ -70,7 +72,7 @@ class TilingState:
         if key not in self._masks:
             count = torch.Size(shape).numel()
             if count + sum(mask.numel() for mask in self._masks.values()) > _MAX_MASK_BYTES:
-                raise ValueError(
+                raise UserError(
                     f"dropout's noise for a whole image of {self.width}x{self.height} takes over 1 GB: set dropout=off"
                 )
             self._masks[key] = _draw_mask(count, probability, generator).view(shape)
@@ -108,7 +110,7 @@ def _locate_on_map(length: int, start: int, side: int, whole: int) -> tuple[int,
 
 def _scale_position(position: int, length: int, side: int) -> int:
     if position * length % side:
-        raise ValueError(
+        raise UserError(
             f"a window of {side} pixels has a map of {length}, and pixel {position} lies inside of a pixel of the map: "
             "the network cannot work in tiles with these statistics or with dropout"
         )

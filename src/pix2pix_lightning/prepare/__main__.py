@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pix2pix_lightning.cli.main import run_command
+from pix2pix_lightning.utils.errors import UserError
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -23,7 +24,7 @@ def prepare(cfg: DictConfig) -> None:
         ValueError: There is no such task, or the task cannot use its input.
     """
     if cfg.task not in _TASKS:
-        raise ValueError(f"task={cfg.task} is unknown: one of {', '.join(_TASKS)} is expected")
+        raise UserError(f"task={cfg.task} is unknown: one of {', '.join(_TASKS)} is expected")
     _TASKS[cfg.task](cfg)
 
 
@@ -41,7 +42,7 @@ def from_junyanz(cfg: DictConfig) -> None:
 
     path = Path(str(cfg.input))
     if path.is_dir():
-        raise ValueError(f"input={path} is a folder: give the train_opt.txt in it")
+        raise UserError(f"input={path} is a folder: give the train_opt.txt in it")
     print(equal_command(read_options(path)))
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from pix2pix_lightning.cli.compose import compose
 from pix2pix_lightning.prepare.junyanz_options import DEFAULTS, Options, is_on, number, whole
+from pix2pix_lightning.utils.errors import UserError
 
 _ALWAYS = ("data.root", "data.direction", "trainer.max_epochs")  # what everybody looks for
 _JITTER = 286 / 256  # data.jitter's
@@ -203,7 +204,7 @@ def _say_schedule(options: Options, command: Command) -> None:
         hold -= whole(options, "epoch_count") - 1
     epochs = hold + decay
     if epochs < 1:
-        raise ValueError(f"epoch_count={options['epoch_count']} leaves no epoch of {options['n_epochs']} + {decay}")
+        raise UserError(f"epoch_count={options['epoch_count']} leaves no epoch of {options['n_epochs']} + {decay}")
     if policy == "linear" and decay:
         if hold < 0:  # it began in the middle of the fall
             rate *= (epochs + 1) / (decay + 1)

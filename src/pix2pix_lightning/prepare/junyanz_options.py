@@ -6,6 +6,8 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from pix2pix_lightning.utils.errors import UserError
+
 Options = Mapping[str, str]
 
 # What its pix2pix sets where nothing is given; a file says all of it, but older files know fewer flags.
@@ -120,17 +122,17 @@ def read_options(path: Path) -> dict[str, str]:
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     found = {match[1]: match[2] or "" for line in lines if (match := _LINE.fullmatch(line))}
     if "model" not in found or not found.get("dataroot"):
-        raise ValueError(
+        raise UserError(
             f"input={path} says no model and dataroot: give the train_opt.txt that a training wrote into "
             "checkpoints/<name>"
         )
     if found.get("isTrain") == "False" or "results_dir" in found:
-        raise ValueError(f"input={path} is of a test: give the train_opt.txt of that model's training")
+        raise UserError(f"input={path} is of a test: give the train_opt.txt of that model's training")
     if found["model"] != "pix2pix":
-        raise ValueError(f"input={path} has model={found['model']}: only pix2pix has an equal here")
+        raise UserError(f"input={path} has model={found['model']}: only pix2pix has an equal here")
     mode = found.get("dataset_mode", "aligned")
     if mode != "aligned":
-        raise ValueError(f"input={path} has dataset_mode={mode}: only aligned pairs are trained on here")
+        raise UserError(f"input={path} has dataset_mode={mode}: only aligned pairs are trained on here")
     # since 2025 the launcher chooses the devices
     return {**DEFAULTS, "gpu_ids": "", **_renamed(found)}
 
@@ -151,7 +153,7 @@ def is_on(options: Options, flag: str) -> bool:
         ValueError: It is none.
     """
     if options[flag] not in ("True", "False"):
-        raise ValueError(f"{flag}={options[flag]}: True or False is expected")
+        raise UserError(f"{flag}={options[flag]}: True or False is expected")
     return options[flag] == "True"
 
 
@@ -162,7 +164,7 @@ def whole(options: Options, flag: str) -> int:
         ValueError: It is none.
     """
     if not re.fullmatch(r"-?\d+", options[flag]):
-        raise ValueError(f"{flag}={options[flag]}: a whole number is expected")
+        raise UserError(f"{flag}={options[flag]}: a whole number is expected")
     return int(options[flag])
 
 
@@ -175,4 +177,4 @@ def number(options: Options, flag: str) -> float:
     try:
         return float(options[flag])
     except ValueError:
-        raise ValueError(f"{flag}={options[flag]}: a number is expected") from None
+        raise UserError(f"{flag}={options[flag]}: a number is expected") from None

@@ -10,6 +10,7 @@ from itertools import groupby
 from typing import ClassVar, NamedTuple
 
 from pix2pix_lightning.reports.rendering import build_environment, read_assets, render
+from pix2pix_lightning.utils.errors import UserError
 
 Point = tuple[float, float]
 Scale = Callable[[float, float], Point]
@@ -99,7 +100,7 @@ def build_chart(series: Mapping[str, Sequence[Point]], *, title: str, x_label: s
         ValueError: There are more series than can be told apart.
     """
     if len(series) > _MAX_LINES:
-        raise ValueError(f"{len(series)} lines in {title!r}: at most {_MAX_LINES} can be told apart, make more charts")
+        raise UserError(f"{len(series)} lines in {title!r}: at most {_MAX_LINES} can be told apart, make more charts")
     name = "chart-" + hashlib.sha256(repr((title, series)).encode("utf-8", "replace")).hexdigest()[:12]
     finite = [point for points in series.values() for point in points if _is_finite(point)]
     if not finite:

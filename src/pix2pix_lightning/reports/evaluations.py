@@ -13,6 +13,7 @@ from omegaconf import OmegaConf
 from pix2pix_lightning.checkpoints.files import BEST, PROJECT_KEY, read_checkpoint
 from pix2pix_lightning.evaluation import FIGURES
 from pix2pix_lightning.reports.run_files import build_damaged_error, read_json, read_yaml
+from pix2pix_lightning.utils.errors import UserError
 
 _DEFAULTS = {"weights": "trained", "norm": "image", "dropout": "off"}
 _WITHOUT_EFFECT = ("batch_size", "num_workers")
@@ -53,7 +54,7 @@ def get_metrics_path(run: Path, split: str) -> Path:
 def _read_evaluation(run: Path, split: str) -> dict[str, Any]:
     path = get_metrics_path(run, split)
     if not path.is_file():
-        raise ValueError(f"{run} has not been evaluated on {split}: {_format_command(run, {'split': split})}")
+        raise UserError(f"{run} has not been evaluated on {split}: {_format_command(run, {'split': split})}")
     facts = read_json(path)
     kinds = {"metrics": dict, "checkpoint": str, "data": dict}  # older files do not have all
     wrong = [key for key, kind in kinds.items() if not isinstance(facts.get(key, kind()), kind)]
@@ -69,12 +70,12 @@ def _check_current(run: Path, facts: Mapping[str, Any]) -> str | None:
         return f"{subject} does not name the batches of its checkpoint, so it may be of an earlier one"
     given, own = Path(facts["checkpoint"]), run / "checkpoints" / _get_checkpoint_name(facts)
     if given.is_file() and not (own.is_file() and given.samefile(own)):
-        raise ValueError(f"{subject} is of another run's {given}: {_format_command(run, facts, like={})}")
+        raise UserError(f"{subject} is of another run's {given}: {_format_command(run, facts, like={})}")
     if not own.is_file():
         return f"{subject} is of {own.name}, which no longer exists, so it may be of an earlier one"
     now = read_checkpoint(own)[PROJECT_KEY]["batches_seen"]
     if now != facts["batches_seen"]:
-        raise ValueError(
+        raise UserError(
             f"{subject} is of {own.name} after {facts['batches_seen']} batches, and {own.name} is now after {now}: "
             f"{_format_command(run, facts)}"
         )
@@ -93,7 +94,7 @@ def _check_same_settings(runs: Sequence[Path], found: Sequence[Mapping[str, Any]
             value, other = settings[number][key], settings[first][key]
             if value != other:
                 words = [f"{key}={_format_value(other)}"] if key.startswith("data.") else []
-                raise ValueError(
+                raise UserError(
                     f"{runs[number]}: its evaluation on {found[number]['split']} has {key}={_format_value(value)}, "
                     f"and that of {runs[first]} has {key}={_format_value(other)}: "
                     f"{_format_command(runs[number], found[number], *words, like=found[first])}"

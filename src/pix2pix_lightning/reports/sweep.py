@@ -17,6 +17,7 @@ from pix2pix_lightning.reports.evaluations import describe_checkpoint, get_metri
 from pix2pix_lightning.reports.metric_info import MetricInfo, parse_metric_info
 from pix2pix_lightning.reports.run_files import build_damaged_error, read_json, read_yaml
 from pix2pix_lightning.utils.csv_file import read_metrics
+from pix2pix_lightning.utils.errors import UserError
 
 _FLAGS_WITH_VALUES = ("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn")
 
@@ -145,7 +146,7 @@ def read_sweep(folders: Sequence[Path], *, split: str | None = None) -> Sweep:
     runs = [run for folder in folders for run in _find_runs(folder)]
     finished = [run for run in runs if (run / "summary.json").is_file()]
     if not finished:
-        raise ValueError(f"runs={folders[0]}: none of its {len(runs)} runs is finished; continue the sweep")
+        raise UserError(f"runs={folders[0]}: none of its {len(runs)} runs is finished; continue the sweep")
     remarks = [f"left out, since it is not finished: {run}" for run in runs if run not in finished]
     measured = None
     if split is None:
@@ -165,10 +166,10 @@ def read_sweep(folders: Sequence[Path], *, split: str | None = None) -> Sweep:
         if not each
     ]
     if not jobs:
-        raise ValueError(f"runs={folders[0]}: none of its finished runs was ever validated, so there are no figures")
+        raise UserError(f"runs={folders[0]}: none of its finished runs was ever validated, so there are no figures")
     shared = [name for name in jobs[0].figures if all(name in job.figures for job in jobs)]
     if not shared:
-        raise ValueError(f"runs={folders[0]}: there is no metric that all of its {len(jobs)} finished runs have")
+        raise UserError(f"runs={folders[0]}: there is no metric that all of its {len(jobs)} finished runs have")
     remarks += [remark for folder in folders if (remark := _find_missing_jobs(folder, jobs))]
     metric_info: dict[str, MetricInfo] = {}
     for path, content in zip(paths, contents, strict=True):
@@ -203,12 +204,12 @@ def _build_labels(settings: Sequence[Mapping[str, str]]) -> list[str]:
 
 def _find_runs(folder: Path) -> list[Path]:
     if not folder.is_dir():
-        raise ValueError(f"runs={folder} is not a folder: give a sweep's folder, runs/<experiment>/sweep_<name>")
+        raise UserError(f"runs={folder} is not a folder: give a sweep's folder, runs/<experiment>/sweep_<name>")
     if (folder / "config.yaml").is_file():
         return [folder]
     runs = sorted(path.parent for path in folder.glob("*/config.yaml"))
     if not runs:
-        raise ValueError(f"runs={folder} holds no run: give a sweep's folder, runs/<experiment>/sweep_<name>")
+        raise UserError(f"runs={folder} holds no run: give a sweep's folder, runs/<experiment>/sweep_<name>")
     return runs
 
 

@@ -24,6 +24,7 @@ from pix2pix_lightning.training.init_weights import begin_with
 from pix2pix_lightning.training.loggers import FaultTolerantLogger, MetricsCSV, say_left_out
 from pix2pix_lightning.training.performance import keep_memory
 from pix2pix_lightning.training.performance_choice import Choice, choose, choose_compile
+from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.instantiate import TARGET, build, locate
 
 _log = logging.getLogger(__name__)
@@ -77,7 +78,7 @@ def _trainer(settings: Mapping[str, Any]) -> Trainer:
         trainer = _built({**settings, "strategy": DDP_PER_NETWORK})
     on_cpu = trainer.strategy.root_device.type == "cpu"
     if on_cpu and trainer.num_devices > 1 and settings.get("accelerator") == "auto":
-        raise ValueError(
+        raise UserError(
             f"trainer.devices={trainer.num_devices}: {_what_is_here()}: say trainer.devices=1, or "
             f"trainer.accelerator=cpu for {trainer.num_devices} processes that share the CPU"
         )
@@ -88,10 +89,10 @@ def _built(settings: Mapping[str, Any]) -> Trainer:
     try:
         trainer: Trainer = build({"_target_": "lightning.pytorch.Trainer", **settings})
     except (TypeError, ValueError) as error:
-        raise ValueError(f"trainer: {error}") from None
+        raise UserError(f"trainer: {error}") from None
     except (MisconfigurationException, ImportError) as error:
         asked = " ".join(f"trainer.{key}={settings.get(key)}" for key in ("accelerator", "devices"))
-        raise ValueError(f"{asked}: {error} {_what_is_here()}: say trainer.accelerator=auto") from None
+        raise UserError(f"{asked}: {error} {_what_is_here()}: say trainer.accelerator=auto") from None
     return trainer
 
 

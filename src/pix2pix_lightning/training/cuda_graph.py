@@ -9,6 +9,8 @@ from lightning.pytorch import Trainer
 from torch import Tensor
 from torch.optim import Optimizer
 
+from pix2pix_lightning.utils.errors import UserError
+
 Losses = dict[str, Tensor]
 
 
@@ -96,7 +98,7 @@ def check_capturable(trainer: Trainer, *, accumulate: int) -> None:
     }
     for reason, holds in reasons.items():
         if holds:
-            raise ValueError(f"speed.cuda_graph=true {reason}: set speed.cuda_graph=false")
+            raise UserError(f"speed.cuda_graph=true {reason}: set speed.cuda_graph=false")
 
 
 def check_lr_tensors(optimizers: Iterable[Optimizer]) -> None:
@@ -108,7 +110,7 @@ def check_lr_tensors(optimizers: Iterable[Optimizer]) -> None:
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             if not (group.get("capturable") and isinstance(group["lr"], Tensor)):
-                raise ValueError(
+                raise UserError(
                     f"speed.cuda_graph=true with {type(optimizer).__name__}, whose learning rate a captured step would "
                     "not follow: describe torch.optim.Adam, AdamW or another one that is capturable"
                 )

@@ -16,6 +16,7 @@ from torch.futures import Future
 from torch.nn.parallel import DistributedDataParallel
 
 from pix2pix_lightning.compat import is_interrupted, is_unsynced_batch_norm, syncs_batch_norm
+from pix2pix_lightning.utils.errors import UserError
 
 NAME = "ddp_per_network"
 """Name of the strategy in ``Trainer(strategy="ddp_per_network")``, once this file is imported."""
@@ -65,11 +66,11 @@ class PerNetworkDDPStrategy(DDPStrategy):
     ) -> None:
         for name, value in (("bucket_mb", bucket_mb), ("timeout_minutes", timeout_minutes)):
             if not (isinstance(value, int | float) and value > 0):
-                raise ValueError(f"strategy.{name}={value}: a number above 0 is expected")
+                raise UserError(f"strategy.{name}={value}: a number above 0 is expected")
         if reduce_in not in (None, "bfloat16"):
-            raise ValueError(f"strategy.reduce_in={reduce_in}: bfloat16 is expected, or null")
+            raise UserError(f"strategy.reduce_in={reduce_in}: bfloat16 is expected, or null")
         if reduce_in is not None and ddp_comm_hook is not None:
-            raise ValueError(f"strategy.reduce_in={reduce_in} and ddp_comm_hook= both say how gradients are moved")
+            raise UserError(f"strategy.reduce_in={reduce_in} and ddp_comm_hook= both say how gradients are moved")
         hook = ddp_comm_hook if reduce_in is None else _compress_to_bfloat16
         self._hook = ddp_comm_wrapper(hook) if hook is not None and ddp_comm_wrapper is not None else hook
         self._hook_state = ddp_comm_state
@@ -88,11 +89,11 @@ class PerNetworkDDPStrategy(DDPStrategy):
             ValueError: The module is no ``Pix2PixModule``, or batch norm is to be synchronized on a CPU.
         """
         if syncs_batch_norm(self) and self.root_device.type == "cpu":
-            raise ValueError("trainer.sync_batchnorm=true on a CPU: torch has it for GPUs alone; leave it out")
+            raise UserError("trainer.sync_batchnorm=true on a CPU: torch has it for GPUs alone; leave it out")
         module = cast(LightningModule, self.lightning_module)
         wrapped = getattr(module, "wrapped_networks", None)
         if not isinstance(wrapped, dict):
-            raise ValueError(f"strategy={NAME} is for a Pix2PixModule, not for a {type(module).__name__}: use ddp")
+            raise UserError(f"strategy={NAME} is for a Pix2PixModule, not for a {type(module).__name__}: use ddp")
         for name in NETWORKS:
             network = getattr(module, name)
             if network is not None and any(parameter.requires_grad for parameter in network.parameters()):

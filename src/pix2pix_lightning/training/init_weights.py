@@ -13,6 +13,7 @@ from pix2pix_lightning.checkpoints import pretrained
 from pix2pix_lightning.checkpoints.files import JUNYANZ, checkpoint_in, kind_of, read_checkpoint
 from pix2pix_lightning.checkpoints.junyanz import discriminator_beside, read_junyanz
 from pix2pix_lightning.models.pix2pix import Pix2PixModule
+from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.instantiate import TARGET
 
 _log = logging.getLogger(__name__)
@@ -48,7 +49,7 @@ def begin_with(module: Pix2PixModule, init_from: str | Sequence[str]) -> None:
             networks = _networks(file)
             taken = [role for role in networks if _take(module, role, *networks[role], file)]
             if not taken and "generator" not in networks and module.discriminator is None:
-                raise ValueError(f"init_from={file} holds a discriminator, and this training has none: leave it out")
+                raise UserError(f"init_from={file} holds a discriminator, and this training has none: leave it out")
             if taken:
                 _log.info("beginning with the %s of %s", " and the ".join(taken), file)
 
@@ -59,7 +60,7 @@ def _networks(path: Path) -> dict[str, tuple[Mapping[str, Tensor], Mapping[str, 
         network = read_junyanz(path)
         return {network.role: (network.state, network.description)}
     if kind == "exported":
-        raise ValueError(f"init_from={path} is an exported graph: give the checkpoint that it was made from")
+        raise UserError(f"init_from={path} is an exported graph: give the checkpoint that it was made from")
     saved = pretrained.read(path) if kind == "pretrained" else read_checkpoint(path)
     state, described = saved["state_dict"], saved["hyper_parameters"]
     networks: dict[str, tuple[Mapping[str, Tensor], Mapping[str, Any] | None]] = {}
@@ -85,7 +86,7 @@ def _take(
     if role == "discriminator":
         _log.info("the discriminator begins anew, since that of %s is another one: %s", path, found)
         return False
-    raise ValueError(f"init_from={path} holds another generator, {found}: {_mend(module.hparams[role], described)}")
+    raise UserError(f"init_from={path} holds another generator, {found}: {_mend(module.hparams[role], described)}")
 
 
 def _shape(state: Mapping[str, Tensor], key: str) -> tuple[int, ...] | None:

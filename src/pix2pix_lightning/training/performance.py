@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from pix2pix_lightning.networks import checkpoint_activations, convert_to_matmul
+from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.instantiate import TARGET, is_description, locate
 
 
@@ -50,7 +51,7 @@ class PerformanceOptions:
         known = {key: value for key, value in (settings or {}).items() if key in names}
         for key, value in known.items():
             if not isinstance(value, bool):
-                raise ValueError(f"speed.{key}={value}: true or false is expected here")
+                raise UserError(f"speed.{key}={value}: true or false is expected here")
         return cls(**known)
 
     @property

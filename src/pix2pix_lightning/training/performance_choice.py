@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pix2pix_lightning.utils.devices import AUTO, resolve_device, supports_bfloat16
+from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.processes import count_processes
 
 if TYPE_CHECKING:
@@ -97,10 +98,10 @@ def _is_own(network: Any) -> bool:
 def _check(speed: DictConfig) -> None:
     for key, value in speed.items():
         if key not in ("precision", "num_workers") and value not in (True, False, AUTO):
-            raise ValueError(f"speed.{key!s}={value}: true, false or auto is expected")
+            raise UserError(f"speed.{key!s}={value}: true, false or auto is expected")
     workers = speed.num_workers
     if workers != AUTO and (isinstance(workers, bool) or not isinstance(workers, int) or workers < 0):
-        raise ValueError(f"speed.num_workers={speed.num_workers}: a whole number or auto is expected")
+        raise UserError(f"speed.num_workers={speed.num_workers}: a whole number or auto is expected")
 
 
 def choose_compile(cfg: DictConfig, data: PairedDataModule) -> list[Choice]:

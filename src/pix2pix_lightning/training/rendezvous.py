@@ -8,6 +8,7 @@ from datetime import timedelta
 from itertools import count
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.processes import count_processes
 
 if TYPE_CHECKING:
@@ -56,12 +57,12 @@ def launched(trainer: Mapping[str, Any]) -> Launched | None:
         try:
             return _checked("Slurm", SLURMEnvironment(), asked, num_nodes)
         except RuntimeError as error:  # --ntasks without --ntasks-per-node
-            raise ValueError(str(error)) from None
+            raise UserError(str(error)) from None
     if num_nodes == 1:
         return None
     missing = [name for name in ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK") if name not in os.environ]
     if missing:
-        raise ValueError(
+        raise UserError(
             f"trainer.num_nodes={num_nodes} without {', '.join(missing)}: start this with torchrun or srun, or "
             "set MASTER_ADDR, MASTER_PORT and NODE_RANK in the shell of each node"
         )
@@ -72,7 +73,7 @@ def launched(trainer: Mapping[str, Any]) -> Launched | None:
 def _checked(starter: str, environment: Any, asked: int, num_nodes: int) -> Launched | None:
     num_started: int = environment.world_size()
     if num_started != asked:
-        raise ValueError(
+        raise UserError(
             f"{starter} has started {num_started} processes, but trainer.devices x trainer.num_nodes are {asked}: "
             f"say trainer.devices={num_started // num_nodes}, or start {asked}"
         )
@@ -109,7 +110,7 @@ def agreed(started: Launched, decide: Callable[[], str]) -> str:
         return answer
     except RuntimeError as error:
         reason = str(error).partition("\n")[0]
-        raise ValueError(
+        raise UserError(
             f"the {started.num_started} processes of this run do not find each other at {started.address}:"
             f"{started.port} (MASTER_ADDR, MASTER_PORT): {reason}"
         ) from None

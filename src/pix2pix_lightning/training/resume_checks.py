@@ -8,6 +8,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from pix2pix_lightning.utils.configs import LOADING_KEYS, list_differences
+from pix2pix_lightning.utils.errors import UserError
 
 _NOT_COMPARED = ("about", "command", "objective", "run_dir", "resume", "speed")
 _CHOSEN = ("accelerator", "devices", "strategy")  # by auto
@@ -29,7 +30,7 @@ def check_same(saved: Path, cfg: DictConfig) -> None:
     other = list_differences(before, cfg, ("data", "module"))
     if other:
         values = [OmegaConf.select(node, other[0]) for node in (before, cfg)]
-        raise ValueError(
+        raise UserError(
             f"run_dir={saved.parent} holds a run with {other[0]}={values[0]}, not {values[1]}: choose another run_dir "
             "(of a sweep, another name), or move that run away"
         )
@@ -50,7 +51,7 @@ def check_nothing_else(saved: Path, cfg: DictConfig) -> None:
     other = list_differences(OmegaConf.create(before), OmegaConf.create(present), ())
     if other:
         values = [OmegaConf.select(OmegaConf.create(node), other[0]) for node in (before, present)]
-        raise ValueError(
+        raise UserError(
             f"{saved.parent} has come to its end with {other[0]}={values[0]}, not {values[1]}: choose another run_dir "
             "(of a sweep, another name), or raise trainer.max_epochs"
         )

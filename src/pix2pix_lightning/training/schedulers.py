@@ -11,6 +11,8 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from pix2pix_lightning.utils.errors import UserError
+
 __all__ = ["LinearDecay", "WarmupCosine"]
 
 _STATE = ("base_lrs", "last_epoch", "_step_count", "_last_lr")  # what a checkpoint says
@@ -58,7 +60,7 @@ class LinearDecay(_EpochSchedule):
 
     def __init__(self, optimizer: Optimizer, *, hold_epochs: int = 100, decay_epochs: int = 100) -> None:
         if hold_epochs < 0 or decay_epochs < 0 or hold_epochs + decay_epochs == 0:
-            raise ValueError(
+            raise UserError(
                 f"hold_epochs={hold_epochs}, decay_epochs={decay_epochs} is no schedule: "
                 "neither may be negative, and one must be at least 1"
             )
@@ -111,14 +113,14 @@ class WarmupCosine(_EpochSchedule):
         final_factor: float = 0.0,
     ) -> None:
         if warmup_epochs < 0:
-            raise ValueError(f"warmup_epochs must not be negative, got {warmup_epochs}: 0 is no warm-up")
+            raise UserError(f"warmup_epochs must not be negative, got {warmup_epochs}: 0 is no warm-up")
         if total_epochs < warmup_epochs + 2:
-            raise ValueError(
+            raise UserError(
                 f"total_epochs={total_epochs} leaves nothing to fall after warmup_epochs={warmup_epochs}: "
                 f"make it at least {warmup_epochs + 2}, or shorten the warm-up"
             )
         if not 0 <= final_factor <= 1:
-            raise ValueError(f"final_factor must be from 0 to 1, got {final_factor}: it is a fraction of the rate")
+            raise UserError(f"final_factor must be from 0 to 1, got {final_factor}: it is a fraction of the rate")
         self.warmup_epochs = warmup_epochs
         self.total_epochs = total_epochs
         self.final_factor = final_factor

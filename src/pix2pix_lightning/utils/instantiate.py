@@ -7,6 +7,8 @@ import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from pix2pix_lightning.utils.errors import UserError
+
 TARGET = "_target_"
 TRUSTED = ("pix2pix_lightning", "torch.nn", "torch.optim")
 
@@ -27,7 +29,7 @@ def build(description: Mapping[str, Any], *args: Any) -> Any:
     try:
         inspect.signature(cls).bind(*args, **kwargs)
     except TypeError as error:
-        raise ValueError(f"{target}: {error}; it takes {', '.join(_parameters(cls))}") from None
+        raise UserError(f"{target}: {error}; it takes {', '.join(_parameters(cls))}") from None
     return cls(*args, **kwargs)
 
 
@@ -62,13 +64,13 @@ def check_trusted(
     for target in _targets(descriptions):
         module = target.rpartition(".")[0] if isinstance(target, str) else ""
         if not _lies_in(module, packages):
-            raise ValueError(
+            raise UserError(
                 f"{whence} names {target!r}, which lies outside {', '.join(packages)}: if you know and trust "
                 f"it, say so by trust=[{module.partition('.')[0] or '<package>'}]"
             )
         cls = locate(target)
         if not (isinstance(cls, type) and issubclass(cls, kinds) and _lies_in(cls.__module__, packages)):
-            raise ValueError(
+            raise UserError(
                 f"{whence} names {target!r}, which is no class of {', '.join(packages)} that is expected here"
             )
 
@@ -84,7 +86,7 @@ def locate(target: str) -> Any:
     try:
         return getattr(importlib.import_module(module_name), name)
     except (ImportError, AttributeError, ValueError) as error:
-        raise ValueError(
+        raise UserError(
             f"_target_={target!r} cannot be found ({error}): <importable module>.<Class> is expected"
         ) from None
 

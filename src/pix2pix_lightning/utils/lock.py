@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from pix2pix_lightning.utils.errors import UserError
+
 LOCK = ".lock"
 """The file in a folder that is in use; it says by whom."""
 _HELD = (errno.EACCES, errno.EAGAIN)
@@ -50,7 +52,7 @@ def _locked_file(path: Path) -> int:
             os.close(file)
             if error.errno not in _HELD:
                 raise
-            raise ValueError(
+            raise UserError(
                 f"{path.parent} is in use by {holder}: wait for it, stop it, or choose another run_dir"
             ) from None
         if os.fstat(file).st_nlink:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pix2pix_lightning.checkpoints.files import read_data, write_checkpoint
 from pix2pix_lightning.checkpoints.junyanz.keys import describe, key_names, layer_names
+from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.instantiate import TARGET, build
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def read_junyanz(path: str | Path) -> JunyanzNetwork:
             network = build(description)
         state = _renamed(theirs, network)
     except ValueError as error:
-        raise ValueError(
+        raise UserError(
             f"{path} holds no network of pytorch-CycleGAN-and-pix2pix that is known here ({error}): {_MEND}"
         ) from None
     role = "discriminator" if description[TARGET].endswith("Discriminator") else "generator"
@@ -78,7 +79,7 @@ def junyanz_state(network: nn.Module) -> OrderedDict[str, Tensor]:
     try:
         keys = key_names(network)
     except ValueError as error:
-        raise ValueError(f"pytorch-CycleGAN-and-pix2pix could not read this network: {error}") from None
+        raise UserError(f"pytorch-CycleGAN-and-pix2pix could not read this network: {error}") from None
     own = network.state_dict()
     return OrderedDict((theirs, own[ours]) for ours, theirs in keys.items())
 
@@ -116,10 +117,10 @@ def discriminator_beside(path: str | Path) -> Path | None:
 def _tensors(data: Any) -> dict[str, Tensor]:
     """By their names, without those of wrappers."""
     if not isinstance(data, dict) or not data:
-        raise ValueError(f"it is {'an empty' if data == {} else 'a'} {type(data).__name__}, no dict of tensors")
+        raise UserError(f"it is {'an empty' if data == {} else 'a'} {type(data).__name__}, no dict of tensors")
     for key, value in data.items():
         if not isinstance(key, str) or not _is_whole_tensor(value):
-            raise ValueError(f"{key!r} is no tensor that the file holds")
+            raise UserError(f"{key!r} is no tensor that the file holds")
     tensors = {key: value.detach() for key, value in data.items()}
     for wrapper in _WRAPPERS:
         if all(key.startswith(wrapper) for key in tensors):
@@ -151,18 +152,18 @@ def _renamed(theirs: Mapping[str, Tensor], network: nn.Module) -> dict[str, Tens
         if key in statistics:
             continue
         if key not in names:
-            raise ValueError(f"{key!r} has no place in its {type(network).__name__}")
+            raise UserError(f"{key!r} has no place in its {type(network).__name__}")
         expected = own[names[key]]
         if value.shape != expected.shape:
-            raise ValueError(f"{key} is {tuple(value.shape)}, where {tuple(expected.shape)} is expected")
+            raise UserError(f"{key} is {tuple(value.shape)}, where {tuple(expected.shape)} is expected")
         if value.is_floating_point() != expected.is_floating_point():
-            raise ValueError(f"{key} is of {value.dtype}, where {expected.dtype} is expected")
+            raise UserError(f"{key} is of {value.dtype}, where {expected.dtype} is expected")
         state[names[key]] = value
     for key, name in names.items():
         if key.endswith(".num_batches_tracked"):  # since torch 0.4.1
             state.setdefault(name, torch.tensor(0))
         elif name not in state:
-            raise ValueError(f"{key} is missing")
+            raise UserError(f"{key} is missing")
     return state
 
 

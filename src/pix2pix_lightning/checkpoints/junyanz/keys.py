@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.instantiate import TARGET
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def describe(shapes: Shapes) -> dict[str, Any]:
     for first, of_kind in _KINDS.items():
         if first in shapes:
             return of_kind(shapes)
-    raise ValueError(f"it begins with {next(iter(shapes))!r}, as none of its networks does")
+    raise UserError(f"it begins with {next(iter(shapes))!r}, as none of its networks does")
 
 
 def key_names(network: nn.Module) -> dict[str, str]:
@@ -50,7 +51,7 @@ def key_names(network: nn.Module) -> dict[str, str]:
     }
     other = [key for key in own if key not in keys]
     if other:
-        raise ValueError(f"its {type(network).__name__} has no {other[0]}")
+        raise UserError(f"its {type(network).__name__} has no {other[0]}")
     return keys
 
 
@@ -67,9 +68,9 @@ def layer_names(network: nn.Module) -> dict[str, str]:
 
     for module in network.modules():
         if isinstance(module, ResizeConv2d):
-            raise ValueError("upsample=resize has no form there, which has transposed convolutions alone")
+            raise UserError("upsample=resize has no form there, which has transposed convolutions alone")
         if isinstance(module, nn.Identity):
-            raise ValueError("norm=none is another network there, whose convolutions have no bias")
+            raise UserError("norm=none is another network there, whose convolutions have no bias")
     # A class of its own may do something else with the same layers.
     if type(network) is networks.UNetGenerator:
         return _unet_names(len(network.down))
@@ -79,12 +80,12 @@ def layer_names(network: nn.Module) -> dict[str, str]:
         return _discriminator_names(network.stages, "model")
     if type(network) is networks.PixelDiscriminator:
         return _discriminator_names(network.stages, "net")
-    raise ValueError(f"{type(network).__name__} has no form there, which has U-Net, ResNet, PatchGAN and PixelGAN")
+    raise UserError(f"{type(network).__name__} has no form there, which has U-Net, ResNet, PatchGAN and PixelGAN")
 
 
 def _unet_names(num_downs: int) -> dict[str, str]:
     if num_downs < _LEAST_LEVELS:
-        raise ValueError(f"a U-Net of {num_downs} levels has no form there, which has at least {_LEAST_LEVELS}")
+        raise UserError(f"a U-Net of {num_downs} levels has no form there, which has at least {_LEAST_LEVELS}")
     blocks = ["model", "model.model.1"]  # each holds the next, between its own down and up
     while len(blocks) < num_downs:
         blocks.append(f"{blocks[-1]}.model.3")
@@ -178,9 +179,9 @@ def _channels(shapes: Shapes, key: str) -> tuple[int, int]:
     """The first two of a convolution's weight: out and in, in and out where it is transposed."""
     shape = shapes.get(key)
     if shape is None:
-        raise ValueError(f"{key} is missing")
+        raise UserError(f"{key} is missing")
     if len(shape) != 4:
-        raise ValueError(f"{key} has the shape {shape}, which is no convolution's")
+        raise UserError(f"{key} has the shape {shape}, which is no convolution's")
     return shape[0], shape[1]
 
 
@@ -189,5 +190,5 @@ def _norm(shapes: Shapes, *, conv: str, norm: str) -> str:
     if f"{norm}.weight" in shapes:
         return "batch"
     if f"{conv}.weight" in shapes and f"{conv}.bias" not in shapes:
-        raise ValueError("it has no norm, and so its convolutions no bias, which those with norm=none have here")
+        raise UserError("it has no norm, and so its convolutions no bias, which those with norm=none have here")
     return "instance"

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from lightning.pytorch import LightningModule
 
+from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.instantiate import TARGET, is_description
 
 _LICENSE, _NAME = r"[a-z0-9][a-z0-9.-]*", r"[\w.-]+/[\w.-]+"  # as they are on the Hub
@@ -57,9 +58,9 @@ def card_text(
         ValueError: ``name`` or ``license`` can be none.
     """
     if name is not None and not re.fullmatch(_NAME, name):
-        raise ValueError(f"name={name!r}: user/name is expected, as it is to be called on the Hub")
+        raise UserError(f"name={name!r}: user/name is expected, as it is to be called on the Hub")
     if license is not None and not re.fullmatch(_LICENSE, license):
-        raise ValueError(f"license={license!r}: the Hub's name of one is expected, such as apache-2.0 or cc-by-nc-4.0")
+        raise UserError(f"license={license!r}: the Hub's name of one is expected, such as apache-2.0 or cc-by-nc-4.0")
     spec = module.hparams["pair_spec"]
     what, size = f"{_images(spec['source'])} to {_images(spec['target'])}", spec["size"]
     by_title = {

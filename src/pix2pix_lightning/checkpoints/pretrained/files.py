@@ -24,6 +24,7 @@ from pix2pix_lightning.checkpoints.pretrained.hub import CONFIG, WEIGHTS, needs_
 from pix2pix_lightning.checkpoints.restore import Module, module_of
 from pix2pix_lightning.data.image_files import write_image
 from pix2pix_lightning.utils.atomic import atomic_write
+from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.version import __version__
 
 _FORMAT = 1
@@ -175,13 +176,13 @@ def push(
 
 def _check_free(folder: Path, overwrite: bool) -> None:
     if folder.exists() and not folder.is_dir():
-        raise ValueError(f"{folder} is a file: give a folder")
+        raise UserError(f"{folder} is a file: give a folder")
     if not folder.is_dir() or not any(folder.iterdir()):
         return
     if not overwrite:
         raise FileExistsError(f"{folder} exists: choose another folder, or say overwrite=true")
     if not (folder / WEIGHTS).is_file():
-        raise ValueError(f"{folder} holds other things than a model, it has no {WEIGHTS}: choose another folder")
+        raise UserError(f"{folder} holds other things than a model, it has no {WEIGHTS}: choose another folder")
 
 
 @contextmanager
@@ -213,7 +214,7 @@ def _configuration(module: LightningModule) -> str:
             allow_nan=False,
         )
     except (TypeError, ValueError) as error:
-        raise ValueError(
+        raise UserError(
             f"a hyperparameter is no plain data ({error}): numbers, strings, lists and dicts alone can be saved"
         ) from None
 
@@ -246,24 +247,24 @@ def _read_safetensors(path: Path) -> tuple[Mapping[str, str], dict[str, Tensor]]
             return file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, RuntimeError, ValueError, TypeError, LookupError) as error:
         reason = " ".join(str(error).split()).partition(" at path ")[0]
-        raise ValueError(f"{path} cannot be read as safetensors ({reason}): copy or download it again") from None
+        raise UserError(f"{path} cannot be read as safetensors ({reason}): copy or download it again") from None
 
 
 def _facts(text: str | bytes, whence: Path) -> dict[str, Any]:
     """A configuration, with all that ``read`` and ``module_of`` rely upon."""
     if not text:
-        raise ValueError(f"{whence} holds no configuration of pix2pix_lightning: {_GIVE}")
+        raise UserError(f"{whence} holds no configuration of pix2pix_lightning: {_GIVE}")
     if len(text) > _MOST:
-        raise ValueError(f"{whence}: a configuration of more than {_MOST} bytes, which none of ours has: {_GIVE}")
+        raise UserError(f"{whence}: a configuration of more than {_MOST} bytes, which none of ours has: {_GIVE}")
     try:
         facts = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{whence}: its configuration is no JSON ({error}): {_GIVE}") from None
+        raise UserError(f"{whence}: its configuration is no JSON ({error}): {_GIVE}") from None
     for key, kind in _KINDS.items():
         if not isinstance(facts, dict) or not isinstance(facts.get(key), kind):
-            raise ValueError(f"{whence} is no configuration of pix2pix_lightning ({key} is missing or wrong): {_GIVE}")
+            raise UserError(f"{whence} is no configuration of pix2pix_lightning ({key} is missing or wrong): {_GIVE}")
     if facts["format"] != _FORMAT:
-        raise ValueError(
+        raise UserError(
             f"{whence} has format {facts['format']}, and pix2pix_lightning {__version__} reads "
             f"{_FORMAT}: install another version"
         )

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pix2pix_lightning.checkpoints.files import PRETRAINED
+from pix2pix_lightning.utils.errors import UserError
 
 CONFIG, WEIGHTS = "config.json", PRETRAINED
 """The files of a model, which alone are downloaded."""
@@ -25,7 +26,7 @@ def needs_extra() -> Iterator[None]:
     try:
         yield
     except ImportError as error:
-        raise ValueError(
+        raise UserError(
             f'the package {error.name or "huggingface_hub"} is missing: pip install "pix2pix-lightning[hub]"'
         ) from None
 
@@ -54,7 +55,7 @@ def folder_of(
     path = Path(model)
     if path.exists():
         if revision is not None:
-            raise ValueError(f"revision={revision} of {path}, which lies here: leave it out")
+            raise UserError(f"revision={revision} of {path}, which lies here: leave it out")
         return path
     name = str(model)
     if name.count("/") != 1 or name.startswith((".", "/", "~")) or path.suffix == ".safetensors":
@@ -72,7 +73,7 @@ def folder_of(
             allow_patterns=[CONFIG, WEIGHTS],
         )
     if not Path(folder, WEIGHTS).is_file():
-        raise ValueError(f"{name} at {constants.ENDPOINT} is no model of pix2pix_lightning: it has no {WEIGHTS}")
+        raise UserError(f"{name} at {constants.ENDPOINT} is no model of pix2pix_lightning: it has no {WEIGHTS}")
     return Path(folder)
 
 
@@ -101,7 +102,7 @@ def upload(
         OSError: It may not be written, or the Hub cannot be reached.
     """
     if name.count("/") != 1:
-        raise ValueError(f"{name!r} is no name on the Hub: user/name is expected")
+        raise UserError(f"{name!r} is no name on the Hub: user/name is expected")
     with needs_extra():
         from huggingface_hub import HfApi
 
@@ -110,7 +111,7 @@ def upload(
         address = str(api.create_repo(name, private=private, exist_ok=True))
         is_public = bool(private) and not api.model_info(name).private
     if is_public:
-        raise ValueError(f"{name} is there already, and public: choose another name, or leave private out")
+        raise UserError(f"{name} is there already, and public: choose another name, or leave private out")
     with _in_one_line(name, writes=True):
         api.upload_folder(repo_id=name, folder_path=folder, commit_message=commit_message)
     return address

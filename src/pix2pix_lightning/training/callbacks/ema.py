@@ -9,6 +9,7 @@ from torch import Tensor
 
 from pix2pix_lightning.checkpoints.files import EMA_KEY
 from pix2pix_lightning.models.pix2pix import Pix2PixModule
+from pix2pix_lightning.utils.errors import UserError
 
 
 class EMA(Callback):
@@ -27,7 +28,7 @@ class EMA(Callback):
 
     def __init__(self, decay: float = 0.999) -> None:
         if not 0 <= decay < 1:
-            raise ValueError(f"decay={decay}: a share from 0 to below 1 is expected")
+            raise UserError(f"decay={decay}: a share from 0 to below 1 is expected")
         self.decay = decay
         self._average: dict[str, Tensor] = {}
 

@@ -8,6 +8,7 @@ from typing import cast
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from pix2pix_lightning.models.pix2pix import Pix2PixModule
+from pix2pix_lightning.utils.errors import UserError
 
 _log = logging.getLogger(__name__)
 
@@ -24,7 +25,7 @@ class Overfit(Callback):
 
     def __init__(self, below: float = 0.03) -> None:
         if not 0 < below < 1:
-            raise ValueError(f"below={below}: an L1 between 0 and 1 is expected")
+            raise UserError(f"below={below}: an L1 between 0 and 1 is expected")
         self.below = below
         self._l1: float | None = None
 
@@ -36,7 +37,7 @@ class Overfit(Callback):
         """
         every, last = trainer.check_val_every_n_epoch, trainer.max_epochs
         if every is not None and last is not None and 0 <= last // every <= trainer.current_epoch // every:
-            raise ValueError(
+            raise UserError(
                 f"no validation would take place, and it tells whether the pair was fitted: trainer.max_epochs={last} "
                 f"with trainer.check_val_every_n_epoch={every}; raise the first or lower the second"
             )
@@ -53,13 +54,13 @@ class Overfit(Callback):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Fail loudly."""
         if self._l1 is None:
-            raise ValueError(
+            raise UserError(
                 f"no validation took place in {trainer.current_epoch} epochs, so nothing tells whether the pair was "
                 "fitted: train for longer, or let trainer.limit_val_batches and trainer.val_check_interval be"
             )
         if not self._l1 < self.below:
             num_batches = cast(Pix2PixModule, pl_module).batches_seen
-            raise ValueError(
+            raise UserError(
                 f"one pair was not fitted: val/l1 is {self._l1:.4f} after {num_batches} batches, below {self.below} is "
                 "expected; look at the gallery: are source and target what they should be (data.direction, kind, "
                 "palette), and is the learning rate sane?"

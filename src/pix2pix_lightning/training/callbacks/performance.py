@@ -17,6 +17,7 @@ from pix2pix_lightning.training.performance import (
     restore_optimizer_flags,
     use_contiguous_views,
 )
+from pix2pix_lightning.utils.errors import UserError
 
 
 class Performance(Callback):
@@ -48,7 +49,7 @@ class Performance(Callback):
             return
         module, options = cast(Pix2PixModule, pl_module), self.options
         if options.checkpoint_activations and (options.compile or options.cuda_graph):
-            raise ValueError(
+            raise UserError(
                 "speed.checkpoint_activations=true goes with neither speed.compile nor speed.cuda_graph: choose one"
             )
         if options.cuda_graph:

@@ -1,0 +1,64 @@
+"""All commands behind one name: ``python -m pix2pix_lightning <command> key=value ...``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from pix2pix_lightning.utils.version import __version__
+
+COMMANDS = {
+    "train": "train a model on pairs of images",
+    "predict": "translate images with a trained model",
+    "evaluate": "measure a model on a split",
+    "export": "write a model as a file that works elsewhere: ONNX, torch, safetensors, a web page",
+    "demo": "draw in the browser and see the translation",
+    "report": "compare the runs of a sweep",
+    "prepare": "prepare a training, for example from options of pytorch-CycleGAN-and-pix2pix",
+    "benchmark": "measure how fast this machine trains and predicts",
+}
+"""The commands, with a line of help each. Each is a module with ``main(argv) -> exit status``."""
+_PACKAGES = ("export", "demo", "prepare", "benchmark")  # their main() is in __main__.py
+
+
+def format_help() -> str:
+    """Return the list of commands."""
+    lines = [f"  {name:10} {text}" for name, text in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: pix2pix-lightning <command> key=value ...",
+            "",
+            *lines,
+            "",
+            "pix2pix-lightning <command> --help lists a command's keys; --version prints the version.",
+        ]
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command that the first word names, or list the commands.
+
+    Args:
+        argv: Words of the command line after the program's name; default those of the process.
+
+    Returns:
+        The command's exit status; 2 for a command that does not exist.
+    """
+    command, *words = (sys.argv[1:] if argv is None else argv) or [""]
+    if command == "--version":
+        print(f"pix2pix_lightning {__version__}")
+        return 0
+    if command in ("", "-h", "--help", "help"):
+        print(format_help())
+        return 0
+    if command not in COMMANDS:
+        print(f"error: {command} is no command: one of {', '.join(COMMANDS)} is expected", file=sys.stderr)
+        return 2
+    module = f"{__package__}.{command}" + (".__main__" if command in _PACKAGES else "")
+    status: int = import_module(module).main(words)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())
