@@ -1,4 +1,4 @@
-"""The layers of ARCHITECTURE.md, and that the doors open quickly."""
+"""The layers of ARCHITECTURE.md, the shape of the package, and that commands answer quickly."""
 
 import ast
 import subprocess
@@ -8,209 +8,166 @@ from pathlib import Path
 import pytest
 
 import pix2pix_lightning
+from pix2pix_lightning.__main__ import COMMANDS
 
 PACKAGE = Path(pix2pix_lightning.__file__).parent
-DOORS = {"benchmark", "demo", "evaluate", "export", "predict", "prepare", "report", "train"}
-EVERYTHING = {path.stem for path in PACKAGE.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
+FILES = sorted(PACKAGE.rglob("*.py"))
+UNITS = {path.stem for path in PACKAGE.iterdir() if path.suffix == ".py" or (path / "__init__.py").is_file()}
 
-# Who may import whom, inside the package.
-MAY_IMPORT = {
-    "__init__": EVERYTHING,  # for type checkers alone: names are loaded on first use
-    "config": set(),
-    "checkpoints": {"whole_file"},
-    "whole_file": set(),
-    "same_run": {"config"},
-    "networks": set(),
-    "losses": set(),
-    "metrics": set(),
-    "schedules": set(),
-    "images": {"whole_file"},
-    "randomness": set(),
-    "csv_file": set(),
-    "loggers": {"csv_file", "whole_file"},
-    "data": {"images", "randomness"},
-    "module": {
-        "__init__",
+# What each command, package or file at the root imports, from the bottom up: exactly this.
+IMPORTS = {
+    "compat": set(),
+    "utils": {"compat"},
+    "networks": {"utils"},
+    "losses": {"utils"},
+    "metrics": {"utils"},
+    "data": {"utils"},
+    "cli": {"compat", "utils"},
+    "checkpoints": {"data", "networks", "utils"},
+    "models": {"checkpoints", "compat", "data", "losses", "metrics", "networks", "utils"},
+    "inference": {"checkpoints", "data", "models", "networks", "utils"},
+    "evaluation": {"checkpoints", "data", "inference", "metrics", "utils"},
+    "reports": {"checkpoints", "data", "evaluation", "utils"},
+    "training": {"checkpoints", "compat", "data", "models", "networks", "reports", "utils"},
+    "train": {"cli", "reports", "training", "utils"},
+    "predict": {"cli", "inference", "utils"},
+    "evaluate": {"checkpoints", "cli", "evaluation", "inference", "reports"},
+    "report": {"cli", "evaluation", "reports", "utils"},
+    "prepare": {"cli", "utils"},
+    "demo": {"checkpoints", "cli", "data", "inference", "utils"},
+    "export": {
         "checkpoints",
-        "config",
-        "distributed",
-        "going_on",
-        "images",
-        "losses",
-        "metrics",
-        "networks",
-        "parts",
-        "pretrained",
-        "randomness",
-        "recorded_step",
-        "speed",
-    },
-    "going_on": {"checkpoints", "config", "images"},
-    "recorded_step": set(),
-    "speed": {"config", "networks"},
-    "speed_choice": {"config", "data", "launch"},
-    "distributed": set(),
-    "launch": set(),
-    "background": set(),
-    "parts": {"config"},
-    "pretrained": {"__init__", "checkpoints", "config", "going_on", "images", "whole_file"},
-    "first_weights": {"checkpoints", "config", "interop", "module", "pretrained"},
-    "inference": {
-        "checkpoints",
-        "config",
-        "images",
-        "interop",
-        "module",
-        "networks",
-        "pretrained",
-        "speed_choice",
-    },
-    "exporting": {
-        "__init__",
-        "checkpoints",
-        "config",
-        "csv_file",
-        "drawing",
-        "evaluation",
-        "images",
-        "inference",
-        "interop",
-        "module",
-        "networks",
-        "pretrained",
-        "reports",
-        "whole_file",
-    },
-    "drawing": {"checkpoints", "data", "images", "inference", "mistakes"},
-    "evaluation": {"__init__", "checkpoints", "config", "images", "inference", "metrics"},
-    "reports": {"checkpoints", "csv_file", "evaluation", "images", "inference", "whole_file"},
-    "interop": {"checkpoints", "config", "networks"},
-    "callbacks": {"background", "checkpoint_io", "checkpoints", "images", "inference", "loggers", "module", "reports"},
-    "benchmarks": {
-        "__init__",
-        "assembly",
-        "config",
+        "cli",
         "data",
-        "distributed",
-        "exporting",
-        "images",
+        "demo",
+        "evaluation",
         "inference",
-        "module",
+        "models",
         "networks",
-        "recorded_step",
-        "speed",
-        "speed_choice",
+        "reports",
+        "utils",
     },
-    "assembly": {"checkpoint_io", "config", "distributed", "first_weights", "loggers", "speed", "speed_choice"},
-    "checkpoint_io": {"background", "checkpoints"},
-    "lock": set(),
-    "log_file": set(),
-    "door": {"command_line", "config", "mistakes", "sweep_jobs"},
-    "command_line": {"config"},
-    "sweep_jobs": {"command_line", "config", "launch", "mistakes"},
-    "mistakes": {"config"},
-    "runs": {"__init__", "checkpoints", "launch", "lock", "log_file", "same_run", "whole_file"},
-    **dict.fromkeys(DOORS, EVERYTHING - DOORS),
+    "benchmark": {"cli", "data", "export", "inference", "models", "training", "utils"},
+    "__main__": {"utils"},
+    "__init__": {"cli", "data", "inference", "models", "utils"},
 }
-TORCH_ONLY = {"networks": {"torch"}, "losses": {"torch"}, "schedules": {"torch"}, "metrics": {"torch", "torchmetrics"}}
+# Other packages that these may import.
+THIRD_PARTY = {"networks": {"torch"}, "losses": {"torch"}, "metrics": {"torch", "torchmetrics"}}
 
 
-def room_of(path):
-    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+def module_of(path):
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts) or "__init__"
+
+
+MODULES = {module_of(path) for path in FILES}
 
 
 def imports(path):
-    """(module, name) of each import, and whether it runs when the file is imported."""
-    tree = ast.parse(path.read_text())
-    inner = {id(node) for f in ast.walk(tree) if isinstance(f, ast.FunctionDef) for node in ast.walk(f)}
-    checking = {
-        id(node)
-        for i in ast.walk(tree)
-        if isinstance(i, ast.If) and "TYPE_CHECKING" in ast.dump(i.test)
-        for node in ast.walk(i)
-    }
-    for node in ast.walk(tree):
-        at_import = id(node) not in inner and id(node) not in checking
+    """The dotted names that a file imports, in functions and under TYPE_CHECKING too."""
+    for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            for alias in node.names:
-                yield alias.name, None, at_import
+            yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: a relative import"
-            for alias in node.names:
-                yield node.module, alias.name, at_import
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def rooms_imported(path):
-    for module, name, _ in imports(path):
-        parts = (module or "").split(".")
-        if parts[0] != "pix2pix_lightning":
-            continue
-        room = parts[1] if len(parts) > 1 else name if name in EVERYTHING else "__init__"
-        if room != room_of(path):
-            yield room
+def own_imports(path):
+    """The modules of the package that a file imports."""
+    for name in imports(path):
+        head, _, rest = name.partition(".")
+        if head == "pix2pix_lightning":
+            found = rest if rest in MODULES else rest.rpartition(".")[0]
+            assert found in MODULES, f"{path} imports the package's root: {name}"
+            yield found
 
 
-FILES = sorted(PACKAGE.rglob("*.py"))
+def unit_of(module):
+    return module.partition(".")[0]
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_imports_keep_to_the_layers(path):
-    assert room_of(path) in MAY_IMPORT, "a room that ARCHITECTURE.md does not know"
-    assert set(rooms_imported(path)) <= MAY_IMPORT[room_of(path)]
+def find_circle(graph):
+    """The nodes that cannot be put in an order; none where there is no circle."""
+    left = {node: set(needs) for node, needs in graph.items()}
+    while free := {node for node, needs in left.items() if not needs & left.keys()}:
+        left = {node: needs for node, needs in left.items() if node not in free}
+    return left
 
 
-def test_there_are_no_circles():
-    graph = {room: set() for room in EVERYTHING - {"__init__"}}
+def test_the_root_has_eight_commands_and_twelve_packages():
+    assert set(COMMANDS) == {"train", "predict", "evaluate", "export", "demo", "report", "prepare", "benchmark"}
+    folders = {path.name for path in PACKAGE.iterdir() if path.is_dir() and path.name not in ("__pycache__", "conf")}
+    files = {path.name for path in PACKAGE.iterdir() if path.is_file()}
+    assert len(folders - set(COMMANDS)) == 12
+    assert files - {f"{command}.py" for command in COMMANDS} == {"__init__.py", "__main__.py", "compat.py", "py.typed"}
+    assert folders & set(COMMANDS) == {command for command in COMMANDS if (PACKAGE / command / "__main__.py").is_file()}
+
+
+def test_imports_are_those_of_the_layers():
+    found = {unit: set() for unit in UNITS}
     for path in FILES:
-        if room_of(path) != "__init__":
-            graph[room_of(path)] |= set(rooms_imported(path)) - {"__init__"}
-    done: set[str] = set()
-    while graph:
-        free = {room for room, needs in graph.items() if needs <= done}
-        assert free, f"a circle among {graph}"
-        done |= free
-        graph = {room: needs for room, needs in graph.items() if room not in free}
+        own = unit_of(module_of(path))
+        found[own] |= {unit_of(module) for module in own_imports(path)} - {own}
+    assert found == IMPORTS
+    assert not find_circle(IMPORTS)
 
 
-@pytest.mark.parametrize("room", sorted(TORCH_ONLY))
-def test_networks_and_losses_need_torch_alone(room):
-    files = [path for path in FILES if room_of(path) == room]
-    assert files
-    for path in files:
-        packages = {module.split(".")[0] for module, _, _ in imports(path)}
-        assert packages <= TORCH_ONLY[room] | {"pix2pix_lightning"} | sys.stdlib_module_names, path
+def test_modules_import_each_other_without_circles():
+    graph = {module_of(path): set(own_imports(path)) - {module_of(path)} for path in FILES}
+    assert not find_circle(graph)
+
+
+def test_models_know_of_the_data_what_a_pixel_means_alone():
+    files = [path for path in FILES if unit_of(module_of(path)) == "models"]
+    assert {module for path in files for module in own_imports(path) if unit_of(module) == "data"} == {"data.sides"}
+
+
+@pytest.mark.parametrize("package", sorted(THIRD_PARTY))
+def test_networks_losses_and_metrics_need_torch_alone(package):
+    allowed = THIRD_PARTY[package] | {"pix2pix_lightning"} | sys.stdlib_module_names
+    for path in FILES:
+        if unit_of(module_of(path)) == package:
+            assert {name.partition(".")[0] for name in imports(path)} <= allowed, path
 
 
 def test_albumentations_is_known_to_one_file():
-    users = [path.name for path in FILES if any(m.startswith("albumentations") for m, _, _ in imports(path))]
-    assert users == ["transforms.py"]
+    users = [module_of(path) for path in FILES if any(name.startswith("albumentations") for name in imports(path))]
+    assert users == ["data.transforms"]
 
 
-@pytest.mark.parametrize("door", sorted(DOORS))
-def test_a_door_is_short(door):
-    assert len((PACKAGE / f"{door}.py").read_text().splitlines()) < 80
-
-
-def test_importing_the_package_and_the_doors_loads_nothing_heavy():
-    doors = "".join(f"import pix2pix_lightning.{door};" for door in sorted(DOORS))
-    heavy = "{'torch', 'lightning', 'hydra', 'numpy', 'cv2', 'albumentations', 'torchmetrics', 'wandb'}"
-    code = f"import sys; import pix2pix_lightning; {doors} print(sorted({heavy} & sys.modules.keys()))"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
-
-
-def test_help_answers_without_torch_and_names_the_groups():
+def test_importing_the_package_and_its_commands_loads_nothing_heavy():
+    modules = [
+        f"pix2pix_lightning.{name}" + (".__main__" if (PACKAGE / name).is_dir() else "") for name in sorted(COMMANDS)
+    ]
+    heavy = "{'torch', 'lightning', 'hydra', 'numpy', 'cv2', 'albumentations', 'torchmetrics', 'wandb', 'jinja2'}"
     code = (
-        "import sys; from pix2pix_lightning.train import main; status = main(['--help']);"
+        f"import sys, {', '.join(modules)}; print(sorted({heavy} & sys.modules.keys()));"
+        "from pix2pix_lightning.train import main; status = main(['--help']);"
         "print(status, sorted({'torch', 'lightning', 'albumentations'} & sys.modules.keys()))"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert out.startswith("[]\n")
     assert out.endswith("0 []\n")
     assert "generator: encoder_decoder, encoder_decoder_256, resnet_6" in out
 
 
 def test_public_names_are_loaded_on_first_use():
-    for name in pix2pix_lightning.__all__:
+    for name in set(pix2pix_lightning.__all__) - {"__version__"}:
         assert getattr(pix2pix_lightning, name).__name__ == name
-    assert sorted(pix2pix_lightning.__all__) == pix2pix_lightning.__all__
     with pytest.raises(AttributeError, match="Pix3Pix"):
         pix2pix_lightning.Pix3Pix  # noqa: B018
+
+
+def test_every_command_is_listed_and_answers(capsys):
+    from pix2pix_lightning.__main__ import main
+
+    assert main([]) == 0
+    listed = [line.split()[0] for line in capsys.readouterr().out.splitlines() if line.startswith("  ")]
+    assert listed == list(COMMANDS)
+    assert main(["gallop"]) == 2
+    for words in (["--version"], ["train", "--version"]):
+        assert main(words) == 0
+        assert pix2pix_lightning.__version__ in capsys.readouterr().out
+    assert main(["prepare", "task=nothing", "input=x"]) == 1
+    assert capsys.readouterr().err.startswith("error: task=nothing")

@@ -137,7 +137,7 @@ def _check_sweep(words: list[str], hydra_cfg: Any) -> None:
 
 
 def _check_one_process(cfg: DictConfig) -> None:
-    """Refuse several processes: Lightning would start a job's others by the command of the sweep, which runs all jobs."""
+    """Refuse several processes: Lightning would start a job's others by the sweep's command, which runs all."""
     if "trainer" not in cfg:
         return
     asked = count_processes(cfg.trainer)
