@@ -52,7 +52,7 @@ def module_of(
         )
     parts = {key: value for key, value in saved["hyper_parameters"].items() if key not in live}
     parts = {key: value for key, value in parts.items() if not key.startswith("_")}
-    check_trusted(parts, trust, whence=str(whence))
+    check_trusted(parts, trust, origin=str(whence))
     state = saved["state_dict"]
     try:
         _check_fits(_described_sizes(parts), state, strict)

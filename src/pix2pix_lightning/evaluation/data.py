@@ -56,7 +56,7 @@ def described(cfg: DictConfig, run: Path | None, trust: Sequence[str] = ()) -> d
         )
     description = _without_augmentation(_plain(OmegaConf.merge(own, given)))
     whence = str(run / _CONFIG)
-    check_trusted(description, trust, kinds=(object,), packages=(_OURS,), whence=whence)
+    check_trusted(description, trust, kinds=(object,), packages=(_OURS,), origin=whence)
     if not issubclass(locate(description[TARGET]), LightningDataModule):
         raise UserError(f"{whence} names {description[TARGET]!r}, which is no data module: choose data=<group>")
     taken = _keywords(locate(description[TARGET]))

@@ -1,4 +1,4 @@
-"""Files that are whole at any time."""
+"""Write files that are complete at any time."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from pathlib import Path
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """Inside, write the file that is given; it takes the place of ``path`` when all is well, else what was there stays.
+    """Yield a temporary path and rename it to ``path`` on success. ``path`` is unchanged on error.
 
     Args:
-        path: The other file lies beside it, since only within a disk a file is moved at once.
+        path: The file. The temporary one is in the same folder, since only within a disk a rename is atomic.
     """
     scratch = path.with_name(f"{path.name}.part")
     try:

@@ -1,4 +1,4 @@
-"""Work that is done in a thread while training goes on."""
+"""Run jobs in a thread while training continues."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from concurrent.futures import wait as wait_for
 
 
 class Background:
-    """Does jobs one after the other in a thread; what one raises is raised by the next call, after all others are done.
+    """Run jobs one after the other in a thread. The error of a job is raised by the next call, after all others ended.
 
     A process that ends by itself waits for its jobs; one that is killed does not.
 
     Args:
-        name: Of the thread.
-        at_most: So many jobs may be unfinished; whoever brings a further one waits.
+        name: Name of the thread.
+        at_most: Largest number of unfinished jobs; `do` waits before it takes a further one.
     """
 
     def __init__(self, name: str, *, at_most: int) -> None:
@@ -25,7 +25,7 @@ class Background:
         self._jobs: deque[Future[object]] = deque()
 
     def do(self, job: Callable[[], object]) -> Future[object]:
-        """Let the thread do ``job`` after what it has to do already; until it was begun it can be cancelled."""
+        """Queue a job, and return its future, which can be cancelled until the job has started."""
         self.check()
         while len(self._jobs) >= self._at_most:
             wait_for([self._jobs[0]])
@@ -36,7 +36,7 @@ class Background:
         return self._jobs[-1]
 
     def check(self) -> None:
-        """Raise what a job has raised; takes no time."""
+        """Raise the error of a job that has failed, without waiting."""
         while self._jobs and self._jobs[0].done():
             first = self._jobs.popleft()
             if not first.cancelled() and first.exception() is not None:
@@ -44,7 +44,7 @@ class Background:
                 first.result()
 
     def wait(self) -> None:
-        """Return when all is done and the thread has ended."""
+        """Wait until all jobs are done and the thread has ended."""
         wait_for(self._jobs)
         self.check()
         self._end()

@@ -1,4 +1,4 @@
-"""What a device is, and what it computes in."""
+"""The device that a trainer takes, and whether it computes in bfloat16."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ AUTO = "auto"
 
 
 def resolve_device(accelerator: Any) -> str:
-    """``cpu``, ``cuda`` or another torch device type that a Trainer takes for ``accelerator`` here."""
+    """Return the torch device type, such as ``cpu`` or ``cuda``, that a Trainer takes for ``accelerator`` here."""
     import torch
 
     if accelerator in ("gpu", "cuda", AUTO) and torch.cuda.is_available():
@@ -21,7 +21,7 @@ def resolve_device(accelerator: Any) -> str:
 
 
 def supports_bfloat16(device: str) -> bool:
-    """Whether the device has instructions for it, not just a way to imitate it."""
+    """Return whether a device type has instructions for bfloat16, and does not only emulate it."""
     import torch
 
     if device == "cuda":

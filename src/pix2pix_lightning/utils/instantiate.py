@@ -14,22 +14,22 @@ TRUSTED = ("pix2pix_lightning", "torch.nn", "torch.optim")
 
 
 def build(description: Mapping[str, Any], *args: Any) -> Any:
-    """Build an object, and the objects in it, from a description ``{"_target_": "package.Class", ...}``.
+    """Build an object, and the objects described in it, from a description.
 
     Args:
-        description: The class and its keyword arguments.
+        description: The class as ``_target_``, and its keyword arguments.
         *args: Positional arguments before them.
 
     Raises:
-        ValueError: The class cannot be found, or does not take these arguments.
+        UserError: The class cannot be found, or does not take these arguments.
     """
     target = description[TARGET]
     cls = locate(target)
-    kwargs = {key: _built(value) for key, value in description.items() if key != TARGET}
+    kwargs = {key: _build_nested(value) for key, value in description.items() if key != TARGET}
     try:
         inspect.signature(cls).bind(*args, **kwargs)
     except TypeError as error:
-        raise UserError(f"{target}: {error}; it takes {', '.join(_parameters(cls))}") from None
+        raise UserError(f"{target}: {error}; it takes {', '.join(_list_parameters(cls))}") from None
     return cls(*args, **kwargs)
 
 
@@ -39,49 +39,53 @@ def check_trusted(
     *,
     kinds: tuple[type, ...] | None = None,
     packages: Sequence[str] = TRUSTED,
-    whence: str = "the checkpoint",
+    origin: str = "the checkpoint",
 ) -> None:
     """Refuse descriptions, nested ones too, that would call anything but a class of a trusted package.
 
     A target is accepted when it is a class of an importable module, is a subclass of one of ``kinds``, and both the
-    module that is named and the one that defines the class lie in a trusted package. Nothing else is imported or
-    called.
+    module that is named and the one that defines the class lie in a trusted package. A prefix alone is no boundary:
+    names such as ``torch.optim.optimizer.torch.load`` resolve too. Nothing else is imported or called.
 
     Args:
-        descriptions: Plain data.
-        trust: Packages beside ``packages``.
-        kinds: Classes; by default ``nn.Module``, ``Optimizer`` and ``LRScheduler``.
-        packages: That are trusted; by default this one, ``torch.nn`` and ``torch.optim``.
-        whence: What the descriptions come from, for the message.
+        descriptions: Plain data, nested to any depth.
+        trust: Packages that are trusted besides ``packages``.
+        kinds: Accepted base classes. Default ``nn.Module``, ``Optimizer`` and ``LRScheduler``.
+        packages: Packages that are trusted. Default this one, ``torch.nn`` and ``torch.optim``.
+        origin: Where the descriptions come from, for the message.
 
     Raises:
-        ValueError: A target is not accepted.
+        UserError: A target is not accepted.
     """
     import torch
 
     kinds = kinds or (torch.nn.Module, torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler)
     packages = (*packages, *([trust] if isinstance(trust, str) else trust))
-    for target in _targets(descriptions):
+    for target in _find_targets(descriptions):
         module = target.rpartition(".")[0] if isinstance(target, str) else ""
-        if not _lies_in(module, packages):
+        if not _is_inside(module, packages):
             raise UserError(
-                f"{whence} names {target!r}, which lies outside {', '.join(packages)}: if you know and trust "
-                f"it, say so by trust=[{module.partition('.')[0] or '<package>'}]"
+                f"{origin} names {target!r}, which lies outside {', '.join(packages)}: if you know and trust "
+                f"it, set trust=[{module.partition('.')[0] or '<package>'}]"
             )
         cls = locate(target)
-        if not (isinstance(cls, type) and issubclass(cls, kinds) and _lies_in(cls.__module__, packages)):
+        if not (isinstance(cls, type) and issubclass(cls, kinds) and _is_inside(cls.__module__, packages)):
             raise UserError(
-                f"{whence} names {target!r}, which is no class of {', '.join(packages)} that is expected here"
+                f"{origin} names {target!r}, which is no class of {', '.join(packages)} that is expected here"
             )
 
 
 def is_description(value: Any) -> bool:
-    """Whether ``value`` is a mapping with a ``_target_``."""
+    """Return whether a value is a mapping with a ``_target_``."""
     return isinstance(value, Mapping) and TARGET in value
 
 
 def locate(target: str) -> Any:
-    """The class by its name: an importable module and a name in it, never an attribute of an attribute."""
+    """Return the class of a name: an importable module and a name in it, never an attribute of an attribute.
+
+    Raises:
+        UserError: There is none.
+    """
     module_name, _, name = target.rpartition(".") if isinstance(target, str) else ("", "", "")
     try:
         return getattr(importlib.import_module(module_name), name)
@@ -91,15 +95,15 @@ def locate(target: str) -> Any:
         ) from None
 
 
-def _built(value: Any) -> Any:
+def _build_nested(value: Any) -> Any:
     if is_description(value):
         return build(value)
     if isinstance(value, Mapping):
-        return {key: _built(item) for key, item in value.items()}
-    return [_built(item) for item in value] if isinstance(value, list | tuple) else value
+        return {key: _build_nested(item) for key, item in value.items()}
+    return [_build_nested(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-def _targets(value: Any) -> Iterator[Any]:
+def _find_targets(value: Any) -> Iterator[Any]:
     if isinstance(value, Mapping):
         if TARGET in value:
             yield value[TARGET]
@@ -107,12 +111,12 @@ def _targets(value: Any) -> Iterator[Any]:
     elif not isinstance(value, list | tuple):
         return
     for item in value:
-        yield from _targets(item)
+        yield from _find_targets(item)
 
 
-def _lies_in(module: str, packages: Sequence[str]) -> bool:
+def _is_inside(module: str, packages: Sequence[str]) -> bool:
     return any(module == package or module.startswith(f"{package}.") for package in packages)
 
 
-def _parameters(cls: Any) -> list[str]:
+def _list_parameters(cls: Any) -> list[str]:
     return [name for name in inspect.signature(cls).parameters if name not in ("self", "args", "kwargs")]

@@ -1,4 +1,4 @@
-"""One process at a time in a folder."""
+"""Lock a folder for one process."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from pathlib import Path
 from pix2pix_lightning.utils.errors import UserError
 
 LOCK = ".lock"
-"""The file in a folder that is in use; it says by whom."""
+"""Name of the file in a folder that is in use; its text names the process."""
 _HELD = (errno.EACCES, errno.EAGAIN)
 
 
 @contextmanager
 def lock_folder(folder: Path) -> Iterator[None]:
-    """Inside, no other process gets this lock; where the file system has no locks, any does.
+    """Lock a folder for a block against other processes; a file system without locks locks nothing.
 
-    It is the kernel's, which takes it back when the process ends, however it ends. It is a record lock, since the
-    other kind would be inherited by a loader's workers, and outlive a killed run by some seconds.
+    The kernel releases the lock when the process ends, however it ends. It is a record lock (`fcntl.lockf`): the other
+    kind (`flock`) is inherited by a loader's workers, and would outlive a killed run by some seconds.
 
     Args:
-        folder: What is locked; it exists.
+        folder: An existing folder.
 
     Raises:
-        ValueError: Another process holds it.
+        UserError: Another process holds the lock.
         OSError: The folder cannot be written to.
     """
-    file = _locked_file(folder / LOCK)
+    file = _open_locked(folder / LOCK)
     try:
         os.ftruncate(file, 0)
         with suppress(OSError):  # a full disk: the lock holds all the same
@@ -42,7 +42,7 @@ def lock_folder(folder: Path) -> Iterator[None]:
         os.close(file)
 
 
-def _locked_file(path: Path) -> int:
+def _open_locked(path: Path) -> int:
     while True:
         file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:

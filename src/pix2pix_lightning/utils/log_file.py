@@ -1,4 +1,4 @@
-"""A log that a full disk does not turn into tracebacks."""
+"""A log file that a full disk does not turn into tracebacks."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from contextlib import suppress
 
 
 class LogFile(logging.FileHandler):
-    """That the file cannot be written is said once; what is missing is tried again with the next line."""
+    """Report once that the file cannot be written, and try again with the next line."""
 
     has_failed = False
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
-        """In one line, where the disk is at fault."""
+        """Print one line where the disk is at fault."""
         error = sys.exc_info()[1]
         if not isinstance(error, OSError):
             super().handleError(record)
@@ -22,6 +22,6 @@ class LogFile(logging.FileHandler):
             print(f"{self.baseFilename} cannot be written: {error.strerror}", file=sys.stderr)
 
     def close(self) -> None:
-        """Without an error for lines that could not be written: it has been said."""
+        """Close the file, without an error for lines that could not be written: it was reported."""
         with suppress(OSError):
             super().close()

@@ -1,4 +1,4 @@
-"""How many processes a trainer's settings ask for."""
+"""The number of processes of a trainer's settings."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def count_processes(trainer: Mapping[str, Any]) -> int:
-    """How many processes a trainer's settings ask for, on all nodes."""
+    """Count the processes that a trainer's settings ask for, on all nodes."""
     import torch
 
     devices = trainer.get("devices", "auto")

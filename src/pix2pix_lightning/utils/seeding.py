@@ -1,4 +1,4 @@
-"""Whatever is drawn at random is a function of (seed, purpose, counters), and of nothing that happened before."""
+"""Random draws as a function of (seed, purpose, counters), and of nothing that happened before."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 
 
 class Purpose(IntEnum):
-    """What a draw is for, and what its counters are; the numbers are part of every run's results."""
+    """What a draw is for; the comments name its counters. The numbers are part of every run's results."""
 
     ORDER = 1  # epoch
     AUGMENTATION = 2  # epoch, index
@@ -20,19 +20,25 @@ class Purpose(IntEnum):
 
 
 def seed_sequence(seed: int, purpose: Purpose, *counters: int) -> np.random.SeedSequence:
-    """The seeds of one draw."""
+    """Return the seed of one draw.
+
+    Args:
+        seed: Seed of the run.
+        purpose: What the draw is for.
+        *counters: Counters of the draw, such as the epoch.
+    """
     return np.random.SeedSequence([seed, int(purpose), *counters])
 
 
 @contextmanager
 def seed_torch(device: torch.device, seed: int, purpose: Purpose, *counters: int) -> Iterator[None]:
-    """Inside, torch's global generators give this draw; after, they go on as if nothing was.
+    """Seed torch's global generators for a block, and restore them afterwards.
 
     Args:
-        device: Beside the CPU's, whose generator is used.
-        seed: Of the run.
-        purpose: Of the draw.
-        *counters: Of the draw.
+        device: Device whose generator is seeded, besides the CPU's.
+        seed: Seed of the run.
+        purpose: What the draw is for.
+        *counters: Counters of the draw, such as the batch and the rank.
     """
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices):
