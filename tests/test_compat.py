@@ -18,7 +18,7 @@ def test_a_configuration_is_composed_inside_of_another_and_gives_hydra_back():
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         outer = GlobalHydra.instance().hydra
         with compat.isolate_hydra(), initialize_config_dir(str(conf_dir()), version_base="1.3"):
-            assert compose("predict").samples == 1
+            assert compose("predict").mode == "deterministic"
         assert GlobalHydra.instance().hydra is outer
     with pytest.raises(KeyError), compat.isolate_hydra():
         raise KeyError
