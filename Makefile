@@ -1,20 +1,25 @@
 PYTHON ?= python3
 VENV := .venv
-BIN := $(VENV)/bin
+SCRIPTS := $(if $(filter Windows_NT,$(OS)),Scripts,bin)
+BIN := $(VENV)/$(SCRIPTS)
 STAMP := $(VENV)/.installed
+VENV_LOWEST := .venv-lowest
+BIN_LOWEST := $(VENV_LOWEST)/$(SCRIPTS)
+STAMP_LOWEST := $(VENV_LOWEST)/.installed
+CONSTRAINTS ?= constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart test test-slow lint typecheck format bench build clean
+.PHONY: help setup quickstart test test-slow test-lowest lint typecheck format bench build clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## make .venv with the pinned packages and this one
 
-$(STAMP): pyproject.toml constraints.txt
+$(STAMP): pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(addprefix -c ,$(CONSTRAINTS)) -e '.[dev]'
 	touch $@
 
 quickstart: setup ## train on pictures that the program draws itself, for minutes
@@ -25,6 +30,15 @@ test: lint typecheck ## lint, types and tests
 
 test-slow: setup ## quickstart with three seeds, and the wheel in an empty environment
 	$(BIN)/python -m pytest -m slow
+
+test-lowest: $(STAMP_LOWEST) ## the tests with the lowest versions that pyproject.toml allows, in .venv-lowest
+	$(BIN_LOWEST)/python -m pytest -n auto
+
+$(STAMP_LOWEST): pyproject.toml constraints-lowest.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11) and "The lowest versions need Python 3.11: make PYTHON=python3.11 test-lowest")'
+	$(PYTHON) -m venv $(VENV_LOWEST)
+	$(BIN_LOWEST)/python -m pip install --quiet --disable-pip-version-check -c constraints-lowest.txt -e '.[test]'
+	touch $@
 
 lint: setup ## ruff
 	$(BIN)/ruff check .
@@ -44,5 +58,5 @@ build: setup ## sdist and wheel in dist/
 	$(BIN)/python -m build --no-isolation
 
 clean: ## remove what make made
-	rm -rf $(VENV) dist build .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(VENV_LOWEST) dist build .mypy_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

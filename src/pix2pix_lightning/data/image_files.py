@@ -7,6 +7,7 @@ import struct
 import warnings
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -26,6 +27,9 @@ _HEADS = (
     BmpImagePlugin.BmpImageFile,
     PpmImagePlugin.PpmImageFile,
 )
+# OpenCV 5 moved the function, and 4 does not have the new place.
+_opencv_logging: Any = getattr(cv2.utils, "logging", cv2)
+
 _NO_HEAD = (SyntaxError, OSError, ValueError, TypeError, LookupError, struct.error)
 """What these raise of a file that is of another kind, or damaged."""
 
@@ -63,13 +67,13 @@ def read_image(path: Path, *, max_pixels: int | None = None) -> npt.NDArray[np.u
                 "max_pixels where you know the file"
             )
     mode = cv2.IMREAD_ANYDEPTH | cv2.IMREAD_COLOR_RGB
-    log_level = cv2.utils.logging.setLogLevel(0)  # a damaged file gets one line, ours
+    log_level = _opencv_logging.setLogLevel(0)  # a damaged file gets one line, ours
     try:
         image = cv2.imdecode(np.frombuffer(content, np.uint8), mode) if content else None
     except cv2.error:
         image = None
     finally:
-        cv2.utils.logging.setLogLevel(log_level)
+        _opencv_logging.setLogLevel(log_level)
     if image is None:
         raise UserError(f"{path} cannot be decoded as an image: it is damaged or of another kind; replace it")
     if image.dtype != np.uint8:
