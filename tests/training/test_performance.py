@@ -1,4 +1,4 @@
-"""How the step is run changes its results by rounding alone, and nothing in it waits for the device."""
+"""Performance options change a step's results by rounding alone, and nothing in it waits for the device."""
 
 import copy
 import platform
@@ -13,10 +13,18 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import DataLoader
 
 from pix2pix_lightning import Pix2PixModule
+from pix2pix_lightning.checkpoints.restore import detach_lr_tensors
 from pix2pix_lightning.losses import gradient_penalty
 from pix2pix_lightning.networks import PatchDiscriminator, use_eval_mode
 from pix2pix_lightning.networks.matmul_convolution import MatmulConv2d
-from pix2pix_lightning.training.performance import Speed, as_it_was_made, in_one_piece, plain_rates, ways
+from pix2pix_lightning.training.callbacks import Performance
+from pix2pix_lightning.training.callbacks.performance import count_steps
+from pix2pix_lightning.training.performance import (
+    PerformanceOptions,
+    optimizer_flags,
+    restore_optimizer_flags,
+    use_contiguous_views,
+)
 from pix2pix_lightning.training.schedulers import LinearDecay
 
 G = {"_target_": "pix2pix_lightning.networks.UNetGenerator", "num_downs": 5, "base_channels": 8, "dropout_at": "paper"}
@@ -34,18 +42,18 @@ def batches(count, size=2, side=32):
     return [{"source": s, "target": t, "name": [""] * size} for s, t in sides]
 
 
-def module_with(speed, **options):
-    return Pix2PixModule(G, D, optimizer_g=ADAM, optimizer_d=ADAM, speed=speed, **options)
+def build_module(**options):
+    return Pix2PixModule(**{"generator": G, "discriminator": D, "optimizer_g": ADAM, "optimizer_d": ADAM, **options})
 
 
-def fit(module, data, epochs=1, precision="64-true", ckpt_path=None, callbacks=(), accelerator="cpu"):
+def fit(module, data, speed=None, *, epochs=1, precision="64-true", ckpt_path=None, callbacks=(), accelerator="cpu"):
     trainer = Trainer(
         accelerator=accelerator,
         devices=1,
         precision=precision,
         max_epochs=epochs,
         logger=False,
-        callbacks=list(callbacks),
+        callbacks=[Performance(speed), *callbacks],
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
@@ -90,9 +98,9 @@ def acting(module, trainer):
 def test_five_steps_are_those_of_the_plain_run(speed, norm):
     states = []
     for settings in ({}, speed):
-        module = Pix2PixModule({**G, "norm": norm}, D, optimizer_g=ADAM, optimizer_d=ADAM, speed=settings)
+        module = build_module(generator={**G, "norm": norm})
         before = state(module)
-        trainer = fit(module, batches(5))
+        trainer = fit(module, batches(5), settings)
         states.append(state(module))
     assert acting(module, trainer) == speed
     assert greatest_difference(before, states[0]) > 1e-3
@@ -105,8 +113,8 @@ def test_a_compiled_run_is_the_plain_one():
     states = []
     for speed in ({}, {"compile": True}):
         # a compiled network draws dropout's noise by a generator of its own
-        module = Pix2PixModule({**G, "dropout": 0.0}, D, optimizer_g=ADAM, optimizer_d=ADAM, speed=speed)
-        trainer = fit(module, batches(3), callbacks=[Validates()])
+        module = build_module(generator={**G, "dropout": 0.0})
+        trainer = fit(module, batches(3), speed, callbacks=[Validates()])
         assert trainer.global_step == 6
         assert not any("_orig_mod" in name for name in module.state_dict())
         states.append(state(module))
@@ -165,7 +173,7 @@ class CountsStep(Callback):
 def test_nothing_in_the_step_waits_for_the_device(options, precision):
     counts = CountsStep()
     speed = {"channels_last": True, "fused_optimizer": True, "matmul_convolutions": True}
-    fit(module_with(speed, **options), batches(2), precision=precision, callbacks=[counts])
+    fit(build_module(**options), batches(2), speed, precision=precision, callbacks=[counts])
     assert counts.mode.counted["convolution"] + counts.mode.counted["mm"] > 20
     assert not WAITS & counts.mode.counted.keys()
 
@@ -184,21 +192,18 @@ def test_the_count_sees_what_waits():
 
 @pytest.mark.parametrize(("first", "then"), [({}, {"fused_optimizer": True}), ({"fused_optimizer": True}, {})])
 def test_a_run_is_resumed_with_other_speed_settings(first, then, tmp_path):
-    whole = module_with({})
+    whole = build_module()
     fit(whole, batches(3), epochs=2)
-    half = module_with(first)
-    fit(half, batches(3), epochs=1).save_checkpoint(tmp_path / "half.ckpt")
-    rest = module_with(then)
-    trainer = fit(rest, batches(3), epochs=2, ckpt_path=tmp_path / "half.ckpt")
+    fit(build_module(), batches(3), first).save_checkpoint(tmp_path / "half.ckpt")
+    rest = build_module()
+    trainer = fit(rest, batches(3), then, epochs=2, ckpt_path=tmp_path / "half.ckpt")
     assert greatest_difference(state(whole), state(rest)) < 1e-9
     for optimizer in trainer.optimizers:
         assert bool(optimizer.param_groups[0]["fused"]) == bool(then)
 
 
 def test_a_checkpoint_holds_numbers_for_rates(tmp_path):
-    module = module_with(
-        {}, schedule={"_target_": "pix2pix_lightning.training.schedulers.LinearDecay", "hold_epochs": 0}
-    )
+    module = build_module(schedule={"_target_": "pix2pix_lightning.training.schedulers.LinearDecay", "hold_epochs": 0})
     trainer = fit(module, batches(1))
     for optimizer in trainer.optimizers:
         optimizer.param_groups[0]["lr"] = torch.tensor(optimizer.param_groups[0]["lr"])
@@ -208,15 +213,15 @@ def test_a_checkpoint_holds_numbers_for_rates(tmp_path):
     assert isinstance(saved["optimizer_states"][0]["param_groups"][0]["lr"], float)
 
 
-def test_an_optimizer_goes_on_as_it_was_made():
+def test_an_optimizer_keeps_its_flags_after_a_checkpoint():
     weight = torch.nn.Parameter(torch.zeros(3))
     old, new = (torch.optim.Adam([weight], lr=lr, fused=fused) for lr, fused in ((1e-3, None), (5e-4, True)))
     weight.grad = torch.ones(3)
     old.step()
-    made = ways(new)
+    flags = optimizer_flags(new)
     new.load_state_dict(old.state_dict())
     assert not new.param_groups[0]["fused"]
-    as_it_was_made(new, made)
+    restore_optimizer_flags(new, flags)
     assert new.param_groups[0]["fused"]
     assert new.param_groups[0]["lr"] == 1e-3
     new.step()
@@ -229,7 +234,7 @@ def test_a_fused_step_sees_contiguous_memory_and_leaves_everything_as_it_was(ams
     plain = torch.nn.Conv2d(6, 5, 4, dtype=torch.float64)
     shown = copy.deepcopy(plain).to(memory_format=torch.channels_last)
     optimizers = [torch.optim.Adam(n.parameters(), lr=0.1, amsgrad=amsgrad, fused=True) for n in (plain, shown)]
-    in_one_piece(optimizers[1])
+    use_contiguous_views(optimizers[1])
     seen = []
     kernel = torch._fused_adam_
 
@@ -272,27 +277,29 @@ def test_schedules_move_a_rate_that_is_a_tensor():
 
 
 def test_settings_of_other_parts_are_passed_over():
-    assert Speed.of({"channels_last": True, "num_workers": 2, "precision": "32-true"}) == Speed(channels_last=True)
-    assert Speed.of(None) == Speed()
+    assert PerformanceOptions.from_settings(
+        {"channels_last": True, "num_workers": 2, "precision": "32-true"}
+    ) == PerformanceOptions(channels_last=True)
+    assert PerformanceOptions.from_settings(None) == PerformanceOptions()
     with pytest.raises(ValueError, match=r"speed\.compile=auto: true or false is expected"):
-        Speed.of({"compile": "auto"})
+        PerformanceOptions.from_settings({"compile": "auto"})
 
 
 def test_what_knows_no_fused_step_is_left_as_it_is():
     rmsprop = {"_target_": "torch.optim.RMSprop", "lr": 1e-3}
-    speed, network = Speed(fused_optimizer=True), torch.nn.Linear(1, 1)
-    assert speed.of_optimizer(rmsprop, network) == rmsprop
-    assert speed.of_optimizer({**ADAM, "fused": False}, network)["fused"] is False
-    assert speed.of_optimizer(ADAM, network)["fused"] is True
-    assert speed.of_optimizer(ADAM, network, can_fuse=False) == ADAM
-    assert speed.of_optimizer(ADAM, torch.nn.Linear(1, 1, dtype=torch.complex64)) == ADAM
+    options, network = PerformanceOptions(fused_optimizer=True), torch.nn.Linear(1, 1)
+    assert options.add_optimizer_flags(rmsprop, network) == rmsprop
+    assert options.add_optimizer_flags({**ADAM, "fused": False}, network)["fused"] is False
+    assert options.add_optimizer_flags(ADAM, network)["fused"] is True
+    assert options.add_optimizer_flags(ADAM, network, can_fuse=False) == ADAM
+    assert options.add_optimizer_flags(ADAM, torch.nn.Linear(1, 1, dtype=torch.complex64)) == ADAM
 
 
 def test_rates_of_schedules_in_schedules_become_numbers():
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=torch.tensor(0.5))
     parts = [torch.optim.lr_scheduler.ConstantLR(optimizer), torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.9)]
     saved = {"lr_schedulers": [torch.optim.lr_scheduler.SequentialLR(optimizer, parts, milestones=[2]).state_dict()]}
-    plain_rates(saved)
+    detach_lr_tensors(saved)
     inner = saved["lr_schedulers"][0]["_schedulers"]
     assert all(isinstance(rate, float) for part in inner for rate in part["base_lrs"])
 
@@ -305,8 +312,8 @@ def test_with_a_gradient_penalty_too(speed):
     states = []
     wide = {**D, "base_channels": 32}  # its third layer is a matrix product on 8x8 maps
     for settings in ({}, speed):
-        module = Pix2PixModule(G, wide, adversarial=PENALTY, optimizer_g=ADAM, optimizer_d=ADAM, speed=settings)
-        fit(module, batches(3))
+        module = build_module(discriminator=wide, adversarial=PENALTY)
+        fit(module, batches(3), settings)
         states.append(state(module))
     assert greatest_difference(*states) < 1e-9
 
@@ -327,7 +334,7 @@ def test_a_penalty_under_autocast_keeps_its_precision():
 
         torch.manual_seed(0)
         discriminator = PatchDiscriminator(6, num_layers=3, base_channels=32, norm="none")
-        module = PenaltyAlone(G, discriminator, adversarial=PENALTY, speed=speed)
+        module = PenaltyAlone(G, discriminator, adversarial=PENALTY)
         data = batches(1)
         data[0]["source"], data[0]["target"] = (
             module.pair_spec.encode(data[0][side], side, torch.float64 if precision == "64-true" else torch.float32)
@@ -337,7 +344,7 @@ def test_a_penalty_under_autocast_keeps_its_precision():
             patch.setattr(
                 "pix2pix_lightning.losses.adversarial.torch.rand", lambda *a, **k: torch.full((2, 1, 1, 1), 0.5)
             )
-            fit(module, data, precision=precision)
+            fit(module, data, speed, precision=precision)
     exact, narrow = gradients
     assert float((exact - narrow).norm() / exact.norm()) < 1e-4
 
@@ -376,21 +383,19 @@ def test_kept_memory_is_not_asked_for_again():
     assert kept < 100
 
 
-# ---- the recorded step -----------------------------------------------------------------------------------------
+# ---- the step as a CUDA graph ------------------------------------------------------------------------------------
 
 
 def test_a_cuda_graph_on_a_cpu_is_refused_with_the_reason():
     with pytest.raises(ValueError, match=r"speed\.cuda_graph=true on cpu, where there are no CUDA graphs"):
-        fit(module_with({"cuda_graph": True}), batches(1))
+        fit(build_module(), batches(1), {"cuda_graph": True})
 
 
 class Graph:
-    """Stands in for a CUDA graph: it notes a step while it is recorded, and runs it again when replayed."""
-
-    recorded = None
+    """Stand-in for a CUDA graph: it remembers a step while it is captured, and runs it again when replayed."""
 
     def replay(self):
-        if self.fresh:  # recording has run it here, which on a GPU it has not
+        if self.fresh:  # the capture has run it here, which on a GPU it has not
             self.fresh = False
             return
         for own, new in zip(self.losses.values(), self.step(*self.inputs).values(), strict=True):
@@ -398,23 +403,23 @@ class Graph:
 
 
 @pytest.fixture
-def recorded(monkeypatch):
-    """A `CudaGraphStep` that runs without a GPU, and the number of its recordings."""
+def graph_step(monkeypatch):
+    """A `CudaGraphStep` that runs without a GPU, and the list of its captures."""
     from contextlib import contextmanager, nullcontext
 
-    from pix2pix_lightning.training import cuda_graph as recorded_step
+    from pix2pix_lightning.training.cuda_graph import CudaGraphStep
 
-    made = []
+    captures = []
 
     @contextmanager
     def graph(new, capture_error_mode):
-        made.append(new)
+        captures.append(new)
         new.fresh = True
         yield
 
-    class Recorded(recorded_step.CudaGraphStep):
-        def _record(self, source, target):
-            super()._record(source, target)
+    class WithoutGPU(CudaGraphStep):
+        def _capture(self, source, target):
+            super()._capture(source, target)
             self._graph.step, self._graph.inputs, self._graph.losses = self._step, self._inputs, self._losses
 
     class Stream:
@@ -429,36 +434,38 @@ def recorded(monkeypatch):
         ("stream", nullcontext),
     ):
         monkeypatch.setattr(torch.cuda, name, fake)
-    return Recorded, made
+    return WithoutGPU, captures
 
 
-def test_a_recorded_step_is_the_step(recorded, monkeypatch):
-    """Warm-up, recording, replays, a last batch of another size, counters: all but the GPU's part."""
-    make, made = recorded
+def test_a_captured_step_is_the_eager_one(graph_step, monkeypatch):
+    """Warm-up, capture, replays, a last batch of another size, counters: all but the GPU's part."""
+    without_gpu, captures = graph_step
+    replays, logged = [], []
 
-    class Recording(Pix2PixModule):
-        def on_train_start(self):
-            super().on_train_start()
-            self._recorded = make(self.step, replayed=self._counted)
+    def build_step(step, on_replay):  # the stand-in's replay counts optimizer steps by itself, a graph's does not
+        return without_gpu(step, on_replay=lambda: replays.append(on_replay))
 
-        def on_train_batch_end(self, outputs, batch, batch_idx):
-            logged.append(float(self.trainer.logged_metrics["train/loss_g"]))
+    class Log(Callback):
+        def on_train_batch_end(self, trainer, *args):
+            logged.append(float(trainer.logged_metrics["train/loss_g"]))
 
-        def _counted(self):  # the stand-in's replay counts by itself, a graph's does not
-            counts.append(1)
-
-    counts, logged = [], []
+    for name in ("check_capturable", "check_lr_tensors"):
+        monkeypatch.setattr(f"pix2pix_lightning.training.callbacks.performance.{name}", lambda *args, **kwargs: None)
+    monkeypatch.setattr("pix2pix_lightning.training.callbacks.performance.CudaGraphStep", build_step)
+    monkeypatch.setattr(
+        PerformanceOptions, "add_optimizer_flags", lambda self, description, *args, **kwargs: description
+    )
     data = [*batches(6), *batches(1, size=1)]
     schedule = {"_target_": "pix2pix_lightning.training.schedulers.LinearDecay", "hold_epochs": 1, "decay_epochs": 2}
     states, steps = [], []
-    for kind in (Pix2PixModule, Recording):
-        module = kind(G, D, optimizer_g=ADAM, optimizer_d=ADAM, schedule=schedule)
-        trainer = fit(module, data, epochs=3)
+    for speed in ({}, {"cuda_graph": True}):
+        module = build_module(schedule=schedule)
+        trainer = fit(module, data, speed, epochs=3, callbacks=[Log()] if speed else [])
         states.append(state(module))
         steps.append(trainer.global_step)
-    assert len(made) == 1
+    assert len(captures) == 1
     assert len(set(logged)) == len(logged) > 10  # each replay has losses of its own
-    assert len(counts) == 3 * 6 - 3 - 1  # batches of the usual size, less warm-up and recording
+    assert len(replays) == 3 * 6 - 3 - 1  # batches of the usual size, less warm-up and capture
     assert steps == [42, 42]
     assert greatest_difference(*states) == 0
 
@@ -468,7 +475,7 @@ def test_replays_are_counted_as_steps():
 
     class Counts(Pix2PixModule):
         def training_step(self, batch, batch_idx):
-            self._count_steps()
+            count_steps(self)
             counted.append(self.trainer.global_step)
 
     fit(Counts(G, D, discriminator_steps=2), batches(2))
@@ -485,7 +492,7 @@ def test_on_a_gpu_nothing_in_the_step_synchronises():
             torch.cuda.set_sync_debug_mode("default")
 
     speed = {"channels_last": True, "fused_optimizer": True}
-    trainer = fit(module_with(speed), batches(3), precision="bf16-mixed", callbacks=[Strict()], accelerator="gpu")
+    trainer = fit(build_module(), batches(3), speed, precision="bf16-mixed", callbacks=[Strict()], accelerator="gpu")
     assert trainer.global_step == 6
 
 
@@ -495,8 +502,8 @@ def test_on_a_gpu_the_recorded_run_is_the_eager_one(tmp_path):
     data = [*batches(6), *batches(1, size=1)]
     runs = {}
     for name, speed in (("eager", {"fused_optimizer": True}), ("graph", {"fused_optimizer": True, "cuda_graph": True})):
-        module = module_with(speed, schedule=schedule)
-        trainer = fit(module, data, epochs=2, accelerator="gpu", precision="32-true")
+        module = build_module(schedule=schedule)
+        trainer = fit(module, data, speed, epochs=2, accelerator="gpu", precision="32-true")
         trainer.save_checkpoint(tmp_path / f"{name}.ckpt")
         runs[name] = (module, trainer)
     (eager, first), (graph, second) = runs.values()
@@ -506,8 +513,8 @@ def test_on_a_gpu_the_recorded_run_is_the_eager_one(tmp_path):
     )
     assert greatest_difference(state(eager), state(graph)) < 1e-2  # Adam makes steps of rounding noise in float32
     for other, speed in (("graph", {}), ("eager", {"cuda_graph": True})):
-        resumed = module_with(speed, schedule=schedule)
+        resumed = build_module(schedule=schedule)
         trainer = fit(
-            resumed, data, epochs=3, accelerator="gpu", precision="32-true", ckpt_path=tmp_path / f"{other}.ckpt"
+            resumed, data, speed, epochs=3, accelerator="gpu", precision="32-true", ckpt_path=tmp_path / f"{other}.ckpt"
         )
         assert trainer.global_step == 42

@@ -12,6 +12,8 @@ from pix2pix_lightning.data.sides import PairSpec
 from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.instantiate import TARGET, build, is_description, locate
 
+Batch = dict[str, Any]
+"""``source`` and ``target``, images (B, C, H, W), and ``name``, a list of strings."""
 Description = Mapping[str, Any]
 Parts = dict[str, Any]
 """The arguments of a module that can be described, by name; ``reconstruction`` holds a part for each name."""

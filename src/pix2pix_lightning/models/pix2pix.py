@@ -16,6 +16,7 @@ from pix2pix_lightning.losses import AdversarialLoss, Logits, feature_matching, 
 from pix2pix_lightning.metrics import pair_metrics
 from pix2pix_lightning.models.accumulation import AccumulationWindow, accumulate_gradients
 from pix2pix_lightning.models.components import (
+    Batch,
     Description,
     Parts,
     build_module,
@@ -32,8 +33,6 @@ from pix2pix_lightning.models.trainer_checks import check_trainer
 from pix2pix_lightning.networks import cat_dense_grad, use_eval_mode
 from pix2pix_lightning.utils.seeding import Purpose, seed_torch
 
-Batch = dict[str, Any]
-
 
 class Pix2PixModule(PersistenceMixin, LightningModule):
     """Train a generator and a discriminator in turn (paper, sections 3 and 6.2).
@@ -48,13 +47,12 @@ class Pix2PixModule(PersistenceMixin, LightningModule):
             scale. None trains by regression alone.
         adversarial: The adversarial loss, such as ``losses.VanillaAdversarial``.
         reconstruction: Losses of (output, target) by name.
-        weights: Weights of the generator's terms: ``adversarial``, ``feature_matching`` and the names of
-            ``reconstruction``. Default 1 each, but 100 for ``l1`` (the paper's) and 0 for ``feature_matching``.
+        weights: Weights of ``adversarial``, ``feature_matching`` and each name of ``reconstruction``. Default 1, but 100
+            for ``l1`` (the paper's) and 0 for ``feature_matching``.
         conditional: Whether the discriminator sees the source next to the target.
         optimizer_g: The generator's optimizer, described, or a function of its parameters that builds one.
         optimizer_d: The discriminator's optimizer, in the same form.
-        schedule: A learning rate schedule, described, or a function of an optimizer that builds one. It is stepped
-            after each epoch. None keeps the rate constant.
+        schedule: A learning rate schedule by epochs, described, or a function of an optimizer. None is constant.
         metrics: Validation metrics: names (``metrics.METRICS``) or descriptions of torchmetrics, as a list or by name.
         discriminator_steps: Steps of the discriminator on each batch, at least 1.
         accumulate: Batches whose gradients are averaged into one step of each network, at least 1.
@@ -104,7 +102,7 @@ class Pix2PixModule(PersistenceMixin, LightningModule):
         self.metrics = metrics
         self.batches_seen = 0
         self.window = AccumulationWindow()
-        self.losses: dict[str, Tensor] = {}  # of the present step, for the log
+        self.losses: dict[str, Tensor] | None = None  # of the step that is running
         self.wrapped_networks: dict[str, nn.Module] = {}  # by attribute name, as a strategy wraps them for DDP
         parts = {"generator": generator, "discriminator": discriminator, "adversarial": adversarial}
         parts |= {"reconstruction": dict(reconstruction), "schedule": schedule}
@@ -163,14 +161,15 @@ class Pix2PixModule(PersistenceMixin, LightningModule):
         Returns:
             The losses by name, scalars without a gradient.
         """
-        self.losses = {}
+        losses = self.losses = {}
         with accumulate_gradients(self.trainer.strategy, self.window):
             fake = self.wrapped_networks.get("generator", self.generator)(source)
             if self.discriminator is not None:
                 for _ in range(self.discriminator_steps):
                     self.update("d", lambda: self.discriminator_loss(source, target, fake.detach()))
             self.update("g", lambda: self.generator_loss(source, target, fake))
-        return self.losses
+        self.losses = None
+        return losses
 
     def discriminator_loss(self, source: Tensor, target: Tensor, fake: Tensor) -> Tensor:
         """Compute how badly the discriminator tells real from generated pairs (paper, equation 1).
@@ -228,8 +227,12 @@ class Pix2PixModule(PersistenceMixin, LightningModule):
         return cat_dense_grad(source, target) if self.conditional else target
 
     def record(self, **losses: Tensor) -> None:
-        """Keep scalars of the present step for the log."""
-        self.losses.update({name: loss.detach() for name, loss in losses.items()})
+        """Keep scalars for the log of the present step; in a step of one's own, log them at once."""
+        losses = {name: loss.detach() for name, loss in losses.items()}
+        if self.losses is None:
+            self.log_dict({f"train/{name}": loss for name, loss in losses.items()}, on_step=True, on_epoch=False)
+        else:
+            self.losses.update(losses)
 
     def update(self, network: str, compute_loss: Callable[[], Tensor]) -> None:
         """Step one network's optimizer on a loss; the other network gets no gradients.

@@ -75,7 +75,7 @@ class Performance(Callback):
         if self.options.cuda_graph:
             check_lr_tensors(trainer.optimizers)
             module = cast(Pix2PixModule, pl_module)
-            step = CudaGraphStep(module.step, on_replay=lambda: _count_steps(module))
+            step = CudaGraphStep(module.step, on_replay=lambda: count_steps(module))
             setattr(module, "step", step)  # noqa: B010 - the method stays in the class
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
@@ -90,8 +90,8 @@ class Performance(Callback):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Forget the CUDA graph, which holds the optimizers."""
-        if isinstance(vars(pl_module).get("step"), CudaGraphStep):
-            del pl_module.step
+        if self.options.cuda_graph:
+            vars(pl_module).pop("step", None)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Give the module its own descriptions of the optimizers back."""
@@ -104,7 +104,7 @@ class Performance(Callback):
                 batch[side] = batch[side].contiguous(memory_format=torch.channels_last)
 
 
-def _count_steps(module: Pix2PixModule) -> None:
+def count_steps(module: Pix2PixModule) -> None:
     """Count the optimizer steps of a replay, which runs no Python: ``global_step`` and checkpoints depend on them."""
     for network in ("g",) if module.discriminator is None else ("d", "g"):
         for _ in range(module.discriminator_steps if network == "d" else 1):
