@@ -43,12 +43,12 @@ class Pix2PixModule(PersistenceMixin, LightningModule):
 
     Args:
         generator: Maps a source (B, C, H, W) in [-1, 1] to an output with the target's channels.
-        discriminator: Maps source and target, concatenated, to logits (B, 1, h, w) or to a list of them, one for each
-            scale. None trains by regression alone.
+        discriminator: Maps source and target, concatenated, to logits (B, 1, h, w) or to a list of them (several
+            scales). None trains by regression alone.
         adversarial: The adversarial loss, such as ``losses.VanillaAdversarial``.
         reconstruction: Losses of (output, target) by name.
-        weights: Weights of ``adversarial``, ``feature_matching`` and each name of ``reconstruction``. Default 1, but 100
-            for ``l1`` (the paper's) and 0 for ``feature_matching``.
+        weights: Weights of ``adversarial``, ``feature_matching`` and the names of ``reconstruction``. Default 1, but
+            100 for ``l1`` (the paper's) and 0 for ``feature_matching``.
         conditional: Whether the discriminator sees the source next to the target.
         optimizer_g: The generator's optimizer, described, or a function of its parameters that builds one.
         optimizer_d: The discriminator's optimizer, in the same form.
@@ -228,11 +228,10 @@ class Pix2PixModule(PersistenceMixin, LightningModule):
 
     def record(self, **losses: Tensor) -> None:
         """Keep scalars for the log of the present step; in a step of one's own, log them at once."""
-        losses = {name: loss.detach() for name, loss in losses.items()}
         if self.losses is None:
-            self.log_dict({f"train/{name}": loss for name, loss in losses.items()}, on_step=True, on_epoch=False)
+            self.log_dict({f"train/{name}": loss.detach() for name, loss in losses.items()}, on_epoch=False)
         else:
-            self.losses.update(losses)
+            self.losses.update({name: loss.detach() for name, loss in losses.items()})
 
     def update(self, network: str, compute_loss: Callable[[], Tensor]) -> None:
         """Step one network's optimizer on a loss; the other network gets no gradients.
