@@ -18,9 +18,10 @@ import torch
 from omegaconf import OmegaConf
 
 from pix2pix_lightning import PairedDataModule, Pix2PixModule, SideSpec, Translator
-from pix2pix_lightning.evaluation import MEASURES, bootstrap
+from pix2pix_lightning.evaluation import bootstrap
+from pix2pix_lightning.metrics import build_metric
 
-_COLUMNS = ("l1", "psnr", "ssim", "gradient")
+_METRICS = {name: build_metric(name, eight_bit=True) for name in ("l1", "psnr", "ssim", "gradient")}
 
 
 def main() -> None:
@@ -44,9 +45,9 @@ def main() -> None:
     scores = {name: measured(images, targets) for name, images in predictions.items()}
 
     print("| predictor | L1 | PSNR (dB) | SSIM | gradient, share of the targets' |\n|---|---|---|---|---|")
-    for name, values in scores.items():
-        figures = [MEASURES[column].figure(values[column].mean(0, keepdims=True))[0] for column in _COLUMNS]
-        print(f"| {name} | " + " | ".join(f"{figure:.4f}" for figure in figures) + " |")
+    for predictor, values in scores.items():
+        figures = [metric.compute_value(torch.from_numpy(values[name].mean(0))) for name, metric in _METRICS.items()]
+        print(f"| {predictor} | " + " | ".join(f"{figure:.4f}" for figure in figures) + " |")
     print("\n| L1 of, less that of | mean | 95 % interval |\n|---|---|---|")
     for run in arguments.runs:
         for baseline in [*baselines[1:], *(other.name for other in arguments.runs if other != run)]:
@@ -98,12 +99,12 @@ def palette_of(images: np.ndarray, *, least_share: float = 0.001, apart: int = 4
 
 def measured(images: np.ndarray, targets: np.ndarray) -> dict[str, np.ndarray]:
     """For each column what its figure is made of, for each image."""
-    rows: dict[str, list[np.ndarray]] = {column: [] for column in _COLUMNS}
+    rows: dict[str, list[np.ndarray]] = {name: [] for name in _METRICS}
     for image, target in zip(images, targets, strict=True):
         a, b = (torch.from_numpy(x.copy()).permute(2, 0, 1)[None].double() / 255 for x in (image, target))
-        for column in _COLUMNS:
-            rows[column].append(MEASURES[column].statistics(a, b)[0].numpy())
-    return {column: np.stack(of_images) for column, of_images in rows.items()}
+        for name, metric in _METRICS.items():
+            rows[name].append(metric.compute_statistics(a, b)[0].numpy())
+    return {name: np.stack(of_images) for name, of_images in rows.items()}
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 from helpers import TINY, make_strips
 from pix2pix_lightning import compose, evaluate, predict, train
 from pix2pix_lightning.checkpoints.files import read_checkpoint, write_checkpoint
-from pix2pix_lightning.cli.errors import user_message
+from pix2pix_lightning.cli.errors import format_error
 
 LAST, BEST = "run/checkpoints/last.ckpt", "run/checkpoints/best.ckpt"
 SMALL = [*TINY, "callbacks.gallery.num_images=1", "run_dir=run"]
@@ -95,7 +95,7 @@ def failing(configured, capfd):
         err = capfd.readouterr().err
         assert "Traceback" not in err
         assert "Logging error" not in err
-        return user_message(caught.value, "train")
+        return format_error(caught.value, "train")
 
     return line
 

@@ -1,7 +1,8 @@
-"""The command, in this process: its figures against those of the files that it wrote, and what it says of mistakes."""
+"""The evaluation: its numbers against the files that it wrote, and its error messages."""
 
 import csv
 import json
+import shutil
 from functools import cache
 from pathlib import Path
 
@@ -13,10 +14,12 @@ from PIL import Image
 from skimage.color import rgb2lab
 from skimage.metrics import mean_squared_error, peak_signal_noise_ratio, structural_similarity
 from torch import nn
+from torchmetrics.image import UniversalImageQualityIndex
+from torchmetrics.image.fid import FrechetInceptionDistance
 
 from helpers import TINY, make_strips
 from pix2pix_lightning import compose, evaluate, predict
-from pix2pix_lightning.cli.errors import user_message
+from pix2pix_lightning.cli.errors import format_error
 from pix2pix_lightning.data import PairedDataModule, ProceduralPairs
 from pix2pix_lightning.training.build import assemble
 
@@ -24,12 +27,12 @@ PALETTE = [[0, 0, 170], [255, 85, 0], [0, 255, 255]]
 
 
 class OwnData(PairedDataModule):
-    """What a user writes in a file of their own."""
+    """A data module of a user's own."""
 
 
 def make_run(folder, *words):
-    """A run's folder with random weights, as if training had just begun; its data, module and trainer."""
-    cfg = compose("train", [*TINY, f"run_dir={folder}", "loss=l1", *words])
+    """Write the folder of a run that has random weights. Return its data, module and trainer."""
+    cfg = compose("train", [*TINY, "module.generator.base_channels=2", f"run_dir={folder}", "loss=l1", *words])
     cfg.callbacks = cfg.logger = None
     training = assemble(cfg)
     torch.manual_seed(0)
@@ -51,15 +54,19 @@ def root(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def run(root, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("trained") / "run"
-    make_run(folder, f"data.root={root}", "module.generator.dropout=0.5")
-    return folder
+def run(tmp_path_factory):
+    """The folder of a run with seven validation pairs, shared by the tests."""
+    return tmp_path_factory.mktemp("trained") / "run"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def training(root, run):
+    return make_run(run, f"data.root={root}", "module.generator.dropout=0.5")
 
 
 @pytest.fixture(scope="module")
 def measure():
-    """The command as a function, without the time that Hydra takes to read a command line."""
+    """The command as a function, which composes each choice of groups once."""
     composed = cache(lambda *groups: compose("evaluate", groups))
 
     def measured(checkpoint, output, *words):
@@ -72,16 +79,24 @@ def measure():
 
 
 @pytest.fixture(scope="module")
+def measured(measure, run, tmp_path_factory):
+    """The folder of an evaluation with all metrics, shared by the tests."""
+    output = tmp_path_factory.mktemp("measured") / "out"
+    measure(run, output)
+    return output
+
+
+@pytest.fixture(scope="module")
 def refused(measure):
-    """What a command line is told, that it fails with one line."""
+    """The message of a command that fails, which is one line."""
 
     def line(*arguments):
         with pytest.raises((ValueError, OSError)) as caught:
             measure(*arguments)
-        told = user_message(caught.value, "evaluate")
-        assert told is not None
-        assert "\n" not in told
-        return told
+        message = format_error(caught.value, "evaluate")
+        assert message is not None
+        assert "\n" not in message
+        return message
 
     return line
 
@@ -90,32 +105,32 @@ def call(checkpoint, output, *more):
     return evaluate.main([f"checkpoint={checkpoint}", *([f"output={output}"] if output else []), *more])
 
 
-def figures(output):
+def read_json(output):
     return json.loads((output / "metrics.json").read_text())
 
 
-def rows(output):
+def read_rows(output):
     with (output / "metrics.csv").open(newline="") as file:
         return list(csv.DictReader(file))
 
 
-def column(output, name):
-    return np.array([float(row[name]) for row in rows(output)])
+def read_column(output, name):
+    return np.array([float(row[name]) for row in read_rows(output)])
 
 
-def pictures(output, kind):
-    return [np.asarray(Image.open(output / "images" / row["name"] / f"{kind}.png")) for row in rows(output)]
+def read_images(output, kind):
+    return [np.asarray(Image.open(output / "images" / row["name"] / f"{kind}.png")) for row in read_rows(output)]
 
 
-def everything(folder):
-    """The files of a folder by their names, but for what says how they came to be."""
+def read_files(folder):
+    """The files of a folder by their names, without what names the command and its settings."""
     files = {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     files["metrics.json"] = json.loads(files["metrics.json"])["metrics"]
     del files["index.html"]
     return files
 
 
-def assert_told(line, *parts):
+def assert_contains(line, *parts):
     for part in parts:
         assert str(part) in line
 
@@ -125,13 +140,12 @@ def assert_one_line(capsys, *parts):
     lines = printed.err.strip().splitlines()
     assert len(lines) == 1, printed.err
     assert lines[0].startswith("error: ")
-    assert_told(lines[0], *parts)
+    assert_contains(lines[0], *parts)
 
 
-def test_every_row_against_scikit_image_on_the_written_files(measure, run, tmp_path):
-    measure(run, tmp_path / "out")
-    outputs, targets = pictures(tmp_path / "out", "output"), pictures(tmp_path / "out", "target")
-    assert [row["name"] for row in rows(tmp_path / "out")] == [f"val_{number}" for number in range(7)]
+def test_values_of_images_against_scikit_image_on_the_written_files(measured):
+    outputs, targets = read_images(measured, "output"), read_images(measured, "target")
+    assert [row["name"] for row in read_rows(measured)] == [f"val_{number}" for number in range(7)]
     assert np.std([output.std() for output in outputs]) > 0
     options = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": 255}
     expected = {
@@ -142,14 +156,13 @@ def test_every_row_against_scikit_image_on_the_written_files(measure, run, tmp_p
     }
     for name, metric in expected.items():
         values = [metric(output, target) for output, target in zip(outputs, targets, strict=True)]
-        np.testing.assert_allclose(column(tmp_path / "out", name), values, rtol=1e-6)
-        assert figures(tmp_path / "out")["metrics"][name]["mean"] == pytest.approx(np.mean(values), rel=1e-6)
+        np.testing.assert_allclose(read_column(measured, name), values, rtol=1e-6)
+        assert read_json(measured)["metrics"][name]["mean"] == pytest.approx(np.mean(values), rel=1e-6)
 
 
-def test_figures_of_all_pixels_against_numpy_on_the_written_files(measure, run, tmp_path):
-    measure(run, tmp_path / "out")
-    outputs, targets = (np.stack(pictures(tmp_path / "out", kind)) for kind in ("output", "target"))
-    metrics = figures(tmp_path / "out")["metrics"]
+def test_values_over_all_pixels_against_numpy_on_the_written_files(measured):
+    outputs, targets = (np.stack(read_images(measured, kind)) for kind in ("output", "target"))
+    metrics = read_json(measured)["metrics"]
 
     def gradient(images):
         x = images / 255
@@ -157,7 +170,7 @@ def test_figures_of_all_pixels_against_numpy_on_the_written_files(measure, run, 
         return np.hypot(dx, dy).mean((1, 2, 3))
 
     share = gradient(outputs) / gradient(targets)
-    np.testing.assert_allclose(column(tmp_path / "out", "gradient"), share, rtol=1e-9)
+    np.testing.assert_allclose(read_column(measured, "gradient"), share, rtol=1e-9)
     assert metrics["gradient"]["mean"] == pytest.approx(gradient(outputs).sum() / gradient(targets).sum(), rel=1e-9)
 
     def common(a, b, channel, edges):
@@ -169,56 +182,91 @@ def test_figures_of_all_pixels_against_numpy_on_the_written_files(measure, run, 
         whole = common(outputs, targets, channel, edges)
         each = [common(output, target, channel, edges) for output, target in zip(outputs, targets, strict=True)]
         assert metrics[name]["mean"] == pytest.approx(whole, rel=1e-9)
-        np.testing.assert_allclose(column(tmp_path / "out", name), each, rtol=1e-9)
+        np.testing.assert_allclose(read_column(measured, name), each, rtol=1e-9)
         assert 0 < metrics[name]["low"] < metrics[name]["high"] < 1
 
 
+class Moments(nn.Module):
+    """Features of an image: the mean of each channel."""
+
+    num_features = 3
+
+    def forward(self, images):
+        return images.mean((2, 3))
+
+
+def test_metrics_of_other_packages(run, tmp_path, capsys):
+    quality = "{_target_: torchmetrics.image.UniversalImageQualityIndex}"
+    features = f"{{_target_: {Moments.__module__}.Moments}}"
+    fid = f"{{_target_: torchmetrics.image.fid.FrechetInceptionDistance, normalize: true, feature: {features}}}"
+    assert call(run, tmp_path / "out", f"metrics={{uqi: {quality}, fid: {fid}, l1: l1}}") == 0
+    printed = [line.split() for line in capsys.readouterr().out.splitlines()]
+    written = read_json(tmp_path / "out")
+    assert list(read_rows(tmp_path / "out")[0]) == ["name", "uqi", "l1"]
+    outputs, targets = (
+        torch.from_numpy(np.stack(read_images(tmp_path / "out", kind))).permute(0, 3, 1, 2) / 255
+        for kind in ("output", "target")
+    )
+    expected = [UniversalImageQualityIndex()(a[None], b[None]).item() for a, b in zip(outputs, targets, strict=True)]
+    np.testing.assert_allclose(read_column(tmp_path / "out", "uqi"), expected, rtol=1e-4)
+    assert written["metrics"]["uqi"]["mean"] == pytest.approx(np.mean(expected), rel=1e-4)
+    assert written["metrics"]["uqi"]["low"] < np.mean(expected) < written["metrics"]["uqi"]["high"]
+    reference = FrechetInceptionDistance(feature=Moments(), normalize=True)
+    reference.update(targets, real=True)
+    reference.update(outputs, real=False)
+    value = pytest.approx(reference.compute().item(), rel=1e-3)
+    assert written["metrics"]["fid"] == {"mean": value, "low": None, "high": None}
+    infos = {name: (info["direction"], info["kind"]) for name, info in written["metric_info"].items()}
+    assert infos == {"uqi": ("higher", "pairs"), "fid": ("lower", "distribution"), "l1": ("lower", "pairs")}
+    assert printed[1] == ["fid", f"{written['metrics']['fid']['mean']:.4f}", "(no", "interval)"]
+    page = (tmp_path / "out/index.html").read_text()
+    assert page.count('data-metric="uqi"') == 7
+    assert 'data-metric="fid"' not in page
+    lowest = min(read_rows(tmp_path / "out"), key=lambda row: float(row["uqi"]))["name"]
+    assert page.index(f"<h3>{lowest}</h3>") == page.index("<h3>val_")  # the worst first
+
+
 def test_the_pixels_are_those_that_predict_writes(measure, run, tmp_path):
-    for mode in ("deterministic", "paper"):
-        measure(run, tmp_path / mode, f"mode={mode}", "metrics=[l1]")
-        source = tmp_path / mode / "images" / "val_3"
-        words = [f"checkpoint={run}", f"input={source / 'input.png'}", f"output={tmp_path / f'{mode}_predicted'}"]
-        assert predict.main([*words, f"mode={mode}"]) == 0
-        assert (tmp_path / f"{mode}_predicted" / "input.png").read_bytes() == (source / "output.png").read_bytes()
+    measure(run, tmp_path / "out", "mode=paper", "metrics=[l1]")
+    source = tmp_path / "out" / "images" / "val_3"
+    words = [f"checkpoint={run}", f"input={source / 'input.png'}", f"output={tmp_path / 'predicted'}", "mode=paper"]
+    assert predict.main(words) == 0
+    assert (tmp_path / "predicted" / "input.png").read_bytes() == (source / "output.png").read_bytes()
 
 
-@pytest.mark.parametrize("mode", ["deterministic", "paper"])
-def test_the_batch_size_changes_no_byte(measure, run, tmp_path, mode):
-    for size in (1, 3, 8):
-        measure(run, tmp_path / str(size), f"batch_size={size}", f"mode={mode}")
-    whole = everything(tmp_path / "1")
+def test_the_batch_size_changes_no_byte(measure, run, tmp_path):
+    for size in (1, 3):
+        measure(run, tmp_path / str(size), f"batch_size={size}", "mode=paper", "metrics=l1")
+    whole = read_files(tmp_path / "1")
     assert len(whole) == 2 + 3 * 7
-    assert everything(tmp_path / "3") == whole
-    assert everything(tmp_path / "8") == whole
+    assert read_files(tmp_path / "3") == whole
 
 
 def test_modes_and_seeds(measure, run, tmp_path):
-    made = {}
+    written = {}
     for words in ("", "mode=paper", "mode=paper seed=1", "mode=paper dropout=off", "norm=running"):
         output = tmp_path / (words or "plain").replace("=", "_")
         measure(run, output, "metrics=l1", *words.split())
-        made[words] = everything(output)
-    assert made[""] == made["mode=paper dropout=off"]
-    assert len({json.dumps(files["metrics.json"]) for files in made.values()}) == 4
-    paper = figures(tmp_path / "mode_paper seed_1")
+        written[words] = read_files(output)
+    assert written[""] == written["mode=paper dropout=off"]
+    assert len({json.dumps(files["metrics.json"]) for files in written.values()}) == 4
+    paper = read_json(tmp_path / "mode_paper seed_1")
     assert [paper[key] for key in ("mode", "norm", "dropout", "seed")] == ["paper", "image", "on", 1]
 
 
 @pytest.mark.filterwarnings("ignore:You have overridden `on_after_batch_transfer`")
-def test_it_agrees_with_validation(measure, root, tmp_path):
-    training = make_run(tmp_path / "run", f"data.root={root}")
+def test_it_agrees_with_validation(training, measured):
     (validated,) = training.trainer.validate(training.module, training.data, verbose=False)
-    measure(tmp_path / "run", None)
-    metrics = figures(tmp_path / "run" / "evaluation" / "val_deterministic")["metrics"]
+    metrics = read_json(measured)["metrics"]
     assert list(metrics) == ["l1", "l2", "psnr", "ssim", "gradient", "histogram_l", "histogram_a", "histogram_b"]
     for name, tolerance in (("l1", 5e-4), ("psnr", 0.02), ("ssim", 2e-3)):  # validation does not round to bytes
         assert metrics[name]["mean"] == pytest.approx(validated[f"val/{name}"], abs=tolerance)
 
 
-def test_what_is_written_and_said(run, tmp_path, capsys):
+def test_what_is_written_and_printed(run, tmp_path, capsys):
     assert call(run, tmp_path / "out", "metrics=[ssim,l1]") == 0
-    said = capsys.readouterr().out.splitlines()
-    written = figures(tmp_path / "out")
+    printed = capsys.readouterr().out.splitlines()
+    written = read_json(tmp_path / "out")
     assert written["checkpoint"] == str(run / "checkpoints" / "best.ckpt")
     assert written["batches_seen"] == 7
     assert [written[key] for key in ("split", "mode", "seed", "num_images")] == ["val", "deterministic", 0, 7]
@@ -226,111 +274,94 @@ def test_what_is_written_and_said(run, tmp_path, capsys):
     assert written["versions"]["torch"] == torch.__version__
     assert written["data"]["size"] == 32
     assert list(written["metrics"]) == ["ssim", "l1"]
-    for line, (name, figure) in zip(said, written["metrics"].items(), strict=False):
+    for line, (name, figure) in zip(printed, written["metrics"].items(), strict=False):
         assert line.split() == [name, f"{figure['mean']:.4f}", f"{figure['low']:.4f}", "to", f"{figure['high']:.4f}"]
         assert figure["low"] < figure["mean"] < figure["high"]
-    assert said[2:] == [f"7 pairs of val, 95 % intervals; {tmp_path / 'out' / 'index.html'}"]
+    assert printed[2:] == [f"7 pairs of val, 95 % intervals; {tmp_path / 'out' / 'index.html'}"]
     page = (tmp_path / "out" / "index.html").read_text()
     assert all(f"images/val_{number}/output.png" in page for number in range(7))
 
 
-def test_ms_ssim_needs_room_and_says_so(measure, refused, run, root, tmp_path, capsys):
-    measure(run, tmp_path / "out")
-    assert "ms_ssim left out: it needs sides of 176 pixels at least, and these are 32" in capsys.readouterr().out
-    assert figures(tmp_path / "out")["left_out"] == {"ms_ssim": "needs sides of 176 pixels at least, and these are 32"}
-    assert_told(
-        refused(run, tmp_path / "no", "metrics=[l1,ms_ssim]"),
-        "ms_ssim needs sides of 176 pixels at least, and these are 32",
-        "leave it out",
-    )
-    make_run(tmp_path / "large", f"data.root={root}", "data.size=192")
-    measure(tmp_path / "large", tmp_path / "yes", "metrics=ms_ssim")
-    assert 0 < figures(tmp_path / "yes")["metrics"]["ms_ssim"]["mean"] < 1
+def test_metrics_that_need_larger_images_are_left_out(measured, refused, run, tmp_path):
+    assert list(read_json(measured)["left_out"]) == ["ms_ssim"]
+    assert "176" in read_json(measured)["left_out"]["ms_ssim"]
+    assert_contains(refused(run, tmp_path / "no", "metrics=[l1,ms_ssim]"), "ms_ssim", "176", "32")
 
 
 def test_the_split_and_other_data(measure, refused, run, root, tmp_path):
     moved = make_strips(tmp_path / "moved", val=2)
     (moved / "val").rename(moved / "test")
-    measure(run, None, "split=test", f"data.root={moved}")
-    assert figures(run / "evaluation" / "test_deterministic")["num_images"] == 2
-    measure(run, tmp_path / "val_split", f"data.root={moved}", "data.val_split=test")
-    group = ["data=folder", f"data.root={moved}", "data.size=32", "data.num_workers=0", "split=test"]
+    measure(run, None, "split=test", f"data.root={moved}", "metrics=l1")
+    assert read_json(run / "evaluation" / "test_deterministic")["num_images"] == 2
+    measure(run, tmp_path / "val_split", f"data.root={moved}", "data.val_split=test", "metrics=l1")
+    group = ["data=folder", f"data.root={moved}", "data.size=32", "data.num_workers=0", "split=test", "metrics=l1"]
     measure(run / "checkpoints" / "best.ckpt", tmp_path / "group", *group)
-    assert everything(tmp_path / "val_split") == everything(tmp_path / "group")
-    assert everything(tmp_path / "group") == everything(run / "evaluation" / "test_deterministic")
-    assert_told(refused(run, tmp_path / "no", "split=test"), root / "test", "does not exist")
+    assert read_files(tmp_path / "val_split") == read_files(tmp_path / "group")
+    assert read_files(tmp_path / "group") == read_files(run / "evaluation" / "test_deterministic")
+    assert_contains(refused(run, tmp_path / "no", "split=test"), root / "test", "does not exist")
 
 
-def test_the_folder_that_is_measured_may_be_called_by_a_number(measure, run, tmp_path):
+def test_the_split_s_folder_may_have_a_number_as_name(measure, run, tmp_path):
     moved = make_strips(tmp_path / "moved", val=2)
     (moved / "val").rename(moved / "5")
     measure(run, tmp_path / "out", f"data.root={moved}", "data.val_split=5", "metrics=l1")
-    assert figures(tmp_path / "out")["num_images"] == 2
+    assert read_json(tmp_path / "out")["num_images"] == 2
 
 
-DRAWN = ["data.num_train=1", "data.num_val=2", "data.size=32", "data.num_workers=0"]
+PROCEDURAL = ["data.num_train=1", "data.num_val=2", "data.size=32", "data.num_workers=0"]
 
 
-def test_the_seed_of_the_noise_draws_no_other_pairs(measure, tmp_path):
-    make_run(tmp_path / "run", "data=procedural", *DRAWN, "seed=3")
+def test_the_seed_of_the_noise_changes_no_pairs(measure, tmp_path):
+    make_run(tmp_path / "run", "data=procedural", *PROCEDURAL, "seed=3")
     alone = tmp_path / "model.ckpt"
     alone.write_bytes((tmp_path / "run" / "checkpoints" / "best.ckpt").read_bytes())
-    group = ["data=procedural", *DRAWN]
+    group = ["data=procedural", *PROCEDURAL]
     targets = {}
     for checkpoint, words in (
         (tmp_path / "run", ""),
-        (tmp_path / "run", "seed=1"),
         (tmp_path / "run", "data.seed=4"),
         (tmp_path / "run", "data=procedural seed=1"),
-        (tmp_path / "run", "data=procedural seed=1 data.seed=4"),
         (alone, "data=procedural seed=1"),
-        (alone, "data=procedural data.seed=0"),
     ):
         output = tmp_path / "out" / f"{checkpoint.stem} {words}"
         keys = group if "data=" in words else []
         measure(checkpoint, output, "metrics=l1", *keys, *words.removeprefix("data=procedural").split())
-        drawn = ProceduralPairs(2, size=32, seed=figures(output)["data"]["seed"], split="val")
-        targets[f"{checkpoint.stem} {words}"] = figures(output)["data"]["seed"]
-        for number, target in enumerate(pictures(output, "target")):
+        drawn = ProceduralPairs(2, size=32, seed=read_json(output)["data"]["seed"], split="val")
+        targets[f"{checkpoint.stem} {words}"] = read_json(output)["data"]["seed"]
+        for number, target in enumerate(read_images(output, "target")):
             assert np.array_equal(target, drawn[number][0])
-    assert list(targets.values()) == [3, 3, 4, 3, 4, 0, 0]
+    assert list(targets.values()) == [3, 4, 3, 0]
 
 
-def test_a_run_of_before_a_key_was_there_takes_it(measure, root, tmp_path, capsys):
-    for words in ([f"data.root={root}"], ["data=procedural", *DRAWN]):
-        folder = tmp_path / words[0].partition("=")[0]
-        make_run(folder, *words)
-        cfg = OmegaConf.load(folder / "config.yaml")
-        del cfg.data.max_pairs
-        OmegaConf.save(cfg, folder / "config.yaml")
-        measure(folder, folder / "out", "data.max_pairs=1", "metrics=l1")
-        assert figures(folder / "out")["num_images"] == 1
-    capsys.readouterr()
-    assert call(folder, tmp_path / "no", "+data.max_pears=1") == 1
-    told = "data.max_pears=1: the run's data has no such key, but num_train, num_val, num_looks, root, direction, size,"
-    assert_one_line(capsys, told, "max_pairs", "data=<group>")
+def test_a_key_that_an_older_run_lacks_can_be_set(measure, run, tmp_path):
+    folder = shutil.copytree(run, tmp_path / "run")
+    cfg = OmegaConf.load(folder / "config.yaml")
+    del cfg.data.max_pairs
+    OmegaConf.save(cfg, folder / "config.yaml")
+    measure(folder, tmp_path / "out", "data.max_pairs=1", "metrics=l1")
+    assert read_json(tmp_path / "out")["num_images"] == 1
 
 
-def test_a_checkpoint_by_itself_needs_data_and_a_place(measure, refused, run, root, tmp_path):
+def test_a_checkpoint_by_itself_needs_data_and_an_output(measure, refused, run, root, tmp_path):
     alone = tmp_path / "model.ckpt"
     alone.write_bytes((run / "checkpoints" / "best.ckpt").read_bytes())
-    assert_told(refused(alone, tmp_path / "out"), alone, "not in a run's folder", "data=<group>")
-    group = ["data=folder", f"data.root={root}", "data.size=32", "data.num_workers=0"]
-    assert_told(refused(alone, None, *group), alone, "output=<folder>")
+    assert_contains(refused(alone, tmp_path / "out"), alone, "not in a run's folder", "data=<group>")
+    group = ["data=folder", f"data.root={root}", "data.size=32", "data.num_workers=0", "metrics=l1"]
+    assert_contains(refused(alone, None, *group), alone, "output=<folder>")
     measure(alone, tmp_path / "out", *group)
-    measure(run, tmp_path / "own")
-    assert everything(tmp_path / "out") == everything(tmp_path / "own")
+    measure(run, tmp_path / "own", "metrics=l1")
+    assert read_files(tmp_path / "out") == read_files(tmp_path / "own")
 
 
 def test_other_meanings_of_a_pixel_are_refused(measure, refused, run, root, tmp_path):
     group = ["data=folder", f"data.root={root}", "data.num_workers=0"]
-    assert_told(
+    assert_contains(
         refused(run, tmp_path / "out", *group, "data.direction=b_to_a", "data.b.kind=grayscale"),
-        "data.direction=b_to_a data.size=256 data.b.kind=grayscale, but the checkpoint was trained on other pairs",
-        "say data.direction=a_to_b data.size=32 data.b.kind=rgb",
+        "data.direction=b_to_a data.size=256 data.b.kind=grayscale",
+        "data.direction=a_to_b data.size=32 data.b.kind=rgb",
     )
     palette = json.dumps(PALETTE, separators=(",", ":"))
-    assert_told(
+    assert_contains(
         refused(run, tmp_path / "out", *group, "data.size=32", "data.a.kind=label", f"data.a.palette={palette}"),
         f"data.a.palette={palette} data.a.interpolation=nearest",
         "data.a.palette=null",
@@ -356,7 +387,7 @@ def make_classes(root, colours):
     ("side", "drawn", "shown", "metrics"),
     [
         (f"palette={PALETTE}", PALETTE, PALETTE, ["accuracy", "l1", "l2", "psnr", "ssim", "gradient"]),
-        ("num_classes=3", [[0], [1], [2]], [[0], [127], [254]], ["accuracy"]),  # to be told apart on the page
+        ("num_classes=3", [[0], [1], [2]], [[0], [127], [254]], ["accuracy"]),  # spread over the gray levels
     ],
     ids=["colours", "numbers"],
 )
@@ -365,20 +396,20 @@ def test_classes(measure, refused, tmp_path, side, drawn, shown, metrics):
     make_run(tmp_path / "run", f"data.root={root}", "data.b.kind=label", f"data.b.{side}".replace(" ", ""))
     measure(tmp_path / "run", tmp_path / "out")
     outputs, targets = (
-        np.stack(pictures(tmp_path / "out", kind)).reshape(4, 32, 32, -1) for kind in ("output", "target")
+        np.stack(read_images(tmp_path / "out", kind)).reshape(4, 32, 32, -1) for kind in ("output", "target")
     )
     for images in (outputs, targets):
         assert set(map(tuple, images.reshape(-1, images.shape[-1]).tolist())) <= set(map(tuple, shown))
     expected = (outputs == targets).all(-1).mean((1, 2))
     assert 0 < expected.mean() < 1
-    np.testing.assert_allclose(column(tmp_path / "out", "accuracy"), expected)
-    assert list(figures(tmp_path / "out")["metrics"]) == metrics
+    np.testing.assert_allclose(read_column(tmp_path / "out", "accuracy"), expected)
+    assert list(read_json(tmp_path / "out")["metrics"]) == metrics
     if metrics == ["accuracy"]:
         line = refused(tmp_path / "run", tmp_path / "no", "metrics=l1")
-        assert_told(line, "l1 compares colours, and these targets are class numbers without a palette")
+        assert_contains(line, "l1", "palette")
 
 
-def test_a_perfect_model_has_valid_json(measure, tmp_path, capsys):
+def test_a_perfect_model_has_valid_json(measure, tmp_path):
     black = tmp_path / "black" / "val"
     for folder in (black, black.with_name("train")):
         folder.mkdir(parents=True)
@@ -389,32 +420,31 @@ def test_a_perfect_model_has_valid_json(measure, tmp_path, capsys):
             parameter.fill_(-100 if name.endswith("bias") else 0)  # black, whatever is given
     training.trainer.save_checkpoint(tmp_path / "run" / "checkpoints" / "best.ckpt")
     measure(tmp_path / "run", tmp_path / "out")
-    metrics = figures(tmp_path / "out")["metrics"]
+    metrics = read_json(tmp_path / "out")["metrics"]
     assert metrics["l1"] == {"mean": 0.0, "low": 0.0, "high": 0.0}
     assert metrics["psnr"]["mean"] == pytest.approx(10 * np.log10(255**2 * 32 * 32 * 3))
     assert metrics["gradient"] == {"mean": None, "low": None, "high": None}
-    assert rows(tmp_path / "out")[0]["gradient"] == ""
-    assert "not defined" in (tmp_path / "out" / "index.html").read_text()
+    assert read_rows(tmp_path / "out")[0]["gradient"] == ""
 
 
 def test_nothing_is_overwritten_unless_asked_for(measure, refused, run, tmp_path):
     output = tmp_path / "out"
     measure(run, output, "metrics=l1")
-    before = everything(output)
-    assert_told(refused(run, output, "mode=paper"), output, "exists", "overwrite=true")
-    assert everything(output) == before
+    before = read_files(output)
+    assert_contains(refused(run, output, "mode=paper"), output, "exists", "overwrite=true")
+    assert read_files(output) == before
     (output / "images" / "old").mkdir()
     measure(run, output, "mode=paper", "overwrite=true")
     assert not (output / "images" / "old").exists()
-    assert everything(output) != before
+    assert read_files(output) != before
     photos = tmp_path / "photos"
     photos.mkdir()
     (photos / "a.png").write_text("precious")
-    assert_told(refused(run, photos, "overwrite=true"), photos, "is no evaluation", "choose another folder")
+    assert_contains(refused(run, photos, "overwrite=true"), photos, "metrics.json")
     assert [path.name for path in photos.iterdir()] == ["a.png"]
 
 
-def test_a_damaged_file_leaves_no_half(run, tmp_path, capsys):
+def test_a_damaged_file_leaves_nothing_behind(run, tmp_path, capsys):
     moved = make_strips(tmp_path / "moved")
     (moved / "val" / "val_2.png").write_text("no picture")
     output = tmp_path / "new" / "out"
@@ -423,23 +453,22 @@ def test_a_damaged_file_leaves_no_half(run, tmp_path, capsys):
     assert list(output.parent.iterdir()) == []
 
 
-def test_names_that_are_no_folders(measure, run, tmp_path):
+def test_names_that_cannot_be_folders(measure, run, tmp_path):
     moved = make_strips(tmp_path / "moved", val=3)
     for number, name in enumerate(["a b", "a#b", "(("]):
         (moved / "val" / f"val_{number}.png").rename(moved / "val" / f"{name}.png")
     measure(run, tmp_path / "out", f"data.root={moved}", "metrics=l1")
-    assert {row["name"] for row in rows(tmp_path / "out")} == {"a b", "a#b", "(("}
+    assert {row["name"] for row in read_rows(tmp_path / "out")} == {"a b", "a#b", "(("}
     folders = sorted((tmp_path / "out" / "images").iterdir())
     assert len(folders) == 3
     assert all((folder / "output.png").is_file() for folder in folders)
 
 
-def test_a_run_s_folder_is_data_not_code(measure, refused, root, run, tmp_path):
-    config = tmp_path / "run" / "config.yaml"
-    make_run(config.parent, f"data.root={root}")
+def test_a_run_s_folder_is_data_not_code(measure, refused, run, tmp_path):
+    config = shutil.copytree(run, tmp_path / "run") / "config.yaml"
     cfg = OmegaConf.load(config)
     ours = cfg.data._target_
-    for target, part in (
+    for target, named in (
         ("os.system", "os.system"),
         ("pix2pix_lightning.cli.main.os.system", "cannot be found"),
         ("pix2pix_lightning.utils.instantiate.build", "no class"),
@@ -449,12 +478,12 @@ def test_a_run_s_folder_is_data_not_code(measure, refused, root, run, tmp_path):
     ):
         cfg.data._target_ = target
         OmegaConf.save(cfg, config)
-        assert_told(refused(config.parent, tmp_path / "out"), target, part)
-    measure(config.parent, tmp_path / "out", f"trust=[{OwnData.__module__}]")
+        assert_contains(refused(config.parent, tmp_path / "out"), target, named)
+    measure(config.parent, tmp_path / "out", "metrics=l1", f"trust=[{OwnData.__module__}]")
     cfg.data._target_ = ours
     cfg.data.archive = {"_target_": "subprocess.Popen", "args": "true"}
     OmegaConf.save(cfg, config)
-    assert_told(refused(config.parent, tmp_path / "no"), "subprocess.Popen", "trust=[subprocess]")
+    assert_contains(refused(config.parent, tmp_path / "no"), "subprocess.Popen", "trust=[subprocess]")
 
 
 @pytest.mark.parametrize(
@@ -462,33 +491,31 @@ def test_a_run_s_folder_is_data_not_code(measure, refused, root, run, tmp_path):
     [
         (["metrics=[l1,lpips]"], ["'lpips'", "l1, l2, psnr"]),
         (["mode=papper"], ["mode='papper'", "deterministic, paper"]),
-        (["data.num_val=3"], ["data.num_val=3", "no such key", "root", "data=<group>"]),
-        (["data=procedural", "data.root=pairs"], ["data:", "'root'", "leave that key out"]),
+        (["data.num_val=3"], ["data.num_val=3", "root", "data=<group>"]),
+        (["data=procedural", "data.root=pairs"], ["data:", "'root'"]),
         (["data=folder", "data.num_val=3"], ["num_val", "it takes root"]),
         (["data.root=nowhere"], ["data.root=nowhere is no folder"]),
         (["batch_size=0"], ["batch_size=0: a whole number of at least 1"]),
-        (["batch_size=abc"], ["batch_size=abc: a whole number of at least 1"]),
         (["batch_size=1.5"], ["batch_size=1.5: a whole number of at least 1"]),
         (["data.max_pairs=abc"], ["data.max_pairs=abc: a whole number of at least 1"]),
-        (["data.num_workers=abc"], ["data.num_workers=abc: a whole number of at least 0"]),
         (["data.seed=abc"], ["seed=abc: a whole number from 0"]),
         (["data=procedural", "data.num_looks=abc"], ["data.num_looks=abc: a whole number of at least 1"]),
-        (["metrics=5"], ["metrics: '5' is unknown", "l1, l2, psnr"]),
-        (["metrics=[[l1]]"], ["metrics: ", "is unknown", "l1, l2, psnr"]),
+        (["metrics=5"], ["metrics", "5"]),
+        (["metrics=[[l1]]"], ["metrics", "['l1']"]),
         (["checkpoint=nowhere"], ["nowhere does not exist"]),
-        (["weights=ema"], ["no averaged weights"]),
+        (["weights=ema"], ["no EMA weights"]),
     ],
 )
-def test_mistakes_get_one_line(refused, run, tmp_path, words, parts):
+def test_errors_have_one_line(refused, run, tmp_path, words, parts):
     checkpoint = run
     if words[0].startswith("checkpoint="):
         checkpoint = words.pop().partition("=")[2]
-    assert_told(refused(checkpoint, tmp_path / "out", *words), *parts)
+    assert_contains(refused(checkpoint, tmp_path / "out", *words), *parts)
     assert not Path("runs").exists()
     assert not (tmp_path / "out").exists()
 
 
-def test_mistakes_on_the_command_line(run, tmp_path, capsys):
+def test_errors_on_the_command_line(run, tmp_path, capsys):
     for words, parts in (
         (["split=train"], ["split='train'", "val, test"]),
         (["data=foldr"], ["data=foldr", "did you mean folder?"]),
@@ -498,6 +525,6 @@ def test_mistakes_on_the_command_line(run, tmp_path, capsys):
         assert_one_line(capsys, *parts)
 
 
-def test_what_is_missing_is_named(capsys):
+def test_a_missing_checkpoint_is_named(capsys):
     assert evaluate.main([]) == 1
     assert_one_line(capsys, "checkpoint")

@@ -29,7 +29,7 @@ def report(cfg: DictConfig) -> Path:
     """
     from omegaconf import OmegaConf
 
-    from pix2pix_lightning.evaluation import new_folder
+    from pix2pix_lightning.evaluation import open_output_folder
     from pix2pix_lightning.reports import write_comparison
     from pix2pix_lightning.reports.comparison import MARKDOWN
     from pix2pix_lightning.reports.sweep import read_sweep
@@ -42,7 +42,7 @@ def report(cfg: DictConfig) -> Path:
     if any(folder.resolve().is_relative_to(output.resolve()) for folder in folders):
         raise UserError(f"output={output} contains the runs: choose another folder")
     sweep = read_sweep(folders, split=cfg.split)
-    with new_folder(output, kind="report", mark=MARKDOWN, overwrite=cfg.overwrite) as folder:
+    with open_output_folder(output, kind="report", mark=MARKDOWN, overwrite=cfg.overwrite) as folder:
         page = output / write_comparison(sweep, folder).name
     for remark in sweep.remarks:
         print(remark, file=sys.stderr)

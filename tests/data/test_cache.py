@@ -15,7 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
-from pix2pix_lightning.cli.errors import user_message
+from pix2pix_lightning.cli.errors import format_error
 from pix2pix_lightning.data import PairedDataModule, ProceduralDataModule, cache
 from pix2pix_lightning.data.cache import cached
 
@@ -310,7 +310,7 @@ def test_loader_processes_are_not_sent_the_maps(tmp_path):
 def line(call):
     with pytest.raises((ValueError, OSError)) as raised:
         call()
-    said = user_message(raised.value, "train")
+    said = format_error(raised.value, "train")
     assert said is not None
     assert "\n" not in said
     assert "data.cache=<folder>" in said

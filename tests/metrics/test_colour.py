@@ -4,22 +4,22 @@ import numpy as np
 import torch
 from skimage.color import rgb2lab
 
-from pix2pix_lightning.metrics import lab, lab_histograms
+from pix2pix_lightning.metrics import compute_lab_histograms, convert_to_lab
 
 
 def test_lab_against_scikit_image_over_the_whole_cube():
     levels = [*range(0, 256, 17), 1, 10, 11, 254]  # 10 and 11 lie on both sides of the linear part
     cube = np.array(list(itertools.product(levels, repeat=3)), np.uint8).reshape(-1, 20, 3)
-    ours = lab(torch.from_numpy(cube).permute(2, 0, 1)[None].double() / 255)[0].permute(1, 2, 0).numpy()
+    ours = convert_to_lab(torch.from_numpy(cube).permute(2, 0, 1)[None].double() / 255)[0].permute(1, 2, 0).numpy()
     np.testing.assert_allclose(ours, rgb2lab(cube), atol=1e-9)
 
 
 def test_histograms_against_numpy():
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (3, 8, 9, 3), np.uint8)
-    images[1] = images[1, ..., :1]  # greys, whose a and b are zero but for rounding
+    images[1] = images[1, ..., :1]  # gray pixels, whose a and b are zero but for rounding
     images[2] = 255
-    histograms = lab_histograms(torch.from_numpy(images).permute(0, 3, 1, 2).double() / 255)
+    histograms = compute_lab_histograms(torch.from_numpy(images).permute(0, 3, 1, 2).double() / 255)
     for channel, (low, high) in enumerate([(0, 100), (-110, 110), (-110, 110)]):
         for image, counts in zip(images, histograms[channel], strict=True):
             edges = np.arange(low, high + 2) - 0.5

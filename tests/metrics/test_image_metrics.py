@@ -4,7 +4,9 @@ import torch
 from skimage.metrics import mean_squared_error, peak_signal_noise_ratio, structural_similarity
 from torch import Tensor
 
-from pix2pix_lightning.metrics import ImageL1, ImageL2, ImageSSIM, pair_metrics
+from pix2pix_lightning.metrics import ImageL1, ImageL2, ImageSSIM, build_metrics
+
+NAMES = ("l1", "psnr", "ssim")
 
 
 def make_pair(count: int, channels: int = 3, height: int = 24, width: int = 31) -> tuple[Tensor, Tensor]:
@@ -41,7 +43,7 @@ def reference(pairs: list[tuple[Tensor, Tensor]]) -> dict[str, float]:
 def test_against_scikit_image(channels: int) -> None:
     # Uneven batches, images of unlike quality and size: a mean of batches' means, a pooled PSNR would differ.
     pairs = [make_pair(4, channels), make_pair(1, channels), make_pair(2, channels, height=11, width=40)]
-    metrics = pair_metrics()
+    metrics = build_metrics(NAMES)
     for fake, real in pairs:
         metrics.update(fake, real)
     values = {name: value.item() for name, value in metrics.compute().items()}
@@ -56,7 +58,7 @@ def test_against_scikit_image(channels: int) -> None:
 def test_squared_difference_against_scikit_image() -> None:
     fake, real = make_pair(4)
     expected = [mean_squared_error(*images) for images in zip(real.numpy(), fake.numpy(), strict=True)]
-    np.testing.assert_allclose(ImageL2().scores(fake, real), expected, rtol=1e-5)
+    np.testing.assert_allclose(ImageL2().compute_scores(fake, real), expected, rtol=1e-5)
     metric = ImageL2()
     metric.update(fake[:1], real[:1])
     metric.update(fake[1:], real[1:])
@@ -70,14 +72,14 @@ def test_flat_and_inverted_images() -> None:
     flat = torch.full_like(real, 0.3)
     pairs = [(flat, flat + 0.2), (1 - real, real), (torch.zeros_like(real), torch.ones_like(real))]
     for fake, other in pairs:
-        metrics = pair_metrics()
+        metrics = build_metrics(NAMES)
         values = {name: value.item() for name, value in metrics(fake, other).items()}
         assert values == pytest.approx(reference([(fake, other)]), rel=1e-4, abs=1e-6)
 
 
 def test_equal_images() -> None:
     _, real = make_pair(3)
-    values = pair_metrics()(real, real.clone())
+    values = build_metrics(NAMES)(real, real.clone())
     assert values["l1"].item() == 0
     assert values["psnr"].item() == float("inf")
     assert values["ssim"].item() == pytest.approx(1, abs=1e-6)
@@ -87,7 +89,7 @@ def test_precision_under_autocast() -> None:
     # What a generator under autocast gives is half precision; the comparison with it must not be.
     fake, real = make_pair(4)
     fake = fake.bfloat16()
-    metrics = pair_metrics()
+    metrics = build_metrics(NAMES)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         metrics.update(fake, real)
     values = {name: value.item() for name, value in metrics.compute().items()}
@@ -95,7 +97,7 @@ def test_precision_under_autocast() -> None:
 
 
 def test_memory_does_not_hold_images() -> None:
-    metrics = pair_metrics()
+    metrics = build_metrics(NAMES)
     for _ in range(10):
         metrics.update(*make_pair(4))
     num_kept = 0
@@ -106,7 +108,7 @@ def test_memory_does_not_hold_images() -> None:
 
 
 def test_clones_are_separate() -> None:
-    first, second = pair_metrics().clone(prefix="val/"), pair_metrics().clone(prefix="test/")
+    first, second = build_metrics(NAMES, prefix="val/"), build_metrics(NAMES, prefix="test/")
     first.update(*make_pair(4))
     second.update(*make_pair(2))
     first_values, second_values = first.compute(), second.compute()

@@ -49,7 +49,7 @@ def test_against_scikit_image_scale_by_scale(channels, height, width):
     fake, real = make_pair(channels, height, width)
     expected = [reference(*(image.permute(1, 2, 0).numpy() for image in pair)) for pair in zip(fake, real, strict=True)]
     assert max(expected) - min(expected) > 0.1
-    np.testing.assert_allclose(ImageMSSSIM().scores(fake, real), expected, rtol=1e-9)
+    np.testing.assert_allclose(ImageMSSSIM().compute_scores(fake, real), expected, rtol=1e-9)
     metric = ImageMSSSIM()
     metric.update(fake[:1].float(), real[:1].float())
     metric.update(fake[1:].float(), real[1:].float())
@@ -58,9 +58,9 @@ def test_against_scikit_image_scale_by_scale(channels, height, width):
 
 def test_equal_and_inverted_images():
     _, real = make_pair(1, 176, 176)
-    assert ImageMSSSIM().scores(real, real).tolist() == pytest.approx([1, 1, 1])
+    assert ImageMSSSIM().compute_scores(real, real).tolist() == pytest.approx([1, 1, 1])
     # its structure is negative, which has no real power
-    assert ImageMSSSIM().scores(1 - real, real).tolist() == [0, 0, 0]
+    assert ImageMSSSIM().compute_scores(1 - real, real).tolist() == [0, 0, 0]
 
 
 @pytest.mark.parametrize(("height", "width"), [(175, 256), (256, 175)])

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -6,6 +7,7 @@ from selenium.webdriver import Keys
 
 from pix2pix_lightning.data.image_files import write_image
 from pix2pix_lightning.evaluation import Interval, Scores
+from pix2pix_lightning.metrics import MetricInfo
 from pix2pix_lightning.reports.evaluation import render_evaluation_page
 
 NASTY = """<script>alert(1)</script>&"'"""
@@ -29,7 +31,7 @@ FACTS = {
 }
 
 
-def write_page(folder, names, values, facts=FACTS):
+def write_page(folder, names, values, *, infos=None, figures=None):
     """Write a page and its pictures, each of a different colour."""
     folders = [f"images/{number}" for number in range(len(names))]
     for number, name in enumerate(folders):
@@ -41,7 +43,9 @@ def write_page(folder, names, values, facts=FACTS):
         metric: Interval(float(np.nanmean(v)), float(np.nanmin(v)), float(np.nanmax(v))) for metric, v in values.items()
     }
     page = folder / "index.html"
-    page.write_text(render_evaluation_page(Scores(names, values, means), folders, facts, size=(32, 32)), "utf-8")
+    means |= {metric: Interval(value, math.nan, math.nan) for metric, value in (figures or {}).items()}
+    scores = Scores(names, values, means, infos or {})
+    page.write_text(render_evaluation_page(scores, folders, FACTS, size=(32, 32)), "utf-8")
     return page
 
 
@@ -149,15 +153,20 @@ def test_pictures_out_of_sight_are_not_loaded(browser, tmp_path):
     browser.until(lambda: browser.one("img[src='images/0/input.png']").get_property("naturalWidth") == 32)
 
 
-def test_metrics_that_the_package_does_not_know_are_sorted_as_the_files_say(browser, tmp_path):
-    values = {"fid": [3.0, 1.0, 4.0, 2.0], "is": [3.0, 1.0, 4.0, 2.0], "bias": [0.0, 1.0, 2.0, 3.0]}
-    ways = {"fid": "min", "is": "max", "bias": None}
-    info = {name: {"label": name.upper(), "unit": "%", "direction": way} for name, way in ways.items()}
-    browser.open(write_page(tmp_path, NAMES, values, FACTS | {"metric_info": info}))
-    assert shown(browser) == [2, 0, 3, 1]
-    pick(browser, "by", "IS (%)")
-    assert shown(browser) == [1, 3, 0, 2]
+def test_metrics_that_are_not_registered_are_sorted_by_what_is_known_about_them(browser, tmp_path):
+    values = {"bias": [0.0, 1.0, 2.0, 3.0], "error": [3.0, 1.0, 4.0, math.inf], "score": [3.0, 1.0, 4.0, 2.0]}
+    directions = {"bias": "unknown", "error": "lower", "score": "higher", "fid": "lower"}
+    infos = {name: MetricInfo(name, name.upper(), way, unit="%", decimals=1) for name, way in directions.items()}
+    infos["fid"] = replace(infos["fid"], kind="distribution")
+    browser.open(write_page(tmp_path, NAMES, values, infos=infos, figures={"fid": 7.25}))
+    assert shown(browser) == [2, 0, 1, 3]  # a value that is not finite is last in both orders
     pick(browser, "order", "best first")
+    assert shown(browser) == [1, 0, 2, 3]
+    pick(browser, "by", "SCORE (%)")
     assert shown(browser) == [2, 0, 3, 1]
     options = [option.text for option in browser.all("#by option")]
-    assert options == ["FID (%)", "IS (%)", "the split's order"]  # nothing is best of the third
+    assert options == ["ERROR (%)", "SCORE (%)", "the split's order"]
+    figures = [row.text.split(maxsplit=2) for row in browser.all(".figures tbody tr")]
+    assert figures[0] == ["BIAS", "(%)", "1.5 0.0 to 3.0"]
+    assert figures[3] == ["FID", "(%)", "7.2 none"]
+    assert browser.all('[data-metric="fid"]') == []

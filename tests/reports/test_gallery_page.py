@@ -1,4 +1,5 @@
 import json
+import re
 from itertools import pairwise
 
 import cv2
@@ -6,8 +7,8 @@ import numpy as np
 import pytest
 from selenium.webdriver import Keys
 
+from pix2pix_lightning.metrics import build_metrics, describe
 from pix2pix_lightning.reports import GalleryFolder
-from pix2pix_lightning.reports.metric_info import MetricInfo
 
 NASTY = """<script>alert(1)</script>&"'.png"""
 NAMES = ["plain", NASTY, "a_very_long_name_without_any_place_to_break_it_" * 4]
@@ -327,17 +328,19 @@ def test_names_of_any_kind_make_folders_and_a_page(tmp_path):
     assert "<h3>../up/..</h3>" in page
 
 
-def test_the_best_value_follows_the_run_s_description_of_its_metrics(tmp_path):
+def test_the_best_value_follows_the_description_of_the_metrics(tmp_path):
     gallery = GalleryFolder(tmp_path / "gallery", tmp_path)
     gallery.add(0, "one", 0, {c: np.zeros((4, 4, 3), np.uint8) for c in ("input", "output", "target")})
-    (tmp_path / "metrics.csv").write_text("epoch,step,val/fid,val/is\n0,9,30,1\n1,19,20,5\n2,29,40,3\n")
-    info = {
-        name: {"label": name.upper(), "unit": "", "direction": way} for name, way in {"fid": "min", "is": "max"}.items()
-    }
+    (tmp_path / "metrics.csv").write_text("epoch,step,val/fid,val/is,val/l1\n0,9,30,1,7\n1,19,20,5,8\n2,29,40,3,9\n")
+
+    def read_best(**arguments):
+        gallery.write_page(**arguments)
+        return re.findall(r"<td>([\d.]+), epoch (\d)", (tmp_path / "gallery/index.html").read_text())
+
+    assert read_best() == [("7.0000", "1")]  # only L1 is registered
+    info = {f"val/{name}": {"label": name, "direction": way} for name, way in {"fid": "lower", "is": "higher"}.items()}
+    assert read_best(metric_info=info) == [("7.0000", "1"), ("20.0000", "2"), ("5.0000", "2")]
+    assert read_best(metric_info=describe(build_metrics(["l1"], prefix="val/"))) == [("7.0000", "1")]
     (tmp_path / "summary.json").write_text(json.dumps({"metric_info": info}))
-    gallery.write_page()
-    page = (tmp_path / "gallery/index.html").read_text()
-    assert "20.0000, epoch 2" in page
-    assert "5.0000, epoch 2" in page
-    gallery.write_page(metric_info={"is": MetricInfo("IS")})
-    assert "20.0000, epoch" not in (tmp_path / "gallery/index.html").read_text()
+    assert read_best() == [("7.0000", "1"), ("20.0000", "2"), ("5.0000", "2")]
+    assert read_best(metric_info={"val/is": {"direction": "unknown"}}) == [("7.0000", "1")]

@@ -11,7 +11,7 @@ from PIL import Image
 from scipy import stats
 
 from pix2pix_lightning import compose
-from pix2pix_lightning.cli.errors import user_message
+from pix2pix_lightning.cli.errors import format_error
 from pix2pix_lightning.report import main, report
 from pix2pix_lightning.reports import write_comparison
 from pix2pix_lightning.reports.sweep import read_sweep
@@ -139,8 +139,8 @@ def test_an_unfinished_job_is_named_and_left_out(sweep, capsys):
 
 
 def test_the_best_of_an_unknown_metric_is_what_the_runs_say(tmp_path):
-    ways = {"fid": "min", "kid": "max", "bias": None}
-    info = {name: {"label": name.upper(), "unit": "px", "direction": way} for name, way in ways.items()}
+    ways = {"fid": "lower", "kid": "higher", "bias": "unknown"}
+    info = {f"val/{name}": {"label": name.upper(), "unit": "px", "direction": way} for name, way in ways.items()}
     for number in range(3):
         metrics = dict.fromkeys([*ways, "unknown"], number) | {"ssim": number}
         make_run(tmp_path / f"s/{number}", f"loss={number}", metrics, info=info)
@@ -199,7 +199,7 @@ def read_error(folders, split=None):
     """Return the line that the command would print."""
     with pytest.raises((ValueError, OSError)) as caught:
         read_sweep(folders, split=split)
-    line = user_message(caught.value, "report")
+    line = format_error(caught.value, "report")
     assert line is not None
     assert "\n" not in line
     return line
@@ -218,12 +218,21 @@ def test_figures_of_evaluate(sweep, capsys):
     assert main([f"runs={sweep}", "split=test"]) == 0
     markdown = (sweep / "report/report.md").read_text()
     table = cells(markdown)[:5]
-    assert table[0][1:] == ["gradient, share of the targets'", "MS-SSIM"]
+    assert table[0][1:] == ["Gradient", "MS-SSIM"]
     assert [row[1].startswith("**") for row in table[2:]] == [False, True, True]  # the nearest to 1
     for text in (markdown, (sweep / "report/index.html").read_text()):
         assert "best.ckpt on the test split" in text
         assert "Outputs after the last epoch, seed 0; the figures are of best.ckpt." in text
         assert "Remarks" not in text
+
+
+def test_the_best_of_an_evaluation_is_what_its_file_says(pair, tmp_path):
+    for run, mean in zip(pair, (0.5, 0.6), strict=True):
+        make_evaluation(run, mean, metric_info={"ms_ssim": {"label": "Own", "direction": "lower", "decimals": 1}})
+    write_comparison(read_sweep(pair, split="test"), tmp_path / "out")
+    header, _, *rows = cells((tmp_path / "out/report.md").read_text())[:4]
+    assert header[1:] == ["Gradient", "Own"]
+    assert [row[-1] for row in rows] == ["**0.5 (0.4 to 0.6)**", "0.6 (0.4 to 0.6)"]
 
 
 def test_an_evaluation_of_an_earlier_checkpoint_is_rejected(pair):
@@ -373,8 +382,8 @@ def test_a_pair_without_outputs_is_skipped(sweep, tmp_path):
         ("cgan/summary.json", '{"metrics": {"val/l1"'),
         ("cgan/summary.json", "{}"),
         ("cgan/summary.json", '{"metrics": {"val/l1": [1]}}'),
-        ("cgan/summary.json", '{"metrics": {"val/l1": 1}, "metric_info": {"l1": {"label": "L1", "direction": "up"}}}'),
-        ("cgan/summary.json", '{"metrics": {"val/l1": 1}, "metric_info": {"l1": {}}}'),
+        ("cgan/summary.json", '{"metrics": {"val/l1": 1}, "metric_info": {"val/l1": {"label": 1}}}'),
+        ("cgan/summary.json", '{"metrics": {"val/l1": 1}, "metric_info": {"val/l1": "L1"}}'),
         ("cgan/config.yaml", "seed: [1"),
         ("cgan/config.yaml", "- seed"),
         ("cgan/config.yaml", "command: python"),

@@ -1,29 +1,37 @@
-"""A translator measured over a split."""
+"""Measuring a model on a split."""
 
 from pix2pix_lightning.evaluation.bootstrap import Interval, bootstrap
-from pix2pix_lightning.evaluation.data import described, open_data, pairs_of, run_of
-from pix2pix_lightning.evaluation.measures import MEASURES, Measure, chosen
-from pix2pix_lightning.evaluation.results import FIGURES, Pictures, facts, new_folder, place, write_csv, write_json
-from pix2pix_lightning.evaluation.scores import Scores, Triple, score
+from pix2pix_lightning.evaluation.data import describe_data, find_run, open_data, read_pair_spec
+from pix2pix_lightning.evaluation.measures import choose_metrics
+from pix2pix_lightning.evaluation.results import (
+    METRICS_FILE,
+    PairWriter,
+    collect_facts,
+    format_summary,
+    open_output_folder,
+    resolve_output,
+    write_csv,
+    write_json,
+)
+from pix2pix_lightning.evaluation.scores import Scores, TranslatedPair, compute_scores
 
 __all__ = [
-    "FIGURES",
-    "MEASURES",
+    "METRICS_FILE",
     "Interval",
-    "Measure",
-    "Pictures",
+    "PairWriter",
     "Scores",
-    "Triple",
+    "TranslatedPair",
     "bootstrap",
-    "chosen",
-    "described",
-    "facts",
-    "new_folder",
+    "choose_metrics",
+    "collect_facts",
+    "compute_scores",
+    "describe_data",
+    "find_run",
+    "format_summary",
     "open_data",
-    "pairs_of",
-    "place",
-    "run_of",
-    "score",
+    "open_output_folder",
+    "read_pair_spec",
+    "resolve_output",
     "write_csv",
     "write_json",
 ]

@@ -1,4 +1,4 @@
-"""How much a figure over images owes to which images they happen to be."""
+"""Bootstrap intervals of values over images."""
 
 from __future__ import annotations
 
@@ -8,36 +8,36 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-_MOST_DRAWN = 2**21  # numbers in memory at once
+_MAX_DRAWN = 2**21  # numbers in memory at once
 
 
 class Interval(NamedTuple):
-    """A figure over all images and the 95 % interval around it."""
+    """A value over all images and its 95 % interval."""
 
     mean: float
     low: float
     high: float
 
 
-def mean(statistics: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """The figure of one number for each image."""
+def take_first(statistics: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return the first of the mean statistics: (S, k) to (S,)."""
     return statistics[..., 0]
 
 
 def bootstrap(
     statistics: npt.NDArray[np.float64],
-    figure: Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]] = mean,
+    figure: Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]] = take_first,
     *,
     samples: int = 10_000,
     seed: int = 0,
 ) -> Interval:
-    """The percentile interval of a figure, over images drawn anew with replacement.
+    """Compute the percentile interval of a value over images, which are drawn again with replacement.
 
     Args:
-        statistics: (N, k), or (N,): what the figure is made of, for each image.
-        figure: Takes means of the statistics over images, (S, k), and gives (S,).
-        samples: How often N images are drawn.
-        seed: Of the draws: figures over the same images are drawn alike.
+        statistics: (N, k) or (N,): the statistics of each image.
+        figure: Function from mean statistics over images, (S, k), to the value, (S,); by default the first statistic.
+        samples: Number of times that N images are drawn.
+        seed: Seed of the draws: values over the same images are drawn in the same way.
 
     Example:
         >>> bootstrap(np.array([1.0, 1.0, 1.0]))
@@ -46,13 +46,14 @@ def bootstrap(
     statistics = statistics.reshape(len(statistics), -1)
     num_images = len(statistics)
     generator = np.random.default_rng(seed)
-    at_once = max(1, _MOST_DRAWN // num_images)
+    chunk = max(1, _MAX_DRAWN // num_images)
     drawn = np.empty(samples)
-    for first in range(0, samples, at_once):
-        num = min(at_once, samples - first)
+    for first in range(0, samples, chunk):
+        num = min(chunk, samples - first)
         images = generator.integers(0, num_images, (num, num_images))
-        places = images + np.arange(num)[:, None] * num_images
-        counts = np.bincount(places.ravel(), minlength=num * num_images).reshape(num, num_images)
-        drawn[first : first + num] = figure(counts @ statistics / num_images)
+        bins = images + np.arange(num)[:, None] * num_images
+        counts = np.bincount(bins.ravel(), minlength=num * num_images).reshape(num, num_images)
+        with np.errstate(invalid="ignore"):  # 0 times an infinite value
+            drawn[first : first + num] = figure(counts @ statistics / num_images)
     low, high = np.percentile(drawn, [2.5, 97.5])
     return Interval(float(figure(statistics.mean(0, keepdims=True))[0]), float(low), float(high))

@@ -1,4 +1,4 @@
-"""The files that an evaluation leaves."""
+"""The files that an evaluation writes."""
 
 from __future__ import annotations
 
@@ -20,67 +20,71 @@ from omegaconf import DictConfig
 from pix2pix_lightning.checkpoints.files import PROJECT_KEY, kind_of, read_checkpoint
 from pix2pix_lightning.data.image_files import write_image
 from pix2pix_lightning.data.sides import PairSpec
-from pix2pix_lightning.evaluation.scores import Scores, Triple
+from pix2pix_lightning.evaluation.scores import Scores, TranslatedPair
 from pix2pix_lightning.inference import Translator
 from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.version import __version__
 
-FIGURES = "metrics.json"
+METRICS_FILE = "metrics.json"
 
 
-def place(cfg: DictConfig, run: Path | None) -> Path:
-    """Where the results go: ``output``, or by default below the run's folder.
+def resolve_output(cfg: DictConfig, run: Path | None) -> Path:
+    """Return the folder of the results: ``output``, by default a folder inside the run's.
 
     Raises:
-        ValueError: There is neither.
+        ValueError: ``output`` is not set, and there is no run's folder.
     """
     if cfg.output is not None:
         return Path(str(cfg.output))
     if run is None:
-        raise UserError(f"checkpoint={cfg.checkpoint} is not in a run's folder: say where to write by output=<folder>")
+        raise UserError(f"checkpoint={cfg.checkpoint} is not in a run's folder: set output=<folder>")
     return run / "evaluation" / f"{cfg.split}_{cfg.mode}"
 
 
 @contextmanager
-def new_folder(
-    folder: Path, *, kind: str = "evaluation", mark: str = FIGURES, overwrite: bool = False
+def open_output_folder(
+    folder: Path, *, kind: str = "evaluation", mark: str = METRICS_FILE, overwrite: bool = False
 ) -> Iterator[Path]:
-    """A folder beside the final one, that takes its place when all is well; till then what was there stays.
+    """Yield a temporary folder and rename it to ``folder`` on success. ``folder`` is unchanged on error.
 
     Args:
-        folder: The final one.
-        kind: What it is to be.
-        mark: A file that a folder of this kind has: no other folder is replaced.
-        overwrite: Replace one of this kind.
+        folder: The final folder.
+        kind: What the folder holds, for messages.
+        mark: A file that every folder of this kind has: no other folder is replaced.
+        overwrite: Whether an existing folder of this kind is replaced.
 
     Raises:
-        FileExistsError: The folder has something in it, and ``overwrite`` is off.
-        ValueError: What is in it is of another kind.
+        FileExistsError: The folder is not empty, and ``overwrite`` is off.
+        ValueError: The folder is not empty and of another kind, or it is a file.
     """
     if folder.exists() and not folder.is_dir():
         raise UserError(f"output={folder} is a file: give a folder")
     if folder.is_dir() and any(folder.iterdir()):
         if not overwrite:
-            raise FileExistsError(f"{folder} exists: choose another output, or say overwrite=true")
+            raise FileExistsError(f"{folder} exists: choose another output, or set overwrite=true")
         if not (folder / mark).is_file():
             raise UserError(f"output={folder} is no {kind}, it holds no {mark}: choose another folder")
-    folder = folder.resolve()  # of a link, what it leads to is replaced
-    growing = folder.with_name(f".{folder.name}.{os.getpid()}")
-    growing.mkdir(parents=True)
+    folder = folder.resolve()  # what a link leads to is replaced, not the link
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
+    temporary.mkdir(parents=True)
     try:
-        yield growing
+        yield temporary
         if folder.is_dir():
             shutil.rmtree(folder)
-        growing.rename(folder)
+        temporary.rename(folder)
     finally:
-        shutil.rmtree(growing, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
-class Pictures:
-    """Writes what was measured, ``images/<name>/{input,output,target}.png``.
+class PairWriter:
+    """Write each measured pair as ``images/<name>/{input,output,target}.png``.
+
+    Args:
+        folder: The evaluation's folder.
+        spec: What the pixels mean.
 
     Attributes:
-        folders: Of the pairs so far, relative to the evaluation's.
+        folders: Folders of the pairs so far, relative to the evaluation's.
     """
 
     def __init__(self, folder: Path, spec: PairSpec) -> None:
@@ -89,25 +93,32 @@ class Pictures:
         self._taken: set[str] = set()
         self.folders: list[str] = []
 
-    def __call__(self, triple: Triple) -> None:
+    def __call__(self, pair: TranslatedPair) -> None:
         """Write one pair."""
-        name = re.sub(r"[^\w.-]+", "_", triple.name).lstrip(".") or "_"
+        name = re.sub(r"[^\w.-]+", "_", pair.name).lstrip(".") or "_"
         if name.lower() in self._taken:
             name = f"{name}_{len(self.folders)}"
         self._taken.add(name.lower())
         self.folders.append(f"images/{name}")
         folder = self._folder / "images" / name
         folder.mkdir(parents=True)
-        write_image(folder / "input.png", self._spec.source.picture(triple.source[0]))
-        write_image(folder / "output.png", self._spec.target.picture(triple.output[0]))
-        write_image(folder / "target.png", self._spec.target.picture(triple.target[0]))
+        write_image(folder / "input.png", self._spec.source.picture(pair.source[0]))
+        write_image(folder / "output.png", self._spec.target.picture(pair.output[0]))
+        write_image(folder / "target.png", self._spec.target.picture(pair.target[0]))
 
 
-def facts(cfg: DictConfig, checkpoint: Path, translator: Translator, data: Mapping[str, Any]) -> dict[str, Any]:
-    """What the figures are of, as plain data: what was measured, how, on what, by which versions."""
+def collect_facts(cfg: DictConfig, checkpoint: Path, translator: Translator, data: Mapping[str, Any]) -> dict[str, Any]:
+    """Collect what the results depend on, as plain data.
+
+    Args:
+        cfg: Configuration of the evaluation.
+        checkpoint: The file that is measured.
+        translator: The model in it.
+        data: Description of the data module.
+    """
     return {
         "checkpoint": str(checkpoint),
-        "batches_seen": _batches_seen(checkpoint),
+        "batches_seen": _read_batches_seen(checkpoint),
         "split": cfg.split,
         "mode": cfg.mode,
         "weights": cfg.weights,
@@ -124,8 +135,8 @@ def facts(cfg: DictConfig, checkpoint: Path, translator: Translator, data: Mappi
     }
 
 
-def _batches_seen(checkpoint: Path) -> int | None:
-    """How far the training was, where the file is one of a training."""
+def _read_batches_seen(checkpoint: Path) -> int | None:
+    """Return the number of training batches of a training checkpoint, None for other files."""
     if kind_of(checkpoint) != "training":
         return None
     seen: int = read_checkpoint(checkpoint)[PROJECT_KEY]["batches_seen"]
@@ -133,19 +144,50 @@ def _batches_seen(checkpoint: Path) -> int | None:
 
 
 def write_json(folder: Path, scores: Scores, facts: Mapping[str, Any]) -> None:
-    """Write ``metrics.json``: the facts, and each figure with its interval; null where it is not defined."""
+    """Write ``metrics.json``: the facts, each metric's value with its interval, and what a reader needs to know.
+
+    Null stands for what is not defined, and for the ends of an interval where a metric has none.
+
+    Args:
+        folder: Folder of the file.
+        scores: The results.
+        facts: What they depend on, as plain data.
+    """
     figures = {
         metric: {key: value if math.isfinite(value) else None for key, value in interval._asdict().items()}
         for metric, interval in scores.figures.items()
     }
-    text = json.dumps({**facts, "num_images": len(scores.names), "metrics": figures}, indent=2, allow_nan=False)
-    (folder / FIGURES).write_text(text + "\n")
+    infos = {metric: scores.info(metric).to_dict() for metric in figures}
+    content = {**facts, "num_images": len(scores.names), "metrics": figures, "metric_info": infos}
+    (folder / METRICS_FILE).write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
 def write_csv(folder: Path, scores: Scores) -> None:
-    """Write ``metrics.csv``: a row for each image, a cell empty where a metric is not defined."""
+    """Write ``metrics.csv``: a row for each image and a column for each metric of pairs.
+
+    A cell is empty where a metric is not defined.
+
+    Args:
+        folder: Folder of the file.
+        scores: The results.
+    """
     with (folder / "metrics.csv").open("w", newline="", encoding="utf-8", errors="replace") as file:
         writer = csv.writer(file)
         writer.writerow(["name", *scores.values])
         for name, *values in zip(scores.names, *scores.values.values(), strict=True):
             writer.writerow([name, *("" if math.isnan(value) else repr(float(value)) for value in values)])
+
+
+def format_summary(scores: Scores, left_out: Mapping[str, str]) -> str:
+    """Format what was left out and each metric's value with its interval, a line for each.
+
+    Args:
+        scores: The results.
+        left_out: The reason for each metric that was left out.
+    """
+    lines = [f"{name} left out: it {reason}" for name, reason in left_out.items()]
+    width = max(12, *map(len, scores.figures))
+    for name, (mean, low, high) in scores.figures.items():
+        interval = f"   {low:.4f} to {high:.4f}" if name in scores.values else "   (no interval)"
+        lines.append(f"{name:{width}} {mean:9.4f}{interval}")
+    return "\n".join(lines)

@@ -1,24 +1,26 @@
-"""A split through a translator, one pair after the other."""
+"""Translating a split, one pair after the other, and measuring it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from torch import Tensor
+from torchmetrics import Metric
 
 from pix2pix_lightning.data.sides import PairSpec
-from pix2pix_lightning.evaluation.bootstrap import Interval, bootstrap
-from pix2pix_lightning.evaluation.measures import MEASURES
+from pix2pix_lightning.evaluation.bootstrap import Interval
+from pix2pix_lightning.evaluation.measures import build_measurement
 from pix2pix_lightning.inference import Translator
+from pix2pix_lightning.metrics import MetricInfo, metric_info
 from pix2pix_lightning.utils.errors import UserError
 
 
-class Triple(NamedTuple):
-    """A pair and its translation, (1, C, H, W) uint8 each, as files hold them."""
+class TranslatedPair(NamedTuple):
+    """A pair and the source's translation, (1, C, H, W) uint8 each, as files hold them."""
 
     name: str
     source: Tensor
@@ -28,61 +30,68 @@ class Triple(NamedTuple):
 
 @dataclass(frozen=True)
 class Scores:
-    """What was measured.
+    """The results of an evaluation.
 
     Attributes:
-        names: Of the images, in the split's order.
-        values: For each metric each image's own value, (N,).
-        figures: For each metric the figure over all images, with its interval.
+        names: Names of the images, in the split's order.
+        values: For each metric of pairs the value of each image, (N,).
+        figures: For each metric the value over all images with its interval; NaN as ends where there is no interval.
+        infos: For each metric what is known about it; by default the registered row of that name.
     """
 
     names: list[str]
     values: dict[str, npt.NDArray[np.float64]]
     figures: dict[str, Interval]
+    infos: Mapping[str, MetricInfo] = field(default_factory=dict)
+
+    def info(self, name: str) -> MetricInfo:
+        """What is known about a metric."""
+        return self.infos.get(name) or metric_info(name)
 
 
-def score(
+def compute_scores(
     translator: Translator,
     batches: Iterable[dict[str, Any]],
-    metrics: Sequence[str],
+    metrics: Mapping[str, Metric],
     *,
-    each: Callable[[Triple], None] = lambda triple: None,
+    on_pair: Callable[[TranslatedPair], None] = lambda pair: None,
 ) -> Scores:
-    """Translate the sources of a split and compare what a file of each would hold with its target.
+    """Translate the sources of a split and compare the outputs, as 8-bit files hold them, with the targets.
 
     Args:
-        translator: Of the model.
-        batches: Of the split, ``{"source", "target", "name"}``.
-        metrics: Names of ``MEASURES``.
-        each: Is given every pair as it was measured.
+        translator: The model.
+        batches: The split's batches, ``{"source", "target", "name"}``.
+        metrics: Metrics by name, as ``choose_metrics`` builds them.
+        on_pair: Called with every pair after it was measured.
 
     Raises:
-        ValueError: There is no pair.
+        ValueError: There is no pair, or a metric cannot be computed of these images.
     """
     names: list[str] = []
-    rows: dict[str, list[npt.NDArray[np.float64]]] = {metric: [] for metric in metrics}
+    measurements = {name: build_measurement(name, metric) for name, metric in metrics.items()}
     low, high = translator.pair_spec.target.value_range
-    for triple in _translated(translator, batches):
-        names.append(triple.name)
-        output, target = ((image.double() - low) / (high - low) for image in (triple.output, triple.target))
-        for metric in metrics:
-            rows[metric].append(MEASURES[metric].statistics(output, target)[0].double().numpy())
-        each(triple)
+    for pair in _translate(translator, batches):
+        names.append(pair.name)
+        output, target = ((image.double() - low) / (high - low) for image in (pair.output, pair.target))
+        for measurement in measurements.values():
+            measurement.add(output, target)
+        on_pair(pair)
     if not names:
         raise UserError("the split has no pair: there is nothing to measure")
-    statistics = {metric: np.stack(of_images) for metric, of_images in rows.items()}
+    results = {name: measurement.compute() for name, measurement in measurements.items()}
     return Scores(
         names,
-        {metric: MEASURES[metric].figure(rows) for metric, rows in statistics.items()},
-        {metric: bootstrap(rows, MEASURES[metric].figure) for metric, rows in statistics.items()},
+        {name: values for name, (values, _) in results.items() if values is not None},
+        {name: figure for name, (_, figure) in results.items()},
+        {name: metric_info(metric).rename(name) for name, metric in metrics.items()},
     )
 
 
-def _translated(translator: Translator, batches: Iterable[dict[str, Any]]) -> Iterator[Triple]:
-    """One image at a time: in a larger batch sums are rounded otherwise, and a grey level here and there is another."""
+def _translate(translator: Translator, batches: Iterable[dict[str, Any]]) -> Iterator[TranslatedPair]:
+    """Translate one image at a time: in a larger batch sums are rounded differently, which changes a few pixels."""
     spec: PairSpec = translator.pair_spec
     for batch in batches:
         for index, name in enumerate(batch["name"]):
             source, target = (spec.encode(batch[side][index : index + 1], side) for side in ("source", "target"))
             output = spec.decode(translator(source), source)
-            yield Triple(name, spec.source.decode(source), output, spec.decode(target, source))
+            yield TranslatedPair(name, spec.source.decode(source), output, spec.decode(target, source))

@@ -34,7 +34,7 @@ def export(cfg: DictConfig, words: Sequence[str] = ()) -> Path:
 
     from pix2pix_lightning.checkpoints.files import checkpoint_in, kind_of
     from pix2pix_lightning.cli.conf import PATH_KEYS
-    from pix2pix_lightning.evaluation import run_of
+    from pix2pix_lightning.evaluation import find_run
     from pix2pix_lightning.export.formats import ENDINGS, FORMATS, Export, check_taken
     from pix2pix_lightning.inference.opening import open_module
     from pix2pix_lightning.inference.settings import packages, said_of_pair
@@ -61,7 +61,7 @@ def export(cfg: DictConfig, words: Sequence[str] = ()) -> Path:
     keys["norm"] = cfg.norm or "image"
     said = [word for word in words if word.partition("=")[0] not in PATH_KEYS]
     made_by = {"export": shlex.join(said), "checkpoint": checkpoint.name, "batches_seen": module.batches_seen}
-    print(FORMATS[cfg.format](Export(module, run_of(checkpoint), output, keys, made_by)))
+    print(FORMATS[cfg.format](Export(module, find_run(checkpoint), output, keys, made_by)))
     return output
 
 

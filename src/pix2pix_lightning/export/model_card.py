@@ -16,7 +16,7 @@ from pix2pix_lightning.checkpoints.pretrained import Card
 from pix2pix_lightning.checkpoints.pretrained.card import card_text, code, described, one_line, table
 from pix2pix_lightning.cli.conf import conf_dir
 from pix2pix_lightning.data.image_files import read_image
-from pix2pix_lightning.evaluation import FIGURES
+from pix2pix_lightning.evaluation import METRICS_FILE
 from pix2pix_lightning.models.pix2pix import Pix2PixModule
 from pix2pix_lightning.reports.run_files import read_json, read_yaml
 from pix2pix_lightning.utils.csv_file import read_metrics
@@ -101,7 +101,7 @@ def _last_validation(run: Path, batches_seen: int) -> Mapping[str, float] | None
 def _figures(run: Path, batches_seen: int, weights: str, validation: Mapping[str, float] | None) -> str:
     evaluations = [
         facts
-        for path in sorted((run / "evaluation").glob(f"*/{FIGURES}"))
+        for path in sorted((run / "evaluation").glob(f"*/{METRICS_FILE}"))
         if (facts := read_json(path)).get("batches_seen") == batches_seen and facts.get("weights") == weights
     ]
     if evaluations:

@@ -13,7 +13,7 @@ from pix2pix_lightning.data.image_files import write_image
 from pix2pix_lightning.data.sides import SideSpec
 from pix2pix_lightning.demo.brushes import Brushes, brushes_of, known_of_run
 from pix2pix_lightning.demo.start import start_picture
-from pix2pix_lightning.evaluation.results import new_folder
+from pix2pix_lightning.evaluation.results import open_output_folder
 from pix2pix_lightning.export.graph import Graph
 from pix2pix_lightning.export.onnx_file import write_onnx
 from pix2pix_lightning.reports.rendering import build_environment, render
@@ -70,7 +70,7 @@ def write_web(
             )
     spec, size = graph.spec, _compute_size(graph)
     brushes = brushes_of(spec.source, known_of_run(run / "checkpoints" / "best.ckpt") if run else None)
-    with new_folder(folder, kind="page of export", mark=_MARK, overwrite=overwrite) as growing:
+    with open_output_folder(folder, kind="page of export", mark=_MARK, overwrite=overwrite) as growing:
         worst = write_onnx(graph, growing / _MODEL, made_by=made_by, half=True)
         count = (growing / _MODEL).stat().st_size
         write_image(growing / "start.png", start_picture(brushes, size))

@@ -151,4 +151,4 @@ def _naming(error: Exception, path: Path) -> Exception:
     """The same, with the file's name where it lacks that."""
     if isinstance(error, OSError) or str(path) in str(error):
         return error
-    return ValueError(f"{path}: {error}").with_traceback(error.__traceback__)
+    return UserError(f"{path}: {error}").with_traceback(error.__traceback__)

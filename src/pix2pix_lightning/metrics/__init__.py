@@ -1,18 +1,37 @@
-"""Metrics of generated images against real ones, and of images alone."""
+"""Metrics of generated images against real ones, registered under names or described by their classes."""
 
-from pix2pix_lightning.metrics.colour import lab, lab_histograms
-from pix2pix_lightning.metrics.image import ImageL1, ImageL2, ImageMSSSIM, ImageSSIM, pair_metrics
-from pix2pix_lightning.metrics.labels import pixel_accuracy
-from pix2pix_lightning.metrics.sharpness import gradient_magnitude
+from pix2pix_lightning.metrics.base import ImageMetric, MeanImageMetric
+from pix2pix_lightning.metrics.build import MetricSpec, build_metric, build_metrics, build_named_metrics
+from pix2pix_lightning.metrics.colour import HistogramIntersection, compute_lab_histograms, convert_to_lab
+from pix2pix_lightning.metrics.distribution import DistributionMetric
+from pix2pix_lightning.metrics.image import EightBitPSNR, ImageL1, ImageL2, ImageMSSSIM, ImagePSNR, ImageSSIM
+from pix2pix_lightning.metrics.labels import PixelAccuracy, compute_pixel_accuracy
+from pix2pix_lightning.metrics.registry import METRICS, MetricInfo, describe, metric_info
+from pix2pix_lightning.metrics.sharpness import GradientRatio, compute_gradient_magnitude
 
 __all__ = [
+    "METRICS",
+    "DistributionMetric",
+    "EightBitPSNR",
+    "GradientRatio",
+    "HistogramIntersection",
     "ImageL1",
     "ImageL2",
     "ImageMSSSIM",
+    "ImageMetric",
+    "ImagePSNR",
     "ImageSSIM",
-    "gradient_magnitude",
-    "lab",
-    "lab_histograms",
-    "pair_metrics",
-    "pixel_accuracy",
+    "MeanImageMetric",
+    "MetricInfo",
+    "MetricSpec",
+    "PixelAccuracy",
+    "build_metric",
+    "build_metrics",
+    "build_named_metrics",
+    "compute_gradient_magnitude",
+    "compute_lab_histograms",
+    "compute_pixel_accuracy",
+    "convert_to_lab",
+    "describe",
+    "metric_info",
 ]

@@ -1,9 +1,18 @@
-"""How the colours of images are distributed."""
+"""Distribution of colours in images."""
 
 import torch
 from torch import Tensor
 
-__all__ = ["lab", "lab_histograms"]
+from pix2pix_lightning.metrics.base import ImageMetric
+
+__all__ = [
+    "HistogramA",
+    "HistogramB",
+    "HistogramIntersection",
+    "HistogramL",
+    "compute_lab_histograms",
+    "convert_to_lab",
+]
 
 _RGB_TO_XYZ = (
     (0.412453, 0.357580, 0.180423),
@@ -14,11 +23,63 @@ _WHITE = (0.95047, 1.0, 1.08883)  # D65, 2 degrees
 _RANGES = ((0, 100), (-110, 110), (-110, 110))  # all of sRGB lies in these
 
 
-def lab(images: Tensor) -> Tensor:
-    """Convert sRGB to CIE Lab, in floats throughout: bytes would lose up to 24 levels there and back.
+class HistogramIntersection(ImageMetric):
+    """Intersection of the colour histograms of outputs and of targets, over the pixels of all images: 1 is equal.
+
+    The histograms of one channel of CIE Lab are normalized and compared as in Figure 7 of Isola et al. 2017.
 
     Args:
-        images: (B, 3, H, W), from 0 to 1.
+        channel: 0 is L, 1 is a, 2 is b.
+
+    Example:
+        >>> images = torch.rand(2, 3, 8, 8)
+        >>> round(HistogramIntersection(0)(images, images).item(), 4)
+        1.0
+    """
+
+    higher_is_better = True
+
+    def __init__(self, channel: int) -> None:
+        low, high = _RANGES[channel]
+        super().__init__(num_statistics=2 * (high - low + 1))
+        self.channel = channel
+
+    def compute_statistics(self, preds: Tensor, target: Tensor) -> Tensor:
+        """Return the histogram of each output, followed by the one of its target, (B, 2 * bins)."""
+        return torch.cat([compute_lab_histograms(images)[self.channel] for images in (preds, target)], 1)
+
+    def compute_value(self, means: Tensor) -> Tensor:
+        """Return the intersection of two mean histograms: (..., 2 * bins) to (...)."""
+        output, target = (counts / counts.sum(-1, keepdim=True) for counts in means.chunk(2, -1))
+        return torch.minimum(output, target).sum(-1)
+
+
+class HistogramL(HistogramIntersection):
+    """Intersection of the histograms of L."""
+
+    def __init__(self) -> None:
+        super().__init__(0)
+
+
+class HistogramA(HistogramIntersection):
+    """Intersection of the histograms of a."""
+
+    def __init__(self) -> None:
+        super().__init__(1)
+
+
+class HistogramB(HistogramIntersection):
+    """Intersection of the histograms of b."""
+
+    def __init__(self) -> None:
+        super().__init__(2)
+
+
+def convert_to_lab(images: Tensor) -> Tensor:
+    """Convert sRGB to CIE Lab, in floating point (8-bit Lab would lose up to 24 levels there and back).
+
+    Args:
+        images: (B, 3, H, W) sRGB, from 0 to 1.
 
     Returns:
         (B, 3, H, W): L from 0 to 100, a and b from about -110 to 110.
@@ -30,10 +91,10 @@ def lab(images: Tensor) -> Tensor:
     return torch.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], 1)
 
 
-def lab_histograms(images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Count each image's pixels by L, by a and by b, each rounded to a whole number.
+def compute_lab_histograms(images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Count the pixels of each image by L, by a and by b, each rounded to a whole number.
 
-    Bins lie around whole numbers, so that greys, whose a and b are zero but for rounding, share one.
+    Bins are centred on whole numbers, so that gray pixels, whose a and b are zero up to rounding, share one bin.
 
     Args:
         images: (B, 3, H, W) sRGB, from 0 to 1.
@@ -41,14 +102,14 @@ def lab_histograms(images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     Returns:
         Counts (B, 101) of L from 0 to 100, and (B, 221) each of a and b from -110 to 110.
     """
-    levels = lab(images).round().long()
+    levels = convert_to_lab(images).round().long()
     light, green_red, blue_yellow = (
-        _counted(levels[:, channel].flatten(1), *_RANGES[channel]) for channel in range(len(_RANGES))
+        _count_levels(levels[:, channel].flatten(1), *_RANGES[channel]) for channel in range(len(_RANGES))
     )
     return light, green_red, blue_yellow
 
 
-def _counted(levels: Tensor, low: int, high: int) -> Tensor:
+def _count_levels(levels: Tensor, low: int, high: int) -> Tensor:
     num_bins = high - low + 1
     first_bins = torch.arange(len(levels), device=levels.device)[:, None] * num_bins
     places = levels.clamp(low, high) - low + first_bins

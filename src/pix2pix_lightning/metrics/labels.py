@@ -2,17 +2,34 @@
 
 from torch import Tensor
 
+from pix2pix_lightning.metrics.base import MeanImageMetric
 from pix2pix_lightning.utils.errors import UserError
 
-__all__ = ["pixel_accuracy"]
+__all__ = ["PixelAccuracy", "compute_pixel_accuracy"]
 
 
-def pixel_accuracy(preds: Tensor, target: Tensor) -> Tensor:
-    """Return each image's share of pixels that have the target's class.
+class PixelAccuracy(MeanImageMetric):
+    """Share of pixels that have the target's class: the mean over images.
+
+    Example:
+        >>> import torch
+        >>> PixelAccuracy()(torch.tensor([[[[0, 1, 2, 2]]]]), torch.tensor([[[[0, 1, 1, 2]]]])).item()
+        0.75
+    """
+
+    higher_is_better = True
+
+    def compute_scores(self, preds: Tensor, target: Tensor) -> Tensor:
+        """Return the accuracy of each image, (B,)."""
+        return compute_pixel_accuracy(preds, target)
+
+
+def compute_pixel_accuracy(preds: Tensor, target: Tensor) -> Tensor:
+    """Return the share of pixels of each image that have the target's class.
 
     Args:
         preds: (B, C, H, W): class numbers, or the colours that stand for classes.
-        target: Likewise.
+        target: (B, C, H, W): class numbers or colours, coded like `preds`.
 
     Returns:
         Shares from 0 to 1, (B,).

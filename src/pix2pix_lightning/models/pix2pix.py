@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 
 from pix2pix_lightning.data.sides import PairSpec
 from pix2pix_lightning.losses import AdversarialLoss, Logits, feature_matching, gradient_penalty, split_logits
-from pix2pix_lightning.metrics import pair_metrics
+from pix2pix_lightning.metrics import build_metrics
 from pix2pix_lightning.models.accumulation import AccumulationWindow, accumulate_gradients
 from pix2pix_lightning.models.components import (
     Batch,
@@ -122,7 +122,7 @@ class Pix2PixModule(PersistenceMixin, LightningModule):
 
     def configure_metrics(self) -> None:
         """Build ``val_metrics``, whose values are logged as ``val/<name>``."""
-        self.val_metrics = SplitMetrics(pair_metrics().clone(prefix="val/"))
+        self.val_metrics = SplitMetrics(build_metrics(self.metrics, prefix="val/"))
 
     def configure_models(self) -> None:
         """Build ``generator`` and ``discriminator`` from the parts; the first weights are a function of ``seed``."""
@@ -135,8 +135,7 @@ class Pix2PixModule(PersistenceMixin, LightningModule):
 
     def forward(self, source: Tensor) -> Tensor:
         """Return the generator's output (B, C', H, W) for ``source`` (B, C, H, W) in [-1, 1], in the present mode."""
-        output: Tensor = self.generator(source)
-        return output
+        return cast(Tensor, self.generator(source))
 
     # ---- one step: D, then G, on the same generated images (paper, section 3.3) --------------------------------------
 

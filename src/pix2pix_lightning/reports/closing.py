@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
-from pix2pix_lightning.reports.metric_info import get_metric_info, read_metric_info
+from pix2pix_lightning.metrics import metric_info
+from pix2pix_lightning.reports.metric_info import read_metric_info
 from pix2pix_lightning.utils.csv_file import read_metrics
-
-_NAMES = ("l1", "psnr", "ssim")
 
 
 def format_final_metrics(run_dir: Path) -> str:
@@ -17,22 +17,27 @@ def format_final_metrics(run_dir: Path) -> str:
         run_dir: Folder of the run, with its ``metrics.csv``.
 
     Returns:
-        Several lines. Metrics that ``summary.json`` describes are in them, besides L1, PSNR and SSIM.
+        Several lines. Labels and units are those of ``summary.json`` or of the registered metrics.
     """
     described = read_metric_info(run_dir / "summary.json")
-    infos = {f"val/{name}": get_metric_info(name, described) for name in dict.fromkeys([*_NAMES, *described])}
-    measured = [row for row in read_metrics(run_dir / "metrics.csv") if any(name in row for name in infos)]
+    rows = read_metrics(run_dir / "metrics.csv")
+    measured = [row for row in rows if any(name.startswith("val/") for name in row)]
     lines = [f"done: {run_dir}"]
     if measured:
         first, last = measured[0], measured[-1]
         epochs = [f"epoch {row['epoch'] + 1:.0f}" for row in (first, last)]
         lines.append(f"{'in validation':>16}{epochs[0]:>12}{epochs[1]:>12}")
         lines += [
-            f"{info.heading:>16}{first[name]:>12.4f}{last[name]:>12.4f}"
-            for name, info in infos.items()
-            if name in first and name in last
+            f"{(described.get(name) or metric_info(name)).title:>16}{value:>12.4f}{last[f'val/{name}']:>12.4f}"
+            for name, value in _select_validation(first).items()
+            if f"val/{name}" in last
         ]
     page = run_dir / "gallery/index.html"
     if page.is_file():
         lines.append(f"pictures: {page}")
     return "\n".join(lines)
+
+
+def _select_validation(row: Mapping[str, float]) -> dict[str, float]:
+    """Return the validation metrics of a row, by their names without ``val/``."""
+    return {name.removeprefix("val/"): value for name, value in row.items() if name.startswith("val/")}

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote
 
+from pix2pix_lightning.metrics import MetricInfo
 from pix2pix_lightning.reports.curves import Chart, average_points, build_chart, render_chart_file
-from pix2pix_lightning.reports.metric_info import get_metric_info
 from pix2pix_lightning.reports.rendering import render_page
 from pix2pix_lightning.reports.sweep import Figure, Sweep
 
@@ -86,7 +86,7 @@ def _build_charts(sweep: Sweep) -> dict[str, Chart]:
     charts = {}
     for name in (name for name in names if name.startswith("val/")):
         metric = name.removeprefix("val/")
-        title = get_metric_info(metric, sweep.metric_info).heading
+        title = sweep.info(metric).title
         file_name = re.sub(r"\W+", "_", metric)
         parts = range(0, len(sweep.variants), _MAX_LINES)
         for number, start in enumerate(parts, start=1):
@@ -102,7 +102,7 @@ def _build_charts(sweep: Sweep) -> dict[str, Chart]:
 
 
 def _build_header(sweep: Sweep) -> list[str]:
-    return [*sweep.keys, *(get_metric_info(name, sweep.metric_info).heading for name in sweep.metrics)]
+    return [*sweep.keys, *(sweep.info(name).title for name in sweep.metrics)]
 
 
 def _build_cells(sweep: Sweep) -> list[list[Cell]]:
@@ -110,18 +110,20 @@ def _build_cells(sweep: Sweep) -> list[list[Cell]]:
     columns = []
     for name in sweep.metrics:
         figures = [variant.figure(name) for variant in sweep.variants]
-        best = get_metric_info(name, sweep.metric_info).find_best(figure.mean for figure in figures)
-        decimals = _count_decimals(name, figures)
+        best = sweep.info(name).find_best(figure.mean for figure in figures)
+        decimals = _count_decimals(sweep.info(name), figures)
         columns.append([Cell(_format_figure(figure, decimals), figure.mean == best) for figure in figures])
     settings = [[Cell(variant.settings.get(key, "")) for key in sweep.keys] for variant in sweep.variants]
     return [[*setting, *cells] for setting, *cells in zip(settings, *columns, strict=True)]
 
 
-def _count_decimals(name: str, figures: Sequence[Figure]) -> int:
+def _count_decimals(info: MetricInfo, figures: Sequence[Figure]) -> int:
     """Return a column's decimals: as many as ``evaluate`` prints, and more if small values need them."""
     sizes = [abs(figure.mean) for figure in figures if math.isfinite(figure.mean) and figure.mean != 0]
-    if name == "psnr" or (sizes and min(sizes) >= 10):
-        return 2
+    if sizes and min(sizes) >= 10:
+        return min(2, info.decimals)
+    if info.decimals < 4:
+        return info.decimals
     return max(4, min(8, 2 - math.floor(math.log10(min(sizes))))) if sizes else 4
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from pix2pix_lightning.checkpoints.files import BEST, PROJECT_KEY, read_checkpoint
-from pix2pix_lightning.evaluation import FIGURES
+from pix2pix_lightning.evaluation import METRICS_FILE
 from pix2pix_lightning.reports.run_files import build_damaged_error, read_json, read_yaml
 from pix2pix_lightning.utils.errors import UserError
 
@@ -48,7 +48,7 @@ def describe_checkpoint(found: Sequence[Mapping[str, Any]]) -> str:
 
 def get_metrics_path(run: Path, split: str) -> Path:
     """Return the file in which ``evaluate`` writes a run's figures by default."""
-    return run / "evaluation" / f"{split}_deterministic" / FIGURES
+    return run / "evaluation" / f"{split}_deterministic" / METRICS_FILE
 
 
 def _read_evaluation(run: Path, split: str) -> dict[str, Any]:

@@ -6,14 +6,14 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
 from pix2pix_lightning.data.image_files import write_image
-from pix2pix_lightning.reports.metric_info import MetricInfo, read_metric_info
+from pix2pix_lightning.reports.metric_info import parse_metric_info, read_metric_info
 from pix2pix_lightning.reports.rendering import render_page
 from pix2pix_lightning.reports.run import RunMetrics, build_run_metrics, read_config_text
 from pix2pix_lightning.utils.atomic import atomic_write
@@ -62,15 +62,15 @@ class GalleryFolder:
         return folder_name
 
     def write_page(
-        self, latest: Mapping[str, float] | None = None, metric_info: Mapping[str, MetricInfo] | None = None
+        self, latest: Mapping[str, float] | None = None, metric_info: Mapping[str, Mapping[str, Any]] | None = None
     ) -> None:
         """Write ``index.html`` over all pictures in the folder.
 
         Args:
             latest: ``step``, ``epoch`` and metrics that may not be in ``metrics.csv`` yet. Rows of the file from this
                 step on are of an earlier run that this one resumes, and left out.
-            metric_info: Descriptions of metrics by name without ``val/``; by default those of the run's
-                ``summary.json``.
+            metric_info: Descriptions of the metrics by name, as :func:`~pix2pix_lightning.metrics.describe` returns
+                them; by default those of the run's ``summary.json``.
         """
         names = self._read_names()
         folders = sorted(path for path in (self._folder / "images").iterdir() if path.is_dir())
@@ -120,12 +120,13 @@ class _Pair(NamedTuple):
 
 
 def _read_run_metrics(
-    run_dir: Path, latest: Mapping[str, float] | None, metric_info: Mapping[str, MetricInfo] | None
+    run_dir: Path, latest: Mapping[str, float] | None, metric_info: Mapping[str, Mapping[str, Any]] | None
 ) -> RunMetrics | None:
     rows = read_metrics(run_dir / "metrics.csv")
     if latest is not None:
         rows = [*(row for row in rows if row["step"] < latest["step"]), dict(latest)]
-    return build_run_metrics(rows, read_metric_info(run_dir / "summary.json") if metric_info is None else metric_info)
+    infos = read_metric_info(run_dir / "summary.json") if metric_info is None else parse_metric_info(metric_info)
+    return build_run_metrics(rows, infos)
 
 
 def _write(path: Path, text: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -11,12 +10,11 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError  # type: ignore[import-untyped]
 
+from pix2pix_lightning.metrics import METRICS, MetricInfo, metric_info
 from pix2pix_lightning.reports.curves import Chart, Point, average_points, build_chart
-from pix2pix_lightning.reports.metric_info import MetricInfo, get_metric_info
 
 Row = Mapping[str, float]
 
-_FIRST = ("val/l1", "val/psnr", "val/ssim")
 _TRAINING = {  # names by (title, label of the y axis)
     ("Generator's loss", "loss"): ["train/loss_g"],
     ("Adversarial losses", "loss"): ["train/adversarial", "train/loss_d"],
@@ -43,12 +41,11 @@ def build_run_metrics(rows: Sequence[Row], described: Mapping[str, MetricInfo]) 
 
     Args:
         rows: Rows of ``metrics.csv`` by rising step.
-        described: What the run's files say about its metrics.
+        described: What the run's files say about its metrics, by their names without ``val/``; for others the
+            registered row counts.
     """
     logged = {name for row in rows for name in row}
-    names = [name for name in _FIRST if name in logged]
-    names += sorted(name for name in logged if name.startswith("val/") and name not in _FIRST)
-    infos = {name: get_metric_info(name, described) for name in names}
+    infos = {f"val/{name}": described.get(name) or metric_info(name) for name in _sort_validation_metrics(logged)}
     figures = [_format_figure(rows, name, info) for name, info in infos.items()]
     validation = [_build_chart(rows, [name], info.label, info.unit or info.label) for name, info in infos.items()]
     training = [_build_chart(rows, *group) for group in _group_training_metrics(logged)]
@@ -66,6 +63,12 @@ def read_config_text(path: Path) -> tuple[str | None, str | None]:
     except FileNotFoundError:
         return None, None
     return text, _parse_command(text)
+
+
+def _sort_validation_metrics(names: Collection[str]) -> list[str]:
+    """Return the validation metrics without ``val/``: the registered ones in their order, then the others by name."""
+    found = sorted(name.removeprefix("val/") for name in names if name.startswith("val/"))
+    return [*(name for name in METRICS if name in found), *(name for name in found if name not in METRICS)]
 
 
 def _group_training_metrics(names: Collection[str]) -> list[tuple[list[str], str, str]]:
@@ -98,7 +101,7 @@ def _format_figure(rows: Sequence[Row], name: str, info: MetricInfo) -> tuple[st
     measured = [row for row in rows if name in row]
     value = info.find_best(row[name] for row in measured)
     best = ""
-    if math.isfinite(value):
+    if value is not None:
         row = next(row for row in measured if row[name] == value)
         best = f"{value:.4f}" + (f", epoch {row['epoch'] + 1:.0f}" if "epoch" in row else "")
     return info.label, f"{measured[-1][name]:.4f}", best

@@ -10,6 +10,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError  # type: ignore[import-untyped]
 
+from pix2pix_lightning.utils.errors import UserError
+
 
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON file that holds one object.
@@ -43,11 +45,11 @@ def read_yaml(path: Path) -> DictConfig:
     return content
 
 
-def build_damaged_error(path: Path, why: str) -> ValueError:
+def build_damaged_error(path: Path, why: str) -> UserError:
     """Build the error about a damaged file, in one line.
 
     Args:
         path: The file.
         why: What is wrong with it.
     """
-    return ValueError(f"{path} is damaged ({' '.join(why.split())}): repair it, or move its folder away")
+    return UserError(f"{path} is damaged ({' '.join(why.split())}): repair it, or move its folder away")

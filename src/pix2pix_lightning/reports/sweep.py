@@ -13,8 +13,9 @@ from typing import Any
 from omegaconf import OmegaConf
 from scipy import stats
 
+from pix2pix_lightning.metrics import MetricInfo, metric_info
 from pix2pix_lightning.reports.evaluations import describe_checkpoint, get_metrics_path, read_evaluations
-from pix2pix_lightning.reports.metric_info import MetricInfo, parse_metric_info
+from pix2pix_lightning.reports.metric_info import get_metric_info
 from pix2pix_lightning.reports.run_files import build_damaged_error, read_json, read_yaml
 from pix2pix_lightning.utils.csv_file import read_metrics
 from pix2pix_lightning.utils.errors import UserError
@@ -114,7 +115,7 @@ class Sweep:
         split: Split that ``evaluate`` measured; None for the figures of the last validation.
         measured: Checkpoint that ``evaluate`` measured; None for the figures of the last validation.
         remarks: Sentences about what is left out, missing or not certain.
-        metric_info: What the runs' files say about their metrics, by the metrics' names.
+        infos: What the runs' files say about their metrics, by the metrics' names.
     """
 
     name: str
@@ -124,7 +125,11 @@ class Sweep:
     split: str | None
     measured: str | None
     remarks: Sequence[str]
-    metric_info: Mapping[str, MetricInfo] = field(default_factory=dict)
+    infos: Mapping[str, MetricInfo] = field(default_factory=dict)
+
+    def info(self, name: str) -> MetricInfo:
+        """Return what is known about a metric: what the runs' files say, else the registered row of that name."""
+        return self.infos.get(name) or metric_info(name)
 
     @property
     def num_seeds(self) -> list[int]:
@@ -171,11 +176,11 @@ def read_sweep(folders: Sequence[Path], *, split: str | None = None) -> Sweep:
     if not shared:
         raise UserError(f"runs={folders[0]}: there is no metric that all of its {len(jobs)} finished runs have")
     remarks += [remark for folder in folders if (remark := _find_missing_jobs(folder, jobs))]
-    metric_info: dict[str, MetricInfo] = {}
+    infos: dict[str, MetricInfo] = {}
     for path, content in zip(paths, contents, strict=True):
-        metric_info = {**parse_metric_info(content, path), **metric_info}  # the first run's description counts
+        infos = {**get_metric_info(content, path), **infos}  # the first run's description counts
     keys, variants = _group_jobs(jobs, _read_swept_values(folders[0]))
-    return Sweep(_build_name(folders), keys, variants, shared, split, measured, remarks, metric_info)
+    return Sweep(_build_name(folders), keys, variants, shared, split, measured, remarks, infos)
 
 
 def _group_jobs(jobs: Sequence[Job], order: Mapping[str, Sequence[str]]) -> tuple[list[str], list[Variant]]:

@@ -12,7 +12,7 @@ from huggingface_hub import errors
 
 from pix2pix_lightning import Pix2PixModule
 from pix2pix_lightning.checkpoints.pretrained import Card
-from pix2pix_lightning.cli.errors import user_message
+from pix2pix_lightning.cli.errors import format_error
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")  # huggingface_hub's use of httpx2
 SMALL_G = {"_target_": "pix2pix_lightning.networks.UNetGenerator", "num_downs": 3, "base_channels": 4}
@@ -69,7 +69,7 @@ def said(action):
     """The one line of a mistake."""
     with pytest.raises((ValueError, OSError)) as caught:
         action()
-    line = user_message(caught.value, "predict")
+    line = format_error(caught.value, "predict")
     assert line is not None, "a traceback"
     assert "\n" not in line
     return line

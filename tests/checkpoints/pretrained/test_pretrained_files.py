@@ -16,7 +16,7 @@ from torch import nn
 
 from pix2pix_lightning import Pix2PixModule
 from pix2pix_lightning.checkpoints.pretrained import Card, is_pretrained, module_from, read, write_safetensors
-from pix2pix_lightning.cli.errors import user_message
+from pix2pix_lightning.cli.errors import format_error
 from pix2pix_lightning.networks import PatchDiscriminator, UNetGenerator
 
 SMALL_G = {"_target_": "pix2pix_lightning.networks.UNetGenerator", "num_downs": 3, "base_channels": 4}
@@ -63,7 +63,7 @@ def said(action):
     """The one line of a mistake."""
     with pytest.raises((ValueError, OSError)) as caught:
         action()
-    line = user_message(caught.value, "predict")
+    line = format_error(caught.value, "predict")
     assert line is not None, "a traceback"
     assert "\n" not in line
     assert len(line) < 700
@@ -488,6 +488,6 @@ def test_damaged_bytes_are_no_bug(module, tmp_path):
         try:
             Pix2PixModule.from_pretrained(path)
         except (ValueError, OSError) as error:
-            assert user_message(error, "predict") is not None  # noqa: PT017
+            assert format_error(error, "predict") is not None  # noqa: PT017
             refused += 1
     assert refused > 20

@@ -141,13 +141,13 @@ def _said(
     reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
     match error:
         case errors.HFValidationError():
-            return ValueError(f"{name!r} is no name on the Hub: user/name is expected")
+            return UserError(f"{name!r} is no name on the Hub: user/name is expected")
         case errors.LocalTokenNotFoundError():
             return PermissionError(f"nobody is logged in: {_LOG_IN}")
         case errors.GatedRepoError():
             return PermissionError(f"{name} is gated: ask for access at {hub}/{name}, and {_LOG_IN}")
         case errors.RevisionNotFoundError():
-            return ValueError(f"{name} has no revision={revision}: give a branch, tag or commit of it")
+            return UserError(f"{name} has no revision={revision}: give a branch, tag or commit of it")
         case errors.LocalEntryNotFoundError() if is_local:
             return FileNotFoundError(f"{name} was not downloaded before: leave local_files_only out")
         case errors.HfHubHTTPError():
@@ -160,7 +160,7 @@ def _said(
             message = " ".join((error.server_message or "try again later").split())
             return ConnectionError(f"{hub} answers {status} for {name}: {message}")
         case ValueError():  # of the card's front matter, say
-            return ValueError(f"{hub} refuses {name}: {' '.join(str(error).split())}")
+            return UserError(f"{hub} refuses {name}: {' '.join(str(error).split())}")
     package = type(error).__module__.partition(".")[0]
     if package in _OF_TRANSFER or isinstance(error, RuntimeError | ConnectionError | TimeoutError):  # hf_xet's too
         way = "brought to" if writes else "had from"

@@ -10,9 +10,9 @@
 
   // Distance of a value from that of a perfect output. Pairs without a value come last in both orders.
   const distance = (pair, metric, best) => {
-    const text = pair.querySelector(`[data-metric="${metric}"]`).dataset.value;
+    const text = pair.querySelector(`[data-metric="${CSS.escape(metric)}"]`).dataset.value;
     if (text === undefined) return null;
-    if (best.endsWith("Infinity")) return best === "Infinity" ? -Number(text) : Number(text);
+    if (!Number.isFinite(Number(best))) return best === "Infinity" ? -Number(text) : Number(text);
     return Math.abs(Number(text) - Number(best));
   };
 
