@@ -23,7 +23,7 @@ SMALL = [*TINY, "callbacks.gallery.num_images=1", "run_dir=run"]
 FULL = "no space left on device: make room there"
 CLOSED = "permission denied: allow it to this user, or choose another place"
 
-GO_ON = "; then go on with resume=run"
+GO_ON = "; then continue with resume=run"
 
 
 class Spoiler(Callback):

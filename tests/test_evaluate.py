@@ -21,7 +21,7 @@ from helpers import TINY, make_strips
 from pix2pix_lightning import compose, evaluate, predict
 from pix2pix_lightning.cli.errors import format_error
 from pix2pix_lightning.data import PairedDataModule, ProceduralPairs
-from pix2pix_lightning.training.build import assemble
+from pix2pix_lightning.training.build import build_training
 
 PALETTE = [[0, 0, 170], [255, 85, 0], [0, 255, 255]]
 
@@ -34,7 +34,7 @@ def make_run(folder, *words):
     """Write the folder of a run that has random weights. Return its data, module and trainer."""
     cfg = compose("train", [*TINY, "module.generator.base_channels=2", f"run_dir={folder}", "loss=l1", *words])
     cfg.callbacks = cfg.logger = None
-    training = assemble(cfg)
+    training = build_training(cfg)
     torch.manual_seed(0)
     with torch.no_grad():
         for layer in training.module.generator.modules():

@@ -22,7 +22,7 @@ from helpers import TINY, make_strips
 from pix2pix_lightning import compose
 from pix2pix_lightning.checkpoints.files import read_checkpoint
 from pix2pix_lightning.train import main, train
-from pix2pix_lightning.training import run_dir as runs
+from pix2pix_lightning.training.run_dir import resolve_run_dir
 
 DOUBLE = ["trainer.precision=64-true"]
 
@@ -189,8 +189,8 @@ def test_runs_of_the_same_second_get_folders_of_their_own(monkeypatch):
         def now(cls):
             return cls(2026, 1, 2, 12, 0, 0)
 
-    monkeypatch.setattr(runs, "datetime", Noon)
-    folders = [runs.place(compose("train", ["name=same"])).folder for _ in range(3)]
+    monkeypatch.setattr("pix2pix_lightning.training.run_dir.datetime", Noon)
+    folders = [resolve_run_dir(compose("train", ["name=same"])).folder for _ in range(3)]
     assert [folder.name for folder in folders] == [f"2026-01-02_12-00-00{end}" for end in ("", ".1", ".2")]
     assert all(folder.is_dir() for folder in folders)
 
@@ -332,7 +332,7 @@ def test_ctrl_c_leaves_a_checkpoint_and_says_how_to_go_on(strips, tmp_path):
     finally:
         process.kill()
     assert process.returncode == 130
-    assert err.rstrip().endswith("stopped: go on with resume=run")
+    assert err.rstrip().endswith("stopped: continue with resume=run")
     assert "Traceback" not in err
     seen = read_checkpoint(tmp_path / "run/checkpoints/last.ckpt")["pix2pix_lightning"]["batches_seen"]
     assert seen >= 3
@@ -437,8 +437,8 @@ def test_a_finished_run_says_so_and_does_not_take_other_settings(run, tmp_path, 
     run(tmp_path / "run", "trainer.max_epochs=1")
     written = (tmp_path / "run/checkpoints/last.ckpt").stat().st_mtime_ns
     assert main([f"resume={tmp_path}/run"]) == 0
-    assert "has come to its end already" in capfd.readouterr().err
+    assert "is finished already" in capfd.readouterr().err
     assert main([f"resume={tmp_path}/run", "trainer.gradient_clip=1"]) == 1
     assert main([f"resume={tmp_path}/run", "trainer.limit_train_batches=2"]) == 1
-    assert "has come to its end with trainer.limit_train_batches=1.0, not 2" in capfd.readouterr().err
+    assert "is finished, with trainer.limit_train_batches=1.0, not 2" in capfd.readouterr().err
     assert (tmp_path / "run/checkpoints/last.ckpt").stat().st_mtime_ns == written

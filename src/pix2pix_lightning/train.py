@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pix2pix_lightning.cli.main import run_command
 from pix2pix_lightning.utils.errors import Interrupted
@@ -14,54 +14,56 @@ if TYPE_CHECKING:
 
 
 def train(cfg: DictConfig) -> dict[str, float]:
-    """Train as a configuration says.
+    """Train a model, and write the run's folder.
 
     Args:
-        cfg: As ``compose("train", [...])`` gives it. ``run_dir`` is filled in where it is open.
+        cfg: Configuration, as ``compose("train", [...])`` returns it. ``run_dir`` and what is left to ``auto`` are set.
 
     Returns:
-        The last epoch's metrics by name, and ``best/l1``, or the best of what else ``callbacks.best`` monitors.
+        The last epoch's metrics by name, and ``best/l1``, or the best value of another metric that
+        ``callbacks.best`` monitors.
 
     Raises:
-        Interrupted: Ctrl-C; the folder holds a checkpoint to go on from. A ``ValueError`` is a mistake in ``cfg``.
+        UserError: The configuration has an error, or the folder is another run's.
+        Interrupted: Ctrl-C was pressed. The folder holds a checkpoint from which the run can continue.
     """
     from lightning.pytorch.trainer.states import TrainerStatus
 
     from pix2pix_lightning.reports import format_final_metrics
-    from pix2pix_lightning.training import run_dir as runs
-    from pix2pix_lightning.training.build import assemble
-    from pix2pix_lightning.training.performance_choice import say
+    from pix2pix_lightning.training.build import build_training
+    from pix2pix_lightning.training.performance_choice import log_choices
+    from pix2pix_lightning.training.resuming import format_resume_hint, read_finished_metrics
+    from pix2pix_lightning.training.run_dir import lock_run_dir, remove_if_empty, resolve_run_dir
+    from pix2pix_lightning.training.run_files import CONFIG_FILE, collect_metrics, open_run, write_summary
+    from pix2pix_lightning.training.run_logging import log_to_terminal
 
-    found = runs.place(cfg)
-    folder, checkpoint = found.folder, found.checkpoint
-    with runs.on_terminal(found) as log, runs.announced(found), runs.kept_if_begun(found):
-        if (metrics := runs.finished(cfg, found)) is not None:
-            log.info("%s has come to its end already", folder)
+    run = resolve_run_dir(cfg)
+    folder, checkpoint = run.folder, run.checkpoint
+    with log_to_terminal(is_first=run.is_first) as log, lock_run_dir(run), remove_if_empty(run):
+        if checkpoint is not None and (metrics := read_finished_metrics(cfg, folder)) is not None:
+            log.info("%s is finished already", folder)
             return metrics
-        data, module, trainer, callbacks, chosen = assemble(cfg, folder / "config.yaml" if checkpoint else None)
-        with runs.opened(folder, cfg, trainer):
+        data, module, trainer, callbacks, choices = build_training(cfg, folder / CONFIG_FILE if checkpoint else None)
+        with open_run(folder, cfg, trainer):
             log.info("%s %s", f"resuming {checkpoint} in" if checkpoint else "training in", folder)
-            say(chosen)
+            log_choices(choices)
             if cfg.get("about"):
                 log.info("%s", cfg.about)
             try:
                 trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
             except SystemExit:
-                if trainer.state.status != TrainerStatus.INTERRUPTED or not found.is_first:
+                if trainer.state.status != TrainerStatus.INTERRUPTED or not run.is_first:
                     raise
-                raise Interrupted(runs.how_to_go_on(folder)) from None
-            metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
-            best: Any = callbacks.get("best")
-            if (score := getattr(best, "best_model_score", None)) is not None:
-                metrics[f"best/{best.monitor.removeprefix('val/')}"] = float(score)
+                raise Interrupted(format_resume_hint(folder)) from None
+            metrics = collect_metrics(trainer, callbacks.get("best"))
             if trainer.is_global_zero:
-                runs.write_summary(folder, metrics, trainer, callbacks)
+                write_summary(folder, metrics, trainer=trainer, module=module, callbacks=callbacks)
                 log.info("%s", format_final_metrics(folder))
     return metrics
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line, and return the exit status."""
+    """Run the command line and return the exit status."""
     return run_command("train", train, argv)
 
 

@@ -9,7 +9,7 @@ from helpers import TINY, make_strips
 from pix2pix_lightning import compose
 from pix2pix_lightning.benchmark.training import run_training
 from pix2pix_lightning.benchmark.turns import Contender
-from pix2pix_lightning.training.run_dir import on_terminal
+from pix2pix_lightning.training.run_logging import log_to_terminal
 
 CPU = torch.device("cpu")
 
@@ -30,7 +30,7 @@ def test_batches_are_timed_between_the_turns_of_others(tmp_path):
         states.append([Path(f"/proc/{w.pid}/stat").read_text().rpartition(")")[2].split()[0] for w in training.workers])
 
     other.work = work
-    with on_terminal():
+    with log_to_terminal():
         run_training(cfg, training, [other], rounds=3)
     assert len(training.seconds) == len(other.seconds) == 3
     assert all(seconds > 0 for seconds in training.seconds)
@@ -48,5 +48,8 @@ def test_batches_are_timed_between_the_turns_of_others(tmp_path):
 
 def test_a_training_that_is_too_short_is_refused(tmp_path):
     cfg = configuration(tmp_path, "trainer.max_epochs=2")
-    with on_terminal(), pytest.raises(ValueError, match=r"trainer\.max_epochs=2: the training ended before rounds=3"):
+    with (
+        log_to_terminal(),
+        pytest.raises(ValueError, match=r"trainer\.max_epochs=2: the training ended before rounds=3"),
+    ):
         run_training(cfg, Contender(2, CPU, False, 0.0), [], rounds=3)

@@ -301,7 +301,7 @@ def test_a_bug_keeps_its_traceback(strips, monkeypatch):
     def broken(*args, **kwargs):
         return {}["a bug"]
 
-    monkeypatch.setattr("pix2pix_lightning.training.run_dir.place", broken)
+    monkeypatch.setattr("pix2pix_lightning.training.run_dir.resolve_run_dir", broken)
     with pytest.raises(KeyError):
         main([*TINY, f"data.root={strips}"])
 

@@ -159,7 +159,7 @@ def test_a_finished_job_is_not_taken_for_one_with_other_settings(strips, tmp_pat
     words = command(strips, "-m", "generator=unet", "loss=l1", "seed=0,1")
     assert main(words) == 0
     assert main([*words, "trainer.limit_train_batches=2"]) == 1
-    assert "has come to its end with trainer.limit_train_batches=1, not 2" in capfd.readouterr().err
+    assert "is finished, with trainer.limit_train_batches=1, not 2" in capfd.readouterr().err
 
 
 def test_a_job_that_stopped_early_is_finished(strips, tmp_path):

@@ -222,7 +222,7 @@ def check_one_run(said, number):
 def test_torchrun_makes_one_run_and_goes_on_with_it(pairs):
     said = started(pairs, "trainer.max_epochs=1", start=TORCHRUN).communicate(timeout=300)[1]
     folder = check_one_run(said, 2)
-    for epochs, says in ((1, "has come to its end already"), (2, "resuming")):
+    for epochs, says in ((1, "is finished already"), (2, "resuming")):
         again = started(pairs, f"trainer.max_epochs={epochs}", f"run_dir={folder}", "resume=auto", start=TORCHRUN)
         said = again.communicate(timeout=300)[1]
         assert again.returncode == 0, said

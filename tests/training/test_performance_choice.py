@@ -7,7 +7,7 @@ from helpers import TINY, make_strips
 from pix2pix_lightning import compose
 from pix2pix_lightning.train import main
 from pix2pix_lightning.training import performance_choice as speed_choice
-from pix2pix_lightning.training.performance_choice import choose, choose_compile
+from pix2pix_lightning.training.performance_choice import choose_compile, choose_options
 
 SWITCHES = ["channels_last", "fused_optimizer", "matmul_convolutions", "keep_memory", "async_checkpoints"]
 
@@ -17,8 +17,8 @@ def device(monkeypatch):
     """A device that is at hand, and whether it computes in bfloat16."""
 
     def at_hand(name, *, bfloat16):
-        monkeypatch.setattr(speed_choice, "device_of", lambda accelerator: name)
-        monkeypatch.setattr(speed_choice, "computes_in_bfloat16", lambda device: bfloat16)
+        monkeypatch.setattr(speed_choice, "resolve_device", lambda accelerator: name)
+        monkeypatch.setattr(speed_choice, "supports_bfloat16", lambda device: bfloat16)
 
     return at_hand
 
@@ -27,20 +27,20 @@ def device(monkeypatch):
 def test_on_a_cpu(device, bfloat16, precision):
     device("cpu", bfloat16=bfloat16)
     cfg = compose("train")
-    reasons = {choice.key: choice.reason for choice in choose(cfg)}
+    reasons = {choice.key: choice.reason for choice in choose_options(cfg)}
     assert cfg.speed.precision == cfg.trainer.precision == precision
     assert all(cfg.speed[key] is True for key in SWITCHES)
     assert cfg.speed.cuda_graph is cfg.speed.pin_memory is cfg.speed.checkpoint_activations is False
     assert cfg.data.num_workers == cfg.speed.num_workers == 1
     assert set(reasons) == set(cfg.speed) - {"compile", "checkpoint_activations"}
     assert "bfloat16" in reasons["precision"]
-    assert choose(cfg) == []
+    assert choose_options(cfg) == []
 
 
 def test_on_a_gpu(device):
     device("cuda", bfloat16=True)
     cfg = compose("train")
-    choose(cfg)
+    choose_options(cfg)
     assert cfg.speed.pin_memory is cfg.data.pin_memory is True
     assert cfg.speed.keep_memory is cfg.speed.matmul_convolutions is False
 
@@ -48,13 +48,13 @@ def test_on_a_gpu(device):
 def test_what_is_set_by_hand_stays(device):
     device("cpu", bfloat16=True)
     cfg = compose("train", ["trainer.precision=64-true", "speed.channels_last=false", "data.num_workers=0"])
-    choose(cfg)
+    choose_options(cfg)
     assert cfg.trainer.precision == cfg.speed.precision == "64-true"
     assert cfg.speed.channels_last is False
     assert cfg.data.num_workers == 0
     cfg = compose("train", ["speed=off"])
     before = OmegaConf.to_container(cfg.speed)
-    assert choose(cfg) == []
+    assert choose_options(cfg) == []
     assert before == cfg.speed
     assert not any(before[key] for key in [*SWITCHES, "compile", "cuda_graph"])
 
@@ -62,7 +62,7 @@ def test_what_is_set_by_hand_stays(device):
 def test_the_memory_of_somebody_elses_network_is_left_in_its_order(device):
     device("cpu", bfloat16=True)
     cfg = compose("train", ["module.generator._target_=my_project.Generator"])
-    choose(cfg)
+    choose_options(cfg)
     assert cfg.speed.channels_last is False
     assert cfg.speed.fused_optimizer is True
 
@@ -72,7 +72,7 @@ def test_the_memory_of_somebody_elses_network_is_left_in_its_order(device):
 )
 def test_other_values_are_refused(key, value):
     with pytest.raises(ValueError, match=rf"speed\.{key}={value}: "):
-        choose(compose("train", [f"speed.{key}={value}"]))
+        choose_options(compose("train", [f"speed.{key}={value}"]))
 
 
 class Pairs:
@@ -117,7 +117,7 @@ def test_a_run_says_what_was_chosen_keeps_it_and_goes_on_with_it(tmp_path, capfd
     assert "speed=auto chose" not in capfd.readouterr().err
     assert OmegaConf.load(run / "config.yaml").trainer.precision == "32-true"
     assert main([*command, "trainer.max_epochs=2"]) == 0
-    assert "has come to its end already" in capfd.readouterr().err
+    assert "is finished already" in capfd.readouterr().err
 
 
 def test_the_precision_of_a_resumed_run_can_be_changed(tmp_path):

@@ -29,7 +29,7 @@ from pix2pix_lightning.networks import UNetGenerator, use_eval_mode
 from pix2pix_lightning.train import main
 from pix2pix_lightning.training import rendezvous as launch
 from pix2pix_lightning.training.ddp import PerNetworkDDPStrategy, restore_batch_norms, uses_plain_ddp
-from pix2pix_lightning.training.rendezvous import Launched, agreed, launched
+from pix2pix_lightning.training.rendezvous import Process, broadcast_decision, detect_process
 from pix2pix_lightning.utils.processes import count_processes
 
 SCRIPT = Path(__file__).with_name("many_processes.py")
@@ -295,16 +295,16 @@ TWO_BY_TWO = {"accelerator": "cpu", "devices": 2, "num_nodes": 2}
     ("environment", "trainer", "process"),
     [
         ({}, {"accelerator": "cpu", "devices": 2}, None),  # Lightning starts the other one
-        (TORCHRUN, TWO_BY_TWO, Launched(3, 4, "a", 29511)),
-        (SLURM, TWO_BY_TWO, Launched(2, 4, "node5", 29511)),
+        (TORCHRUN, TWO_BY_TWO, Process(3, 4, "a", 29511)),
+        (SLURM, TWO_BY_TWO, Process(2, 4, "node5", 29511)),
         (SLURM, {"accelerator": "cpu", "devices": 1}, None),  # four runs
-        (SHELL, TWO_BY_TWO, Launched(1, 2, "b", 29511)),
+        (SHELL, TWO_BY_TWO, Process(1, 2, "b", 29511)),
     ],
 )
 def test_which_process_this_is(alone, monkeypatch, environment, trainer, process):
     for name, value in {"MASTER_PORT": "29511", **environment}.items():
         monkeypatch.setenv(name, value)
-    assert launched(trainer) == process
+    assert detect_process(trainer) == process
 
 
 @pytest.mark.parametrize(
@@ -320,7 +320,7 @@ def test_processes_that_do_not_fit_the_settings(alone, monkeypatch, environment,
     for name, value in {"MASTER_PORT": "29511", **environment}.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(ValueError, match=says):
-        launched(TWO_BY_TWO)
+        detect_process(TWO_BY_TWO)
 
 
 def free_port():
@@ -330,7 +330,7 @@ def free_port():
 
 
 def test_the_first_process_decides_for_all(monkeypatch):
-    monkeypatch.setattr(launch, "_ROUNDS", repeat(0))  # they are threads here
+    monkeypatch.setattr(launch, "_rounds", repeat(0))  # they are threads here
     port, decided = free_port(), []
 
     def decide(rank):
@@ -339,31 +339,32 @@ def test_the_first_process_decides_for_all(monkeypatch):
         return f"decided by {rank}"
 
     with ThreadPoolExecutor(3) as pool:
-        answers = pool.map(lambda rank: agreed(Launched(rank, 3, "127.0.0.1", port), lambda: decide(rank)), (2, 1, 0))
+        processes = [Process(rank, 3, "127.0.0.1", port) for rank in (2, 1, 0)]
+        answers = pool.map(lambda process: broadcast_decision(process, lambda: decide(process.rank)), processes)
         assert list(answers) == ["decided by 0"] * 3
     assert decided == [0]
 
 
 def test_where_the_first_fails_the_others_end_without_a_word(monkeypatch):
-    monkeypatch.setattr(launch, "_ROUNDS", repeat(0))
+    monkeypatch.setattr(launch, "_rounds", repeat(0))
     port = free_port()
 
     def fail():
         raise ValueError("the folder exists")
 
     with ThreadPoolExecutor(2) as pool:
-        first, other = (pool.submit(agreed, Launched(rank, 2, "127.0.0.1", port), fail) for rank in (0, 1))
+        first, other = (pool.submit(broadcast_decision, Process(rank, 2, "127.0.0.1", port), fail) for rank in (0, 1))
         assert str(first.exception()) == "the folder exists"
         assert isinstance(other.exception(), SystemExit)
         assert other.exception().code == 1
 
 
 def test_processes_that_do_not_come_are_not_waited_for_forever(monkeypatch):
-    monkeypatch.setattr(launch, "_PATIENCE", timedelta(seconds=0.2))
+    monkeypatch.setattr(launch, "_TIMEOUT", timedelta(seconds=0.2))
     port = free_port()
     for rank in (0, 1):
         with pytest.raises(ValueError, match=f"2 processes of this run do not find each other at 127.0.0.1:{port}"):
-            agreed(Launched(rank, 2, "127.0.0.1", port), lambda: "")
+            broadcast_decision(Process(rank, 2, "127.0.0.1", port), lambda: "")
 
 
 def test_a_sweep_with_several_devices_is_refused(tmp_path, capfd):

@@ -33,7 +33,7 @@ def benchmark(cfg: DictConfig) -> dict[str, Any] | None:
 
     from pix2pix_lightning.benchmark.measuring import measure
     from pix2pix_lightning.benchmark.report import compare_lines, read_report
-    from pix2pix_lightning.training.run_dir import on_terminal
+    from pix2pix_lightning.training.run_logging import log_to_terminal
 
     if cfg.compare:
         if len(cfg.compare) != 2:
@@ -42,7 +42,7 @@ def benchmark(cfg: DictConfig) -> dict[str, Any] | None:
         return None
     if cfg.output is not None and Path(cfg.output).exists():
         raise FileExistsError(f"output={cfg.output} exists: choose another file")
-    with on_terminal() as log:
+    with log_to_terminal() as log:
         log.setLevel(logging.WARNING)  # the trainings' own lines would stand in the table
         report = measure(cfg, partial(print, flush=True))
     if cfg.output is not None:

@@ -29,7 +29,7 @@ from pix2pix_lightning.export.torch_program import write_program
 from pix2pix_lightning.inference import Translator
 from pix2pix_lightning.inference.translating import translate_files
 from pix2pix_lightning.models.pix2pix import Pix2PixModule
-from pix2pix_lightning.training.build import Training, assemble
+from pix2pix_lightning.training.build import Training, build_training
 
 _FILES = 24  # of a prediction's folder
 
@@ -178,7 +178,7 @@ def measure_prediction(setting: Setting, precision: str) -> dict[str, Any]:
         ``ours`` and ``reference`` (``Contender.figures``), and ``precision``.
     """
     cfg = setting.cfg
-    parts = assemble(cfg.copy())
+    parts = build_training(cfg.copy())
     data, module = cast(PairedDataModule, parts.data), cast(Pix2PixModule, parts.module)
     sources, outputs = (setting.folder / name for name in ("sources", "outputs"))
     sources.mkdir(exist_ok=True)
@@ -221,7 +221,7 @@ def measure_runtime(setting: Setting, runtime: str) -> dict[str, Any]:
         ``ours`` and ``reference`` (``Contender.figures``).
     """
     cfg = setting.cfg
-    parts = assemble(cfg.copy())
+    parts = build_training(cfg.copy())
     module = cast(Pix2PixModule, parts.module)
     image = np.random.default_rng(0).integers(0, 256, (cfg.size, cfg.size, 3), np.uint8)
 
@@ -267,12 +267,12 @@ def _plain_generator(module: Pix2PixModule, device: torch.device) -> nn.Module:
 
 def _pairs_and_networks(cfg: DictConfig) -> tuple[PairedDataModule, Mapping[str, Any]]:
     """The data of a training, and its module's hyperparameters; the module itself takes no memory then."""
-    parts = assemble(cfg)
+    parts = build_training(cfg)
     return cast(PairedDataModule, parts.data), dict(parts.module.hparams)
 
 
 def _bare_step(cfg: DictConfig, device: torch.device) -> BareStep:
-    parts = assemble(cfg)
+    parts = build_training(cfg)
     return BareStep(cast(Pix2PixModule, parts.module), parts.trainer, device)
 
 

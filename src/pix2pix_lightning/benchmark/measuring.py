@@ -19,7 +19,7 @@ from pix2pix_lightning.benchmark.report import HEADER, closing_lines, machine_li
 from pix2pix_lightning.benchmark.strips import with_files
 from pix2pix_lightning.inference.exported import onnx_runs_on
 from pix2pix_lightning.training.performance import keep_memory
-from pix2pix_lightning.training.performance_choice import choose, choose_compile
+from pix2pix_lightning.training.performance_choice import choose_compile, choose_options
 from pix2pix_lightning.utils.devices import resolve_device, supports_bfloat16
 from pix2pix_lightning.utils.errors import UserError
 
@@ -48,7 +48,7 @@ def measure(cfg: DictConfig, say: Callable[[str], object] = print) -> dict[str, 
     device = torch.device(resolve_device(cfg.device))
     cfg.data.size = cfg.size
     cfg.trainer.update({"accelerator": device.type, "devices": 1})
-    choose(cfg)
+    choose_options(cfg)
     data = instantiate(cfg.data, _convert_="all")
     data.setup("fit")
     choose_compile(cfg, data)

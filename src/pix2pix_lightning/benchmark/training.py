@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from pix2pix_lightning.benchmark.machine import synchronize
 from pix2pix_lightning.benchmark.memory import PeakMemory
 from pix2pix_lightning.benchmark.turns import Contender
-from pix2pix_lightning.training.build import assemble
+from pix2pix_lightning.training.build import build_training
 from pix2pix_lightning.utils.errors import UserError
 
 _FIRST = 6  # batches before the one that says how many make a turn
@@ -36,7 +36,7 @@ def run_training(cfg: DictConfig, training: Contender, others: Sequence[Contende
     training.set_allocator()
     running = set(multiprocessing.active_children())
     with PeakMemory(training.device) as peak:
-        parts = assemble(cfg)
+        parts = build_training(cfg)
         turns = _Turns(training, others, rounds, peak, running)
         parts.trainer.callbacks.append(turns)  # type: ignore[attr-defined]
         parts.trainer.fit(parts.module, parts.data)

@@ -1,1 +1,1 @@
-"""A training run: what it is built from, its folder, its processes, its speed, callbacks and loggers."""
+"""A training run: how it is built, its folder, processes, performance, callbacks, loggers and schedules."""

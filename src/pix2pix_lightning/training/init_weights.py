@@ -1,4 +1,4 @@
-"""``init_from``: the weights that a training begins with, from a file."""
+"""Initial weights of a training from files: ``init_from``."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ _log = logging.getLogger(__name__)
 _ROLES = ("generator", "discriminator")
 
 
-def begin_with(module: Pix2PixModule, init_from: str | Sequence[str]) -> None:
-    """Give a module's networks the weights of a file, or of several.
+def load_initial_weights(module: Pix2PixModule, init_from: str | Sequence[str]) -> None:
+    """Load the weights of a file, or of several, into a module's networks.
 
-    The generator's have to fit. A discriminator's are taken where they do, and else it begins anew, which is said.
+    The generator's weights have to fit. A discriminator that does not fit keeps its own first weights, which is logged.
 
     Args:
-        module: As it was made.
+        module: A new module.
         init_from: A ``.ckpt`` file, a run's folder, ``model.safetensors`` or its folder; ``latest_net_G.pth`` or
-            ``latest_net_D.pth`` of pytorch-CycleGAN-and-pix2pix, or the folder with both.
+            ``latest_net_D.pth`` of junyanz, or the folder with both. Or a list of them.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: A file is none of these, or its generator is another network.
+        FileNotFoundError: The file does not exist.
+        UserError: The file is none of these, or its generator is another network.
     """
     for name in [init_from] if isinstance(init_from, str) else init_from:
         try:
@@ -43,19 +43,19 @@ def begin_with(module: Pix2PixModule, init_from: str | Sequence[str]) -> None:
                 "latest_net_G.pth or latest_net_D.pth, or a folder with one of them"
             ) from None
         paths = [path]
-        if Path(name).is_dir() and path.name == JUNYANZ and (beside := discriminator_beside(path)) is not None:
-            paths.append(beside)
+        if Path(name).is_dir() and path.name == JUNYANZ and (second := discriminator_beside(path)) is not None:
+            paths.append(second)
         for file in paths:
-            networks = _networks(file)
-            taken = [role for role in networks if _take(module, role, *networks[role], file)]
-            if not taken and "generator" not in networks and module.discriminator is None:
+            networks = _read_networks(file)
+            loaded = [role for role in networks if _load_network(module, role, *networks[role], file)]
+            if not loaded and "generator" not in networks and module.discriminator is None:
                 raise UserError(f"init_from={file} holds a discriminator, and this training has none: leave it out")
-            if taken:
-                _log.info("beginning with the %s of %s", " and the ".join(taken), file)
+            if loaded:
+                _log.info("initial weights: the %s of %s", " and the ".join(loaded), file)
 
 
-def _networks(path: Path) -> dict[str, tuple[Mapping[str, Tensor], Mapping[str, Any] | None]]:
-    """State and description of each network in a file."""
+def _read_networks(path: Path) -> dict[str, tuple[Mapping[str, Tensor], Mapping[str, Any] | None]]:
+    """Return state and description of each network in a file."""
     if (kind := kind_of(path)) == "junyanz":
         network = read_junyanz(path)
         return {network.role: (network.state, network.description)}
@@ -71,29 +71,31 @@ def _networks(path: Path) -> dict[str, tuple[Mapping[str, Tensor], Mapping[str, 
     return networks
 
 
-def _take(
+def _load_network(
     module: Pix2PixModule, role: str, state: Mapping[str, Tensor], described: Mapping[str, Any] | None, path: Path
 ) -> bool:
     network: nn.Module | None = getattr(module, role)
     if network is None:
         return False
     own = network.state_dict()
-    other = next((key for key in [*own, *state] if _shape(own, key) != _shape(state, key)), None)
+    other = next((key for key in [*own, *state] if _get_shape(own, key) != _get_shape(state, key)), None)
     if other is None:
         network.load_state_dict(state)
         return True
-    found = f"{other} is {_shape(state, other) or 'missing'} there and {_shape(own, other) or 'missing'} here"
+    found = f"{other} is {_get_shape(state, other) or 'missing'} there and {_get_shape(own, other) or 'missing'} here"
     if role == "discriminator":
-        _log.info("the discriminator begins anew, since that of %s is another one: %s", path, found)
+        _log.info("the discriminator keeps its own first weights, since that of %s is another network: %s", path, found)
         return False
-    raise UserError(f"init_from={path} holds another generator, {found}: {_mend(module.hparams[role], described)}")
+    raise UserError(
+        f"init_from={path} holds another generator, {found}: {_format_fix(module.hparams[role], described)}"
+    )
 
 
-def _shape(state: Mapping[str, Tensor], key: str) -> tuple[int, ...] | None:
+def _get_shape(state: Mapping[str, Tensor], key: str) -> tuple[int, ...] | None:
     return tuple(state[key].shape) if key in state else None
 
 
-def _mend(own: Mapping[str, Any] | None, described: Mapping[str, Any] | None) -> str:
+def _format_fix(own: Mapping[str, Any] | None, described: Mapping[str, Any] | None) -> str:
     if not own or not described:
         return "train the network that it holds"
     if own[TARGET] != described[TARGET]:
@@ -106,4 +108,4 @@ def _mend(own: Mapping[str, Any] | None, described: Mapping[str, Any] | None) ->
         key = sides[0]
         return f"its {key} is {described[key]}, and that of these pairs {own.get(key)}: see data.a and data.b"
     words = " ".join(f"module.generator.{key}={described[key]}" for key in keys)
-    return f"say {words}" if words else "leave the generator's settings at their defaults"
+    return f"set {words}" if words else "leave the generator's settings at their defaults"

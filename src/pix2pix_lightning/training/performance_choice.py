@@ -1,4 +1,4 @@
-"""What ``speed=auto`` comes to on this machine, and why."""
+"""Choose what ``speed=auto`` stands for on this machine."""
 
 from __future__ import annotations
 
@@ -19,57 +19,63 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-_REPAID_AFTER = 20_000  # images: compiling takes about a minute
+_MIN_IMAGES = 20_000  # compiling takes about a minute, which a run of fewer images does not win back
 
 
 class Choice(NamedTuple):
-    """A key of ``speed``, what it came to, and why."""
+    """An option that was left to ``auto``.
+
+    Attributes:
+        key: Key of ``speed``.
+        value: The value that was chosen.
+        reason: Why, in a few words.
+    """
 
     key: str
     value: Any
     reason: str
 
 
-def choose(cfg: DictConfig, saved: Path | None = None) -> list[Choice]:
-    """Fill in what is left to ``auto`` in ``cfg.speed``, in place; what is set by hand stays.
+def choose_options(cfg: DictConfig, saved: Path | None = None) -> list[Choice]:
+    """Fill in what is left to ``auto`` in ``cfg.speed``, in place. What is set by hand stays.
 
-    ``compile`` is left: it depends on how long the training is (`choose_compile`).
+    ``compile`` is left open: it depends on the length of the training (`choose_compile`).
 
     Args:
-        cfg: Of a training.
-        saved: The ``config.yaml`` of the run that it goes on with, which is asked first.
+        cfg: Configuration of a training.
+        saved: The ``config.yaml`` of the run that is resumed. Its values are taken first.
 
     Returns:
-        What was chosen here.
+        What was chosen for this machine.
 
     Raises:
-        ValueError: A key has a value that it cannot have.
+        UserError: A key has a value that it cannot have.
     """
     from pix2pix_lightning.data.workers import available_cores, workers_for
 
-    _check(cfg.speed)
+    _check_values(cfg.speed)
     if saved is not None and saved.is_file():
-        _keep(cfg, saved)
+        _restore_values(cfg, saved)
     device = resolve_device(cfg.trainer.accelerator)
-    precision, reason = _precision(device)
+    precision, reason = _choose_precision(device)
     on_cpu, on_gpu = device == "cpu", device == "cuda"
     processes = max(1, count_processes(cfg.trainer) // cfg.trainer.num_nodes)
     choices = [
         Choice("precision", precision, reason),
-        Choice("channels_last", on_cpu or on_gpu, "as convolutions compute"),
+        Choice("channels_last", on_cpu or on_gpu, "the layout of convolutions"),
         Choice("fused_optimizer", on_cpu or on_gpu, "one pass over the weights"),
         Choice("matmul_convolutions", on_cpu, "for CPUs"),
         Choice("keep_memory", on_cpu, "for CPUs"),
-        Choice("cuda_graph", False, "by hand only"),
-        Choice("num_workers", workers_for(device, available_cores() // processes), f"beside a {device}"),
+        Choice("cuda_graph", False, "only by hand"),
+        Choice("num_workers", workers_for(device, available_cores() // processes), f"on a {device} device"),
         Choice("pin_memory", on_gpu, "for GPUs"),
-        Choice("async_checkpoints", True, "the training goes on meanwhile"),
+        Choice("async_checkpoints", True, "training continues meanwhile"),
     ]
-    if cfg.trainer.precision != AUTO:  # by hand, or of a run that is resumed
+    if cfg.trainer.precision != AUTO:  # set by hand, or the resumed run's
         cfg.speed.precision = cfg.trainer.precision
     own = all(_is_own(cfg.module.get(network)) for network in ("generator", "discriminator"))
     if not own and cfg.speed.channels_last == AUTO:
-        cfg.speed.channels_last = False  # somebody else's network may look at its maps' order
+        cfg.speed.channels_last = False  # a network of the user's may depend on the memory order
     chosen = [choice for choice in choices if cfg.speed.get(choice.key) == AUTO]
     for choice in chosen:
         cfg.speed[choice.key] = choice.value
@@ -78,8 +84,8 @@ def choose(cfg: DictConfig, saved: Path | None = None) -> list[Choice]:
     return chosen
 
 
-def _keep(cfg: DictConfig, saved: Path) -> None:
-    """What is ``auto`` is as a run has it that was begun."""
+def _restore_values(cfg: DictConfig, saved: Path) -> None:
+    """Replace ``auto`` by the values of a resumed run, in place."""
     from omegaconf import OmegaConf
 
     before: Any = OmegaConf.load(saved)
@@ -95,7 +101,7 @@ def _is_own(network: Any) -> bool:
     return network is None or str(network.get("_target_")).startswith("pix2pix_lightning.")
 
 
-def _check(speed: DictConfig) -> None:
+def _check_values(speed: DictConfig) -> None:
     for key, value in speed.items():
         if key not in ("precision", "num_workers") and value not in (True, False, AUTO):
             raise UserError(f"speed.{key!s}={value}: true, false or auto is expected")
@@ -105,11 +111,14 @@ def _check(speed: DictConfig) -> None:
 
 
 def choose_compile(cfg: DictConfig, data: PairedDataModule) -> list[Choice]:
-    """Decide on ``cfg.speed.compile`` where it is ``auto``, in place.
+    """Choose ``cfg.speed.compile`` where it is ``auto``, in place.
 
     Args:
-        cfg: Of a training.
-        data: Set up; it says how many images the training will see.
+        cfg: Configuration of a training.
+        data: The data module after ``setup``. It tells how many images the training will see.
+
+    Returns:
+        The choice, or an empty list if it was set by hand.
     """
     if cfg.speed.get("compile") != AUTO:
         return []
@@ -119,25 +128,28 @@ def choose_compile(cfg: DictConfig, data: PairedDataModule) -> list[Choice]:
     elif not find_spec("triton"):
         value, reason = False, "needs triton"
     elif not _is_own(cfg.module.generator) or not _is_own(cfg.module.discriminator):
-        value, reason = False, "of this package's networks alone"
+        value, reason = False, "only for networks of this package"
     elif cfg.speed.checkpoint_activations:
-        value, reason = False, "not beside checkpoint_activations"
+        value, reason = False, "not with checkpoint_activations"
     else:
         num_images = len(data.train_dataloader()) * data.batch_size * cfg.trainer.max_epochs
-        value, reason = num_images >= _REPAID_AFTER, f"{num_images} images, {_REPAID_AFTER} repay it"
+        value, reason = (
+            num_images >= _MIN_IMAGES,
+            f"{num_images} images, worth it from {_MIN_IMAGES}",
+        )
     choice = Choice("compile", value, reason)
     cfg.speed.compile = choice.value
     return [choice]
 
 
-def say(choices: list[Choice]) -> None:
-    """One line to the log."""
+def log_choices(choices: list[Choice]) -> None:
+    """Log all choices in one line."""
     if choices:
         words = [f"{c.key}={str(c.value).lower()} ({c.reason})" for c in choices]
         _log.info("speed=auto chose %s", ", ".join(words))
 
 
-def _precision(device: str) -> tuple[str, str]:
+def _choose_precision(device: str) -> tuple[str, str]:
     if supports_bfloat16(device):
         return "bf16-mixed", "the device computes in bfloat16"
     return "32-true", "the device does not compute in bfloat16"

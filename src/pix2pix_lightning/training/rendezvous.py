@@ -14,19 +14,19 @@ from pix2pix_lightning.utils.processes import count_processes
 if TYPE_CHECKING:
     from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
-_PATIENCE = timedelta(minutes=10)
-_LISTENING: list[TCPStore] = []  # of the first process, in which the others' group is formed later
-_ROUNDS = count()  # a script may train more than once
+_TIMEOUT = timedelta(minutes=10)
+_stores: list[TCPStore] = []  # a store ends with its object, and the processes' group is formed in it later
+_rounds = count()  # a script may train more than once
 
 
-class Launched(NamedTuple):
+class Process(NamedTuple):
     """One of several processes that were started for the same run.
 
     Attributes:
-        rank: Among those that were started; 0 decides for all.
-        num_started: How many there are.
-        address: Of the machine with the first one.
-        port: Likewise.
+        rank: Number of the process among those that were started, from 0. Process 0 decides for all.
+        num_started: How many processes were started.
+        address: Host name or address of the machine with process 0.
+        port: Port on that machine.
     """
 
     rank: int
@@ -35,27 +35,30 @@ class Launched(NamedTuple):
     port: int
 
 
-def launched(trainer: Mapping[str, Any]) -> Launched | None:
-    """Which of a run's processes this is; None where it is the only one, or is to start the others.
+def detect_process(trainer: Mapping[str, Any]) -> Process | None:
+    """Detect which of a run's processes this is, by the environment variables of what has started it.
 
     Args:
-        trainer: The trainer's settings.
+        trainer: The trainer's settings; ``devices`` and ``num_nodes`` are read.
+
+    Returns:
+        The process, or None if it is the only one that was started. It may start others itself.
 
     Raises:
-        ValueError: More or fewer processes were started than the settings ask for, or it is not said which this is.
+        UserError: More or fewer processes were started than the settings ask for, or variables are missing.
     """
     from lightning.fabric.plugins.environments.lightning import LightningEnvironment
     from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
     from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 
-    asked, num_nodes = count_processes(trainer), int(trainer.get("num_nodes", 1))
+    num_asked, num_nodes = count_processes(trainer), int(trainer.get("num_nodes", 1))
     if TorchElasticEnvironment.detect():
-        return _checked("torchrun", TorchElasticEnvironment(), asked, num_nodes)
-    if asked == 1:  # what else Slurm has started are runs of their own
+        return _read_environment("torchrun", TorchElasticEnvironment(), num_asked, num_nodes)
+    if num_asked == 1:  # other processes of the Slurm job are runs of their own
         return None
     if SLURMEnvironment.detect():
         try:
-            return _checked("Slurm", SLURMEnvironment(), asked, num_nodes)
+            return _read_environment("Slurm", SLURMEnvironment(), num_asked, num_nodes)
         except RuntimeError as error:  # --ntasks without --ntasks-per-node
             raise UserError(str(error)) from None
     if num_nodes == 1:
@@ -67,63 +70,66 @@ def launched(trainer: Mapping[str, Any]) -> Launched | None:
             "set MASTER_ADDR, MASTER_PORT and NODE_RANK in the shell of each node"
         )
     shell = LightningEnvironment()
-    return Launched(shell.node_rank(), num_nodes, shell.main_address, shell.main_port)
+    return Process(shell.node_rank(), num_nodes, shell.main_address, shell.main_port)
 
 
-def _checked(starter: str, environment: Any, asked: int, num_nodes: int) -> Launched | None:
+def _read_environment(starter: str, environment: Any, num_asked: int, num_nodes: int) -> Process:
     num_started: int = environment.world_size()
-    if num_started != asked:
+    if num_started != num_asked:
         raise UserError(
-            f"{starter} has started {num_started} processes, but trainer.devices x trainer.num_nodes are {asked}: "
-            f"say trainer.devices={num_started // num_nodes}, or start {asked}"
+            f"{starter} has started {num_started} processes, but trainer.devices x trainer.num_nodes are {num_asked}: "
+            f"set trainer.devices={num_started // num_nodes}, or start {num_asked}"
         )
-    return Launched(environment.global_rank(), num_started, environment.main_address, environment.main_port)
+    return Process(environment.global_rank(), num_started, environment.main_address, environment.main_port)
 
 
-def agreed(started: Launched, decide: Callable[[], str]) -> str:
-    """What the first process has decided, in all of them.
+def broadcast_decision(process: Process, decide: Callable[[], str]) -> str:
+    """Let process 0 decide, and return its decision in all processes.
 
     Args:
-        started: Which of them this is.
-        decide: Called in the first alone.
+        process: The present process.
+        decide: Returns the decision, not empty; it is called in process 0 alone.
+
+    Returns:
+        What ``decide`` has returned in process 0.
 
     Raises:
-        ValueError: The others do not come within ten minutes.
-        SystemExit: The first has failed, and has said why.
+        UserError: The processes do not find each other within ten minutes.
+        SystemExit: ``decide`` has failed in process 0, which has printed the reason.
     """
-    key = f"pix2pix_lightning/{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}/{next(_ROUNDS)}"
-    others = range(1, started.num_started)
+    key = f"pix2pix_lightning/{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}/{next(_rounds)}"
+    others = range(1, process.num_started)
     try:
-        store = _store(started)
-        if started.rank:
-            answer = store.get(key).decode()
-            store.set(f"{key}/{started.rank}", "")
-            if not answer:
+        store = _connect(process)
+        if process.rank:
+            decision = store.get(key).decode()
+            store.set(f"{key}/{process.rank}", "")
+            if not decision:
                 raise SystemExit(1)
-            return answer
-        answer = ""
+            return decision
+        decision = ""
         try:
-            answer = decide()
+            decision = decide()
         finally:
-            store.set(key, answer)
-            store.wait([f"{key}/{rank}" for rank in others], _PATIENCE)  # as long as the store is here
-        return answer
+            store.set(key, decision)
+            store.wait([f"{key}/{rank}" for rank in others], _TIMEOUT)  # process 0 may end, and the store with it
+        return decision
     except RuntimeError as error:
         reason = str(error).partition("\n")[0]
         raise UserError(
-            f"the {started.num_started} processes of this run do not find each other at {started.address}:"
-            f"{started.port} (MASTER_ADDR, MASTER_PORT): {reason}"
+            f"the {process.num_started} processes of this run do not find each other at {process.address}:"
+            f"{process.port} (MASTER_ADDR, MASTER_PORT): {reason}"
         ) from None
 
 
-def _store(started: Launched) -> TCPStore:
+def _connect(process: Process) -> TCPStore:
     from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
     torchrun_listens = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
-    listens = started.rank == 0 and not torchrun_listens
+    listens = process.rank == 0 and not torchrun_listens
     store = TCPStore(
-        started.address, started.port, None, listens, _PATIENCE, wait_for_workers=False, multi_tenant=listens
+        process.address, process.port, None, listens, _TIMEOUT, wait_for_workers=False, multi_tenant=listens
     )
     if listens:
-        _LISTENING.append(store)
+        _stores.append(store)
     return store

@@ -1,4 +1,4 @@
-"""Whether a configuration is that of a run."""
+"""Compare a configuration with that of a run that exists."""
 
 from __future__ import annotations
 
@@ -10,66 +10,67 @@ from omegaconf import DictConfig, OmegaConf
 from pix2pix_lightning.utils.configs import LOADING_KEYS, list_differences
 from pix2pix_lightning.utils.errors import UserError
 
-_NOT_COMPARED = ("about", "command", "objective", "run_dir", "resume", "speed")
-_CHOSEN = ("accelerator", "devices", "strategy")  # by auto
+_IGNORED = ("about", "command", "objective", "run_dir", "resume", "speed")
+_DETECTED = ("accelerator", "devices", "strategy")  # config.yaml has the machine's values in place of auto
 
 
-def check_same(saved: Path, cfg: DictConfig) -> None:
-    """A run may be made longer, but not go on with other data or another module.
+def check_resumable_config(saved: Path, cfg: DictConfig) -> None:
+    """Check that a configuration has the data and the module of a run. Other settings, such as its length, may differ.
 
     Args:
-        saved: Its ``config.yaml``.
-        cfg: With which it is to go on.
+        saved: The run's ``config.yaml``. A file that does not exist is not checked.
+        cfg: Configuration with which the run is to continue.
 
     Raises:
-        ValueError: Data or module differ.
+        UserError: Data or module differ.
     """
     if not saved.is_file():
         return
     before: DictConfig = OmegaConf.load(saved)  # type: ignore[assignment]
-    other = list_differences(before, cfg, ("data", "module"))
-    if other:
-        values = [OmegaConf.select(node, other[0]) for node in (before, cfg)]
+    differences = list_differences(before, cfg, ("data", "module"))
+    if differences:
+        key = differences[0]
+        values = [OmegaConf.select(node, key) for node in (before, cfg)]
         raise UserError(
-            f"run_dir={saved.parent} holds a run with {other[0]}={values[0]}, not {values[1]}: choose another run_dir "
+            f"run_dir={saved.parent} holds a run with {key}={values[0]}, not {values[1]}: choose another run_dir "
             "(of a sweep, another name), or move that run away"
         )
 
 
-def check_nothing_else(saved: Path, cfg: DictConfig) -> None:
-    """A run that has come to its end was made with these settings.
+def check_finished_config(saved: Path, cfg: DictConfig) -> None:
+    """Check that a finished run has the settings that are asked for, since nothing is trained.
 
     Args:
-        saved: Its ``config.yaml``.
-        cfg: Of the command that finds it finished.
+        saved: The run's ``config.yaml``.
+        cfg: Configuration of the training that is asked for. ``trainer.max_epochs`` may differ.
 
     Raises:
-        ValueError: The command asks for something else, which it would not get.
+        UserError: Another setting differs.
     """
-    before, present = _comparable(OmegaConf.load(saved), cfg), _comparable(cfg, cfg)
+    before, present = _make_comparable(OmegaConf.load(saved), cfg), _make_comparable(cfg, cfg)
     del before["trainer"]["max_epochs"], present["trainer"]["max_epochs"]
-    other = list_differences(OmegaConf.create(before), OmegaConf.create(present), ())
-    if other:
-        values = [OmegaConf.select(OmegaConf.create(node), other[0]) for node in (before, present)]
+    differences = list_differences(OmegaConf.create(before), OmegaConf.create(present), ())
+    if differences:
+        key = differences[0]
+        values = [OmegaConf.select(OmegaConf.create(node), key) for node in (before, present)]
         raise UserError(
-            f"{saved.parent} has come to its end with {other[0]}={values[0]}, not {values[1]}: choose another run_dir "
+            f"{saved.parent} is finished, with {key}={values[0]}, not {values[1]}: choose another run_dir "
             "(of a sweep, another name), or raise trainer.max_epochs"
         )
 
 
-def is_equal(saved: Path, cfg: DictConfig) -> bool:
-    """Whether ``saved``, a run's ``config.yaml``, is there and describes the run that ``cfg`` does."""
+def configs_match(saved: Path, cfg: DictConfig) -> bool:
+    """Return whether a run's ``config.yaml`` exists and describes the training of ``cfg``."""
     if not saved.is_file():
         return False
-    folder = str(saved.parent)
-    present = OmegaConf.merge(cfg, {"run_dir": folder})
-    return _comparable(OmegaConf.load(saved), cfg) == _comparable(present, cfg)
+    present = OmegaConf.merge(cfg, {"run_dir": str(saved.parent)})
+    return _make_comparable(OmegaConf.load(saved), cfg) == _make_comparable(present, cfg)
 
 
-def _comparable(cfg: Any, asked: DictConfig) -> dict[str, Any]:
-    """As plain data, without what two runs may differ in; the precision is one of it unless it is asked for."""
+def _make_comparable(cfg: Any, asked: DictConfig) -> dict[str, Any]:
+    """Return plain data without what may differ between equal runs: loading, speed, and what stands for ``auto``."""
     plain: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
-    chosen = (*_CHOSEN, "precision") if asked.trainer.precision == "auto" else _CHOSEN
-    plain["trainer"] = {key: value for key, value in plain["trainer"].items() if key not in chosen}
+    detected = (*_DETECTED, "precision") if asked.trainer.precision == "auto" else _DETECTED
+    plain["trainer"] = {key: value for key, value in plain["trainer"].items() if key not in detected}
     plain["data"] = {key: value for key, value in plain["data"].items() if f"data.{key}" not in LOADING_KEYS}
-    return {key: value for key, value in plain.items() if key not in _NOT_COMPARED}
+    return {key: value for key, value in plain.items() if key not in _IGNORED}

@@ -25,7 +25,7 @@ def rgb(path):
 def shown(monkeypatch):
     """What was handed to the loggers: (loggers, pictures, step)."""
     calls = []
-    monkeypatch.setattr("pix2pix_lightning.training.callbacks.gallery.log_pictures", lambda *call: calls.append(call))
+    monkeypatch.setattr("pix2pix_lightning.training.callbacks.gallery.log_images", lambda *call: calls.append(call))
     return calls
 
 

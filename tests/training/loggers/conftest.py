@@ -7,8 +7,8 @@ ACCOUNT = ("WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE", "WANDB_MODE", "WANDB_PR
 
 
 @pytest.fixture(scope="package")
-def wandb_alone(tmp_path_factory):
-    """Wandb without a login, a network and a home; its process ends with the tests."""
+def isolated_wandb(tmp_path_factory):
+    """Set wandb up without login, network and home folder, and end its process after the tests."""
     home = tmp_path_factory.mktemp("home")
     environment = {
         "HOME": str(home),
@@ -27,12 +27,12 @@ def wandb_alone(tmp_path_factory):
 
         yield
         wandb.teardown()
-        assert not children("wandb-core")
+        assert not find_children("wandb-core")
 
 
 @pytest.fixture
-def wandb_anew(wandb_alone):
-    """The same, with nothing left of what other tests set up."""
+def fresh_wandb(isolated_wandb):
+    """Set wandb up in the same way, without what other tests have left."""
     import wandb
 
     wandb.teardown()
@@ -42,14 +42,14 @@ def wandb_anew(wandb_alone):
 
 @pytest.fixture
 def wandb_processes():
-    """The numbers of wandb's processes, when it is called."""
+    """Return a function that returns the ids of wandb's processes."""
     if not Path("/proc/self/stat").exists():
         pytest.skip("processes are looked up in /proc")
-    return lambda: children("wandb-core")
+    return lambda: find_children("wandb-core")
 
 
-def children(name):
-    """Processes that were started by this one, where there is ``/proc``."""
+def find_children(name):
+    """Return the ids of the child processes of a name, by ``/proc``."""
     found = []
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:

@@ -1,4 +1,4 @@
-"""Whatever happens to a logger: one line, and training and metrics.csv go on."""
+"""Tests that a failing logger gives one warning, while training and metrics.csv continue."""
 
 import logging
 import os
@@ -14,15 +14,15 @@ from lightning.pytorch.utilities import rank_zero_only
 from helpers import TINY, make_strips
 from pix2pix_lightning import compose
 from pix2pix_lightning.train import main
-from pix2pix_lightning.training.build import assemble
-from pix2pix_lightning.training.loggers import FaultTolerantLogger, MetricsCSV, Wandb, log_pictures
+from pix2pix_lightning.training.build import build_training
+from pix2pix_lightning.training.loggers import FaultTolerantLogger, MetricsCSV, Wandb, log_images
 
 CALLS = {
     "experiment": lambda logger: logger.experiment,
     "log_hyperparams": lambda logger: logger.log_hyperparams({"seed": 0}),
     "log_graph": lambda logger: logger.log_graph(None),
     "log_metrics": lambda logger: logger.log_metrics({"loss": 0.5}, 3),
-    "add_image": lambda logger: log_pictures([logger], {"a": np.zeros((4, 4, 3), np.uint8)}, 3),
+    "add_image": lambda logger: log_images([logger], {"a": np.zeros((4, 4, 3), np.uint8)}, 3),
     "save": lambda logger: logger.save(),
     "after_save_checkpoint": lambda logger: logger.after_save_checkpoint(None),
     "finalize": lambda logger: logger.finalize("success"),
@@ -30,7 +30,7 @@ CALLS = {
 
 
 class Recorder(TensorBoardLogger):
-    """Remembers its calls, and fails at one of them."""
+    """Record the calls, and fail at one of them."""
 
     def __init__(self, fails_at=None):
         super().__init__(".")
@@ -74,7 +74,7 @@ def warnings_in(caplog):
     return [r.getMessage() for r in caplog.records if r.name.startswith("pix2pix") and r.levelno >= logging.WARNING]
 
 
-def test_every_call_is_handed_on(caplog):
+def test_every_call_is_passed_on(caplog):
     recorder = Recorder()
     logger = FaultTolerantLogger(recorder, "board")
     for call in CALLS.values():
@@ -85,7 +85,7 @@ def test_every_call_is_handed_on(caplog):
 
 
 @pytest.mark.parametrize("name", CALLS)
-def test_after_a_failure_nothing_but_closing_is_tried(caplog, name):
+def test_failed_logger_is_finalized_and_gets_no_more_calls(caplog, name):
     recorder = Recorder(name)
     logger = FaultTolerantLogger(recorder, "board")
     CALLS[name](logger)
@@ -100,7 +100,7 @@ def test_after_a_failure_nothing_but_closing_is_tried(caplog, name):
     assert "resume=" in line
 
 
-def test_only_the_first_process_speaks(caplog, monkeypatch):
+def test_only_the_first_process_warns(caplog, monkeypatch):
     monkeypatch.setattr(rank_zero_only, "rank", 1)
     logger = FaultTolerantLogger(Recorder("save"), "board")
     logger.save()
@@ -118,7 +118,7 @@ class Broken(DummyLogger):
 """
 
 
-def test_training_goes_on_without_loggers_that_fail(tmp_path, wandb_anew, capfd, monkeypatch):
+def test_training_continues_without_failed_loggers(tmp_path, fresh_wandb, capfd, monkeypatch):
     (tmp_path / "broken.py").write_text(BROKEN)
     (tmp_path / "file").write_text("in the way")
     monkeypatch.syspath_prepend(tmp_path)
@@ -142,11 +142,11 @@ def test_training_goes_on_without_loggers_that_fail(tmp_path, wandb_anew, capfd,
     assert (tmp_path / "run/summary.json").is_file()
 
 
-def test_a_missing_package_is_named_with_the_command_that_installs_it(tmp_path, caplog, monkeypatch):
+def test_warning_of_a_missing_package_has_the_install_command(tmp_path, caplog, monkeypatch):
     for name in ("_TENSORBOARD_AVAILABLE", "_TENSORBOARDX_AVAILABLE"):
         monkeypatch.setattr(f"lightning.fabric.loggers.tensorboard.{name}", False)
     root = make_strips(tmp_path / "pairs")
-    training = assemble(compose("train", [*TINY, f"data.root={root}", "logger=tensorboard", "run_dir=run"]))
+    training = build_training(compose("train", [*TINY, f"data.root={root}", "logger=tensorboard", "run_dir=run"]))
     assert [type(logger) for logger in training.trainer.loggers] == [MetricsCSV]
     (line,) = warnings_in(caplog)
     assert 'pip install "pix2pix-lightning[tensorboard]"' in line
@@ -155,7 +155,7 @@ def test_a_missing_package_is_named_with_the_command_that_installs_it(tmp_path, 
 @pytest.mark.parametrize(
     "word", ["+logger.wandb.projekt=mine", "logger.wandb._target_=pix2pix_lightning.training.loggers.Wand"]
 )
-def test_a_misspelt_setting_is_a_mistake(tmp_path, capfd, word):
+def test_misspelled_setting_is_a_user_error(tmp_path, capfd, word):
     root = make_strips(tmp_path / "pairs")
     assert main([*TINY, f"data.root={root}", "logger=wandb", "run_dir=run", word]) == 1
     (line,) = [line for line in capfd.readouterr().err.splitlines() if line.startswith("error: ")]
@@ -164,7 +164,7 @@ def test_a_misspelt_setting_is_a_mistake(tmp_path, capfd, word):
 
 
 class Terminal:
-    """Somebody sits before it, who is not to be asked anything."""
+    """An interactive terminal that fails when it is read."""
 
     def isatty(self):
         return True
@@ -176,19 +176,19 @@ class Terminal:
         pass
 
     def readline(self, *args):
-        raise AssertionError("a key was asked for")
+        raise AssertionError("wandb asked for a key")
 
     fileno = read = readline
 
 
-def test_wandb_asks_for_no_key(tmp_path, wandb_anew, monkeypatch):
+def test_wandb_does_not_ask_for_a_key(tmp_path, fresh_wandb, monkeypatch):
     for name in ("stdin", "stdout", "stderr"):
         monkeypatch.setattr(sys, name, Terminal())
     with pytest.raises(ConnectionError, match=r"`wandb login`.*logger\.wandb\.offline=true"):
         Wandb(tmp_path / "run").log_metrics({"loss": 1.0}, 0)
 
 
-def test_wandb_without_a_network_gives_up_in_time(tmp_path, wandb_anew, monkeypatch, caplog):
+def test_wandb_without_network_is_left_out(tmp_path, fresh_wandb, monkeypatch, caplog):
     monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
     inner = Wandb(tmp_path / "run", settings={"init_timeout": 1.0})
     logger = FaultTolerantLogger(inner, "wandb")
@@ -197,10 +197,10 @@ def test_wandb_without_a_network_gives_up_in_time(tmp_path, wandb_anew, monkeypa
     (line,) = warnings_in(caplog)
     assert "127.0.0.1:9" in line
     assert "logger.wandb.offline=true" in line
-    assert not (tmp_path / "run/wandb/run_id.txt").exists()  # there is no such run
+    assert not (tmp_path / "run/wandb/run_id.txt").exists()  # no run was started
 
 
-def test_wandb_whose_process_was_killed_does_not_take_the_next_run_along(tmp_path, wandb_anew, wandb_processes, caplog):
+def test_next_wandb_run_starts_after_a_killed_wandb_process(tmp_path, fresh_wandb, wandb_processes, caplog):
     first = FaultTolerantLogger(Wandb(tmp_path / "first", offline=True), "wandb")
     first.log_metrics({"loss": 1.0}, 0)
     (pid,) = wandb_processes()
@@ -220,7 +220,7 @@ def test_wandb_whose_process_was_killed_does_not_take_the_next_run_along(tmp_pat
     assert "logger wandb" in line
 
 
-def test_online_a_resumed_run_asks_for_its_own_wandb_run(tmp_path, wandb_anew, monkeypatch):
+def test_resumed_run_continues_its_online_wandb_run(tmp_path, fresh_wandb, monkeypatch):
     import wandb
 
     asked = []
@@ -248,7 +248,7 @@ def test_online_a_resumed_run_asks_for_its_own_wandb_run(tmp_path, wandb_anew, m
     assert (first["exit_code"], second["exit_code"]) == (1, 0)
 
 
-def test_a_logger_without_an_experiment_is_taken_too(caplog):
+def test_logger_without_experiment_works(caplog):
     class Plain(Logger):
         name = version = "plain"
 

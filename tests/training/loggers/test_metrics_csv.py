@@ -12,7 +12,7 @@ def read(path):
         return list(csv.DictReader(file))
 
 
-def test_rows_of_a_step_are_one_and_new_columns_find_their_place(tmp_path):
+def test_metrics_of_a_step_are_one_row_and_new_columns_are_added(tmp_path):
     path = tmp_path / "metrics.csv"
     logger = MetricsCSV(path)
     for step in range(4):
@@ -27,7 +27,7 @@ def test_rows_of_a_step_are_one_and_new_columns_find_their_place(tmp_path):
     assert not path.with_suffix(".csv.part").exists()
 
 
-def test_a_resumed_run_replaces_what_came_after_its_checkpoint(tmp_path):
+def test_resumed_run_replaces_rows_after_its_checkpoint(tmp_path):
     path = tmp_path / "metrics.csv"
     first = MetricsCSV(path)
     for step in range(5):
@@ -44,8 +44,8 @@ def test_a_resumed_run_replaces_what_came_after_its_checkpoint(tmp_path):
 
 
 @pytest.mark.parametrize("cut", [1, 2, 3, 5, 7, 8, 9])
-def test_what_a_killed_process_left_of_its_last_row_is_left_out(tmp_path, cut):
-    """Wherever the line ends: in its step, before a number, and inside one, which would read as another."""
+def test_incomplete_last_row_of_a_killed_process_is_dropped(tmp_path, cut):
+    """The line ends in its step, before a number, or inside a number, which would be another number."""
     path = tmp_path / "metrics.csv"
     first = MetricsCSV(path)
     for step in range(3):
@@ -64,7 +64,7 @@ def test_what_a_killed_process_left_of_its_last_row_is_left_out(tmp_path, cut):
 
 
 @pytest.mark.parametrize("damage", [b"0,x,1.0", b"0", b",,1.0", b"0,1,1.0,7", b"\xff\x00", b"0,1,a"])
-def test_rows_that_are_none_are_left_out(tmp_path, damage):
+def test_damaged_rows_are_dropped(tmp_path, damage):
     path = tmp_path / "metrics.csv"
     path.write_bytes(b"epoch,step,loss\r\n0,0,0.5\r\n" + damage + b"\r\n0,2,2.5\r\n")
     logger = MetricsCSV(path)
@@ -73,8 +73,8 @@ def test_rows_that_are_none_are_left_out(tmp_path, damage):
     assert [(row["step"], row["loss"]) for row in read(path)] == [("0", "0.5"), ("2", "2.5"), ("3", "3.5")]
 
 
-def test_a_row_that_grows_after_a_checkpoint_is_written_again_and_the_others_are_not(tmp_path):
-    """A long run's file is not written anew with each epoch, and its rows are not kept in memory."""
+def test_only_the_last_row_is_written_again(tmp_path):
+    """A long run must not rewrite its file with each epoch, nor keep its rows in memory."""
     path, logger = tmp_path / "metrics.csv", MetricsCSV(tmp_path / "metrics.csv")
     written = []
     for epoch in range(30):
@@ -97,7 +97,7 @@ def test_a_row_that_grows_after_a_checkpoint_is_written_again_and_the_others_are
     assert {row["lr"] for row in rows} == {"", "0.0002"}
 
 
-def test_a_full_disk_leaves_the_rows_that_were_there(tmp_path, monkeypatch):
+def test_full_disk_leaves_the_rows_of_the_file(tmp_path, monkeypatch):
     path, logger = tmp_path / "metrics.csv", MetricsCSV(tmp_path / "metrics.csv")
     for step in range(3):
         logger.log_metrics({"epoch": 0, "loss": float(step)}, step)
@@ -116,12 +116,12 @@ def test_a_full_disk_leaves_the_rows_that_were_there(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="No space left"):
         logger.save()
     assert path.read_bytes() == before
-    logger.finalize("failed")  # there is room again
+    logger.finalize("failed")  # the disk has space again
     assert [row["loss"] for row in read(path)] == ["0.0", "1.0", "2.125", "3.0"]
 
 
-def test_rows_from_before_an_earlier_checkpoint_are_replaced(tmp_path):
-    """A checkpoint is written after its row: a process that was killed in between resumes from an earlier one."""
+def test_rows_after_an_earlier_checkpoint_are_replaced(tmp_path):
+    """A row is written before its checkpoint: a process that is killed in between resumes from an earlier one."""
     path, first = tmp_path / "metrics.csv", MetricsCSV(tmp_path / "metrics.csv")
     for epoch in range(3):
         first.log_metrics({"epoch": epoch, "val/l1": 0.1 * epoch}, 10 * epoch + 9)

@@ -1,4 +1,4 @@
-"""Pictures of the same validation pairs after each epoch."""
+"""Write the outputs of the same validation pairs after each epoch."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from pix2pix_lightning.models.pix2pix import Pix2PixModule
 from pix2pix_lightning.reports import GalleryFolder, build_pair_folder_name
-from pix2pix_lightning.training.loggers import log_pictures
+from pix2pix_lightning.training.loggers import log_images
 from pix2pix_lightning.utils.background import Background
 
 _log = logging.getLogger(__name__)
-_UNWRITTEN = 64  # pairs and pages; training waits for a disk that is slower
+_MAX_PENDING = 64  # pairs and pages; training waits for a disk that is slower
 
 
 class Gallery(Callback):
-    """Writes input, output and target of the first validation pairs to a folder with a page, and to the loggers.
+    """Write input, output and target of the first validation pairs to a folder with a page, and to the loggers.
 
-    Files are written while training goes on, and are there when it has ended.
+    Files are written by a thread while training continues. The end of training waits for it.
 
     Args:
-        folder: Of the page, ``index.html``.
-        num_images: How many pairs.
-        run_dir: The run's folder, whose ``metrics.csv`` and ``config.yaml`` the page shows.
+        folder: Folder of the page, ``index.html``.
+        num_images: Number of pairs.
+        run_dir: Folder of the run, whose ``metrics.csv`` and ``config.yaml`` the page shows. None shows neither.
     """
 
     def __init__(self, folder: str | Path, *, num_images: int = 8, run_dir: str | Path | None = None) -> None:
@@ -36,18 +36,18 @@ class Gallery(Callback):
         self._folder = GalleryFolder(self._path, None if run_dir is None else Path(run_dir))
         self._num_images = num_images
         self._shown = 0
-        self._background = Background("gallery", at_most=_UNWRITTEN)
+        self._background = Background("gallery", at_most=_MAX_PENDING)
 
     def on_train_batch_end(self, *args: object, **kwargs: object) -> None:
-        """End training where pictures could not be written.
+        """End training if images could not be written.
 
         Raises:
-            OSError: There is no room for them, or they may not be written.
+            OSError: The disk is full, or the folder is not writable.
         """
         self._background.check()
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """A new epoch."""
+        """Start with the first pair again."""
         self._shown = 0
 
     def on_validation_batch_end(
@@ -59,7 +59,7 @@ class Gallery(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Take what validation has just made of this batch."""
+        """Write the images of a batch."""
         wanted = min(self._num_images - self._shown, len(batch["name"]))
         if wanted <= 0 or trainer.sanity_checking or not trainer.is_global_zero:
             return
@@ -77,35 +77,35 @@ class Gallery(Callback):
             position = self._shown + index
             self._background.do(partial(self._folder.add, position, name, trainer.current_epoch, images))
             strips[f"gallery/{build_pair_folder_name(position, name)}"] = np.concatenate(
-                [_rgb(image) for image in images.values()], axis=1
+                [_to_rgb(image) for image in images.values()], axis=1
             )
-        log_pictures(trainer.loggers, strips, module.batches_seen - 1)  # as Lightning counts
+        log_images(trainer.loggers, strips, module.batches_seen - 1)  # the step of the metrics
         self._shown += wanted
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write the page, with the figures that the loggers may still hold back."""
+        """Write the page, with the metrics that are not in ``metrics.csv`` yet."""
         if not self._shown:
             return
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
-        step = cast(Pix2PixModule, pl_module).batches_seen - 1  # as Lightning counts for the loggers
+        step = cast(Pix2PixModule, pl_module).batches_seen - 1
         latest = {"step": step, "epoch": trainer.current_epoch, **metrics}
         self._background.do(partial(self._folder.write_page, latest))
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Training ends when all is written.
+        """Wait until everything is written.
 
         Raises:
-            OSError: There is no room for it, or it may not be written.
+            OSError: The disk is full, or the folder is not writable.
         """
         self._background.wait()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Likewise; that the disk is full does not hide why training ended."""
+        """Wait until everything is written. An error of the disk is only logged: another error has ended training."""
         try:
             self._background.wait()
         except OSError as error:
             _log.warning("%s is not up to date: %s", self._path, error.strerror)
 
 
-def _rgb(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+def _to_rgb(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     return np.broadcast_to(image, (*image.shape[:2], 3))

@@ -1,4 +1,4 @@
-"""A line of text for each epoch, and how fast it went."""
+"""Log one line for each epoch, with its metrics and its speed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _log = logging.getLogger(__name__)
 
 
 class Journal(Callback):
-    """Logs each validation's metrics and its epoch's images a second, validation and checkpoints not counted."""
+    """Log each validation's metrics, and the epoch's images per second without validation and checkpoints."""
 
     def __init__(self) -> None:
         self._images = 0
@@ -30,12 +30,12 @@ class Journal(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Count images of all processes."""
+        """Count the images of all processes."""
         self._epoch_images += len(batch["name"]) * trainer.world_size
         self._epoch_end = time.perf_counter()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """One line."""
+        """Log the line, in epochs with a validation."""
         seconds = self._epoch_end - self._epoch_start
         self._images += self._epoch_images
         self._seconds += seconds
@@ -46,8 +46,8 @@ class Journal(Callback):
         speed = self._epoch_images / seconds if seconds else 0.0
         _log.info("epoch %d  %s  %.1f images/s", trainer.current_epoch + 1, line, speed)
 
-    def facts(self, trainer: Trainer) -> dict[str, Any]:
-        """Speed, epochs and device of the whole training, for the summary."""
+    def summarize(self, trainer: Trainer) -> dict[str, Any]:
+        """Return speed, epochs and device of the whole training, for ``summary.json``."""
         device = trainer.strategy.root_device
         return {
             "images_per_second": round(self._images / self._seconds, 3) if self._seconds else None,

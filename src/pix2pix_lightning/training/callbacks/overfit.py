@@ -1,4 +1,4 @@
-"""Whether one pair can be learnt by heart."""
+"""Test whether a model can be fitted to one pair."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _log = logging.getLogger(__name__)
 
 
 class Overfit(Callback):
-    """Ends training when ``val/l1`` is low enough, and fails where it has not become so by the last epoch.
+    """End training when ``val/l1`` is low enough, and raise an error if it is not by the last epoch.
 
     Args:
-        below: L1 as a fraction of the target's range.
+        below: L1 that has to be reached, as a fraction of the target's range, above 0 and below 1.
 
     Raises:
-        ValueError: ``below`` is no such fraction.
+        UserError: ``below`` is out of range.
     """
 
     def __init__(self, below: float = 0.03) -> None:
@@ -30,10 +30,10 @@ class Overfit(Callback):
         self._l1: float | None = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Refuse a training that ends before its first validation.
+        """Check that there will be a validation.
 
         Raises:
-            ValueError: It would.
+            UserError: Training would end before its first validation.
         """
         every, last = trainer.check_val_every_n_epoch, trainer.max_epochs
         if every is not None and last is not None and 0 <= last // every <= trainer.current_epoch // every:
@@ -43,7 +43,7 @@ class Overfit(Callback):
             )
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Look at the validation's L1."""
+        """End training if the L1 of the validation is low enough."""
         if trainer.sanity_checking:
             return
         self._l1 = float(trainer.callback_metrics["val/l1"])
@@ -52,7 +52,11 @@ class Overfit(Callback):
             trainer.should_stop = True
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Fail loudly."""
+        """Check that the pair was fitted.
+
+        Raises:
+            UserError: There was no validation, or its L1 is too high.
+        """
         if self._l1 is None:
             raise UserError(
                 f"no validation took place in {trainer.current_epoch} epochs, so nothing tells whether the pair was "

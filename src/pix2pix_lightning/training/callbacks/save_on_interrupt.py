@@ -1,4 +1,4 @@
-"""A checkpoint for the case that training does not come to its end."""
+"""Save a checkpoint when training is stopped."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _log = logging.getLogger(__name__)
 
 
 class SaveOnInterrupt(Callback):
-    """Saves where Ctrl-C, a signal or an error ends training; resuming goes on with the next batch.
+    """Save a checkpoint when Ctrl-C, a signal or an error ends training. A resumed run continues with the next batch.
 
     Args:
-        path: Of the checkpoint; the one of the last epoch's end is overwritten.
+        path: Path of the checkpoint. The checkpoint of the last epoch's end is replaced.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -24,21 +24,24 @@ class SaveOnInterrupt(Callback):
         self._has_started = False
 
     def on_train_batch_end(self, trainer: Trainer, *args: object, **kwargs: object) -> None:
-        """Until a batch is done there is nothing to save, and a resumed checkpoint would be lost.
+        """Note that there is something to save: before the first batch, a resumed checkpoint must not be replaced.
 
         Raises:
-            OSError: A checkpoint that was being written beside training found no room.
+            OSError: A checkpoint could not be written in the background.
         """
         self._has_started = True
         if isinstance(trainer.strategy.checkpoint_io, BackgroundCheckpointIO):
             trainer.strategy.checkpoint_io.check()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """The epoch's end has its own checkpoint."""
+        """Note that nothing is to be saved, since the end of an epoch has its own checkpoint."""
         self._has_started = False
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Save, unless other processes would be waited for that may not come; a full disk does not hide why."""
+        """Save, unless other processes may be gone, for which saving would wait.
+
+        An error of the disk is only logged: another error has ended training.
+        """
         if not self._has_started or (trainer.world_size > 1 and not isinstance(exception, KeyboardInterrupt)):
             return
         try:

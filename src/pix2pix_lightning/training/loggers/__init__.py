@@ -1,9 +1,9 @@
-"""Where a run's figures, pictures and configuration go."""
+"""Loggers of metrics, images and the configuration of a run."""
 
-from pix2pix_lightning.training.loggers.fault_tolerant import FaultTolerantLogger, say_left_out
+from pix2pix_lightning.training.loggers.fault_tolerant import FaultTolerantLogger, warn_left_out
+from pix2pix_lightning.training.loggers.images import log_images
 from pix2pix_lightning.training.loggers.metrics_csv import MetricsCSV
-from pix2pix_lightning.training.loggers.pictures import log_pictures
 from pix2pix_lightning.training.loggers.tensorboard import TensorBoard
 from pix2pix_lightning.training.loggers.wandb import Wandb
 
-__all__ = ["FaultTolerantLogger", "MetricsCSV", "TensorBoard", "Wandb", "log_pictures", "say_left_out"]
+__all__ = ["FaultTolerantLogger", "MetricsCSV", "TensorBoard", "Wandb", "log_images", "warn_left_out"]

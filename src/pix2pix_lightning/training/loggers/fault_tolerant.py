@@ -17,11 +17,11 @@ _log = logging.getLogger(__name__)
 
 
 class FaultTolerantLogger(Logger):
-    """Hands everything to another logger until that one fails; then one line says so, and training goes on without it.
+    """Pass every call on to another logger until that one fails. One warning is logged, and training continues.
 
     Args:
-        logger: The other one.
-        key: What the configuration calls it.
+        logger: The other logger.
+        key: Its name in the configuration.
     """
 
     def __init__(self, logger: Logger, key: str) -> None:
@@ -30,63 +30,63 @@ class FaultTolerantLogger(Logger):
         self._key = key
 
     def attempt(self, call: Callable[[Any], object]) -> None:
-        """Do something with the other logger, or with a dummy where it has failed."""
+        """Call a function with the other logger, or with a dummy logger after a failure."""
         try:
             call(self._logger)
         except Exception as error:
-            say_left_out(self._key, error)
+            warn_left_out(self._key, error)
             failed, self._logger = self._logger, DummyLogger()
-            with suppress(Exception):  # it may have something to close
+            with suppress(Exception):  # give it the chance to close files
                 failed.finalize("failed")
 
     @property
     def name(self) -> str | None:
-        """What Lightning asks of a logger."""
+        """Name of the other logger."""
         return self._logger.name
 
     @property
     def version(self) -> int | str | None:
-        """What Lightning asks of a logger."""
+        """Version of the other logger."""
         return self._logger.version
 
     @property
     def save_dir(self) -> str | None:
-        """What Lightning asks of a logger."""
+        """Folder of the other logger."""
         return self._logger.save_dir
 
     @property
     def experiment(self) -> Any:
-        """The other logger's own object, for callbacks that know what it is."""
+        """The other logger's ``experiment``, for callbacks that know its type."""
         self.attempt(lambda logger: getattr(logger, "experiment", None))
         return getattr(self._logger, "experiment", None)
 
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        """Handed on."""
+        """Log metrics."""
         self.attempt(lambda logger: logger.log_metrics(metrics, step))
 
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
-        """Handed on."""
+        """Log the configuration."""
         self.attempt(lambda logger: logger.log_hyperparams(params, *args, **kwargs))
 
     def log_graph(self, model: Any, input_array: Any = None) -> None:
-        """Handed on."""
+        """Log the graph of a model."""
         self.attempt(lambda logger: logger.log_graph(model, input_array))
 
     def save(self) -> None:
-        """Handed on."""
+        """Write what is buffered."""
         self.attempt(lambda logger: logger.save())
 
     def after_save_checkpoint(self, checkpoint_callback: ModelCheckpoint) -> None:
-        """Handed on."""
+        """Tell the other logger that a checkpoint was written."""
         self.attempt(lambda logger: logger.after_save_checkpoint(checkpoint_callback))
 
     def finalize(self, status: str) -> None:
-        """Handed on."""
+        """End the other logger."""
         self.attempt(lambda logger: logger.finalize(status))
 
 
 @rank_zero_only
-def say_left_out(key: str, error: BaseException) -> None:
-    """Say in one line which logger is left out, and why."""
+def warn_left_out(key: str, error: BaseException) -> None:
+    """Warn in one line that a logger is left out from now on, and why."""
     cause = " ".join(str(error).split()) or type(error).__name__
     _log.warning("logger %s is left out from here on, resume= takes it up again: %s", key, cause)

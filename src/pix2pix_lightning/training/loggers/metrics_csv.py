@@ -1,4 +1,4 @@
-"""metrics.csv: what a run logs, a row for each number of batches seen."""
+"""Log to ``metrics.csv``, one row for each step."""
 
 from __future__ import annotations
 
@@ -17,40 +17,40 @@ from pix2pix_lightning.utils.csv_file import parse_metrics, parse_number
 
 
 class MetricsCSV(Logger):
-    """Writes metrics to a CSV file and, unlike Lightning's own, goes on with it when a run is resumed.
+    """Write metrics to a CSV file that a resumed run continues, unlike Lightning's ``CSVLogger``.
 
     Args:
-        path: Of the file. What it holds already is kept, but for rows that cannot be read; rows from the resumed step
-            on are replaced.
+        path: Path of the file. Rows that it holds are kept up to the step at which the run is resumed; rows that
+            cannot be read are dropped.
     """
 
     def __init__(self, path: str | Path) -> None:
         super().__init__()
         self._path = Path(path)
         self._before = parse_metrics(self._path.read_bytes()) if self._path.is_file() else []
-        self._rows: list[dict[str, Any]] = []  # that are not in the file, or there at its end and may still grow
+        self._rows: list[dict[str, Any]] = []  # not in the file yet, or its last row, which may still grow
         self._columns: list[str] = []
-        self._end = 0  # of what is in the file for good
+        self._end = 0  # length in bytes of the rows that do not change any more
 
     @property
     def name(self) -> str:
-        """What Lightning asks of a logger."""
+        """Name of the logger."""
         return "csv"
 
     @property
     def version(self) -> str:
-        """What Lightning asks of a logger."""
+        """Version of the logger, always empty."""
         return ""
 
     @rank_zero_only
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
-        """The configuration stands in ``config.yaml``."""
+        """Do nothing: the configuration is in ``config.yaml``."""
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        """Add metrics to the row of ``step``, the number of batches seen before."""
+        """Add metrics to the row of ``step``, the number of the batch in the run, from 0."""
         if self._before and step is not None:
-            self._rows = [row for row in self._before if row["step"] <= step]  # an interrupted row is gone on with
+            self._rows = [row for row in self._before if row["step"] <= step]  # a row that was interrupted continues
             self._before = []
         if not self._rows or self._rows[-1]["step"] != step:
             self._rows.append({"step": step})
@@ -58,49 +58,49 @@ class MetricsCSV(Logger):
 
     @rank_zero_only
     def save(self) -> None:
-        """Write all rows but the last, to which more may be added."""
+        """Write all rows but the last, to which metrics may be added."""
         self._write(self._rows[:-1], [])
 
     @rank_zero_only
     def after_save_checkpoint(self, checkpoint_callback: ModelCheckpoint) -> None:
-        """Write the last row too, which a run that goes on from the checkpoint has behind it; it may still grow."""
+        """Write the last row too: a run that continues from the checkpoint does not log it again. It may still grow."""
         self._write(self._rows[:-1], self._rows[-1:])
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
-        """Write what is left."""
+        """Write all rows."""
         self._write(self._rows[:-1], self._rows[-1:])
 
     def _write(self, rows: list[dict[str, Any]], growing: list[dict[str, Any]]) -> None:
-        """Append; where a column is new, write the file anew, whole at any time."""
+        """Append rows. If a column is new, replace the file as a whole."""
         if not rows + growing:
             return
         columns = list(
             dict.fromkeys(["epoch", "step", *self._columns, *(key for row in rows + growing for key in row)])
         )
-        for_good, for_now = _lines(rows, columns), _lines(growing, columns)
+        final, provisional = _format_lines(rows, columns), _format_lines(growing, columns)
         if columns == self._columns:
-            self._put_at_the_end(for_good + for_now)
-            self._end += len(for_good)
+            self._overwrite_end(final + provisional)
+            self._end += len(final)
         else:
             before = parse_metrics(self._path.read_bytes()[: self._end]) if self._end else []
-            kept = _lines([dict(zip(columns, columns, strict=True)), *before], columns)
+            kept = _format_lines([dict(zip(columns, columns, strict=True)), *before], columns)
             with atomic_write(self._path) as scratch:
-                scratch.write_bytes(kept + for_good + for_now)
-            self._end = len(kept + for_good)
+                scratch.write_bytes(kept + final + provisional)
+            self._end = len(kept + final)
         self._rows, self._columns = self._rows[len(rows) :], columns
 
-    def _put_at_the_end(self, lines: bytes) -> None:
-        """In place of the row that was there for now; a full disk leaves it as it was."""
+    def _overwrite_end(self, lines: bytes) -> None:
+        """Replace the last row, which was provisional, by lines. A full disk leaves the file as it was."""
         with self._path.open("r+b", buffering=0) as file:
             file.seek(self._end)
-            was = file.read()
+            previous = file.read()
             file.seek(self._end)
             try:
                 _write_all(file, lines)
             except OSError:
                 file.seek(self._end)
-                _write_all(file, was)
+                _write_all(file, previous)
                 raise
             finally:
                 file.truncate()
@@ -111,7 +111,7 @@ def _write_all(file: FileIO, lines: bytes) -> None:
         lines = lines[file.write(lines) :]
 
 
-def _lines(rows: list[dict[str, Any]], columns: list[str]) -> bytes:
+def _format_lines(rows: list[dict[str, Any]], columns: list[str]) -> bytes:
     text = StringIO(newline="")
     csv.DictWriter(text, columns).writerows(rows)
     return text.getvalue().encode()

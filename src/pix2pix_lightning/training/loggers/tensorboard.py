@@ -1,4 +1,4 @@
-"""TensorBoard's event files in a run's folder."""
+"""Log to TensorBoard's event files in a run's folder."""
 
 from __future__ import annotations
 
@@ -11,10 +11,13 @@ from omegaconf import OmegaConf
 
 
 class TensorBoard(TensorBoardLogger):
-    """Lightning's; a resumed run takes back what was written after its checkpoint, as it does in ``metrics.csv``.
+    """Log to TensorBoard. A resumed run takes back what was logged after its checkpoint, as in ``metrics.csv``.
 
     Args:
-        folder: Of the event files.
+        folder: Folder of the event files.
+
+    Raises:
+        ModuleNotFoundError: The package tensorboard is missing.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -24,28 +27,28 @@ class TensorBoard(TensorBoardLogger):
             raise ModuleNotFoundError(
                 'the package tensorboard is missing: pip install "pix2pix-lightning[tensorboard]"'
             ) from error
-        self._goes_on = False
+        self._has_started = False
 
     @rank_zero_only
-    def go_on_at(self, step: int | None) -> None:
-        """Before the first event: readers forget what a run that was stopped wrote from this step on."""
-        if self._goes_on:
+    def start_at(self, step: int | None) -> None:
+        """Mark the first step, before which nothing is logged: readers drop earlier events from this step on."""
+        if self._has_started:
             return
         from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 
-        self._goes_on = True
-        self.experiment._get_file_writer().add_event(Event(session_log=SessionLog(status=SessionLog.START)), step)
+        self._has_started = True
+        self.experiment.file_writer.add_event(Event(session_log=SessionLog(status=SessionLog.START)), step)
         if self.hparams:
             text = OmegaConf.to_yaml(OmegaConf.create(dict(self.hparams)))
             self.experiment.add_text("config", f"```yaml\n{text}```", step)
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Write scalars, each at ``step``."""
-        self.go_on_at(step)
+        """Log scalars at ``step``, the number of the batch in the run."""
+        self.start_at(step)
         super().log_metrics(metrics, step)
 
     @rank_zero_only
     def save(self) -> None:
-        """Bring to disk; Lightning's would write the configuration once more, beside ``config.yaml``."""
+        """Flush the event files. Lightning's own method would write ``hparams.yaml`` as well."""
         self.experiment.flush()

@@ -1,4 +1,4 @@
-"""A run at wandb.ai, or in a folder until it is sent there."""
+"""Log to wandb.ai, or to a folder that can be sent there later."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ _log = logging.getLogger(__name__)
 
 
 class Wandb(WandbLogger):
-    """Lightning's, with the wandb run's id in the run's folder, so that a resumed run goes on in the same wandb run.
+    """Log to wandb. The wandb run's id is stored in the run's folder, so that a resumed run continues the wandb run.
 
     Args:
-        folder: Of the run; wandb's files lie in ``wandb`` below it.
-        project: Where the run is listed.
-        entity: The user or team; by default who is logged in.
-        group: What it is listed with.
-        name: What it is listed as; by default ``<group>/<name of folder>``.
-        tags: Words to find it by.
-        notes: A text beside it.
-        offline: Whether to leave sending to ``wandb sync``.
-        settings: Further ones of ``wandb.Settings``.
+        folder: Folder of the run; wandb's files are in its subfolder ``wandb``.
+        project: wandb project.
+        entity: User or team. Default: the user who is logged in.
+        group: Group in the project.
+        name: Name of the wandb run. Default: ``<group>/<name of folder>``.
+        tags: Tags.
+        notes: Text that is shown with the wandb run.
+        offline: Whether to only write files, which ``wandb sync`` sends later.
+        settings: Arguments of ``wandb.Settings``.
     """
 
     def __init__(
@@ -44,59 +44,61 @@ class Wandb(WandbLogger):
         offline: bool = False,
         settings: Mapping[str, Any] | None = None,
     ) -> None:
-        super().__init__(
-            name=name or "/".join(part for part in (group, Path(folder).resolve().name) if part),
-            save_dir=folder,
-            project=project,
-            entity=entity,
-            group=group,
-            tags=list(tags),
-            notes=notes,
-            mode="offline" if offline else None,  # Lightning's own way would hold for all runs of the process
-            settings=dict(settings or {}),
-        )
         self._files = Path(folder) / "wandb"
+        self._id_file = self._files / "run_id.txt"
+        name = name or "/".join(part for part in (group, Path(folder).resolve().name) if part)
+        run_id = self._id_file.read_text().strip() if self._id_file.is_file() else uuid4().hex[:12]
+        options: dict[str, Any] = {"entity": entity, "group": group, "tags": list(tags), "notes": notes}
+        # Lightning's own argument would set an environment variable, for all runs of the process
+        options |= {"mode": "offline" if offline else None, "settings": dict(settings or {})}
+        super().__init__(name=name, save_dir=folder, id=run_id, project=project, **options)
+        self._arguments = {"name": name, "dir": str(folder), "id": run_id, "project": project, **options}
+        self._run: Any = None
 
     @property
     @rank_zero_experiment
     def experiment(self) -> Any:
-        """The wandb run, begun on first use.
+        """The wandb run, which is started on first use.
 
         Raises:
             ConnectionError: Nobody is logged in, or the server cannot be reached.
         """
-        if self._experiment is None:
+        if self._run is None:
             import wandb
 
-            wandb.setup(settings=wandb.Settings(silent=True))  # which also keeps it from asking for a key
-            kept = self._files / "run_id.txt"
-            self._id = self._wandb_init["id"] = kept.read_text().strip() if kept.is_file() else uuid4().hex[:12]
+            wandb.setup(settings=wandb.Settings(silent=True))  # it would ask for a key otherwise
             try:
-                # never the one of another run of this process, which Lightning would take
-                self._experiment = run = wandb.init(**self._wandb_init, reinit="create_new")
+                # a run of its own: Lightning would use the one of another training in this process
+                self._run = run = wandb.init(**self._arguments, resume="allow", reinit="create_new")
             except wandb.Error as error:
                 raise ConnectionError(
                     f"{str(error).rstrip('.')}; logger.wandb.offline=true keeps the run in its folder, without login "
                     "and network"
                 ) from error
-            kept.write_text(f"{self._id}\n")
+            self._id_file.write_text(f"{self._arguments['id']}\n")
             run.define_metric("trainer/global_step")
             run.define_metric("*", step_metric="trainer/global_step", step_sync=True)
             _log.info("wandb: %s", run.url or f"kept in the run's folder; to send it: wandb sync {self._files}")
-        return self._experiment
+        return self._run
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
-        """Send what is left, and end the wandb run: another run of this process has its own."""
-        if self._experiment is None:
+        """Send what is left and end the wandb run.
+
+        Args:
+            status: ``"success"``, or another word after a failure.
+
+        Raises:
+            ConnectionError: wandb's process is gone.
+        """
+        if self._run is None:
             return
-        super().finalize(status)
-        run, self._experiment = self._experiment, None
+        run, self._run = self._run, None
         try:
             run.finish(exit_code=int(status != "success"))
         except ConnectionError:
             import wandb
 
-            with suppress(ConnectionError):  # wandb's process is gone; another run is to start a new one
+            with suppress(ConnectionError):  # so that another run of this process starts a new one
                 wandb.teardown()
             raise

@@ -1,0 +1,159 @@
+"""Files of a run: ``config.yaml``, ``train.log`` and ``summary.json``."""
+
+from __future__ import annotations
+
+import json
+import platform
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from pix2pix_lightning.training.run_logging import log_to_file
+from pix2pix_lightning.utils.atomic import atomic_write
+
+if TYPE_CHECKING:
+    from lightning.pytorch import LightningModule, Trainer
+
+CONFIG_FILE, SUMMARY_FILE, LOG_FILE = "config.yaml", "summary.json", "train.log"
+
+_PLACEHOLDER = "RUN-DIR-PLACEHOLDER"
+
+
+@contextmanager
+def open_run(folder: Path, cfg: DictConfig, trainer: Trainer) -> Iterator[None]:
+    """Write ``config.yaml``, log to ``train.log`` inside, and give the configuration to the loggers.
+
+    Only the first process writes. A resumed run keeps its ``config.yaml`` and ``summary.json`` until training starts,
+    since errors in the settings are found until then.
+
+    Args:
+        folder: Folder of the run.
+        cfg: Configuration of the training. It is written resolved, with the values that stand for ``auto``.
+        trainer: The trainer that was built from it.
+    """
+    if not trainer.is_global_zero:
+        yield
+        return
+    from lightning.pytorch.callbacks import LambdaCallback
+
+    text = format_config(cfg, trainer)
+
+    def write_config(*args: object) -> None:
+        with atomic_write(folder / CONFIG_FILE) as scratch:
+            scratch.write_text(text)
+        (folder / SUMMARY_FILE).unlink(missing_ok=True)  # it marks a finished run
+
+    folder.mkdir(parents=True, exist_ok=True)
+    if (folder / CONFIG_FILE).exists():
+        trainer.callbacks.append(LambdaCallback(on_train_start=write_config))  # type: ignore[attr-defined]
+    else:
+        write_config()
+    with log_to_file(folder / LOG_FILE):
+        for logger in trainer.loggers:
+            logger.log_hyperparams(OmegaConf.to_container(OmegaConf.create(text), resolve=True))  # type: ignore[arg-type]
+        yield
+
+
+def format_config(cfg: DictConfig, trainer: Trainer) -> str:
+    """Format a configuration as YAML that repeats the run, from another folder and on another machine too.
+
+    Interpolations are resolved, except those of ``run_dir``.
+
+    Args:
+        cfg: Configuration of a training.
+        trainer: The trainer that was built from it; it tells what ``auto`` stands for.
+    """
+    movable = cfg.copy()
+    movable.run_dir = _PLACEHOLDER
+    detected = {
+        "accelerator": trainer.strategy.root_device.type,
+        "devices": trainer.num_devices,
+        "strategy": "auto" if trainer.world_size == 1 else "ddp_per_network",
+    }
+    for key, value in detected.items():
+        if movable.trainer.get(key) == "auto":
+            movable.trainer[key] = value
+    text = OmegaConf.to_yaml(movable, resolve=True)
+    # only the run's own key, not one of that name in a group
+    text = re.sub(rf"(?m)^run_dir: {_PLACEHOLDER}$", lambda _: f"run_dir: {json.dumps(cfg.run_dir)}", text)
+    return text.replace(_PLACEHOLDER, "${run_dir}")
+
+
+def collect_metrics(trainer: Trainer, best: Any = None) -> dict[str, float]:
+    """Collect the metrics of a finished training.
+
+    Args:
+        trainer: The trainer that has trained.
+        best: The ``ModelCheckpoint`` that keeps the best checkpoint, if there is one.
+
+    Returns:
+        The last epoch's metrics by name and, with a best checkpoint, ``best/<name>``, the value that it monitors.
+    """
+    progress = ("step", "epoch")  # which the module logs for the rows of metrics.csv
+    metrics = {name: float(value) for name, value in trainer.callback_metrics.items() if name not in progress}
+    score = getattr(best, "best_model_score", None)
+    if score is not None:
+        metrics[f"best/{best.monitor.removeprefix('val/')}"] = float(score)
+    return metrics
+
+
+def write_summary(
+    folder: Path,
+    metrics: Mapping[str, float],
+    *,
+    trainer: Trainer,
+    module: LightningModule,
+    callbacks: Mapping[str, Any],
+) -> None:
+    """Write ``summary.json``, which marks a finished run.
+
+    Args:
+        folder: Folder of the run.
+        metrics: Metrics by name, as `collect_metrics` returns them.
+        trainer: The trainer that has trained.
+        module: The module that was trained. Its ``val_metrics`` are described.
+        callbacks: Callbacks by their name in the configuration. ``journal`` adds epochs, speed and device.
+    """
+    facts = callbacks["journal"].summarize(trainer) if "journal" in callbacks else {}
+    summary = {
+        "metrics": dict(metrics),
+        "metric_info": describe_metrics(module),
+        **facts,
+        "versions": collect_versions(),
+    }
+    with atomic_write(folder / SUMMARY_FILE) as scratch:
+        scratch.write_text(json.dumps(summary, indent=2) + "\n")
+
+
+def read_summary_metrics(folder: Path) -> dict[str, float]:
+    """Read the metrics of a finished run from its ``summary.json``."""
+    metrics: dict[str, float] = json.loads((folder / SUMMARY_FILE).read_text())["metrics"]
+    return metrics
+
+
+def describe_metrics(module: Any) -> dict[str, dict[str, Any]]:
+    """Describe the validation metrics of a module as plain data: label, unit, direction, best value, decimals."""
+    from pix2pix_lightning import metrics
+
+    describe = getattr(metrics, "describe", lambda collection: {})
+    described: dict[str, dict[str, Any]] = describe(module.val_metrics.collection)
+    return described
+
+
+def collect_versions() -> dict[str, str]:
+    """Collect the versions of what has trained a run."""
+    import lightning
+    import torch
+
+    from pix2pix_lightning.utils.version import __version__
+
+    return {
+        "pix2pix_lightning": __version__,
+        "torch": torch.__version__,
+        "lightning": lightning.__version__,
+        "python": platform.python_version(),
+    }
