@@ -28,7 +28,7 @@ IMPORTS = {
     "inference": {"checkpoints", "data", "models", "networks", "utils"},
     "evaluation": {"checkpoints", "data", "inference", "metrics", "utils"},
     "reports": {"checkpoints", "data", "evaluation", "metrics", "utils"},
-    "training": {"checkpoints", "compat", "data", "models", "networks", "reports", "utils"},
+    "training": {"checkpoints", "compat", "data", "metrics", "models", "networks", "reports", "utils"},
     "train": {"cli", "reports", "training", "utils"},
     "predict": {"cli", "inference", "utils"},
     "evaluate": {"checkpoints", "cli", "evaluation", "inference", "reports"},

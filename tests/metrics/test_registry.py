@@ -9,7 +9,7 @@ from torchmetrics.image import UniversalImageQualityIndex
 from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.kid import KernelInceptionDistance
 
-from pix2pix_lightning.metrics import METRICS, MetricInfo, build_metric, build_metrics, describe, metric_info
+from pix2pix_lightning.metrics import METRICS, MetricInfo, build_metric, build_metrics, describe_metrics, metric_info
 
 UQI = {"_target_": "torchmetrics.image.UniversalImageQualityIndex"}
 FID = "torchmetrics.image.fid.FrechetInceptionDistance"
@@ -78,7 +78,7 @@ def test_a_file_without_a_usable_direction_marks_nothing():
 
 def test_metrics_get_names_and_infos():
     spec = ["l1", UQI, OwnMetric(), "psnr"]
-    described = describe(build_metrics(spec, prefix="val/"))
+    described = describe_metrics(build_metrics(spec, prefix="val/"))
     assert {name: (each["label"], each["direction"]) for name, each in described.items()} == {
         "val/l1": ("L1", "lower"),
         "val/universal_image_quality_index": ("UniversalImageQualityIndex", "higher"),
@@ -86,7 +86,7 @@ def test_metrics_get_names_and_infos():
         "val/psnr": ("PSNR", "higher"),
     }
     assert described["val/psnr"]["unit"] == "dB"
-    named = describe(build_metrics({"psnr": UQI, "sharp": "gradient", "off": None}))
+    named = describe_metrics(build_metrics({"psnr": UQI, "sharp": "gradient", "off": None}))
     assert {name: each["label"] for name, each in named.items()} == {"psnr": "psnr", "sharp": "sharp"}
     assert named["psnr"]["unit"] == ""  # the row of the metric itself, not of the name
     assert named["sharp"]["direction"] == "target"

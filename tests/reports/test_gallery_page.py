@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from selenium.webdriver import Keys
 
-from pix2pix_lightning.metrics import build_metrics, describe
+from pix2pix_lightning.metrics import build_metrics, describe_metrics
 from pix2pix_lightning.reports import GalleryFolder
 
 NASTY = """<script>alert(1)</script>&"'.png"""
@@ -340,7 +340,7 @@ def test_the_best_value_follows_the_description_of_the_metrics(tmp_path):
     assert read_best() == [("7.0000", "1")]  # only L1 is registered
     info = {f"val/{name}": {"label": name, "direction": way} for name, way in {"fid": "lower", "is": "higher"}.items()}
     assert read_best(metric_info=info) == [("7.0000", "1"), ("20.0000", "2"), ("5.0000", "2")]
-    assert read_best(metric_info=describe(build_metrics(["l1"], prefix="val/"))) == [("7.0000", "1")]
+    assert read_best(metric_info=describe_metrics(build_metrics(["l1"], prefix="val/"))) == [("7.0000", "1")]
     (tmp_path / "summary.json").write_text(json.dumps({"metric_info": info}))
     assert read_best() == [("7.0000", "1"), ("20.0000", "2"), ("5.0000", "2")]
     assert read_best(metric_info={"val/is": {"direction": "unknown"}}) == [("7.0000", "1")]

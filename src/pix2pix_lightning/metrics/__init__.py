@@ -6,7 +6,7 @@ from pix2pix_lightning.metrics.colour import HistogramIntersection, compute_lab_
 from pix2pix_lightning.metrics.distribution import DistributionMetric
 from pix2pix_lightning.metrics.image import EightBitPSNR, ImageL1, ImageL2, ImageMSSSIM, ImagePSNR, ImageSSIM
 from pix2pix_lightning.metrics.labels import PixelAccuracy, compute_pixel_accuracy
-from pix2pix_lightning.metrics.registry import METRICS, MetricInfo, describe, metric_info
+from pix2pix_lightning.metrics.registry import METRICS, MetricInfo, describe_metrics, metric_info
 from pix2pix_lightning.metrics.sharpness import GradientRatio, compute_gradient_magnitude
 
 __all__ = [
@@ -32,6 +32,6 @@ __all__ = [
     "compute_lab_histograms",
     "compute_pixel_accuracy",
     "convert_to_lab",
-    "describe",
+    "describe_metrics",
     "metric_info",
 ]

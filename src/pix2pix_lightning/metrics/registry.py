@@ -17,7 +17,7 @@ from pix2pix_lightning.metrics.labels import PixelAccuracy
 from pix2pix_lightning.metrics.sharpness import GradientRatio
 from pix2pix_lightning.utils.errors import UserError
 
-__all__ = ["METRICS", "Direction", "MetricInfo", "describe", "metric_info"]
+__all__ = ["METRICS", "Direction", "MetricInfo", "describe_metrics", "metric_info"]
 
 Direction = Literal["higher", "lower", "target", "unknown"]
 _WRITTEN: Mapping[str, Any] = {  # attributes for readers of results, and their types
@@ -231,7 +231,7 @@ def metric_info(metric: str | Metric) -> MetricInfo:
     )
 
 
-def describe(collection: MetricCollection) -> dict[str, dict[str, Any]]:
+def describe_metrics(collection: MetricCollection) -> dict[str, dict[str, Any]]:
     """Describe the metrics of a collection as plain data, for a file of results.
 
     Args:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -118,10 +118,12 @@ def write_summary(
         module: The module that was trained. Its ``val_metrics`` are described.
         callbacks: Callbacks by their name in the configuration. ``journal`` adds epochs, speed and device.
     """
+    from pix2pix_lightning.metrics import describe_metrics
+
     facts = callbacks["journal"].summarize(trainer) if "journal" in callbacks else {}
     summary = {
         "metrics": dict(metrics),
-        "metric_info": describe_metrics(module),
+        "metric_info": describe_metrics(cast(Any, module).val_metrics.collection),
         **facts,
         "versions": collect_versions(),
     }
@@ -133,15 +135,6 @@ def read_summary_metrics(folder: Path) -> dict[str, float]:
     """Read the metrics of a finished run from its ``summary.json``."""
     metrics: dict[str, float] = json.loads((folder / SUMMARY_FILE).read_text())["metrics"]
     return metrics
-
-
-def describe_metrics(module: Any) -> dict[str, dict[str, Any]]:
-    """Describe the validation metrics of a module as plain data: label, unit, direction, best value, decimals."""
-    from pix2pix_lightning import metrics
-
-    describe = getattr(metrics, "describe", lambda collection: {})
-    described: dict[str, dict[str, Any]] = describe(module.val_metrics.collection)
-    return described
 
 
 def collect_versions() -> dict[str, str]:

@@ -17,6 +17,10 @@ from pix2pix_lightning.train import train
 from pix2pix_lightning.training.callbacks import Gallery
 
 
+def gallery_of(trainer):
+    return next(callback for callback in trainer.callbacks if isinstance(callback, Gallery))
+
+
 def rgb(path):
     return cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
 
@@ -127,7 +131,7 @@ def test_a_full_disk_ends_training_with_the_next_batch_or_at_its_end(fit, shown,
 
     def count(trainer, *args):
         steps.append(trainer.global_step)
-        trainer.callbacks[0]._background._jobs[-1].exception() if len(steps) == 4 else None
+        gallery_of(trainer)._background._jobs[-1].exception() if len(steps) == 4 else None
 
     with pytest.raises(OSError, match="No space left on device"):
         fit(LambdaCallback(on_validation_start=fill, on_train_batch_start=count))

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from pix2pix_lightning.metrics import describe_metrics
 from pix2pix_lightning.models.pix2pix import Pix2PixModule
 from pix2pix_lightning.reports import GalleryFolder, build_pair_folder_name
 from pix2pix_lightning.training.loggers import log_images
@@ -89,7 +90,8 @@ class Gallery(Callback):
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
         step = cast(Pix2PixModule, pl_module).batches_seen - 1
         latest = {"step": step, "epoch": trainer.current_epoch, **metrics}
-        self._background.do(partial(self._folder.write_page, latest))
+        described = describe_metrics(cast(Pix2PixModule, pl_module).val_metrics.collection)
+        self._background.do(partial(self._folder.write_page, latest, metric_info=described))
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Wait until everything is written.
