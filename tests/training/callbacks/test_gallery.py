@@ -125,7 +125,7 @@ def test_a_full_disk_ends_training_with_the_next_batch_or_at_its_end(fit, shown,
 
     def fill(trainer, *args):
         if trainer.current_epoch == epoch:
-            trainer.callbacks[0]._background.wait()
+            gallery_of(trainer)._background.wait()
             Path("shown").mkdir(exist_ok=True)
             Path("shown/index.html.part").symlink_to("/dev/full")
 
