@@ -34,7 +34,7 @@ IMPORTS = {
     "evaluate": {"checkpoints", "cli", "evaluation", "inference", "reports"},
     "report": {"cli", "evaluation", "reports", "utils"},
     "prepare": {"cli", "utils"},
-    "demo": {"checkpoints", "cli", "data", "inference", "utils"},
+    "demo": {"checkpoints", "cli", "compat", "data", "inference", "utils"},
     "export": {
         "checkpoints",
         "cli",

@@ -1,4 +1,4 @@
-"""Every use of a private interface of Lightning, Hydra and torch, each with its reason and a check.
+"""Every use of a private interface of Lightning, Hydra, torch and gradio, each with its reason and a check.
 
 When a new version of one of these libraries breaks something, this is the file to look at: each function says which
 private name it uses, why no public one serves, and raises a clear error when the name is gone
@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from gradio import Blocks
     from lightning.pytorch import LightningModule
     from lightning.pytorch.core.optimizer import LightningOptimizer
     from lightning.pytorch.strategies import DDPStrategy, Strategy
@@ -114,3 +115,39 @@ def count_optimizer_step(optimizer: LightningOptimizer) -> None:
     """
     optimizer._on_before_step()
     optimizer._on_after_step()
+
+
+def check_gradio_files(page: Blocks) -> None:
+    """Let gradio check which files a request may name, although the page is mounted in another app.
+
+    gradio skips the check for an app that was not started by `launch` (`Blocks.has_launched` in
+    `processing_utils`, gradio 6.31), and `mount_gradio_app` has no option for it.
+    """
+    page.has_launched = True
+
+
+def limit_gradio_sessions(page: Blocks, count: int) -> None:
+    """Limit the number of visitors whose last pictures gradio keeps in memory, megabytes each.
+
+    The limit is an argument of `launch` (`Blocks.state_session_capacity`, gradio 6.31), which a mounted app never
+    calls; the default is 10,000.
+    """
+    page.state_session_capacity = count
+
+
+def refuse_gradio_objects(page: Blocks) -> None:
+    """Refuse requests whose inputs are dicts or lists, where the page expects plain values.
+
+    gradio takes an object with the keys of a file for one in any input: it reads the path on the server or downloads
+    the address (`Blocks.preprocess_data`, gradio 6.31). No setting turns that off.
+    """
+    import gradio as gr
+
+    preprocess_data = page.preprocess_data
+
+    async def preprocess_plain_data(block_fn: Any, inputs: list[Any], *others: Any, **options: Any) -> Any:
+        if any(isinstance(value, dict | list) for value in inputs):
+            raise gr.Error("a value of another type than expected", print_exception=False)
+        return await preprocess_data(block_fn, inputs, *others, **options)
+
+    page.preprocess_data = preprocess_plain_data  # type: ignore[method-assign]

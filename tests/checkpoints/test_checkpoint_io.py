@@ -18,7 +18,7 @@ from helpers import make_strips
 from pix2pix_lightning import PairedDataModule, Pix2PixModule
 from pix2pix_lightning.checkpoints import io as checkpoint_io
 from pix2pix_lightning.checkpoints.files import read_checkpoint, write_checkpoint
-from pix2pix_lightning.checkpoints.io import BackgroundCheckpointIO, WholeCheckpointIO
+from pix2pix_lightning.checkpoints.io import AtomicCheckpointIO, BackgroundCheckpointIO
 from pix2pix_lightning.training.callbacks import SaveOnInterrupt
 
 pytestmark = [
@@ -42,7 +42,7 @@ def background(state):
 
 @pytest.fixture
 def gate(monkeypatch):
-    """An event that the writing waits for, and the paths that were written."""
+    """Return an event that all writing waits for, with the names of the written files."""
     gate, gate.written = threading.Event(), []
 
     def write(checkpoint, path):
@@ -85,7 +85,7 @@ def in_a_thread(call, *args):
     return thread
 
 
-def test_the_file_is_what_it_would_have_been_at_the_moment_of_saving(tmp_path, background, gate):
+def test_file_has_the_bytes_of_the_moment_of_saving(tmp_path, background, gate):
     parts = network()
     write_checkpoint(as_checkpoint(*parts), tmp_path / "expected.ckpt")
     background.save_checkpoint(as_checkpoint(*parts), tmp_path / "a.ckpt")
@@ -104,12 +104,12 @@ def test_the_file_is_what_it_would_have_been_at_the_moment_of_saving(tmp_path, b
     assert even.untyped_storage().data_ptr() == odd.untyped_storage().data_ptr()
 
 
-def test_equal_saves_share_a_copy_and_others_do_not(tmp_path, background, gate):
+def test_equal_checkpoints_share_a_copy(tmp_path, background, gate):
     parts = network()
     background.save_checkpoint(as_checkpoint(*parts), tmp_path / "best.ckpt")
     background.save_checkpoint(as_checkpoint(*parts), tmp_path / "last.ckpt")
     assert held_copies(background) == 1
-    parts[0][1].num_batches_tracked.data.add_(1)  # which torch's counters of changes do not see
+    parts[0][1].num_batches_tracked.data.add_(1)  # not counted by torch's version counters
     background.save_checkpoint(as_checkpoint(*parts), tmp_path / "later.ckpt")
     assert held_copies(background) == 2
     gate.set()
@@ -122,7 +122,7 @@ def read(path):
     return torch.load(path, weights_only=True)["state_dict"]["1.num_batches_tracked"].item()
 
 
-def test_equal_weights_of_another_epoch_are_another_checkpoint(tmp_path, background, gate):
+def test_equal_weights_of_another_epoch_are_written_with_their_epoch(tmp_path, background, gate):
     parts = network()
     for epoch in (0, 1):
         background.save_checkpoint(as_checkpoint(*parts, epoch=epoch), tmp_path / f"{epoch}.ckpt")
@@ -131,7 +131,7 @@ def test_equal_weights_of_another_epoch_are_another_checkpoint(tmp_path, backgro
     assert [torch.load(tmp_path / f"{epoch}.ckpt", weights_only=True)["epoch"] for epoch in (0, 1)] == [0, 1]
 
 
-def test_two_copies_are_held_and_the_third_waits(tmp_path, background, gate):
+def test_third_copy_waits(tmp_path, background, gate):
     for number in range(2):
         background.save_checkpoint({"number": number}, tmp_path / f"{number}.ckpt")
     third = in_a_thread(background.save_checkpoint, {"number": 2}, tmp_path / "2.ckpt")
@@ -144,8 +144,7 @@ def test_two_copies_are_held_and_the_third_waits(tmp_path, background, gate):
     assert gate.written == ["0.ckpt", "1.ckpt", "2.ckpt"]
 
 
-def test_what_was_not_begun_is_left_out_when_there_is_something_newer(tmp_path, background, gate):
-    """So the disk may be slower than training, and training does not wait for it."""
+def test_waiting_copies_are_replaced_by_newer_ones_of_the_same_path(tmp_path, background, gate):
     for number in range(20):
         background.save_checkpoint({"number": number}, tmp_path / "last.ckpt")
         while number == 0 and not background._writes[0].done.running():
@@ -158,14 +157,14 @@ def test_what_was_not_begun_is_left_out_when_there_is_something_newer(tmp_path, 
 
 
 @pytest.mark.parametrize("status", [TrainerStatus.INITIALIZING, TrainerStatus.FINISHED, TrainerStatus.INTERRUPTED])
-def test_outside_of_training_a_saved_file_is_there(tmp_path, state, background, status):
+def test_outside_of_training_the_file_is_written_at_once(tmp_path, state, background, status):
     background.save_checkpoint({"number": 0}, tmp_path / "last.ckpt")
     state.status = status
     background.save_checkpoint({"number": 1}, tmp_path / "last.ckpt")
     assert torch.load(tmp_path / "last.ckpt", weights_only=True) == {"number": 1}
 
 
-def test_reading_and_removing_come_after_what_was_saved_before(tmp_path, background, gate):
+def test_reading_and_removing_wait_for_earlier_writes(tmp_path, background, gate):
     background.save_checkpoint({"number": 0}, tmp_path / "a.ckpt")
     background.remove_checkpoint(tmp_path / "a.ckpt")
     background.save_checkpoint({"number": 1}, tmp_path / "b.ckpt")
@@ -184,14 +183,14 @@ FULL = r"No space left on device: '.*/full\.ckpt'"
 
 
 def full(folder):
-    """A checkpoint that cannot be written, in place of which another one stands."""
+    """Return the path of an existing checkpoint that cannot be overwritten, as the disk is full."""
     (folder / "full.ckpt").write_bytes(b"the last good one")
     (folder / "full.ckpt.part").symlink_to("/dev/full")
     return folder / "full.ckpt"
 
 
 @pytest.mark.parametrize("call", ["check", "save_checkpoint", "teardown", "load_checkpoint"])
-def test_a_full_disk_is_said_by_the_next_call(tmp_path, background, gate, call):
+def test_full_disk_is_raised_once_by_the_next_call(tmp_path, background, gate, call):
     background.save_checkpoint({"weight": torch.zeros(100_000)}, full(tmp_path))
     background.save_checkpoint({"number": 1}, tmp_path / "other.ckpt")
     gate.set()
@@ -201,10 +200,10 @@ def test_a_full_disk_is_said_by_the_next_call(tmp_path, background, gate, call):
         getattr(background, call)(*arguments.get(call, []))
     assert (tmp_path / "full.ckpt").read_bytes() == b"the last good one"
     assert torch.load(tmp_path / "other.ckpt", weights_only=True) == {"number": 1}
-    background.teardown()  # it is said once
+    background.teardown()  # raises nothing
 
 
-def test_a_full_disk_does_not_hide_why_training_was_interrupted(tmp_path, state, background, caplog):
+def test_full_disk_does_not_hide_the_reason_of_an_interruption(tmp_path, state, background, caplog):
     background.save_checkpoint({"weight": torch.zeros(100_000)}, full(tmp_path))
     state.status = TrainerStatus.INTERRUPTED
     with caplog.at_level(logging.WARNING):
@@ -212,7 +211,7 @@ def test_a_full_disk_does_not_hide_why_training_was_interrupted(tmp_path, state,
     assert caplog.messages == [f"{tmp_path}/full.ckpt stays as it was: No space left on device"]
 
 
-def test_what_cannot_be_saved_is_said_at_once(tmp_path, background):
+def test_unpicklable_values_are_raised_at_once(tmp_path, background):
     with pytest.raises((AttributeError, pickle.PicklingError), match="lambda"):
         background.save_checkpoint({"weight": lambda: None}, tmp_path / "a.ckpt")
 
@@ -221,7 +220,7 @@ def test_what_cannot_be_saved_is_said_at_once(tmp_path, background):
 
 
 class Spoiler(Callback):
-    """Calls something when a batch of an epoch starts, the second one or another."""
+    """Call a function when a batch of an epoch starts, by default the second."""
 
     def __init__(self, epoch, call, batch=1):
         self.epoch, self.batch, self.call = epoch, batch, call
@@ -233,17 +232,17 @@ class Spoiler(Callback):
 
 @pytest.fixture
 def fit(tmp_path):
-    """Trains for three epochs in a folder, with checkpoints like the door's; the trainer."""
-    make_strips(tmp_path / "pairs", train=6, val=1)
+    """Return a function that trains in a folder, with the checkpoints of the command train."""
+    make_strips(tmp_path / "pairs", train=4, val=1)
 
-    def fit(folder, in_background, *callbacks, ckpt_path=None):
+    def fit(folder, in_background, *callbacks, epochs=2):
         data = PairedDataModule("pairs", size=32, batch_size=2, num_workers=0)
-        generator = {"_target_": "pix2pix_lightning.networks.UNetGenerator", "num_downs": 5, "base_channels": 4}
-        module = Pix2PixModule(generator, pair_spec=data.pair_spec)
+        generator = {"_target_": "pix2pix_lightning.networks.UNetGenerator", "num_downs": 3, "base_channels": 2}
+        module = Pix2PixModule(generator, None, pair_spec=data.pair_spec)
         named = partial(ModelCheckpoint, dirpath=folder, save_on_train_epoch_end=True, enable_version_counter=False)
         best, last = named(filename="best", monitor="val/l1"), named(filename="last")
         trainer = Trainer(
-            max_epochs=3,
+            max_epochs=epochs,
             accelerator="cpu",
             callbacks=[best, last, SaveOnInterrupt(Path(folder) / "last.ckpt"), *callbacks],
             logger=False,
@@ -251,15 +250,15 @@ def fit(tmp_path):
             enable_model_summary=False,
             use_distributed_sampler=False,
         )
-        made = BackgroundCheckpointIO(trainer.state) if in_background else WholeCheckpointIO()
-        trainer.strategy.checkpoint_io = made
-        trainer.fit(module, data, ckpt_path=ckpt_path, weights_only=True)
+        checkpoint_io = BackgroundCheckpointIO(trainer.state) if in_background else AtomicCheckpointIO()
+        trainer.strategy.checkpoint_io = checkpoint_io
+        trainer.fit(module, data)
         return trainer
 
     return fit
 
 
-def test_a_training_leaves_the_same_files_and_can_be_resumed(fit):
+def test_training_writes_the_same_checkpoints_in_the_background(fit):
     trainer = fit("one", False)
     other = fit("two", True)
     for name in ("best.ckpt", "last.ckpt"):
@@ -270,40 +269,39 @@ def test_a_training_leaves_the_same_files_and_can_be_resumed(fit):
             assert torch.equal(value, two["state_dict"][key]), key
     assert trainer.checkpoint_callback.best_model_score == other.checkpoint_callback.best_model_score
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("checkpoints")]
-    assert fit("two", True, ckpt_path="two/last.ckpt").current_epoch == 3
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), ZeroDivisionError("the real reason")])
-def test_an_interrupted_training_leaves_its_last_batch(fit, error):
+def test_interrupted_training_saves_its_last_batch(fit, error):
     def stop(trainer):
         raise error
 
     with pytest.raises(SystemExit if isinstance(error, KeyboardInterrupt) else ZeroDivisionError):
         fit("run", True, Spoiler(1, stop))
-    assert read_checkpoint("run/last.ckpt")["pix2pix_lightning"]["batches_seen"] == 4
+    assert read_checkpoint("run/last.ckpt")["pix2pix_lightning"]["batches_seen"] == 3
     assert read_checkpoint("run/best.ckpt")["epoch"] == 0
 
 
-def written(trainer):
-    """Let all be written, or fail."""
+def wait_for_writes(trainer):
+    """Wait until all is written or has failed."""
     wait([write.done for write in trainer.strategy.checkpoint_io._writes])
 
 
-def no_room(trainer):
-    written(trainer)
+def fill_disk(trainer):
+    wait_for_writes(trainer)
     Path("run/last.ckpt.part").symlink_to("/dev/full")
 
 
-def test_a_full_disk_ends_training_with_the_next_batch_and_what_was_there_stays(fit):
-    begun = []
-    count = LambdaCallback(on_train_batch_start=lambda trainer, *_: begun.append(trainer.current_epoch))
+def test_full_disk_ends_training_at_the_next_batch(fit):
+    started = []
+    count = LambdaCallback(on_train_batch_start=lambda trainer, *_: started.append(trainer.current_epoch))
     with pytest.raises(OSError, match=r"No space left on device: '.*run/last\.ckpt'"):
-        fit("run", True, count, Spoiler(1, no_room), Spoiler(2, no_room, batch=0))
-    assert begun == [0, 0, 0, 1, 1, 1, 2]
+        fit("run", True, count, Spoiler(1, fill_disk), Spoiler(2, fill_disk, batch=0), epochs=3)
+    assert started == [0, 0, 1, 1, 2]
     assert read_checkpoint("run/last.ckpt")["epoch"] == 0
 
 
-def test_that_the_last_epochs_checkpoint_found_no_room_is_said_too(fit):
+def test_full_disk_at_the_last_checkpoint_is_raised_too(fit):
     with pytest.raises(OSError, match=r"No space left on device: '.*run/last\.ckpt'"):
-        fit("run", True, Spoiler(2, no_room))
-    assert read_checkpoint("run/last.ckpt")["epoch"] == 1
+        fit("run", True, Spoiler(1, fill_disk))
+    assert read_checkpoint("run/last.ckpt")["epoch"] == 0

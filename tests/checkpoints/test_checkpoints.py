@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from pix2pix_lightning.checkpoints.files import LAST, checkpoint_in, read_checkpoint
+from pix2pix_lightning.checkpoints.files import LAST, find_checkpoint, read_checkpoint
 
 CONTENT = {
     "pix2pix_lightning": {"module": "a.B", "live": [], "batches_seen": 0},
@@ -17,7 +17,7 @@ CONTENT = {
 
 
 class Evil:
-    """Unpickling it makes a file."""
+    """An object whose unpickling creates a file."""
 
     def __init__(self, path):
         self.path = path
@@ -27,64 +27,64 @@ class Evil:
 
 
 @pytest.fixture
-def good(tmp_path):
-    torch.save(CONTENT, tmp_path / "good.ckpt")
-    return tmp_path / "good.ckpt"
+def valid(tmp_path):
+    torch.save(CONTENT, tmp_path / "valid.ckpt")
+    return tmp_path / "valid.ckpt"
 
 
-def test_plain_data_comes_back(good):
-    read = read_checkpoint(str(good))
+def test_plain_data_is_read_back(valid):
+    read = read_checkpoint(str(valid))
     assert read["hyper_parameters"] == CONTENT["hyper_parameters"]
     assert torch.equal(read["state_dict"]["weight"], CONTENT["state_dict"]["weight"])
 
 
-def truncated(path, good):
-    path.write_bytes(good.read_bytes()[:-40])
+def truncated(path, valid):
+    path.write_bytes(valid.read_bytes()[:-40])
 
 
-def first_half(path, good):
-    path.write_bytes(good.read_bytes()[: good.stat().st_size // 2])
+def first_half(path, valid):
+    path.write_bytes(valid.read_bytes()[: valid.stat().st_size // 2])
 
 
-def hole(path, good):
-    data = good.read_bytes()
+def hole(path, valid):
+    data = valid.read_bytes()
     path.write_bytes(data[:200] + data[400:])
 
 
-def empty(path, good):
+def empty(path, valid):
     path.touch()
 
 
-def text(path, good):
+def text(path, valid):
     path.write_text("weights\n")
 
 
-def html(path, good):
+def html(path, valid):
     path.write_text("<!DOCTYPE html><html><body>Sign in to download</body></html>")
 
 
-def other_zip(path, good):
+def other_zip(path, valid):
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("word/document.xml", "<w/>")
 
 
-def old_format(path, good):
+def old_format(path, valid):
     torch.save(CONTENT, path, _use_new_zipfile_serialization=False)
 
 
-def state_dict(path, good):
+def state_dict(path, valid):
     torch.save(nn.Linear(2, 2).state_dict(), path)
 
 
-def whole_model(path, good):
+def whole_model(path, valid):
     torch.save(nn.Linear(2, 2), path)
 
 
-def lightning_s_own(path, good):
+def other_module(path, valid):
     torch.save({"hyper_parameters": {}, "state_dict": {}, "epoch": 1}, path)
 
 
-def a_list(path, good):
+def a_list(path, valid):
     torch.save(["pix2pix_lightning", "hyper_parameters"], path)
 
 
@@ -101,20 +101,20 @@ def a_list(path, good):
         old_format,
         state_dict,
         whole_model,
-        lightning_s_own,
+        other_module,
         a_list,
     ],
 )
-def test_a_file_that_is_none(tmp_path, good, make):
+def test_other_files_are_refused(tmp_path, valid, make):
     path = tmp_path / "bad.ckpt"
-    make(path, good)
+    make(path, valid)
     with pytest.raises(ValueError, match=r"bad\.ckpt.*: give a \.ckpt file that training wrote$") as caught:
         read_checkpoint(path)
     assert "\n" not in str(caught.value)
     assert "False" not in str(caught.value), "torch's advice to read it unsafely"
 
 
-def test_a_torchscript_archive(tmp_path):
+def test_torchscript_archive_is_refused(tmp_path):
     with zipfile.ZipFile(tmp_path / "script.ckpt", "w") as archive:
         for name in ("constants.pkl", "data.pkl", "version"):
             archive.writestr(f"script/{name}", "3\n")
@@ -138,10 +138,10 @@ def test_no_code_is_run(tmp_path, in_zip):
     assert mark.exists(), "the file is harmless, the test shows nothing"
 
 
-def test_damaged_bytes_are_no_bug(tmp_path, good):
-    data, rng, refused = good.read_bytes(), random.Random(0), 0
+def test_damaged_bytes_raise_user_errors_only(tmp_path, valid):
+    data, rng, refused = valid.read_bytes(), random.Random(0), 0
     path = tmp_path / "damaged.ckpt"
-    for _ in range(150):
+    for _ in range(60):
         damaged = bytearray(data)
         for _ in range(4):
             damaged[rng.randrange(len(data))] = rng.randrange(256)
@@ -151,21 +151,21 @@ def test_damaged_bytes_are_no_bug(tmp_path, good):
         except ValueError as error:
             assert str(error).startswith(str(path))  # noqa: PT017
             refused += 1
-    assert refused > 20
+    assert refused > 10
 
 
-def test_a_run_s_folder(tmp_path):
+def test_checkpoint_in_the_folder_of_a_run(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"has no checkpoints/best\.ckpt: give a \.ckpt file, or"):
-        checkpoint_in(tmp_path)
+        find_checkpoint(tmp_path)
     with pytest.raises(FileNotFoundError, match=r"none\.ckpt does not exist: give"):
-        checkpoint_in(tmp_path / "none.ckpt")
+        find_checkpoint(tmp_path / "none.ckpt")
     with pytest.raises(FileNotFoundError, match=r"none\.ckpt does not exist: give"):
         read_checkpoint(tmp_path / "none.ckpt")
     folder = tmp_path / "checkpoints"
     folder.mkdir()
     (folder / "last.ckpt").touch()
-    assert checkpoint_in(tmp_path) == folder / "last.ckpt"
+    assert find_checkpoint(tmp_path) == folder / "last.ckpt"
     (folder / "best.ckpt").touch()
-    assert checkpoint_in(tmp_path) == folder / "best.ckpt"
-    assert checkpoint_in(tmp_path, prefer=LAST) == folder / "last.ckpt"
-    assert checkpoint_in(folder / "last.ckpt") == folder / "last.ckpt"
+    assert find_checkpoint(tmp_path) == folder / "best.ckpt"
+    assert find_checkpoint(tmp_path, prefer=LAST) == folder / "last.ckpt"
+    assert find_checkpoint(folder / "last.ckpt") == folder / "last.ckpt"

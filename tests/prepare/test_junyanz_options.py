@@ -1,4 +1,4 @@
-"""Files as the versions of J write them."""
+"""Options files as the versions of junyanz write them."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from pix2pix_lightning.prepare.junyanz_options import DEFAULTS, read_options
 
 
 def line(flag, value, default=None):
-    """As its print_options formats one: widths of 25 and 30, and the default behind a tab where it differs."""
+    """Format as its print_options does: widths of 25 and 30, and after a tab the default if it differs."""
     return f"{flag:>25}: {value:<30}" + (f"\t[default: {default}]\n" if default else "\n")
 
 
@@ -56,21 +56,21 @@ which_model_netG: unet_128
 
 @pytest.fixture
 def read(tmp_path):
-    def reading(text):
+    def read(text):
         (tmp_path / "opt.txt").write_text(text)
         return read_options(tmp_path / "opt.txt")
 
-    return reading
+    return read
 
 
-def test_a_file_of_today(read):
-    said = {"batch_size": "4", "dataroot": "/data/a: b [default: c]", "gpu_ids": "0,1", "model": "pix2pix"}
-    assert read(PRESENT) == {**DEFAULTS, **said}
+def test_present_file(read):
+    expected = {"batch_size": "4", "dataroot": "/data/a: b [default: c]", "gpu_ids": "0,1", "model": "pix2pix"}
+    assert read(PRESENT) == {**DEFAULTS, **expected}
 
 
-def test_a_file_of_2017_has_today_s_names(read):
+def test_file_of_2017_gets_present_names(read):
     options = read(OF_2017)
-    said = {
+    expected = {
         "batch_size": "2",
         "crop_size": "128",
         "display_ncols": "0",
@@ -87,37 +87,36 @@ def test_a_file_of_2017_has_today_s_names(read):
         "num_threads": "3",
         "pool_size": "50",
     }
-    assert options == {**DEFAULTS, "dataroot": "./datasets/facades", "model": "pix2pix", **said}
+    assert options == {**DEFAULTS, "dataroot": "./datasets/facades", "model": "pix2pix", **expected}
 
 
-def test_old_values(read):
+def test_old_values_are_converted(read):
     text = OF_2017.replace("no_lsgan: True", "no_lsgan: False").replace("no_dropout: True", "use_dropout: True")
     options = read(text + "lr_policy: lambda\n")
     assert (options["gan_mode"], options["no_dropout"], options["lr_policy"]) == ("lsgan", "False", "linear")
     scaled = read(OF_2017.replace(": resize_and_crop", ": scale_width"))
-    assert scaled["load_size"] == "128"  # it scaled to fineSize then
+    assert scaled["load_size"] == "128"  # in 2017 it scaled to fineSize
 
 
-def test_where_no_device_is_said_the_launcher_chose(read):
+def test_without_gpu_ids_the_launcher_chooses(read):
     text = "".join(line for line in PRESENT.splitlines(True) if "gpu_ids" not in line)
     assert read(text)["gpu_ids"] == ""
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "named"),
     [
-        (PRESENT.replace("pix2pix", "cycle_gan"), "model=cycle_gan: only pix2pix"),
-        (PRESENT.replace("pix2pix", "colorization"), "model=colorization: only pix2pix"),
-        (PRESENT.replace("pix2pix", "test").replace("True", "False"), "is of a test"),
-        (PRESENT + "results_dir: ./results/\n", "is of a test"),
-        (PRESENT.replace(": aligned", ": unaligned"), "dataset_mode=unaligned: only aligned"),
-        ("a letter\nDear model: hello\n", "train_opt.txt"),
-        (PRESENT.replace("dataroot", "data"), "says no model and dataroot"),
-        ("\0\x01", "train_opt.txt"),
+        (PRESENT.replace("pix2pix", "cycle_gan"), "model=cycle_gan"),
+        (PRESENT.replace("pix2pix", "test").replace("True", "False"), "test"),
+        (PRESENT + "results_dir: ./results/\n", "test"),
+        (PRESENT.replace(": aligned", ": unaligned"), "dataset_mode=unaligned"),
+        ("a letter\nDear model: hello\n", "dataroot"),
+        (PRESENT.replace("dataroot", "data"), "dataroot"),
+        ("\0\x01", "dataroot"),
     ],
 )
-def test_what_is_no_pix2pix_training(read, text, says):
+def test_other_files_are_refused(read, text, named):
     with pytest.raises(ValueError, match=r"input=.*opt\.txt") as raised:
         read(text)
-    assert says in str(raised.value)
+    assert named in str(raised.value)
     assert "\n" not in str(raised.value)

@@ -1,1 +1,1 @@
-"""Checkpoints as data: finding, reading, writing and restoring them, in this project's form and in others."""
+"""Find, read, write and restore checkpoints, in the format of this project and in others."""

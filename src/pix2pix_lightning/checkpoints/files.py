@@ -1,4 +1,4 @@
-"""Finding a checkpoint and reading it as plain data."""
+"""Find a checkpoint, and read and write it as plain data."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     import torch
 
 PROJECT_KEY = "pix2pix_lightning"
-"""Where a checkpoint keeps what is this project's own."""
+"""Key of what this project adds to a checkpoint of Lightning."""
 EMA_KEY = "ema_generator"
 """Key of the EMA weights of the generator, if the run has them."""
 BEST, LAST = "checkpoints/best.ckpt", "checkpoints/last.ckpt"
-"""Where a run's folder keeps its checkpoints."""
+"""Paths of the checkpoints in the folder of a run."""
 PRETRAINED, JUNYANZ = "model.safetensors", "latest_net_G.pth"
-"""What a folder of ``save_pretrained`` has, and one of pytorch-CycleGAN-and-pix2pix."""
+"""Names of the weights in a folder of `save_pretrained` and in one of pytorch-CycleGAN-and-pix2pix."""
 _KINDS = {
     ".pth": "junyanz",
     ".pt": "junyanz",
@@ -45,23 +45,27 @@ _UNREADABLE = (
     ValueError,
     struct.error,
 )
-"""What torch.load raises where the bytes are none that torch.save wrote."""
+"""What torch.load raises for bytes that torch.save did not write."""
 
 
-def kind_of(path: Path) -> str:
-    """Who wrote a file, by its name's ending: ``junyanz``, ``pretrained``, ``exported``, or ``training``."""
+def infer_checkpoint_kind(path: Path) -> str:
+    """Infer who wrote a file from its suffix: ``junyanz``, ``pretrained``, ``exported`` or ``training``."""
     return _KINDS.get(path.suffix.lower(), "training")
 
 
-def checkpoint_in(path: Path, *, prefer: str = BEST) -> Path:
-    """The file that a file or a folder stands for.
+def find_checkpoint(path: Path, *, prefer: str = BEST) -> Path:
+    """Find the checkpoint in a folder.
 
     Args:
-        path: A file of any kind; a run's folder, one of ``save_pretrained``, or one of J's checkpoints.
-        prefer: Which is taken from a folder that has ``BEST`` and ``LAST``.
+        path: A file of any kind, which is returned; or a folder: of a run, of `save_pretrained`, or one in which
+            pytorch-CycleGAN-and-pix2pix saved its networks.
+        prefer: ``BEST`` or ``LAST``, the one to take from the folder of a run that has both.
+
+    Returns:
+        An existing file.
 
     Raises:
-        FileNotFoundError: There is none.
+        FileNotFoundError: The path does not exist, or the folder has no checkpoint.
     """
     if not path.is_dir():
         if not path.is_file():
@@ -74,55 +78,68 @@ def checkpoint_in(path: Path, *, prefer: str = BEST) -> Path:
 
 
 def read_checkpoint(path: str | Path, map_location: str | torch.device = "cpu") -> dict[str, Any]:
-    """A checkpoint of ``Pix2PixModule`` as plain data; no code in the file is run.
+    """Read a checkpoint of `Pix2PixModule` as plain data. No code in the file is run.
 
-    Tensors are mapped into memory, and read when they are used.
+    Args:
+        path: A file that training wrote.
+        map_location: Device of the tensors. On the CPU they are mapped into memory and read when they are used.
+
+    Returns:
+        The dict that Lightning saved, with ``hyper_parameters``, ``state_dict`` and ``PROJECT_KEY`` among its keys.
 
     Raises:
-        ValueError: The file is something else.
-        OSError: There is no such file, or it may not be read.
+        ValueError: The file is no such checkpoint.
+        OSError: The file does not exist or cannot be read.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"checkpoint {path} does not exist: give a .ckpt file or a run's folder")
-    mend = "give a .ckpt file that training wrote"
-    checkpoint = read_data(path, mend=mend, map_location=map_location, mapped=True)
+    hint = "give a .ckpt file that training wrote"
+    checkpoint = read_data(path, hint=hint, map_location=map_location, mmap=True)
     if not _is_complete(checkpoint):
-        raise UserError(f"{path} is no checkpoint of Pix2PixModule: {mend}")
+        raise UserError(f"{path} is no checkpoint of Pix2PixModule: {hint}")
     return cast(dict[str, Any], checkpoint)
 
 
-def read_data(path: Path, *, mend: str, map_location: str | torch.device = "cpu", mapped: bool = False) -> Any:
-    """What ``torch.save`` wrote, if it is plain data; no code in the file is run.
+def read_data(path: Path, *, hint: str, map_location: str | torch.device = "cpu", mmap: bool = False) -> Any:
+    """Read plain data that `torch.save` wrote. No code in the file is run.
 
     Args:
-        path: A file that exists.
-        mend: What to give instead, for the message.
-        map_location: Where the tensors go.
-        mapped: Map tensors into memory, and read them when they are used; files of torch before 1.6 are then refused.
+        path: An existing file.
+        hint: What the user should give instead, for the error message.
+        map_location: Device of the tensors.
+        mmap: Whether tensors are mapped into memory and read when they are used. Files of torch before 1.6 are then
+            refused.
+
+    Returns:
+        What was saved.
 
     Raises:
-        ValueError: The file is something else.
-        OSError: It may not be read.
+        ValueError: The file has another format, is damaged, or holds more than plain data.
+        OSError: The file cannot be read.
     """
     import torch
 
-    with path.open("rb") as file:  # says what is wrong, where is_zipfile only says no
+    with path.open("rb") as file:  # raises the reason, where is_zipfile returns False
         is_pickle = file.read(1) == pickle.PROTO
     try:
-        if not zipfile.is_zipfile(path) and (mapped or not is_pickle):
+        if not zipfile.is_zipfile(path) and (mmap or not is_pickle):
             raise zipfile.BadZipFile("no zip archive, or one that is cut short")
-        with warnings.catch_warnings(action="ignore"):  # of TorchScript, which is then refused
-            return torch.load(path, map_location=map_location, weights_only=True, mmap=mapped)
+        with warnings.catch_warnings(action="ignore"):  # about TorchScript, which is refused anyway
+            return torch.load(path, map_location=map_location, weights_only=True, mmap=mmap)
     except _UNREADABLE as error:
-        raise UserError(f"{path} cannot be read as a checkpoint ({_reason(error)}): {mend}") from None
+        raise UserError(f"{path} cannot be read as a checkpoint ({_shorten(error)}): {hint}") from None
 
 
 def write_checkpoint(checkpoint: Mapping[str, Any], path: str | Path) -> None:
-    """Write a checkpoint, whole or not at all: what stands at ``path`` stays until the new file is complete.
+    """Write a checkpoint atomically. A file at `path` stays as it is until the new one is complete.
+
+    Args:
+        checkpoint: Anything that `torch.save` takes.
+        path: The file; its folder is created.
 
     Raises:
-        OSError: There is no room for it, or it may not be written.
+        OSError: The disk is full, or the file cannot be written. The error names `path`.
     """
     import torch
 
@@ -137,7 +154,7 @@ def write_checkpoint(checkpoint: Mapping[str, Any], path: str | Path) -> None:
         reason = error if isinstance(error, OSError) else error.__context__
         if not isinstance(reason, OSError):
             raise
-        # torch's writer hides what the disk has said, which names no file
+        # torch's writer hides the error of the disk, which names no file itself
         raise OSError(reason.errno, reason.strerror, str(path)) from None
 
 
@@ -150,8 +167,8 @@ def _is_complete(checkpoint: Any) -> bool:
     return all(parts) and all(isinstance(own.get(key), kind) for key, kind in kinds.items())
 
 
-def _reason(error: Exception) -> str:
-    """In a few words, without torch's advice to read the file unsafely."""
+def _shorten(error: Exception) -> str:
+    """Return the reason in a few words, without torch's advice to read the file unsafely."""
     if isinstance(error, pickle.UnpicklingError):
         found = re.search(r"GLOBAL (\S+)", str(error))
         return f"it names {found[1]}, and only plain data is read" if found else "it holds more than plain data"

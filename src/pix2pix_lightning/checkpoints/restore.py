@@ -1,4 +1,4 @@
-"""From what was saved to a module: what it needs to be made of it, and to go on from it."""
+"""Rebuild a module from saved hyperparameters and weights, and check that training can be resumed from them."""
 
 from __future__ import annotations
 
@@ -19,67 +19,72 @@ Module = TypeVar("Module", bound=LightningModule)
 
 _log = logging.getLogger(__name__)
 _UNFIT = (TypeError, ValueError, RuntimeError, AttributeError, LookupError, ArithmeticError, MemoryError)
-"""What is raised where descriptions or weights are not those of a module."""
+"""What is raised when descriptions or weights do not fit a module."""
 
 
-def module_of(
+def restore_module(
     cls: type[Module],
     saved: Mapping[str, Any],
     *,
-    whence: str | Path,
+    origin: str | Path,
     trust: Sequence[str] = (),
     strict: bool = True,
     live: Mapping[str, Any],
 ) -> Module:
-    """The module of class ``cls`` that was saved. Nothing that is named there is called before all of it is checked.
+    """Rebuild a module from saved hyperparameters and weights.
+
+    Every class that the hyperparameters name is checked before the first is called.
 
     Args:
-        cls: ``Pix2PixModule`` or a class of one's own that extends it.
-        saved: ``hyper_parameters``, ``state_dict`` and what the module adds, as ``read_checkpoint`` and
-            ``pretrained.read`` give them.
-        whence: The file, for the message.
-        trust: Packages, beside this one and torch's, whose networks and losses may be named.
-        strict: Whether all weights have to fit.
+        cls: `Pix2PixModule` or a subclass of it.
+        saved: ``hyper_parameters``, ``state_dict`` and ``PROJECT_KEY``, as `read_checkpoint` and `read_pretrained`
+            return them.
+        origin: Path of the file, for error messages.
+        trust: Packages, besides this one and torch's, whose networks and losses may be named.
+        strict: Whether the weights must be exactly those of the module. Shapes must fit in any case.
         live: Arguments of the constructor, in place of the saved ones.
 
+    Returns:
+        The module, in training mode.
+
     Raises:
-        ValueError: It makes no module, names what is not trusted, or a live object is missing.
+        ValueError: The data does not fit the class, names a class that is not trusted, or lacks a live object.
     """
     missing = [str(name) for name in saved[PROJECT_KEY]["live"] if str(name).partition(".")[0] not in live]
     if missing:
         raise UserError(
-            f"{whence} was made with live objects: give {', '.join(f'{name}=' for name in missing)} as arguments"
+            f"{origin} was made with live objects: give {', '.join(f'{name}=' for name in missing)} as arguments"
         )
     parts = {key: value for key, value in saved["hyper_parameters"].items() if key not in live}
     parts = {key: value for key, value in parts.items() if not key.startswith("_")}
-    check_trusted(parts, trust, origin=str(whence))
+    check_trusted(parts, trust, origin=str(origin))
     state = saved["state_dict"]
     try:
-        _check_fits(_described_sizes(parts), state, strict)
+        _check_shapes(_infer_shapes(parts), state, strict)
         module = cls(**parts, **live)
         module.on_load_checkpoint(dict(saved))
         own = {name: value.shape for name, value in module.state_dict().items()}
-        _check_fits(own, state, strict)
+        _check_shapes(own, state, strict)
         foreign = [name for name in state if name not in own]
         if strict and foreign:
-            raise UserError(f"it has no place for {len(foreign)} of the weights there, such as {foreign[0]}")
+            raise UserError(f"it has no place for {len(foreign)} of the saved weights, such as {foreign[0]}")
         module.load_state_dict(state, strict=strict)
     except _UNFIT as error:
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(f"{whence} does not make a {cls.__name__}: {reason}") from None
+        raise UserError(f"{origin} does not make a {cls.__name__}: {reason}") from None
     return module
 
 
-def _described_sizes(parts: Mapping[str, Any]) -> dict[str, torch.Size]:
-    """Of the weights, before there is memory for them: a stranger's description may be of any size.
+def _infer_shapes(parts: Mapping[str, Any]) -> dict[str, torch.Size]:
+    """Infer the shapes of the weights without memory for them: a stranger's description may be of any size.
 
-    Parts of trusted packages are left out: they may do anything when they are built.
+    Parts of other trusted packages are left out, since they may do anything when they are built.
     """
     named = {name: parts.get(name) for name in ("generator", "discriminator", "adversarial")}
     named |= {f"reconstruction.{name}": part for name, part in (parts.get("reconstruction") or {}).items()}
-    ours = {name: cast(Mapping[str, Any], part) for name, part in named.items() if _is_ours(part)}
+    own = {name: cast(Mapping[str, Any], part) for name, part in named.items() if _is_own_description(part)}
     with torch.device("meta"):
-        networks = {name: build(part) for name, part in ours.items()}
+        networks = {name: build(part) for name, part in own.items()}
     return {
         f"{name}.{key}": value.shape
         for name, network in networks.items()
@@ -87,7 +92,7 @@ def _described_sizes(parts: Mapping[str, Any]) -> dict[str, torch.Size]:
     }
 
 
-def _is_ours(part: Any) -> bool:
+def _is_own_description(part: Any) -> bool:
     try:
         check_trusted(part)
     except ValueError:
@@ -95,27 +100,29 @@ def _is_ours(part: Any) -> bool:
     return is_description(part)
 
 
-def _check_fits(sizes: Mapping[str, torch.Size], state: Mapping[str, torch.Tensor], strict: bool) -> None:
-    """In one line what torch says in one for each weight."""
-    other = [name for name, size in sizes.items() if name in state and state[name].shape != size]
-    if other:
-        there, here = ("x".join(map(str, size)) for size in (state[other[0]].shape, sizes[other[0]]))
-        raise UserError(f"{other[0]} is {there} there, and {here} by its description")
-    lacking = [name for name in sizes if name not in state]
-    if strict and lacking:
-        raise UserError(f"it lacks {len(lacking)} weights, such as {lacking[0]}")
+def _check_shapes(shapes: Mapping[str, torch.Size], state: Mapping[str, torch.Tensor], strict: bool) -> None:
+    """Check the weights, with an error of one line where torch's has a line for each weight."""
+    wrong = [name for name, shape in shapes.items() if name in state and state[name].shape != shape]
+    if wrong:
+        saved, expected = ("x".join(map(str, shape)) for shape in (state[wrong[0]].shape, shapes[wrong[0]]))
+        raise UserError(f"{wrong[0]} is {saved} in the file, and {expected} by its description")
+    missing = [name for name in shapes if name not in state]
+    if strict and missing:
+        raise UserError(f"it lacks {len(missing)} weights, such as {missing[0]}")
 
 
-def check_goes_on(spec: PairSpec, own: Mapping[str, Any], saved: Mapping[str, Any]) -> None:
-    """Refuse to go on from a checkpoint of other pairs or other networks; warn of other optimizers.
+def check_resumable(spec: PairSpec, own: Mapping[str, Any], saved: Mapping[str, Any]) -> None:
+    """Check that training can resume from a checkpoint: its images and networks must be the same.
+
+    Other optimizer settings give a warning, since the checkpoint's are used.
 
     Args:
-        spec: Of the pairs that are trained on.
-        own: The module's hyperparameters.
-        saved: The checkpoint's.
+        spec: What the training images mean.
+        own: Hyperparameters of the module.
+        saved: Hyperparameters of the checkpoint.
 
     Raises:
-        ValueError: The line names what differs.
+        ValueError: Images or networks differ; the message names the setting.
     """
     _check_pairs(spec, PairSpec.from_dict(saved["pair_spec"]))
     for name in ("generator", "discriminator"):
@@ -125,13 +132,13 @@ def check_goes_on(spec: PairSpec, own: Mapping[str, Any], saved: Mapping[str, An
             )
     for name in ("optimizer_g", "optimizer_d"):
         if saved[name] != own[name]:
-            _log.warning("%s goes on with the checkpoint's settings, not with %s", name, own[name])
+            _log.warning("%s resumes with the checkpoint's settings, not with %s", name, own[name])
 
 
 def _check_pairs(own: PairSpec, saved: PairSpec) -> None:
     if own.direction != saved.direction:
         raise UserError(
-            f"data.direction={own.direction}, but the checkpoint was trained {saved.direction}: go on with the run's "
+            f"data.direction={own.direction}, but the checkpoint was trained {saved.direction}: resume with the run's "
             "own direction, or start anew without resume="
         )
     sides = ("a", "b") if own.direction == "a_to_b" else ("b", "a")
@@ -139,12 +146,12 @@ def _check_pairs(own: PairSpec, saved: PairSpec) -> None:
         if (side.kind, side.channels) != (before.kind, before.channels):
             raise UserError(
                 f"data.{key}.kind={side.kind} (channels: {side.channels}), but the checkpoint was trained with "
-                f"kind={before.kind} (channels: {before.channels}): go on with the run's own data, or start anew "
+                f"kind={before.kind} (channels: {before.channels}): resume with the run's own data, or start anew "
                 "without resume="
             )
         if side.palette != before.palette:
             raise UserError(
-                f"data.{key}.palette is not the one that the checkpoint was trained with: go on with the run's own "
+                f"data.{key}.palette is not the one that the checkpoint was trained with: resume with the run's own "
                 "data, or start anew without resume="
             )
 

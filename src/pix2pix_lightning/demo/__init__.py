@@ -1,1 +1,1 @@
-"""A web page to draw on, and the models behind it: ``python -m pix2pix_lightning.demo``."""
+"""A web page on which users draw and see the translation: ``python -m pix2pix_lightning.demo``."""

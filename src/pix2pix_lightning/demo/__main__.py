@@ -1,4 +1,4 @@
-"""A page to draw on: ``python -m pix2pix_lightning.demo checkpoint=<run>``."""
+"""Serve a page to draw on: ``python -m pix2pix_lightning.demo checkpoint=<run>``."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ def demo(cfg: DictConfig) -> None:
     """Serve the page until Ctrl-C.
 
     Args:
-        cfg: As ``compose("demo", [...])`` gives it.
+        cfg: The configuration of ``compose("demo", [...])``.
 
     Raises:
-        ValueError: The first model cannot be opened, the port is in use, or gradio is missing.
-        FileNotFoundError: There is no such checkpoint.
-        KeyboardInterrupt: Ctrl-C.
+        ValueError: The first model cannot be loaded, the port is in use, or gradio is not installed.
+        FileNotFoundError: A checkpoint does not exist.
+        KeyboardInterrupt: The user pressed Ctrl-C.
     """
     from omegaconf import OmegaConf
 
-    from pix2pix_lightning.demo.brushes import known_colours
-    from pix2pix_lightning.demo.models import Models
-    from pix2pix_lightning.demo.studio import Studio
-    from pix2pix_lightning.demo.surroundings import listen, temporary_files
+    from pix2pix_lightning.demo.brushes import parse_colours
+    from pix2pix_lightning.demo.model_pool import ModelPool
+    from pix2pix_lightning.demo.resources import open_socket, use_temporary_files
+    from pix2pix_lightning.demo.session import DemoSession
     from pix2pix_lightning.inference.settings import translator_of
 
     def open_translator(checkpoint: str, mode: str) -> Translator:
@@ -38,21 +38,22 @@ def demo(cfg: DictConfig) -> None:
         return translator_of(OmegaConf.create(chosen))
 
     paths = cfg.checkpoint if OmegaConf.is_list(cfg.checkpoint) else [cfg.checkpoint]
-    models = Models([str(path) for path in paths], open_translator, kept=cfg.kept, known=known_colours(cfg.brushes))
+    colours = parse_colours(cfg.brushes)
+    models = ModelPool([str(path) for path in paths], open_translator, max_open=cfg.kept, colours=colours)
     max_bytes = int(cfg.max_megabytes * 2**20)
-    studio = Studio(models, max_pixels=cfg.max_pixels, max_bytes=max_bytes, max_waiting=cfg.max_waiting)
-    with listen(str(cfg.host), cfg.port) as listening, temporary_files():
-        from pix2pix_lightning.demo.page import build
-        from pix2pix_lightning.demo.serving import serve
+    session = DemoSession(models, max_pixels=cfg.max_pixels, max_bytes=max_bytes, max_waiting=cfg.max_waiting)
+    with open_socket(str(cfg.host), cfg.port) as socket, use_temporary_files():
+        from pix2pix_lightning.demo.page import build_page
+        from pix2pix_lightning.demo.server import serve
 
-        page = build(studio)
-        host, port = listening.getsockname()[:2]
+        page = build_page(session)
+        host, port = socket.getsockname()[:2]
         print(f"draw on http://{host}:{port}; Ctrl-C ends it", flush=True)
-        serve(page, listening, max_bytes=max_bytes)
+        serve(page, socket, max_bytes=max_bytes)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit status."""
+    """Run the command line, and return the exit status."""
     return run_command("demo", demo, argv)
 
 

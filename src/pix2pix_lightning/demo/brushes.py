@@ -1,4 +1,4 @@
-"""What a person draws a model's source with: colours with names."""
+"""Brushes for drawing the source of a model: colours with names."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ FACADES: dict[str, Colour] = {
     "pillar": (255, 0, 0),
     "shop": (170, 0, 0),
 }
-"""The CMP facades' classes in the colours of their label maps; CMP's "facade" is the wall."""
+"""Classes of the CMP facades, in the colours of their label maps. CMP's "facade" is called wall here."""
 KNOWN: dict[str, dict[str, Colour]] = {"facades": FACADES, "procedural": PALETTE}
 _PEN: dict[str, Colour] = {"pen": (0, 0, 0), "eraser": (255, 255, 255)}
-_NEAR = 32  # of a palette that was read off JPEGs
+_MAX_DISTANCE = 32  # of the colours of a palette that was read from JPEG files
 
 
 @dataclass(frozen=True)
@@ -44,77 +44,101 @@ class Brushes:
     """The brushes for a source.
 
     Attributes:
-        colours: By name, in the order of the palette, or of class numbers.
-        free: Whether any other colour is as good.
-        paints: Whether areas are painted, not lines drawn.
+        colours: RGB by name, in the order of the palette or of the class numbers.
+        free: Whether any other colour may be used.
+        paints: Whether areas are painted; else lines are drawn.
     """
 
     colours: Mapping[str, Colour]
     free: bool = False
     paints: bool = True
 
-    def drawn(self, image: Image, side: SideSpec) -> Image:
-        """A drawing in these colours, (H, W, 3), as a file of ``side`` holds it: that, or class numbers."""
-        if side.file_channels == 3 or side.kind != "label":
-            return image
-        return nearest_colours(image, list(self.colours.values())).astype(np.uint8)[..., None]
+    def to_file(self, drawing: Image, side: SideSpec) -> Image:
+        """Convert a drawing to the content of an image file of a side.
 
-    def shown(self, image: Image, side: SideSpec) -> Image:
-        """The inverse: a file of ``side``, (H, W, 1 or 3), in colours that can be drawn on.
+        Args:
+            drawing: (H, W, 3) in the colours of the brushes.
+            side: What the images of the side mean.
+
+        Returns:
+            The drawing itself, or class numbers (H, W, 1) for labels without a palette.
+        """
+        if side.file_channels == 3 or side.kind != "label":
+            return drawing
+        return nearest_colours(drawing, list(self.colours.values())).astype(np.uint8)[..., None]
+
+    def to_drawing(self, image: Image, side: SideSpec) -> Image:
+        """Convert the content of an image file to a drawing, the inverse of `to_file`.
+
+        Args:
+            image: (H, W, 1 or 3).
+            side: What the images of the side mean.
+
+        Returns:
+            (H, W, 3) in the colours of the brushes.
 
         Raises:
-            ValueError: It is none of the side's.
+            ValueError: The image does not belong to the side.
         """
         snapped = side.snap(image)
         if side.kind != "label":
             return snapped if snapped.shape[2] == 3 else np.repeat(snapped, 3, 2)
         colours = side.palette or tuple(self.colours.values())
-        shown: Image = np.asarray(colours, np.uint8)[snapped[..., 0]]
-        return shown
+        drawing: Image = np.asarray(colours, np.uint8)[snapped[..., 0]]
+        return drawing
 
 
-def brushes_of(side: SideSpec, known: Mapping[str, Colour] | None = None) -> Brushes:
-    """The brushes for a side.
+def build_brushes(side: SideSpec, known: Mapping[str, Colour] | None = None) -> Brushes:
+    """Build the brushes for a side.
 
     Args:
-        side: What is drawn. Its palette is the colours, where it has one.
-        known: Names and colours: they name a palette's colours, and are the brushes where there is no palette.
+        side: What is drawn. If it has a palette, the brushes have its colours.
+        known: Colours by name. They give names to the colours of a palette, and are the brushes without a palette.
 
     Returns:
-        Without either a black pen and an eraser; hues for class numbers.
+        The brushes. With neither palette nor `known`: hues for class numbers, else a black pen and an eraser.
     """
     if side.palette:
-        return Brushes(_named(side.palette, [known] if known else list(KNOWN.values())))
+        return Brushes(_name_colours(side.palette, [known] if known else list(KNOWN.values())))
     if side.kind == "label":
-        hues = {f"class {number}": _hue(number, side.channels) for number in range(side.channels)}
+        hues = {f"class {number}": _compute_hue(number, side.channels) for number in range(side.channels)}
         return Brushes(hues)
     if known:
         return Brushes(known)
     return Brushes(_PEN, free=side.kind == "rgb", paints=False)
 
 
-def known_colours(said: Any) -> dict[str, Colour] | None:
-    """Names and colours as a door's ``brushes`` says them: a name of ``KNOWN``, a mapping, or None.
+def parse_colours(setting: Any) -> dict[str, Colour] | None:
+    """Parse the configuration key ``brushes``.
+
+    Args:
+        setting: A name of ``KNOWN``, a mapping of names to RGB, or None.
+
+    Returns:
+        RGB by name, or None.
 
     Raises:
-        ValueError: It is none of these.
+        ValueError: The name is unknown, or a colour is malformed.
     """
-    if said is None:
+    if setting is None:
         return None
-    if isinstance(said, str):
-        if said not in KNOWN:
-            raise UserError(f"brushes={said} is unknown: {', '.join(KNOWN)}, or {{name: [r,g,b], ...}} is expected")
-        return KNOWN[said]
-    colours = {str(name): tuple(colour) for name, colour in said.items()}
-    SideSpec(palette=tuple(colours.values()), snap_palette=True)  # says what is wrong with a colour
+    if isinstance(setting, str):
+        if setting not in KNOWN:
+            raise UserError(f"brushes={setting} is unknown: {', '.join(KNOWN)}, or {{name: [r,g,b], ...}} is expected")
+        return KNOWN[setting]
+    colours = {str(name): tuple(colour) for name, colour in setting.items()}
+    SideSpec(palette=tuple(colours.values()), snap_palette=True)  # raises if a colour is malformed
     return cast(dict[str, Colour], colours)
 
 
-def known_of_run(checkpoint: Path) -> dict[str, Colour] | None:
-    """The colours of the data that a run was trained on, where this project knows them and they are the source's.
+def find_run_colours(checkpoint: Path) -> dict[str, Colour] | None:
+    """Find the colours of the labels that a run was trained on, from its configuration.
 
     Args:
-        checkpoint: A file in a run's folder, or elsewhere.
+        checkpoint: A file in the folder of a run, or elsewhere.
+
+    Returns:
+        RGB by name; None if the data is unknown or its labels are not the source.
     """
     from omegaconf import OmegaConf
 
@@ -122,24 +146,24 @@ def known_of_run(checkpoint: Path) -> dict[str, Colour] | None:
     if checkpoint.parent.name != "checkpoints" or not config.is_file():
         return None
     data = OmegaConf.select(OmegaConf.load(config), "data")
-    if not OmegaConf.is_dict(data) or data.get("direction") != "b_to_a":  # B are the labels, in both
+    if not OmegaConf.is_dict(data) or data.get("direction") != "b_to_a":  # in both data sets B are the labels
         return None
     if str(data.get("_target_")).endswith(".ProceduralDataModule"):
         return PALETTE
     return FACADES if str(data.get("archive")).endswith("/facades.tar.gz") else None
 
 
-def _named(palette: tuple[Colour, ...], named: Sequence[Mapping[str, Colour]]) -> dict[str, Colour]:
-    for names in named:
+def _name_colours(palette: tuple[Colour, ...], known: Sequence[Mapping[str, Colour]]) -> dict[str, Colour]:
+    for names in known:
         numbers = nearest_colours(np.asarray([palette], np.uint8), list(names.values()))[0]
         near = [list(names)[number] for number in numbers]
-        apart = np.asarray(palette, int) - np.asarray([names[name] for name in near], int)
-        if len(set(near)) == len(palette) and (apart**2).sum(1).max() <= _NEAR**2:
+        difference = np.asarray(palette, int) - np.asarray([names[name] for name in near], int)
+        if len(set(near)) == len(palette) and (difference**2).sum(1).max() <= _MAX_DISTANCE**2:
             return dict(zip(near, palette, strict=True))
     return {f"class {number}": colour for number, colour in enumerate(palette)}
 
 
-def _hue(number: int, count: int) -> Colour:
-    """Colours that differ, also in lightness, for at most 256 classes."""
+def _compute_hue(number: int, count: int) -> Colour:
+    """Return a colour per class. They differ in lightness too, for up to 256 classes."""
     red, green, blue = colorsys.hls_to_rgb(number / count, (0.5, 0.3, 0.7)[number % 3], 0.9)
     return round(red * 255), round(green * 255), round(blue * 255)

@@ -1,15 +1,15 @@
-// A canvas of the pixels that the model gets: nothing is smoothed, so that a palette's colours stay what they are.
+// A canvas with exactly the pixels that the model gets: nothing is antialiased, since a palette has no colours between.
 const canvas = element.querySelector("canvas");
 const context = canvas.getContext("2d", {alpha: false, willReadFrequently: true});
-const shelf = element.querySelector(".brushes");
+const brushList = element.querySelector(".brushes");
 const range = element.querySelector("input[type=range]"), output = element.querySelector("output");
-const KEPT = 2 ** 24; // pixels of pictures to go back to
-let given = {}, kind = "", brush = {}, before = [], last = null, isRectangle = false;
+const MAX_UNDO_PIXELS = 2 ** 24;
+let canvasState = {}, kind = "", brush = {}, undoStack = [], last = null, isRectangle = false;
 
-const keep = () => {
-  before.push(context.getImageData(0, 0, canvas.width, canvas.height));
-  const most = Math.max(1, Math.floor(KEPT / (canvas.width * canvas.height)));
-  before.splice(0, Math.max(0, before.length - most));
+const pushUndo = () => {
+  undoStack.push(context.getImageData(0, 0, canvas.width, canvas.height));
+  const limit = Math.max(1, Math.floor(MAX_UNDO_PIXELS / (canvas.width * canvas.height)));
+  undoStack.splice(0, Math.max(0, undoStack.length - limit));
 };
 const fill = colour => {
   context.fillStyle = colour;
@@ -20,8 +20,8 @@ const show = url => {
   picture.onload = () => {
     if (canvas.width !== picture.width || canvas.height !== picture.height) {
       [canvas.width, canvas.height] = [picture.width, picture.height];
-      before = [];
-    } else keep();
+      undoStack = [];
+    } else pushUndo();
     context.drawImage(picture, 0, 0);
     canvas.dataset.shown = Number(canvas.dataset.shown || 0) + 1;
   };
@@ -34,41 +34,41 @@ const setWidth = width => {
 const take = (chosen, button) => {
   brush = chosen;
   setWidth(brush.width);
-  for (const other of shelf.children) other.setAttribute("aria-pressed", other === button);
+  for (const other of brushList.children) other.setAttribute("aria-pressed", other === button);
 };
 const press = (name, pressed) => element.querySelector(`[data-do=${name}]`).setAttribute("aria-pressed", pressed);
 
 const button = chosen => {
-  const made = document.createElement("button"), colour = document.createElement("span");
-  made.type = "button";
+  const control = document.createElement("button"), colour = document.createElement("span");
+  control.type = "button";
   colour.className = "colour";
   colour.style.background = chosen.colour;
-  made.append(colour, chosen.name);
-  made.onclick = () => take(chosen, made);
-  return made;
+  control.append(colour, chosen.name);
+  control.onclick = () => take(chosen, control);
+  return control;
 };
-const well = () => { // any colour, where any is as good
-  const made = document.createElement("label"), input = document.createElement("input");
+const colourPicker = () => {
+  const control = document.createElement("label"), input = document.createElement("input");
   const chosen = {name: "colour", colour: "#b0450b", width: 8};
   input.type = "color";
   input.value = chosen.colour;
-  input.oninput = input.onclick = () => { chosen.colour = input.value; take(chosen, made); };
-  made.append(input, "other");
-  return made;
+  input.oninput = input.onclick = () => { chosen.colour = input.value; take(chosen, control); };
+  control.append(input, "other");
+  return control;
 };
 const load = value => {
-  given = value;
+  canvasState = value;
   const now = JSON.stringify([value.brushes, value.size]);
   if (now !== kind) {
     const thick = Math.max(1, Math.round(value.size / 128));
-    shelf.replaceChildren(...value.brushes.map(({name, colour}) =>
+    brushList.replaceChildren(...value.brushes.map(({name, colour}) =>
       button({name, colour, width: value.paints ? 6 * thick : name === "eraser" ? 8 * thick : thick})));
-    if (value.free) shelf.append(well());
+    if (value.free) brushList.append(colourPicker());
     isRectangle = value.paints;
     press("rectangle", isRectangle);
-    shelf.children[value.paints ? Math.min(2, shelf.children.length - 1) : 0].click();
+    brushList.children[value.paints ? Math.min(2, brushList.children.length - 1) : 0].click();
     show(value.picture || value.start);
-  } else if (value.picture) show(value.picture); // another model of the same source keeps what is drawn
+  } else if (value.picture) show(value.picture); // a model with the same brushes keeps the drawing
   kind = now;
 };
 
@@ -91,7 +91,7 @@ const line = ([fromX, fromY], [toX, toY]) => {
     stamp(fromX + (toX - fromX) * step / steps, fromY + (toY - fromY) * step / steps);
 };
 const rectangle = ([fromX, fromY], [toX, toY]) => {
-  context.putImageData(before.at(-1), 0, 0);
+  context.putImageData(undoStack.at(-1), 0, 0);
   const left = Math.floor(Math.min(fromX, toX)), top = Math.floor(Math.min(fromY, toY));
   context.fillRect(left, top, Math.ceil(Math.max(fromX, toX)) - left, Math.ceil(Math.max(fromY, toY)) - top);
 };
@@ -100,7 +100,7 @@ canvas.onpointerdown = event => {
   if (event.button) return;
   event.preventDefault();
   canvas.setPointerCapture(event.pointerId);
-  keep();
+  pushUndo();
   context.fillStyle = brush.colour;
   last = place(event);
   isRectangle ? rectangle(last, last) : stamp(...last);
@@ -122,26 +122,26 @@ range.oninput = () => setWidth(range.value);
 const actions = {
   rectangle: () => { isRectangle = !isRectangle; press("rectangle", isRectangle); },
   undo: () => {
-    const picture = before.pop();
+    const picture = undoStack.pop();
     if (picture) context.putImageData(picture, 0, 0);
   },
-  clear: () => { keep(); fill(given.paints ? given.brushes[0].colour : "#ffffff"); },
-  example: () => show(given.start),
+  clear: () => { pushUndo(); fill(canvasState.paints ? canvasState.brushes[0].colour : "#ffffff"); },
+  example: () => show(canvasState.start),
   upload: () => file.click(),
 };
 const file = element.querySelector("input[type=file]");
 const send = sent => {
-  element.closest("#drawing").uploaded = sent;
-  file.value = ""; // the same file can be chosen again
+  element.closest("#drawing").uploadedFile = sent;
+  file.value = ""; // so that the same file can be chosen again
   trigger("upload");
 };
 file.onchange = () => {
   const [chosen] = file.files, reader = new FileReader();
   if (!chosen) return;
-  if (chosen.size > given.maxBytes) return send(`bytes:${chosen.size}`);
+  if (chosen.size > canvasState.maxBytes) return send(`bytes:${chosen.size}`);
   reader.onload = () => send(reader.result);
   reader.readAsDataURL(chosen);
 };
-for (const made of element.querySelectorAll("[data-do]")) made.onclick = () => actions[made.dataset.do]();
+for (const control of element.querySelectorAll("[data-do]")) control.onclick = () => actions[control.dataset.do]();
 watch("value", () => props.value && load(props.value));
 load(props.value);

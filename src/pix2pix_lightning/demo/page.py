@@ -1,4 +1,4 @@
-"""The page: a canvas, the models' settings, and what comes out."""
+"""The page: a canvas, settings, and the translations."""
 
 from __future__ import annotations
 
@@ -9,43 +9,34 @@ from typing import Any
 import gradio as gr
 
 from pix2pix_lightning.cli.errors import format_error
-from pix2pix_lightning.demo.models import MODES
-from pix2pix_lightning.demo.studio import Studio
+from pix2pix_lightning.compat import limit_gradio_sessions, refuse_gradio_objects
+from pix2pix_lightning.demo.model_pool import MODES
+from pix2pix_lightning.demo.session import DemoSession
 
 MAX_SAMPLES = 8
 _HERE = Path(__file__).parent
-_PRESSED = "(canvas, ...others) => [document.querySelector('#drawing canvas').toDataURL('image/png'), ...others]"
-_UPLOADED = "(canvas, ...others) => [document.querySelector('#drawing').uploaded, ...others]"
-_ASKED = (
-    "Draw, or upload a picture, and press Translate: the model shows what it makes of it. It does so best with what "
-    "looks like the pictures that it was trained on, of which the example gives an idea."
+_SEND_DRAWING = "(canvas, ...others) => [document.querySelector('#drawing canvas').toDataURL('image/png'), ...others]"
+_SEND_UPLOAD = "(canvas, ...others) => [document.querySelector('#drawing').uploadedFile, ...others]"
+_INTRODUCTION = (
+    "Draw, or upload a picture, and press Translate. The model works best on pictures like those it was trained on; "
+    "the example shows one."
 )
 
 
-class _Page(gr.Blocks):
-    """Blocks whose inputs are plain values: what describes a file would be looked for, and an address asked."""
-
-    async def preprocess_data(self, block_fn: Any, inputs: list[Any], *others: Any, **options: Any) -> Any:
-        """What the functions get of what a visitor sent."""
-        if any(isinstance(value, dict | list) for value in inputs):
-            raise gr.Error("a value of another kind than expected", print_exception=False)
-        return await super().preprocess_data(block_fn, inputs, *others, **options)
-
-
-def build(studio: Studio) -> gr.Blocks:
-    """The page as an app, which sends nothing to others, and takes one request at a time.
+def build_page(session: DemoSession) -> gr.Blocks:
+    """Build the page as a gradio app. It serves one request at a time, and sends nothing to other servers.
 
     Args:
-        studio: Answers the requests. The first of its models is opened.
+        session: Answers the requests. Its first model is loaded.
 
     Raises:
-        ValueError: The first model cannot be opened.
+        ValueError: The first model cannot be loaded.
         OSError: Its file cannot be read.
     """
-    names = studio.models.names
-    first = studio.canvas(names[0])
-    with _Page(title="pix2pix", analytics_enabled=False) as page:
-        gr.HTML(f"<h1>pix2pix</h1><p>{_ASKED}</p>", elem_id="about")
+    names = session.models.names
+    first = session.describe_canvas(names[0])
+    with gr.Blocks(title="pix2pix", analytics_enabled=False) as page:
+        gr.HTML(f"<h1>pix2pix</h1><p>{_INTRODUCTION}</p>", elem_id="about")
         model = gr.Dropdown(
             names, value=names[0], label="Model", visible=len(names) > 1, filterable=False, elem_id="model"
         )
@@ -58,7 +49,7 @@ def build(studio: Studio) -> gr.Blocks:
                     elem_id="drawing",
                     apply_default_css=False,
                 )
-                press = gr.Button("Translate", variant="primary", elem_id="translate")
+                button = gr.Button("Translate", variant="primary", elem_id="translate")
             with gr.Column(min_width=300):
                 results = gr.HTML(
                     [],
@@ -68,53 +59,56 @@ def build(studio: Studio) -> gr.Blocks:
                     apply_default_css=False,
                 )
         with gr.Accordion("Settings", open=False, elem_id="settings"):
-            to_training_size = gr.Checkbox(True, label=_resizing(first), elem_id="resize")
+            to_training_size = gr.Checkbox(True, label=_label_resize(first), elem_id="resize")
             mode = gr.Radio(
                 MODES,
                 value=MODES[0],
                 label="Mode",
-                info="deterministic: the same each time. paper: with dropout's noise, as the paper has it",
+                info="deterministic: the same result each time. paper: dropout as noise, as in the paper (section 3.2)",
             )
             with gr.Row(visible=False) as noise:
                 seed = gr.Number(0, label="Seed", precision=0, minimum=0, maximum=2**31 - 1)
                 samples = gr.Slider(1, MAX_SAMPLES, value=1, step=1, label="Samples")
 
-        def chosen(name: str) -> tuple[Any, Any, Any]:
-            described = _answer(lambda: studio.canvas(name))
-            return described, [], gr.Checkbox(label=_resizing(described))
+        def choose_model(name: str) -> tuple[Any, Any, Any]:
+            description = _answer(lambda: session.describe_canvas(name))
+            return description, [], gr.Checkbox(label=_label_resize(description))
 
-        def uploaded(file: str, name: str, to_size: bool) -> Any:
-            return _answer(lambda: studio.uploaded(name, file, to_training_size=to_size))
+        def load_upload(file: str, name: str, to_size: bool) -> Any:
+            return _answer(lambda: session.load_upload(name, file, to_training_size=to_size))
 
-        def pressed(drawing: str, name: str, how: str, number: float | None, count: int) -> Any:
-            noisy = how != MODES[0]
-            return _answer(
-                lambda: studio.translated(
-                    name, how, drawing, seed=int(number or 0) if noisy else 0, samples=int(count) if noisy else 1
-                )
-            )
+        def translate(drawing: str, name: str, how: str, number: float | None, count: int) -> Any:
+            is_random = how != MODES[0]
+            options = {"seed": int(number or 0), "samples": int(count)} if is_random else {"seed": 0, "samples": 1}
+            return _answer(lambda: session.translate(name, how, drawing, **options))
 
         one_at_a_time: dict[str, Any] = {
             "api_visibility": "private",
             "concurrency_limit": 1,
             "concurrency_id": "models",
         }
-        model.change(chosen, model, [canvas, results, to_training_size], show_progress="hidden", **one_at_a_time)
+        model.change(choose_model, model, [canvas, results, to_training_size], show_progress="hidden", **one_at_a_time)
         canvas.upload(
-            uploaded, [canvas, model, to_training_size], canvas, js=_UPLOADED, show_progress="hidden", **one_at_a_time
+            load_upload,
+            [canvas, model, to_training_size],
+            canvas,
+            js=_SEND_UPLOAD,
+            show_progress="hidden",
+            **one_at_a_time,
         )
-        press.click(pressed, [canvas, model, mode, seed, samples], results, js=_PRESSED, **one_at_a_time)
+        button.click(translate, [canvas, model, mode, seed, samples], results, js=_SEND_DRAWING, **one_at_a_time)
         mode.change(
             lambda how: gr.Row(visible=how != MODES[0]), mode, noise, api_visibility="private", show_progress="hidden"
         )
-        page.queue(max_size=studio.max_waiting, api_open=False)
-        page.state_session_capacity = studio.max_waiting + 1  # pages whose last pictures gradio keeps, megabytes each
-    blocks: gr.Blocks = page
-    return blocks
+        page.queue(max_size=session.max_waiting, api_open=False)
+    limit_gradio_sessions(page, session.max_waiting + 1)
+    refuse_gradio_objects(page)
+    built: gr.Blocks = page
+    return built
 
 
 def _answer(ask: Callable[[], Any]) -> Any:
-    """What is asked for; a mistake is one line on the page, and the server goes on."""
+    """Return the answer. A user error becomes one line on the page, and the server continues."""
     try:
         return ask()
     except Exception as error:
@@ -124,7 +118,7 @@ def _answer(ask: Callable[[], Any]) -> Any:
         raise gr.Error(line, duration=None, print_exception=False) from None
 
 
-def _resizing(canvas: Mapping[str, Any]) -> str:
+def _label_resize(canvas: Mapping[str, Any]) -> str:
     return f"Resize uploads to {canvas['size']} x {canvas['size']}, as in training"
 
 

@@ -1,7 +1,7 @@
-// Pictures come as data, so that the server keeps none; each has a link to the file as `predict` would write it.
+// Pictures arrive as data URLs, so that the server stores none. Each links to the file that `predict` would write.
 const pictures = element.querySelector(".pictures");
 const figure = ({name, file, shown, caption}) => {
-  const made = document.createElement("figure"), picture = document.createElement("img");
+  const box = document.createElement("figure"), picture = document.createElement("img");
   const line = document.createElement("figcaption"), link = document.createElement("a");
   picture.alt = ["translation", caption].filter(Boolean).join(", ");
   picture.src = shown || file;
@@ -10,12 +10,12 @@ const figure = ({name, file, shown, caption}) => {
   link.href = file;
   link.textContent = "Download PNG";
   line.append(caption, link);
-  made.append(picture, line);
-  return made;
+  box.append(picture, line);
+  return box;
 };
 watch("value", () => {
-  const made = (props.value || []).map(figure);
-  pictures.replaceChildren(...made);
-  pictures.classList.toggle("many", made.length > 1);
-  element.querySelector(".none").hidden = made.length > 0;
+  const figures = (props.value || []).map(figure);
+  pictures.replaceChildren(...figures);
+  pictures.classList.toggle("many", figures.length > 1);
+  element.querySelector(".none").hidden = figures.length > 0;
 });

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from omegaconf import DictConfig
 
-from pix2pix_lightning.checkpoints.files import PROJECT_KEY, kind_of, read_checkpoint
+from pix2pix_lightning.checkpoints.files import PROJECT_KEY, infer_checkpoint_kind, read_checkpoint
 from pix2pix_lightning.data.image_files import write_image
 from pix2pix_lightning.data.sides import PairSpec
 from pix2pix_lightning.evaluation.scores import Scores, TranslatedPair
@@ -137,7 +137,7 @@ def collect_facts(cfg: DictConfig, checkpoint: Path, translator: Translator, dat
 
 def _read_batches_seen(checkpoint: Path) -> int | None:
     """Return the number of training batches of a training checkpoint, None for other files."""
-    if kind_of(checkpoint) != "training":
+    if infer_checkpoint_kind(checkpoint) != "training":
         return None
     seen: int = read_checkpoint(checkpoint)[PROJECT_KEY]["batches_seen"]
     return seen

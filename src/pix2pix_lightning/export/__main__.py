@@ -32,7 +32,7 @@ def export(cfg: DictConfig, words: Sequence[str] = ()) -> Path:
     """
     from omegaconf import OmegaConf
 
-    from pix2pix_lightning.checkpoints.files import checkpoint_in, kind_of
+    from pix2pix_lightning.checkpoints.files import find_checkpoint, infer_checkpoint_kind
     from pix2pix_lightning.cli.conf import PATH_KEYS
     from pix2pix_lightning.evaluation import find_run
     from pix2pix_lightning.export.formats import ENDINGS, FORMATS, Export, check_taken
@@ -54,8 +54,8 @@ def export(cfg: DictConfig, words: Sequence[str] = ()) -> Path:
             f"mode={cfg.mode}: an exported graph has no noise that a seed determines; say mode=deterministic, and use "
             "predict or Translator for mode=paper"
         )
-    checkpoint = checkpoint_in(Path(str(cfg.checkpoint)))
-    if kind_of(checkpoint) == "exported":
+    checkpoint = find_checkpoint(Path(str(cfg.checkpoint)))
+    if infer_checkpoint_kind(checkpoint) == "exported":
         raise UserError(f"checkpoint={checkpoint} is an exported graph: give the checkpoint that it was made from")
     module = open_module(checkpoint, weights=cfg.weights, trust=packages(cfg.trust), pair=said_of_pair(cfg))
     keys["norm"] = cfg.norm or "image"

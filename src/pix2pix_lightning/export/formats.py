@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pix2pix_lightning.checkpoints.junyanz import junyanz_state, write_junyanz
+from pix2pix_lightning.checkpoints.junyanz import to_junyanz_state, write_junyanz
 from pix2pix_lightning.checkpoints.pretrained import write_safetensors
 from pix2pix_lightning.export.graph import Graph
 from pix2pix_lightning.export.model_card import model_card
@@ -75,7 +75,7 @@ def _junyanz(export: Export) -> str:
     if stale not in present and stale.exists():
         raise FileExistsError(f"{stale} exists, and would be another model's: choose another output")
     for path, network in present.items():
-        junyanz_state(network)  # before the first is written
+        to_junyanz_state(network)  # before the first is written
         if path.exists() and not export.overwrite:
             raise FileExistsError(f"{path} exists: choose another output, or say overwrite=true")
     for path, network in present.items():

@@ -13,7 +13,13 @@ import numpy.typing as npt
 from omegaconf import OmegaConf
 
 from pix2pix_lightning.checkpoints.pretrained import Card
-from pix2pix_lightning.checkpoints.pretrained.card import card_text, code, described, one_line, table
+from pix2pix_lightning.checkpoints.pretrained.card import (
+    format_card,
+    format_code,
+    format_part,
+    format_table,
+    join_lines,
+)
 from pix2pix_lightning.cli.conf import conf_dir
 from pix2pix_lightning.data.image_files import read_image
 from pix2pix_lightning.evaluation import METRICS_FILE
@@ -61,7 +67,7 @@ def model_card(
         ValueError: A file of the run is damaged, or ``name`` or ``license`` can be none.
     """
     if run is None:
-        return Card(card_text(module, name=name, license=license))
+        return Card(format_card(module, name=name, license=license))
     config = read_yaml(run / "config.yaml") if (run / "config.yaml").is_file() else OmegaConf.create()
     settings = cast(dict[str, Any], OmegaConf.to_container(config, resolve=False))
     data = _some(settings.get("data"), ("_target_", "archive", *_OF_DATA))
@@ -75,7 +81,7 @@ def model_card(
         "Training": _training(run, settings, module),
     }
     filled = {title: text for title, text in sections.items() if text}
-    return Card(card_text(module, filled, data=known, pictures=shown, name=name, license=license), shown)
+    return Card(format_card(module, filled, data=known, pictures=shown, name=name, license=license), shown)
 
 
 def _pictures(run: Path, validation: Mapping[str, float] | None) -> dict[str, npt.NDArray[np.uint8]]:
@@ -108,20 +114,20 @@ def _figures(run: Path, batches_seen: int, weights: str, validation: Mapping[str
         return "\n\n".join(_evaluation(facts) for facts in evaluations)
     if validation is None or weights != "trained":
         return ""
-    rows = [[code(key[4:]), f"{value:.4f}"] for key, value in validation.items() if key.startswith("val/")]
-    return f"In validation, after epoch {validation['epoch'] + 1:.0f}:\n\n{table(['metric', 'mean'], rows)}"
+    rows = [[format_code(key[4:]), f"{value:.4f}"] for key, value in validation.items() if key.startswith("val/")]
+    return f"In validation, after epoch {validation['epoch'] + 1:.0f}:\n\n{format_table(['metric', 'mean'], rows)}"
 
 
 def _evaluation(facts: Mapping[str, Any]) -> str:
-    how = ", ".join(f"{key} {code(facts.get(key))}" for key in ("split", "mode", "norm", "dropout"))
+    how = ", ".join(f"{key} {format_code(facts.get(key))}" for key in ("split", "mode", "norm", "dropout"))
     figures = facts.get("metrics")
     rows = [
-        [code(metric), *(_number(_some(figure, (key,)).get(key)) for key in ("mean", "low", "high"))]
+        [format_code(metric), *(_number(_some(figure, (key,)).get(key)) for key in ("mean", "low", "high"))]
         for metric, figure in (figures.items() if isinstance(figures, dict) else ())
     ]
     return (
-        f"{code(facts.get('num_images'))} pairs, {how}; the mean over images and its 95 % interval:\n\n"
-        f"{table(['metric', 'mean', 'from', 'to'], rows)}"
+        f"{format_code(facts.get('num_images'))} pairs, {how}; the mean over images and its 95 % interval:\n\n"
+        f"{format_table(['metric', 'mean', 'from', 'to'], rows)}"
     )
 
 
@@ -130,12 +136,12 @@ def _number(value: Any) -> str:
 
 
 def _data(data: Mapping[str, Any], known: str | None) -> str:
-    rows = [[code(key), code(data[key])] for key in _OF_DATA if key in data]
+    rows = [[format_code(key), format_code(data[key])] for key in _OF_DATA if key in data]
     if data.get("_target_") == _DRAWN:
         what = "Facades that the program draws itself"
     else:
         what = f"Pairs from <{data['archive']}>" if known else "Pairs of the user's own"
-    return f"{what}{f' (`data={known}`)' if known else ''}.\n\n{table(['setting', 'value'], rows)}"
+    return f"{what}{f' (`data={known}`)' if known else ''}.\n\n{format_table(['setting', 'value'], rows)}"
 
 
 def _known(data: Mapping[str, Any]) -> str | None:
@@ -154,16 +160,18 @@ def _training(run: Path, settings: Mapping[str, Any], module: Pix2PixModule) -> 
     of_run = {**_some(settings.get("trainer"), _OF_TRAINER), **_some(summary, _OF_SUMMARY)}
     of_run |= {f"{package} version": number for package, number in (summary.get("versions") or {}).items()}
     of_module = {key: hparams[key] for key in ("accumulate", "discriminator_steps", "gradient_clip", "seed")}
-    rows = [["optimizer of the generator", described(hparams["optimizer_g"])]]
+    rows = [["optimizer of the generator", format_part(hparams["optimizer_g"])]]
     if module.discriminator is not None:
-        rows.append(["optimizer of the discriminator", described(hparams["optimizer_d"])])
-    rows.append(["schedule", "constant" if module._schedule is None else described(hparams["schedule"])])
+        rows.append(["optimizer of the discriminator", format_part(hparams["optimizer_d"])])
+    rows.append(["schedule", "constant" if module._schedule is None else format_part(hparams["schedule"])])
     if settings.get("init_from"):
         rows.append(["first weights", "of another model: `init_from=`"])
-    rows += [[code(key), code(value)] for key, value in {**of_module, **of_run}.items() if value is not None]
+    rows += [
+        [format_code(key), format_code(value)] for key, value in {**of_module, **of_run}.items() if value is not None
+    ]
     command = _command(settings.get("command"))
     again = f"\n\nThe command that repeats it:\n\n```\n{command}\n```" if command else ""
-    return table(["setting", "value"], rows) + again
+    return format_table(["setting", "value"], rows) + again
 
 
 def _some(values: Any, keys: Sequence[str]) -> dict[str, Any]:
@@ -184,4 +192,4 @@ def _command(command: Any) -> str | None:
         if key.lstrip("+~").partition(".")[0].partition("/")[0] in _REPEATED:
             is_place = key == "data.root" or re.search(r"[/\\~]", value)
             kept.append(f"{key}=<path>" if is_place else word)
-    return one_line(shlex.join([*_DOOR, *kept]))
+    return join_lines(shlex.join([*_DOOR, *kept]))

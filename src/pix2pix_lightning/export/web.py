@@ -11,8 +11,8 @@ from typing import Any
 from pix2pix_lightning import demo as drawing
 from pix2pix_lightning.data.image_files import write_image
 from pix2pix_lightning.data.sides import SideSpec
-from pix2pix_lightning.demo.brushes import Brushes, brushes_of, known_of_run
-from pix2pix_lightning.demo.start import start_picture
+from pix2pix_lightning.demo.brushes import Brushes, build_brushes, find_run_colours
+from pix2pix_lightning.demo.start_picture import draw_start_picture
 from pix2pix_lightning.evaluation.results import open_output_folder
 from pix2pix_lightning.export.graph import Graph
 from pix2pix_lightning.export.onnx_file import write_onnx
@@ -69,11 +69,11 @@ def write_web(
                 "onnxruntime-web"
             )
     spec, size = graph.spec, _compute_size(graph)
-    brushes = brushes_of(spec.source, known_of_run(run / "checkpoints" / "best.ckpt") if run else None)
+    brushes = build_brushes(spec.source, find_run_colours(run / "checkpoints" / "best.ckpt") if run else None)
     with open_output_folder(folder, kind="page of export", mark=_MARK, overwrite=overwrite) as growing:
         worst = write_onnx(graph, growing / _MODEL, made_by=made_by, half=True)
         count = (growing / _MODEL).stat().st_size
-        write_image(growing / "start.png", start_picture(brushes, size))
+        write_image(growing / "start.png", draw_start_picture(brushes, size))
         if runtime:
             (growing / "runtime").mkdir()
             shutil.copyfile(

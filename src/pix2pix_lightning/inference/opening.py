@@ -8,9 +8,9 @@ from typing import Any
 
 from torch import Tensor
 
-from pix2pix_lightning.checkpoints.files import EMA_KEY, PROJECT_KEY, kind_of, read_checkpoint
+from pix2pix_lightning.checkpoints.files import EMA_KEY, PROJECT_KEY, infer_checkpoint_kind, read_checkpoint
 from pix2pix_lightning.checkpoints.junyanz import read_junyanz
-from pix2pix_lightning.checkpoints.pretrained import module_from, read
+from pix2pix_lightning.checkpoints.pretrained import load_pretrained, read_pretrained
 from pix2pix_lightning.data.sides import PairSpec
 from pix2pix_lightning.models.pix2pix import Pix2PixModule
 from pix2pix_lightning.utils.errors import UserError
@@ -39,12 +39,12 @@ def open_module(
     Raises:
         ValueError: The file is none of these, names what is not trusted, or ``pair`` does not fit it.
     """
-    if (kind := kind_of(path)) == "junyanz":
+    if (kind := infer_checkpoint_kind(path)) == "junyanz":
         module = _of_junyanz(path, pair)
     elif pair is not None:
         raise UserError(f"pair={_said(pair)}: {path} says itself what its images mean; leave pair out")
     elif kind == "pretrained":
-        module = module_from(_trained_class(read(path), path, trust), path, trust=trust)
+        module = load_pretrained(_trained_class(read_pretrained(path), path, trust), path, trust=trust)
     else:
         module = _trained_class(read_checkpoint(path), path, trust).load_from_checkpoint(path, trust=trust)
     if weights == "ema":
@@ -93,7 +93,7 @@ def _completed(description: Mapping[str, Any], pair: Mapping[str, Any]) -> PairS
 
 
 def _averaged(path: Path) -> dict[str, Tensor]:
-    checkpoint = read_checkpoint(path) if kind_of(path) == "training" else {}
+    checkpoint = read_checkpoint(path) if infer_checkpoint_kind(path) == "training" else {}
     if EMA_KEY not in checkpoint:
         raise UserError(f"{path} has no EMA weights: train with callbacks=[default,ema], or weights=trained")
     average: dict[str, Tensor] = checkpoint[EMA_KEY]

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from pix2pix_lightning.checkpoints.files import checkpoint_in, kind_of
+from pix2pix_lightning.checkpoints.files import find_checkpoint, infer_checkpoint_kind
 from pix2pix_lightning.data.image_files import read_image
 from pix2pix_lightning.data.sides import PairSpec
 from pix2pix_lightning.inference.exported import OnnxNetwork, ProgramNetwork, open_exported
@@ -131,7 +131,7 @@ class Translator:
             if pair is not None:
                 raise UserError("pair= of a module, which says itself what its images mean: leave pair out")
             self.network = how(model, device=model.device if device == "auto" else _device(device), laid_out=False)
-        elif kind_of(path := checkpoint_in(Path(model))) == "exported":
+        elif infer_checkpoint_kind(path := find_checkpoint(Path(model))) == "exported":
             _check_exported(path, dropout=dropout, weights=weights, precision=precision, pair=pair)
             self.network = open_exported(path, device if device == "auto" else _device(device), trust=trust is True)
             if norm not in (None, self.network.norm):

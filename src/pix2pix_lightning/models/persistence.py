@@ -10,9 +10,7 @@ from lightning.pytorch import LightningModule
 
 from pix2pix_lightning.checkpoints import pretrained
 from pix2pix_lightning.checkpoints.files import PROJECT_KEY, read_checkpoint
-from pix2pix_lightning.checkpoints.restore import check_goes_on as check_resumable
-from pix2pix_lightning.checkpoints.restore import detach_lr_tensors
-from pix2pix_lightning.checkpoints.restore import module_of as restore_module
+from pix2pix_lightning.checkpoints.restore import check_resumable, detach_lr_tensors, restore_module
 from pix2pix_lightning.data.sides import PairSpec
 from pix2pix_lightning.models.components import Parts, describe_parts
 from pix2pix_lightning.utils.version import __version__
@@ -91,7 +89,7 @@ class PersistenceMixin(LightningModule):
             ValueError: The file is no such checkpoint, names what is not trusted, or an object is missing.
         """
         saved = read_checkpoint(checkpoint_path, map_location)
-        return restore_module(cls, saved, whence=checkpoint_path, trust=trust, strict=strict, live=live).eval()
+        return restore_module(cls, saved, origin=checkpoint_path, trust=trust, strict=strict, live=live).eval()
 
     @classmethod
     def from_pretrained(
@@ -123,10 +121,10 @@ class PersistenceMixin(LightningModule):
             ValueError: It is no such model, names what is not trusted, or an object is missing.
             OSError: There is none, it may not be read, or the Hub cannot be reached.
         """
-        path = pretrained.folder_of(
+        path = pretrained.resolve_pretrained(
             model, revision=revision, token=token, cache_dir=cache_dir, local_files_only=local_files_only
         )
-        return pretrained.module_from(cls, path, trust=trust, **live)
+        return pretrained.load_pretrained(cls, path, trust=trust, **live)
 
     def save_pretrained(
         self, folder: str | Path, *, card: pretrained.Card | None = None, overwrite: bool = False
@@ -169,4 +167,6 @@ class PersistenceMixin(LightningModule):
             ValueError: The name is not possible, or the module cannot be described as plain data.
             OSError: The Hub cannot be reached or refuses the upload.
         """
-        return pretrained.push(self, name, card=card, private=private, token=token, commit_message=commit_message)
+        return pretrained.push_to_hub(
+            self, name, card=card, private=private, token=token, commit_message=commit_message
+        )

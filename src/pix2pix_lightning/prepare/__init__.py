@@ -1,1 +1,1 @@
-"""Prepare a training: ``python -m pix2pix_lightning.prepare``."""
+"""Prepare a training run: ``python -m pix2pix_lightning.prepare``."""

@@ -1,4 +1,4 @@
-"""Prepare a training: ``python -m pix2pix_lightning.prepare task=from_junyanz input=<train_opt.txt>``."""
+"""Prepare a training run: ``python -m pix2pix_lightning.prepare task=from_junyanz input=<train_opt.txt>``."""
 
 from __future__ import annotations
 
@@ -15,38 +15,38 @@ if TYPE_CHECKING:
 
 
 def prepare(cfg: DictConfig) -> None:
-    """Do what ``task`` names.
+    """Run the task of the configuration.
 
     Args:
-        cfg: As ``compose("prepare", [...])`` gives it.
+        cfg: The configuration of ``compose("prepare", [...])``.
 
     Raises:
-        ValueError: There is no such task, or the task cannot use its input.
+        ValueError: The task is unknown, or cannot use its input.
     """
     if cfg.task not in _TASKS:
         raise UserError(f"task={cfg.task} is unknown: one of {', '.join(_TASKS)} is expected")
     _TASKS[cfg.task](cfg)
 
 
-def from_junyanz(cfg: DictConfig) -> None:
-    """Print the command that equals a training of junyanz/pytorch-CycleGAN-and-pix2pix.
+def convert_from_junyanz(cfg: DictConfig) -> None:
+    """Print the training command that is equivalent to a run of junyanz/pytorch-CycleGAN-and-pix2pix.
 
     Args:
-        cfg: ``input`` is the ``train_opt.txt`` of that training.
+        cfg: ``input`` is the ``train_opt.txt`` of that run.
 
     Raises:
-        ValueError: The file is none of a pix2pix training.
+        ValueError: The file does not belong to a training of pix2pix.
     """
-    from pix2pix_lightning.prepare.junyanz_command import equal_command
+    from pix2pix_lightning.prepare.junyanz_command import build_command
     from pix2pix_lightning.prepare.junyanz_options import read_options
 
     path = Path(str(cfg.input))
     if path.is_dir():
         raise UserError(f"input={path} is a folder: give the train_opt.txt in it")
-    print(equal_command(read_options(path)))
+    print(build_command(read_options(path)))
 
 
-_TASKS = {"from_junyanz": from_junyanz}
+_TASKS = {"from_junyanz": convert_from_junyanz}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,4 +1,4 @@
-"""The options file that a training of junyanz/pytorch-CycleGAN-and-pix2pix writes, ``train_opt.txt``."""
+"""Read ``train_opt.txt``, the options file of a training of junyanz/pytorch-CycleGAN-and-pix2pix."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pix2pix_lightning.utils.errors import UserError
 
 Options = Mapping[str, str]
 
-# What its pix2pix sets where nothing is given; a file says all of it, but older files know fewer flags.
+# junyanz's defaults for pix2pix. A file lists all flags, but files of older versions have fewer.
 DEFAULTS = {
     "dataroot": "",
     "name": "experiment_name",
@@ -53,12 +53,12 @@ DEFAULTS = {
     "lr_decay_iters": "50",
     "n_epochs": "100",
     "n_epochs_decay": "100",
-    # going on
+    # resuming
     "continue_train": "False",
     "epoch_count": "1",
     "epoch": "latest",
     "load_iter": "0",
-    # devices, saving, showing
+    # devices, saving, display
     "gpu_ids": "0",
     "save_latest_freq": "5000",
     "save_epoch_freq": "5",
@@ -75,7 +75,7 @@ DEFAULTS = {
     "display_env": "main",
     "display_port": "8097",
     "display_winsize": "256",
-    # of its CycleGAN, which files of 2017 say for every model
+    # flags of CycleGAN, which files of 2017 list for every model
     "lambda_B": "10.0",
     "lambda_identity": "0.0",
 }
@@ -108,71 +108,71 @@ _LINE = re.compile(r"\s*(\w+):(?:\s+(.*?))??(?:\s+\[default: [^]]*\])?\s*")
 
 
 def read_options(path: Path) -> dict[str, str]:
-    """The options of a pix2pix training, as text, under their present names.
+    """Read the options of a pix2pix training.
 
     Args:
-        path: A ``train_opt.txt``, ``opt.txt`` (2017), or what the script printed.
+        path: A ``train_opt.txt``, an ``opt.txt`` (2017), or the printed output of the script.
 
     Returns:
-        All of ``DEFAULTS``, and what else the file says.
+        Values as text by the present names of the flags: all flags of ``DEFAULTS``, and unknown ones of the file.
 
     Raises:
-        ValueError: The file is none of a pix2pix training.
+        ValueError: The file does not belong to a training of pix2pix.
     """
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     found = {match[1]: match[2] or "" for line in lines if (match := _LINE.fullmatch(line))}
     if "model" not in found or not found.get("dataroot"):
         raise UserError(
-            f"input={path} says no model and dataroot: give the train_opt.txt that a training wrote into "
+            f"input={path} has no model and dataroot: give the train_opt.txt that a training wrote into "
             "checkpoints/<name>"
         )
     if found.get("isTrain") == "False" or "results_dir" in found:
-        raise UserError(f"input={path} is of a test: give the train_opt.txt of that model's training")
+        raise UserError(f"input={path} belongs to a test: give the train_opt.txt of that model's training")
     if found["model"] != "pix2pix":
-        raise UserError(f"input={path} has model={found['model']}: only pix2pix has an equal here")
+        raise UserError(f"input={path} has model={found['model']}: only pix2pix can be converted")
     mode = found.get("dataset_mode", "aligned")
     if mode != "aligned":
-        raise UserError(f"input={path} has dataset_mode={mode}: only aligned pairs are trained on here")
-    # since 2025 the launcher chooses the devices
-    return {**DEFAULTS, "gpu_ids": "", **_renamed(found)}
+        raise UserError(f"input={path} has dataset_mode={mode}: only aligned pairs are supported")
+    # since 2025 the launcher chooses the devices, and the file has no gpu_ids
+    return {**DEFAULTS, "gpu_ids": "", **_rename_flags(found)}
 
 
-def _renamed(found: dict[str, str]) -> dict[str, str]:
+def _rename_flags(found: dict[str, str]) -> dict[str, str]:
     options = {}
     for flag, value in found.items():
         options[OLD_NAMES.get(flag, flag)] = _OLD_VALUES.get(flag, {}).get(value, value)
     if "fineSize" in found and options.get("preprocess") == "scale_width":
-        options["load_size"] = options["crop_size"]  # what it scaled to in those days
+        options["load_size"] = options["crop_size"]  # in 2017 fineSize was the width to scale to
     return options
 
 
 def is_on(options: Options, flag: str) -> bool:
-    """A switch.
+    """Return the value of a switch.
 
     Raises:
-        ValueError: It is none.
+        ValueError: The value is neither True nor False.
     """
     if options[flag] not in ("True", "False"):
         raise UserError(f"{flag}={options[flag]}: True or False is expected")
     return options[flag] == "True"
 
 
-def whole(options: Options, flag: str) -> int:
-    """A whole number.
+def parse_int(options: Options, flag: str) -> int:
+    """Return a value as a whole number.
 
     Raises:
-        ValueError: It is none.
+        ValueError: The value is no whole number.
     """
     if not re.fullmatch(r"-?\d+", options[flag]):
         raise UserError(f"{flag}={options[flag]}: a whole number is expected")
     return int(options[flag])
 
 
-def number(options: Options, flag: str) -> float:
-    """A number.
+def parse_float(options: Options, flag: str) -> float:
+    """Return a value as a number.
 
     Raises:
-        ValueError: It is none.
+        ValueError: The value is no number.
     """
     try:
         return float(options[flag])

@@ -16,7 +16,7 @@ from lightning.pytorch import Callback, LightningDataModule, LightningModule, Tr
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
 
-from pix2pix_lightning.checkpoints.io import BackgroundCheckpointIO, WholeCheckpointIO
+from pix2pix_lightning.checkpoints.io import AtomicCheckpointIO, BackgroundCheckpointIO
 from pix2pix_lightning.training.callbacks.performance import Performance
 from pix2pix_lightning.training.ddp import NAME as DDP_PER_NETWORK
 from pix2pix_lightning.training.ddp import uses_plain_ddp
@@ -75,7 +75,9 @@ def build_training(cfg: DictConfig, saved: Path | None = None) -> Training:
     trainer = _build_trainer(settings)
     if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:  # not one that a strategy or a plugin brings
         in_background = cfg.speed.async_checkpoints
-        trainer.strategy.checkpoint_io = BackgroundCheckpointIO(trainer.state) if in_background else WholeCheckpointIO()
+        trainer.strategy.checkpoint_io = (
+            BackgroundCheckpointIO(trainer.state) if in_background else AtomicCheckpointIO()
+        )
     return Training(data, module, trainer, callbacks, choices)
 
 

@@ -10,8 +10,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from pix2pix_lightning.checkpoints import pretrained
-from pix2pix_lightning.checkpoints.files import JUNYANZ, checkpoint_in, kind_of, read_checkpoint
-from pix2pix_lightning.checkpoints.junyanz import discriminator_beside, read_junyanz
+from pix2pix_lightning.checkpoints.files import JUNYANZ, find_checkpoint, infer_checkpoint_kind, read_checkpoint
+from pix2pix_lightning.checkpoints.junyanz import find_discriminator, read_junyanz
 from pix2pix_lightning.models.pix2pix import Pix2PixModule
 from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.instantiate import TARGET
@@ -36,14 +36,14 @@ def load_initial_weights(module: Pix2PixModule, init_from: str | Sequence[str]) 
     """
     for name in [init_from] if isinstance(init_from, str) else init_from:
         try:
-            path = checkpoint_in(Path(name))
+            path = find_checkpoint(Path(name))
         except FileNotFoundError:
             raise FileNotFoundError(
                 f"init_from={name} is no checkpoint, and no folder with one: give a .ckpt or .safetensors file, "
                 "latest_net_G.pth or latest_net_D.pth, or a folder with one of them"
             ) from None
         paths = [path]
-        if Path(name).is_dir() and path.name == JUNYANZ and (second := discriminator_beside(path)) is not None:
+        if Path(name).is_dir() and path.name == JUNYANZ and (second := find_discriminator(path)) is not None:
             paths.append(second)
         for file in paths:
             networks = _read_networks(file)
@@ -56,12 +56,12 @@ def load_initial_weights(module: Pix2PixModule, init_from: str | Sequence[str]) 
 
 def _read_networks(path: Path) -> dict[str, tuple[Mapping[str, Tensor], Mapping[str, Any] | None]]:
     """Return state and description of each network in a file."""
-    if (kind := kind_of(path)) == "junyanz":
+    if (kind := infer_checkpoint_kind(path)) == "junyanz":
         network = read_junyanz(path)
         return {network.role: (network.state, network.description)}
     if kind == "exported":
         raise UserError(f"init_from={path} is an exported graph: give the checkpoint that it was made from")
-    saved = pretrained.read(path) if kind == "pretrained" else read_checkpoint(path)
+    saved = pretrained.read_pretrained(path) if kind == "pretrained" else read_checkpoint(path)
     state, described = saved["state_dict"], saved["hyper_parameters"]
     networks: dict[str, tuple[Mapping[str, Tensor], Mapping[str, Any] | None]] = {}
     for role in _ROLES:

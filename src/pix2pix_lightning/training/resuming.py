@@ -7,7 +7,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from pix2pix_lightning.checkpoints.files import LAST, checkpoint_in, read_checkpoint
+from pix2pix_lightning.checkpoints.files import LAST, find_checkpoint, read_checkpoint
 from pix2pix_lightning.training.resume_checks import check_finished_config, check_resumable_config, configs_match
 from pix2pix_lightning.training.run_files import CONFIG_FILE, SUMMARY_FILE, read_summary_metrics
 
@@ -27,7 +27,7 @@ def find_resumed_checkpoint(cfg: DictConfig) -> Path | None:
     if cfg.resume is None:
         return None
     if cfg.resume != "auto":
-        checkpoint = checkpoint_in(Path(str(cfg.resume)), prefer=LAST)
+        checkpoint = find_checkpoint(Path(str(cfg.resume)), prefer=LAST)
         read_checkpoint(checkpoint)  # a damaged file is refused before a folder is made
         return checkpoint
     if cfg.run_dir:

@@ -1,4 +1,4 @@
-"""Files that are none of J's, or would do harm."""
+"""Files that are not junyanz's, are damaged, or would run code."""
 
 import pickle
 import random
@@ -15,7 +15,7 @@ from plain_junyanz import Patch, Pixel, ResNet, UNet, legacy, trained
 
 
 class Evil:
-    """Unpickling it makes a file."""
+    """An object whose unpickling creates a file."""
 
     def __init__(self, path):
         self.path = path
@@ -83,7 +83,7 @@ def fewer(state, *keys):
         (ResNet(2).state_dict() | {"model.4.filt": torch.zeros(3, 3)}, "'model.4.filt' has no place in its ResNet"),
     ],
 )
-def test_what_is_none_of_its_networks(tmp_path, content, reason):
+def test_other_state_dicts_are_refused(tmp_path, content, reason):
     torch.save(content, tmp_path / "other.pth")
     with pytest.raises(ValueError, match=rf"other\.pth holds no network .*{reason}.*\): give a latest_net_G") as caught:
         read_junyanz(tmp_path / "other.pth")
@@ -121,7 +121,7 @@ def other_zip(path):
         (lambda path: legacy(nn.Linear(2, 2), path), ""),
     ],
 )
-def test_a_file_that_is_none(tmp_path, make, reason):
+def test_unreadable_files_are_refused(tmp_path, make, reason):
     make(tmp_path / "bad.pth")
     match = rf"bad\.pth cannot be read as a checkpoint \(.*{reason}.*\): give a latest_net_G\.pth or latest_net_D\.pth"
     with pytest.raises(ValueError, match=match) as caught:
@@ -141,11 +141,11 @@ def test_no_code_is_run(tmp_path, write):
 
 
 @pytest.mark.parametrize("write", [torch.save, legacy])
-def test_damaged_bytes_are_no_bug(tmp_path, write):
+def test_damaged_bytes_raise_user_errors_only(tmp_path, write):
     path, rng, refused = tmp_path / "damaged.pth", random.Random(0), 0
     write(trained(Pixel()).state_dict(), path)
     data = path.read_bytes()
-    for _ in range(150):
+    for _ in range(60):
         damaged = bytearray(data)
         for _ in range(4):
             damaged[rng.randrange(len(data))] = rng.randrange(256)
@@ -155,9 +155,9 @@ def test_damaged_bytes_are_no_bug(tmp_path, write):
         except ValueError as error:
             assert str(error).startswith(str(path))  # noqa: PT017
             refused += 1
-    assert refused > 20
+    assert refused > 10
 
 
-def test_a_file_that_is_not_there(tmp_path):
+def test_missing_file(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"latest_net_G\.pth does not exist: give a latest_net_G\.pth"):
         read_junyanz(tmp_path / "latest_net_G.pth")

@@ -1,4 +1,4 @@
-"""To the Hub and back, over a stand-in on this machine."""
+"""Uploads to the Hub and downloads, with a server on this machine in its place."""
 
 import importlib
 import socket
@@ -21,7 +21,7 @@ SMALL_D = {"_target_": "pix2pix_lightning.networks.PatchDiscriminator", "num_lay
 
 @pytest.fixture
 def called(monkeypatch):
-    """The addresses that anything connects to."""
+    """Record the addresses that anything connects to."""
     addresses = []
     connect = socket.socket.connect
 
@@ -35,7 +35,7 @@ def called(monkeypatch):
 
 @pytest.fixture
 def at(monkeypatch, tmp_path):
-    """Makes huggingface_hub take an address as the Hub's, as it takes it from the environment."""
+    """Return a function that sets the address of the Hub in the environment."""
     from huggingface_hub import constants
 
     def set_to(endpoint, **environment):
@@ -65,8 +65,8 @@ def module():
     return Pix2PixModule(SMALL_G, SMALL_D, seed=3)
 
 
-def said(action):
-    """The one line of a mistake."""
+def error_line(action):
+    """Return the line that the user sees for the error of an action."""
     with pytest.raises((ValueError, OSError)) as caught:
         action()
     line = format_error(caught.value, "predict")
@@ -79,7 +79,7 @@ def first_weights(module):
     return next(module.generator.parameters()).detach().clone()
 
 
-def test_there_and_back(hub, module, called):
+def test_round_trip(hub, module, called):
     card = Card("---\nlicense: mit\n---\n# mine\n", {"pictures/0.png": np.zeros((4, 8, 3), np.uint8)})
     assert module.push_to_hub("me/shoes", card=card) == f"{hub.endpoint}/me/shoes"
     files = hub.files("me/shoes")
@@ -98,7 +98,7 @@ def test_there_and_back(hub, module, called):
     assert {address[:2] for address in called} == {("127.0.0.1", hub.server_port)}
 
 
-def test_the_card_is_made_where_none_is_given(hub, module):
+def test_default_card(hub, module):
     module.push_to_hub("me/shoes")
     text = hub.files("me/shoes")["README.md"].decode()
     assert text.startswith("---\nlibrary_name: pix2pix-lightning\npipeline_tag: image-to-image\n")
@@ -116,48 +116,48 @@ def test_an_earlier_revision(hub, module):
         assert torch.equal(first_weights(Pix2PixModule.from_pretrained("me/shoes", revision=revision)), expected)
 
 
-def test_what_was_downloaded_is_there_without_a_network(hub, module):
+def test_downloaded_models_load_without_a_network(hub, module):
     module.push_to_hub("me/shoes")
     Pix2PixModule.from_pretrained("me/shoes")
     hub.shutdown()
     hub.server_close()
     for options in ({}, {"local_files_only": True}):
         assert torch.equal(first_weights(Pix2PixModule.from_pretrained("me/shoes", **options)), first_weights(module))
-    line = said(lambda: Pix2PixModule.from_pretrained("me/bags", local_files_only=True))
-    assert line == "me/bags was not downloaded before: leave local_files_only out"
+    line = error_line(lambda: Pix2PixModule.from_pretrained("me/bags", local_files_only=True))
+    assert line == "me/bags was not downloaded before: set local_files_only=false"
 
 
-def test_a_cache_of_ones_own(hub, module, tmp_path):
+def test_cache_dir(hub, module, tmp_path):
     module.push_to_hub("me/shoes")
     Pix2PixModule.from_pretrained("me/shoes", cache_dir=tmp_path / "cache")
     assert list((tmp_path / "cache").glob("**/model.safetensors"))
     assert not list((tmp_path / "home").glob("**/model.safetensors"))
 
 
-def test_a_folder_here_comes_before_a_name(hub, module, tmp_path):
+def test_local_folder_takes_precedence_over_a_name(hub, module, tmp_path):
     module.save_pretrained("me/shoes")
     assert torch.equal(first_weights(Pix2PixModule.from_pretrained("me/shoes")), first_weights(module))
     assert not hub.requests
-    line = said(lambda: Pix2PixModule.from_pretrained("me/shoes", revision="v1"))
-    assert line == "revision=v1 of me/shoes, which lies here: leave it out"
+    line = error_line(lambda: Pix2PixModule.from_pretrained("me/shoes", revision="v1"))
+    assert line.startswith("revision=v1 of me/shoes")
 
 
 def test_a_private_repository(hub, module):
     module.push_to_hub("me/secret", private=True)
     assert hub.repos["me/secret"]["private"]
     assert torch.equal(first_weights(Pix2PixModule.from_pretrained("me/secret")), first_weights(module))
-    line = said(lambda: Pix2PixModule.from_pretrained("me/secret", token=False, cache_dir="empty"))
+    line = error_line(lambda: Pix2PixModule.from_pretrained("me/secret", token=False, cache_dir="empty"))
     assert line == (
         f"me/secret is not at {hub.endpoint}, or it is private: check the name, or log in by hf auth login, "
         "or give token= or HF_TOKEN"
     )
 
 
-def test_nothing_private_goes_into_a_public_repository(hub, module):
+def test_private_upload_to_a_public_repository_is_refused(hub, module):
     module.push_to_hub("me/shoes", private=False)
     before = len(hub.repos["me/shoes"]["commits"])
-    line = said(lambda: module.push_to_hub("me/shoes", private=True))
-    assert line == "me/shoes is there already, and public: choose another name, or leave private out"
+    line = error_line(lambda: module.push_to_hub("me/shoes", private=True))
+    assert line.startswith("me/shoes exists already and is public")
     assert len(hub.repos["me/shoes"]["commits"]) == before
 
 
@@ -168,28 +168,28 @@ def test_nothing_private_goes_into_a_public_repository(hub, module):
         ((401, None), "me/x is not at {hub}, or it is private: check the name, or log in by"),
         ((403, "GatedRepo"), "me/x is gated: ask for access at {hub}/me/x, and log in by hf auth login"),
         ((404, "RevisionNotFound"), "me/x has no revision=None: give a branch, tag or commit of it"),
-        ((403, None), "me/x cannot be had from {hub} ("),
-        ((503, None), "me/x cannot be had from {hub} ("),
+        ((403, None), "me/x cannot be downloaded from {hub} ("),
+        ((503, None), "me/x cannot be downloaded from {hub} ("),
     ],
     ids=str,
 )
-def test_a_refusal_to_read(hub, answer, expected):
+def test_refused_downloads(hub, answer, expected):
     hub.answers["/api/models/me/x"] = answer
-    assert said(lambda: Pix2PixModule.from_pretrained("me/x")).startswith(expected.format(hub=hub.endpoint))
+    assert error_line(lambda: Pix2PixModule.from_pretrained("me/x")).startswith(expected.format(hub=hub.endpoint))
 
 
 @pytest.mark.parametrize("files", [{}, {"README.md": b"# a model"}, {"config.json": b"{}", "pytorch_model.bin": b"x"}])
-def test_another_model(hub, files):
+def test_other_models_are_refused(hub, files):
     hub.repos["some/bert"] = {"private": False, "commits": {"1" * 40: files}}
-    line = said(lambda: Pix2PixModule.from_pretrained("some/bert"))
+    line = error_line(lambda: Pix2PixModule.from_pretrained("some/bert"))
     assert line == f"some/bert at {hub.endpoint} is no model of pix2pix_lightning: it has no model.safetensors"
 
 
-def test_a_file_that_may_not_be_read(hub, module):
+def test_forbidden_file(hub, module):
     module.push_to_hub("me/shoes")
     hub.answers["/me/shoes/resolve"] = (403, None)
-    assert said(lambda: Pix2PixModule.from_pretrained("me/shoes")).startswith(
-        f"me/shoes cannot be had from {hub.endpoint}"
+    assert error_line(lambda: Pix2PixModule.from_pretrained("me/shoes")).startswith(
+        f"me/shoes cannot be downloaded from {hub.endpoint}"
     )
 
 
@@ -204,25 +204,25 @@ def test_a_file_that_may_not_be_read(hub, module):
         ("/api/models/me/x/commit", (409, None), "{hub} answers 409 for me/x: status 409"),
     ],
 )
-def test_a_refusal_to_write(hub, module, at_path, answer, expected):
+def test_refused_uploads(hub, module, at_path, answer, expected):
     hub.answers[at_path] = answer
-    assert said(lambda: module.push_to_hub("me/x")).startswith(expected.format(hub=hub.endpoint))
+    assert error_line(lambda: module.push_to_hub("me/x")).startswith(expected.format(hub=hub.endpoint))
 
 
-def test_nobody_is_logged_in(at, module):
+def test_not_logged_in(at, module):
     with served() as hub:
         at(hub.endpoint, HF_TOKEN="")
-        line = said(lambda: module.push_to_hub("me/x"))
+        line = error_line(lambda: module.push_to_hub("me/x"))
         assert line.startswith(f"{hub.endpoint} does not let you write me/x (401): log in by hf auth login")
-        line = said(lambda: module.push_to_hub("me/x", token=True))
+        line = error_line(lambda: module.push_to_hub("me/x", token=True))
         assert line == "nobody is logged in: log in by hf auth login, or give token= or HF_TOKEN"
         module.push_to_hub("me/x", token=TOKEN)
         assert hub.files("me/x")
 
 
-def test_a_card_that_the_hub_refuses(hub, module):
+def test_card_that_the_hub_refuses(hub, module):
     card = Card("---\nlicense: none-such\n---\n")
-    line = said(lambda: module.push_to_hub("me/x", card=card))
+    line = error_line(lambda: module.push_to_hub("me/x", card=card))
     assert line == f'{hub.endpoint} refuses me/x: Invalid metadata in README.md. - "license" must be one of [...]'
     assert not hub.files("me/x")
 
@@ -232,41 +232,44 @@ def test_no_network(at, module):
         unused.bind(("127.0.0.1", 0))
         endpoint = f"http://127.0.0.1:{unused.getsockname()[1]}"
         at(endpoint)
-        for way, action in (
-            ("had from", lambda: Pix2PixModule.from_pretrained("me/x")),
-            ("brought to", lambda: module.push_to_hub("me/x")),
+        for transfer, action in (
+            ("downloaded from", lambda: Pix2PixModule.from_pretrained("me/x")),
+            ("uploaded to", lambda: module.push_to_hub("me/x")),
         ):
-            line = said(action)
-            assert line.startswith(f"me/x cannot be {way} {endpoint} (")
+            line = error_line(action)
+            assert line.startswith(f"me/x cannot be {transfer} {endpoint} (")
             assert "refused" in line
             assert line.endswith("check the network and HF_ENDPOINT")
         at(endpoint, HF_HUB_OFFLINE="1")
-        assert "me/x cannot be had from" in said(lambda: Pix2PixModule.from_pretrained("me/x"))
-        assert "me/x cannot be brought to" in said(lambda: module.push_to_hub("me/x"))
+        assert "me/x cannot be downloaded from" in error_line(lambda: Pix2PixModule.from_pretrained("me/x"))
+        assert "me/x cannot be uploaded to" in error_line(lambda: module.push_to_hub("me/x"))
 
 
 @pytest.mark.parametrize("kind", [RuntimeError, TimeoutError, errors.XetDownloadError])
-def test_what_the_way_of_the_files_raises(at, monkeypatch, kind):
+def test_errors_of_transfers(at, monkeypatch, kind):
     def fails(*args, **kwargs):
         raise kind("chunk 3 is missing\nsee the log")
 
     at("http://127.0.0.1:9")
     monkeypatch.setattr("huggingface_hub.snapshot_download", fails)
-    assert said(lambda: Pix2PixModule.from_pretrained("me/x")) == (
-        "me/x cannot be had from http://127.0.0.1:9 (chunk 3 is missing): check the network and HF_ENDPOINT"
+    assert error_line(lambda: Pix2PixModule.from_pretrained("me/x")) == (
+        "me/x cannot be downloaded from http://127.0.0.1:9 (chunk 3 is missing): check the network and HF_ENDPOINT"
     )
 
 
 @pytest.mark.parametrize("name", ["me/sh oes", "me/-", "me/a..b", "me/shoes.git", "me/" + "a" * 200])
-def test_what_is_no_name(hub, module, name):
-    assert said(lambda: Pix2PixModule.from_pretrained(name)) == f"{name!r} is no name on the Hub: user/name is expected"
-    said(lambda: module.push_to_hub(name))
+def test_malformed_names(hub, module, name):
+    assert (
+        error_line(lambda: Pix2PixModule.from_pretrained(name))
+        == f"{name!r} is no name on the Hub: user/name is expected"
+    )
+    error_line(lambda: module.push_to_hub(name))
     assert not hub.requests
 
 
 @pytest.mark.parametrize("name", ["shoes", "runs/a/b", "/nowhere/model", "~/model", "../model", "me/x.safetensors"])
-def test_what_is_no_folder_and_cannot_be_a_name(hub, module, name):
-    line = said(lambda: Pix2PixModule.from_pretrained(name))
+def test_missing_paths(hub, module, name):
+    line = error_line(lambda: Pix2PixModule.from_pretrained(name))
     assert line == f"{name} does not exist: give a folder, a .safetensors file, or user/name of the Hub"
     assert not hub.requests
 
@@ -274,5 +277,5 @@ def test_what_is_no_folder_and_cannot_be_a_name(hub, module, name):
 def test_without_the_package(monkeypatch, module):
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     expected = 'the package huggingface_hub is missing: pip install "pix2pix-lightning[hub]"'
-    assert said(lambda: Pix2PixModule.from_pretrained("me/x")) == expected
-    assert said(lambda: module.push_to_hub("me/x")) == expected
+    assert error_line(lambda: Pix2PixModule.from_pretrained("me/x")) == expected
+    assert error_line(lambda: module.push_to_hub("me/x")) == expected

@@ -1,4 +1,4 @@
-"""A module as a folder and as a file: nothing lost there and back, nothing believed of a stranger."""
+"""Modules as folders and files: lossless round trips, and safe reading of files from strangers."""
 
 import json
 import os
@@ -15,7 +15,13 @@ import torch
 from torch import nn
 
 from pix2pix_lightning import Pix2PixModule
-from pix2pix_lightning.checkpoints.pretrained import Card, is_pretrained, module_from, read, write_safetensors
+from pix2pix_lightning.checkpoints.pretrained import (
+    Card,
+    is_pretrained,
+    load_pretrained,
+    read_pretrained,
+    write_safetensors,
+)
 from pix2pix_lightning.cli.errors import format_error
 from pix2pix_lightning.networks import PatchDiscriminator, UNetGenerator
 
@@ -26,14 +32,14 @@ LABELS = {"source": {"kind": "label", "palette": [[0, 0, 9], [9, 0, 0]]}, "size"
 
 @pytest.fixture
 def module():
-    made = Pix2PixModule(SMALL_G, SMALL_D, pair_spec=LABELS, weights={"l1": 7.0}, seed=3)
-    made.batches_seen = 11
-    made.generator(torch.rand(2, 2, 32, 32))  # running statistics that are not those of the start
-    return made
+    module = Pix2PixModule(SMALL_G, SMALL_D, pair_spec=LABELS, weights={"l1": 7.0}, seed=3)
+    module.batches_seen = 11
+    module.generator(torch.rand(2, 2, 32, 32))  # changes the running statistics
+    return module
 
 
 def parsed(path):
-    """Header and tensors of a safetensors file by the format's own description, without the library."""
+    """Parse a safetensors file by the specification of the format, without the library."""
     content = path.read_bytes()
     (length,) = struct.unpack("<Q", content[:8])
     header = json.loads(content[8 : 8 + length])
@@ -59,8 +65,8 @@ def assert_equal(loaded, module):
         assert torch.equal(loaded.state_dict()[name], value.cpu()), name
 
 
-def said(action):
-    """The one line of a mistake."""
+def error_line(action):
+    """Return the line that the user sees for the error of an action."""
     with pytest.raises((ValueError, OSError)) as caught:
         action()
     line = format_error(caught.value, "predict")
@@ -82,7 +88,7 @@ def as_folder(module, path):
 
 @pytest.mark.parametrize("write", [as_file, as_folder])
 @pytest.mark.parametrize("discriminator", [SMALL_D, None])
-def test_nothing_is_lost(tmp_path, write, discriminator):
+def test_round_trip_is_lossless(tmp_path, write, discriminator):
     module = Pix2PixModule(SMALL_G, discriminator, pair_spec=LABELS, conditional=False, gradient_clip=2.0, seed=3)
     module.batches_seen = 11
     path = write(module, tmp_path / "m.safetensors")
@@ -94,7 +100,7 @@ def test_nothing_is_lost(tmp_path, write, discriminator):
     assert (loaded.hparams, loaded.pair_spec, loaded.batches_seen) == (module.hparams, module.pair_spec, 11)
 
 
-def test_outputs_are_those_of_the_checkpoint(module, tmp_path):
+def test_outputs_equal_those_of_the_checkpoint(module, tmp_path):
     checkpoint = {"state_dict": module.state_dict(), "hyper_parameters": dict(module.hparams)}
     module.on_save_checkpoint(checkpoint)
     torch.save(checkpoint, tmp_path / "a.ckpt")
@@ -103,11 +109,11 @@ def test_outputs_are_those_of_the_checkpoint(module, tmp_path):
     source = torch.rand(2, 2, 32, 40) * 2 - 1
     assert torch.equal(one(source), other(source))
     assert torch.equal(one(source), module.eval()(source))
-    assert read("model").keys() == checkpoint.keys()
-    assert read("model")["hyper_parameters"] == checkpoint["hyper_parameters"]
+    assert read_pretrained("model").keys() == checkpoint.keys()
+    assert read_pretrained("model")["hyper_parameters"] == checkpoint["hyper_parameters"]
 
 
-def test_a_folder_is_what_others_can_read(module):
+def test_content_of_a_folder(module):
     module.save_pretrained("model")
     config = json.loads(Path("model/config.json").read_text())
     assert config["module"] == "pix2pix_lightning.models.pix2pix.Pix2PixModule"
@@ -117,7 +123,7 @@ def test_a_folder_is_what_others_can_read(module):
     assert json.loads(parsed(Path("model/model.safetensors"))[0]["pix2pix_lightning"]) == config
     assert Path("model/README.md").read_text().startswith("---\nlibrary_name: pix2pix-lightning\n")
     modes = {stat.S_IMODE(path.stat().st_mode) for path in Path("model").iterdir()}
-    assert modes == {0o666 & ~umask()}, "who may read a file, the user's settings say"
+    assert modes == {0o666 & ~umask()}, "the umask of the user decides"
 
 
 def umask():
@@ -126,13 +132,13 @@ def umask():
     return mask
 
 
-def test_a_folder_s_weights_work_by_themselves_elsewhere(module):
+def test_weights_of_a_folder_can_be_used_alone(module):
     module.save_pretrained("model")
     Path("model/model.safetensors").rename("alone.safetensors")
     assert_equal(Pix2PixModule.from_pretrained("alone.safetensors"), module)
 
 
-def test_beside_a_configuration_it_is_that_one_which_counts(module):
+def test_config_json_takes_precedence_over_the_header(module):
     module.save_pretrained("model")
     config = json.loads(Path("model/config.json").read_text())
     Path("model/config.json").write_text(json.dumps({**config, "batches_seen": 12}))
@@ -140,17 +146,17 @@ def test_beside_a_configuration_it_is_that_one_which_counts(module):
         assert Pix2PixModule.from_pretrained(path).batches_seen == 12
 
 
-def test_however_the_weights_lie_in_memory(module, tmp_path):
+def test_channels_last_weights(module, tmp_path):
     module.to(memory_format=torch.channels_last)
     weight = module.generator.down[1].conv.weight
     assert not weight.is_contiguous()
     assert_holds(as_file(module, tmp_path / "m.safetensors"), module)
     assert not weight.is_contiguous(), "the module stays as it is"
-    assert_equal(module_from(Pix2PixModule, tmp_path / "m.safetensors"), module)
+    assert_equal(load_pretrained(Pix2PixModule, tmp_path / "m.safetensors"), module)
 
 
 class Tied(nn.Module):
-    """Two names for the same weights, and one for a part of others."""
+    """A network with a shared weight, and with a buffer that is a view of another."""
 
     def __init__(self, in_channels, out_channels):
         super().__init__()
@@ -189,14 +195,14 @@ def test_from_a_gpu_to_the_cpu(module, tmp_path):
     assert_equal(loaded, module)
 
 
-def test_live_objects_are_asked_for_by_name(tmp_path):
+def test_live_objects_must_be_given_again(tmp_path):
     def live():
         networks = UNetGenerator(num_downs=3, base_channels=4), PatchDiscriminator(6, num_layers=1, base_channels=4)
         return dict(zip(("generator", "discriminator"), networks, strict=True))
 
     module = Pix2PixModule(**live())
     path = as_folder(module, tmp_path / "model")
-    line = said(lambda: Pix2PixModule.from_pretrained(path))
+    line = error_line(lambda: Pix2PixModule.from_pretrained(path))
     assert line == f"{path} was made with live objects: give generator=, discriminator= as arguments"
     assert_equal(Pix2PixModule.from_pretrained(path, **live()), module)
 
@@ -207,16 +213,16 @@ class Extended(Pix2PixModule):
         self.save_hyperparameters("edge_weight")
 
 
-def test_a_class_of_ones_own(tmp_path):
+def test_subclass(tmp_path):
     path = as_folder(Extended(SMALL_G, None, edge_weight=7.0), tmp_path / "model")
     assert Extended.from_pretrained(path).hparams["edge_weight"] == 7.0
-    assert read(path)["pix2pix_lightning"]["module"] == f"{__name__}.Extended"
-    assert "edge_weight" in said(lambda: Pix2PixModule.from_pretrained(path))
+    assert read_pretrained(path)["pix2pix_lightning"]["module"] == f"{__name__}.Extended"
+    assert "edge_weight" in error_line(lambda: Pix2PixModule.from_pretrained(path))
 
 
-def test_what_is_no_plain_data_cannot_be_saved():
+def test_hyperparameters_must_be_plain_data():
     module = Extended(SMALL_G, None, edge_weight=Path("a"))
-    line = said(lambda: module.save_pretrained("model"))
+    line = error_line(lambda: module.save_pretrained("model"))
     assert line.startswith("a hyperparameter is no plain data (")
     assert not Path("model").exists()
 
@@ -228,47 +234,43 @@ def snapshot(folder):
     return {str(path): path.read_bytes() for path in Path(folder).rglob("*") if path.is_file()}
 
 
-def test_nothing_is_overwritten_unless_asked_for(module):
+def test_existing_model_is_overwritten_only_on_request(module):
     module.save_pretrained("model", card=Card("mine", {"pictures/0.png": np.zeros((2, 2, 3), np.uint8)}))
     Path("model/notes.txt").write_text("keep this")
     before = snapshot("model")
     other = Pix2PixModule(SMALL_G, None)
-    assert said(lambda: other.save_pretrained("model")) == (
-        "model exists: choose another folder, or say overwrite=true"
-    )
+    assert "overwrite=true" in error_line(lambda: other.save_pretrained("model"))
     assert snapshot("model") == before
     other.save_pretrained("model", overwrite=True)
     assert_equal(Pix2PixModule.from_pretrained("model"), other)
     assert Path("model/notes.txt").read_text() == "keep this"
 
     write_safetensors(module, "m.safetensors")
-    assert said(lambda: write_safetensors(other, "m.safetensors")) == (
-        "m.safetensors exists: choose another name, or say overwrite=true"
-    )
+    assert "overwrite=true" in error_line(lambda: write_safetensors(other, "m.safetensors"))
     write_safetensors(other, "m.safetensors", overwrite=True)
     assert_equal(Pix2PixModule.from_pretrained("m.safetensors"), other)
     assert sorted(path.name for path in Path().iterdir()) == ["m.safetensors", "model"], "nothing is left behind"
 
 
-def test_a_folder_with_something_else_is_never_written_into(module):
+def test_other_folders_are_never_written_to(module):
     Path("project").mkdir()
     Path("project/README.md").write_text("of a project")
     for overwrite in (False, True):
-        said(lambda overwrite=overwrite: module.save_pretrained("project", overwrite=overwrite))
+        error_line(lambda overwrite=overwrite: module.save_pretrained("project", overwrite=overwrite))
     assert snapshot("project") == {"project/README.md": b"of a project"}
     Path("a_file").touch()
-    assert said(lambda: module.save_pretrained("a_file")) == "a_file is a file: give a folder"
+    assert error_line(lambda: module.save_pretrained("a_file")) == "a_file is a file: give a folder"
     Path("empty").mkdir()
     module.save_pretrained("empty")
     assert_equal(Pix2PixModule.from_pretrained("empty"), module)
 
 
-def test_a_folder_is_written_whole_or_not_at_all(module):
+def test_folder_is_written_completely_or_not_at_all(module):
     module.save_pretrained("model")
     before = snapshot(".")
     pictures = {"pictures/0.png": np.zeros((2, 2, 3), np.uint8), "pictures/1.none": np.zeros((2, 2, 3), np.uint8)}
     for folder in ("model", "other"):
-        line = said(lambda folder=folder: module.save_pretrained(folder, card=Card("", pictures), overwrite=True))
+        line = error_line(lambda folder=folder: module.save_pretrained(folder, card=Card("", pictures), overwrite=True))
         assert "names no image format" in line
     assert snapshot(".") == before
     assert [path.name for path in Path().iterdir()] == ["model"]
@@ -279,7 +281,7 @@ def test_without_the_package(module, monkeypatch):
     monkeypatch.setitem(sys.modules, "safetensors.torch", None)
     Path("m.safetensors").touch()
     for action in (lambda: module.save_pretrained("model"), lambda: Pix2PixModule.from_pretrained("m.safetensors")):
-        assert 'is missing: pip install "pix2pix-lightning[hub]"' in said(action)
+        assert 'is missing: pip install "pix2pix-lightning[hub]"' in error_line(action)
     assert not Path("model").exists()
 
 
@@ -313,9 +315,8 @@ def with_configuration(folder, change, *, in_header):
     return Path("alone.safetensors")
 
 
-@pytest.mark.parametrize("target", HOSTILE, ids=str)
-@pytest.mark.parametrize("in_header", [False, True])
-def test_a_configuration_that_names_other_things_calls_nothing(module, monkeypatch, tmp_path, target, in_header):
+@pytest.mark.parametrize(("target", "in_header"), [(target, False) for target in HOSTILE] + [("os.system", True)])
+def test_configuration_with_untrusted_targets_calls_nothing(module, monkeypatch, tmp_path, target, in_header):
     (tmp_path / "pix2pix_lightning_evil.py").write_text(
         f"import pathlib, torch; pathlib.Path({str(tmp_path / 'imported')!r}).touch()\n"
         "class Network(torch.nn.Module): pass\n"
@@ -338,7 +339,7 @@ def test_a_configuration_that_names_other_things_calls_nothing(module, monkeypat
             return config
 
         path = with_configuration("model", change, in_header=in_header)
-        line = said(lambda path=path: Pix2PixModule.from_pretrained(path))
+        line = error_line(lambda path=path: Pix2PixModule.from_pretrained(path))
         assert "_target_" in line or f"{path} names {target!r}" in line
     assert not called
     assert not (tmp_path / "imported").exists()
@@ -385,22 +386,23 @@ MALFORMED = {
 }
 
 
-@pytest.mark.parametrize("in_header", [False, True])
-@pytest.mark.parametrize("name", MALFORMED)
-def test_a_malformed_configuration_is_one_line(module, name, in_header):
+@pytest.mark.parametrize(
+    ("name", "in_header"),
+    [(name, False) for name in MALFORMED] + [(name, True) for name in ("no JSON", "enormous", "a later format")],
+)
+def test_malformed_configuration_is_refused_in_one_line(module, name, in_header):
     module.save_pretrained("model")
     path = with_configuration("model", MALFORMED[name], in_header=in_header)
-    assert said(lambda: Pix2PixModule.from_pretrained(path)).startswith(str(path))
+    assert error_line(lambda: Pix2PixModule.from_pretrained(path)).startswith(str(path))
 
 
-def test_sizes_are_compared_before_there_is_memory_for_them(module, monkeypatch):
+def test_shapes_are_checked_before_memory_is_allocated(module, monkeypatch):
     module.save_pretrained("model")
     path = with_configuration("model", part("generator", base_channels=2**14), in_header=False)
     monkeypatch.setattr(Pix2PixModule, "__init__", lambda *a, **k: pytest.fail("it is being built"))
-    assert said(lambda: Pix2PixModule.from_pretrained(path)) == (
-        "model does not make a Pix2PixModule: generator.down.0.conv.weight is 4x2x4x4 there, and 16384x2x4x4 by its "
-        "description"
-    )
+    line = error_line(lambda: Pix2PixModule.from_pretrained(path))
+    assert "generator.down.0.conv.weight is 4x2x4x4" in line
+    assert "16384x2x4x4" in line
 
 
 def cut(content):
@@ -426,14 +428,13 @@ BYTES = {
 }
 
 
-@pytest.mark.parametrize("in_folder", [False, True])
-@pytest.mark.parametrize("name", BYTES)
-def test_weights_that_are_none(module, name, in_folder):
+@pytest.mark.parametrize(("name", "in_folder"), [(name, False) for name in BYTES] + [("one byte short", True)])
+def test_damaged_weights_are_refused(module, name, in_folder):
     module.save_pretrained("model")
     weights = Path("model/model.safetensors")
     weights.write_bytes(BYTES[name](weights.read_bytes()))
     path = Path("model") if in_folder else weights.rename("alone.safetensors")
-    line = said(lambda: Pix2PixModule.from_pretrained(path))
+    line = error_line(lambda: Pix2PixModule.from_pretrained(path))
     assert line.startswith(str(path))
     if name == "weights of another model":
         assert re.search(r"it lacks \d\d weights, such as generator\.down\.0", line)
@@ -441,46 +442,45 @@ def test_weights_that_are_none(module, name, in_folder):
         assert line.endswith(": copy or download it again")
 
 
-def test_weights_without_a_place(module):
+def test_surplus_weights_are_refused(module):
     module.save_pretrained("model")
     Pix2PixModule(SMALL_G, None, pair_spec=LABELS).save_pretrained("other")
     Path("other/config.json").replace("model/config.json")
     assert re.fullmatch(
-        r"model does not make a Pix2PixModule: it has no place for \d+ of the weights there, such as discriminator\..*",
-        said(lambda: Pix2PixModule.from_pretrained("model")),
+        r"model does not make a Pix2PixModule: it has no place for \d+ of the saved weights, such as discriminator\..*",
+        error_line(lambda: Pix2PixModule.from_pretrained("model")),
     )
 
 
-def test_safetensors_of_somebody_else():
+def test_safetensors_of_other_projects_are_refused():
     from safetensors.torch import save_file
 
     save_file({"layer.weight": torch.zeros(3)}, "bert.safetensors")
-    assert said(lambda: Pix2PixModule.from_pretrained("bert.safetensors")) == (
-        "bert.safetensors holds no configuration of pix2pix_lightning: give what save_pretrained or export "
-        "format=safetensors wrote"
-    )
+    assert error_line(lambda: Pix2PixModule.from_pretrained("bert.safetensors")).startswith("bert.safetensors")
 
 
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
-def test_a_folder_that_lacks_a_file(module, name):
+def test_folder_without_one_of_the_files(module, name):
     module.save_pretrained("model")
     Path("model", name).unlink()
     assert is_pretrained(Path("model"))
-    assert said(lambda: Pix2PixModule.from_pretrained("model")).startswith(f"model has no {name}: give")
+    assert error_line(lambda: Pix2PixModule.from_pretrained("model")).startswith(f"model has no {name}: give")
 
 
-def test_what_is_none_is_not_taken_for_one(tmp_path):
+def test_other_paths_are_not_pretrained(tmp_path):
     assert not is_pretrained(tmp_path)
     (tmp_path / "a.ckpt").touch()
     assert not is_pretrained(tmp_path / "a.ckpt")
-    assert said(lambda: read(tmp_path / "no.safetensors")).startswith(f"{tmp_path}/no.safetensors does not exist: give")
+    assert error_line(lambda: read_pretrained(tmp_path / "no.safetensors")).startswith(
+        f"{tmp_path}/no.safetensors does not exist: give"
+    )
 
 
-def test_damaged_bytes_are_no_bug(module, tmp_path):
+def test_damaged_headers_raise_user_errors_only(module, tmp_path):
     path, rng, refused = as_file(module, tmp_path / "m.safetensors"), random.Random(0), 0
     content = path.read_bytes()
     length = 8 + struct.unpack("<Q", content[:8])[0]
-    for _ in range(60):
+    for _ in range(40):
         damaged = bytearray(content)
         for _ in range(3):
             damaged[rng.randrange(length)] = rng.randrange(256)
@@ -490,4 +490,4 @@ def test_damaged_bytes_are_no_bug(module, tmp_path):
         except (ValueError, OSError) as error:
             assert format_error(error, "predict") is not None  # noqa: PT017
             refused += 1
-    assert refused > 20
+    assert refused > 10

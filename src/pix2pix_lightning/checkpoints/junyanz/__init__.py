@@ -1,17 +1,17 @@
-"""Checkpoints of junyanz/pytorch-CycleGAN-and-pix2pix, read and written."""
+"""Read and write checkpoints of junyanz/pytorch-CycleGAN-and-pix2pix."""
 
 from pix2pix_lightning.checkpoints.junyanz.checkpoint import (
     JunyanzNetwork,
-    discriminator_beside,
-    junyanz_state,
+    find_discriminator,
     read_junyanz,
+    to_junyanz_state,
     write_junyanz,
 )
 
 __all__ = [
     "JunyanzNetwork",
-    "discriminator_beside",
-    "junyanz_state",
+    "find_discriminator",
     "read_junyanz",
+    "to_junyanz_state",
     "write_junyanz",
 ]

@@ -1,4 +1,4 @@
-"""The checkpoints of junyanz/pytorch-CycleGAN-and-pix2pix ("J"), ``latest_net_G.pth`` and ``latest_net_D.pth``."""
+"""Read and write ``latest_net_G.pth`` and ``latest_net_D.pth`` of junyanz/pytorch-CycleGAN-and-pix2pix."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pix2pix_lightning.checkpoints.files import read_data, write_checkpoint
-from pix2pix_lightning.checkpoints.junyanz.keys import describe, key_names, layer_names
+from pix2pix_lightning.checkpoints.junyanz.keys import infer_network, map_keys, map_layers
 from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.instantiate import TARGET, build
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-_MEND = "give a latest_net_G.pth or latest_net_D.pth that a pix2pix of pytorch-CycleGAN-and-pix2pix wrote"
-_WRAPPERS = ("module.", "_orig_mod.")  # of DataParallel and of torch.compile
+_HINT = "give a latest_net_G.pth or latest_net_D.pth that a pix2pix of pytorch-CycleGAN-and-pix2pix wrote"
+_WRAPPERS = ("module.", "_orig_mod.")  # DataParallel, torch.compile
 
 
 class JunyanzNetwork(NamedTuple):
-    """What a file of J holds.
+    """A network that was read from a junyanz file.
 
     Attributes:
         role: ``"generator"`` or ``"discriminator"``.
-        description: Of the network, as ``config.build`` takes it.
-        state: For its ``load_state_dict``, the bytes as the file has them; a network of another precision rounds them.
+        description: Class and arguments of the network here, for `utils.instantiate.build`.
+        state: Its state dict under the names here, in the precision of the file.
     """
 
     role: str
@@ -35,49 +35,53 @@ class JunyanzNetwork(NamedTuple):
 
 
 def read_junyanz(path: str | Path) -> JunyanzNetwork:
-    """A generator or discriminator of J; no code in the file is run.
+    """Read a generator or a discriminator of junyanz. No code in the file is run.
 
-    What kind of network it is, is found from names and shapes alone. Files of any age are read: those that know no
-    ``num_batches_tracked``, which then is 0, and those that have statistics of instance norms, which J drops.
+    The network is inferred from names and shapes alone. Files of all versions are read: those without
+    ``num_batches_tracked``, which is then 0, and those with statistics of instance norms, which are dropped as
+    junyanz drops them.
 
     Args:
-        path: ``<epoch>_net_G.pth`` or ``<epoch>_net_D.pth``, by whatever name.
+        path: ``<epoch>_net_G.pth`` or ``<epoch>_net_D.pth``; the name does not matter.
+
+    Returns:
+        The network's role, description and weights.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: The file is something else, or of a network that has no equal here.
+        FileNotFoundError: The file does not exist.
+        ValueError: The file has another format, or its network has no equivalent here.
     """
     import torch
 
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist: {_MEND}")
-    data = read_data(path, mend=_MEND)
+        raise FileNotFoundError(f"{path} does not exist: {_HINT}")
+    data = read_data(path, hint=_HINT)
     try:
-        theirs = _tensors(data)
-        description = describe({key: tuple(value.shape) for key, value in theirs.items()})
+        theirs = _unwrap_tensors(data)
+        description = infer_network({key: tuple(value.shape) for key, value in theirs.items()})
         with torch.device("meta"):
             network = build(description)
-        state = _renamed(theirs, network)
+        state = _rename_tensors(theirs, network)
     except ValueError as error:
         raise UserError(
-            f"{path} holds no network of pytorch-CycleGAN-and-pix2pix that is known here ({error}): {_MEND}"
+            f"{path} holds no network of pytorch-CycleGAN-and-pix2pix that is known here ({error}): {_HINT}"
         ) from None
     role = "discriminator" if description[TARGET].endswith("Discriminator") else "generator"
     return JunyanzNetwork(role, description, state)
 
 
-def junyanz_state(network: nn.Module) -> OrderedDict[str, Tensor]:
-    """The state of a network of ours by J's names, in J's order.
+def to_junyanz_state(network: nn.Module) -> OrderedDict[str, Tensor]:
+    """Return the state dict of a network under junyanz's names and in junyanz's order.
 
     Args:
-        network: A generator or discriminator of ``networks``.
+        network: A generator or discriminator of `networks`.
 
     Raises:
-        ValueError: J has no such network.
+        ValueError: junyanz has no such network.
     """
     try:
-        keys = key_names(network)
+        keys = map_keys(network)
     except ValueError as error:
         raise UserError(f"pytorch-CycleGAN-and-pix2pix could not read this network: {error}") from None
     own = network.state_dict()
@@ -85,37 +89,44 @@ def junyanz_state(network: nn.Module) -> OrderedDict[str, Tensor]:
 
 
 def write_junyanz(network: nn.Module, path: str | Path, *, overwrite: bool = False) -> None:
-    """Write a network as J would, whole or not at all.
+    """Write a network as junyanz would, atomically.
 
-    J takes ``latest_net_G.pth`` and ``latest_net_D.pth`` in ``checkpoints/<name>/``, with ``--netG`` or ``--netD``,
-    ``--norm`` and the like as the network is, and ``--no_dropout`` for a ResNet without dropout.
+    junyanz reads ``latest_net_G.pth`` and ``latest_net_D.pth`` from ``checkpoints/<name>/``. Its flags ``--netG``,
+    ``--netD`` and ``--norm`` must fit the network, and a ResNet without dropout needs ``--no_dropout``.
 
     Args:
-        network: A generator or discriminator of ``networks``.
-        path: Of the file; its folder is made.
-        overwrite: Replace a file that is there.
+        network: A generator or discriminator of `networks`.
+        path: The file; its folder is created.
+        overwrite: Whether an existing file is replaced.
 
     Raises:
-        FileExistsError: The file exists, and ``overwrite`` is off.
-        ValueError: J has no such network.
-        OSError: There is no room for it, or it may not be written.
+        FileExistsError: The file exists and `overwrite` is false.
+        ValueError: junyanz has no such network.
+        OSError: The disk is full, or the file cannot be written.
     """
     path = Path(path)
-    state = junyanz_state(network)
+    state = to_junyanz_state(network)
     if path.exists() and not overwrite:
-        raise FileExistsError(f"{path} exists: choose another output, or say overwrite=true")
+        raise FileExistsError(f"{path} exists: choose another output, or set overwrite=true")
     write_checkpoint(OrderedDict((key, value.cpu().contiguous()) for key, value in state.items()), path)
 
 
-def discriminator_beside(path: str | Path) -> Path | None:
-    """The discriminator that J wrote together with a generator, ``latest_net_D.pth`` beside ``latest_net_G.pth``."""
+def find_discriminator(path: str | Path) -> Path | None:
+    """Find the discriminator that junyanz saved with a generator: ``latest_net_D.pth`` next to ``latest_net_G.pth``.
+
+    Args:
+        path: File of the generator.
+
+    Returns:
+        File of the discriminator, or None if there is none.
+    """
     path = Path(path)
-    beside = path.with_name(re.sub(r"net_G(?=\.\w+$)", "net_D", path.name))
-    return beside if beside.name != path.name and beside.is_file() else None
+    found = path.with_name(re.sub(r"net_G(?=\.\w+$)", "net_D", path.name))
+    return found if found.name != path.name and found.is_file() else None
 
 
-def _tensors(data: Any) -> dict[str, Tensor]:
-    """By their names, without those of wrappers."""
+def _unwrap_tensors(data: Any) -> dict[str, Tensor]:
+    """Check that the data is a state dict, and remove the prefixes of wrappers from its keys."""
     if not isinstance(data, dict) or not data:
         raise UserError(f"it is {'an empty' if data == {} else 'a'} {type(data).__name__}, no dict of tensors")
     for key, value in data.items():
@@ -129,7 +140,7 @@ def _tensors(data: Any) -> dict[str, Tensor]:
 
 
 def _is_whole_tensor(value: Any) -> bool:
-    """Whether all elements are in the file: shapes alone can claim any number."""
+    """Return whether all elements are in the file. An expanded tensor claims any shape with one element."""
     import torch
 
     return (
@@ -140,13 +151,13 @@ def _is_whole_tensor(value: Any) -> bool:
     )
 
 
-def _renamed(theirs: Mapping[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
-    """The tensors under our names, each of the shape that ``network`` has for it."""
+def _rename_tensors(theirs: Mapping[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
+    """Rename junyanz's tensors to the keys of `network`, and check shapes and kinds."""
     import torch
 
     own = network.state_dict()
-    names = {their_key: our_key for our_key, their_key in key_names(network).items()}
-    statistics = _statistics_of_instance_norms(network)
+    names = {their_key: our_key for our_key, their_key in map_keys(network).items()}
+    statistics = _list_instance_norm_statistics(network)
     state = {}
     for key, value in theirs.items():
         if key in statistics:
@@ -160,20 +171,20 @@ def _renamed(theirs: Mapping[str, Tensor], network: nn.Module) -> dict[str, Tens
             raise UserError(f"{key} is of {value.dtype}, where {expected.dtype} is expected")
         state[names[key]] = value
     for key, name in names.items():
-        if key.endswith(".num_batches_tracked"):  # since torch 0.4.1
+        if key.endswith(".num_batches_tracked"):  # unknown before torch 0.4.1
             state.setdefault(name, torch.tensor(0))
         elif name not in state:
             raise UserError(f"{key} is missing")
     return state
 
 
-def _statistics_of_instance_norms(network: nn.Module) -> set[str]:
-    """What files of torch before 0.4 have for norms that keep nothing."""
+def _list_instance_norm_statistics(network: nn.Module) -> set[str]:
+    """List the keys that files of torch before 0.4 have for instance norms, which hold no tensors here."""
     from torch import nn
 
     norms = [
         theirs
-        for ours, theirs in layer_names(network).items()
+        for ours, theirs in map_layers(network).items()
         if isinstance(network.get_submodule(ours), nn.InstanceNorm2d)
     ]
     return {f"{norm}.{leaf}" for norm in norms for leaf in ("running_mean", "running_var", "num_batches_tracked")}

@@ -1,4 +1,4 @@
-"""How junyanz/pytorch-CycleGAN-and-pix2pix ("J") names what its networks hold: from names to a network, and back."""
+"""Infer a network from the state dict names of junyanz/pytorch-CycleGAN-and-pix2pix, and map names to them."""
 
 from __future__ import annotations
 
@@ -13,36 +13,39 @@ if TYPE_CHECKING:
 
 Shapes = Mapping[str, tuple[int, ...]]
 
-_LEAST_LEVELS = 5  # its U-Net has five, and more between them
+_MIN_LEVELS = 5  # junyanz builds five levels, and inserts further ones between them
 _LEAVES = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
 
 
-def describe(shapes: Shapes) -> dict[str, Any]:
-    """The network that a state dict of J is of, as ``config.build`` takes it.
+def infer_network(shapes: Shapes) -> dict[str, Any]:
+    """Infer a network from a state dict of junyanz.
 
-    Dropout in a ResNet shifts the numbers of its layers, which tells that it is there, and J has one rate. That of a
-    U-Net leaves no trace: it is described as J has it unless told otherwise, and does nothing at test time.
+    Dropout in a ResNet is visible: it shifts the numbers of the layers, and junyanz has one rate. Dropout in a U-Net
+    leaves no trace: the description has junyanz's default, which does nothing at test time.
 
     Args:
-        shapes: Of its tensors, by J's names.
+        shapes: Shapes of the tensors by junyanz's names.
+
+    Returns:
+        Class and arguments of the network here, for `utils.instantiate.build`.
 
     Raises:
-        ValueError: The network is none of J's pix2pix that has an equal here.
+        ValueError: This is none of junyanz's networks for pix2pix, or it has no equivalent here.
     """
-    for first, of_kind in _KINDS.items():
+    for first, infer in _INFER_BY_FIRST_KEY.items():
         if first in shapes:
-            return of_kind(shapes)
+            return infer(shapes)
     raise UserError(f"it begins with {next(iter(shapes))!r}, as none of its networks does")
 
 
-def key_names(network: nn.Module) -> dict[str, str]:
-    """J's key for each of ``network``'s own, in J's order.
+def map_keys(network: nn.Module) -> dict[str, str]:
+    """Map the keys of a network's state dict to junyanz's keys, in junyanz's order.
 
     Raises:
-        ValueError: J has no such network.
+        ValueError: junyanz has no such network.
     """
     own = network.state_dict()
-    layers = layer_names(network)
+    layers = map_layers(network)
     keys = {
         f"{ours}.{leaf}": f"{theirs}.{leaf}"
         for ours, theirs in layers.items()
@@ -55,11 +58,14 @@ def key_names(network: nn.Module) -> dict[str, str]:
     return keys
 
 
-def layer_names(network: nn.Module) -> dict[str, str]:
-    """J's name for each of ``network``'s layers, in J's order; for convolutions and norms at least.
+def map_layers(network: nn.Module) -> dict[str, str]:
+    """Map the names of a network's layers to junyanz's names, in junyanz's order.
+
+    Returns:
+        Names of all convolutions and norms, possibly of further layers without tensors.
 
     Raises:
-        ValueError: J has no such network.
+        ValueError: junyanz has no such network.
     """
     from torch import nn
 
@@ -71,22 +77,22 @@ def layer_names(network: nn.Module) -> dict[str, str]:
             raise UserError("upsample=resize has no form there, which has transposed convolutions alone")
         if isinstance(module, nn.Identity):
             raise UserError("norm=none is another network there, whose convolutions have no bias")
-    # A class of its own may do something else with the same layers.
+    # exact types: a subclass may compute something else with the same layers
     if type(network) is networks.UNetGenerator:
-        return _unet_names(len(network.down))
+        return _map_unet(len(network.down))
     if type(network) is networks.ResNetGenerator:
         return {f"layers.{name}": f"model.{name}" for name, _ in network.layers.named_modules() if name}
     if type(network) is networks.PatchDiscriminator:
-        return _discriminator_names(network.stages, "model")
+        return _map_discriminator(network.stages, "model")
     if type(network) is networks.PixelDiscriminator:
-        return _discriminator_names(network.stages, "net")
+        return _map_discriminator(network.stages, "net")
     raise UserError(f"{type(network).__name__} has no form there, which has U-Net, ResNet, PatchGAN and PixelGAN")
 
 
-def _unet_names(num_downs: int) -> dict[str, str]:
-    if num_downs < _LEAST_LEVELS:
-        raise UserError(f"a U-Net of {num_downs} levels has no form there, which has at least {_LEAST_LEVELS}")
-    blocks = ["model", "model.model.1"]  # each holds the next, between its own down and up
+def _map_unet(num_downs: int) -> dict[str, str]:
+    if num_downs < _MIN_LEVELS:
+        raise UserError(f"a U-Net of {num_downs} levels has no form there, which has at least {_MIN_LEVELS}")
+    blocks = ["model", "model.model.1"]  # nested: each contains the next, between its own down and up layers
     while len(blocks) < num_downs:
         blocks.append(f"{blocks[-1]}.model.3")
     down, up = {"down.0.conv": "model.model.0"}, {"up.0.conv": "model.model.3"}
@@ -98,8 +104,8 @@ def _unet_names(num_downs: int) -> dict[str, str]:
     return down | {f"up.{inner}.conv": f"{block}.model.3", f"up.{inner}.norm": f"{block}.model.4"} | up
 
 
-def _discriminator_names(stages: nn.ModuleList, sequence: str) -> dict[str, str]:
-    """Of a sequence of convolution, norm and activation, where the first and the last stage have no norm."""
+def _map_discriminator(stages: nn.ModuleList, sequence: str) -> dict[str, str]:
+    """Map a flat sequence of convolution, norm and activation. The first and the last stage have no norm."""
     last = len(stages) - 1
     names = {}
     for number in range(len(stages)):
@@ -109,74 +115,74 @@ def _discriminator_names(stages: nn.ModuleList, sequence: str) -> dict[str, str]
     return names
 
 
-def _unet(shapes: Shapes) -> dict[str, Any]:
+def _infer_unet(shapes: Shapes) -> dict[str, Any]:
     num_downs, block = 1, "model.model.1"
     while f"{block}.model.1.weight" in shapes:
         num_downs, block = num_downs + 1, f"{block}.model.3"
-    base_channels, in_channels = _channels(shapes, "model.model.0.weight")
+    base_channels, in_channels = _read_channels(shapes, "model.model.0.weight")
     return {
         TARGET: "pix2pix_lightning.networks.UNetGenerator",
         "in_channels": in_channels,
-        "out_channels": _channels(shapes, "model.model.3.weight")[1],
+        "out_channels": _read_channels(shapes, "model.model.3.weight")[1],
         "num_downs": num_downs,
         "base_channels": base_channels,
-        "norm": _norm(shapes, conv="model.model.1.model.1", norm="model.model.1.model.2"),
+        "norm": _infer_norm(shapes, conv="model.model.1.model.1", norm="model.model.1.model.2"),
         "dropout": 0.5,
         "dropout_at": "junyanz",
     }
 
 
-def _resnet(shapes: Shapes) -> dict[str, Any]:
+def _infer_resnet(shapes: Shapes) -> dict[str, Any]:
     num_blocks = 0
     while f"model.{10 + num_blocks}.conv_block.1.weight" in shapes:
         num_blocks += 1
-    base_channels, in_channels = _channels(shapes, "model.1.weight")
+    base_channels, in_channels = _read_channels(shapes, "model.1.weight")
     return {
         TARGET: "pix2pix_lightning.networks.ResNetGenerator",
         "in_channels": in_channels,
-        "out_channels": _channels(shapes, f"model.{num_blocks + 17}.weight")[0],
+        "out_channels": _read_channels(shapes, f"model.{num_blocks + 17}.weight")[0],
         "num_blocks": num_blocks,
         "base_channels": base_channels,
-        "norm": _norm(shapes, conv="model.1", norm="model.2"),
+        "norm": _infer_norm(shapes, conv="model.1", norm="model.2"),
         "dropout": 0.0 if "model.10.conv_block.5.weight" in shapes else 0.5,
     }
 
 
-def _patch(shapes: Shapes) -> dict[str, Any]:
+def _infer_patch(shapes: Shapes) -> dict[str, Any]:
     num_stages = 1
     while f"model.{3 * num_stages - 1}.weight" in shapes:
         num_stages += 1
-    base_channels, in_channels = _channels(shapes, "model.0.weight")
+    base_channels, in_channels = _read_channels(shapes, "model.0.weight")
     return {
         TARGET: "pix2pix_lightning.networks.PatchDiscriminator",
         "in_channels": in_channels,
         "num_layers": num_stages - 2,
         "base_channels": base_channels,
-        "norm": _norm(shapes, conv="model.2", norm="model.3"),
+        "norm": _infer_norm(shapes, conv="model.2", norm="model.3"),
     }
 
 
-def _pixel(shapes: Shapes) -> dict[str, Any]:
-    base_channels, in_channels = _channels(shapes, "net.0.weight")
+def _infer_pixel(shapes: Shapes) -> dict[str, Any]:
+    base_channels, in_channels = _read_channels(shapes, "net.0.weight")
     return {
         TARGET: "pix2pix_lightning.networks.PixelDiscriminator",
         "in_channels": in_channels,
         "base_channels": base_channels,
-        "norm": _norm(shapes, conv="net.2", norm="net.3"),
+        "norm": _infer_norm(shapes, conv="net.2", norm="net.3"),
     }
 
 
-# The key that each has and those before it have not.
-_KINDS = {
-    "model.model.0.weight": _unet,
-    "model.1.weight": _resnet,
-    "model.0.weight": _patch,
-    "net.0.weight": _pixel,
+# For each network the key of its first convolution, which those above do not have.
+_INFER_BY_FIRST_KEY = {
+    "model.model.0.weight": _infer_unet,
+    "model.1.weight": _infer_resnet,
+    "model.0.weight": _infer_patch,
+    "net.0.weight": _infer_pixel,
 }
 
 
-def _channels(shapes: Shapes, key: str) -> tuple[int, int]:
-    """The first two of a convolution's weight: out and in, in and out where it is transposed."""
+def _read_channels(shapes: Shapes, key: str) -> tuple[int, int]:
+    """Return a convolution's output and input channels, or input and output channels if it is transposed."""
     shape = shapes.get(key)
     if shape is None:
         raise UserError(f"{key} is missing")
@@ -185,8 +191,8 @@ def _channels(shapes: Shapes, key: str) -> tuple[int, int]:
     return shape[0], shape[1]
 
 
-def _norm(shapes: Shapes, *, conv: str, norm: str) -> str:
-    """Of a network in which a norm follows a convolution: J gives one of the two a bias."""
+def _infer_norm(shapes: Shapes, *, conv: str, norm: str) -> str:
+    """Infer the kind of a norm after a convolution: one of the two has a bias in junyanz."""
     if f"{norm}.weight" in shapes:
         return "batch"
     if f"{conv}.weight" in shapes and f"{conv}.bias" not in shapes:

@@ -1,4 +1,4 @@
-"""The page that a model has on the Hub: what it is and how to use it, as Markdown."""
+"""Write the model card, the page of a model on the Hub, as Markdown."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ from lightning.pytorch import LightningModule
 from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.instantiate import TARGET, is_description
 
-_LICENSE, _NAME = r"[a-z0-9][a-z0-9.-]*", r"[\w.-]+/[\w.-]+"  # as they are on the Hub
-_NO_LICENSE = "It is to be chosen by who publishes the weights: `license: ...` in the front matter of this file."
+_LICENSE, _NAME = r"[a-z0-9][a-z0-9.-]*", r"[\w.-]+/[\w.-]+"  # the Hub's patterns
+_NO_LICENSE = "Whoever publishes the weights must choose one: `license: ...` in the front matter of this file."
 _PAPER = "https://arxiv.org/abs/1611.07004"
 
 
 class Card(NamedTuple):
-    """A model's page.
+    """A model card.
 
     Attributes:
-        text: Of ``README.md``.
-        pictures: (H, W, 3) uint8 by their place in the model's folder, to which the text refers.
+        text: Content of ``README.md``.
+        pictures: Pictures that the text shows, (H, W, 3) uint8, by their path in the folder of the model.
     """
 
     text: str
     pictures: Mapping[str, npt.NDArray[np.uint8]] = {}
 
 
-def own_card(module: LightningModule, name: str | None = None) -> Card:
-    """What a module knows of itself, which is called ``name`` on the Hub."""
-    return Card(card_text(module, name=name))
+def build_card(module: LightningModule, name: str | None = None) -> Card:
+    """Build a card from what a module knows of itself, which is called `name` on the Hub."""
+    return Card(format_card(module, name=name))
 
 
-def card_text(
+def format_card(
     module: LightningModule,
     sections: Mapping[str, str] | None = None,
     *,
@@ -44,33 +44,36 @@ def card_text(
     name: str | None = None,
     license: str | None = None,
 ) -> str:
-    """Front matter that the Hub reads, what the model is, how it is used, and further sections.
+    """Format a card: front matter for the Hub, what the model is, how to use it, and further sections.
 
     Args:
-        module: ``Pix2PixModule``.
-        sections: Markdown by its title.
-        data: What it was trained on, as a name that everybody knows.
-        pictures: Where in the model's folder there are validation pairs, input, output and target side by side.
-        name: ``user/name`` on the Hub, for the commands.
-        license: By the Hub's name for it; None says that it is to be chosen.
+        module: A `Pix2PixModule`.
+        sections: Further sections, Markdown by title.
+        data: Name of a well-known data set that the model was trained on.
+        pictures: Paths in the folder of the model, each of a validation pair: input, output and target side by side.
+        name: ``user/name`` on the Hub, for the commands in the text.
+        license: The Hub's identifier of the licence; None writes that one must be chosen.
+
+    Returns:
+        The content of ``README.md``.
 
     Raises:
-        ValueError: ``name`` or ``license`` can be none.
+        ValueError: `name` or `license` is malformed.
     """
     if name is not None and not re.fullmatch(_NAME, name):
-        raise UserError(f"name={name!r}: user/name is expected, as it is to be called on the Hub")
+        raise UserError(f"name={name!r}: user/name on the Hub is expected")
     if license is not None and not re.fullmatch(_LICENSE, license):
-        raise UserError(f"license={license!r}: the Hub's name of one is expected, such as apache-2.0 or cc-by-nc-4.0")
+        raise UserError(f"license={license!r}: the Hub's identifier is expected, such as apache-2.0 or cc-by-nc-4.0")
     spec = module.hparams["pair_spec"]
-    what, size = f"{_images(spec['source'])} to {_images(spec['target'])}", spec["size"]
+    what, size = f"{_name_images(spec['source'])} to {_name_images(spec['target'])}", spec["size"]
     by_title = {
-        "Use": _usage(name or "user/name"),
-        "Networks": table(["part", "what it is"], _networks(module)),
+        "Use": _format_usage(name or "user/name"),
+        "Networks": format_table(["part", "what it is"], _list_networks(module)),
         **(sections or {}),
-        "Licence": f"{code(license)}." if license else _NO_LICENSE,
+        "Licence": f"{format_code(license)}." if license else _NO_LICENSE,
     }
     parts = [
-        _front_matter(license),
+        _format_front_matter(license),
         f"# pix2pix{f' on {data}' if data else ''}: {what}",
         f"A generator that translates {what}, trained as [pix2pix]({_PAPER}) by pix2pix_lightning on squares of "
         f"{size}x{size} pixels. Images of other sizes are padded and cropped. Of other things than those it was "
@@ -81,43 +84,43 @@ def card_text(
     return "\n\n".join(parts) + "\n"
 
 
-def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table of cells that are Markdown already, each in one line."""
+def format_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Format a Markdown table. The cells are Markdown already, each of one line."""
     body = [[cell.replace("|", r"\|") for cell in row] for row in rows]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in [list(header), ["---"] * len(header), *body])
 
 
-def code(value: Any) -> str:
-    """Any value as code in one line, in which nothing is markup."""
-    text = one_line(value) or "-"
+def format_code(value: Any) -> str:
+    """Format any value as inline code, in which nothing is markup."""
+    text = join_lines(value) or "-"
     fence = "`" * (1 + max((len(run) for run in re.findall("`+", text)), default=0))
     return f"{fence} {text} {fence}" if "`" in text else f"{fence}{text}{fence}"
 
 
-def one_line(value: Any) -> str:
-    """Any value without line ends and marks that cannot be seen."""
+def join_lines(value: Any) -> str:
+    """Return any value as text of one line, without invisible characters."""
     text = str(value).encode(errors="replace").decode()
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
-def described(part: Any) -> str:
-    """A description as its class and what that was given, without places on a machine."""
+def format_part(part: Any) -> str:
+    """Format the description of a part as its class and arguments, without paths."""
     if not is_description(part):
-        return "an object of the training program"
-    arguments = " ".join(f"{key}={_shown(value)}" for key, value in part.items() if key != TARGET)
-    name = code(str(part[TARGET]).rpartition(".")[2])
-    return f"{name} {code(arguments)}" if arguments else name
+        return "an object of the training script"
+    arguments = " ".join(f"{key}={_hide_paths(value)}" for key, value in part.items() if key != TARGET)
+    name = format_code(str(part[TARGET]).rpartition(".")[2])
+    return f"{name} {format_code(arguments)}" if arguments else name
 
 
-def _shown(value: Any) -> Any:
+def _hide_paths(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return {key: _shown(item) for key, item in value.items()}
+        return {key: _hide_paths(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_shown(item) for item in value]
+        return [_hide_paths(item) for item in value]
     return "<path>" if isinstance(value, str) and re.search(r"[/\\~]", value) else value
 
 
-def _front_matter(license: str | None) -> str:
+def _format_front_matter(license: str | None) -> str:
     lines = [
         "library_name: pix2pix-lightning",
         "pipeline_tag: image-to-image",
@@ -127,7 +130,7 @@ def _front_matter(license: str | None) -> str:
     return "\n".join(["---", *([f"license: {license}"] if license else []), *lines, "---"])
 
 
-def _usage(name: str) -> str:
+def _format_usage(name: str) -> str:
     return f"""```python
 from pix2pix_lightning import Pix2PixModule, Translator
 
@@ -144,24 +147,27 @@ python -m pix2pix_lightning.predict checkpoint=model input=photos output=transla
 ```"""
 
 
-def _networks(module: LightningModule) -> list[list[str]]:
+def _list_networks(module: LightningModule) -> list[list[str]]:
     hparams = module.hparams
     weights = " ".join(f"{key}={value:g}" for key, value in hparams["weights"].items())
-    rows = [["generator", _network(module, "generator")], ["discriminator", _network(module, "discriminator")]]
-    rows += [["adversarial loss", described(hparams["adversarial"])]] if module.discriminator is not None else []
-    rows += [[f"loss {code(name)}", described(loss)] for name, loss in hparams["reconstruction"].items()]
-    return [*rows, ["weights of the losses", code(weights)], ["batches seen", code(module.batches_seen)]]
+    rows = [
+        ["generator", _format_network(module, "generator")],
+        ["discriminator", _format_network(module, "discriminator")],
+    ]
+    rows += [["adversarial loss", format_part(hparams["adversarial"])]] if module.discriminator is not None else []
+    rows += [[f"loss {format_code(name)}", format_part(loss)] for name, loss in hparams["reconstruction"].items()]
+    return [*rows, ["weights of the losses", format_code(weights)], ["batches seen", format_code(module.batches_seen)]]
 
 
-def _network(module: LightningModule, name: str) -> str:
+def _format_network(module: LightningModule, name: str) -> str:
     network = getattr(module, name)
     if network is None:
         return "none: plain regression"
     count = sum(parameter.numel() for parameter in network.parameters())
-    return f"{described(module.hparams[name])}, {count:,} parameters"
+    return f"{format_part(module.hparams[name])}, {count:,} parameters"
 
 
-def _images(side: Mapping[str, Any]) -> str:
+def _name_images(side: Mapping[str, Any]) -> str:
     if side["kind"] == "label":
         return f"label maps of {len(side['palette'] or ()) or side['num_classes']} classes"
     return "grayscale images" if side["kind"] in ("grayscale", "grey") else "colour images"

@@ -1,6 +1,6 @@
-"""A module as ``config.json`` and ``model.safetensors``, in a folder or with both in one file.
+"""Save a module as ``config.json`` and ``model.safetensors``, in a folder or both in one file, and load it.
 
-What is read is data of a stranger: it has the form that a checkpoint has, and is checked as one.
+Files may come from strangers. They are read into the same form as a checkpoint, and checked in the same way.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from lightning.pytorch import LightningModule
 from torch import Tensor
 
 from pix2pix_lightning.checkpoints.files import PROJECT_KEY
-from pix2pix_lightning.checkpoints.pretrained.card import Card, own_card
-from pix2pix_lightning.checkpoints.pretrained.hub import CONFIG, WEIGHTS, needs_extra, upload
-from pix2pix_lightning.checkpoints.restore import Module, module_of
+from pix2pix_lightning.checkpoints.pretrained.card import Card, build_card
+from pix2pix_lightning.checkpoints.pretrained.hub import CONFIG, WEIGHTS, require_extra, upload_folder
+from pix2pix_lightning.checkpoints.restore import Module, restore_module
 from pix2pix_lightning.data.image_files import write_image
 from pix2pix_lightning.utils.atomic import atomic_write
 from pix2pix_lightning.utils.errors import UserError
@@ -29,80 +29,91 @@ from pix2pix_lightning.utils.version import __version__
 
 _FORMAT = 1
 _KINDS = {"format": int, "module": str, "live": list, "batches_seen": int, "hyper_parameters": dict}
-_OTHER_PRECISIONS = {torch.float64, torch.bfloat16, torch.float16}  # than that in which a module is made
-_MOST = 2**20  # bytes of a configuration, which has some 2,000
-_GIVE = "give what save_pretrained or export format=safetensors wrote"
+_OTHER_PRECISIONS = {torch.float64, torch.bfloat16, torch.float16}  # modules are built in float32
+_MAX_CONFIG_BYTES = 2**20  # a configuration has about 2,000
+_HINT = "give what save_pretrained or export format=safetensors wrote"
 
 
 def is_pretrained(path: Path) -> bool:
-    """Whether ``read`` is to read it: a ``.safetensors`` file, or a folder with one or both of a model's files."""
+    """Return whether a path is a ``.safetensors`` file, or a folder that has one or both of a model's files."""
     if path.is_dir():
         return (path / CONFIG).is_file() or (path / WEIGHTS).is_file()
     return path.suffix == ".safetensors"
 
 
-def module_from(cls: type[Module], path: str | Path, *, trust: Sequence[str] = (), **live: Any) -> Module:
-    """The module of a folder or a file, in eval mode and in the precision in which it was saved.
+def load_pretrained(cls: type[Module], path: str | Path, *, trust: Sequence[str] = (), **live: Any) -> Module:
+    """Load the module of a folder or a file.
 
     Args:
-        cls: ``Pix2PixModule``, or the class of one's own that was saved.
-        path: As ``read`` takes it.
-        trust: Packages, beside this one and torch's, whose networks and losses it may name.
-        **live: Arguments of the constructor, in place of the saved ones; live objects have to be given again.
+        cls: `Pix2PixModule`, or the subclass that was saved.
+        path: A folder of `save_pretrained`, or a ``.safetensors`` file.
+        trust: Packages, besides this one and torch's, whose networks and losses the file may name.
+        **live: Arguments of the constructor, in place of the saved ones. Live objects must be given again.
+
+    Returns:
+        The module, in evaluation mode and in the precision in which it was saved.
 
     Raises:
-        ValueError: It is no model, names what is not trusted, or a live object is missing.
-        OSError: There is none, or it may not be read.
+        ValueError: The file is no model, names a class that is not trusted, or a live object is missing.
+        OSError: The file does not exist or cannot be read.
     """
-    saved = read(path)
-    module = module_of(cls, saved, whence=path, trust=trust, live=live)
+    saved = read_pretrained(path)
+    module = restore_module(cls, saved, origin=path, trust=trust, live=live)
     precisions = {value.dtype for value in saved["state_dict"].values() if value.is_floating_point()}
     if len(precisions) == 1 and precisions <= _OTHER_PRECISIONS:
         module.to(precisions.pop()).load_state_dict(saved["state_dict"])
     return module.eval()
 
 
-def read(path: str | Path) -> dict[str, Any]:
-    """What was saved, in the form in which ``read_checkpoint`` gives it; nothing in it is called.
+def read_pretrained(path: str | Path) -> dict[str, Any]:
+    """Read a saved module as plain data. Nothing in it is called.
 
     Args:
-        path: A folder, or a file, which has the configuration in its header; of a folder's ``model.safetensors`` too
-            it is the ``config.json`` beside it that counts.
+        path: A folder, or a file with the configuration in its header. A ``config.json`` next to
+            ``model.safetensors`` takes precedence over the header, as users edit it.
+
+    Returns:
+        ``hyper_parameters``, ``state_dict`` and ``PROJECT_KEY``, as `read_checkpoint` returns them.
 
     Raises:
-        ValueError: It is something else, is cut short, or is of a later version.
-        OSError: There is none, or it may not be read.
+        ValueError: The file has another format, is truncated, or was written by a later version.
+        OSError: The file does not exist or cannot be read.
     """
     path = Path(path)
     if not path.exists():
-        raise FileNotFoundError(f"{path} does not exist: {_GIVE}")
+        raise FileNotFoundError(f"{path} does not exist: {_HINT}")
     weights = path / WEIGHTS if path.is_dir() else path
     config = weights.with_name(CONFIG)
     for file in (weights, config) if path.is_dir() else ():
         if not file.is_file():
-            raise FileNotFoundError(f"{path} has no {file.name}: {_GIVE}")
+            raise FileNotFoundError(f"{path} has no {file.name}: {_HINT}")
     header, state = _read_safetensors(weights)
     if weights.name == WEIGHTS and config.is_file():
         with config.open("rb") as opened:
-            facts = _facts(opened.read(_MOST + 1), config)
+            own = _parse_config(opened.read(_MAX_CONFIG_BYTES + 1), config)
     else:
-        facts = _facts(header.get(PROJECT_KEY, ""), weights)
-    hyper_parameters = facts.pop("hyper_parameters")
-    return {PROJECT_KEY: facts, "hyper_parameters": hyper_parameters, "state_dict": state}
+        own = _parse_config(header.get(PROJECT_KEY, ""), weights)
+    hyper_parameters = own.pop("hyper_parameters")
+    return {PROJECT_KEY: own, "hyper_parameters": hyper_parameters, "state_dict": state}
 
 
 def write_safetensors(module: LightningModule, path: str | Path, *, overwrite: bool = False) -> None:
-    """Write one file that holds the module, weights and configuration.
+    """Write a module to one file, the configuration in its header.
+
+    Args:
+        module: A `Pix2PixModule`. Its weights are written in their present precision.
+        path: The file; its folder is created.
+        overwrite: Whether an existing file is replaced.
 
     Raises:
-        FileExistsError: The file exists, and ``overwrite`` is off.
+        FileExistsError: The file exists and `overwrite` is false.
         ValueError: A hyperparameter is no plain data, or safetensors is not installed.
-        OSError: There is no room for it, or it may not be written.
+        OSError: The disk is full, or the file cannot be written.
     """
     path = Path(path)
     if path.exists() and not overwrite:
-        raise FileExistsError(f"{path} exists: choose another name, or say overwrite=true")
-    content = _safetensors(module, _configuration(module))
+        raise FileExistsError(f"{path} exists: choose another name, or set overwrite=true")
+    content = _to_safetensors(module, _to_config(module))
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path) as scratch, scratch.open("wb") as file:
         file.write(content)
@@ -113,28 +124,29 @@ def write_safetensors(module: LightningModule, path: str | Path, *, overwrite: b
 def save_pretrained(
     module: LightningModule, folder: str | Path, *, card: Card | None = None, overwrite: bool = False
 ) -> None:
-    """Write a folder that holds the module: configuration, weights, ``README.md`` and the card's pictures.
+    """Write a module to a folder: configuration, weights, ``README.md`` and the pictures of the card.
 
-    All files are written before the first takes its place. What else lies in the folder stays.
+    All files are complete before the first is moved to its place. Other files in the folder stay.
 
     Args:
-        module: As it is now.
-        folder: It may be there and empty.
-        card: What ``README.md`` says; by default what the module knows of itself.
-        overwrite: Write over the files of a model that lies there.
+        module: A `Pix2PixModule`.
+        folder: The folder; it is created, or exists and is empty.
+        card: Text and pictures of ``README.md``; default what the module knows of itself.
+        overwrite: Whether the files of a model in the folder are replaced.
 
     Raises:
-        FileExistsError: There is something in the folder, and ``overwrite`` is off.
-        ValueError: What is in the folder is no model, a hyperparameter is no plain data, or safetensors is missing.
-        OSError: There is no room for it, or it may not be written.
+        FileExistsError: The folder is not empty and `overwrite` is false.
+        ValueError: The folder holds something else than a model, a hyperparameter is no plain data, or safetensors
+            is not installed.
+        OSError: The disk is full, or the folder cannot be written.
     """
     folder = Path(folder)
-    _check_free(folder, overwrite)
-    configuration = _configuration(module)
-    content = _safetensors(module, configuration)
-    card = card or own_card(module)
-    with _beside(folder) as scratch:
-        (scratch / CONFIG).write_text(configuration + "\n", encoding="utf-8")
+    _check_target(folder, overwrite)
+    config = _to_config(module)
+    content = _to_safetensors(module, config)
+    card = card or build_card(module)
+    with _stage_files(folder) as scratch:
+        (scratch / CONFIG).write_text(config + "\n", encoding="utf-8")
         (scratch / WEIGHTS).write_bytes(content)
         (scratch / "README.md").write_text(card.text, encoding="utf-8", errors="replace")
         for name, picture in card.pictures.items():
@@ -142,7 +154,7 @@ def save_pretrained(
             write_image(scratch / name, picture)
 
 
-def push(
+def push_to_hub(
     module: LightningModule,
     name: str,
     *,
@@ -151,43 +163,44 @@ def push(
     token: str | bool | None = None,
     commit_message: str | None = None,
 ) -> str:
-    """Upload what `save_pretrained` writes, in one commit, to a repository that is made if need be.
+    """Upload the files of `save_pretrained` to the Hub in one commit.
 
     Args:
-        module: As it is now.
-        name: ``user/name`` on the Hub, or where ``HF_ENDPOINT`` says.
-        card: What ``README.md`` says; by default what the module knows of itself.
-        private: Of a new repository; by default what the user's or the organisation's setting is.
-        token: By default ``HF_TOKEN``, or of whom is logged in.
-        commit_message: By default huggingface_hub's.
+        module: A `Pix2PixModule`.
+        name: ``user/name`` on the Hub, or on the server of ``HF_ENDPOINT``. The repository is created if it is missing.
+        card: Text and pictures of ``README.md``; default what the module knows of itself.
+        private: Whether a new repository is private; default the setting of the user or the organisation.
+        token: Access token; default ``HF_TOKEN``, or that of the login.
+        commit_message: Default huggingface_hub's.
 
     Returns:
-        The address of its page.
+        The address of the repository's page.
 
     Raises:
-        ValueError: The name can be none, is of a public repository although ``private`` is on, or the card is refused.
-        OSError: It may not be written, or the Hub cannot be reached.
+        ValueError: The name is malformed, the repository is public although `private` is true, or the Hub refuses the
+            card.
+        OSError: The Hub cannot be reached, or does not allow the upload.
     """
     with TemporaryDirectory() as scratch:
         folder = Path(scratch, "model")
-        save_pretrained(module, folder, card=card or own_card(module, name))
-        return upload(folder, name, private=private, token=token, commit_message=commit_message)
+        save_pretrained(module, folder, card=card or build_card(module, name))
+        return upload_folder(folder, name, private=private, token=token, commit_message=commit_message)
 
 
-def _check_free(folder: Path, overwrite: bool) -> None:
+def _check_target(folder: Path, overwrite: bool) -> None:
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder} is a file: give a folder")
     if not folder.is_dir() or not any(folder.iterdir()):
         return
     if not overwrite:
-        raise FileExistsError(f"{folder} exists: choose another folder, or say overwrite=true")
+        raise FileExistsError(f"{folder} exists: choose another folder, or set overwrite=true")
     if not (folder / WEIGHTS).is_file():
         raise UserError(f"{folder} holds other things than a model, it has no {WEIGHTS}: choose another folder")
 
 
 @contextmanager
-def _beside(folder: Path) -> Iterator[Path]:
-    """A folder beside the final one, whose files go there when all is well."""
+def _stage_files(folder: Path) -> Iterator[Path]:
+    """Yield a temporary folder next to the final one, and move its files there if the block succeeds."""
     folder = folder.resolve()
     scratch = folder.with_name(f".{folder.name}.{os.getpid()}")
     scratch.mkdir(parents=True)
@@ -197,14 +210,14 @@ def _beside(folder: Path) -> Iterator[Path]:
             scratch.rename(folder)
             return
         for file in sorted(path for path in scratch.rglob("*") if path.is_file()):
-            place = folder / file.relative_to(scratch)
-            place.parent.mkdir(parents=True, exist_ok=True)
-            file.replace(place)
+            target = folder / file.relative_to(scratch)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            file.replace(target)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _configuration(module: LightningModule) -> str:
+def _to_config(module: LightningModule) -> str:
     own: dict[str, Any] = {}
     module.on_save_checkpoint(own)
     try:
@@ -219,16 +232,19 @@ def _configuration(module: LightningModule) -> str:
         ) from None
 
 
-def _safetensors(module: LightningModule, configuration: str) -> bytes:
-    """The bytes of a file, in place of safetensors' own writing, which hides what the disk says and who may read it."""
-    with needs_extra():
+def _to_safetensors(module: LightningModule, config: str) -> bytes:
+    """Return the bytes of a file.
+
+    safetensors' `save_file` hides the errors of the disk and ignores the user's umask.
+    """
+    with require_extra():
         from safetensors.torch import save
 
-    return save(dict(_apart(module.state_dict())), {"format": "pt", PROJECT_KEY: configuration})
+    return save(dict(_separate(module.state_dict())), {"format": "pt", PROJECT_KEY: config})
 
 
-def _apart(state: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
-    """Tensors as safetensors takes them: contiguous, on the CPU, and none in the memory of another."""
+def _separate(state: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
+    """Yield tensors that safetensors accepts: contiguous, on the CPU, and none sharing memory with another."""
     seen = set()
     for name, value in state.items():
         value = value.detach().cpu().contiguous()
@@ -238,10 +254,10 @@ def _apart(state: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
 
 
 def _read_safetensors(path: Path) -> tuple[Mapping[str, str], dict[str, Tensor]]:
-    with needs_extra():
+    with require_extra():
         from safetensors import SafetensorError, safe_open
 
-    path.open("rb").close()  # says what is wrong in the system's words
+    path.open("rb").close()  # raises the system's reason, which safetensors hides
     try:
         with safe_open(path, framework="pt") as file:
             return file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
@@ -250,22 +266,22 @@ def _read_safetensors(path: Path) -> tuple[Mapping[str, str], dict[str, Tensor]]
         raise UserError(f"{path} cannot be read as safetensors ({reason}): copy or download it again") from None
 
 
-def _facts(text: str | bytes, whence: Path) -> dict[str, Any]:
-    """A configuration, with all that ``read`` and ``module_of`` rely upon."""
+def _parse_config(text: str | bytes, origin: Path) -> dict[str, Any]:
+    """Parse a configuration and check what `read_pretrained` and `restore_module` rely on."""
     if not text:
-        raise UserError(f"{whence} holds no configuration of pix2pix_lightning: {_GIVE}")
-    if len(text) > _MOST:
-        raise UserError(f"{whence}: a configuration of more than {_MOST} bytes, which none of ours has: {_GIVE}")
+        raise UserError(f"{origin} holds no configuration of pix2pix_lightning: {_HINT}")
+    if len(text) > _MAX_CONFIG_BYTES:
+        raise UserError(f"{origin}: a configuration of more than {_MAX_CONFIG_BYTES} bytes is not read: {_HINT}")
     try:
-        facts = json.loads(text)
+        config = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{whence}: its configuration is no JSON ({error}): {_GIVE}") from None
+        raise UserError(f"{origin}: its configuration is no JSON ({error}): {_HINT}") from None
     for key, kind in _KINDS.items():
-        if not isinstance(facts, dict) or not isinstance(facts.get(key), kind):
-            raise UserError(f"{whence} is no configuration of pix2pix_lightning ({key} is missing or wrong): {_GIVE}")
-    if facts["format"] != _FORMAT:
+        if not isinstance(config, dict) or not isinstance(config.get(key), kind):
+            raise UserError(f"{origin} is no configuration of pix2pix_lightning ({key} is missing or wrong): {_HINT}")
+    if config["format"] != _FORMAT:
         raise UserError(
-            f"{whence} has format {facts['format']}, and pix2pix_lightning {__version__} reads "
+            f"{origin} has format {config['format']}, and pix2pix_lightning {__version__} reads "
             f"{_FORMAT}: install another version"
         )
-    return dict(facts)
+    return dict(config)

@@ -1,4 +1,4 @@
-"""Folders from the Hugging Face Hub and to it; what goes wrong there, in one line."""
+"""Download folders from the Hugging Face Hub and upload them; its errors become one line."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from pix2pix_lightning.checkpoints.files import PRETRAINED
 from pix2pix_lightning.utils.errors import UserError
 
 CONFIG, WEIGHTS = "config.json", PRETRAINED
-"""The files of a model, which alone are downloaded."""
+"""Names of the files of a model. Others are not downloaded."""
 _LOG_IN = "log in by hf auth login, or give token= or HF_TOKEN"
-_OF_TRANSFER = ("hf_xet", "httpx", "httpx2", "huggingface_hub", "requests", "urllib3")
-"""Packages whose errors are of the way there and back."""
+_TRANSFER_PACKAGES = ("hf_xet", "httpx", "httpx2", "huggingface_hub", "requests", "urllib3")
+"""Packages whose errors mean that a transfer failed."""
 
 
 @contextmanager
-def needs_extra() -> Iterator[None]:
-    """Around an import of what the extra ``hub`` brings.
+def require_extra() -> Iterator[None]:
+    """Wrap an import of a package of the extra ``hub``.
 
     Raises:
-        ValueError: It is not installed.
+        ValueError: The package is not installed.
     """
     try:
         yield
@@ -31,7 +31,7 @@ def needs_extra() -> Iterator[None]:
         ) from None
 
 
-def folder_of(
+def resolve_pretrained(
     model: str | Path,
     *,
     revision: str | None = None,
@@ -39,31 +39,34 @@ def folder_of(
     cache_dir: str | Path | None = None,
     local_files_only: bool = False,
 ) -> Path:
-    """Where a model lies on this machine, downloaded if need be.
+    """Return the path of a model on this machine, after a download if it is on the Hub.
 
     Args:
-        model: A folder or a file; what is neither and looks like ``user/name`` is of the Hub.
-        revision: Branch, tag or commit, on the Hub.
-        token: As huggingface_hub takes it; by default ``HF_TOKEN``, or of whom is logged in.
-        cache_dir: By default huggingface_hub's.
-        local_files_only: Take what was downloaded before.
+        model: A folder or a file. If neither exists, ``user/name`` on the Hub.
+        revision: Branch, tag or commit on the Hub; default its main branch.
+        token: Access token; default ``HF_TOKEN``, or that of the login. False sends none.
+        cache_dir: Folder for downloads; default huggingface_hub's.
+        local_files_only: Whether nothing may be downloaded.
+
+    Returns:
+        The folder or file.
 
     Raises:
-        ValueError: The name can be none, there is no such revision, or it is another model.
-        OSError: There is no such model, it may not be read, or the Hub cannot be reached.
+        ValueError: The name is malformed, the revision does not exist, or the repository holds another model.
+        OSError: The model does not exist or cannot be read, or the Hub cannot be reached.
     """
     path = Path(model)
     if path.exists():
         if revision is not None:
-            raise UserError(f"revision={revision} of {path}, which lies here: leave it out")
+            raise UserError(f"revision={revision} of {path}, which is a local path: leave revision out")
         return path
     name = str(model)
     if name.count("/") != 1 or name.startswith((".", "/", "~")) or path.suffix == ".safetensors":
         raise FileNotFoundError(f"{name} does not exist: give a folder, a .safetensors file, or user/name of the Hub")
-    with needs_extra():
+    with require_extra():
         from huggingface_hub import constants, snapshot_download
 
-    with _in_one_line(name, revision=revision, is_local=local_files_only):
+    with _convert_errors(name, revision=revision, is_local=local_files_only):
         folder = snapshot_download(
             name,
             revision=revision,
@@ -77,7 +80,7 @@ def folder_of(
     return Path(folder)
 
 
-def upload(
+def upload_folder(
     folder: Path,
     name: str,
     *,
@@ -85,58 +88,60 @@ def upload(
     token: str | bool | None = None,
     commit_message: str | None = None,
 ) -> str:
-    """Make a repository of that name, where there is none, and add the files of a folder in one commit.
+    """Upload a folder to a repository in one commit.
 
     Args:
-        folder: All of it.
-        name: ``user/name``.
-        private: Of a new repository; by default what the user's or the organisation's setting is.
-        token: As huggingface_hub takes it; by default ``HF_TOKEN``, or of whom is logged in.
-        commit_message: By default huggingface_hub's.
+        folder: The folder; all its files are uploaded.
+        name: ``user/name`` on the Hub. The repository is created if it is missing.
+        private: Whether a new repository is private; default the setting of the user or the organisation.
+        token: Access token; default ``HF_TOKEN``, or that of the login.
+        commit_message: Default huggingface_hub's.
 
     Returns:
-        The address of its page.
+        The address of the repository's page.
 
     Raises:
-        ValueError: The name can be none, is of a public repository although ``private`` is on, or the card is refused.
-        OSError: It may not be written, or the Hub cannot be reached.
+        ValueError: The name is malformed, the repository is public although `private` is true, or the Hub refuses the
+            card.
+        OSError: The Hub cannot be reached, or does not allow the upload.
     """
     if name.count("/") != 1:
         raise UserError(f"{name!r} is no name on the Hub: user/name is expected")
-    with needs_extra():
+    with require_extra():
         from huggingface_hub import HfApi
 
     api = HfApi(token=token)
-    with _in_one_line(name, writes=True):
+    with _convert_errors(name, writes=True):
         address = str(api.create_repo(name, private=private, exist_ok=True))
         is_public = bool(private) and not api.model_info(name).private
     if is_public:
-        raise UserError(f"{name} is there already, and public: choose another name, or leave private out")
-    with _in_one_line(name, writes=True):
+        raise UserError(f"{name} exists already and is public: choose another name, or leave private out")
+    with _convert_errors(name, writes=True):
         api.upload_folder(repo_id=name, folder_path=folder, commit_message=commit_message)
     return address
 
 
 @contextmanager
-def _in_one_line(
+def _convert_errors(
     name: str, *, revision: str | None = None, is_local: bool = False, writes: bool = False
 ) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        said = _said(error, name, revision=revision, is_local=is_local, writes=writes)
-        if said is None:
+        converted = _convert(error, name, revision=revision, is_local=is_local, writes=writes)
+        if converted is None:
             raise
-        raise said from None
+        raise converted from None
 
 
-def _said(
+def _convert(
     error: BaseException, name: str, *, revision: str | None, is_local: bool, writes: bool
 ) -> ValueError | OSError | None:
+    """Return the error as one line, or None if it is not one of the Hub or the network."""
     from huggingface_hub import constants, errors
 
     hub = constants.ENDPOINT
-    if isinstance(error, RuntimeError) and error.__cause__ is not None:  # an upload in a thread
+    if isinstance(error, RuntimeError) and error.__cause__ is not None:  # raised in a thread that uploads
         error = error.__cause__
     reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
     match error:
@@ -149,20 +154,22 @@ def _said(
         case errors.RevisionNotFoundError():
             return UserError(f"{name} has no revision={revision}: give a branch, tag or commit of it")
         case errors.LocalEntryNotFoundError() if is_local:
-            return FileNotFoundError(f"{name} was not downloaded before: leave local_files_only out")
+            return FileNotFoundError(f"{name} was not downloaded before: set local_files_only=false")
         case errors.HfHubHTTPError():
             status = error.response.status_code
-            if status in (401, 404) and not writes:  # which of both it is, the Hub does not tell a stranger
+            if status in (401, 404) and not writes:  # the Hub does not tell strangers which of both it is
                 return FileNotFoundError(f"{name} is not at {hub}, or it is private: check the name, or {_LOG_IN}")
             if status in (401, 403, 404):
                 right = "write" if writes else "read"
                 return PermissionError(f"{hub} does not let you {right} {name} ({status}): {_LOG_IN} that may")
             message = " ".join((error.server_message or "try again later").split())
             return ConnectionError(f"{hub} answers {status} for {name}: {message}")
-        case ValueError():  # of the card's front matter, say
+        case ValueError():  # such as an error in the front matter of the card
             return UserError(f"{hub} refuses {name}: {' '.join(str(error).split())}")
     package = type(error).__module__.partition(".")[0]
-    if package in _OF_TRANSFER or isinstance(error, RuntimeError | ConnectionError | TimeoutError):  # hf_xet's too
-        way = "brought to" if writes else "had from"
-        return ConnectionError(f"{name} cannot be {way} {hub} ({reason}): check the network and HF_ENDPOINT")
+    if package in _TRANSFER_PACKAGES or isinstance(
+        error, RuntimeError | ConnectionError | TimeoutError
+    ):  # RuntimeError: hf_xet
+        action = "uploaded to" if writes else "downloaded from"
+        return ConnectionError(f"{name} cannot be {action} {hub} ({reason}): check the network and HF_ENDPOINT")
     return None

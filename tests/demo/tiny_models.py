@@ -1,4 +1,4 @@
-"""Tiny models that are drawn for."""
+"""Tiny models for the demo."""
 
 import torch
 from lightning.pytorch import Trainer
@@ -31,7 +31,7 @@ SPECS = {
 
 
 def save(path, spec, *, base_channels=4, num_downs=3):
-    """A checkpoint with weights large enough for pictures that are not grey."""
+    """Save a checkpoint whose weights are large enough for outputs that are not plain gray."""
     torch.manual_seed(0)
     description = {
         "_target_": "pix2pix_lightning.networks.UNetGenerator",

@@ -1,4 +1,4 @@
-"""What stands on the canvas at first, drawn by code."""
+"""Draw the picture that the canvas shows at first."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from pix2pix_lightning.demo.brushes import Brushes
 
 Image = npt.NDArray[np.uint8]
 
-# A shoe as edges2shoes has them: from its side, the toe to the right, at the lower edge. Lines through points, as
-# fractions of the canvas.
+# A shoe like those of edges2shoes: side view, toe to the right. Curves through points in fractions of the canvas.
 _SHOE = (
     ((0.05, 0.20), (0.03, 0.35), (0.035, 0.55), (0.025, 0.76)),  # the heel
     ((0.05, 0.20), (0.13, 0.27), (0.25, 0.29), (0.36, 0.21)),  # the opening
@@ -21,7 +20,7 @@ _SHOE = (
     ((0.025, 0.76), (0.20, 0.81), (0.45, 0.87), (0.75, 0.89), (0.97, 0.83)),  # the sole's upper edge
     ((0.025, 0.76), (0.03, 0.85), (0.20, 0.92), (0.45, 0.97), (0.75, 0.975), (0.93, 0.94), (0.97, 0.83)),
     ((0.78, 0.575), (0.71, 0.68), (0.69, 0.78), (0.71, 0.89)),  # the toe cap
-    ((0.36, 0.21), (0.37, 0.34), (0.42, 0.50), (0.52, 0.62), (0.62, 0.68), (0.71, 0.68)),  # beside the laces
+    ((0.36, 0.21), (0.37, 0.34), (0.42, 0.50), (0.52, 0.62), (0.62, 0.68), (0.71, 0.68)),  # edge of the laces
     ((0.13, 0.27), (0.15, 0.45), (0.13, 0.62), (0.15, 0.795)),
     *(((x, y), (x + 0.06, y - 0.05), (x + 0.13, y - 0.07)) for x, y in ((0.38, 0.39), (0.42, 0.48), (0.475, 0.56))),
 )
@@ -32,35 +31,35 @@ _CMP = {
     Part.ROOF: "background",
     Part.SHUTTER: "blind",
 }
-"""What the CMP facades call a part of a procedural one, where the names differ."""
+"""Names of the CMP facades for the parts of a procedural facade, where they differ."""
 
 
-def start_picture(brushes: Brushes, size: int) -> Image:
-    """An example of what can be drawn: lines, a facade, or an area in each colour.
+def draw_start_picture(brushes: Brushes, size: int) -> Image:
+    """Draw an example: lines, a facade, or an area in each colour.
 
     Args:
-        brushes: For the source.
-        size: Side in pixels.
+        brushes: Brushes of the source.
+        size: Width and height in pixels.
 
     Returns:
-        (size, size, 3), in the colours of the brushes alone.
+        (size, size, 3) uint8. All colours are those of brushes.
     """
     if not brushes.paints:
-        return _shoe(size)
-    names = {part: _name(part, brushes) for part in Part}
+        return _draw_shoe(size)
+    names = {part: _name_part(part, brushes) for part in Part}
     if all(name in brushes.colours for name in names.values()):
         parts, _ = paint_parts(draw_facade(np.random.default_rng(10)), size)
         picture: Image = np.asarray([brushes.colours[names[part]] for part in Part], np.uint8)[parts]
         return picture
-    return _areas(list(brushes.colours.values()), size)
+    return _draw_areas(list(brushes.colours.values()), size)
 
 
-def _name(part: Part, brushes: Brushes) -> str:
+def _name_part(part: Part, brushes: Brushes) -> str:
     own = part.name.lower()
     return own if own in brushes.colours else _CMP.get(part, own)
 
 
-def _shoe(size: int) -> Image:
+def _draw_shoe(size: int) -> Image:
     picture = np.full((size, size, 3), 255, np.uint8)
     for points in _SHOE:
         lengths = np.hypot(*np.diff(points, axis=0).T).cumsum()
@@ -70,8 +69,8 @@ def _shoe(size: int) -> Image:
     return picture
 
 
-def _areas(colours: list[tuple[int, int, int]], size: int) -> Image:
-    """The first colour, and a rectangle of each other one in it."""
+def _draw_areas(colours: list[tuple[int, int, int]], size: int) -> Image:
+    """Fill with the first colour, and draw a rectangle in each other one."""
     picture = np.full((size, size, 3), colours[0], np.uint8)
     others = colours[1:]
     columns = int(np.ceil(np.sqrt(len(others)))) or 1

@@ -1,4 +1,4 @@
-"""What the page asks for: a canvas for a model, an upload on it, and its translation."""
+"""Answer the requests of the page: a canvas for a model, an upload, a translation."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from pix2pix_lightning.data.image_files import read_image, write_image
 from pix2pix_lightning.data.resize import resize
 from pix2pix_lightning.data.sides import SideSpec
 from pix2pix_lightning.demo.brushes import Brushes
-from pix2pix_lightning.demo.models import Models
-from pix2pix_lightning.demo.start import start_picture
+from pix2pix_lightning.demo.model_pool import ModelPool
+from pix2pix_lightning.demo.start_picture import draw_start_picture
 from pix2pix_lightning.utils.errors import UserError
 
 Image = npt.NDArray[np.uint8]
@@ -29,20 +29,20 @@ _DATA = re.compile(r"bytes:(\d{1,15})|data:[^,]{0,100};base64,(.*)")
 
 
 @dataclass(frozen=True)
-class Studio:
-    """Answers the page's requests.
+class DemoSession:
+    """Answer the requests of the page, within limits.
 
     Args:
-        models: That are offered.
-        max_pixels: Of a picture, and of all samples of it together.
-        max_bytes: Of a file.
-        max_waiting: So many requests wait; further ones are told so.
+        models: The models that are offered.
+        max_pixels: Limit of a picture, and of all its samples together; 1024 or more.
+        max_bytes: Limit of an uploaded file; 4096 or more.
+        max_waiting: Number of requests that may wait. Further ones are refused.
 
     Raises:
-        ValueError: The limits leave no room for a picture.
+        ValueError: A limit is too small.
     """
 
-    models: Models
+    models: ModelPool
     max_pixels: int
     max_bytes: int
     max_waiting: int = 32
@@ -55,78 +55,81 @@ class Studio:
         if self.max_waiting < 1:
             raise UserError(f"max_waiting={self.max_waiting} requests: 1 or more are expected")
 
-    def canvas(self, name: str) -> dict[str, Any]:
-        """What the canvas is to show for a model: its brushes, and a start picture of the training's size.
+    def describe_canvas(self, name: str) -> dict[str, Any]:
+        """Describe the canvas of a model: its brushes, and a start picture of the training size.
 
         Raises:
-            ValueError: The model cannot be opened.
+            ValueError: The model cannot be loaded.
             OSError: Its file cannot be read.
         """
-        spec, brushes = self.models.source(name)
+        spec, brushes = self.models.get_source(name)
         return {
-            "start": _url(start_picture(brushes, spec.size)),
+            "start": _to_data_url(draw_start_picture(brushes, spec.size)),
             "picture": None,
-            **self._described(brushes, spec.size),
+            **self._describe_brushes(brushes, spec.size),
         }
 
-    def uploaded(self, name: str, file: str, *, to_training_size: bool) -> dict[str, Any]:
-        """The canvas with a picture from a file.
+    def load_upload(self, name: str, file: str, *, to_training_size: bool) -> dict[str, Any]:
+        """Describe the canvas with an uploaded picture on it.
 
         Args:
-            name: Of the model.
-            file: Its content, a data URL; or ``bytes:`` and how many it has, of one that is too large to be sent.
-            to_training_size: Whether it is resized, by the source's rule.
-
-        Raises:
-            ValueError: It is no image, too large, or none of the model's source.
-        """
-        image = self._decoded(file, "the file")
-        spec, brushes = self.models.source(name)
-        if to_training_size:
-            image = resize(image, spec.size, spec.size, str(spec.source.interpolation))
-        return {**self.canvas(name), "picture": _url(brushes.shown(image, spec.source))}
-
-    def translated(self, name: str, mode: str, drawing: str, *, seed: int, samples: int) -> list[dict[str, str | None]]:
-        """The translations of a drawing.
-
-        Args:
-            name: Of the model.
-            mode: ``deterministic`` or ``paper``.
-            drawing: What is on the canvas, a data URL of a PNG.
-            seed: Of the noise.
-            samples: So many translations.
+            name: Name of the model.
+            file: The content of the file as a data URL; or ``bytes:<size>`` of a file that is too large to be sent.
+            to_training_size: Whether the picture is resized, with the interpolation of the source.
 
         Returns:
-            Each with the ``name`` and the content of its ``file``, as ``predict`` would write it, a picture of it to
-            be ``shown`` where it is none itself, and a ``caption``.
+            What `describe_canvas` returns, with the picture.
 
         Raises:
-            ValueError: The drawing is none, is too large, or does not fit the model.
+            ValueError: The file is no image, is too large, or does not belong to the source.
         """
-        image = self._decoded(drawing, "the drawing")
+        image = self._decode(file, "the file")
+        spec, brushes = self.models.get_source(name)
+        if to_training_size:
+            image = resize(image, spec.size, spec.size, str(spec.source.interpolation))
+        return {**self.describe_canvas(name), "picture": _to_data_url(brushes.to_drawing(image, spec.source))}
+
+    def translate(self, name: str, mode: str, drawing: str, *, seed: int, samples: int) -> list[dict[str, str | None]]:
+        """Translate a drawing.
+
+        Args:
+            name: Name of the model.
+            mode: ``deterministic`` or ``paper``.
+            drawing: The content of the canvas, a data URL of a PNG.
+            seed: Seed of the noise in mode ``paper``.
+            samples: Number of translations.
+
+        Returns:
+            For each sample the ``name`` and the content of the ``file`` that ``predict`` would write, both shown with
+            a ``caption``. Class numbers have a picture in ``shown``.
+
+        Raises:
+            ValueError: The drawing is no image, is too large, or does not fit the model.
+        """
+        image = self._decode(drawing, "the drawing")
         if image.size // 3 * samples > self.max_pixels:
             size = f"{image.shape[1]} x {image.shape[0]}"
             raise UserError(
                 f"{samples} samples of {size} pixels are more than max_pixels={self.max_pixels}: ask for fewer, or "
                 "resize the picture"
             )
-        spec, brushes = self.models.source(name)
-        file = brushes.drawn(image, spec.source)
+        spec, brushes = self.models.get_source(name)
+        file = brushes.to_file(image, spec.source)
         results = self.models.translate(name, mode, file, seed=seed, samples=samples)
         endings = [f".sample_{number}" for number in range(samples)] if samples > 1 else [""]
         is_numbers = spec.target.kind == "label" and not spec.target.palette
         return [
             {
                 "name": f"drawing{ending}.png",
-                "file": _url(result),
-                "shown": _url(_picture(result, spec.target)) if is_numbers else None,
+                "file": _to_data_url(result),
+                "shown": _to_data_url(_render(result, spec.target)) if is_numbers else None,
                 "caption": ending.strip(".").replace("_", " "),
             }
             for ending, result in zip(endings, results, strict=True)
         ]
 
-    def _described(self, brushes: Brushes, size: int) -> dict[str, Any]:
-        """The brushes as the canvas's script takes them."""
+    def _describe_brushes(self, brushes: Brushes, size: int) -> dict[str, Any]:
+        """Describe the brushes for the script of the canvas."""
         return {
             "brushes": [
                 {"name": name, "colour": "#{:02x}{:02x}{:02x}".format(*c)} for name, c in brushes.colours.items()
@@ -137,8 +140,8 @@ class Studio:
             "maxBytes": self.max_bytes,
         }
 
-    def _decoded(self, sent: object, what: str) -> Image:
-        """What was sent, as (H, W, 3)."""
+    def _decode(self, sent: object, what: str) -> Image:
+        """Decode a data URL to (H, W, 3)."""
         found = _DATA.fullmatch(sent) if isinstance(sent, str) else None
         if found is None:
             raise UserError(f"{what} is empty or did not arrive: draw something, or upload a picture")
@@ -163,13 +166,13 @@ class Studio:
             )
 
 
-def _url(image: Image) -> str:
-    """A PNG of the bytes that ``predict`` writes."""
+def _to_data_url(image: Image) -> str:
+    """Encode as PNG, with the same bytes as the files of ``predict``."""
     with TemporaryDirectory() as folder:
         path = Path(folder) / "image.png"
         write_image(path, image)
         return _PNG + base64.b64encode(path.read_bytes()).decode()
 
 
-def _picture(image: Image, side: SideSpec) -> Image:
+def _render(image: Image, side: SideSpec) -> Image:
     return side.picture(torch.from_numpy(image).permute(2, 0, 1))

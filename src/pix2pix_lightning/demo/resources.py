@@ -1,4 +1,4 @@
-"""What a server needs of the machine: a port, and a place for temporary files."""
+"""Resources that a server takes from the machine: a port, and a folder for temporary files."""
 
 from __future__ import annotations
 
@@ -13,11 +13,15 @@ from tempfile import TemporaryDirectory
 from pix2pix_lightning.utils.errors import UserError
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """A socket on a port; 0 is any free one.
+def open_socket(host: str, port: int) -> socket.socket:
+    """Open a socket that listens on a port.
+
+    Args:
+        host: Name or address of this machine.
+        port: 0 to 65535; 0 takes any free port.
 
     Raises:
-        ValueError: The port is in use, or cannot be used.
+        ValueError: The port is in use or out of range, or the host is not this machine.
     """
     if type(port) is not int or not 0 <= port <= 65535:
         raise UserError(f"port={port}: a number from 0 to 65535 is expected")
@@ -26,22 +30,24 @@ def listen(host: str, port: int) -> socket.socket:
         return socket.create_server(address, family=family, backlog=128)
     except OSError as error:
         if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
-            raise UserError(f"host={host} is no address of this machine: 127.0.0.1, or 0.0.0.0 for all") from None
+            raise UserError(
+                f"host={host} is no address of this machine: set host=127.0.0.1, or 0.0.0.0 for all addresses"
+            ) from None
         reason = "in use" if error.errno == errno.EADDRINUSE else (error.strerror or str(error)).lower()
-        raise UserError(f"port={port} of {host} is {reason}: choose another, port={port + 1}, or 0 for any") from None
+        raise UserError(f"port={port} of {host} is {reason}: set port={port + 1}, or port=0 for any free one") from None
 
 
 @contextmanager
-def temporary_files() -> Iterator[Path]:
-    """Around the import of gradio, and its use: its files are in a folder that is removed at the end.
+def use_temporary_files() -> Iterator[Path]:
+    """Let gradio write its files to a folder that is removed at the end. gradio must be imported inside the block.
 
     Raises:
         ValueError: gradio is not installed.
     """
     with TemporaryDirectory(prefix="pix2pix-demo-") as folder:
-        ours = {"GRADIO_ANALYTICS_ENABLED": "False", "GRADIO_TEMP_DIR": str(Path(folder).resolve())}
-        before = {name: os.environ.get(name) for name in ours}
-        os.environ.update(ours)
+        settings = {"GRADIO_ANALYTICS_ENABLED": "False", "GRADIO_TEMP_DIR": str(Path(folder).resolve())}
+        before = {name: os.environ.get(name) for name in settings}
+        os.environ.update(settings)
         try:
             _check_gradio()
             yield Path(folder)

@@ -1,4 +1,4 @@
-"""What the page asks for."""
+"""Answers to the requests of the page."""
 
 import base64
 import struct
@@ -7,21 +7,23 @@ from io import BytesIO
 
 import numpy as np
 import pytest
-from drawn_models import PALETTE
 from PIL import Image
+from tiny_models import PALETTE
 
 from pix2pix_lightning import Translator, predict
-from pix2pix_lightning.demo.models import Models
-from pix2pix_lightning.demo.studio import Studio
+from pix2pix_lightning.demo.model_pool import ModelPool
+from pix2pix_lightning.demo.session import DemoSession
 
 
-def opened(path, mode):
+def load(path, mode):
     return Translator(path, mode=mode, device="cpu")
 
 
 @pytest.fixture
-def studio(checkpoints):
-    return Studio(Models([str(path) for path in checkpoints.values()], opened), max_pixels=10_000, max_bytes=2**16)
+def session(checkpoints):
+    return DemoSession(
+        ModelPool([str(path) for path in checkpoints.values()], load), max_pixels=10_000, max_bytes=2**16
+    )
 
 
 def url(pixels):
@@ -45,8 +47,8 @@ def drawing(side=64, seed=0):
     return picture
 
 
-def test_the_canvas_has_the_training_s_size_and_the_palette_by_name(studio):
-    canvas = studio.canvas("labels.ckpt")
+def test_canvas_has_the_training_size_and_the_palette_by_name(session):
+    canvas = session.describe_canvas("labels.ckpt")
     assert [brush["name"] for brush in canvas["brushes"]] == list(PALETTE)
     assert [tuple(bytes.fromhex(brush["colour"][1:])) for brush in canvas["brushes"]] == list(PALETTE.values())
     assert canvas["picture"] is None
@@ -54,13 +56,12 @@ def test_the_canvas_has_the_training_s_size_and_the_palette_by_name(studio):
     assert {tuple(colour) for colour in pixels(canvas["start"]).reshape(-1, 3).tolist()} <= set(PALETTE.values())
 
 
-@pytest.mark.parametrize("shape", [(64, 64), (30, 50)])
-def test_the_file_is_the_one_that_predict_writes(studio, checkpoints, tmp_path, shape):
-    picture = drawing()[: shape[0], : shape[1]]
+def test_files_are_those_that_predict_writes(session, checkpoints, tmp_path):
+    picture = drawing()[:30, :50]  # not the training size
     Image.fromarray(picture).save(tmp_path / "drawing.png")
     for mode, words in (("deterministic", []), ("paper", ["mode=paper", "samples=2", "seed=5"])):
         count = 2 if mode == "paper" else 1
-        made = studio.translated("edges.ckpt", mode, url(picture), seed=5, samples=count)
+        made = session.translate("edges.ckpt", mode, url(picture), seed=5, samples=count)
         keys = [f"checkpoint={checkpoints['edges']}", f"input={tmp_path / 'drawing.png'}", f"output={tmp_path / mode}"]
         assert predict.main([*keys, "device=cpu", *words]) == 0
         written = {path.name: path.read_bytes() for path in (tmp_path / mode).iterdir()}
@@ -68,30 +69,30 @@ def test_the_file_is_the_one_that_predict_writes(studio, checkpoints, tmp_path, 
         assert len(set(written.values())) == count
 
 
-def test_class_numbers_are_painted_and_come_out_with_a_picture_of_them(studio, checkpoints):
+def test_class_numbers_are_painted_and_translated(session, checkpoints):
     numbers = np.random.default_rng(1).integers(0, 5, (32, 32), np.uint8)
-    colours = [tuple(bytes.fromhex(b["colour"][1:])) for b in studio.canvas("numbers.ckpt")["brushes"]]
+    colours = [tuple(bytes.fromhex(b["colour"][1:])) for b in session.describe_canvas("numbers.ckpt")["brushes"]]
     painted = url(np.asarray(colours, np.uint8)[numbers])
-    (made,) = studio.translated("numbers.ckpt", "deterministic", painted, seed=0, samples=1)
+    (made,) = session.translate("numbers.ckpt", "deterministic", painted, seed=0, samples=1)
     file = pixels(made["file"])
-    assert (file == opened(checkpoints["numbers"], "deterministic")(numbers)).all()
+    assert (file == load(checkpoints["numbers"], "deterministic")(numbers)).all()
     assert len(np.unique(file)) > 1
     assert (pixels(made["shown"]) == file * 127).all()
 
 
-def test_an_upload_keeps_its_size_or_is_resized(studio):
+def test_upload_keeps_its_size_or_is_resized(session):
     picture = drawing(80)
     for to_size, side in ((False, 80), (True, 64)):
-        canvas = studio.uploaded("edges.ckpt", url(picture), to_training_size=to_size)
+        canvas = session.load_upload("edges.ckpt", url(picture), to_training_size=to_size)
         shown = pixels(canvas["picture"])
         assert shown.shape == (side, side, 3)
         assert to_size or (shown == picture).all()
 
 
-def test_an_upload_that_is_resized_gives_what_predict_gives_at_the_training_s_size(studio, checkpoints):
+def test_resized_upload_translates_like_resize_training(session, checkpoints):
     picture = np.random.default_rng(0).integers(0, 256, (50, 80, 3), np.uint8)
-    canvas = studio.uploaded("edges.ckpt", url(picture), to_training_size=True)
-    (made,) = studio.translated("edges.ckpt", "deterministic", canvas["picture"], seed=0, samples=1)
+    canvas = session.load_upload("edges.ckpt", url(picture), to_training_size=True)
+    (made,) = session.translate("edges.ckpt", "deterministic", canvas["picture"], seed=0, samples=1)
     expected = Translator(checkpoints["edges"], device="cpu", resize="training")(picture)
     assert (pixels(made["file"]) == expected).all()
 
@@ -114,37 +115,36 @@ def huge_png():
         (bytes(2**16 + 3), "^WHAT has 0.1 MB, more than max_megabytes=0.0625: reduce it"),
     ],
 )
-def test_what_is_no_picture_or_too_large_is_refused_in_a_line_without_a_path(studio, data, line):
+def test_bad_or_large_files_are_refused_without_a_path_in_the_message(session, data, line):
     sent = "data:image/png;base64," + base64.b64encode(data).decode()
     with pytest.raises(ValueError, match=line.replace("WHAT", "the file")):
-        studio.uploaded("edges.ckpt", sent, to_training_size=True)
+        session.load_upload("edges.ckpt", sent, to_training_size=True)
     with pytest.raises(ValueError, match=line.replace("WHAT", "the drawing")):
-        studio.translated("edges.ckpt", "deterministic", sent, seed=0, samples=1)
+        session.translate("edges.ckpt", "deterministic", sent, seed=0, samples=1)
 
 
-def test_other_colours_than_the_palette_s_are_refused(studio):
+def test_colours_outside_the_palette_are_refused(session):
     with pytest.raises(ValueError, match="none of the palette's 12 colours"):
-        studio.uploaded("labels.ckpt", url(np.full((64, 64, 3), 120, np.uint8)), to_training_size=False)
+        session.load_upload("labels.ckpt", url(np.full((64, 64, 3), 120, np.uint8)), to_training_size=False)
 
 
-def test_samples_count_as_pixels(studio):
+def test_samples_count_against_the_pixel_limit(session):
     picture = url(drawing(64))
-    assert len(studio.translated("edges.ckpt", "paper", picture, seed=0, samples=2)) == 2
+    assert len(session.translate("edges.ckpt", "paper", picture, seed=0, samples=2)) == 2
     with pytest.raises(ValueError, match="3 samples of 64 x 64 pixels are more than max_pixels=10000: ask for fewer"):
-        studio.translated("edges.ckpt", "paper", picture, seed=0, samples=3)
+        session.translate("edges.ckpt", "paper", picture, seed=0, samples=3)
 
 
 @pytest.mark.parametrize(
     ("sent", "line"),
     [
         (None, "is empty or did not arrive"),
-        ("data:", "is empty or did not arrive"),
         ({"start": ""}, "is empty or did not arrive"),
         ("data:image/png,%89PNG", "is empty or did not arrive"),
         ("data:image/png;base64,%%%", "did not arrive whole"),
         ("bytes:99999999", "has 95.4 MB, more than max_megabytes=0.0625"),
     ],
 )
-def test_what_is_sent_in_place_of_a_picture(studio, sent, line):
+def test_malformed_data_urls_are_refused(session, sent, line):
     with pytest.raises(ValueError, match=f"the file {line}"):
-        studio.uploaded("edges.ckpt", sent, to_training_size=True)
+        session.load_upload("edges.ckpt", sent, to_training_size=True)

@@ -10,10 +10,10 @@ from io import BytesIO
 
 import numpy as np
 import pytest
-from drawn_models import PALETTE, SPECS, save
+from demo_process import DemoProcess
 from PIL import Image
 from selenium.webdriver import ActionChains
-from served import Server
+from tiny_models import PALETTE, SPECS, save
 
 from browser import chromium
 from pix2pix_lightning import Translator
@@ -23,7 +23,7 @@ from pix2pix_lightning.data.sides import PairSpec
 @pytest.fixture(scope="module")
 def server(checkpoints, tmp_path_factory):
     words = f"checkpoint=[{','.join(str(path) for path in checkpoints.values())}]"
-    server = Server(tmp_path_factory.mktemp("server"), words, "max_megabytes=1", "max_waiting=24")
+    server = DemoProcess(tmp_path_factory.mktemp("server"), words, "max_megabytes=1", "max_waiting=24")
     yield server
     if server.process.poll() is None:
         server.end()
@@ -54,7 +54,7 @@ def lines(seed, side=64):
 
 def at_once(server, pictures, name="edges.ckpt", mode="deterministic"):
     """Each drawing's answer, all asked for at the same time."""
-    answers, press = [None] * len(pictures), server.event("pressed")
+    answers, press = [None] * len(pictures), server.event("translate")
 
     def ask(number):
         answers[number] = server.ask(press, url(pictures[number]), name, mode, 0, 1)
@@ -83,7 +83,7 @@ def test_who_comes_beyond_the_queue_is_told_so(server):
 
 
 def test_a_mistake_is_one_line_and_the_server_goes_on(server):
-    press = server.event("pressed")
+    press = server.event("translate")
     for values, line in (
         ((None, "edges.ckpt", "deterministic", 0, 1), "the drawing is empty"),
         ((url(lines(0)), "edges.ckpt", "paper", 0, 1000), "1000 is greater than maximum value 8"),
@@ -106,9 +106,9 @@ def test_no_file_of_the_machine_can_be_read_or_removed(server, checkpoints):
                 assert server.get(f"{prefix}{route}{path}")[0] >= 400, route
         file = {"path": path, "meta": {"_type": "gradio.FileData"}}
         for sent in (file, [file]):
-            refused = 500, "a value of another kind than expected"
-            assert server.ask(server.event("uploaded"), sent, "edges.ckpt", False) == refused
-            assert server.ask(server.event("pressed"), url(lines(0)), "edges.ckpt", "paper", sent, 1) == refused
+            refused = 500, "a value of another type than expected"
+            assert server.ask(server.event("load_upload"), sent, "edges.ckpt", False) == refused
+            assert server.ask(server.event("translate"), url(lines(0)), "edges.ckpt", "paper", sent, 1) == refused
     assert own.exists()
     assert [path for path in server.temporary.rglob("*") if path.is_file()] == []
 
@@ -116,8 +116,8 @@ def test_no_file_of_the_machine_can_be_read_or_removed(server, checkpoints):
 def test_requests_are_limited_and_files_are_not_kept(server):
     files = {"Content-Type": "multipart/form-data; boundary=x"}
     body = b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.png"\r\n\r\nx\r\n--x--\r\n'
-    assert server.get("gradio_api/upload", body, **files) == (403, b"not offered here")
-    for route in ("component_server", "process_recording", "run/pressed", "call/pressed", "vibe-edit"):
+    assert server.get("gradio_api/upload", body, **files) == (403, b"not available")
+    for route in ("component_server", "process_recording", "run/translate", "call/translate", "vibe-edit"):
         assert server.get(f"gradio_api/{route}", b"{}", **{"Content-Type": "application/json"})[0] == 403
     connection = http.client.HTTPConnection(server.address[7:-1], timeout=20)
     connection.putrequest("POST", "/gradio_api/queue/join")
@@ -310,7 +310,7 @@ def test_ctrl_c_ends_it_quietly_and_nothing_is_left(server):
 def test_20_at_once_of_a_full_network_take_bounded_memory(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("MALLOC_ARENA_MAX", "1")  # else glibc's arenas grow for a while, each to what a thread once took
     checkpoint = save(tmp_path / "full.ckpt", PairSpec(), base_channels=64, num_downs=8)
-    server = Server(tmp_path, f"checkpoint={checkpoint}")
+    server = DemoProcess(tmp_path, f"checkpoint={checkpoint}")
     try:
         assert at_once(server, [lines(0, 256)], "full.ckpt")[0][0] == 200
         for before in range(0, 200, 20):

@@ -1,4 +1,4 @@
-"""Serving a page on a port, with limits, and nothing from elsewhere."""
+"""Serve a page on a port, with limits, and with nothing from other servers."""
 
 from __future__ import annotations
 
@@ -15,26 +15,28 @@ from fastapi import FastAPI
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from pix2pix_lightning.compat import check_gradio_files
+
 _POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data: blob:; font-src 'self' data:; worker-src 'self' blob:"
 )
-"""Nothing from elsewhere, whatever gradio's pages name; they need inline scripts, and templates that are compiled."""
-_CLOSED = re.compile(
+"""Nothing from other servers, whatever gradio's pages link to. They need inline scripts and compiled templates."""
+_CLOSED_ROUTES = re.compile(
     r"/+gradio_api/(?!(queue/(join|data)|heartbeat/\w+|startup-events|info|cancel|reset|theme\.css)/?$)"
 )
-"""Of gradio's routes those that take files, give them, or fetch them from elsewhere: the page needs none of them."""
+"""gradio's routes that receive, serve or fetch files. The page needs none of them."""
 _FONT, _MONO = ["system-ui", "sans-serif"], ["ui-monospace", "monospace"]
 
 
-def server_of(page: gr.Blocks, *, max_bytes: int) -> uvicorn.Server:
-    """A server of a page, which runs by ``run(sockets=[...])`` until it is interrupted or ``should_exit`` is set.
+def build_server(page: gr.Blocks, *, max_bytes: int) -> uvicorn.Server:
+    """Build the server of a page. ``run(sockets=[...])`` serves until it is interrupted or ``should_exit`` is set.
 
     Args:
-        page: As ``build`` makes it, within ``temporary_files``.
-        max_bytes: Of a file; no request may have more than twice as many, since it is sent as text.
+        page: The app of `build_page`, built inside `use_temporary_files`.
+        max_bytes: Limit of a file. A request may have twice as many, since files are sent as text.
     """
-    page.has_launched = True  # of an app that is mounted gradio would not check which files are asked for
+    check_gradio_files(page)
     app = gr.mount_gradio_app(
         FastAPI(docs_url=None, redoc_url=None, openapi_url=None),
         page,
@@ -49,42 +51,48 @@ def server_of(page: gr.Blocks, *, max_bytes: int) -> uvicorn.Server:
         theme=gr.themes.Default(primary_hue="blue", font=_FONT, font_mono=_MONO),
         css_paths=Path(__file__).parent / "page.css",
     )
-    limited = Limited(app, 2 * max_bytes + 2**16)
-    return uvicorn.Server(uvicorn.Config(limited, log_level="warning", timeout_graceful_shutdown=1))
+    filtered = RequestFilter(app, 2 * max_bytes + 2**16)
+    return uvicorn.Server(uvicorn.Config(filtered, log_level="warning", timeout_graceful_shutdown=1))
 
 
-def serve(page: gr.Blocks, listening: socket.socket, *, max_bytes: int) -> None:
-    """Serve a page, in the main thread, until Ctrl-C or SIGTERM.
+def serve(page: gr.Blocks, listener: socket.socket, *, max_bytes: int) -> None:
+    """Serve a page in the main thread, until Ctrl-C or SIGTERM.
+
+    Args:
+        page: The app of `build_page`.
+        listener: A listening socket.
+        max_bytes: Limit of an uploaded file.
 
     Raises:
-        KeyboardInterrupt: Of either.
+        KeyboardInterrupt: At either signal.
     """
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # uvicorn ends, and sends it once more
+    # uvicorn shuts down at SIGTERM and raises the signal again, which then ends here like Ctrl-C
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        server_of(page, max_bytes=max_bytes).run(sockets=[listening])
+        build_server(page, max_bytes=max_bytes).run(sockets=[listener])
     finally:
         signal.signal(signal.SIGTERM, before)
 
 
-class Limited:
-    """An app of whose routes only those are open that a page needs, with short requests, and nothing from elsewhere.
+class RequestFilter:
+    """Middleware that closes all routes that the page does not need, limits requests, and sets the security policy.
 
     Args:
-        app: Whose requests they are.
-        max_bytes: Of the body of one.
+        app: The app behind it.
+        max_bytes: Limit of the body of a request.
     """
 
     def __init__(self, app: ASGIApp, max_bytes: int) -> None:
         self.app, self.max_bytes = app, max_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request."""
+        """Answer a request, or hand it to the app (ASGI)."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
         length = dict(scope["headers"]).get(b"content-length", b"0")
-        if _CLOSED.match(scope["path"]):
-            await PlainTextResponse("not offered here", status_code=403)(scope, receive, send)
+        if _CLOSED_ROUTES.match(scope["path"]):
+            await PlainTextResponse("not available", status_code=403)(scope, receive, send)
             return
         if not length.isdigit() or int(length) > self.max_bytes:
             refusal = PlainTextResponse("the request is too large: see max_megabytes", status_code=413)
@@ -92,15 +100,16 @@ class Limited:
             return
         count = 0
 
-        async def received() -> Message:
+        async def receive_limited() -> Message:
             nonlocal count
             message = await receive()
             count += len(message.get("body", b""))
-            return message if count <= self.max_bytes else {"type": "http.disconnect"}  # its length was not said
+            # a body without a content-length can only be cut off
+            return message if count <= self.max_bytes else {"type": "http.disconnect"}
 
-        async def sent(message: MutableMapping[str, Any]) -> None:
+        async def send_with_policy(message: MutableMapping[str, Any]) -> None:
             if message["type"] == "http.response.start":
                 message["headers"] = [*message.get("headers", []), (b"content-security-policy", _POLICY.encode())]
             await send(message)
 
-        await self.app(scope, received, sent)
+        await self.app(scope, receive_limited, send_with_policy)

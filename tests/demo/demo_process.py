@@ -1,4 +1,4 @@
-"""The command in a process of its own."""
+"""Run the command demo in a process of its own."""
 
 import json
 import os
@@ -14,8 +14,8 @@ from pathlib import Path
 SOURCE = Path(__file__).parents[2] / "src"
 
 
-class Server:
-    """The command in a process of its own, and its answers without a browser."""
+class DemoProcess:
+    """The command in a process of its own, with requests to it without a browser."""
 
     def __init__(self, folder, *words):
         (folder / "temporary").mkdir()
@@ -31,8 +31,8 @@ class Server:
         assert line, self.errors.read_text()
         self.address = re.fullmatch(r"draw on (http://127\.0\.0\.1:\d+); Ctrl-C ends it\n", line)[1] + "/"
 
-    def end(self, by=signal.SIGINT):
-        """Exit status, and the errors that were printed then."""
+    def stop(self, by=signal.SIGINT):
+        """Return the exit status, and what was printed to stderr at the end."""
         before = len(self.errors.read_text())
         self.process.send_signal(by)
         self.process.communicate(timeout=20)
@@ -47,12 +47,12 @@ class Server:
             return error.code, error.read()
 
     def event(self, name):
-        """The number of what a function of the page is called by."""
+        """Return the number of the event that calls a function of the page."""
         config = json.loads(self.get("config")[1])
         return next(d["id"] for d in config["dependencies"] if d["api_name"] == name)
 
     def ask(self, event, *values):
-        """What the page gets for an event: the values, or the error's line."""
+        """Send an event as the page does; return the status with the values or the error."""
         session = uuid.uuid4().hex
         body = json.dumps({"data": values, "fn_index": event, "session_hash": session}).encode()
         status, answer = self.get("gradio_api/queue/join", body, **{"Content-Type": "application/json"})
@@ -67,6 +67,6 @@ class Server:
         return None
 
     def memory(self, kind):
-        """In MiB: VmRSS, or VmHWM for the most so far."""
+        """Return the memory of the process in MiB: VmRSS now, or VmHWM at its peak."""
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         return int(re.search(rf"{kind}:\s+(\d+)", status)[1]) / 1024
