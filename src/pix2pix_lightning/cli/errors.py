@@ -23,7 +23,6 @@ _FIXES = {
     errno.EPERM: "allow it to this user, or choose another place",
 }
 """What to do where the disk refuses."""
-_PATH_ERRORS = (FileExistsError, FileNotFoundError, IsADirectoryError, NotADirectoryError)
 _PEER_ENDED = r"gloo/transport|NCCL error|Connection (closed|reset) by peer|waiting for clients"
 _BAD_ARGUMENTS = "unexpected keyword|required positional|required keyword"
 
@@ -31,8 +30,8 @@ _BAD_ARGUMENTS = "unexpected keyword|required positional|required keyword"
 def format_error(error: BaseException, config_name: str) -> str | None:
     """Return one line for a user's error, and None for a bug, which keeps its traceback.
 
-    A user's error is a `UserError`, also from a process that loads data; a path that is missing or in the way; what the
-    disk refuses; and what Hydra and Lightning say of their own settings.
+    A user's error is a `UserError`, also from a process that loads data; an `OSError` that says what the disk or the
+    network refuses; and what Hydra and Lightning say of their own settings.
 
     Args:
         error: What was raised.
@@ -73,15 +72,15 @@ def _format_worker_error(error: UserError | OSError, name: str) -> str | None:
         return said
     found = re.fullmatch(r"\[Errno (\d+)\] (.*): '(.*)'", said)
     if found is None:
-        return said if isinstance(error, _PATH_ERRORS) else None
+        return said
     original = OSError(int(found[1]), found[2], found[3])
     original.__notes__ = getattr(error, "__notes__", [])
     return _format_os_error(original)
 
 
 def _format_os_error(error: OSError) -> str | None:
-    if error.errno is None:  # raised by this package, with a message of its own
-        return _join_lines(error) if isinstance(error, _PATH_ERRORS) else None
+    if error.errno is None:  # not by the system, but with a message for people
+        return _join_lines(error) or None
     if error.filename is None and error.errno not in _FIXES:
         return None
     fix = _FIXES.get(error.errno)
