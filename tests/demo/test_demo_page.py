@@ -1,4 +1,4 @@
-"""The page as it is served by the command: over HTTP, and in a browser, where there is one."""
+"""The page as the command serves it: over HTTP, and in a browser if there is one."""
 
 import base64
 import http.client
@@ -26,7 +26,7 @@ def server(checkpoints, tmp_path_factory):
     server = DemoProcess(tmp_path_factory.mktemp("server"), words, "max_megabytes=1", "max_waiting=24")
     yield server
     if server.process.poll() is None:
-        server.end()
+        server.stop()
 
 
 @pytest.fixture(scope="module")
@@ -52,8 +52,8 @@ def lines(seed, side=64):
     return picture
 
 
-def at_once(server, pictures, name="edges.ckpt", mode="deterministic"):
-    """Each drawing's answer, all asked for at the same time."""
+def ask_at_once(server, pictures, name="edges.ckpt", mode="deterministic"):
+    """Send all drawings at the same time; return their answers."""
     answers, press = [None] * len(pictures), server.event("translate")
 
     def ask(number):
@@ -65,24 +65,24 @@ def at_once(server, pictures, name="edges.ckpt", mode="deterministic"):
     return answers
 
 
-def test_20_at_once_are_all_answered_each_with_its_own(server, checkpoints):
+def test_20_simultaneous_requests_get_their_own_answers(server, checkpoints):
     pictures = [lines(seed) for seed in range(20)]
-    answers = at_once(server, pictures)
+    answers = ask_at_once(server, pictures)
     translator = Translator(checkpoints["edges"], device="cpu")
     for picture, (status, data) in zip(pictures, answers, strict=True):
         assert status == 200, data
         assert (pixels(data[0][0]["file"]) == translator(picture)).all()
 
 
-def test_who_comes_beyond_the_queue_is_told_so(server):
-    answers = at_once(server, [lines(seed) for seed in range(80)])
+def test_requests_beyond_the_queue_are_refused(server):
+    answers = ask_at_once(server, [lines(seed) for seed in range(40)])
     refused = [line for status, line in answers if status != 200]
     assert all("Queue is full" in line for line in refused)
     assert len(answers) - len(refused) >= 24
-    assert at_once(server, [lines(0)])[0][0] == 200
+    assert ask_at_once(server, [lines(0)])[0][0] == 200
 
 
-def test_a_mistake_is_one_line_and_the_server_goes_on(server):
+def test_user_errors_are_one_line_and_the_server_continues(server):
     press = server.event("translate")
     for values, line in (
         ((None, "edges.ckpt", "deterministic", 0, 1), "the drawing is empty"),
@@ -90,14 +90,14 @@ def test_a_mistake_is_one_line_and_the_server_goes_on(server):
         ((url(lines(0)), "/etc/passwd", "deterministic", 0, 1), "not in the list of choices"),
         ((url(np.full((64, 64, 3), 120, np.uint8)), "labels.ckpt", "deterministic", 0, 1), "none of the palette's"),
     ):
-        status, said = server.ask(press, *values)
+        status, error = server.ask(press, *values)
         assert status == 500
-        assert line in said
-        assert "\n" not in said
+        assert line in error
+        assert "\n" not in error
     assert server.ask(press, url(lines(0)), "edges.ckpt", "deterministic", 0, 1)[0] == 200
 
 
-def test_no_file_of_the_machine_can_be_read_or_removed(server, checkpoints):
+def test_files_of_the_machine_cannot_be_read_or_removed(server, checkpoints):
     own = server.temporary.parent / "own.png"  # where the command was started
     Image.fromarray(lines(0)).save(own)
     for path in ("/etc/passwd", str(own), str(checkpoints["edges"]), "http://example.com/picture.png"):
@@ -113,7 +113,7 @@ def test_no_file_of_the_machine_can_be_read_or_removed(server, checkpoints):
     assert [path for path in server.temporary.rglob("*") if path.is_file()] == []
 
 
-def test_requests_are_limited_and_files_are_not_kept(server):
+def test_request_limits_and_closed_routes(server):
     files = {"Content-Type": "multipart/form-data; boundary=x"}
     body = b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.png"\r\n\r\nx\r\n--x--\r\n'
     assert server.get("gradio_api/upload", body, **files) == (403, b"not available")
@@ -133,20 +133,20 @@ def test_requests_are_limited_and_files_are_not_kept(server):
     assert server.get("config")[0] == 200
 
 
-# What follows is in a browser.
+# ---- in a browser
 
 
-def opened(browser, server, **how):
+def open_page(browser, server, **how):
     browser.open(server.address, **how)
     browser.until(lambda: browser.all("#drawing canvas[data-shown]"), 20)
 
 
-def drawn(browser):
+def read_canvas(browser):
     return pixels(browser.run("return document.querySelector('#drawing canvas').toDataURL()"))
 
 
-def stroke(browser, *points):
-    """With the pointer, from point to point, from the canvas' middle."""
+def draw_stroke(browser, *points):
+    """Draw with the pointer from point to point, relative to the centre of the canvas."""
     canvas = browser.one("#drawing canvas")
     actions = ActionChains(browser.web, duration=20).move_to_element_with_offset(canvas, *points[0]).click_and_hold()
     for point in points[1:]:
@@ -154,15 +154,15 @@ def stroke(browser, *points):
     actions.release().perform()
 
 
-def translated(browser, count=1):
-    """Press, and wait for other pictures than those that are there."""
+def press_translate(browser, count=1):
+    """Press Translate and wait for new pictures."""
     sources = "return [...document.querySelectorAll('#results img')].map(image => image.src)"
     before = browser.run(sources)
     browser.one("#translate").click()
     return browser.until(lambda: (now := browser.run(sources)) != before and len(now) == count and now, 20)
 
 
-def choose(browser, name):
+def choose_model(browser, name):
     browser.one("#model input").click()
     options = "ul[role=listbox] li"
     browser.until(lambda: len(texts(browser, options)) == len(SPECS))
@@ -171,43 +171,43 @@ def choose(browser, name):
 
 
 def texts(browser, selector):
-    """Of all that it finds, at one moment."""
+    """Return the texts of all matching elements at one moment."""
     return browser.run("return [...document.querySelectorAll(arguments[0])].map(e => e.innerText.trim())", selector)
 
 
-def press(browser, name):
+def press_button(browser, name):
     number = texts(browser, "#drawing button").index(name)
     browser.all("#drawing button")[number].click()
 
 
-def test_draw_press_and_look(browser, server, checkpoints):
-    opened(browser, server)
+def test_draw_translate_and_undo(browser, server, checkpoints):
+    open_page(browser, server)
     translator = Translator(checkpoints["edges"], device="cpu")
-    start = drawn(browser)
+    start = read_canvas(browser)
     assert start.shape == (64, 64, 3)
-    (first,) = translated(browser)
+    (first,) = press_translate(browser)
     assert (pixels(first) == translator(start)).all()
     shown = browser.pixels(browser.one("#results img"))
     assert shown.std() > 10
-    stroke(browser, (-150, -150), (100, -120), (150, 100))
-    with_line = drawn(browser)
+    draw_stroke(browser, (-150, -150), (100, -120), (150, 100))
+    with_line = read_canvas(browser)
     changed = (with_line != start).any(-1)
     assert changed.sum() > 20
     assert not with_line[changed].any()  # black, and nothing between black and white
-    (second,) = translated(browser)
+    (second,) = press_translate(browser)
     assert (pixels(second) == translator(with_line)).all()
     assert (browser.pixels(browser.one("#results img")) != shown).any()
-    press(browser, "Undo")
-    assert (drawn(browser) == start).all()
-    press(browser, "Clear")
-    assert (drawn(browser) == 255).all()
+    press_button(browser, "Undo")
+    assert (read_canvas(browser) == start).all()
+    press_button(browser, "Clear")
+    assert (read_canvas(browser) == 255).all()
     elsewhere = [a for a in browser.addresses() if not a.startswith((server.address, "data:", "blob:"))]
     assert elsewhere == []
     assert [line for line in browser.complaints() if "favicon" not in line] == []
 
 
-def test_nothing_can_be_fetched_from_elsewhere(browser, server):
-    opened(browser, server)
+def test_page_cannot_fetch_from_other_servers(browser, server):
+    open_page(browser, server)
     for fetching in (
         "return fetch('http://192.0.2.1/').then(() => 'came', () => 'refused')",
         "return new Promise(told => { const i = new Image(); i.onload = () => told('came'); "
@@ -217,9 +217,9 @@ def test_nothing_can_be_fetched_from_elsewhere(browser, server):
     assert not any("192.0.2.1" in address for address in browser.addresses())
 
 
-def test_the_download_is_the_file(browser, server, tmp_path):
-    opened(browser, server)
-    (made,) = translated(browser)
+def test_download_is_the_file(browser, server, tmp_path):
+    open_page(browser, server)
+    (made,) = press_translate(browser)
     browser.web.execute_cdp_cmd("Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(tmp_path)})
     link = browser.one("#results a")
     assert link.text == "Download PNG"
@@ -230,43 +230,43 @@ def test_the_download_is_the_file(browser, server, tmp_path):
 
 
 def test_labels_are_painted_by_name(browser, server, checkpoints):
-    opened(browser, server)
-    (before,) = translated(browser)
-    choose(browser, "labels.ckpt")
+    open_page(browser, server)
+    (before,) = press_translate(browser)
+    choose_model(browser, "labels.ckpt")
     browser.until(lambda: texts(browser, "#drawing .brushes button") == list(PALETTE))
     browser.until(lambda: not browser.all("#results img"))
-    browser.until(lambda: (drawn(browser)[0, 0] == PALETTE["background"]).all())
-    press(browser, "door")
-    stroke(browser, (-100, -100), (50, 50))  # a rectangle
-    painted = drawn(browser)
+    browser.until(lambda: (read_canvas(browser)[0, 0] == PALETTE["background"]).all())
+    press_button(browser, "door")
+    draw_stroke(browser, (-100, -100), (50, 50))  # a rectangle
+    painted = read_canvas(browser)
     assert (painted[20:35, 20:35] == PALETTE["door"]).all()
     assert {tuple(colour) for colour in painted.reshape(-1, 3).tolist()} <= set(PALETTE.values())
-    press(browser, "Boxes")
-    press(browser, "shop")
-    stroke(browser, (-150, -150), (150, -140))
-    painted = drawn(browser)
+    press_button(browser, "Boxes")
+    press_button(browser, "shop")
+    draw_stroke(browser, (-150, -150), (150, -140))
+    painted = read_canvas(browser)
     assert (painted == PALETTE["shop"]).all(-1).sum() > 50
     assert {tuple(colour) for colour in painted.reshape(-1, 3).tolist()} <= set(PALETTE.values())
-    (made,) = translated(browser)
+    (made,) = press_translate(browser)
     assert (pixels(made) == Translator(checkpoints["labels"], device="cpu")(painted)).all()
     assert made != before
 
 
-def test_samples_of_the_paper_s_mode(browser, server):
-    opened(browser, server)
+def test_samples_of_mode_paper(browser, server):
+    open_page(browser, server)
     browser.run("document.querySelector('#settings button').click()")
     browser.until(lambda: browser.all("input[value=paper]"))[0].click()
     number = browser.until(lambda: browser.all("input[type=number][aria-label*=Samples]"))[0]
     browser.run("arguments[0].value = 3; arguments[0].dispatchEvent(new Event('input', {bubbles: true}))", number)
-    made = translated(browser, 3)
+    made = press_translate(browser, 3)
     assert len(set(made)) == 3
     assert [a.get_attribute("download") for a in browser.all("#results a")] == [
         f"drawing.sample_{number}.png" for number in range(3)
     ]
 
 
-def test_uploads_appear_on_the_canvas_and_mistakes_as_a_line(browser, server, tmp_path):
-    opened(browser, server)
+def test_uploads_appear_on_the_canvas_and_errors_as_a_line(browser, server, tmp_path):
+    open_page(browser, server)
     picture = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
     Image.fromarray(picture).save(tmp_path / "picture.png")
     (tmp_path / "notes.png").write_text("taken in May")
@@ -284,13 +284,13 @@ def test_uploads_appear_on_the_canvas_and_mistakes_as_a_line(browser, server, tm
     browser.run("document.querySelector('#settings button').click()")
     browser.until(lambda: browser.all("#resize input"))[0].click()
     field.send_keys(str(tmp_path / "picture.png"))
-    browser.until(lambda: drawn(browser).shape == (40, 60, 3))
-    assert (drawn(browser) == picture).all()
+    browser.until(lambda: read_canvas(browser).shape == (40, 60, 3))
+    assert (read_canvas(browser) == picture).all()
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
-def test_nothing_is_cut_off(browser, server, width, scheme):
-    opened(browser, server, width=width, scheme=scheme)
+def test_layout_fits_the_window(browser, server, width, scheme):
+    open_page(browser, server, width=width, scheme=scheme)
     assert browser.run("return document.documentElement.scrollWidth") <= width
     for element in browser.all("#drawing button, #drawing canvas, #translate, #results"):
         box = element.rect
@@ -300,22 +300,22 @@ def test_nothing_is_cut_off(browser, server, width, scheme):
     assert (np.mean([int(v) for v in re.findall(r"\d+", dark)[:3]]) < 60) == (scheme == "dark")
 
 
-def test_ctrl_c_ends_it_quietly_and_nothing_is_left(server):
-    """The last, since the server is gone then."""
-    assert server.end() == (130, "stopped\n")
+def test_ctrl_c_stops_the_server_and_leaves_no_files(server):
+    """The last test, since it stops the server of the module."""
+    assert server.stop() == (130, "stopped\n")
     assert list(server.temporary.iterdir()) == []
 
 
 @pytest.mark.slow
-def test_20_at_once_of_a_full_network_take_bounded_memory(tmp_path, capsys, monkeypatch):
+def test_memory_is_bounded_with_a_full_network(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("MALLOC_ARENA_MAX", "1")  # else glibc's arenas grow for a while, each to what a thread once took
     checkpoint = save(tmp_path / "full.ckpt", PairSpec(), base_channels=64, num_downs=8)
     server = DemoProcess(tmp_path, f"checkpoint={checkpoint}")
     try:
-        assert at_once(server, [lines(0, 256)], "full.ckpt")[0][0] == 200
+        assert ask_at_once(server, [lines(0, 256)], "full.ckpt")[0][0] == 200
         for before in range(0, 200, 20):
             most, start = server.memory("VmHWM"), time.perf_counter()
-            answers = at_once(server, [lines(seed, 256) for seed in range(before, before + 20)], "full.ckpt")
+            answers = ask_at_once(server, [lines(seed, 256) for seed in range(before, before + 20)], "full.ckpt")
             seconds, growth = time.perf_counter() - start, server.memory("VmHWM") - most
             assert [status for status, _ in answers] == [200] * 20
             with capsys.disabled():
@@ -324,4 +324,4 @@ def test_20_at_once_of_a_full_network_take_bounded_memory(tmp_path, capsys, monk
                 complete_job_config = server.memory("VmHWM")
         assert server.memory("VmHWM") - complete_job_config < 100
     finally:
-        assert server.end(signal.SIGTERM)[0] == 130
+        assert server.stop(signal.SIGTERM)[0] == 130

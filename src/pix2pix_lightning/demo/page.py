@@ -103,8 +103,8 @@ def build_page(session: DemoSession) -> gr.Blocks:
         page.queue(max_size=session.max_waiting, api_open=False)
     limit_gradio_sessions(page, session.max_waiting + 1)
     refuse_gradio_objects(page)
-    built: gr.Blocks = page
-    return built
+    app: gr.Blocks = page
+    return app
 
 
 def _answer(ask: Callable[[], Any]) -> Any:
