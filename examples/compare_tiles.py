@@ -12,8 +12,8 @@ import torch
 from pix2pix_lightning import Translator
 from pix2pix_lightning.data.image_files import read_image
 from pix2pix_lightning.inference.padding import pad_to_multiple
-from pix2pix_lightning.inference.statistics import estimated_statistics, reduced_copy
-from pix2pix_lightning.inference.tiles import cut
+from pix2pix_lightning.inference.statistics import estimate_statistics, shrink_image
+from pix2pix_lightning.inference.tiles import plan_tiling
 from pix2pix_lightning.networks import TilingState, find_image_norms, measure_receptive_field
 
 
@@ -38,7 +38,9 @@ def main() -> None:
     whole = {norm: network(source) for norm, network in networks.items()}
     context = measure_receptive_field(networks["running"].generator, spec.source.channels)
     for overlap in arguments.overlaps:
-        tiling = cut(*source.shape[2:], context=context.margin, stride=stride, tile=arguments.tile, overlap=overlap)
+        tiling = plan_tiling(
+            *source.shape[2:], context=context.margin, stride=stride, tile=arguments.tile, overlap=overlap
+        )
         translator = Translator(arguments.checkpoint, norm="running", tile=arguments.tile, overlap=overlap)
         tiled = translator(source)
         steps = [
@@ -49,8 +51,8 @@ def main() -> None:
     network = networks["image"]
     names = find_image_norms(network.generator, "image")
     for side in arguments.copies:
-        reduced = seen(reduced_copy(image, side, spec.source.interpolation))
-        known = TilingState(*source.shape[2:], estimated_statistics(network.generator, network, reduced, names))
+        reduced = seen(shrink_image(image, side, spec.source.interpolation))
+        known = TilingState(*source.shape[2:], estimate_statistics(network.generator, network, reduced, names))
         say(f"statistics estimated on {side}", network(source, whole=known) - whole["image"])
     say("norm=running beside image", whole["running"] - whole["image"])
 

@@ -18,9 +18,9 @@ GENERATORS = {
 PALETTE = ((200, 0, 0), (0, 200, 0), (0, 0, 200))
 
 
-def trained(generator, **options):
+def trained(generator, cls=Pix2PixModule, **options):
     """A module with weights and running statistics as after a training."""
-    module = Pix2PixModule(generator, None, **options)
+    module = cls(generator, None, **options)
     torch.manual_seed(0)
     with torch.no_grad():
         for layer in module.generator.modules():

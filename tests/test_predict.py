@@ -1,88 +1,80 @@
-"""The command, in this process: what it writes, and what it says of mistakes."""
+"""The predict command."""
 
 import os
 import resource
 import struct
 import zlib
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from omegaconf import OmegaConf
 from PIL import Image
 from torch import nn
 
-import small_networks
-from pix2pix_lightning import Pix2PixModule, Translator, predict
+from pix2pix_lightning import Pix2PixModule, Translator, compose, predict
 from pix2pix_lightning.checkpoints.junyanz import write_junyanz
 from pix2pix_lightning.data.resize import resize
-
-UNET = {
-    "_target_": "pix2pix_lightning.networks.UNetGenerator",
-    "num_downs": 3,
-    "base_channels": 4,
-    "dropout_at": "paper",
-}
+from small_networks import UNET, by_hand, save, trained
 
 
 class OwnModule(Pix2PixModule):
-    """What a user writes in a file of their own."""
-
-
-def save(module, path):
-    torch.manual_seed(0)
-    with torch.no_grad():
-        for layer in module.generator.modules():
-            if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
-                layer.weight.normal_(0, 0.2)
-            if isinstance(layer, nn.BatchNorm2d):
-                layer.running_mean.normal_(0, 0.3)
-    return small_networks.save(module, path)
+    """A module in a user's own package."""
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """A run's folder and its module."""
-    folder = tmp_path_factory.mktemp("run")
-    (folder / "checkpoints").mkdir()
-    module = Pix2PixModule(UNET, None)
+    """The folder of a run, and its module."""
+    folder, module = tmp_path_factory.mktemp("run"), trained(UNET)
     save(module, folder / "checkpoints" / "best.ckpt")
     return folder, module
 
 
+@pytest.fixture(scope="module")
+def config():
+    """The command's configuration, composed once; tests change copies of it."""
+    return compose("predict", ["checkpoint=x", "input=x", "output=x"])
+
+
+@pytest.fixture
+def call(config):
+    """A function that runs the command with some keys, without parsing them as a command line."""
+
+    def run_predict(checkpoint, source, output, **keys):
+        cfg = deepcopy(config)
+        for key, value in {"checkpoint": checkpoint, "input": source, "output": output, **keys}.items():
+            OmegaConf.update(cfg, key.replace("__", "."), str(value) if isinstance(value, Path) else value)
+        return predict.predict(cfg)
+
+    return run_predict
+
+
 @pytest.fixture
 def pictures(tmp_path):
-    """A folder of images of unequal sizes and kinds, and something beside them."""
+    """A folder of images of several sizes and formats, with a text file."""
     folder = tmp_path / "pictures"
     folder.mkdir()
     rng = np.random.default_rng(0)
     for name, shape in {"a.png": (30, 20, 3), "b.b.JPG": (16, 16, 3), "c.bmp": (7, 33)}.items():
         pixels = rng.integers(0, 200, shape, np.uint8)
         Image.fromarray(pixels).save(folder / name, format="JPEG" if name.endswith("JPG") else None)
-    (folder / "notes.txt").write_text("taken in May")
+    (folder / "notes.txt").write_text("May")
     return folder
 
 
-def call(run, source, output, *more):
-    """In float32, unless told, wherever the tests run."""
-    return predict.main([f"checkpoint={run}", f"input={source}", f"output={output}", "precision=32", *more])
-
-
-def by_hand(module, path, norm="image"):
-    """A file through the plain generator; image norm is training mode at a batch of one."""
+def compute_expected(module, path, norm="image"):
+    """Translate a file with the plain generator, padded by NumPy."""
     image = np.asarray(Image.open(path).convert("RGB"))
     height, width, _ = image.shape
     padded = np.pad(image, ((0, -height % 8), (0, -width % 8), (0, 0)), mode="reflect")
-    generator = type(module.generator)(num_downs=3, base_channels=4, dropout=0.0)
-    generator.load_state_dict(module.generator.state_dict())
-    generator.train(norm == "image")
-    with torch.no_grad():
-        output = generator(torch.from_numpy(padded).permute(2, 0, 1)[None] / 127.5 - 1)
+    output = by_hand(module, torch.from_numpy(padded).permute(2, 0, 1)[None] / 127.5 - 1, norm)
     levels = ((output[0, :, :height, :width] + 1) * 127.5).round().to(torch.uint8)
     return levels.permute(1, 2, 0).numpy()
 
 
-def assert_a_level_apart(path, expected):
+def assert_within_one_level(path, expected):
     actual = np.asarray(Image.open(path))
     assert actual.shape == expected.shape
     assert np.abs(actual.astype(int) - expected).max() <= 1
@@ -98,181 +90,157 @@ def assert_one_line(capsys, *parts):
     assert "Traceback" not in printed.out
 
 
-def test_a_folder(run, pictures, tmp_path, capsys):
+def test_folder_on_the_command_line(run, pictures, tmp_path, capsys):
     folder, module = run
     output = tmp_path / "new" / "output"
-    assert call(folder, pictures, output) == 0
+    assert predict.main([f"checkpoint={folder}", f"input={pictures}", f"output={output}"]) == 0
     assert capsys.readouterr().out == f"3 images in {output}\n"
     assert sorted(path.name for path in output.iterdir()) == ["a.png", "b.b.png", "c.png"]
-    for name in ("a.png", "c.bmp"):  # decoders of JPEG differ
-        expected = by_hand(module, pictures / name)
+    for name in ("a.png", "c.bmp"):  # JPEG decoders differ
+        expected = compute_expected(module, pictures / name)
         assert expected.std() > 5
-        assert_a_level_apart(output / name.replace("bmp", "png"), expected)
+        assert_within_one_level(output / name.replace("bmp", "png"), expected)
+    assert predict.main([f"checkpoint={folder}", f"input={pictures}", f"output={output}"]) == 1
+    assert_one_line(capsys, output / "a.png", "overwrite=true")
+    assert predict.main([]) == 1
+    assert_one_line(capsys, "input")
 
 
-def test_a_picture_alone_and_in_a_folder_are_the_same_bytes(run, pictures, tmp_path):
-    folder, _ = run
-    assert call(folder, pictures, tmp_path / "all") == 0
-    for name in ("a.png", "b.b.JPG", "c.bmp"):
-        assert call(folder / "checkpoints" / "best.ckpt", pictures / name, tmp_path / "one") == 0
-    for path in sorted((tmp_path / "all").iterdir()):
-        assert (tmp_path / "one" / path.name).read_bytes() == path.read_bytes()
-
-
-def test_a_picture_among_many_is_the_same_bytes(run, tmp_path):
+def test_an_image_among_many_gives_the_same_bytes(run, call, tmp_path):
     (tmp_path / "many").mkdir()
     rng = np.random.default_rng(0)
-    for number in range(20):
+    for number in range(12):
         pixels = rng.integers(0, 10 * number + 30, (8 + 8 * (number % 3), 16, 3), np.uint8)
         Image.fromarray(pixels).save(tmp_path / "many" / f"{number}.png")
-    assert call(run[0], tmp_path / "many", tmp_path / "all") == 0
-    assert sorted(path.name for path in (tmp_path / "all").iterdir()) == sorted(f"{n}.png" for n in range(20))
-    for number in range(20):
-        assert_a_level_apart(tmp_path / "all" / f"{number}.png", by_hand(run[1], tmp_path / "many" / f"{number}.png"))
-    for number in (0, 13, 19):
-        assert call(run[0], tmp_path / "many" / f"{number}.png", tmp_path / "one") == 0
+    call(run[0], tmp_path / "many", tmp_path / "all")
+    assert sorted(path.name for path in (tmp_path / "all").iterdir()) == sorted(f"{n}.png" for n in range(12))
+    for number in range(12):
+        expected = compute_expected(run[1], tmp_path / "many" / f"{number}.png")
+        assert_within_one_level(tmp_path / "all" / f"{number}.png", expected)
+    for number in (0, 7, 11):
+        call(run[0] / "checkpoints" / "best.ckpt", tmp_path / "many" / f"{number}.png", tmp_path / "one")
         assert (tmp_path / "one" / f"{number}.png").read_bytes() == (tmp_path / "all" / f"{number}.png").read_bytes()
 
 
-@pytest.mark.parametrize("able", [True, False])
-def test_precision_is_the_device_s_choice_unless_told(run, pictures, tmp_path, capsys, monkeypatch, able):
-    monkeypatch.setattr("pix2pix_lightning.inference.precision.computes_in_bfloat16", lambda device: able)
+@pytest.mark.parametrize("is_supported", [True, False])
+def test_auto_precision_asks_the_device(run, call, pictures, tmp_path, capsys, monkeypatch, is_supported):
+    monkeypatch.setattr("pix2pix_lightning.inference.precision.supports_bfloat16", lambda device: is_supported)
     for name in ("auto", "bf16", "32"):
-        assert call(run[0], pictures / "a.png", tmp_path / name, "device=cpu", f"precision={name}") == 0
+        call(run[0], pictures / "a.png", tmp_path / name, device="cpu", precision=name)
         line, *others = capsys.readouterr().out.splitlines()
         if name == "auto":
-            assert line.startswith(
-                "precision=bf16, in which this cpu is faster" if able else "precision=32, since this"
-            )
-            assert "precision=32" in line
+            assert line.startswith("precision=bf16" if is_supported else "precision=32")
         assert len(others) == (name == "auto")
     images = {name: np.asarray(Image.open(tmp_path / name / "a.png")) for name in ("auto", "bf16", "32")}
-    assert (images["auto"] == images["bf16" if able else "32"]).all()
+    assert (images["auto"] == images["bf16" if is_supported else "32"]).all()
     assert (images["bf16"] != images["32"]).any()
 
 
-def test_300_by_200_stays_300_by_200(run, tmp_path):
-    Image.linear_gradient("L").resize((300, 200)).convert("RGB").save(tmp_path / "sky.png")
-    assert call(run[0], tmp_path / "sky.png", tmp_path / "out") == 0
-    expected = by_hand(run[1], tmp_path / "sky.png")
-    assert expected.shape == (200, 300, 3)
-    assert_a_level_apart(tmp_path / "out" / "sky.png", expected)
-
-
-def test_modes_on_the_command_line(run, pictures, tmp_path):
+def test_modes(run, call, pictures, tmp_path):
     folder, module = run
-    made = {}
+    outputs = {}
 
-    def translated(*options):
-        output = tmp_path / "_".join(options or ["plain"]).replace("=", "_")
-        if options not in made:
-            assert call(folder, pictures / "a.png", output, *options) == 0
-            made[options] = (output / "a.png").read_bytes()
-        return made[options]
+    def translate(**options):
+        key = str(options)
+        if key not in outputs:
+            (path,) = call(folder, pictures / "a.png", tmp_path / str(len(outputs)), **options)
+            outputs[key] = path.read_bytes()
+        return outputs[key]
 
-    assert translated("mode=paper", "dropout=off") == translated()
-    assert translated("mode=paper", "dropout=false") == translated()
-    assert translated("mode=paper") == translated("dropout=on") == translated("dropout=true") != translated()
-    assert translated("mode=paper", "seed=1") not in (translated("mode=paper"), translated())
-    assert translated("norm=running") != translated()
-    assert_a_level_apart(tmp_path / "norm_running" / "a.png", by_hand(module, pictures / "a.png", "running"))
+    assert translate(mode="paper", dropout="off") == translate(mode="paper", dropout=False) == translate()
+    assert translate(mode="paper") == translate(dropout="on") == translate(dropout=True) != translate()
+    assert translate(mode="paper", seed=1) not in (translate(mode="paper"), translate())
+    (path,) = call(folder, pictures / "a.png", tmp_path / "running", norm="running")
+    assert path.read_bytes() != translate()
+    assert_within_one_level(path, compute_expected(module, pictures / "a.png", "running"))
 
 
-def test_nothing_is_overwritten_unless_asked_for(run, pictures, tmp_path, capsys):
+def test_nothing_is_overwritten_by_default(run, call, pictures, tmp_path):
     output = tmp_path / "output"
     output.mkdir()
     (output / "c.png").write_text("precious")
-    assert call(run[0], pictures, output) == 1
-    assert_one_line(capsys, output / "c.png", "exists", "overwrite=true")
+    for checkpoint in (run[0], tmp_path / "missing"):  # outputs are checked before the checkpoint
+        with pytest.raises(FileExistsError, match=r"c\.png.*overwrite=true"):
+            call(checkpoint, pictures, output)
     assert [path.name for path in output.iterdir()] == ["c.png"]
     assert (output / "c.png").read_text() == "precious"
-    assert call(run[0], pictures, output, "overwrite=true") == 0
-    assert_a_level_apart(output / "c.png", by_hand(run[1], pictures / "c.bmp"))
+    call(run[0], pictures, output, overwrite=True)
+    assert_within_one_level(output / "c.png", compute_expected(run[1], pictures / "c.bmp"))
 
 
-def test_what_exists_is_found_before_anything_else(pictures, tmp_path, capsys):
-    (tmp_path / "output").mkdir()
-    (tmp_path / "output" / "c.png").write_text("precious")
-    assert call(tmp_path / "no_checkpoint", pictures, tmp_path / "output") == 1
-    assert_one_line(capsys, tmp_path / "output" / "c.png", "exists", "overwrite=true")
-
-
-def test_an_output_that_cannot_be_written(run, pictures, tmp_path, capsys):
+def test_output_that_cannot_be_written(run, call, pictures, tmp_path):
     output = tmp_path / "output"
     (output / "b.b.png").mkdir(parents=True)
-    assert call(run[0], pictures, output, "overwrite=true") == 1
-    assert_one_line(capsys, output / "b.b.png")
-    assert_a_level_apart(output / "a.png", by_hand(run[1], pictures / "a.png"))
+    with pytest.raises(OSError, match=r"b\.b\.png"):
+        call(run[0], pictures, output, overwrite=True)
+    assert_within_one_level(output / "a.png", compute_expected(run[1], pictures / "a.png"))
     assert not list(output.glob("*.part"))
 
 
-def test_interrupted_in_the_middle(run, pictures, tmp_path, capsys, monkeypatch):
+def test_interrupt(run, pictures, tmp_path, capsys, monkeypatch):
     translate = Translator.translate_arrays
 
-    def interrupted(self, images):
+    def interrupt(self, images):
         if images[0].shape[0] == 7:  # c.bmp
             raise KeyboardInterrupt
         return translate(self, images)
 
-    monkeypatch.setattr(Translator, "translate_arrays", interrupted)
-    assert call(run[0], pictures, tmp_path / "output") == 130
+    monkeypatch.setattr(Translator, "translate_arrays", interrupt)
+    assert predict.main([f"checkpoint={run[0]}", f"input={pictures}", f"output={tmp_path / 'output'}"]) == 130
     assert capsys.readouterr().err == "stopped\n"
     assert sorted(path.name for path in (tmp_path / "output").iterdir()) == ["a.png", "b.b.png"]
-    assert_a_level_apart(tmp_path / "output" / "a.png", by_hand(run[1], pictures / "a.png"))
+    assert_within_one_level(tmp_path / "output" / "a.png", compute_expected(run[1], pictures / "a.png"))
 
 
-def test_broken_files_in_a_folder_are_named_and_the_others_go_on(run, pictures, tmp_path, capsys):
-    (pictures / "a2.png").write_text("no picture")
+def test_broken_files_are_named_and_the_others_translated(run, call, pictures, tmp_path, capsys):
+    (pictures / "a2.png").write_text("text")
     (pictures / "z.jpg").write_bytes((pictures / "b.b.JPG").read_bytes()[:200])
-    assert call(run[0], pictures, tmp_path / "output") == 1
+    with pytest.raises(ValueError, match="2 of 5 images"):
+        call(run[0], pictures, tmp_path / "output")
     printed = capsys.readouterr()
-    first, second, last = printed.err.strip().splitlines()
-    assert (
-        first
-        == f"error: {pictures / 'a2.png'} cannot be decoded as an image: it is damaged or of another kind; replace it"
-    )
-    assert second.startswith(f"error: {pictures / 'z.jpg'} is a truncated JPEG")
-    assert last == "error: 2 of 5 images could not be translated, as said above"
+    first, second = printed.err.strip().splitlines()
+    assert first.startswith("error: ")
+    assert str(pictures / "a2.png") in first
+    assert str(pictures / "z.jpg") in second
     assert printed.out == f"3 images in {tmp_path / 'output'}\n"
     assert sorted(path.name for path in (tmp_path / "output").iterdir()) == ["a.png", "b.b.png", "c.png"]
-    assert_a_level_apart(tmp_path / "output" / "c.png", by_hand(run[1], pictures / "c.bmp"))
+    assert_within_one_level(tmp_path / "output" / "c.png", compute_expected(run[1], pictures / "c.bmp"))
 
 
-def test_an_image_that_does_not_fit_the_model_is_named_too(tmp_path, capsys):
-    palette = [[255, 0, 0], [0, 0, 255]]
-    spec = {"source": {"kind": "label", "palette": palette}}
-    path = save(Pix2PixModule(UNET, None, pair_spec=spec), tmp_path / "label.ckpt")
+def test_images_that_do_not_fit_the_model_are_named(call, tmp_path, capsys):
+    spec = {"source": {"kind": "label", "palette": [[255, 0, 0], [0, 0, 255]]}}
+    path = save(trained(UNET, pair_spec=spec), tmp_path / "label.ckpt")
     (tmp_path / "maps").mkdir()
     Image.new("RGB", (8, 8), (255, 0, 0)).save(tmp_path / "maps/drawn.png")
     Image.new("RGB", (8, 8), (0, 200, 0)).save(tmp_path / "maps/green.png")
-    assert call(path, tmp_path / "maps", tmp_path / "out") == 1
-    named, last = capsys.readouterr().err.strip().splitlines()
-    assert named.startswith(f"error: {tmp_path / 'maps/green.png'}: 100% of the pixels have none of the palette's")
-    assert last.startswith("error: 1 of 2")
+    with pytest.raises(ValueError, match="1 of 2"):
+        call(path, tmp_path / "maps", tmp_path / "out")
+    assert str(tmp_path / "maps/green.png") in capsys.readouterr().err
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["drawn.png"]
 
 
-def test_folders_within_folders_and_patterns(run, pictures, tmp_path):
+def test_subfolders_and_patterns(run, call, pictures, tmp_path):
     (pictures / "x" / "y").mkdir(parents=True)
     for name in ("a.png", "x/a.png", "x/y/c.bmp"):
         Image.open(pictures / Path(name).name).save(pictures / name)
 
-    def made(source, output):
-        assert call(run[0], source, output) == 0
+    def list_outputs(source, output):
+        call(run[0], source, output)
         return sorted(str(path.relative_to(output)) for path in output.rglob("*") if path.is_file())
 
     inside = pictures / "results"
-    assert made(pictures, inside) == ["a.png", "b.b.png", "c.png", "x/a.png", "x/y/c.png"]
-    assert call(run[0], pictures, inside, "overwrite=true") == 0  # results are no inputs
-    assert not (inside / "results").exists()
-    assert made(f"{pictures}/x/**/*.bmp", tmp_path / "bmp") == ["y/c.png"]
+    assert list_outputs(pictures, inside) == ["a.png", "b.b.png", "c.png", "x/a.png", "x/y/c.png"]
+    call(run[0], pictures, inside, overwrite=True)
+    assert not (inside / "results").exists()  # outputs are no inputs
+    assert list_outputs(f"{pictures}/x/**/*.bmp", tmp_path / "bmp") == ["y/c.png"]
     assert (tmp_path / "bmp/y/c.png").read_bytes() == (inside / "x/y/c.png").read_bytes()
-    assert_a_level_apart(inside / "x/y/c.png", by_hand(run[1], pictures / "c.bmp"))
+    assert_within_one_level(inside / "x/y/c.png", compute_expected(run[1], pictures / "c.bmp"))
+    call(run[0], f"{pictures}/a.*", tmp_path)  # outputs above the searched folder
+    assert (tmp_path / "a.png").is_file()
 
 
-def test_samples_with_noise_of_their_own_and_their_spread(run, pictures, tmp_path, capsys):
-    words = ["mode=paper", "samples=4", "spread=true", "seed=3"]
-    assert call(run[0], pictures / "a.png", tmp_path / "many", *words) == 0
+def test_samples_and_their_spread(run, call, pictures, tmp_path):
+    call(run[0], pictures / "a.png", tmp_path / "many", mode="paper", samples=4, spread=True, seed=3)
     names = [f"a.sample_{number}.png" for number in range(4)]
     assert sorted(path.name for path in (tmp_path / "many").iterdir()) == [*names, "a.spread.png"]
     samples = np.stack([np.asarray(Image.open(tmp_path / "many" / name)) for name in names])
@@ -284,128 +252,113 @@ def test_samples_with_noise_of_their_own_and_their_spread(run, pictures, tmp_pat
     expected = (samples.astype(float).std(0).mean(2) * 8).clip(0, 255)
     assert spread.shape == expected.shape
     assert np.abs(spread - expected).max() <= 1
-    assert call(run[0], pictures / "a.png", tmp_path / "few", *words[:2], "seed=3") == 0
-    assert (tmp_path / "few" / names[3]).read_bytes() == (tmp_path / "many" / names[3]).read_bytes()
-    assert call(run[0], pictures / "a.png", tmp_path / "none", "samples=4") == 1
-    assert_one_line(capsys, "samples=4", "mode=paper")
+    still = save(Pix2PixModule({**UNET, "dropout": 0.0}, None), tmp_path / "still.ckpt")
+    for checkpoint, mode in ((run[0], "deterministic"), (still, "paper")):
+        with pytest.raises(ValueError, match="samples=4"):
+            call(checkpoint, pictures / "a.png", tmp_path / "none", samples=4, mode=mode)
     assert not (tmp_path / "none").exists()
 
 
-@pytest.mark.parametrize(("word", "side"), [("resize=training", 256), ("resize=24", 24)])
-def test_resized_as_in_training(run, pictures, tmp_path, word, side):
-    assert call(run[0], pictures / "a.png", tmp_path / "out", word) == 0
+@pytest.mark.parametrize(("size", "side"), [("training", 256), (24, 24)])
+def test_resize(run, call, pictures, tmp_path, size, side):
+    call(run[0], pictures / "a.png", tmp_path / "out", resize=size)
     square = resize(np.asarray(Image.open(pictures / "a.png")), side, side, "bicubic")
     Image.fromarray(square).save(tmp_path / "square.png")
-    assert_a_level_apart(tmp_path / "out" / "a.png", by_hand(run[1], tmp_path / "square.png"))
+    assert_within_one_level(tmp_path / "out" / "a.png", compute_expected(run[1], tmp_path / "square.png"))
 
 
-def test_a_generator_of_j_s(run, pictures, tmp_path, capsys):
-    module = Pix2PixModule({**UNET, "num_downs": 5, "dropout_at": "junyanz"}, None)
+def test_junyanz_generator(run, call, pictures, tmp_path):
+    module = trained({**UNET, "num_downs": 5, "base_channels": 2, "dropout_at": "junyanz"})
     save(module, tmp_path / "ours.ckpt")
     write_junyanz(module.generator, tmp_path / "latest_net_G.pth")
-    for mode in ("mode=deterministic", "mode=paper", "norm=running"):
-        outputs = [tmp_path / mode / name for name in ("ours", "file", "folder")]
-        for place, output in zip(
-            (tmp_path / "ours.ckpt", tmp_path / "latest_net_G.pth", tmp_path), outputs, strict=True
-        ):
-            assert call(place, pictures / "a.png", output, mode) == 0
-        assert len({(output / "a.png").read_bytes() for output in outputs}) == 1
-    capsys.readouterr()
-    assert call(tmp_path, pictures / "a.png", tmp_path / "grey", "pair.source={kind:grayscale}") == 1
-    assert_one_line(capsys, "in_channels is 3", "kind 'grayscale'", "pair.source=")
-    assert call(run[0], pictures / "a.png", tmp_path / "grey", "pair.size=128") == 1
-    assert_one_line(capsys, "pair={'size': 128}", "leave pair out")
+    for number, options in enumerate(({"mode": "paper"}, {"norm": "running"})):
+        contents = set()
+        for path in (tmp_path / "ours.ckpt", tmp_path / "latest_net_G.pth", tmp_path):
+            (output,) = call(path, pictures / "a.png", tmp_path / f"{number}_{path.name}", **options)
+            contents.add(output.read_bytes())
+        assert len(contents) == 1
+    with pytest.raises(ValueError, match=r"in_channels is 3.*pair\.source="):
+        call(tmp_path, pictures / "a.png", tmp_path / "out", pair__source={"kind": "grayscale"})
+    with pytest.raises(ValueError, match=r"pair={'size': 128}"):
+        call(run[0], pictures / "a.png", tmp_path / "out", pair__size=128)
 
 
-def test_a_picture_that_claims_a_billion_pixels(run, tmp_path, capsys):
+def test_decompression_bombs(run, call, tmp_path):
     head = struct.pack(">IIBBBBB", 40_000, 25_000, 8, 2, 0, 0, 0)
     chunks = [(b"IHDR", head), (b"IDAT", zlib.compress(bytes(1000))), (b"IEND", b"")]
     parts = [struct.pack(">I", len(c)) + kind + c + struct.pack(">I", zlib.crc32(kind + c)) for kind, c in chunks]
     (tmp_path / "bomb.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    assert call(run[0], tmp_path / "bomb.png", tmp_path / "out") == 1
-    assert_one_line(capsys, tmp_path / "bomb.png", "40000 x 25000", "max_pixels=268435456")
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 500_000  # kilobytes; it would be 3,000,000
+    with pytest.raises(ValueError, match=r"bomb\.png.*40000 x 25000.*max_pixels=268435456"):
+        call(run[0], tmp_path / "bomb.png", tmp_path / "out")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 500_000  # kilobytes; decoded it is 3,000,000
     Image.new("RGB", (20, 20)).save(tmp_path / "small.png")
-    assert call(run[0], tmp_path / "small.png", tmp_path / "out", "max_pixels=399") == 1
-    assert_one_line(capsys, "20 x 20", "max_pixels=399")
-    assert call(run[0], tmp_path / "small.png", tmp_path / "out", "max_pixels=400") == 0
+    with pytest.raises(ValueError, match=r"20 x 20.*max_pixels=399"):
+        call(run[0], tmp_path / "small.png", tmp_path / "out", max_pixels=399)
+    call(run[0], tmp_path / "small.png", tmp_path / "out", max_pixels=400)
 
 
-def test_a_kind_of_picture_that_is_not_read_claims_nothing(run, tmp_path, capsys):
-    """OpenCV reads by content, whatever the name: a few bytes of GIF would be made room for."""
+def test_gif_with_the_suffix_of_a_png(run, call, tmp_path):
+    """OpenCV reads by content, whatever the name, and would allocate the size that a GIF claims."""
     Image.new("RGB", (4, 4)).save(tmp_path / "small.gif")
     content = bytearray((tmp_path / "small.gif").read_bytes())
     content[6:10] = struct.pack("<HH", 30_000, 30_000)
     (tmp_path / "bomb.png").write_bytes(content)
-    assert call(run[0], tmp_path / "bomb.png", tmp_path / "out", "max_pixels=1000") == 1
-    assert_one_line(capsys, "bomb.png cannot be decoded as an image")
-
-
-def test_samples_of_a_generator_without_dropout(pictures, tmp_path, capsys):
-    path = save(Pix2PixModule({**UNET, "dropout": 0.0}, None), tmp_path / "still.ckpt")
-    assert call(path, pictures / "a.png", tmp_path / "out", "mode=paper", "samples=3") == 1
-    assert_one_line(capsys, "samples=3 are all equal", "has no dropout")
-    assert not (tmp_path / "out").exists()
-
-
-def test_a_pattern_whose_results_go_above_it(run, pictures, tmp_path):
-    assert call(run[0], f"{pictures}/a.*", tmp_path) == 0
-    assert (tmp_path / "a.png").is_file()
+    with pytest.raises(ValueError, match=r"bomb\.png"):
+        call(run[0], tmp_path / "bomb.png", tmp_path / "out", max_pixels=1000)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_an_output_folder_without_permission(run, pictures, tmp_path, capsys):
+def test_output_folder_without_permission(run, call, pictures, tmp_path):
     (tmp_path / "closed").mkdir(mode=0o500)
-    assert call(run[0], pictures, tmp_path / "closed/out") == 1
-    assert_one_line(capsys, tmp_path / "closed", "permission denied", "choose another place")
+    with pytest.raises(PermissionError, match="closed"):
+        call(run[0], pictures, tmp_path / "closed/out")
 
 
-def test_a_module_of_the_user_s_own(pictures, tmp_path, capsys):
+def test_module_of_a_user(call, pictures, tmp_path):
     path = save(OwnModule(UNET, None), tmp_path / "own.ckpt")
-    assert call(path, pictures / "a.png", tmp_path / "no") == 1
-    assert_one_line(capsys, f"{OwnModule.__module__}.OwnModule", f"trust=[{OwnModule.__module__}]")
-    for number, trust in enumerate((f"trust=[{OwnModule.__module__}]", f"trust={OwnModule.__module__}")):
-        assert call(path, pictures / "a.png", tmp_path / str(number), trust) == 0
+    name = OwnModule.__module__
+    with pytest.raises(ValueError, match=rf"{name}\.OwnModule.*trust=\[{name}\]"):
+        call(path, pictures / "a.png", tmp_path / "no")
+    for number, trust in enumerate(([name], name)):
+        call(path, pictures / "a.png", tmp_path / str(number), trust=trust)
     assert (tmp_path / "1" / "a.png").is_file()
 
 
 @pytest.mark.parametrize(
-    ("option", "parts"),
+    ("options", "part"),
     [
-        ("mode=papper", ["mode='papper'", "deterministic, paper"]),
-        ("norm=batch", ["norm='batch'", "image, running"]),
-        ("dropout=half", ["dropout='half'", "on, off"]),
-        ("precision=half", ["precision='half'", "32, bf16, auto"]),
-        ("device=gpu", ["device=gpu", "auto, cpu or cuda"]),
-        ("samples=abc", ["samples=abc", "a whole number"]),
-        ("overlap=abc", ["overlap='abc'", "pixels from 0"]),
-        ("trust=5", ["trust=5", "a list of packages"]),
-        ("input=${tmp}/none.png", ["none.png does not exist", "give an image, a folder of images or a pattern"]),
-        ("input=${tmp}/empty", ["empty has no image in it", "give an image, a folder of images or a pattern"]),
-        ("input=${tmp}/twice", ["a.png", "a.jpg", "would both give", "rename"]),
-        ("input=${tmp}/text.png", ["text.png cannot be decoded as an image"]),
-        ("output=${tmp}/text.png", ["text.png is a file", "give a folder"]),
-        ("checkpoint=${tmp}/none", ["none does not exist", "give a .ckpt file or a run's folder"]),
-        ("checkpoint=${tmp}/empty", ["empty has no checkpoints/best.ckpt", "give a .ckpt file"]),
-        ("checkpoint=${tmp}/page.ckpt", ["page.ckpt cannot be read as a checkpoint", "give a .ckpt file"]),
-        ("checkpoint=${tmp}/model.ckpt", ["model.ckpt", "names torch.nn.modules.linear.Linear", "give a .ckpt file"]),
+        ({"mode": "papper"}, "mode='papper'"),
+        ({"norm": "batch"}, "norm='batch'"),
+        ({"dropout": "half"}, "dropout='half'"),
+        ({"precision": "half"}, "precision='half'"),
+        ({"device": "gpu"}, "device=gpu"),
+        ({"samples": "abc"}, "samples=abc"),
+        ({"overlap": "abc"}, "overlap='abc'"),
+        ({"trust": 5}, "trust=5"),
+        ({"source": "none.png"}, "none.png"),
+        ({"source": "empty"}, "empty"),
+        ({"source": "twice"}, "a.jpg"),
+        ({"source": "text.png"}, "text.png"),
+        ({"output": "text.png"}, "text.png"),
+        ({"checkpoint": "none"}, "none"),
+        ({"checkpoint": "empty"}, "checkpoints/best.ckpt"),
+        ({"checkpoint": "page.ckpt"}, "page.ckpt"),
+        ({"checkpoint": "model.ckpt"}, "torch.nn.modules.linear.Linear"),
     ],
 )
-def test_mistakes_get_one_line(run, pictures, tmp_path, capsys, option, parts):
+def test_errors(run, call, pictures, tmp_path, options, part):
     (tmp_path / "empty").mkdir()
-    (tmp_path / "text.png").write_text("no picture")
+    (tmp_path / "text.png").write_text("text")
     (tmp_path / "page.ckpt").write_text("<html></html>")
     torch.save(nn.Linear(1, 1), tmp_path / "model.ckpt")
     (tmp_path / "twice").mkdir()
     for name in ("a.png", "a.jpg"):
         Image.new("RGB", (8, 8)).save(tmp_path / "twice" / name)
-    option = option.replace("${tmp}", str(tmp_path))
-    assert call(run[0], pictures / "a.png", tmp_path / "output", option) == 1
-    assert_one_line(capsys, *parts)
+    paths = {key: tmp_path / options[key] for key in ("checkpoint", "source", "output") if key in options}
+    given = {"checkpoint": run[0], "source": pictures / "a.png", "output": tmp_path / "output", **options, **paths}
+    with pytest.raises((ValueError, FileNotFoundError)) as caught:
+        call(**given)
+    assert part in str(caught.value)
+    assert "\n" not in str(caught.value)
     assert not list(tmp_path.glob("output/*"))
-
-
-def test_what_is_missing_is_named(capsys):
-    assert predict.main([]) == 1
-    assert_one_line(capsys, "input")

@@ -37,15 +37,15 @@ def evaluate(cfg: DictConfig, command: str | None = None) -> dict[str, Interval]
 
     from pix2pix_lightning import evaluation
     from pix2pix_lightning.checkpoints.files import find_checkpoint, infer_checkpoint_kind
-    from pix2pix_lightning.inference.settings import packages, translator_of
+    from pix2pix_lightning.inference.from_config import build_translator, parse_trust
     from pix2pix_lightning.reports.evaluation import render_evaluation_page
 
     checkpoint = find_checkpoint(Path(str(cfg.checkpoint)))
     run = evaluation.find_run(checkpoint)
-    describe_data = partial(evaluation.describe_data, cfg, run, () if cfg.trust is True else packages(cfg.trust))
+    describe_data = partial(evaluation.describe_data, cfg, run, () if cfg.trust is True else parse_trust(cfg.trust))
     lacks_pair_spec = infer_checkpoint_kind(checkpoint) == "junyanz"  # the data has it
     pair = {"pair": evaluation.read_pair_spec(describe_data())} if lacks_pair_spec else {}
-    translator = translator_of(cfg, **pair)
+    translator = build_translator(cfg, **pair)
     description = describe_data()
     spec = translator.pair_spec
     requested: Any = OmegaConf.to_container(cfg.metrics) if OmegaConf.is_config(cfg.metrics) else cfg.metrics

@@ -1,4 +1,4 @@
-"""Translate images: ``python -m pix2pix_lightning.predict checkpoint=<run> input=<folder> output=<folder>``."""
+"""Translate images with ``python -m pix2pix_lightning.predict checkpoint=<run> input=<folder> output=<folder>``."""
 
 from __future__ import annotations
 
@@ -16,63 +16,64 @@ if TYPE_CHECKING:
 
 
 def predict(cfg: DictConfig) -> list[Path]:
-    """Translate a file, a folder with all that is in it, or the files of a pattern, into PNG files of the same names.
+    """Translate a file, a folder with its subfolders, or the files of a pattern, into PNG files of the same names.
 
     Args:
-        cfg: As ``compose("predict", [...])`` gives it.
+        cfg: Configuration of ``compose("predict", [...])``.
 
     Returns:
         The files that were written.
 
     Raises:
-        ValueError: There is nothing to translate, two inputs would give one file, or, at the end, one was no image.
+        ValueError: There is nothing to translate, two inputs have the same output, or, after all others were
+            translated, an input is not an image.
         FileExistsError: An output exists; nothing is written then.
     """
     from pix2pix_lightning.inference import GeneratorNetwork
-    from pix2pix_lightning.inference.folders import endings, find_images, place_results
-    from pix2pix_lightning.inference.large import said_of_seams
-    from pix2pix_lightning.inference.precision import said
-    from pix2pix_lightning.inference.progress import Bars
-    from pix2pix_lightning.inference.settings import translator_of
-    from pix2pix_lightning.inference.translating import check_noisy, translate_files
+    from pix2pix_lightning.inference.file_paths import find_images, list_suffixes, plan_outputs
+    from pix2pix_lightning.inference.from_config import build_translator
+    from pix2pix_lightning.inference.precision import describe_precision
+    from pix2pix_lightning.inference.progress import ProgressBars
+    from pix2pix_lightning.inference.tiled_inference import format_seams
+    from pix2pix_lightning.inference.translate_files import check_sampling, translate_files
 
     source, output = str(cfg.input), Path(str(cfg.output))
     if output.exists() and not output.is_dir():
         raise UserError(f"output={output} is a file: give a folder")
-    inputs = find_images(source, beside=output)
-    ends = endings(cfg.samples, spread=cfg.spread)
-    results = place_results(inputs, output, ends, overwrite=cfg.overwrite)
-    bars = Bars(sum(map(len, results.values())))
-    translator = translator_of(cfg, precision=str(cfg.precision), progress=bars.part)
-    check_noisy(translator, cfg.samples)
+    inputs = find_images(source, excluded=output)
+    suffixes = list_suffixes(cfg.samples, spread=cfg.spread)
+    outputs = plan_outputs(inputs, output, suffixes, overwrite=cfg.overwrite)
+    bars = ProgressBars(sum(map(len, outputs.values())))
+    translator = build_translator(cfg, precision=str(cfg.precision), progress=bars.update_tiles)
+    check_sampling(translator, cfg.samples)
     if cfg.precision == "auto" and isinstance(translator.network, GeneratorNetwork):
-        print(said(translator.precision, translator.device))
-    broken: list[Path] = []
+        print(describe_precision(translator.precision, translator.device))
+    failed: list[Path] = []
 
-    def say(path: Path, error: Exception) -> None:
+    def report_error(path: Path, error: Exception) -> None:
         line = format_error(error, "predict")
         if line is None or len(inputs) == 1:
             raise error
         print(f"error: {line}", file=sys.stderr)
-        broken.append(path)
-        bars.image(len(results[path]))
+        failed.append(path)
+        bars.advance_images(len(outputs[path]))
 
     written = []
     output.mkdir(parents=True, exist_ok=True)
     with bars:
-        for place in translate_files(translator, results, samples=cfg.samples, broken=say):
-            written.append(place)
-            bars.image()
-    print(f"{len(inputs) - len(broken)} images in {output}")
+        for path in translate_files(translator, outputs, samples=cfg.samples, on_error=report_error):
+            written.append(path)
+            bars.advance_images()
+    print(f"{len(inputs) - len(failed)} images in {output}")
     if translator.seams:
-        print(said_of_seams(translator.seams))
-    if broken:
-        raise UserError(f"{len(broken)} of {len(inputs)} images could not be translated, as said above")
+        print(format_seams(translator.seams))
+    if failed:
+        raise UserError(f"{len(failed)} of {len(inputs)} images could not be translated: see the errors above")
     return written
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit status."""
+    """Run the command line and return the exit status."""
     return run_command("predict", predict, argv)
 
 

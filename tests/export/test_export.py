@@ -252,11 +252,11 @@ def test_an_onnx_file_of_somebody_else(tmp_path):
     onnx.save(model, "other.onnx")
     with pytest.raises(ValueError, match=r"other.onnx does not say what its images mean"):
         Translator("other.onnx")
-    good = {"format": 1, "pair_spec": {}, "side_multiple": 8, "least_side": 8, "norm": "image", "context": None}
+    good = {"format": 1, "pair_spec": {}, "side_multiple": 8, "min_side": 8, "norm": "image", "context": None}
     good |= {"input": "float", "output": "float"}
     for facts, message in (
         *(({**good, "side_multiple": value}, f"side_multiple={value}") for value in (0, -8, True)),
-        ({**good, "least_side": 12}, "least_side=12"),
+        ({**good, "min_side": 12}, "min_side=12"),
         ({**good, "context": -3}, "context=-3"),
         ({**good, "norm": "x"}, "norm='x'"),
         ({**good, "pair_spec": {"source": 3}}, "does not describe a SideSpec"),

@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 
 from helpers import TINY
 from pix2pix_lightning import Pix2PixModule, compose, evaluate, train
-from pix2pix_lightning.export.model_card import model_card
+from pix2pix_lightning.export.model_card import build_model_card
 
 SMALL = ["data=procedural", "data.num_train=4", "data.num_val=3", *(word for word in TINY if word != "data=folder")]
 SMALL_G = {"_target_": "pix2pix_lightning.networks.UNetGenerator", "num_downs": 3, "base_channels": 4}
@@ -64,20 +64,20 @@ def cells(card):
 
 
 def test_the_hub_s_own_reader_reads_the_front_matter(run):
-    data = ModelCard(model_card(run, module_of(run), license="cc-by-nc-4.0").text).data.to_dict()
+    data = ModelCard(build_model_card(run, module_of(run), license="cc-by-nc-4.0").text).data.to_dict()
     assert data == {
         "license": "cc-by-nc-4.0",
         "library_name": "pix2pix-lightning",
         "pipeline_tag": "image-to-image",
         "tags": ["pix2pix", "pix2pix-lightning", "image-to-image", "gan"],
     }
-    unlicensed = model_card(run, module_of(run))
+    unlicensed = build_model_card(run, module_of(run))
     assert "license" not in ModelCard(unlicensed.text).data.to_dict()
     assert "is to be chosen" in unlicensed.text
 
 
 def test_it_says_what_was_done(run):
-    card = model_card(run, module_of(run), name="me/streets")
+    card = build_model_card(run, module_of(run), name="me/streets")
     said = cells(card)
     module = module_of(run)
     assert f"{sum(p.numel() for p in module.generator.parameters()):,} parameters" in said["generator"][0]
@@ -95,7 +95,7 @@ def test_it_says_what_was_done(run):
 
 def test_figures_are_those_of_the_evaluation(run):
     measured = json.loads((run / "evaluation/val_deterministic/metrics.json").read_text())["metrics"]
-    card = model_card(run, module_of(run))
+    card = build_model_card(run, module_of(run))
     said = cells(card)
     for metric, figure in measured.items():
         assert said[metric] == [f"{figure[key]:.4f}" for key in ("mean", "low", "high")]
@@ -105,21 +105,21 @@ def test_figures_are_those_of_the_evaluation(run):
 def test_figures_of_other_weights_are_left_out(run):
     module = module_of(run)
     module.batches_seen = 2  # of the first epoch
-    card = model_card(run, module)
+    card = build_model_card(run, module)
     assert "95 %" not in card.text
     assert "In validation, after epoch 1:" in card.text
     with (run / "metrics.csv").open() as file:
         first = next(row for row in csv.DictReader(file) if row["val/l1"])
     assert cells(card)["l1"] == [f"{float(first['val/l1']):.4f}"]
-    assert "95 %" not in model_card(run, module_of(run), weights="ema").text
+    assert "95 %" not in build_model_card(run, module_of(run), weights="ema").text
     changed(run, "evaluation/val_deterministic/metrics.json", weights="ema")
-    assert "95 %" in model_card(run, module_of(run), weights="ema").text
+    assert "95 %" in build_model_card(run, module_of(run), weights="ema").text
 
 
 def test_pictures_are_of_those_weights(run):
     for epoch, module in ((1, module_of(run)), (0, module_of(run))):
         module.batches_seen = 2 * (epoch + 1)
-        card = model_card(run, module)
+        card = build_model_card(run, module)
         assert list(card.pictures) == ["pictures/0.png", "pictures/1.png", "pictures/2.png"]
         folder = sorted((run / "gallery/images").iterdir())[1]
         files = [folder / name for name in ("input.png", f"epoch_000{epoch}.png", "target.png")]
@@ -130,7 +130,7 @@ def test_pictures_are_of_those_weights(run):
 
 def test_pictures_go_with_the_model(run):
     module = module_of(run)
-    card = model_card(run, module)
+    card = build_model_card(run, module)
     module.save_pretrained("model", card=card)
     assert Path("model/README.md").read_text() == card.text
     for place, picture in card.pictures.items():
@@ -139,13 +139,13 @@ def test_pictures_go_with_the_model(run):
 
 def test_pictures_of_others_data_are_shown_when_asked_for(run):
     changed(run, "config.yaml", data___target_="pix2pix_lightning.data.PairedDataModule", data__root="x")
-    assert not model_card(run, module_of(run)).pictures
-    assert "pictures/" not in model_card(run, module_of(run)).text
-    assert len(model_card(run, module_of(run), pictures=True).pictures) == 3
+    assert not build_model_card(run, module_of(run)).pictures
+    assert "pictures/" not in build_model_card(run, module_of(run)).text
+    assert len(build_model_card(run, module_of(run), pictures=True).pictures) == 3
 
 
 def test_no_pictures_when_told(run):
-    assert not model_card(run, module_of(run), pictures=False).pictures
+    assert not build_model_card(run, module_of(run), pictures=False).pictures
 
 
 def test_nothing_says_whose_machine_it_was(run):
@@ -168,20 +168,20 @@ def test_nothing_says_whose_machine_it_was(run):
     changed(run, "evaluation/val_deterministic/metrics.json", checkpoint="/home/anna/run/last.ckpt")
     module = module_of(run)
     module.hparams["generator"] = {**module.hparams["generator"], "weights": "/home/anna/vgg.pth", "more": ["~anna"]}
-    text = model_card(run, module, pictures=True).text
+    text = build_model_card(run, module, pictures=True).text
     assert "anna" not in text
     assert str(run) not in text
     assert "train data=folder 'data.root=<path>' 'data.cache=<path>' seed=3 " in text
     assert "generator=unet_128\n" in text
     assert "weights=<path> more=['<path>']" in text
     assert "Pairs of the user's own." in text
-    assert cells(model_card(run, module))["first weights"] == ["of another model: `init_from="]
+    assert cells(build_model_card(run, module))["first weights"] == ["of another model: `init_from="]
 
 
 def test_a_catalog_s_data_is_named_with_where_it_comes_from(run):
     facades = compose("train", ["experiment=facades"]).data
     changed(run, "config.yaml", data___target_=facades._target_, data__archive=facades.archive, data__root="/x/y")
-    text = model_card(run, module_of(run)).text
+    text = build_model_card(run, module_of(run)).text
     assert f"Pairs from <{facades.archive}> (`data=facades`)." in text
     assert "# pix2pix on facades: " in text
 
@@ -202,7 +202,7 @@ HOSTILE = [
 
 @pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
 def test_no_text_of_the_run_is_markup(run, text):
-    clean = html(model_card(run, module_of(run)))
+    clean = html(build_model_card(run, module_of(run)))
     if "\ud800" not in text:  # YAML does not take it
         changed(run, "config.yaml", data__max_pairs=text, command=f"python -m pix2pix_lightning.train 'data={text}'")
     summary = json.loads((run / "summary.json").read_text())
@@ -215,7 +215,7 @@ def test_no_text_of_the_run_is_markup(run, text):
     module = module_of(run)
     module.hparams["generator"] = {**module.hparams["generator"], "norm": text}
     module.hparams["reconstruction"] = {text: {"_target_": text, "x": text}}
-    card = model_card(run, module)
+    card = build_model_card(run, module)
     shown = html(card)
     for tag in ("<script", "<b>", "<h1", "<h2", "<img", "<a ", "<hr", "<table", "<pre"):
         assert shown.count(tag) == clean.count(tag), tag
@@ -231,17 +231,19 @@ def test_no_text_of_the_run_is_markup(run, text):
 @pytest.mark.parametrize("license", ["MIT\n---", "mit: [", "", "GPL 3", "../x"])
 def test_a_licence_that_can_be_none(run, license):
     with pytest.raises(ValueError, match=r"license=.*: the Hub's name of one is expected") as caught:
-        model_card(run, module_of(run), license=license)
+        build_model_card(run, module_of(run), license=license)
     assert "\n" not in str(caught.value)
 
 
 def test_a_name_that_can_be_none(run):
     with pytest.raises(ValueError, match="user/name is expected"):
-        model_card(run, module_of(run), name='x")\nimport os')
+        build_model_card(run, module_of(run), name='x")\nimport os')
 
 
 def test_without_a_run():
-    card = model_card(None, Pix2PixModule(SMALL_G, None, pair_spec={"source": {"kind": "label", "num_classes": 5}}))
+    card = build_model_card(
+        None, Pix2PixModule(SMALL_G, None, pair_spec={"source": {"kind": "label", "num_classes": 5}})
+    )
     assert "# pix2pix: label maps of 5 classes to colour images\n" in card.text
     assert cells(card)["discriminator"] == ["none: plain regression"]
     assert "adversarial" not in cells(card)["weights of the losses"][0]
@@ -250,13 +252,13 @@ def test_without_a_run():
 
 def test_a_run_that_has_only_begun(tmp_path):
     (tmp_path / "begun").mkdir()
-    assert "## Use" in model_card(tmp_path / "begun", Pix2PixModule(SMALL_G, None)).text
+    assert "## Use" in build_model_card(tmp_path / "begun", Pix2PixModule(SMALL_G, None)).text
 
 
 @pytest.mark.parametrize("name", ["config.yaml", "summary.json", "evaluation/val_deterministic/metrics.json"])
 def test_a_damaged_file_is_named(run, name):
     (run / name).write_text("{")
     with pytest.raises(ValueError, match=r"is damaged .*put it right, or move that folder away") as caught:
-        model_card(run, module_of(run))
+        build_model_card(run, module_of(run))
     assert str(run / name) in str(caught.value)
     assert "\n" not in str(caught.value)

@@ -94,7 +94,7 @@ def test_what_the_file_says_of_itself(tmp_path):
         facts = json.loads(model.metadata_props[0].value)
         assert PairSpec.from_dict(facts["pair_spec"]) == spec
         assert (facts["norm"], facts["input"], facts["output"]) == (norm, "uint8", "float")
-        assert (facts["side_multiple"], facts["least_side"]) == (8, 8)
+        assert (facts["side_multiple"], facts["min_side"]) == (8, 8)
         assert (facts["context"] is None) == (norm == "image")
         assert facts["made_by"].keys() == {"checkpoint", "pix2pix_lightning", "torch", "onnx"}
         sides = [dim.dim_param for dim in model.graph.input[0].type.tensor_type.shape.dim]
@@ -105,7 +105,7 @@ def test_what_the_file_says_of_itself(tmp_path):
 
 def test_a_graph_that_is_not_the_module_is_not_kept(tmp_path, monkeypatch):
     module = trained(UNET)
-    write = onnx_file.check_equal
+    write = onnx_file.check_outputs
 
     def after_a_step(graph, *arguments):
         with torch.no_grad():
@@ -113,7 +113,7 @@ def test_a_graph_that_is_not_the_module_is_not_kept(tmp_path, monkeypatch):
         return write(graph, *arguments)
 
     (tmp_path / "kept.onnx").write_text("what was there")
-    monkeypatch.setattr(onnx_file, "check_equal", after_a_step)
+    monkeypatch.setattr(onnx_file, "check_outputs", after_a_step)
     for name, overwrite in (("new.onnx", False), ("kept.onnx", True)):
         with pytest.raises(ValueError, match=r"differs from the module by .*e-0\d at .*nothing is written"):
             write_onnx(Graph(module), tmp_path / name, made_by={}, overwrite=overwrite)
@@ -124,7 +124,7 @@ def test_a_graph_that_is_not_the_module_is_not_kept(tmp_path, monkeypatch):
 
 
 def test_of_bytes_a_step_is_seen_too(tmp_path, monkeypatch):
-    check = onnx_file.check_equal
+    check = onnx_file.check_outputs
     for spec in (PairSpec(), PairSpec(target=LABEL)):
         module = trained(UNET, pair_spec=spec)
 
@@ -133,7 +133,7 @@ def test_of_bytes_a_step_is_seen_too(tmp_path, monkeypatch):
                 next(graph.generator.parameters()).mul_(1.2)
             return check(graph, *arguments)
 
-        monkeypatch.setattr(onnx_file, "check_equal", after_a_step)
+        monkeypatch.setattr(onnx_file, "check_outputs", after_a_step)
         with pytest.raises(ValueError, match="differs from the module"):
             write_onnx(Graph(module, values_out="uint8"), tmp_path / "new.onnx", made_by={})
     assert not list(tmp_path.iterdir())

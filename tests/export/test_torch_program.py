@@ -24,7 +24,7 @@ def test_any_sides_from_twice_the_stride(tmp_path, name, norm):
     stride = module.generator.side_multiple
     assert write_program(Graph(module, norm), tmp_path / "model.pt2", size=None, made_by={}) < 1e-4
     run, facts = read(tmp_path / "model.pt2")
-    assert (facts["side_multiple"], facts["least_side"], facts["size"]) == (stride, max(8, 2 * stride), None)
+    assert (facts["side_multiple"], facts["min_side"], facts["size"]) == (stride, max(8, 2 * stride), None)
     for shape in [(1, 3, 2 * stride + 8 % stride, 16), (3, 3, 32, 24), (1, 3, 256, 264)]:
         source = torch.rand(shape) * 2 - 1
         torch.testing.assert_close(run(source), by_hand(module, source, norm), rtol=0, atol=1e-5)
@@ -36,7 +36,7 @@ def test_one_size(tmp_path, norm):
     module = trained(UNET)
     write_program(Graph(module, norm), tmp_path / "model.pt2", size=8, made_by={})
     run, facts = read(tmp_path / "model.pt2")
-    assert (facts["size"], facts["least_side"], facts["side_multiple"]) == (8, 8, 8)
+    assert (facts["size"], facts["min_side"], facts["side_multiple"]) == (8, 8, 8)
     for batch in (1, 3):
         source = torch.rand(batch, 3, 8, 8) * 2 - 1
         torch.testing.assert_close(run(source), by_hand(module, source, norm), rtol=0, atol=1e-5)

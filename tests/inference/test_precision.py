@@ -150,7 +150,7 @@ def test_a_generator_of_the_user_s_own(precision):
     for _ in range(2):
         off = abs(translator(image) - expected)
         assert off.max() < (1e-5 if precision == "32" else 0.03)
-        precision_room.lay_out(translator.generator, CPU, precision)  # as a checkpoint's weights are
+        precision_room.optimize_layout(translator.generator, CPU, precision)  # as a checkpoint's weights are
     assert translator.generator.scale.dtype == torch.float32
 
 

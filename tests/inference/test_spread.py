@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pix2pix_lightning import SideSpec
-from pix2pix_lightning.inference.translating import Spread
+from pix2pix_lightning.inference.translate_files import Spread
 
 
 @pytest.mark.parametrize("channels", [1, 3])

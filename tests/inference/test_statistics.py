@@ -6,10 +6,10 @@ import torch
 from torch import nn
 
 from pix2pix_lightning.inference.statistics import (
-    estimated_statistics,
-    exact_statistics,
-    reduced_copy,
-    statistics_passes,
+    compute_exact_statistics,
+    estimate_statistics,
+    plan_statistics_passes,
+    shrink_image,
 )
 from pix2pix_lightning.inference.tiles import cut, run_in_tiles
 from pix2pix_lightning.networks import (
@@ -73,7 +73,7 @@ def prepare(network, image, tile, **mode):
     def source(window):
         return image[..., window.top : window.top + window.height, window.left : window.left + window.width]
 
-    passes = statistics_passes(find_image_norms(network, mode["norm"]), context, **sides)
+    passes = plan_statistics_passes(find_image_norms(network, mode["norm"]), context, **sides)
     return whole, run, source, passes, cut(context=context.margin, **sides)
 
 
@@ -101,7 +101,7 @@ def test_exact_statistics_make_tiles_the_untiled_output(network, image, norm, dr
     needs = norm == "image" or any(isinstance(module, nn.InstanceNorm2d) for module in network.modules())
     assert bool(passes) == needs
     done = []
-    exact_statistics(network, run, source, whole, passes, lambda: done.append(1))
+    compute_exact_statistics(network, run, source, whole, passes, lambda: done.append(1))
     assert len(done) == sum(len(windows) for windows in passes.values())
     output = output_of(image, run, source, tiling)
     torch.testing.assert_close(output, expected, rtol=0, atol=TOLERANCE[dtype])
@@ -114,7 +114,7 @@ def test_statistics_are_those_of_the_whole_map(network, image):
     """Against the definition, at the input of each norm of the untiled network in float64."""
     network, image = deepcopy(network).double(), image.double()
     whole, run, source, passes, _ = prepare(network, image, 88, norm="image")
-    exact_statistics(network, run, source, whole, passes)
+    compute_exact_statistics(network, run, source, whole, passes)
     found = {}
     for name, module in network.named_modules():
         if isinstance(module, nn.BatchNorm2d | nn.InstanceNorm2d):
@@ -130,13 +130,15 @@ def test_statistics_are_those_of_the_whole_map(network, image):
 def test_windows_are_as_large_as_the_layer_sees():
     network = UNetGenerator(num_downs=3, base_channels=4)
     context = measure_receptive_field(network, 3)
-    passes = statistics_passes(find_image_norms(network, "image"), context, height=160, width=80, stride=8, tile=64)
+    passes = plan_statistics_passes(
+        find_image_norms(network, "image"), context, height=160, width=80, stride=8, tile=64
+    )
     assert list(passes) == ["down.1.norm", "up.2.norm", "up.1.norm"]
     assert [tiling.overlap for tiling in passes.values()] == [16, 32, 32]
-    small = statistics_passes(find_image_norms(network, "image"), context, height=160, width=80, stride=8, tile=8)
+    small = plan_statistics_passes(find_image_norms(network, "image"), context, height=160, width=80, stride=8, tile=8)
     for tiling, overlap in zip(small.values(), (16, 32, 32), strict=True):
         assert max(row.stop - row.start for row in tiling.rows) == overlap + 8
-    assert statistics_passes([], context, height=160, width=80, stride=8, tile=64) == {}
+    assert plan_statistics_passes([], context, height=160, width=80, stride=8, tile=64) == {}
 
 
 @torch.no_grad()
@@ -146,7 +148,7 @@ def test_a_map_of_one_pixel_becomes_the_shift():
     nn.init.normal_(network[1].bias)
     image = 1000 * torch.rand(1, 3, 8, 8)
     whole, run, source, passes, tiling = prepare(network, image, 8, norm="image")
-    exact_statistics(network, run, source, whole, passes)
+    compute_exact_statistics(network, run, source, whole, passes)
     expected = network[2](network[1].bias[None, :, None, None])
     assert torch.equal(output_of(image, run, source, tiling), expected)
 
@@ -159,7 +161,7 @@ def test_estimated_statistics_are_those_of_the_smaller_copy(network, image):
         return untiled(network, source, norm="image")
 
     whole = TilingState(56, 88)
-    whole.statistics.update(estimated_statistics(network, run, smaller, find_image_norms(network, "image")))
+    whole.statistics.update(estimate_statistics(network, run, smaller, find_image_norms(network, "image")))
     assert [len(module._forward_pre_hooks) for module in network.modules()] == before
     assert list(whole.statistics) == list(measure_receptive_field(network, 3).norms)
     output = untiled(network, smaller, norm="running", tiling=whole)
@@ -170,8 +172,8 @@ def test_estimated_statistics_are_those_of_the_smaller_copy(network, image):
 def test_a_copy_keeps_the_proportion(interpolation):
     image = np.zeros((120, 301, 3), np.uint8)
     image[:, 150:] = 200
-    copy = reduced_copy(image, 50, interpolation)
+    copy = shrink_image(image, 50, interpolation)
     assert copy.shape == (20, 50, 3)
     assert abs(float(copy.mean()) - float(image.mean())) < 2
-    assert reduced_copy(image, 301, interpolation) is image
-    assert reduced_copy(np.zeros((1, 1000, 1), np.uint8), 50, interpolation).shape == (1, 50, 1)
+    assert shrink_image(image, 301, interpolation) is image
+    assert shrink_image(np.zeros((1, 1000, 1), np.uint8), 50, interpolation).shape == (1, 50, 1)

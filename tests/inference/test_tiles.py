@@ -7,7 +7,15 @@ from torch import nn
 from torch.nn import functional
 
 from pix2pix_lightning.inference.padding import pad_to_multiple
-from pix2pix_lightning.inference.tiles import cut, default_tile, fading_in, padded_side, reading, run_in_tiles, storing
+from pix2pix_lightning.inference.tiles import (
+    build_reader,
+    build_writer,
+    compute_default_tile,
+    compute_fade_in,
+    compute_padded_side,
+    cut,
+    run_in_tiles,
+)
 from pix2pix_lightning.networks import (
     EncoderDecoderGenerator,
     ResNetGenerator,
@@ -70,7 +78,7 @@ def encode(part):
 
 def sides_of(network, image):
     stride, least = getattr(network, "side_multiple", 1), getattr(network, "min_side", 1)
-    return [padded_side(side, stride, least) for side in image.shape[:2]]
+    return [compute_padded_side(side, stride, least) for side in image.shape[:2]]
 
 
 @torch.no_grad()
@@ -94,7 +102,7 @@ def in_tiles(network, image, *, tile, overlap=None, context=None, **mode):
         assert place.isnan().all(), "a pixel is given once"
         place.copy_(part)
 
-    seams = run_in_tiles(run, reading(image, height, width, encode), keep, tiling)
+    seams = run_in_tiles(run, build_reader(image, height, width, encode), keep, tiling)
     assert len(largest) == len(tiling)
     assert max(largest) <= tile
     return output, tiling, seams
@@ -141,12 +149,12 @@ def test_an_image_of_one_tile_is_one_tile(network):
 
 def test_an_image_is_read_and_written_as_bytes():
     image = a_picture(37, 50)
-    source = reading(image, 48, 64, encode)
+    source = build_reader(image, 48, 64, encode)
     padded = pad_to_multiple(torch.from_numpy(image).permute(2, 0, 1)[None], 16)
     window = Window(16, 32, 32, 32)
     torch.testing.assert_close(source(window), encode(padded[..., 16:48, 32:64]), rtol=0, atol=0)
     result = np.zeros_like(image)
-    keep = storing(result, lambda output: ((output + 1) * 127.5).round().to(torch.uint8))
+    keep = build_writer(result, lambda output: ((output + 1) * 127.5).round().to(torch.uint8))
     done = []
     tiling = cut(48, 64, context=0, stride=16, tile=16)
     assert len(tiling) == 12
@@ -159,7 +167,7 @@ def test_an_image_is_read_and_written_as_bytes():
 @pytest.mark.parametrize("context", [0, 3, 20])
 @pytest.mark.parametrize("overlap", [None, 0, 5, 16, 33])
 def test_windows_cover_an_image_with_all_that_is_seen_around_them(stride, context, overlap):
-    halo = padded_side(context, stride)
+    halo = compute_padded_side(context, stride)
     for length in (64, 112, 176, 304, 464):
         tiling = cut(length, 48, context=context, stride=stride, tile=130, overlap=overlap)
         rows = tiling.rows
@@ -182,7 +190,7 @@ def test_windows_cover_an_image_with_all_that_is_seen_around_them(stride, contex
 
 def test_weights_of_blended_windows_sum_to_one_and_begin_and_end_smoothly():
     for length in (1, 2, 7, 256):
-        rising = fading_in(length)
+        rising = compute_fade_in(length)
         torch.testing.assert_close(rising + rising.flip(0), torch.ones(length, dtype=torch.float64), rtol=0, atol=1e-15)
         expected = np.sin(np.pi / 2 * (np.arange(length) + 0.5) / length) ** 2
         np.testing.assert_allclose(rising.numpy(), expected, atol=1e-15)
@@ -305,6 +313,6 @@ def test_a_tile_that_is_too_small_says_which_is_not(options, message):
 
 
 def test_a_tile_by_default_has_room_for_what_is_seen():
-    assert default_tile(512, 256) == 2048
-    assert default_tile(84, 4) == 1024 + 2 * 84
+    assert compute_default_tile(512, 256) == 2048
+    assert compute_default_tile(84, 4) == 1024 + 2 * 84
     assert len(cut(8192, 8192, context=512, stride=256, tile=2048)) == 49

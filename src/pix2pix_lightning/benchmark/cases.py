@@ -27,7 +27,7 @@ from pix2pix_lightning.export.graph import Graph
 from pix2pix_lightning.export.onnx_file import write_onnx
 from pix2pix_lightning.export.torch_program import write_program
 from pix2pix_lightning.inference import Translator
-from pix2pix_lightning.inference.translating import translate_files
+from pix2pix_lightning.inference.translate_files import translate_files
 from pix2pix_lightning.models.pix2pix import Pix2PixModule
 from pix2pix_lightning.training.build import Training, build_training
 

@@ -17,7 +17,7 @@ from pix2pix_lightning.benchmark import cases
 from pix2pix_lightning.benchmark.machine import describe_machine, describe_versions, matrix_rate
 from pix2pix_lightning.benchmark.report import HEADER, closing_lines, machine_lines, row_line
 from pix2pix_lightning.benchmark.strips import with_files
-from pix2pix_lightning.inference.exported import onnx_runs_on
+from pix2pix_lightning.inference.exported import can_run_onnx
 from pix2pix_lightning.training.performance import keep_memory
 from pix2pix_lightning.training.performance_choice import choose_compile, choose_options
 from pix2pix_lightning.utils.devices import resolve_device, supports_bfloat16
@@ -116,7 +116,7 @@ def _rows(cfg: DictConfig, device: torch.device) -> Iterator[dict[str, Any]]:
         work.append(("data, cached", first, partial(cases.measure_data, setting, first, cache=True)))
         runtimes = ["32", "torch"]
         runtimes += ["bf16"] if supports_bfloat16(setting.device.type) else []
-        runtimes += ["onnx"] if onnx_runs_on(setting.device) else []
+        runtimes += ["onnx"] if can_run_onnx(setting.device) else []
         work += [(f"runtimes, {name}", 1, partial(cases.measure_runtime, setting, name)) for name in runtimes]
         for what, size, measured in work:
             if what.partition(",")[0] in cfg.what:

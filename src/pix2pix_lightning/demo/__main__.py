@@ -31,11 +31,11 @@ def demo(cfg: DictConfig) -> None:
     from pix2pix_lightning.demo.model_pool import ModelPool
     from pix2pix_lightning.demo.resources import open_socket, use_temporary_files
     from pix2pix_lightning.demo.session import DemoSession
-    from pix2pix_lightning.inference.settings import translator_of
+    from pix2pix_lightning.inference.from_config import build_translator
 
     def open_translator(checkpoint: str, mode: str) -> Translator:
         chosen = {**cfg, "checkpoint": checkpoint, "mode": mode, "dropout": None}
-        return translator_of(OmegaConf.create(chosen))
+        return build_translator(OmegaConf.create(chosen))
 
     paths = cfg.checkpoint if OmegaConf.is_list(cfg.checkpoint) else [cfg.checkpoint]
     colours = parse_colours(cfg.brushes)

@@ -1,1 +1,1 @@
-"""A trained generator as a file that works elsewhere: ``python -m pix2pix_lightning.export``."""
+"""Export a trained generator to a file that works elsewhere: ``python -m pix2pix_lightning.export``."""

@@ -1,4 +1,4 @@
-"""A model as a file that works elsewhere: ``python -m pix2pix_lightning.export checkpoint=<run> output=<file>``."""
+"""Export a model to a file: ``python -m pix2pix_lightning.export checkpoint=<run> output=<file>``."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ if TYPE_CHECKING:
 
 
 def export(cfg: DictConfig, words: Sequence[str] = ()) -> Path:
-    """Write the generator of a checkpoint, or all of it, in a format, and check what was written.
+    """Write the generator of a checkpoint, or the whole module, in a format, and check the result.
 
     Args:
-        cfg: As ``compose("export", [...])`` gives it.
-        words: Of the command line, for the file, which is told all but paths.
+        cfg: Configuration of ``compose("export", [...])``.
+        words: Words of the command line, which the file's metadata contain, except for paths.
 
     Returns:
-        What was written.
+        The file or folder that was written.
 
     Raises:
-        ValueError: The format is unknown or has no form of this network, or what was written is not the module.
+        ValueError: The format is unknown or cannot hold this network, or the outputs differ from the module's.
         FileExistsError: The output exists.
     """
     from omegaconf import OmegaConf
@@ -35,38 +35,38 @@ def export(cfg: DictConfig, words: Sequence[str] = ()) -> Path:
     from pix2pix_lightning.checkpoints.files import find_checkpoint, infer_checkpoint_kind
     from pix2pix_lightning.cli.conf import PATH_KEYS
     from pix2pix_lightning.evaluation import find_run
-    from pix2pix_lightning.export.formats import ENDINGS, FORMATS, Export, check_taken
-    from pix2pix_lightning.inference.opening import open_module
-    from pix2pix_lightning.inference.settings import packages, said_of_pair
+    from pix2pix_lightning.export.formats import FORMATS, SUFFIXES, Export, check_keys
+    from pix2pix_lightning.inference.from_config import parse_trust, read_pair_spec
+    from pix2pix_lightning.inference.loading import open_module
 
     keys = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
     output = Path(str(cfg.output))
     if cfg.format not in FORMATS:
         raise UserError(f"format={cfg.format} is unknown: one of {', '.join(FORMATS)} is expected")
-    check_taken(cfg.format, keys)
-    ending = ENDINGS.get(cfg.format)
-    if ending and output.suffix != ending:
+    check_keys(cfg.format, keys)
+    suffix = SUFFIXES.get(cfg.format)
+    if suffix and output.suffix != suffix:
         raise UserError(
-            f"output={output}: a file of format={cfg.format} ends with {ending}, say output={output}{ending}"
+            f"output={output}: a file of format={cfg.format} ends with {suffix}, set output={output}{suffix}"
         )
     if cfg.mode != "deterministic":
         raise UserError(
-            f"mode={cfg.mode}: an exported graph has no noise that a seed determines; say mode=deterministic, and use "
+            f"mode={cfg.mode}: an exported graph has no noise that a seed determines; set mode=deterministic, and use "
             "predict or Translator for mode=paper"
         )
     checkpoint = find_checkpoint(Path(str(cfg.checkpoint)))
     if infer_checkpoint_kind(checkpoint) == "exported":
-        raise UserError(f"checkpoint={checkpoint} is an exported graph: give the checkpoint that it was made from")
-    module = open_module(checkpoint, weights=cfg.weights, trust=packages(cfg.trust), pair=said_of_pair(cfg))
+        raise UserError(f"checkpoint={checkpoint} is an exported graph: give the checkpoint that it was exported from")
+    module = open_module(checkpoint, weights=cfg.weights, trust=parse_trust(cfg.trust), pair=read_pair_spec(cfg))
     keys["norm"] = cfg.norm or "image"
-    said = [word for word in words if word.partition("=")[0] not in PATH_KEYS]
-    made_by = {"export": shlex.join(said), "checkpoint": checkpoint.name, "batches_seen": module.batches_seen}
+    shared = [word for word in words if word.partition("=")[0] not in PATH_KEYS]
+    made_by = {"export": shlex.join(shared), "checkpoint": checkpoint.name, "batches_seen": module.batches_seen}
     print(FORMATS[cfg.format](Export(module, find_run(checkpoint), output, keys, made_by)))
     return output
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit status."""
+    """Run the command line and return the exit status."""
     words = sys.argv[1:] if argv is None else argv
     return run_command("export", partial(export, words=words), words)
 

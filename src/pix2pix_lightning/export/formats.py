@@ -1,4 +1,4 @@
-"""The formats of ``export``, each a function that writes one."""
+"""Define the formats of ``export``, each as a function that writes it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from pix2pix_lightning.checkpoints.junyanz import to_junyanz_state, write_junyanz
 from pix2pix_lightning.checkpoints.pretrained import write_safetensors
 from pix2pix_lightning.export.graph import Graph
-from pix2pix_lightning.export.model_card import model_card
+from pix2pix_lightning.export.model_card import build_model_card
 from pix2pix_lightning.export.onnx_file import write_onnx
 from pix2pix_lightning.export.torch_program import write_program
 from pix2pix_lightning.export.web import write_web
@@ -20,15 +20,15 @@ from pix2pix_lightning.utils.errors import UserError
 
 @dataclass(frozen=True)
 class Export:
-    """A module that is to be exported.
+    """A module to export, and how.
 
     Args:
-        module: As ``inference.open_module`` gives it.
-        run: The folder of its run, if it lies in one.
-        output: A file, or a folder.
-        keys: Of ``conf/export.yaml``: ``norm``, ``values_in``, ``values_out``, ``size``, ``license``, ``pictures``,
-            ``push_to``, ``private``, ``runtime``, ``weights``, ``overwrite``.
-        made_by: What a file says of where it comes from.
+        module: Module of ``inference.loading.open_module``.
+        run: Folder of its run, if it has one.
+        output: File or folder to write.
+        keys: Keys of ``conf/export.yaml``: ``norm``, ``values_in``, ``values_out``, ``size``, ``license``,
+            ``pictures``, ``push_to``, ``private``, ``runtime``, ``weights``, ``overwrite``.
+        made_by: Origin of the model, for the metadata of the file.
     """
 
     module: Pix2PixModule
@@ -39,53 +39,53 @@ class Export:
 
     @property
     def graph(self) -> Graph:
-        """What ``onnx`` and ``torch`` write."""
+        """The graph that ``onnx`` and ``torch`` write."""
         return Graph(self.module, self.keys["norm"], self.keys["values_in"], self.keys["values_out"])
 
     @property
     def overwrite(self) -> bool:
-        """Whether what is there may be written over."""
+        """Whether an output that exists may be replaced."""
         return bool(self.keys["overwrite"])
 
 
-def _onnx(export: Export) -> str:
+def _export_onnx(export: Export) -> str:
     worst = write_onnx(export.graph, export.output, made_by=export.made_by, overwrite=export.overwrite)
     return f"{export.output}: norm={export.keys['norm']}, checked in onnxruntime, {worst:.0e} from the module"
 
 
-def _torch(export: Export) -> str:
+def _export_torch(export: Export) -> str:
     size = export.keys["size"]
     worst = write_program(export.graph, export.output, size=size, made_by=export.made_by, overwrite=export.overwrite)
-    sides = f"of {size} x {size} alone" if size else f"of sides from {2 * export.graph.side_multiple} on"
+    sides = f"of {size} x {size} only" if size else f"with sides from {2 * export.graph.side_multiple}"
     return (
         f"{export.output}: norm={export.keys['norm']}, images {sides}, checked, {worst:.0e} from the module; reading "
-        "it back needs trust=true"
+        "it needs trust=true"
     )
 
 
-def _safetensors(export: Export) -> str:
+def _export_safetensors(export: Export) -> str:
     write_safetensors(export.module, export.output, overwrite=export.overwrite)
     return f"{export.output}: weights and settings"
 
 
-def _junyanz(export: Export) -> str:
+def _export_junyanz(export: Export) -> str:
     networks = {"latest_net_G.pth": export.module.generator, "latest_net_D.pth": export.module.discriminator}
     present = {export.output / name: network for name, network in networks.items() if network is not None}
     stale = export.output / "latest_net_D.pth"
     if stale not in present and stale.exists():
-        raise FileExistsError(f"{stale} exists, and would be another model's: choose another output")
+        raise FileExistsError(f"{stale} exists, and belongs to another model: choose another output")
     for path, network in present.items():
-        to_junyanz_state(network)  # before the first is written
+        to_junyanz_state(network)  # raises before the first file is written
         if path.exists() and not export.overwrite:
-            raise FileExistsError(f"{path} exists: choose another output, or say overwrite=true")
+            raise FileExistsError(f"{path} exists: choose another output, or set overwrite=true")
     for path, network in present.items():
         write_junyanz(network, path, overwrite=export.overwrite)
     return f"{' and '.join(path.name for path in present)} in {export.output}"
 
 
-def _hub(export: Export) -> str:
+def _export_hub(export: Export) -> str:
     keys, name = export.keys, export.keys["push_to"]
-    card = model_card(
+    card = build_model_card(
         export.run,
         export.module,
         name=name,
@@ -99,7 +99,7 @@ def _hub(export: Export) -> str:
     return f"{export.output}, and {export.module.push_to_hub(name, card=card, private=keys['private'])}"
 
 
-def _web(export: Export) -> str:
+def _export_web(export: Export) -> str:
     keys, runtime = export.keys, export.keys["runtime"]
     worst = write_web(
         Graph(export.module, keys["norm"], "uint8", "uint8"),
@@ -109,7 +109,7 @@ def _web(export: Export) -> str:
         runtime=Path(str(runtime)) if runtime else None,
         overwrite=export.overwrite,
     )
-    fetches = "nothing from elsewhere" if runtime else "onnxruntime-web from a CDN, unless you say runtime="
+    fetches = "nothing from other servers" if runtime else "onnxruntime-web from a CDN, unless runtime= is set"
     return (
         f"{export.output}: a page to put on any file server, checked in onnxruntime, {worst:.0e} from the module; it "
         f"fetches {fetches}"
@@ -117,16 +117,16 @@ def _web(export: Export) -> str:
 
 
 FORMATS: dict[str, Callable[[Export], str]] = {
-    "onnx": _onnx,
-    "torch": _torch,
-    "safetensors": _safetensors,
-    "junyanz": _junyanz,
-    "hub": _hub,
-    "web": _web,
+    "onnx": _export_onnx,
+    "torch": _export_torch,
+    "safetensors": _export_safetensors,
+    "junyanz": _export_junyanz,
+    "hub": _export_hub,
+    "web": _export_web,
 }
-"""Each writes ``output`` whole or not at all, and gives a line on what it has written."""
+"""Each function writes ``output`` completely or not at all, and returns a line that describes it."""
 
-_OF_SOME: dict[str, tuple[Any, tuple[str, ...]]] = {
+_FORMATS_OF_KEY: dict[str, tuple[Any, tuple[str, ...]]] = {
     "norm": (None, ("onnx", "torch", "web")),
     "values_in": ("float", ("onnx", "torch")),
     "values_out": ("float", ("onnx", "torch")),
@@ -136,21 +136,25 @@ _OF_SOME: dict[str, tuple[Any, tuple[str, ...]]] = {
     "pictures": (None, ("hub",)),
     "push_to": (None, ("hub",)),
     "private": (True, ("hub",)),
-}  # keys that some formats have no use for, with what they are unless told
+}  # default and formats of the keys that only some formats use
 
 
-def check_taken(name: str, keys: Mapping[str, Any]) -> None:
-    """Refuse what the format would pass over.
+def check_keys(name: str, keys: Mapping[str, Any]) -> None:
+    """Check that no key is set that a format would ignore.
+
+    Args:
+        name: Name of the format.
+        keys: Keys of ``conf/export.yaml``.
 
     Raises:
-        ValueError: A key is set that is for other formats.
+        ValueError: A key is set that belongs to other formats.
     """
-    for key, (unless_told, formats) in _OF_SOME.items():
-        if keys[key] != unless_told and name not in formats:
+    for key, (default, formats) in _FORMATS_OF_KEY.items():
+        if keys[key] != default and name not in formats:
             raise UserError(
-                f"{key}={keys[key]} does nothing for format={name}, it is for {', '.join(formats)}: leave it out"
+                f"{key}={keys[key]} has no effect for format={name}, it is for {', '.join(formats)}: leave it out"
             )
 
 
-ENDINGS = {"onnx": ".onnx", "torch": ".pt2", "safetensors": ".safetensors"}
-"""Of those that are files, by which they are known when they are read."""
+SUFFIXES = {"onnx": ".onnx", "torch": ".pt2", "safetensors": ".safetensors"}
+"""Suffixes of the formats that are files, by which they are recognized when they are read."""

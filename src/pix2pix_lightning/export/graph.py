@@ -1,4 +1,4 @@
-"""What is exported: the generator as at test time, with what files hold before and behind it by choice."""
+"""Build the graph that is exported: the generator at test time, with conversions from and to bytes if asked for."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ NORMS = ("image", "running")
 
 @dataclass(frozen=True)
 class Graph:
-    """A generator that is to be exported.
+    """A generator to export.
 
     Args:
-        module: Whose generator it is.
-        norm: ``image`` (each image's own statistics) or ``running``.
-        values_in: ``float``, (B, C, H, W) in [-1, 1] as the network sees it, or ``uint8`` as files hold the source.
-        values_out: ``float``, in [-1, 1], or ``uint8`` as files hold the target.
+        module: Module of the generator.
+        norm: ``image`` (statistics of each image) or ``running`` (running statistics).
+        values_in: Type of the input: ``float``, (B, C, H, W) in [-1, 1], or ``uint8``, as in files of the source.
+        values_out: Type of the output: ``float``, in [-1, 1], or ``uint8``, as in files of the target.
 
     Raises:
         ValueError: A value is unknown.
@@ -52,46 +52,54 @@ class Graph:
 
     @property
     def generator(self) -> nn.Module:
-        """The module's."""
+        """The module's generator."""
         return self.module.generator
 
     @property
     def spec(self) -> PairSpec:
-        """What the images mean."""
+        """The meaning of the images."""
         return self.module.pair_spec
 
     @property
     def side_multiple(self) -> int:
-        """The sides of the input are multiples of this."""
+        """The divisor of the input's sides, in pixels."""
         return int(getattr(self.generator, "side_multiple", 1))
 
     @property
-    def least_side(self) -> int:
-        """And at least this."""
+    def min_side(self) -> int:
+        """The smallest side of the input, in pixels."""
         return max(int(getattr(self.generator, "min_side", 1)), self.side_multiple)
 
     @property
-    def channels_in(self) -> int:
-        """Of the input."""
+    def in_channels(self) -> int:
+        """The number of channels of the input."""
         return self.spec.source.channels if self.values_in == "float" else self.spec.source.file_channels
 
     @contextmanager
-    def as_at_test_time(self) -> Iterator[nn.Module]:
-        """Inside, what is exported: (B, channels_in, H, W) to the output."""
+    def use_eval_module(self) -> Iterator[nn.Module]:
+        """Yield the module that is exported, from (B, in_channels, H, W) to the output, in evaluation mode."""
         with use_eval_mode(self.generator, norm=self.norm), torch.no_grad():
-            whole = _WithValues(self.generator, self.spec, self.values_in, self.values_out)
-            whole.training = False
-            yield whole
+            graph = _ConvertingGenerator(self.generator, self.spec, self.values_in, self.values_out)
+            graph.training = False  # eval() would reach the generator, whose layers use_eval_mode has set
+            yield graph
 
-    def facts(self, made_by: Mapping[str, Any]) -> dict[str, Any]:
-        """What a file says of itself, as plain data."""
-        of_images = find_image_norms(self.generator, self.norm)
-        context = None if of_images else measure_receptive_field(self.generator, self.spec.source.channels).margin
+    def build_metadata(self, made_by: Mapping[str, Any]) -> dict[str, Any]:
+        """Build the metadata of the exported file, as plain data.
+
+        Args:
+            made_by: Origin of the model: the checkpoint's name, its batches and the command.
+
+        Returns:
+            The meaning of the images, the sizes and types that the graph takes, its norm mode, how far it sees
+            (``context``, in pixels; None where it sees the whole image), and its origin with versions.
+        """
+        image_norms = find_image_norms(self.generator, self.norm)
+        context = None if image_norms else measure_receptive_field(self.generator, self.spec.source.channels).margin
         return {
             "format": 1,
             "pair_spec": self.spec.to_dict(),
             "side_multiple": self.side_multiple,
-            "least_side": self.least_side,
+            "min_side": self.min_side,
             "norm": self.norm,
             "input": self.values_in,
             "output": self.values_out,
@@ -100,26 +108,31 @@ class Graph:
         }
 
 
-class _WithValues(nn.Module):
+class _ConvertingGenerator(nn.Module):
+    """A generator with conversions from and to the bytes of files."""
+
     def __init__(self, generator: nn.Module, spec: PairSpec, values_in: str, values_out: str) -> None:
         super().__init__()
         self.generator = generator
-        self._before = partial(_seen, spec.source) if values_in == "uint8" else _as_it_is
-        self._after = spec.decode if values_out == "uint8" else _as_it_is
+        self._before = partial(_encode_bytes, spec.source) if values_in == "uint8" else _keep
+        self._after = spec.decode if values_out == "uint8" else _keep
 
     def forward(self, source: Tensor) -> Tensor:
         return self._after(self.generator.forward(self._before(source)))
 
 
-def _as_it_is(values: Tensor) -> Tensor:
+def _keep(values: Tensor) -> Tensor:
     return values
 
 
-def _seen(side: SideSpec, values: Tensor) -> Tensor:
-    """What files hold, (B, 1 or 3, H, W) uint8, to what the network sees; as ``SideSpec.snap`` and ``encode``."""
+def _encode_bytes(side: SideSpec, values: Tensor) -> Tensor:
+    """Convert pixels of files, (B, 1 or 3, H, W) uint8, to the network's input, (B, C, H, W) in [-1, 1].
+
+    This is ``SideSpec.snap`` and ``SideSpec.encode`` in operators that can be exported.
+    """
     if side.palette and (side.kind == "label" or side.snap_palette):
         palette = torch.tensor(side.palette, dtype=torch.float32, device=values.device)
-        # |x - p|^2 up to |x|^2, which all colours share; whole numbers, and so exact
+        # |x - p|^2 without |x|^2, which is the same for all colours; integers, so that float32 is exact
         distance = F.conv2d(values.float(), -2 * palette[:, :, None, None], (palette**2).sum(1))
         nearest = distance.argmin(1, keepdim=True)
         if side.kind == "label":
@@ -131,6 +144,6 @@ def _seen(side: SideSpec, values: Tensor) -> Tensor:
 
 
 def _one_hot(classes: Tensor, count: int) -> Tensor:
-    """(B, 1, H, W) to (B, count, H, W), 1 where the class is and -1 elsewhere."""
+    """Encode classes (B, 1, H, W) as (B, count, H, W), 1 for the class and -1 for the others."""
     numbers = torch.arange(count, device=classes.device)[None, :, None, None]
     return (classes == numbers).float() * 2 - 1

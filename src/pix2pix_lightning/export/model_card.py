@@ -1,4 +1,4 @@
-"""A model's page on the Hub, made from the run that trained it."""
+"""Build a model's card for the Hub from the run that trained it."""
 
 from __future__ import annotations
 
@@ -28,22 +28,22 @@ from pix2pix_lightning.reports.run_files import read_json, read_yaml
 from pix2pix_lightning.utils.csv_file import read_metrics
 
 _NUM_PICTURES = 4
-_DRAWN = "pix2pix_lightning.data.ProceduralDataModule"
-_OF_DATA = (
+_PROCEDURAL = "pix2pix_lightning.data.ProceduralDataModule"
+_DATA_KEYS = (
     *("direction", "size", "jitter", "mirror", "batch_size", "max_pairs"),
     *("num_train", "num_val", "num_looks", "seed"),
 )
-_OF_TRAINER = ("max_epochs", "precision", "limit_train_batches", "devices", "num_nodes")
-_OF_SUMMARY = ("epochs", "device", "num_devices", "precision", "images_per_second")
-_DOOR = ["python", "-m", "pix2pix_lightning.train"]
-_REPEATED = (
+_TRAINER_KEYS = ("max_epochs", "precision", "limit_train_batches", "devices", "num_nodes")
+_SUMMARY_KEYS = ("epochs", "device", "num_devices", "precision", "images_per_second")
+_COMMAND = ["python", "-m", "pix2pix_lightning.train"]
+_SHARED_GROUPS = (
     *("experiment", "data", "module", "generator", "discriminator", "loss", "adversarial", "optimizer", "schedule"),
     *("trainer", "speed", "seed", "debug"),
 )
-"""What a command says of training itself; other words are of folders, loggers and accounts."""
+"""Groups of a command that describe the training itself; the others describe folders, loggers and accounts."""
 
 
-def model_card(
+def build_model_card(
     run: Path | None,
     module: Pix2PixModule,
     *,
@@ -52,40 +52,45 @@ def model_card(
     pictures: bool | None = None,
     weights: str = "trained",
 ) -> Card:
-    """What the model is, how it was trained and how good it is, without a place or a name of the user's machine.
+    """Build a card of what the model is, how it was trained and how good it is.
+
+    It contains no path and no name of the user's machine.
 
     Args:
-        run: The run's folder, of which what is missing is left out; None for a module of another origin.
-        module: That the run trained. Figures of other weights than its own are left out.
+        run: Folder of the run; files that are missing are left out. None for a module of another origin.
+        module: Module that the run trained. Metrics of other weights are left out.
         name: ``user/name`` on the Hub, for the commands.
-        license: By the Hub's name for it; None says that it is to be chosen.
-        pictures: Whether some validation pairs are shown, as the gallery has them. By default they are if the program
-            drew them itself: whether others may be published only the user knows.
-        weights: Which the module has, ``trained`` or ``ema``: figures are of one of them.
+        license: The Hub's name of the license; None for a note that it has to be chosen.
+        pictures: Whether some validation pairs of the gallery are shown. By default they are for procedural data
+            only, since the user alone knows whether other images may be published.
+        weights: Weights of the module, ``trained`` or ``ema``, whose metrics are shown.
+
+    Returns:
+        The card, with its pictures.
 
     Raises:
-        ValueError: A file of the run is damaged, or ``name`` or ``license`` can be none.
+        ValueError: A file of the run is damaged, or ``name`` or ``license`` is not valid on the Hub.
     """
     if run is None:
         return Card(format_card(module, name=name, license=license))
     config = read_yaml(run / "config.yaml") if (run / "config.yaml").is_file() else OmegaConf.create()
     settings = cast(dict[str, Any], OmegaConf.to_container(config, resolve=False))
-    data = _some(settings.get("data"), ("_target_", "archive", *_OF_DATA))
-    known = _known(data)
-    validation = _last_validation(run, module.batches_seen)
-    is_shown = data.get("_target_") == _DRAWN if pictures is None else pictures
-    shown = _pictures(run, validation) if is_shown else {}
+    data = _select(settings.get("data"), ("_target_", "archive", *_DATA_KEYS))
+    known = _find_data_group(data)
+    validation = _read_last_validation(run, module.batches_seen)
+    is_shown = data.get("_target_") == _PROCEDURAL if pictures is None else pictures
+    shown = _read_pictures(run, validation) if is_shown else {}
     sections = {
-        "Figures": _figures(run, module.batches_seen, weights, validation),
-        "Data": _data(data, known) if data else "",
-        "Training": _training(run, settings, module),
+        "Figures": _format_metrics(run, module.batches_seen, weights, validation),
+        "Data": _format_data(data, known) if data else "",
+        "Training": _format_training(run, settings, module),
     }
     filled = {title: text for title, text in sections.items() if text}
     return Card(format_card(module, filled, data=known, pictures=shown, name=name, license=license), shown)
 
 
-def _pictures(run: Path, validation: Mapping[str, float] | None) -> dict[str, npt.NDArray[np.uint8]]:
-    """Strips of input, output and target from the gallery, of that validation, by their place in the model's folder."""
+def _read_pictures(run: Path, validation: Mapping[str, float] | None) -> dict[str, npt.NDArray[np.uint8]]:
+    """Read strips of input, output and target from the gallery of a validation, by their path in the model's folder."""
     if validation is None:
         return {}
     strips: dict[str, npt.NDArray[np.uint8]] = {}
@@ -96,70 +101,71 @@ def _pictures(run: Path, validation: Mapping[str, float] | None) -> dict[str, np
     return strips
 
 
-def _last_validation(run: Path, batches_seen: int) -> Mapping[str, float] | None:
-    """The row of the last validation that the weights have gone through."""
+def _read_last_validation(run: Path, batches_seen: int) -> Mapping[str, float] | None:
+    """Read the metrics of the last validation before the weights were saved."""
     rows = read_metrics(run / "metrics.csv")
     measured = [row for row in rows if "epoch" in row and any(key.startswith("val/") for key in row)]
-    own = [row for row in measured if row["step"] < batches_seen]
-    return own[-1] if own else None
+    earlier = [row for row in measured if row["step"] < batches_seen]
+    return earlier[-1] if earlier else None
 
 
-def _figures(run: Path, batches_seen: int, weights: str, validation: Mapping[str, float] | None) -> str:
+def _format_metrics(run: Path, batches_seen: int, weights: str, validation: Mapping[str, float] | None) -> str:
     evaluations = [
-        facts
+        evaluation
         for path in sorted((run / "evaluation").glob(f"*/{METRICS_FILE}"))
-        if (facts := read_json(path)).get("batches_seen") == batches_seen and facts.get("weights") == weights
+        if (evaluation := read_json(path)).get("batches_seen") == batches_seen and evaluation.get("weights") == weights
     ]
     if evaluations:
-        return "\n\n".join(_evaluation(facts) for facts in evaluations)
+        return "\n\n".join(_format_evaluation(evaluation) for evaluation in evaluations)
     if validation is None or weights != "trained":
         return ""
     rows = [[format_code(key[4:]), f"{value:.4f}"] for key, value in validation.items() if key.startswith("val/")]
     return f"In validation, after epoch {validation['epoch'] + 1:.0f}:\n\n{format_table(['metric', 'mean'], rows)}"
 
 
-def _evaluation(facts: Mapping[str, Any]) -> str:
-    how = ", ".join(f"{key} {format_code(facts.get(key))}" for key in ("split", "mode", "norm", "dropout"))
-    figures = facts.get("metrics")
+def _format_evaluation(evaluation: Mapping[str, Any]) -> str:
+    settings = ", ".join(f"{key} {format_code(evaluation.get(key))}" for key in ("split", "mode", "norm", "dropout"))
+    metrics = evaluation.get("metrics")
     rows = [
-        [format_code(metric), *(_number(_some(figure, (key,)).get(key)) for key in ("mean", "low", "high"))]
-        for metric, figure in (figures.items() if isinstance(figures, dict) else ())
+        [format_code(metric), *(_format_number(_select(values, (key,)).get(key)) for key in ("mean", "low", "high"))]
+        for metric, values in (metrics.items() if isinstance(metrics, dict) else ())
     ]
+    num_images = format_code(evaluation.get("num_images"))
     return (
-        f"{format_code(facts.get('num_images'))} pairs, {how}; the mean over images and its 95 % interval:\n\n"
+        f"{num_images} pairs, {settings}; the mean over images and its 95 % interval:\n\n"
         f"{format_table(['metric', 'mean', 'from', 'to'], rows)}"
     )
 
 
-def _number(value: Any) -> str:
+def _format_number(value: Any) -> str:
     return f"{value:.4f}" if isinstance(value, int | float) else "undefined"
 
 
-def _data(data: Mapping[str, Any], known: str | None) -> str:
-    rows = [[format_code(key), format_code(data[key])] for key in _OF_DATA if key in data]
-    if data.get("_target_") == _DRAWN:
+def _format_data(data: Mapping[str, Any], known: str | None) -> str:
+    rows = [[format_code(key), format_code(data[key])] for key in _DATA_KEYS if key in data]
+    if data.get("_target_") == _PROCEDURAL:
         what = "Facades that the program draws itself"
     else:
         what = f"Pairs from <{data['archive']}>" if known else "Pairs of the user's own"
     return f"{what}{f' (`data={known}`)' if known else ''}.\n\n{format_table(['setting', 'value'], rows)}"
 
 
-def _known(data: Mapping[str, Any]) -> str | None:
-    """The group of ``conf/data`` that the run's data is of: what a user's own is called is the user's."""
+def _find_data_group(data: Mapping[str, Any]) -> str | None:
+    """Find the file of ``conf/data`` that the run used; names of the user's own files stay private."""
     for path in sorted((conf_dir() / "data").glob("*.yaml")):
         group = cast(dict[str, Any], OmegaConf.to_container(OmegaConf.load(path), resolve=False))
-        is_drawn = data.get("_target_") == _DRAWN == group.get("_target_")
-        if is_drawn or (group.get("archive") and group["archive"] == data.get("archive")):
+        is_procedural = data.get("_target_") == _PROCEDURAL == group.get("_target_")
+        if is_procedural or (group.get("archive") and group["archive"] == data.get("archive")):
             return path.stem
     return None
 
 
-def _training(run: Path, settings: Mapping[str, Any], module: Pix2PixModule) -> str:
+def _format_training(run: Path, settings: Mapping[str, Any], module: Pix2PixModule) -> str:
     summary = read_json(run / "summary.json") if (run / "summary.json").is_file() else {}
     hparams = module.hparams
-    of_run = {**_some(settings.get("trainer"), _OF_TRAINER), **_some(summary, _OF_SUMMARY)}
-    of_run |= {f"{package} version": number for package, number in (summary.get("versions") or {}).items()}
-    of_module = {key: hparams[key] for key in ("accumulate", "discriminator_steps", "gradient_clip", "seed")}
+    run_rows = {**_select(settings.get("trainer"), _TRAINER_KEYS), **_select(summary, _SUMMARY_KEYS)}
+    run_rows |= {f"{package} version": number for package, number in (summary.get("versions") or {}).items()}
+    module_rows = {key: hparams[key] for key in ("accumulate", "discriminator_steps", "gradient_clip", "seed")}
     rows = [["optimizer of the generator", format_part(hparams["optimizer_g"])]]
     if module.discriminator is not None:
         rows.append(["optimizer of the discriminator", format_part(hparams["optimizer_d"])])
@@ -167,29 +173,31 @@ def _training(run: Path, settings: Mapping[str, Any], module: Pix2PixModule) -> 
     if settings.get("init_from"):
         rows.append(["first weights", "of another model: `init_from=`"])
     rows += [
-        [format_code(key), format_code(value)] for key, value in {**of_module, **of_run}.items() if value is not None
+        [format_code(key), format_code(value)]
+        for key, value in {**module_rows, **run_rows}.items()
+        if value is not None
     ]
-    command = _command(settings.get("command"))
+    command = _format_command(settings.get("command"))
     again = f"\n\nThe command that repeats it:\n\n```\n{command}\n```" if command else ""
     return format_table(["setting", "value"], rows) + again
 
 
-def _some(values: Any, keys: Sequence[str]) -> dict[str, Any]:
+def _select(values: Any, keys: Sequence[str]) -> dict[str, Any]:
     return {key: values[key] for key in keys if values.get(key) is not None} if isinstance(values, dict) else {}
 
 
-def _command(command: Any) -> str | None:
-    """The words that are of training itself, with marks in the place of paths."""
+def _format_command(command: Any) -> str | None:
+    """Keep the words of a command that describe the training itself, with ``<path>`` in place of paths."""
     try:
         words = shlex.split(str(command or ""))
     except ValueError:
         return None
-    if words[:3] != _DOOR:
+    if words[:3] != _COMMAND:
         return None
-    kept = []
+    shared = []
     for word in words[3:]:
         key, _, value = word.partition("=")
-        if key.lstrip("+~").partition(".")[0].partition("/")[0] in _REPEATED:
-            is_place = key == "data.root" or re.search(r"[/\\~]", value)
-            kept.append(f"{key}=<path>" if is_place else word)
-    return join_lines(shlex.join([*_DOOR, *kept]))
+        if key.lstrip("+~").partition(".")[0].partition("/")[0] in _SHARED_GROUPS:
+            is_path = key == "data.root" or re.search(r"[/\\~]", value)
+            shared.append(f"{key}=<path>" if is_path else word)
+    return join_lines(shlex.join([*_COMMAND, *shared]))

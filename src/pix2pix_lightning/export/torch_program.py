@@ -1,4 +1,4 @@
-"""A generator as a program of ``torch.export``."""
+"""Export a generator to a program of ``torch.export``."""
 
 from __future__ import annotations
 
@@ -14,77 +14,78 @@ from torch import Tensor, nn
 from torch.export import Dim
 
 from pix2pix_lightning.checkpoints.files import PROJECT_KEY
-from pix2pix_lightning.export.checking import check_equal, sizes_of
 from pix2pix_lightning.export.graph import Graph
+from pix2pix_lightning.export.output_check import check_outputs, choose_sizes
 from pix2pix_lightning.networks import find_image_norms
 from pix2pix_lightning.networks.patching import Forward, patch_forwards
 from pix2pix_lightning.utils.atomic import atomic_write
 from pix2pix_lightning.utils.errors import UserError
 
-_LARGEST = 2**16
+_MAX_DIM = 2**16  # images of a batch, and pixels of a side
 
 
 def write_program(
     graph: Graph, path: Path, *, size: int | None, made_by: Mapping[str, Any], overwrite: bool = False
 ) -> float:
-    """Write a ``.pt2`` file, of any number of images, and check it.
+    """Write a ``.pt2`` file for any number of images, and check it.
 
     Args:
-        graph: What is exported.
-        path: Of the file.
-        size: The one side of all images; None for any sides from twice the network's stride on, since torch.export
-            takes a map of one pixel for a constant.
-        made_by: What it says of where it comes from.
-        overwrite: Write over a file that is there.
+        graph: Graph to export.
+        path: Path of the file.
+        size: Side of all images, in pixels; None for any sides from twice the network's stride, since torch.export
+            treats a map of one pixel as a constant.
+        made_by: Origin of the model, for the file's metadata.
+        overwrite: Replace a file that exists.
 
     Returns:
-        How far its outputs are from the module's.
+        The largest difference between the outputs of the program and of the module.
 
     Raises:
-        FileExistsError: The file is there, and ``overwrite`` is off.
-        ValueError: The network does not take the size, or the outputs are not the module's by 1e-4; no file is left.
+        FileExistsError: The file exists, and ``overwrite`` is off.
+        ValueError: The network does not take the size, or the outputs differ from the module's by more than 1e-4; no
+            file is written then.
     """
     if path.exists() and not overwrite:
-        raise FileExistsError(f"{path} exists: choose another output, or say overwrite=true")
+        raise FileExistsError(f"{path} exists: choose another output, or set overwrite=true")
     stride = graph.side_multiple
-    least = max(graph.least_side, 2 * stride)
-    shapes: dict[int, Any] = {0: Dim("batch", min=1, max=_LARGEST)}
+    least = max(graph.min_side, 2 * stride)
+    shapes: dict[int, Any] = {0: Dim("batch", min=1, max=_MAX_DIM)}
     if size is None:
         sides = (least + 2 * stride, least + stride)
         for dim, name in ((2, "height"), (3, "width")):
-            shapes[dim] = stride * Dim(name, min=least // stride, max=_LARGEST // stride)
-        sizes = sizes_of(graph, least)
-    elif type(size) is not int or size < graph.least_side or size % stride:
+            shapes[dim] = stride * Dim(name, min=least // stride, max=_MAX_DIM // stride)
+        sizes = choose_sizes(graph, least)
+    elif type(size) is not int or size < graph.min_side or size % stride:
         raise UserError(
-            f"size={size}: this generator takes multiples of {stride} from {graph.least_side}, or size=null for any"
+            f"size={size}: this generator takes multiples of {stride} from {graph.min_side}, or size=null for any"
         )
     else:
         sides = (size, size)
         sizes = [(size, size)] * 2
     dtype = torch.uint8 if graph.values_in == "uint8" else torch.float32
-    example = torch.zeros(2, graph.channels_in, *sides, dtype=dtype)
-    of_images = set(find_image_norms(graph.generator, graph.norm))
+    example = torch.zeros(2, graph.in_channels, *sides, dtype=dtype)
+    image_norms = set(find_image_norms(graph.generator, graph.norm))
 
-    def forward_of(place: int, name: str, layer: nn.Module) -> Forward | None:
-        return partial(_by_formula, layer) if name in of_images else None
+    def find_forward(place: int, name: str, layer: nn.Module) -> Forward | None:
+        return partial(_normalize, layer) if name in image_norms else None
 
-    fixed = patch_forwards(graph.generator, forward_of)
-    with graph.as_at_test_time() as module, fixed, warnings.catch_warnings(action="ignore"):
+    fixed = patch_forwards(graph.generator, find_forward)
+    with graph.use_eval_module() as module, fixed, warnings.catch_warnings(action="ignore"):
         program = torch.export.export(module, (example,), dynamic_shapes={"source": shapes}, strict=False)
-    facts = graph.facts(made_by)
-    facts |= {"least_side": size, "side_multiple": size} if size else {"least_side": least}
-    facts["size"] = size
+    metadata = graph.build_metadata(made_by)
+    metadata |= {"min_side": size, "side_multiple": size} if size else {"min_side": least}
+    metadata["size"] = size
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path) as scratch:
-        with scratch.open("wb") as new:  # by its name torch wants it to end with .pt2
-            torch.export.save(program, new, extra_files={PROJECT_KEY: json.dumps(facts)})
+        with scratch.open("wb") as new:  # as a path, torch requires the suffix .pt2
+            torch.export.save(program, new, extra_files={PROJECT_KEY: json.dumps(metadata)})
         with scratch.open("rb") as written, warnings.catch_warnings(action="ignore"):
             run = torch.export.load(written).module()
-        return check_equal(graph, run, sizes)
+        return check_outputs(graph, run, sizes)
 
 
-def _by_formula(layer: nn.Module, maps: Tensor) -> Tensor:
-    """A norm by each image's own statistics, whose kernels torch.export takes for one size alone."""
+def _normalize(layer: nn.Module, maps: Tensor) -> Tensor:
+    """Normalize by each image's own statistics, in operators for any size: torch.export fixes the size of norms."""
     mean = maps.mean((2, 3), keepdim=True)
     variance = (maps - mean).square().mean((2, 3), keepdim=True)
     normalised = (maps - mean) * torch.rsqrt(variance + float(layer.eps))  # type: ignore[arg-type]

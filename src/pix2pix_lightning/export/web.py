@@ -111,7 +111,7 @@ def write_web(
 def _compute_size(graph: Graph) -> int:
     """Return the training's size, raised to what the network takes."""
     multiple = graph.side_multiple
-    return -(-max(graph.spec.size, graph.least_side) // multiple) * multiple
+    return -(-max(graph.spec.size, graph.min_side) // multiple) * multiple
 
 
 def _describe_canvas(brushes: Brushes, size: int) -> dict[str, Any]:
@@ -147,7 +147,7 @@ def _read_title(run: Path | None) -> str:
 
 
 def _list_facts(graph: Graph, size: int, count: int, made_by: Mapping[str, Any]) -> list[tuple[str, object]]:
-    facts = graph.facts(made_by)
+    facts = graph.build_metadata(made_by)
     source, target = graph.spec.source, graph.spec.target
     return [
         ("Checkpoint", facts["made_by"].get("checkpoint")),

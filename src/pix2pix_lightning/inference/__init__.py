@@ -1,4 +1,4 @@
-"""A checkpoint as a function from images to images."""
+"""Translate images with a trained generator."""
 
 from pix2pix_lightning.inference.generator import GeneratorNetwork
 from pix2pix_lightning.inference.translator import Translator

@@ -1,4 +1,4 @@
-"""Exported files as networks: ONNX in onnxruntime, and programs of ``torch.export``."""
+"""Run exported files as networks: ONNX in onnxruntime, and programs of ``torch.export``."""
 
 from __future__ import annotations
 
@@ -17,122 +17,141 @@ from pix2pix_lightning.data.sides import PairSpec, SideSpec
 from pix2pix_lightning.utils.errors import UserError
 
 _FORMAT = 1
-_MOST = 2**16  # pixels of a side
+_MAX_SIDE = 2**16  # pixels
 
 
 def _is_side(value: Any) -> bool:
-    return type(value) is int and 0 < value <= _MOST
+    return type(value) is int and 0 < value <= _MAX_SIDE
 
 
-_CAN_BE: dict[str, Callable[[Any], bool]] = {
+_VALIDATORS: dict[str, Callable[[Any], bool]] = {
     "pair_spec": lambda value: isinstance(value, dict),
     "side_multiple": _is_side,
-    "least_side": _is_side,
+    "min_side": _is_side,
     "norm": ("image", "running").__contains__,
     "input": ("float", "uint8").__contains__,
     "output": ("float", "uint8").__contains__,
-    "context": lambda value: value is None or (type(value) is int and 0 <= value <= _MOST),
+    "context": lambda value: value is None or (type(value) is int and 0 <= value <= _MAX_SIDE),
 }
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
-_GIVE = "give a file that export wrote"
+_FIX = "give a file that export wrote"
 
 
 class ExportedNetwork:
-    """A graph that was exported, as a function of floats.
+    """An exported graph as a function of floats.
 
     Args:
-        run: The input as the file has it to its output.
-        facts: What the file says of itself.
-        device: Where it runs.
+        run: Runs the graph on an input of the file's type.
+        metadata: The file's metadata, as ``export.graph.Graph.build_metadata`` built them.
+        device: Device on which it runs.
 
     Attributes:
-        norm: With which it was exported.
-        context: How many pixels it sees beyond one of its output; None where its norms see the whole image.
-        side_multiple: The sides of what it takes are multiples of this,
-        least_side: and at least this.
+        pair_spec: Meaning of the images.
+        norm: Norm mode with which it was exported, ``image`` or ``running``.
+        context: How many pixels it sees beyond a pixel of its output; None where its norms see the whole image.
+        side_multiple: Divisor of the sides of its input, in pixels.
+        min_side: Smallest side of its input, in pixels.
+        size: The only side of its input, in pixels; None where there are several.
+
+    Raises:
+        ValueError: The metadata do not describe a pair.
     """
 
-    def __init__(self, run: Callable[[Tensor], Tensor], facts: dict[str, Any], device: torch.device) -> None:
+    def __init__(self, run: Callable[[Tensor], Tensor], metadata: dict[str, Any], device: torch.device) -> None:
         self._run, self.device = run, device
         try:
-            self.pair_spec = PairSpec.from_dict(facts["pair_spec"])
+            self.pair_spec = PairSpec.from_dict(metadata["pair_spec"])
         except (TypeError, AttributeError) as error:
             raise UserError(
-                f"an exported file says pair_spec={facts['pair_spec']} of itself ({error}): {_GIVE}"
+                f"an exported file has pair_spec={metadata['pair_spec']} in its metadata ({error}): {_FIX}"
             ) from None
-        self.side_multiple, self.least_side = facts["side_multiple"], facts["least_side"]
-        self.norm: str = facts["norm"]
-        self.context: int | None = facts["context"]
-        self.size: int | None = facts.get("size")
-        self._bytes_in, self._bytes_out = facts["input"] == "uint8", facts["output"] == "uint8"
+        self.side_multiple, self.min_side = metadata["side_multiple"], metadata["min_side"]
+        self.norm: str = metadata["norm"]
+        self.context: int | None = metadata["context"]
+        self.size: int | None = metadata.get("size")
+        self._bytes_in, self._bytes_out = metadata["input"] == "uint8", metadata["output"] == "uint8"
 
     def __call__(self, source: Tensor) -> Tensor:
-        """Translate (B, C, H, W) in [-1, 1] of sides that it takes.
+        """Translate images.
 
-        A file that takes or gives bytes is given those that the floats stand for, and its bytes become floats.
+        Floats are converted to bytes for a file that takes bytes, and bytes that it returns to floats.
+
+        Args:
+            source: Images (B, C, H, W) in [-1, 1], of sides that the graph takes.
+
+        Returns:
+            (B, C', H, W) in [-1, 1].
 
         Raises:
-            ValueError: The file is of one size, and this is another.
+            ValueError: The file was exported for one size, and the images have another.
         """
         if self.size is not None and source.shape[2:] != (self.size, self.size):
             raise UserError(
                 f"an image of {source.shape[3]} x {source.shape[2]}, but the file was exported for {self.size} x "
-                f"{self.size} alone: say resize={self.size}, or export it with size=null"
+                f"{self.size} only: set resize={self.size}, or export it with size=null"
             )
         source = source.float()
         output = self._run(self.pair_spec.source.decode(source) if self._bytes_in else source)
-        return _as_floats(self.pair_spec.target, output) if self._bytes_out else output
+        return _encode_bytes(self.pair_spec.target, output) if self._bytes_out else output
 
 
 class OnnxSession:
     """A graph in onnxruntime.
 
     Args:
-        path: An ONNX file, which holds its weights itself.
+        path: ONNX file, with its weights inside.
         device: ``cpu`` or ``cuda``.
 
     Attributes:
-        metadata: What the file says of itself, by key.
+        metadata: The file's metadata by key.
 
     Raises:
-        ValueError: The file is none, onnxruntime is missing, or it cannot use the device.
+        ValueError: The file is not ONNX, onnxruntime is missing, or it cannot use the device.
     """
 
     def __init__(self, path: Path, device: torch.device) -> None:
-        with needs_onnx():
+        with require_onnx():
             import onnxruntime
             from onnxruntime.capi import onnxruntime_pybind11_state as state
 
-        if not onnx_runs_on(device):
+        if not can_run_onnx(device):
             raise UserError(
-                f"device={device}: onnxruntime {onnxruntime.__version__} does not run there; say device=cpu, or "
+                f"device={device}: onnxruntime {onnxruntime.__version__} does not run there; set device=cpu, or "
                 "install onnxruntime-gpu"
             )
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
-        options.log_severity_level = 3  # what it warns of is nothing for who translates
+        options.log_severity_level = 3  # its warnings do not concern users
         failures: tuple[type[Exception], ...] = tuple(
             value for value in vars(state).values() if isinstance(value, type) and issubclass(value, Exception)
         )
         try:
-            # its bytes, not its name: so that it leads to no other file
+            # bytes, not a path: a hostile file cannot refer to others
             self._session = onnxruntime.InferenceSession(
                 path.read_bytes(), options, providers=[_PROVIDERS[device.type]]
             )
         except failures as error:
-            reason = " ".join(str(error).split())[:200]
-            raise UserError(f"{path} cannot be read as ONNX ({reason}): {_GIVE}") from None
+            raise UserError(f"{path} cannot be read as ONNX ({_shorten(error)}): {_FIX}") from None
         self.metadata: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
         self._device, self._failures = device, failures
 
     def run(self, source: Tensor) -> Tensor:
-        """The graph's output for ``source``."""
+        """Run the graph.
+
+        Args:
+            source: Images (B, C, H, W) of the type that the file takes.
+
+        Returns:
+            (B, C', H, W) of the type that the file returns.
+
+        Raises:
+            ValueError: onnxruntime refuses the input.
+        """
         try:
             (output,) = self._session.run(None, {self._session.get_inputs()[0].name: source.cpu().numpy()})
         except self._failures as error:
-            reason = " ".join(str(error).split())[:200]
             raise UserError(
-                f"onnxruntime refuses the image ({reason}): the file is not what it says; {_GIVE}"
+                f"onnxruntime refuses the image ({_shorten(error)}): the file's metadata are wrong; {_FIX}"
             ) from None
         return torch.from_numpy(output).to(self._device)
 
@@ -145,16 +164,16 @@ class OnnxNetwork(ExportedNetwork):
         device: ``cpu`` or ``cuda``.
 
     Raises:
-        ValueError: The file is none that ``export`` wrote, or it cannot run here.
+        ValueError: ``export`` did not write the file, or it cannot run here.
     """
 
     def __init__(self, path: Path, device: torch.device) -> None:
         session = OnnxSession(path, device)
-        super().__init__(session.run, _facts(session.metadata.get(PROJECT_KEY, ""), path), device)
+        super().__init__(session.run, _read_metadata(session.metadata.get(PROJECT_KEY, ""), path), device)
 
 
 class ProgramNetwork(ExportedNetwork):
-    """A ``.pt2`` file of ``export``. Reading one unpickles, which runs what its author put into it.
+    """A ``.pt2`` file of ``export``. Reading one unpickles it, which runs any code that its author put there.
 
     Args:
         path: The file.
@@ -162,44 +181,49 @@ class ProgramNetwork(ExportedNetwork):
         trust: Whether its author is trusted.
 
     Raises:
-        ValueError: It is not, or the file is none that ``export`` wrote.
+        ValueError: ``trust`` is off, or ``export`` did not write the file.
     """
 
     def __init__(self, path: Path, device: torch.device, *, trust: bool) -> None:
         if not trust:
-            raise UserError(
-                f"{path}: reading a .pt2 runs what its author put into it: if you know and trust it, say trust=true"
-            )
+            raise UserError(f"{path}: reading a .pt2 file runs code in it: set trust=true if you trust its author")
         if not zipfile.is_zipfile(path):
-            raise UserError(f"{path} cannot be read as a program of torch.export: {_GIVE}")
+            raise UserError(f"{path} cannot be read as a program of torch.export: {_FIX}")
         extra = {PROJECT_KEY: ""}
         try:
             program = torch.export.load(path, extra_files=extra)
         except Exception as error:  # a trusted file can raise anything
-            reason = " ".join(str(error).split())[:200]
-            raise UserError(f"{path} cannot be read as a program of torch.export ({reason}): {_GIVE}") from None
+            raise UserError(f"{path} cannot be read as a program of torch.export ({_shorten(error)}): {_FIX}") from None
         if device.type != "cpu":
             from torch.export.passes import move_to_device_pass
 
             program = move_to_device_pass(program, device)
-        super().__init__(program.module(), _facts(extra[PROJECT_KEY], path), device)
+        super().__init__(program.module(), _read_metadata(extra[PROJECT_KEY], path), device)
 
 
 def open_exported(path: Path, device: torch.device | str, *, trust: bool) -> OnnxNetwork | ProgramNetwork:
-    """The network of an ``.onnx`` or a ``.pt2`` file; on ``auto`` the GPU, if there is one that runs it.
+    """Open the network of an exported file.
+
+    Args:
+        path: An ``.onnx`` or a ``.pt2`` file.
+        device: A device; a string for the GPU where there is one that runs the file, else the CPU.
+        trust: Whether the author of a ``.pt2`` file is trusted.
+
+    Returns:
+        The network.
 
     Raises:
-        ValueError: It is none that ``export`` wrote, or it is not trusted.
+        ValueError: ``export`` did not write the file, or it is not trusted.
     """
     is_onnx = path.suffix.lower() == ".onnx"
     if isinstance(device, str):
         gpu = torch.device("cuda")
-        device = gpu if torch.cuda.is_available() and (not is_onnx or onnx_runs_on(gpu)) else torch.device("cpu")
+        device = gpu if torch.cuda.is_available() and (not is_onnx or can_run_onnx(gpu)) else torch.device("cpu")
     return OnnxNetwork(path, device) if is_onnx else ProgramNetwork(path, device, trust=trust)
 
 
-def onnx_runs_on(device: torch.device) -> bool:
-    """Whether onnxruntime is here, and works on the device."""
+def can_run_onnx(device: torch.device) -> bool:
+    """Return whether onnxruntime is installed and supports the device."""
     try:
         import onnxruntime
     except ImportError:
@@ -208,33 +232,41 @@ def onnx_runs_on(device: torch.device) -> bool:
 
 
 @contextmanager
-def needs_onnx() -> Iterator[None]:
-    """Inside, a package that is not there is named with its mend."""
+def require_onnx() -> Iterator[None]:
+    """Turn an ``ImportError`` inside into an error that names the package to install.
+
+    Raises:
+        ValueError: A package is missing.
+    """
     try:
         yield
     except ImportError as error:
         raise UserError(f'{error.name} is not installed: pip install "pix2pix-lightning[onnx]"') from None
 
 
-def _facts(text: str | bytes, path: Path) -> dict[str, Any]:
+def _read_metadata(text: str | bytes, path: Path) -> dict[str, Any]:
     try:
-        facts = json.loads(text)
+        metadata = json.loads(text)
     except (ValueError, RecursionError):
-        facts = None
-    if not isinstance(facts, dict):
-        raise UserError(f"{path} does not say what its images mean, as files of pix2pix_lightning do: {_GIVE}")
-    if facts.get("format") != _FORMAT:
-        raise UserError(f"{path} has format {facts.get('format')}, this version reads {_FORMAT}: install another one")
-    for key, can_be in _CAN_BE.items():
-        if key not in facts or not can_be(facts[key]):
-            raise UserError(f"{path} says {key}={facts.get(key)!r} of itself, which cannot be: {_GIVE}")
-    if facts["least_side"] % facts["side_multiple"]:
-        raise UserError(f"{path} says least_side={facts['least_side']} of itself, which cannot be: {_GIVE}")
-    return facts
+        metadata = None
+    if not isinstance(metadata, dict):
+        raise UserError(f"{path} has no metadata of pix2pix_lightning: {_FIX}")
+    if metadata.get("format") != _FORMAT:
+        raise UserError(f"{path} has format {metadata.get('format')}, this version reads {_FORMAT}: install another")
+    for key, is_valid in _VALIDATORS.items():
+        if key not in metadata or not is_valid(metadata[key]):
+            raise UserError(f"{path} has {key}={metadata.get(key)!r} in its metadata, which is invalid: {_FIX}")
+    if metadata["min_side"] % metadata["side_multiple"]:
+        raise UserError(f"{path} has min_side={metadata['min_side']} in its metadata, which is invalid: {_FIX}")
+    return metadata
 
 
-def _as_floats(side: SideSpec, output: Tensor) -> Tensor:
-    """What files hold, (B, 1 or 3, H, W), to what a network gives."""
+def _shorten(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
+
+
+def _encode_bytes(side: SideSpec, output: Tensor) -> Tensor:
+    """Convert pixels of files, (B, 1 or 3, H, W) uint8, to a network's output, (B, C, H, W) in [-1, 1]."""
     images = [side.snap(image.permute(1, 2, 0).cpu().numpy()) for image in output]
     return torch.stack([side.encode(torch.from_numpy(image).permute(2, 0, 1)[None])[0] for image in images]).to(
         output.device

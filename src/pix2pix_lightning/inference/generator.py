@@ -1,4 +1,4 @@
-"""A module's generator as it translates: in a norm mode, with noise or without, in a precision."""
+"""Run a module's generator at test time: in a norm mode, with or without noise, in a precision."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from pix2pix_lightning.data.sides import PairSpec
-from pix2pix_lightning.inference.precision import chosen_for, computing, lay_out
+from pix2pix_lightning.inference.precision import choose_precision, optimize_layout, use_precision
 from pix2pix_lightning.models.pix2pix import Pix2PixModule
 from pix2pix_lightning.networks import TilingState, Window, use_eval_mode
 
@@ -15,18 +15,19 @@ class GeneratorNetwork:
     """A generator at test time.
 
     Args:
-        module: Whose generator is used itself, not copied, and moved to ``device``.
-        norm: ``image`` or ``running``, as ``networks.use_eval_mode`` has it.
+        module: Module whose generator is used itself, not copied, and moved to ``device``.
+        norm: ``image`` (statistics of the image) or ``running`` (running statistics), as in
+            ``networks.use_eval_mode``.
         dropout: Whether dropout's noise is on.
-        device: Where it runs.
+        device: Device on which it runs.
         precision: ``32``, ``bf16`` or ``auto``.
-        laid_out: Whether the weights are laid out for speed, in place.
+        optimized_layout: Whether the weights are converted for speed, in place.
 
     Attributes:
-        generator: The module's.
-        precision: What ``auto`` came to.
-        side_multiple: The sides of what it takes are multiples of this,
-        least_side: and at least this.
+        generator: The module's generator.
+        precision: ``32`` or ``bf16``, also where ``auto`` was given.
+        side_multiple: Divisor of the sides of its input, in pixels.
+        min_side: Smallest side of its input, in pixels.
     """
 
     def __init__(
@@ -37,20 +38,20 @@ class GeneratorNetwork:
         dropout: bool,
         device: torch.device,
         precision: str,
-        laid_out: bool,
+        optimized_layout: bool,
     ) -> None:
         self.pair_spec: PairSpec = module.pair_spec
         self.norm, self.dropout, self.device = norm, dropout, device
-        self.precision = chosen_for(device) if precision == "auto" else precision
+        self.precision = choose_precision(device) if precision == "auto" else precision
         self.generator = module.generator.to(device)
-        if laid_out:
-            lay_out(self.generator, device, self.precision)
+        if optimized_layout:
+            optimize_layout(self.generator, device, self.precision)
         self.side_multiple = int(getattr(self.generator, "side_multiple", 1))
-        self.least_side = int(getattr(self.generator, "min_side", 1))
+        self.min_side = int(getattr(self.generator, "min_side", 1))
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the floats that go in."""
+        """The type of the input."""
         parameter = next(self.generator.parameters(), None)
         return torch.float32 if parameter is None else parameter.dtype
 
@@ -63,14 +64,23 @@ class GeneratorNetwork:
         whole: TilingState | None = None,
         window: Window | None = None,
     ) -> Tensor:
-        """Translate (B, C, H, W) in [-1, 1] of sides that it takes, with the noise of ``seed`` and ``sample``.
+        """Translate images.
 
-        ``whole`` and ``window`` say of which image it is a part, and which.
+        Args:
+            source: Images (B, C, H, W) in [-1, 1], of sides that the network takes.
+            seed: Seed of dropout's noise.
+            sample: Number of the noise; together with ``seed`` it determines the noise.
+            whole: State of the image that is translated in tiles, of which ``source`` is one.
+            window: Position of ``source`` in that image.
+
+        Returns:
+            (B, C', H, W) in [-1, 1].
         """
         mode = use_eval_mode(
             self.generator, norm=self.norm, dropout=self.dropout, seed=seed, sample=sample, tiling=whole, window=window
         )
-        # not inference_mode: what comes out may go on into somebody's training
-        with torch.no_grad(), mode, computing(self.precision, self.device):
-            output: Tensor = self.generator.forward(source.to(self.dtype))  # not what was compiled for training
+        # no_grad, since tensors of inference_mode cannot be used in a later training
+        with torch.no_grad(), mode, use_precision(self.precision, self.device):
+            # forward, since __call__ runs what was compiled for training
+            output: Tensor = self.generator.forward(source.to(self.dtype))
         return output

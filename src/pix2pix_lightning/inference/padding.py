@@ -1,4 +1,4 @@
-"""Sides that a network cannot take, made longer by reflection."""
+"""Pad images by reflection to sides that a network takes."""
 
 from __future__ import annotations
 
@@ -7,28 +7,40 @@ from torch import Tensor
 
 
 def pad_to_multiple(images: Tensor, multiple: int, least: int = 1) -> Tensor:
-    """Reflect images at their lower and right edge until both sides are multiples, and not too short.
+    """Reflect images at their lower and right edge until both sides are multiples and long enough.
 
     Args:
-        images: (B, C, H, W) of any type; a short side is reflected as often as it takes.
-        multiple: Of both sides of the result.
-        least: Of both sides of the result; itself a multiple.
+        images: Images (B, C, H, W) of any type; a short side is reflected repeatedly.
+        multiple: Divisor of both sides of the result, in pixels.
+        least: Smallest side of the result, in pixels; itself a multiple.
 
     Returns:
-        (B, C, H', W'); the images are its upper left corner.
+        (B, C, H', W'), with the images in its upper left corner.
     """
     for dim in (-2, -1):
         side = images.shape[dim]
-        padded = max(-(-side // multiple) * multiple, least)
+        padded = compute_padded_side(side, multiple, least)
         if padded > side:
-            images = images.index_select(dim, reflected(side, padded).to(images.device))
+            images = images.index_select(dim, reflect_indices(side, padded).to(images.device))
     return images
 
 
-def reflected(side: int, padded: int) -> Tensor:
-    """Which pixel of ``side`` each of ``padded`` is: 0, 1, ..., side - 1, side - 2, ..., 0, 1, ...
+def compute_padded_side(side: int, multiple: int, least: int = 0) -> int:
+    """Compute the side to which ``pad_to_multiple`` brings ``side``, in pixels."""
+    return max(-(-side // multiple) * multiple, least)
+
+
+def reflect_indices(side: int, padded: int) -> Tensor:
+    """Compute the source index of each padded pixel: 0, 1, ..., side - 1, side - 2, ..., 0, 1, ...
 
     The edge itself is not repeated.
+
+    Args:
+        side: Length before padding.
+        padded: Length after padding.
+
+    Returns:
+        (padded,) int64.
     """
     period = max(2 * (side - 1), 1)
     position = torch.arange(padded) % period

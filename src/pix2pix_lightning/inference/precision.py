@@ -1,4 +1,4 @@
-"""In which floats a network computes, and how its weights lie for that."""
+"""Choose the floating-point type of inference, and prepare a network's weights for it."""
 
 from __future__ import annotations
 
@@ -14,30 +14,34 @@ from pix2pix_lightning.utils.devices import supports_bfloat16
 PRECISIONS = ("32", "bf16", "auto")
 
 
-def chosen_for(device: torch.device) -> str:
-    """What ``auto`` comes to."""
+def choose_precision(device: torch.device) -> str:
+    """Return the precision that ``auto`` stands for on a device: ``bf16`` where it has instructions for it."""
     return "bf16" if supports_bfloat16(device.type) else "32"
 
 
-def said(precision: str, device: torch.device) -> str:
-    """A line on what ``auto`` came to."""
+def describe_precision(precision: str, device: torch.device) -> str:
+    """Explain in one line which precision ``auto`` has chosen."""
     if precision == "bf16":
         return f"precision=bf16, in which this {device.type} is faster; precision=32 rounds less"
     return f"precision=32, since this {device.type} has no instructions for bf16"
 
 
-def computing(precision: str, device: torch.device) -> AbstractContextManager[object]:
-    """The context in which a network computes in ``32`` (as its weights are) or ``bf16``.
+def use_precision(precision: str, device: torch.device) -> AbstractContextManager[object]:
+    """Return a context in which a network computes in a precision.
 
-    On a GPU ``32`` is float32 in convolutions too, which torch else computes in TF32, with a mantissa of 10 bits.
+    On a GPU, ``32`` turns TF32 off, whose mantissa has 10 bits and which torch uses in convolutions by default.
+
+    Args:
+        precision: ``32`` (the type of the weights) or ``bf16`` (autocast).
+        device: Device of the network.
     """
     if precision == "bf16":
         return torch.autocast(device.type, torch.bfloat16)
-    return _no_tf32() if device.type == "cuda" else nullcontext()
+    return _disable_tf32() if device.type == "cuda" else nullcontext()
 
 
 @contextmanager
-def _no_tf32() -> Iterator[None]:
+def _disable_tf32() -> Iterator[None]:
     before = torch.backends.cudnn.allow_tf32
     torch.backends.cudnn.allow_tf32 = False
     try:
@@ -46,11 +50,16 @@ def _no_tf32() -> Iterator[None]:
         torch.backends.cudnn.allow_tf32 = before
 
 
-def lay_out(network: nn.Module, device: torch.device, precision: str) -> None:
-    """Bring the weights of ``network``, in place, into the type and the order in which kernels read them fastest.
+def optimize_layout(network: nn.Module, device: torch.device, precision: str) -> None:
+    """Convert a network's weights, in place, to the type and memory format that kernels read fastest.
 
-    Autocast would convert them anew for every image. Only those of layers that it runs in bfloat16 are converted:
-    a norm's statistics, scale and shift stay float32.
+    Autocast would convert them again for every image. Only layers that autocast runs in bfloat16 are converted: the
+    statistics, scales and shifts of norms stay float32.
+
+    Args:
+        network: Network to convert.
+        device: Device on which it runs.
+        precision: ``32`` or ``bf16``.
     """
     if precision == "bf16":
         for module in network.modules():

@@ -1,4 +1,4 @@
-"""How far a translation is, on a terminal."""
+"""Show the progress of a translation on a terminal."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 
-class Bars:
-    """A bar over images and, below it, one over the parts of an image that is translated in tiles.
+class ProgressBars:
+    """A bar over images and, below it, a bar over the tiles of the current image.
 
-    They are drawn on the error stream, where that is a terminal.
+    They are drawn on standard error, where that is a terminal.
 
     Args:
-        total: Images.
+        total: Number of images.
     """
 
     def __init__(self, total: int) -> None:
@@ -23,7 +23,7 @@ class Bars:
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         self._progress = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
         self._images = self._progress.add_task("images", total=total)
-        self._parts = self._progress.add_task("tiles", total=None, visible=False)
+        self._tiles = self._progress.add_task("tiles", total=None, visible=False)
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -32,11 +32,11 @@ class Bars:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._progress.stop()
 
-    def image(self, count: int = 1) -> None:
-        """So many images more are done."""
-        self._progress.update(self._parts, visible=False)
+    def advance_images(self, count: int = 1) -> None:
+        """Count images as finished, and hide the bar over tiles."""
+        self._progress.update(self._tiles, visible=False)
         self._progress.advance(self._images, count)
 
-    def part(self, done: int, total: int) -> None:
-        """Of the present image ``done`` parts of ``total`` are."""
-        self._progress.update(self._parts, completed=done, total=total, visible=True)
+    def update_tiles(self, done: int, total: int) -> None:
+        """Show how many tiles of the current image are finished."""
+        self._progress.update(self._tiles, completed=done, total=total, visible=True)

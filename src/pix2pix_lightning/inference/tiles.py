@@ -1,4 +1,4 @@
-"""An image that is too large for memory, translated window by window."""
+"""Cut an image into overlapping windows, translate them one by one, and join the results."""
 
 from __future__ import annotations
 
@@ -13,20 +13,27 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from pix2pix_lightning.inference.padding import reflected
+from pix2pix_lightning.inference.padding import compute_padded_side, reflect_indices
 from pix2pix_lightning.networks import Window
 from pix2pix_lightning.utils.errors import UserError
 
-_CORE = 1024
+_CORE = 1024  # side of the part of a default window that is used, in pixels
 
-Run = Callable[[Tensor, Window], Tensor]
-Source = Callable[[Window], Tensor]
-Keep = Callable[[int, int, Tensor], None]
+RunWindow = Callable[[Tensor, Window], Tensor]
+"""Translates a window, (1, C, h, w) to (1, C', h, w)."""
+ReadWindow = Callable[[Window], Tensor]
+"""Reads a window of the image, (1, C, h, w)."""
+WritePart = Callable[[int, int, Tensor], None]
+"""Writes a finished part: its top and left in pixels, and (1, C', h, w)."""
 Advance = Callable[[], object]
+"""Called after each window."""
 
 
 class Span(NamedTuple):
-    """A window along one axis, and the part of it that counts, in pixels."""
+    """A window along one axis, from ``start`` to ``stop``, and the part of it that is used, ``first`` to ``last``.
+
+    All are pixels; ``stop`` and ``last`` are exclusive.
+    """
 
     start: int
     stop: int
@@ -36,13 +43,13 @@ class Span(NamedTuple):
 
 @dataclass(frozen=True)
 class Tiling:
-    """How an image is cut into windows of equal size.
+    """A plan of how an image is cut into windows of equal size.
 
     Attributes:
-        rows: Of windows. What counts of them covers the height; where it overlaps, neighbours are blended.
-        columns: Likewise.
-        overlap: How many pixels neighbours share at least.
-        blended: Whether they are blended there; else each counts up to the middle.
+        rows: Windows along the height. Their used parts cover it; where these overlap, neighbours are blended.
+        columns: Windows along the width.
+        overlap: Smallest number of pixels that neighbours share.
+        blended: Whether neighbours are blended where they overlap; else each is used up to the middle.
     """
 
     rows: tuple[Span, ...]
@@ -54,7 +61,7 @@ class Tiling:
         return len(self.rows) * len(self.columns)
 
     def __iter__(self) -> Iterator[tuple[Window, Window]]:
-        """Each window, row by row, and the part of it that counts."""
+        """Yield each window, row by row, with the part of it that is used."""
         for row in self.rows:
             for column in self.columns:
                 yield (
@@ -65,13 +72,14 @@ class Tiling:
 
 @dataclass
 class Seams:
-    """How far blended pixels are from what the window gave in whose middle they lie more, as fractions of [-1, 1].
+    """How much blending has changed pixels, as fractions of the range [-1, 1].
 
-    That window has seen more around the pixel, so this is about how far the result is from the untiled one.
+    The reference is the output of the window in whose middle the pixel lies more. That window has seen more of the
+    surroundings, so this estimates the distance from the untiled output.
 
     Attributes:
-        mean: Over all values that two windows gave.
-        greatest: Of these.
+        mean: Mean over all values that two windows gave.
+        greatest: Maximum over these values.
     """
 
     mean: float = 0.0
@@ -79,68 +87,75 @@ class Seams:
     _count: int = 0
 
     def add(self, one: Tensor, other: Tensor, weight: Tensor) -> None:
-        """Take what two windows gave of the same pixels, and how much the other counts."""
+        """Update with the outputs of two windows for the same pixels.
+
+        Args:
+            one: Output of the first window, (1, C, h, w) in [-1, 1].
+            other: Output of the second window, of the same shape.
+            weight: Weight of ``other`` in the blend, in [0, 1], broadcastable to it.
+        """
         differences = (one - other).abs() * torch.minimum(weight, 1 - weight) / 2
         self._count += differences.numel()
         self.mean += (differences.double().mean().item() - self.mean) * differences.numel() / self._count
         self.greatest = max(self.greatest, differences.max().item())
 
 
-def padded_side(side: int, stride: int, least: int = 0) -> int:
-    """The side to which ``pad_to_multiple`` brings ``side``."""
-    return max(-(-side // stride) * stride, least)
+def compute_default_tile(context: int, stride: int) -> int:
+    """Compute the side of a window of which 1024 pixels are used, with the context on both sides, in pixels."""
+    return compute_padded_side(_CORE, stride) + 2 * compute_padded_side(context, stride)
 
 
-def default_tile(context: int, stride: int) -> int:
-    """A window's side in pixels: 1024 that count, and what is seen around them."""
-    return padded_side(_CORE, stride) + 2 * padded_side(context, stride)
-
-
-def cut(height: int, width: int, *, context: int, stride: int, tile: int, overlap: int | None = None) -> Tiling:
-    """Cut an image into windows that a network takes.
+def plan_tiling(height: int, width: int, *, context: int, stride: int, tile: int, overlap: int | None = None) -> Tiling:
+    """Plan the windows of an image.
 
     Args:
-        height: Of the image in pixels, a multiple of ``stride``.
-        width: Likewise.
-        context: How far the network sees, in pixels.
-        stride: The network's ``side_multiple``. Windows begin and end at its multiples.
-        tile: The greatest side of a window, in pixels.
-        overlap: How many pixels neighbouring windows share; the next multiple of ``stride`` is taken. By default twice
-            the context, with which the result is that of the whole image; with less they are blended.
+        height: Height of the image in pixels, a multiple of ``stride``.
+        width: Width of the image in pixels, a multiple of ``stride``.
+        context: How many pixels the network sees beyond a pixel of its output.
+        stride: The network's ``side_multiple``. Windows begin and end at its multiples, so that the grids of all
+            layers agree with those of the whole image.
+        tile: Greatest side of a window, in pixels.
+        overlap: Pixels that neighbouring windows share, rounded up to a multiple of ``stride``. By default twice the
+            context, with which the result is that of the whole image; with fewer pixels, neighbours are blended.
+
+    Returns:
+        The plan.
 
     Raises:
-        ValueError: ``tile`` leaves nothing beside the overlap, or a number is out of its range.
+        ValueError: ``tile`` is too small for the overlap, or ``overlap`` is negative.
     """
-    halo = padded_side(context, stride)
+    halo = compute_padded_side(context, stride)
     if overlap is not None and overlap < 0:
         raise UserError(f"overlap={overlap}: pixels from 0 are expected")
-    shared = 2 * halo if overlap is None else min(padded_side(overlap, stride), 2 * halo)
+    shared = 2 * halo if overlap is None else min(compute_padded_side(overlap, stride), 2 * halo)
     side = tile // stride * stride
     least = shared + stride
     if side < least and max(height, width) > side:
-        about = (
-            f"twice the {halo} pixels that the network sees: say tile={least} or more, or overlap= for less"
+        reason = (
+            f"twice the {halo} pixels that the network sees: set tile={least} or more, or overlap= to fewer pixels"
             if overlap is None
-            else f"overlap={overlap} (in steps of {stride}): say tile={least} or more, or a smaller overlap"
+            else f"overlap={overlap} (in steps of {stride}): set tile={least} or more, or a smaller overlap"
         )
-        raise UserError(f"tile={tile} leaves nothing beside {about}")
+        raise UserError(f"tile={tile} is too small for {reason}")
     blended = 0 < shared < 2 * halo
     return Tiling(
-        _spans(height, side, shared, stride, blended=blended),
-        _spans(width, side, shared, stride, blended=blended),
+        _plan_spans(height, side, shared, stride, blended=blended),
+        _plan_spans(width, side, shared, stride, blended=blended),
         overlap=shared,
         blended=blended,
     )
 
 
-def _spans(length: int, side: int, shared: int, stride: int, *, blended: bool) -> tuple[Span, ...]:
+def _plan_spans(length: int, side: int, shared: int, stride: int, *, blended: bool) -> tuple[Span, ...]:
     if length <= side:
         return (Span(0, length, 0, length),)
     count = -(-(length - shared) // (side - shared))
-    side = padded_side(-(-(length + (count - 1) * shared) // count), stride)  # no larger than so many windows need
+    # the smallest side with which as many windows suffice
+    side = compute_padded_side(-(-(length + (count - 1) * shared) // count), stride)
     starts = [index * (length - side) // (count - 1) // stride * stride for index in range(count)]
     if blended:
         return tuple(Span(start, start + side, start, start + side) for start in starts)
+    # cut in the middle of each overlap: both windows have then at least the context beyond the cut
     cuts = [after + (start + side - after) // 2 // stride * stride for start, after in pairwise(starts)]
     return tuple(
         Span(start, start + side, first, last)
@@ -148,102 +163,121 @@ def _spans(length: int, side: int, shared: int, stride: int, *, blended: bool) -
     )
 
 
-def run_in_tiles(run: Run, source: Source, keep: Keep, tiling: Tiling, advance: Advance | None = None) -> Seams | None:
+def run_in_tiles(
+    run: RunWindow, read: ReadWindow, write: WritePart, tiling: Tiling, advance: Advance | None = None
+) -> Seams | None:
     """Translate an image window by window.
 
+    Only what later windows are blended with stays in memory: the right edge of the last window, and the lower edges
+    of the row above.
+
     Args:
-        run: Translates a window: (1, C, h, w) to (1, C', h, w).
-        source: Gives a window of the image, (1, C, h, w).
-        keep: Is given each finished part once: its top and left, in pixels, and (1, C', h, w).
-        tiling: The windows.
-        advance: Is called after each window.
+        run: Translates a window, (1, C, h, w) to (1, C', h, w).
+        read: Reads a window of the image, (1, C, h, w).
+        write: Receives each finished part exactly once: its top and left in pixels, and (1, C', h, w).
+        tiling: Plan of the windows.
+        advance: Called after each window.
 
     Returns:
-        How far neighbours differed where they were blended; None where they were not.
+        How much neighbours differed where they were blended; None where nothing was blended.
     """
     seams = Seams()
-    above: dict[int, Tensor] = {}
+    above: dict[int, Tensor] = {}  # lower edges of the row above, by the number of the column
     for number, row in enumerate(tiling.rows):
-        shared_above = _shared(tiling.rows, number)
-        shared_below = _shared(tiling.rows, number + 1)
-        before: Tensor | None = None
+        shared_above = _count_shared(tiling.rows, number)
+        shared_below = _count_shared(tiling.rows, number + 1)
+        before: Tensor | None = None  # right edge of the window before
         for index, column in enumerate(tiling.columns):
             window = Window(row.start, column.start, row.stop - row.start, column.stop - column.start)
-            output = run(source(window), window)
+            output = run(read(window), window)
             output = output[..., row.first - row.start : row.last - row.start, :]
             output = output[..., column.first - column.start : column.last - column.start]
+            # across first, over the full height: what is stored for the row below is already blended across
             if before is not None:
-                output = _blended(before, output, -1, seams)
-            width = output.shape[-1] - _shared(tiling.columns, index + 1)
+                output = _blend(before, output, -1, seams)
+            width = output.shape[-1] - _count_shared(tiling.columns, index + 1)
             before = output[..., width:].clone() if width < output.shape[-1] else None
             output = output[..., :width]
             if shared_above:
-                output = _blended(above[index], output, -2, seams)
+                output = _blend(above[index], output, -2, seams)
             height = output.shape[-2] - shared_below
             if shared_below:
                 above[index] = output[..., height:, :].clone()
-            keep(row.first, column.first, output[..., :height, :])
+            write(row.first, column.first, output[..., :height, :])
             if advance is not None:
                 advance()
     return seams if tiling.blended else None
 
 
-def _shared(spans: tuple[Span, ...], number: int) -> int:
-    """How many pixels that count this span shares with the one before."""
+def _count_shared(spans: tuple[Span, ...], number: int) -> int:
+    """Count the used pixels that a span shares with the one before."""
     return spans[number - 1].last - spans[number].first if 0 < number < len(spans) else 0
 
 
-def _blended(before: Tensor, after: Tensor, dim: int, seams: Seams) -> Tensor:
-    """``after``, whose first pixels along ``dim`` come smoothly out of ``before``."""
+def _blend(before: Tensor, after: Tensor, dim: int, seams: Seams) -> Tensor:
+    """Return ``after`` with its first pixels along ``dim`` blended from ``before``."""
     length = before.shape[dim]
     start = after.narrow(dim, 0, length)
-    weight = fading_in(length).to(start)
+    weight = compute_fade_in(length).to(start)
     weight = weight if dim == -1 else weight[:, None]
     seams.add(before, start, weight)
     rest = after.narrow(dim, length, after.shape[dim] - length)
     return torch.cat([torch.lerp(before, start, weight), rest], dim)
 
 
-def fading_in(length: int) -> Tensor:
-    """A raised cosine from 0 to 1, (length,): what a window counts where it begins. The one before has the rest."""
+def compute_fade_in(length: int) -> Tensor:
+    """Compute the weights of a window where it begins: a raised cosine from 0 to 1, (length,) float64.
+
+    The window before has the complement, so that the weights of each pixel sum to one.
+    """
     position = (torch.arange(length, dtype=torch.float64) + 0.5) / length
     return (1 - torch.cos(math.pi * position)) / 2
 
 
-def reading(image: npt.NDArray[np.uint8], height: int, width: int, encode: Callable[[Tensor], Tensor]) -> Source:
-    """Windows of an image that is reflected at its lower and right edge, as ``pad_to_multiple`` does it.
+def build_reader(
+    image: npt.NDArray[np.uint8], height: int, width: int, encode: Callable[[Tensor], Tensor]
+) -> ReadWindow:
+    """Build a function that reads windows of an image, reflected as ``pad_to_multiple`` does it.
+
+    The image is never converted to floats as a whole.
 
     Args:
-        image: (H, W, C); it is never float as a whole.
-        height: To which it is reflected, in pixels.
-        width: Likewise.
-        encode: Makes (1, C, h, w) uint8 what the network sees.
-    """
-    rows = reflected(image.shape[0], height).numpy()
-    columns = reflected(image.shape[1], width).numpy()
+        image: Image (H, W, C).
+        height: Height after the reflection, in pixels.
+        width: Width after the reflection, in pixels.
+        encode: Converts (1, C, h, w) uint8 to the network's input.
 
-    def source(window: Window) -> Tensor:
+    Returns:
+        A function from a window to the network's input.
+    """
+    rows = reflect_indices(image.shape[0], height).numpy()
+    columns = reflect_indices(image.shape[1], width).numpy()
+
+    def read(window: Window) -> Tensor:
         part = image[
             rows[window.top : window.top + window.height, None],
             columns[None, window.left : window.left + window.width],
         ]
         return encode(torch.from_numpy(part.transpose(2, 0, 1)[None]))
 
-    return source
+    return read
 
 
-def storing(result: npt.NDArray[np.uint8], decode: Callable[[Tensor], Tensor]) -> Keep:
-    """Puts finished parts into an image.
+def build_writer(result: npt.NDArray[np.uint8], decode: Callable[[Tensor], Tensor]) -> WritePart:
+    """Build a function that writes finished parts into an image.
 
     Args:
-        result: (H, W, C); what lies beyond it is dropped.
-        decode: Makes of (1, C', h, w) what files hold, (1, C, h, w) uint8.
+        result: Image (H, W, C) to write into; pixels beyond it are dropped.
+        decode: Converts the network's output, (1, C', h, w), to (1, C, h, w) uint8.
+
+    Returns:
+        A function of a part's top and left and of the network's output.
     """
 
-    def keep(top: int, left: int, output: Tensor) -> None:
-        place = result[top : top + output.shape[2], left : left + output.shape[3]]
-        if place.size:
-            output = output[..., : place.shape[0], : place.shape[1]]
-            place[...] = decode(output)[0].permute(1, 2, 0).cpu().numpy()
+    def write(top: int, left: int, output: Tensor) -> None:
+        target = result[top : top + output.shape[2], left : left + output.shape[3]]
+        if target.size:
+            output = output[..., : target.shape[0], : target.shape[1]]
+            target[...] = decode(output)[0].permute(1, 2, 0).cpu().numpy()
 
-    return keep
+    return write

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from pix2pix_lightning import PairSpec, Pix2PixModule, SideSpec, Translator
-from pix2pix_lightning.inference.large import said_of_seams
+from pix2pix_lightning.inference.tiled_inference import format_seams
 from small_networks import GENERATORS, PALETTE, UNET, trained
 
 RESNET = GENERATORS["resnet"]
@@ -49,7 +49,7 @@ def test_less_overlap_is_blended_and_said():
         assert len(translator.seams) == (overlap in (8, 16))
         if translator.seams:
             mean = translator.seams[0].mean
-            assert f"{mean:.2%} of the range on average" in said_of_seams(translator.seams)
+            assert f"{mean:.2%} of the range on average" in format_seams(translator.seams)
     assert errors[None] < 0.01 < errors[16] < errors[8] < errors[0]
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pix2pix_lightning.inference.folders import endings, find_images, place_results
+from pix2pix_lightning.inference.file_paths import find_images, list_suffixes, plan_outputs
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def names(found):
 
 
 def test_a_folder_is_searched_with_all_that_is_in_it(tree):
-    found = find_images(str(tree), beside=tree.parent / "out")
+    found = find_images(str(tree), excluded=tree.parent / "out")
     assert names(found) == {"a.png", "b.JPG", "paris/a.png", "paris/left bank/c.webp"}
     assert list(found) == sorted(found)
     assert all(path == tree / relative for path, relative in found.items())
@@ -36,8 +36,8 @@ def test_a_folder_of_results_inside_is_passed_over(tree):
     (tree / "paris/out").mkdir()
     (tree / "paris/out/a.png").write_bytes(b"")
     for source in (str(tree), f"{tree}/**/*.png"):
-        assert "paris/out/a.png" not in names(find_images(source, beside=tree / "paris/out"))
-        assert "paris/out/a.png" in names(find_images(source, beside=tree / "other"))
+        assert "paris/out/a.png" not in names(find_images(source, excluded=tree / "paris/out"))
+        assert "paris/out/a.png" in names(find_images(source, excluded=tree / "other"))
 
 
 @pytest.mark.parametrize(
@@ -50,14 +50,14 @@ def test_a_folder_of_results_inside_is_passed_over(tree):
     ],
 )
 def test_patterns_keep_the_structure_below_what_is_no_pattern(tree, pattern, expected):
-    assert names(find_images(f"{tree}/{pattern}", beside=Path("out"))) == expected
+    assert names(find_images(f"{tree}/{pattern}", excluded=Path("out"))) == expected
 
 
 def test_a_file_and_a_name_that_looks_like_a_pattern(tree):
     odd = tree / "a[1].png"
     odd.write_bytes(b"")
-    assert find_images(str(odd), beside=Path("out")) == {odd: Path("a[1].png")}
-    assert find_images(str(tree / "notes.txt"), beside=Path("out"))  # what is named is tried
+    assert find_images(str(odd), excluded=Path("out")) == {odd: Path("a[1].png")}
+    assert find_images(str(tree / "notes.txt"), excluded=Path("out"))  # what is named is tried
 
 
 @pytest.mark.parametrize(
@@ -65,16 +65,16 @@ def test_a_file_and_a_name_that_looks_like_a_pattern(tree):
 )
 def test_nothing_to_translate(tree, source, message):
     with pytest.raises(ValueError, match=message):
-        find_images(str(tree / source), beside=Path("out"))
+        find_images(str(tree / source), excluded=Path("out"))
 
 
 def test_results_lie_as_the_inputs_do():
     inputs = {Path("in/a.b.png"): Path("a.b.png"), Path("in/x/c.jpg"): Path("x/c.jpg")}
-    assert place_results(inputs, Path("out"), (".png",)) == {
+    assert plan_outputs(inputs, Path("out"), (".png",)) == {
         Path("in/a.b.png"): [Path("out/a.b.png")],
         Path("in/x/c.jpg"): [Path("out/x/c.png")],
     }
-    samples = place_results(inputs, Path("out"), endings(2, spread=True))
+    samples = plan_outputs(inputs, Path("out"), list_suffixes(2, spread=True))
     expected = ["c.sample_0.png", "c.sample_1.png", "c.spread.png"]
     assert samples[Path("in/x/c.jpg")] == [Path("out/x", name) for name in expected]
 
@@ -83,13 +83,13 @@ def test_results_lie_as_the_inputs_do():
 def test_two_inputs_for_one_result(one, other):
     inputs = {Path("in", name): Path(name) for name in (one, other)}
     with pytest.raises(ValueError, match=r"would both give .* rename one"):
-        place_results(inputs, Path("out"), (".png",))
+        plan_outputs(inputs, Path("out"), (".png",))
 
 
 def test_samples_that_collide_with_an_input():
     inputs = {Path("a.png"): Path("a.png"), Path("a.sample_0.png"): Path("a.sample_0.png")}
-    assert place_results(inputs, Path("out"), endings(1, spread=False))
+    assert plan_outputs(inputs, Path("out"), list_suffixes(1, spread=False))
     with pytest.raises(ValueError, match="spread=true without samples"):
-        endings(None, spread=True)
+        list_suffixes(None, spread=True)
     with pytest.raises(ValueError, match="samples=0"):
-        endings(0, spread=False)
+        list_suffixes(0, spread=False)

@@ -14,8 +14,8 @@ import sys
 import numpy as np
 import torch
 
-from pix2pix_lightning.inference.statistics import estimated_statistics, reduced_copy
-from pix2pix_lightning.inference.tiles import cut, default_tile, reading, run_in_tiles, storing
+from pix2pix_lightning.inference.statistics import estimate_statistics, shrink_image
+from pix2pix_lightning.inference.tiles import cut, compute_default_tile, build_reader, run_in_tiles, build_writer
 from pix2pix_lightning.networks import UNetGenerator, TilingState, find_image_norms, measure_receptive_field
 from pix2pix_lightning.networks import use_eval_mode
 
@@ -27,7 +27,7 @@ image[::2, 1::3] = 200
 result = np.zeros_like(image)
 whole = TilingState(side, side)
 context = measure_receptive_field(network, 3)
-tile = default_tile(context.margin, 256)
+tile = compute_default_tile(context.margin, 256)
 
 
 def encode(part):
@@ -46,10 +46,10 @@ def run(source, window=None):
 
 
 if norm == "image":
-    small = encode(torch.from_numpy(reduced_copy(image, tile, "bicubic")).permute(2, 0, 1)[None])
-    whole.statistics.update(estimated_statistics(network, run, small, find_image_norms(network, norm)))
+    small = encode(torch.from_numpy(shrink_image(image, tile, "bicubic")).permute(2, 0, 1)[None])
+    whole.statistics.update(estimate_statistics(network, run, small, find_image_norms(network, norm)))
 tiling = cut(side, side, context=context.margin, stride=256, tile=tile, overlap=overlap)
-run_in_tiles(run, reading(image, side, side, encode), storing(result, decode), tiling)
+run_in_tiles(run, build_reader(image, side, side, encode), build_writer(result, decode), tiling)
 assert (result.reshape(64, 128, 64, 128, 3).max((1, 3)) > 0).all(), "every part is written"
 print(len(tiling), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)  # KiB to GiB
 """

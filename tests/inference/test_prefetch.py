@@ -4,17 +4,17 @@ import threading
 
 import pytest
 
-from pix2pix_lightning.inference.in_order import in_order
+from pix2pix_lightning.inference.prefetch import map_ahead
 
 
 def test_results_come_in_order_from_another_thread():
     def square(number):
         return number**2, threading.current_thread()
 
-    results = list(in_order(square, iter(range(50))))
+    results = list(map_ahead(square, iter(range(50))))
     assert [number for number, _ in results] == [number**2 for number in range(50)]
     assert {thread for _, thread in results}.isdisjoint({threading.current_thread()})
-    assert list(in_order(square, [])) == []
+    assert list(map_ahead(square, [])) == []
 
 
 def test_it_works_ahead_a_few_items_and_no_more():
@@ -30,7 +30,7 @@ def test_it_works_ahead_a_few_items_and_no_more():
             done.set()
         return number
 
-    results = in_order(note, items())
+    results = map_ahead(note, items())
     assert next(results) == 0
     assert done.wait(timeout=30)  # nobody has asked for the third
     assert 4 <= len(taken) <= 8
@@ -46,7 +46,7 @@ def test_an_error_comes_in_its_place():
     def inverse(number):
         return 1 / number
 
-    results = in_order(inverse, [1, 2, 0, 4])
+    results = map_ahead(inverse, [1, 2, 0, 4])
     assert [next(results), next(results)] == [1, 0.5]
     with pytest.raises(ZeroDivisionError):
         next(results)
@@ -61,5 +61,5 @@ def test_what_was_begun_is_finished_when_the_items_fail():
         raise ValueError("no picture")
 
     with pytest.raises(ValueError, match="no picture"):
-        list(in_order(finished.append, items()))
+        list(map_ahead(finished.append, items()))
     assert finished == list(range(10))

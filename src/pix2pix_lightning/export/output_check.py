@@ -1,4 +1,4 @@
-"""What was exported beside the module that it was made from."""
+"""Compare the outputs of an exported file with those of its module."""
 
 from __future__ import annotations
 
@@ -12,60 +12,68 @@ from pix2pix_lightning.export.graph import Graph
 from pix2pix_lightning.utils.errors import UserError
 
 TOLERANCE = 1e-4
-"""Of floats in [-1, 1]."""
-_CLEAR = 10  # tolerances between the two likeliest classes
+"""Greatest difference of outputs in [-1, 1]."""
+_CLEAR_MARGIN = 10  # tolerances by which the likeliest class must lead, for a difference of classes to be an error
 
 
-def sizes_of(graph: Graph, least: int) -> list[tuple[int, int]]:
-    """256 and 512, and one that is not square; else the two smallest that the network takes."""
+def choose_sizes(graph: Graph, least: int) -> list[tuple[int, int]]:
+    """Choose the sizes of the test images: 256, 512 and 512 x 256, or the smallest that the network takes.
+
+    Args:
+        graph: Graph that is exported.
+        least: Smallest side of its input, in pixels.
+
+    Returns:
+        Pairs of height and width.
+    """
     stride = graph.side_multiple
-    least = max(least, graph.least_side)
+    least = max(least, graph.min_side)
     usual = all(side % stride == 0 and side >= least for side in (256, 512))
     small, large = (256, 512) if usual else (least, least + max(stride, least) // stride * stride)
     return [(small, small), (large, large), (large, small)]
 
 
-def check_equal(
+def check_outputs(
     graph: Graph, run: Callable[[Tensor], Tensor], sizes: list[tuple[int, int]], tolerance: float = TOLERANCE
 ) -> float:
-    """Compare, on random images of each size, in batches of one and of three.
+    """Check that an exported file has the outputs of its module, on random images in batches of one and three.
 
     Args:
-        graph: What was exported.
-        run: What came of it: the input as ``graph`` has it to the output.
-        sizes: Height and width.
-        tolerance: Of floats in [-1, 1].
+        graph: Graph that was exported.
+        run: Runs the exported file, on inputs of the type of ``graph``.
+        sizes: Pairs of height and width, in pixels.
+        tolerance: Greatest difference that is accepted, of outputs in [-1, 1].
 
     Returns:
-        The greatest difference of floats, in [-1, 1]; of bytes, beyond their rounding.
+        The greatest difference, of outputs in [-1, 1]; for bytes, beyond their rounding.
 
     Raises:
-        ValueError: They differ by more than ``tolerance``.
+        ValueError: The outputs differ by more than ``tolerance``.
     """
     worst = 0.0
     floats = Graph(graph.module, graph.norm, graph.values_in, "float")
-    for source in _inputs(graph, sizes):
-        with floats.as_at_test_time() as module:
+    for source in _draw_inputs(graph, sizes):
+        with floats.use_eval_module() as module:
             expected = module(source)
         actual = run(source)
         if graph.values_out == "uint8":
-            difference = _beyond_rounding(graph.spec.target, actual, expected, _CLEAR * tolerance)
+            difference = _measure_beyond_rounding(graph.spec.target, actual, expected, _CLEAR_MARGIN * tolerance)
         else:
             difference = (actual - expected).abs().max().item()
-        if not difference <= tolerance:  # nor where it is no number
+        if not difference <= tolerance:  # NaN is an error too
             raise UserError(
-                f"what was exported differs from the module by {difference:.1e} at {tuple(source.shape)}, more than "
+                f"the exported graph differs from the module by {difference:.1e} at {tuple(source.shape)}, more than "
                 f"{tolerance:.0e}: nothing is written; please report it"
             )
         worst = max(worst, difference)
     return worst
 
 
-def _inputs(graph: Graph, sizes: list[tuple[int, int]]) -> Iterator[Tensor]:
+def _draw_inputs(graph: Graph, sizes: list[tuple[int, int]]) -> Iterator[Tensor]:
     generator = torch.Generator().manual_seed(0)
     side = graph.spec.source
     for number, (height, width) in enumerate(sizes):
-        shape = (3 if number % 2 == 0 else 1, graph.channels_in, height, width)
+        shape = (3 if number % 2 == 0 else 1, graph.in_channels, height, width)
         if graph.values_in == "float":
             yield torch.rand(shape, generator=generator) * 2 - 1
         else:
@@ -73,11 +81,14 @@ def _inputs(graph: Graph, sizes: list[tuple[int, int]]) -> Iterator[Tensor]:
             yield torch.randint(0, levels, shape, generator=generator, dtype=torch.uint8)
 
 
-def _beyond_rounding(side: SideSpec, actual: Tensor, expected: Tensor, clear: float) -> float:
-    """How far bytes are from what they stand for, beyond half a level; in [-1, 1]. Classes have to be ``clear``."""
+def _measure_beyond_rounding(side: SideSpec, actual: Tensor, expected: Tensor, margin: float) -> float:
+    """Measure how far bytes are from floats, beyond half a level, in [-1, 1].
+
+    A wrong class counts as 1, where the likeliest class leads by more than ``margin``.
+    """
     if side.kind == "label":
         best = expected.topk(min(2, expected.shape[1]), 1).values
-        unclear = best[:, :1] - best[:, -1:] <= clear
+        unclear = best[:, :1] - best[:, -1:] <= margin
         wrong = (actual != side.decode(expected)).any(1, keepdim=True) & ~unclear
         return float(wrong.any())
     low, high = side.value_range

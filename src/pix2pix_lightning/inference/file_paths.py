@@ -1,0 +1,134 @@
+"""Find the images of a path, a folder or a pattern, and plan the paths of their outputs."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from pix2pix_lightning.data.image_files import IMAGE_SUFFIXES
+from pix2pix_lightning.utils.errors import UserError
+
+
+def find_images(source: str, *, excluded: Path) -> dict[Path, Path]:
+    """Find the image files of a source, sorted by path.
+
+    Args:
+        source: A file; a folder, which is searched recursively; or a pattern with ``*``, ``?`` or ``**``.
+        excluded: Folder of the outputs, which is skipped where it lies in the searched one.
+
+    Returns:
+        Each file, and its path relative to the folder or to the part of the pattern without wildcards.
+
+    Raises:
+        ValueError: ``source`` does not exist, or has no image in it.
+    """
+    root = Path(source)
+    if root.is_file():
+        return {root: Path(root.name)}
+    if root.is_dir():
+        found = _walk_images(root, excluded)
+    elif glob.has_magic(source):
+        root = _strip_wildcards(root)
+        found = [Path(name) for name in glob.glob(source, recursive=True)]  # noqa: PTH207 (Path's finds hidden files)
+        is_inside = _is_in(excluded, root)
+        found = [path for path in found if _is_image(path) and not (is_inside and _is_in(path, excluded))]
+    else:
+        raise UserError(f"input={source} does not exist: give an image, a folder of images or a pattern")
+    if not found:
+        raise UserError(f"input={source} has no image in it: give an image, a folder of images or a pattern")
+    return {path: path.relative_to(root) for path in sorted(found)}
+
+
+def list_suffixes(samples: int | None, *, spread: bool) -> tuple[str, ...]:
+    """List the suffixes of the output files of one image.
+
+    Args:
+        samples: Number of translations of each image; None for one, which has the image's name.
+        spread: Whether a picture of the samples' spread is written too.
+
+    Returns:
+        ``.png``; or ``.sample_<number>.png`` for each sample and, with ``spread``, ``.spread.png`` at the end.
+
+    Raises:
+        ValueError: ``samples`` is not a number from 1, or ``spread`` is set for fewer than two samples.
+    """
+    if samples is None:
+        if spread:
+            raise UserError("spread=true without samples: set samples=8 and mode=paper")
+        return (".png",)
+    if type(samples) is not int or samples < 1:
+        raise UserError(f"samples={samples}: a whole number of at least 1 is expected")
+    if spread and samples == 1:
+        raise UserError("spread=true needs several samples: set samples=8, for example")
+    return (*(f".sample_{number}.png" for number in range(samples)), *([".spread.png"] if spread else []))
+
+
+def plan_outputs(
+    inputs: Mapping[Path, Path], output: Path, suffixes: tuple[str, ...], *, overwrite: bool = False
+) -> dict[Path, list[Path]]:
+    """Plan the output files of each input: the inputs' folder structure, repeated below ``output``.
+
+    Args:
+        inputs: Input files with their relative paths, as ``find_images`` returns them.
+        output: Folder of the outputs.
+        suffixes: Suffixes of an image's outputs, as ``list_suffixes`` returns them; they replace the input's own.
+        overwrite: Accept outputs that exist.
+
+    Returns:
+        For each input the paths of its outputs, in the order of ``suffixes``.
+
+    Raises:
+        ValueError: Two inputs have the same output.
+        FileExistsError: An output exists, and ``overwrite`` is off.
+    """
+    outputs = {
+        path: [output / relative.with_name(f"{relative.stem}{suffix}") for suffix in suffixes]
+        for path, relative in inputs.items()
+    }
+    owners: dict[str, Path] = {}
+    for path, targets in outputs.items():
+        for target in targets:
+            other = owners.setdefault(str(target).lower(), path)  # some file systems ignore case
+            if other != path:
+                raise UserError(f"{other} and {path} would both give {target}: rename one of them")
+    for target in () if overwrite else (target for targets in outputs.values() for target in targets):
+        if target.exists():
+            raise FileExistsError(f"{target} exists: choose another output, or set overwrite=true")
+    return outputs
+
+
+def _walk_images(folder: Path, excluded: Path) -> list[Path]:
+    found = []
+    for parent, folders, names in os.walk(folder, onerror=_raise):
+        here = Path(parent)
+        folders[:] = [name for name in folders if not name.startswith(".") and not _is_same(here / name, excluded)]
+        found += [here / name for name in names if _is_image(here / name)]
+    return found
+
+
+def _raise(error: OSError) -> None:
+    """Raise an error that ``os.walk`` would ignore: a folder that cannot be read is not skipped."""
+    raise error
+
+
+def _strip_wildcards(pattern: Path) -> Path:
+    fixed = Path()
+    for part in pattern.parts:
+        if glob.has_magic(part):
+            break
+        fixed /= part
+    return fixed
+
+
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
+
+
+def _is_in(path: Path, folder: Path) -> bool:
+    return folder.exists() and folder.resolve() in path.resolve().parents
+
+
+def _is_same(path: Path, other: Path) -> bool:
+    return other.exists() and path.resolve() == other.resolve()

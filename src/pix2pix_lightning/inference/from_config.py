@@ -1,0 +1,52 @@
+"""Build a translator from the configuration of a command."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from omegaconf import DictConfig, OmegaConf
+
+from pix2pix_lightning.inference.translator import Translator
+from pix2pix_lightning.utils.errors import UserError
+
+_KEYS = (
+    *("mode", "weights", "norm", "dropout", "seed", "device"),
+    *("resize", "tile", "overlap", "statistics", "max_pixels"),
+)
+
+
+def build_translator(cfg: DictConfig, **overrides: Any) -> Translator:
+    """Build the translator that a command's configuration describes.
+
+    Args:
+        cfg: Configuration with ``checkpoint``, ``dropout``, ``trust`` and any other of ``Translator``'s keywords.
+        **overrides: Further keywords of ``Translator``, which replace those of ``cfg``.
+
+    Raises:
+        FileNotFoundError: The checkpoint does not exist.
+        ValueError: The file is not a checkpoint, or a value is unknown.
+    """
+    options = {key: cfg[key] for key in _KEYS if key in cfg}
+    if isinstance(options["dropout"], bool):  # YAML reads a bare on or off as a boolean
+        options["dropout"] = "on" if options["dropout"] else "off"
+    options["trust"] = True if cfg.trust is True else parse_trust(cfg.trust)
+    options["pair"] = read_pair_spec(cfg)
+    return Translator(str(cfg.checkpoint), **{**options, **overrides})
+
+
+def parse_trust(trust: Any) -> tuple[str, ...]:
+    """Parse the value of ``trust`` into names of packages: one name, a list of names, or None.
+
+    Raises:
+        ValueError: It is of another type.
+    """
+    names = [trust] if isinstance(trust, str) else list(trust) if OmegaConf.is_list(trust) else trust or []
+    if not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
+        raise UserError(f"trust={trust}: a list of packages is expected, trust=[my_project]")
+    return tuple(names)
+
+
+def read_pair_spec(cfg: DictConfig) -> dict[str, Any] | None:
+    """Return the keys of ``cfg.pair`` that are set, as plain data; None where there is none."""
+    pair = cast(dict[str, Any], OmegaConf.to_container(cfg.pair, resolve=True)) if cfg.get("pair") else {}
+    return {key: value for key, value in pair.items() if value is not None} or None

@@ -1,0 +1,107 @@
+"""Translate files into files, which are read and written in threads next to the network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from torch import nn
+
+from pix2pix_lightning.data.image_files import write_image
+from pix2pix_lightning.inference.prefetch import map_ahead
+from pix2pix_lightning.inference.spread import Spread
+from pix2pix_lightning.inference.translator import Translator
+from pix2pix_lightning.utils.errors import UserError
+
+Image = npt.NDArray[np.uint8]
+ErrorHandler = Callable[[Path, Exception], None]
+
+
+def translate_files(
+    translator: Translator,
+    outputs: Mapping[Path, Sequence[Path]],
+    *,
+    samples: int | None = None,
+    on_error: ErrorHandler | None = None,
+) -> Iterator[Path]:
+    """Translate files into files, and replace those that exist.
+
+    Args:
+        translator: Translator of the model.
+        outputs: Files to write for each input, in the order of work: the translation; or with ``samples`` one for
+            each sample and, where there is one file more, their spread (``Spread``).
+        samples: Number of translations of each input, each with noise of its own.
+        on_error: Called with an input that is not an image, or does not fit the model, and with the error; the other
+            inputs go on. By default the error is raised.
+
+    Yields:
+        Each file that was written.
+
+    Raises:
+        ValueError: An input cannot be translated.
+        OSError: An output cannot be written. Earlier outputs are still finished.
+    """
+
+    def read(path: Path) -> tuple[Path, Image | Exception]:
+        try:
+            return path, translator.read(path)
+        except (ValueError, OSError) as error:
+            return path, error
+
+    def write(result: tuple[Path, Image]) -> Path:
+        path, image = result
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_image(path, image, overwrite=True)
+        return path
+
+    def translate() -> Iterator[tuple[Path, Image]]:
+        for path, image in map_ahead(read, outputs):
+            try:
+                if isinstance(image, Exception):
+                    raise image
+                results = _translate_image(translator, image, len(outputs[path]), samples)
+                yield from zip(outputs[path], results, strict=True)
+            except (ValueError, OSError) as error:
+                named = _add_path(error, path)
+                if on_error is None:
+                    raise named from None
+                on_error(path, named)
+
+    yield from map_ahead(write, translate())
+
+
+def check_sampling(translator: Translator, samples: int | None) -> None:
+    """Check that samples, if any are asked for, can differ.
+
+    Raises:
+        ValueError: Dropout is off, or the generator has none.
+    """
+    if samples is None:
+        return
+    if translator.dropout == "off":
+        raise UserError(f"samples={samples} without noise are all equal: set mode=paper")
+    layers = translator.generator.modules()
+    if not any(isinstance(layer, nn.Dropout | nn.Dropout2d) and layer.p > 0 for layer in layers):
+        raise UserError(f"samples={samples} are all equal, since this generator has no dropout: leave samples out")
+
+
+def _translate_image(translator: Translator, image: Image, num_outputs: int, samples: int | None) -> Iterator[Image]:
+    if samples is None:
+        yield translator.translate_arrays([image])[0]
+        return
+    spread = Spread(translator.pair_spec.target)
+    for translator.sample in range(samples):
+        translation = translator.translate_arrays([image])[0]
+        spread.add(translation)
+        yield translation
+    if num_outputs > samples:
+        yield spread.to_image()
+
+
+def _add_path(error: Exception, path: Path) -> Exception:
+    """Return the error with the file's path in its message."""
+    if isinstance(error, OSError) or str(path) in str(error):
+        return error
+    return UserError(f"{path}: {error}").with_traceback(error.__traceback__)
