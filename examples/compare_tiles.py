@@ -28,7 +28,7 @@ def main() -> None:
     arguments = parser.parse_args()
     networks = {norm: Translator(arguments.checkpoint, norm=norm).network for norm in ("image", "running")}
     spec, stride = networks["image"].pair_spec, networks["image"].side_multiple
-    image = spec.source.snap(read_image(arguments.image))
+    image = spec.source.prepare(read_image(arguments.image))
 
     def seen(picture):
         encoded = spec.encode(torch.from_numpy(picture.transpose(2, 0, 1)[None]), "source")

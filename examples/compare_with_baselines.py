@@ -80,9 +80,9 @@ def translated(translator: Translator, sources: np.ndarray) -> np.ndarray:
 def colour_by_label(train: tuple[np.ndarray, np.ndarray], sources: np.ndarray) -> np.ndarray:
     """Every pixel the mean colour that its label colour has in the training targets."""
     labels = SideSpec(kind="label", palette=palette_of(train[0]))
-    classes = np.stack([labels.snap(source)[..., 0] for source in train[0]])
+    classes = np.stack([labels.prepare(source)[..., 0] for source in train[0]])
     colours = np.stack([train[1][classes == number].mean(0) for number in range(labels.channels)])
-    return np.stack([np.rint(colours).astype(np.uint8)[labels.snap(source)[..., 0]] for source in sources])
+    return np.stack([np.rint(colours).astype(np.uint8)[labels.prepare(source)[..., 0]] for source in sources])
 
 
 def palette_of(images: np.ndarray, *, least_share: float = 0.001, apart: int = 48) -> list[list[int]]:

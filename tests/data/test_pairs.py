@@ -133,22 +133,28 @@ def test_one_empty_folder_of_two_is_named(tmp_path):
 
 @pytest.mark.parametrize("layout", ["strips", "folders"])
 def test_stamps_change_with_the_files_and_not_with_their_place(tmp_path, layout):
-    def stamps(root):
-        return open_pairs(root, "train").stamps()
+    def compute_fingerprints(root):
+        return open_pairs(root, "train").compute_fingerprints()
 
     sides = [""] if layout == "strips" else ["A", "B"]
     for side in sides:
         for name in ("x", "y"):
             save(tmp_path / "here" / "train" / side / f"{name}.bmp", image(1))
-    before = stamps(tmp_path / "here")
+    before = compute_fingerprints(tmp_path / "here")
     assert len(before) == 2
     (tmp_path / "here").rename(tmp_path / "there")
-    assert stamps(tmp_path / "there") == before
+    assert compute_fingerprints(tmp_path / "there") == before
     last = tmp_path / "there" / "train" / sides[-1] / "y.bmp"
     os.utime(last, ns=(0, last.stat().st_mtime_ns + 1))
-    assert [one == other for one, other in zip(stamps(tmp_path / "there"), before, strict=True)] == [True, False]
-    before = stamps(tmp_path / "there")
+    assert [one == other for one, other in zip(compute_fingerprints(tmp_path / "there"), before, strict=True)] == [
+        True,
+        False,
+    ]
+    before = compute_fingerprints(tmp_path / "there")
     times = last.stat().st_mtime_ns
     save(last, image(1, 8, 10))
     os.utime(last, ns=(0, times))
-    assert [one == other for one, other in zip(stamps(tmp_path / "there"), before, strict=True)] == [True, False]
+    assert [one == other for one, other in zip(compute_fingerprints(tmp_path / "there"), before, strict=True)] == [
+        True,
+        False,
+    ]

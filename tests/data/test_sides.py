@@ -82,11 +82,11 @@ def test_noisy_colours_stand_for_the_nearest_of_the_palette():
     classes = brute_force_classes(image, PALETTE)
     assert len(set(classes.flatten())) == 4
 
-    labels = SideSpec(kind="label", palette=PALETTE).snap(image)
+    labels = SideSpec(kind="label", palette=PALETTE).prepare(image)
     assert (labels.dtype, labels.shape) == (np.uint8, (12, 9, 1))
     np.testing.assert_array_equal(labels[..., 0], classes)
 
-    colours = SideSpec(palette=PALETTE, snap_palette=True).snap(image)
+    colours = SideSpec(palette=PALETTE, snap_palette=True).prepare(image)
     assert colours.dtype == np.uint8
     np.testing.assert_array_equal(colours, np.array(PALETTE)[classes])
 
@@ -95,34 +95,34 @@ def test_a_large_palette_to_snap_to_does_not_wrap_around():
     palette = tuple((r, g, b) for r in range(0, 256, 40) for g in range(0, 256, 40) for b in range(0, 256, 40))
     assert len(palette) == 343
     image = np.array([palette[0], palette[300], palette[342]], np.uint8)[None]
-    np.testing.assert_array_equal(SideSpec(palette=palette, snap_palette=True).snap(image), image)
+    np.testing.assert_array_equal(SideSpec(palette=palette, snap_palette=True).prepare(image), image)
 
 
 def test_an_rgb_side_is_left_alone_and_a_grey_file_gets_three_channels():
     grey = np.arange(12, dtype=np.uint8).reshape(3, 4, 1)
-    np.testing.assert_array_equal(SideSpec().snap(grey), np.dstack([grey] * 3))
+    np.testing.assert_array_equal(SideSpec().prepare(grey), np.dstack([grey] * 3))
     colour = np.arange(36, dtype=np.uint8).reshape(3, 4, 3)
-    np.testing.assert_array_equal(SideSpec().snap(colour), colour)
+    np.testing.assert_array_equal(SideSpec().prepare(colour), colour)
 
 
 def test_grey_is_the_luminance_and_exact_for_grey_files():
     image = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
     luminance = image @ np.array([0.299, 0.587, 0.114])
-    snapped = SideSpec(kind="grayscale").snap(image)
+    snapped = SideSpec(kind="grayscale").prepare(image)
     assert snapped.shape == (8, 8, 1)
     assert np.abs(snapped[..., 0] - luminance).max() <= 0.51
     levels = np.arange(256, dtype=np.uint8).reshape(16, 16, 1)
-    np.testing.assert_array_equal(SideSpec(kind="grayscale").snap(np.repeat(levels, 3, 2)), levels)
+    np.testing.assert_array_equal(SideSpec(kind="grayscale").prepare(np.repeat(levels, 3, 2)), levels)
 
 
 def test_class_numbers_are_read_from_grey_files():
     side = SideSpec(kind="label", num_classes=4)
     numbers = np.array([[0, 1], [2, 3]], np.uint8)[..., None]
-    np.testing.assert_array_equal(side.snap(np.repeat(numbers, 3, 2)), numbers)
+    np.testing.assert_array_equal(side.prepare(np.repeat(numbers, 3, 2)), numbers)
     with pytest.raises(ValueError, match=r"class number 4 in a side of 4 classes: raise num_classes"):
-        side.snap(numbers + 1)
+        side.prepare(numbers + 1)
     with pytest.raises(ValueError, match=r"colours in a side of 4 class numbers: give the palette"):
-        side.snap(np.array([[[1, 2, 1]]], np.uint8))
+        side.prepare(np.array([[[1, 2, 1]]], np.uint8))
 
 
 @pytest.mark.parametrize(
@@ -179,7 +179,7 @@ def test_the_number_of_classes_is_a_whole_one(num_classes):
     ],
 )
 def test_a_picture_shows_what_a_file_holds_and_spreads_class_numbers(side, values, shown):
-    picture = side.picture(torch.tensor(values, dtype=torch.uint8))
+    picture = side.to_picture(torch.tensor(values, dtype=torch.uint8))
     assert picture.dtype == np.uint8
     assert picture.tolist() == shown
 

@@ -79,7 +79,7 @@ def test_a_palette_that_is_snapped_to(tmp_path):
     module = trained(UNET, pair_spec=PairSpec(source=side))
     write_onnx(Graph(module, "running", "uint8", "float"), tmp_path / "model.onnx", made_by={})
     held = np.random.default_rng(0).integers(0, 256, (1, 3, 16, 8), np.uint8)
-    snapped = side.snap(held[0].transpose(1, 2, 0)).transpose(2, 0, 1)[None]
+    snapped = side.prepare(held[0].transpose(1, 2, 0)).transpose(2, 0, 1)[None]
     expected = by_hand(module, torch.from_numpy(snapped / 127.5 - 1).float(), "running")
     np.testing.assert_allclose(run(tmp_path / "model.onnx", held), expected, rtol=0, atol=1e-5)
 

@@ -1,6 +1,6 @@
-"""Pairs of images: files, folders, procedural drawings, and the data module over them.
+"""Pairs of images: files, folders, drawn facades, and the data modules over them.
 
-The names below are imported when they are first used, so that a light submodule does not import Lightning.
+The names are imported on first use, so that a light submodule does not import Lightning.
 """
 
 from importlib import import_module
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pix2pix_lightning.data.procedural import ProceduralPairs
     from pix2pix_lightning.data.transforms import PairTransform
 
-_WHERE = {
+_MODULES = {
     "EpochSampler": "dataset",
     "FolderPairs": "pairs",
     "PairAugmentation": "augmentation",
@@ -44,9 +44,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _WHERE:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_WHERE[name]}"), name)
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
 
 
 def __dir__() -> list[str]:

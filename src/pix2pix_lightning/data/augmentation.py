@@ -1,4 +1,4 @@
-"""The random changes of a training pair: the paper's crop and mirror, and then the user's transforms."""
+"""The augmentation of training pairs: the paper's random crop and mirror, then the user's transforms."""
 
 from __future__ import annotations
 

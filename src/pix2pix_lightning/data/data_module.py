@@ -1,4 +1,4 @@
-"""PairedDataModule: from a folder of pairs to batches."""
+"""Data modules: from pairs, in a folder or drawn, to batches."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lightning.pytorch import Callback, LightningDataModule
 from torch.utils.data import DataLoader, Subset
 
 from pix2pix_lightning.data.augmentation import PairAugmentation
-from pix2pix_lightning.data.cache import CachedPairs, cached
+from pix2pix_lightning.data.cache import CachedPairs, open_cache
 from pix2pix_lightning.data.dataset import EpochSampler, PairDataset, Sample
 from pix2pix_lightning.data.pairs import Pairs, open_pairs
 from pix2pix_lightning.data.position import PositionCallback
@@ -23,43 +23,43 @@ from pix2pix_lightning.data.prepared import PreparedPairs
 from pix2pix_lightning.data.procedural import ProceduralPairs
 from pix2pix_lightning.data.sides import PairSpec
 from pix2pix_lightning.data.transforms import PairTransform
-from pix2pix_lightning.data.workers import available_cores, check_workers, one_thread, workers_for
+from pix2pix_lightning.data.workers import check_num_workers, choose_num_workers, count_available_cores, use_one_thread
 from pix2pix_lightning.utils.errors import UserError
 
 _JITTER = 286 / 256  # the paper's ratio of the resized image to the crop
 
 
 class PairedDataModule(LightningDataModule):
-    """Training, validation and test pairs of a folder (layouts: ``open_pairs``).
+    """Load training, validation and test pairs from a folder (layouts: ``open_pairs``).
 
-    Batches are ``{"source", "target", "name"}``, images (B, C, size, size) uint8; ``pair_spec`` says what they
-    mean. What is drawn at random depends on ``seed``, epoch and index alone.
+    Batches are ``{"source", "target", "name"}``, images (B, C, size, size) uint8; ``pair_spec`` describes what they
+    mean. All randomness is a function of ``seed``, epoch and index.
 
     Args:
-        root: Folder that holds the splits.
+        root: Folder of the splits.
         direction: ``a_to_b`` or ``b_to_a``.
         size: Side in pixels that the networks see.
-        jitter: Resize training images to size x 286/256 and cut a random square (paper, section 6.2).
-        mirror: Mirror training pairs at random.
+        jitter: Resize training images to size x 286/256 and crop a random square (paper, section 6.2).
+        mirror: Mirror training pairs left to right with probability 1/2 (paper, section 6.2).
         augmentation: Transforms of training pairs after resizing, crop and mirror, in this order: of albumentations or
             of your own package, as ``{"_target_": "albumentations.Rotate", "limit": 10}``. With ``"sides": "source"``
-            the target is left alone. Each keeps ``size`` and uint8; label sides are resampled by nearest neighbour.
-        batch_size: Pairs in a batch, of each process.
-        num_workers: Loader processes; their number changes no result; ``auto`` is as many as make sense here. More than
-            there are CPU cores are warned of, more than 32 and four times the cores refused.
-        seed: Seed of the order and of the augmentation.
+            the target is unchanged. Each keeps ``size`` and uint8; label sides are resampled by nearest neighbour.
+        batch_size: Pairs in a batch of each process.
+        num_workers: Number of loader processes, which changes no result; ``auto`` chooses it by the machine. There is
+            a warning above the number of CPU cores, an error above 32 and four times the cores.
+        seed: Seed of the order and of the augmentation, 0 to 2**32 - 1.
         a: Keyword arguments of ``SideSpec`` for the files' A.
         b: Keyword arguments of ``SideSpec`` for the files' B.
-        val_split: The folder that validation pairs come from.
-        max_pairs: Number of pairs that are taken from each split, the first ones; None takes all.
-        cache: Keep the pairs decoded and resized in memory maps, in a folder, or, with True, in ``.pix2pix_cache``
-            below ``root``. They are made when a split is first opened, and anew when one of its files has changed.
-        pin_memory: Put batches where a GPU can fetch them by itself; None does where there is one.
-        prefetch_factor: Batches that each loader process has ready; None is torch's number, 2.
-        archive: Where the data can be had, named when ``root`` is missing.
+        val_split: Name of the split that validation pairs come from.
+        max_pairs: Take only the first so many pairs of each split; None takes all.
+        cache: Store the decoded and resized pairs in memory maps: in this folder, or, with True, in ``.pix2pix_cache``
+            below ``root``. They are built when a split is first opened, and again when one of its files has changed.
+        pin_memory: Copy batches to page-locked memory, which a GPU reads faster; None does so where there is a GPU.
+        prefetch_factor: Batches that each loader process has ready; None is torch's default, 2.
+        archive: Address of the data set, for the error message when ``root`` is missing.
 
     Raises:
-        ValueError: An argument is out of range, or the description of a side contradicts itself.
+        UserError: An argument is out of range, or arguments of a side contradict each other.
 
     Example:
         >>> data = PairedDataModule("pairs", direction="b_to_a", b={"kind": "grayscale"})
@@ -90,14 +90,14 @@ class PairedDataModule(LightningDataModule):
     ) -> None:
         super().__init__()
         if num_workers == "auto":
-            num_workers = workers_for("cuda" if torch.cuda.is_available() else "cpu", available_cores())
+            num_workers = choose_num_workers("cuda" if torch.cuda.is_available() else "cpu", count_available_cores())
         _check_counts(size=size, batch_size=batch_size)
         _check_counts(least=0, num_workers=num_workers)
         if max_pairs is not None:
             _check_counts(max_pairs=max_pairs)
         if prefetch_factor is not None:
             _check_counts(prefetch_factor=prefetch_factor)
-        check_workers(num_workers)
+        check_num_workers(num_workers)
         if not (_is_whole(seed) and 0 <= seed < 2**32):
             raise UserError(f"seed={seed}: a whole number from 0 to 2**32 - 1 is expected")
         for name, folder in (("root", root), ("val_split", val_split)):
@@ -129,32 +129,44 @@ class PairedDataModule(LightningDataModule):
         self._position = PositionCallback()
 
     def open_split(self, split: str) -> Pairs:
-        """Open the pairs of a split; override this where they do not come from a folder.
+        """Open the pairs of a split; override this for pairs that do not come from a folder.
+
+        For a cache, the pairs need a method ``compute_fingerprints()`` as ``StripPairs`` has it.
+
+        Args:
+            split: Name of the split: ``train``, ``test`` or ``val_split``.
 
         Raises:
-            ValueError: The folder, the split or its images are missing.
+            UserError: The folder, the split or its images are missing.
         """
         if not self.root.is_dir():
-            where = f"; unpack {self.archive} there, or" if self.archive else ";"
-            raise UserError(f"data.root={self.root} is no folder{where} set where the pairs are: data.root=<folder>")
+            hint = f": unpack {self.archive} there, or" if self.archive else ":"
+            raise UserError(f"data.root={self.root} is no folder{hint} set data.root=<folder> to that of the pairs")
         try:
             return open_pairs(self.root, split)
         except ValueError as error:
             raise UserError(f"{error}; the archive is at {self.archive}" if self.archive else str(error)) from None
 
-    def cache_folder(self) -> Path:
-        """Return the folder of this data set's cache."""
+    def resolve_cache_folder(self) -> Path:
+        """Return the folder of this data set's caches."""
         if self.cache is True:
             return self.root / ".pix2pix_cache"
         root = self.root.resolve()
         return Path(str(self.cache)) / f"{root.name}_{zlib.crc32(str(root).encode()):08x}"
 
     def setup(self, stage: str) -> None:
-        """Open the splits that ``stage`` needs: train and validation for ``fit``."""
+        """Open the splits of a stage.
+
+        Args:
+            stage: ``fit`` (training and validation), ``validate`` or ``test``.
+
+        Raises:
+            UserError: A split is missing, or its cache does not fit on the disk.
+        """
         splits = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",)}.get(stage, ())
         for split in splits:
             if split not in self._datasets:
-                self._datasets[split] = self._dataset(split)
+                self._datasets[split] = self._build_dataset(split)
         if stage == "fit" and self.trainer is not None:
             callbacks: list[Callback] = cast(Any, self.trainer).callbacks
             if self._position in callbacks:
@@ -170,53 +182,52 @@ class PairedDataModule(LightningDataModule):
         """Continue from the position of a checkpoint when training is resumed.
 
         Args:
-            state_dict: As ``state_dict`` returned it.
+            state_dict: What ``state_dict`` returned.
         """
         self._position.epoch, self._position.num_batches = state_dict["epoch"], state_dict["num_batches"]
 
     def train_dataloader(self) -> DataLoader[Sample]:
-        """Build the loader of shuffled, augmented pairs; the number of workers changes nothing."""
-        sampler = self._sampler("train")
+        """Build the loader of shuffled, augmented training pairs."""
+        sampler = self._build_sampler("train")
         if self.trainer is not None:
-            # the loader's iterator is made before the trainer tells the sampler its epoch
+            # set here, since the loader's iterator is made before the trainer sets the sampler's epoch
             position = self._position
-            if (
-                position.epoch < self.trainer.current_epoch
-            ):  # the checkpoint had no position, or the trainer goes on from an earlier fit
+            # the checkpoint has no position, or this trainer continues an earlier fit
+            if position.epoch < self.trainer.current_epoch:
                 position.epoch, position.num_batches = self.trainer.current_epoch, 0
             sampler.set_epoch(position.epoch)
             sampler.skip = position.num_batches * self.batch_size
-        return self._loader("train", sampler)
+        return self._build_loader("train", sampler)
 
     def val_dataloader(self) -> DataLoader[Sample]:
-        """Build the loader of every validation pair once, in the files' order.
+        """Build the loader of each validation pair once, in the files' order.
 
         Raises:
-            ValueError: There are fewer pairs than processes.
+            UserError: There are fewer validation pairs than processes.
         """
-        sampler = self._sampler("val")
+        sampler = self._build_sampler("val")
         if sampler.num_pairs < sampler.world_size:
             raise UserError(
-                f"{sampler.num_pairs} validation pairs for {sampler.world_size} processes: each needs one; use fewer "
-                "devices, or data.val_split= with more pairs"
+                f"{sampler.num_pairs} validation pairs for {sampler.world_size} processes: each needs one: use fewer "
+                "devices, or set data.val_split= to a split with more pairs"
             )
-        return self._loader("val", sampler)
+        return self._build_loader("val", sampler)
 
     def test_dataloader(self) -> DataLoader[Sample]:
-        """Build the loader of every test pair once, in the files' order."""
-        return self._loader("test", self._sampler("test"))
+        """Build the loader of each test pair once, in the files' order."""
+        return self._build_loader("test", self._build_sampler("test"))
 
-    def _dataset(self, split: str) -> PairDataset:
+    def _build_dataset(self, split: str) -> PairDataset:
         spec, folder = self.pair_spec, self.val_split if split == "val" else split
         pairs = self.open_split(folder)
-        stamps = _stamps(pairs) if self.cache else []
+        fingerprints = _compute_fingerprints(pairs) if self.cache else []
         if self.max_pairs is not None:
             pairs = Subset(cast(Any, pairs), range(min(self.max_pairs, len(pairs))))
         augmentation = self._build_augmentation() if split == "train" else None
         prepared: Pairs | None = None
         if self.cache:
             length = spec.size if augmentation is None else spec.load_size
-            prepared = self._cached(folder, PreparedPairs(pairs, spec, length), stamps[: len(pairs)])
+            prepared = self._open_cache(folder, PreparedPairs(pairs, spec, length), fingerprints[: len(pairs)])
         return PairDataset(pairs, spec, augmentation=augmentation, seed=self.seed, prepared=prepared)
 
     def _build_augmentation(self) -> PairAugmentation | None:
@@ -228,7 +239,7 @@ class PairedDataModule(LightningDataModule):
             return None
         return PairAugmentation(spec.size, mirror=self.mirror, transforms=transforms)
 
-    def _cached(self, folder: str, prepared: PreparedPairs, stamps: list[Any]) -> CachedPairs:
+    def _open_cache(self, folder: str, prepared: PreparedPairs, fingerprints: list[Any]) -> CachedPairs:
         settings = {
             "split": folder,
             "max_pairs": None if self.max_pairs is None else int(self.max_pairs),
@@ -236,9 +247,11 @@ class PairedDataModule(LightningDataModule):
             "b": asdict(prepared.b),
         }
         title = f"{folder}_{prepared.length}"
-        return cached(self.cache_folder(), prepared, title=title, settings=settings, stamps=stamps)
+        return open_cache(
+            self.resolve_cache_folder(), prepared, title=title, settings=settings, fingerprints=fingerprints
+        )
 
-    def _sampler(self, split: str) -> EpochSampler:
+    def _build_sampler(self, split: str) -> EpochSampler:
         rank, world_size = (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
         return EpochSampler(
             len(self._datasets[split]),
@@ -248,9 +261,9 @@ class PairedDataModule(LightningDataModule):
             world_size=world_size,
         )
 
-    def _loader(self, split: str, sampler: EpochSampler) -> DataLoader[Sample]:
+    def _build_loader(self, split: str, sampler: EpochSampler) -> DataLoader[Sample]:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "This DataLoader will create")  # it has been said
+            warnings.filterwarnings("ignore", "This DataLoader will create")  # check_num_workers has warned
             return DataLoader(
                 self._datasets[split],
                 batch_size=self.batch_size,
@@ -259,23 +272,23 @@ class PairedDataModule(LightningDataModule):
                 pin_memory=torch.cuda.is_available() if self.pin_memory is None else self.pin_memory,
                 prefetch_factor=self.prefetch_factor if self.num_workers else None,
                 persistent_workers=self.num_workers > 0,
-                worker_init_fn=one_thread,
-                # without one, making an iterator would draw from the global generator
+                worker_init_fn=use_one_thread,
+                # without it, each iterator draws a number from the global generator
                 generator=torch.Generator().manual_seed(self.seed),
             )
 
 
 class ProceduralDataModule(PairedDataModule):
-    """Street facades that the program draws itself: label maps (B) and photos of them (A).
+    """Draw street facades: label maps (B) and photos of them (A), without any files.
 
     Args:
-        num_train: Training pairs.
-        num_val: Validation pairs, and as many for the test.
-        num_looks: Of how many streets the buildings are (``ProceduralPairs``).
-        **options: Of ``PairedDataModule``, but for ``root``, ``archive`` and ``val_split``.
+        num_train: Number of training pairs.
+        num_val: Number of validation pairs, and of test pairs.
+        num_looks: Number of streets, whose buildings share materials and weather (see ``ProceduralPairs``).
+        **options: Arguments of ``PairedDataModule`` except ``root``, ``archive`` and ``val_split``.
 
     Raises:
-        ValueError: An argument is out of range.
+        UserError: An argument is out of range.
     """
 
     def __init__(
@@ -286,15 +299,14 @@ class ProceduralDataModule(PairedDataModule):
             _check_counts(num_looks=num_looks)
         if options.get("cache") is True:
             raise UserError(
-                "data.cache=true: the pairs that are drawn have no folder to keep them in: name one, "
-                "data.cache=<folder>"
+                "data.cache=true: drawn pairs have no folder of their own for the cache: set one, data.cache=<folder>"
             )
         super().__init__(".", **options)
         self.num_pairs = {"train": num_train, "val": num_val, "test": num_val}
         self.num_looks = num_looks
 
-    def cache_folder(self) -> Path:
-        """Return the folder of the cache of these pairs; pairs of other settings have another."""
+    def resolve_cache_folder(self) -> Path:
+        """Return the folder of the caches of these pairs; pairs of other settings have another."""
         drawn = [*self.num_pairs.values(), self.seed, self.num_looks]
         return Path(str(self.cache)) / f"procedural_{zlib.crc32(repr(drawn).encode()):08x}"
 
@@ -304,13 +316,13 @@ class ProceduralDataModule(PairedDataModule):
         return ProceduralPairs(self.num_pairs[split], size=size, seed=self.seed, split=split, num_looks=self.num_looks)
 
 
-def _stamps(pairs: Pairs) -> list[Any]:
-    if not hasattr(pairs, "stamps"):
+def _compute_fingerprints(pairs: Pairs) -> list[Any]:
+    if not hasattr(pairs, "compute_fingerprints"):
         raise UserError(
-            f"data.cache: {type(pairs).__name__} has no stamps(), which would tell when a pair has changed: add it, or "
-            "set data.cache=false"
+            f"data.cache: {type(pairs).__name__} has no compute_fingerprints(), by which changed files are found: add "
+            "it, or set data.cache=false"
         )
-    return cast(list[Any], pairs.stamps())
+    return cast(list[Any], pairs.compute_fingerprints())
 
 
 def _check_list(augmentation: Sequence[Any] | None) -> list[Any]:

@@ -1,4 +1,4 @@
-"""Pairs as tensors, and the order in which they come: both functions of (seed, epoch, index)."""
+"""Pairs as tensors and the order of pairs; both are functions of (seed, epoch, index)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from pix2pix_lightning.utils.seeding import Purpose, seed_sequence
 
 
 class Sample(TypedDict):
-    """One pair of a batch: (C, H, W) uint8 each, and the pair's name."""
+    """One pair: images of (C, H, W) uint8, and the pair's name."""
 
     source: Tensor
     target: Tensor
@@ -28,18 +28,18 @@ class Sample(TypedDict):
 
 
 class PairDataset(Dataset[Sample]):
-    """Pairs, resized, augmented, turned to source and target.
+    """Resize and augment pairs, and return them as source and target.
 
-    It is indexed by ``(epoch, index)``: so a worker that lives for many epochs knows which one it is in. A plain index
-    is of epoch 0.
+    It is indexed by ``(epoch, index)``, so that a worker which lives for many epochs knows the epoch. A plain index
+    means epoch 0.
 
     Args:
-        pairs: The files.
-        spec: Kinds, size and direction.
-        augmentation: Applied to images of ``spec.load_size``; None resizes to ``spec.size`` and nothing else.
-        seed: Seed of the augmentation.
-        prepared: The same pairs as the augmentation takes them, out of a cache; by default each is prepared when it
-            is asked for.
+        pairs: The pairs as their files hold them.
+        spec: Kinds of the sides, size and direction.
+        augmentation: Applied to images of ``spec.load_size``; None only resizes to ``spec.size``.
+        seed: Seed of the augmentation, not negative.
+        prepared: The same pairs as the augmentation takes them, from a cache. By default a pair is prepared each time
+            it is read.
     """
 
     def __init__(
@@ -59,10 +59,11 @@ class PairDataset(Dataset[Sample]):
         self.seed = seed
 
     def __len__(self) -> int:
+        """Return the number of pairs."""
         return len(self.pairs)
 
     def __getitem__(self, key: int | tuple[int, int]) -> Sample:
-        """Return pair ``index`` as it is seen in ``epoch``.
+        """Return pair ``index`` with the augmentation of ``epoch``.
 
         Raises:
             ValueError: A file is damaged or does not fit the description of its side.
@@ -73,21 +74,24 @@ class PairDataset(Dataset[Sample]):
         if self.augmentation is not None:
             seed = seed_sequence(self.seed, Purpose.AUGMENTATION, epoch, index)
             source, target = self.augmentation(source, target, seed)
-        return {"source": _tensor(source), "target": _tensor(target), "name": name}
+        return {"source": _to_tensor(source), "target": _to_tensor(target), "name": name}
 
 
 class EpochSampler(DistributedSampler[tuple[int, int]]):
-    """Yields ``(epoch, index)``; the order is a function of (seed, epoch), and ranks see other indices.
+    """Yield ``(epoch, index)``; the order is a function of (seed, epoch), and each rank gets other indices.
 
-    It is a ``DistributedSampler``, so that Lightning does not put one of its own around it.
+    It is a ``DistributedSampler``, so that Lightning does not wrap it in one of its own.
 
     Args:
         num_pairs: Number of pairs in the whole data set.
-        seed: Seed of the order.
-        shuffle: A new order each epoch; else the files' own.
-        rank: Rank of this process.
-        world_size: Number of processes. With ``shuffle`` each gets equally many indices, the first ones again
-            where they do not divide; else each index comes once.
+        seed: Seed of the order, not negative.
+        shuffle: Draw a new order for each epoch; else use that of the files.
+        rank: Rank of this process, from 0.
+        world_size: Number of processes. With ``shuffle`` each gets equally many indices, and the first ones are
+            repeated where the numbers do not divide. Without it each index comes once.
+
+    Attributes:
+        skip: Number of indices of this rank that the next iteration leaves out, to continue within an epoch.
     """
 
     def __init__(self, num_pairs: int, *, seed: int, shuffle: bool, rank: int = 0, world_size: int = 1) -> None:
@@ -102,15 +106,16 @@ class EpochSampler(DistributedSampler[tuple[int, int]]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return len(self._indices())
+        """Return the number of indices of this rank in an epoch."""
+        return len(self._compute_indices())
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        """Yield this rank's indices; skip the first ``skip`` once, to continue in the middle of an epoch."""
-        indices, self.skip = self._indices()[self.skip :], 0
+        """Yield this rank's indices without the first ``skip``, which is set to 0 again."""
+        indices, self.skip = self._compute_indices()[self.skip :], 0
         epoch = self.epoch
         return iter([(epoch, int(index)) for index in indices])
 
-    def _indices(self) -> np.ndarray:
+    def _compute_indices(self) -> np.ndarray:
         order = np.arange(self.num_pairs)
         if self.shuffle:
             order = np.random.default_rng(seed_sequence(self.seed, Purpose.ORDER, self.epoch)).permutation(order)
@@ -118,8 +123,8 @@ class EpochSampler(DistributedSampler[tuple[int, int]]):
         return order[self.rank :: self.world_size]
 
 
-def _tensor(image: Image) -> Tensor:
+def _to_tensor(image: Image) -> Tensor:
     height, width, channels = image.shape
     planes = np.empty((channels, height, width), np.uint8)
-    cv2.split(image, list(planes))  # into the planes; a fifth of NumPy's time for it
+    cv2.split(image, list(planes))  # writes into the planes, five times faster than NumPy
     return torch.from_numpy(planes)

@@ -1,4 +1,4 @@
-"""The buildings behind the procedural pairs: what stands where, as fractions of the picture's side."""
+"""The buildings of the drawn pairs: the place of each part, as fractions of the image's side."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 
 class Part(IntEnum):
-    """What a pixel of the label map can be."""
+    """Class of a pixel of the label map."""
 
     SKY = 0
     NEIGHBOUR = 1
@@ -31,11 +31,13 @@ class Part(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """One part of a building: a box, or a polygon within that box.
+    """Describe one part of a building: a box, or a polygon within that box.
+
+    All coordinates are fractions of the image's side, x to the right and y downwards.
 
     Attributes:
-        part: What it is.
-        left: Left side; like the other sides a fraction of the picture's side, x to the right, y downwards.
+        part: Class of its pixels.
+        left: Left side.
         top: Upper side.
         right: Right side.
         bottom: Lower side.
@@ -49,22 +51,22 @@ class Shape:
     bottom: float
     outline: tuple[tuple[float, float], ...] = ()
 
-    def pixels(self, size: int) -> tuple[int, int, int, int]:
-        """Left, top, right, bottom in a picture of ``size`` pixels, the last two exclusive; never empty."""
+    def to_pixels(self, size: int) -> tuple[int, int, int, int]:
+        """Return left, top, right, bottom in an image of ``size`` pixels, the last two exclusive; never empty."""
         left, top = round(self.left * size), round(self.top * size)
         return left, top, max(left + 1, round(self.right * size)), max(top + 1, round(self.bottom * size))
 
 
 @dataclass(frozen=True, slots=True)
 class Facade:
-    """A building seen from the street.
+    """Describe a building seen from the street, in fractions of the image's side.
 
     Attributes:
-        shapes: Its parts and surroundings in the order of painting, balconies last.
+        shapes: Parts and surroundings in the order of painting, balconies last.
         left: Left edge of the wall.
         right: Right edge of the wall.
-        eave: Upper edge of the wall; below 0 where the picture cuts the building.
-        first_floor: Height of the first floor's base, where the ground floor ends.
+        eave: Upper edge of the wall; below 0 where the image cuts the building.
+        first_floor: Base of the first floor, which is the upper end of the ground floor.
         ground: Upper edge of the street.
     """
 
@@ -77,14 +79,14 @@ class Facade:
 
 
 def paint_parts(facade: Facade, size: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
-    """Rasterise a facade, without anti-aliasing.
+    """Rasterise a facade without anti-aliasing.
 
     Args:
         facade: The building.
-        size: Side of the picture in pixels.
+        size: Side of the image in pixels.
 
     Returns:
-        Two maps (size, size) of `Part` numbers: as seen, and with the balconies taken away.
+        Two maps (size, size) of ``Part`` numbers, uint8: as seen, and without the balconies.
     """
     parts = np.zeros((size, size), np.uint8)
     behind = None
@@ -95,13 +97,13 @@ def paint_parts(facade: Facade, size: int) -> tuple[npt.NDArray[np.uint8], npt.N
             corners = np.array([[round(x * size), round(y * size)] for x, y in shape.outline], np.int32)
             cv2.fillPoly(parts, [corners], (int(shape.part),))
         else:
-            left, top, right, bottom = shape.pixels(size)
+            left, top, right, bottom = shape.to_pixels(size)
             cv2.rectangle(parts, (left, top), (right - 1, bottom - 1), (int(shape.part),), cv2.FILLED)
     return parts, parts if behind is None else behind
 
 
 def draw_facade(rng: np.random.Generator) -> Facade:
-    """Make up a building; the same state of ``rng`` gives the same one."""
+    """Draw a random building; the same state of ``rng`` gives the same building."""
     num_floors = int(rng.integers(2, 7))
     left = -0.02 if rng.random() < 0.2 else float(rng.uniform(0.03, 0.11))
     right = 1.02 if rng.random() < 0.2 else float(rng.uniform(0.89, 0.97))
@@ -116,22 +118,22 @@ def draw_facade(rng: np.random.Generator) -> Facade:
     weights[0], weights[-1] = rng.uniform(0.82, 1.0), rng.uniform(1.05, 1.3)
     floors = [float(y) for y in eave + (ground - eave) * np.cumsum([0, *weights]) / weights.sum()]
     storey = (ground - eave) / num_floors
-    bays = _bays(rng, max(left, 0.0), min(right, 1.0), storey)
+    bays = _place_bays(rng, max(left, 0.0), min(right, 1.0), storey)
 
-    shapes = _neighbours(rng, left, right, eave, ground)
-    shapes += _roof(rng, roof, left, right, eave, bays)
+    shapes = _place_neighbours(rng, left, right, eave, ground)
+    shapes += _place_roof(rng, roof, left, right, eave, bays)
     shapes.append(Shape(Part.WALL, left, eave, right, ground))
     if roof == "gable":
-        shapes += _gable(rng, left, right, eave)
+        shapes += _place_gable(rng, left, right, eave)
     shapes.append(Shape(Part.STREET, 0, ground, 1, 1))
-    shapes += _cornices(rng, left, right, floors, roof)
-    windows, balconies = _upper_floors(rng, bays, floors)
-    shapes += windows + _ground_floor(rng, bays, floors[-2], ground)
+    shapes += _place_cornices(rng, left, right, floors, roof)
+    windows, balconies = _place_upper_floors(rng, bays, floors)
+    shapes += windows + _place_ground_floor(rng, bays, floors[-2], ground)
     return Facade((*shapes, *balconies), left, right, eave, floors[-2], ground)
 
 
-def _bays(rng: np.random.Generator, left: float, right: float, storey: float) -> list[tuple[float, float]]:
-    """Centre and width of each axis of windows."""
+def _place_bays(rng: np.random.Generator, left: float, right: float, storey: float) -> list[tuple[float, float]]:
+    """Return centre and width of each vertical row of windows."""
     margin = rng.uniform(0.01, 0.04)
     width = right - left - 2 * margin
     num = int(np.clip(round(width / (max(storey, 0.13) * rng.uniform(0.65, 1.0))), 2, 7))
@@ -150,8 +152,8 @@ def _bays(rng: np.random.Generator, left: float, right: float, storey: float) ->
     return [(float(c), float(w)) for c, w in zip(centres, widths, strict=True)]
 
 
-def _neighbours(rng: np.random.Generator, left: float, right: float, eave: float, ground: float) -> list[Shape]:
-    """Buildings to both sides; where there is none, sky."""
+def _place_neighbours(rng: np.random.Generator, left: float, right: float, eave: float, ground: float) -> list[Shape]:
+    """Place buildings on both sides; without one there is sky."""
     shapes = []
     for near, far in ((left, 0.0), (right, 1.0)):
         top = max(eave, 0.1) + rng.uniform(-0.06, 0.3)
@@ -160,7 +162,7 @@ def _neighbours(rng: np.random.Generator, left: float, right: float, eave: float
     return shapes
 
 
-def _roof(
+def _place_roof(
     rng: np.random.Generator,
     kind: str,
     left: float,
@@ -168,7 +170,7 @@ def _roof(
     eave: float,
     bays: list[tuple[float, float]],
 ) -> list[Shape]:
-    """Chimneys, the roof and its dormers; nothing for flat and cut buildings."""
+    """Place chimneys, the roof and its dormers; nothing for flat and cut buildings."""
     if kind in ("flat", "cut"):
         return []
     shapes = []
@@ -195,20 +197,20 @@ def _roof(
     return shapes
 
 
-def _gable(rng: np.random.Generator, left: float, right: float, eave: float) -> list[Shape]:
-    """The wall under a roof whose end faces the street, with a small window in it."""
+def _place_gable(rng: np.random.Generator, left: float, right: float, eave: float) -> list[Shape]:
+    """Place the wall under a roof whose end faces the street, with a small window."""
     middle, rise, half = (left + right) / 2, 0.17, (right - left) / 2 - 0.02
     triangle = ((middle - half, eave), (middle, eave - rise), (middle + half, eave))
     width = rng.uniform(0.025, 0.04)
     top = eave - rng.uniform(0.08, 0.095)
     return [
         Shape(Part.WALL, middle - half, eave - rise, middle + half, eave, triangle),
-        _arched(Part.WINDOW, middle - width, top, middle + width, top + 0.065, width * rng.integers(2)),
+        _build_arch(Part.WINDOW, middle - width, top, middle + width, top + 0.065, width * rng.integers(2)),
     ]
 
 
-def _cornices(rng: np.random.Generator, left: float, right: float, floors: list[float], roof: str) -> list[Shape]:
-    """The cornice at the eaves and the bands between floors."""
+def _place_cornices(rng: np.random.Generator, left: float, right: float, floors: list[float], roof: str) -> list[Shape]:
+    """Place the cornice at the eaves and the bands between floors."""
     height = rng.uniform(0.014, 0.022)
     shapes = []
     if roof != "gable":
@@ -221,16 +223,16 @@ def _cornices(rng: np.random.Generator, left: float, right: float, floors: list[
     return shapes
 
 
-def _upper_floors(
+def _place_upper_floors(
     rng: np.random.Generator, bays: list[tuple[float, float]], floors: list[float]
 ) -> tuple[list[Shape], list[Shape]]:
-    """Windows with what belongs to them, and the balconies in front of them."""
+    """Place windows with sills, hoods and shutters; return them, and the balconies in front of them."""
     shapes: list[Shape] = []
     balconies: list[Shape] = []
     narrow, tall = rng.uniform(0.42, 0.6), rng.uniform(0.54, 0.68)
     has_sills, has_hoods, has_shutters = rng.random() < 0.75, rng.random() < 0.35, rng.random() < 0.25
     arched_floor = int(rng.integers(-3, len(floors)))
-    # Which bays have balconies: none, the middle, every other one, all of them, or one along the whole floor.
+    # bays with balconies: none, the middle, every other one, all, or one balcony along the whole floor
     plan = int(rng.choice(5, p=(0.4, 0.18, 0.16, 0.14, 0.12)))
     middle = (len(bays) - 1) / 2
     for number, (top, bottom) in enumerate(pairwise(floors[:-1])):
@@ -243,11 +245,11 @@ def _upper_floors(
             if has_shutters:
                 half = min(half, 0.2 * width)
             x = centre + rng.uniform(-0.003, 0.003)
-            wanted = (False, abs(bay - middle) < 1, bay % 2 == 0, True, True)[plan] and has_balconies
-            window_bottom = bottom - 0.04 * storey if wanted else base
+            has_balcony = (False, abs(bay - middle) < 1, bay % 2 == 0, True, True)[plan] and has_balconies
+            window_bottom = bottom - 0.04 * storey if has_balcony else base
             window_top = base - height
             rise = 0.7 * half if number == arched_floor else 0.0
-            shapes.append(_arched(Part.WINDOW, x - half, window_top, x + half, window_bottom, rise))
+            shapes.append(_build_arch(Part.WINDOW, x - half, window_top, x + half, window_bottom, rise))
             if has_shutters and not rise:
                 for side in (x - 1.95 * half, x + 1.05 * half):
                     shapes.append(Shape(Part.SHUTTER, side, window_top, side + 0.9 * half, window_bottom))
@@ -261,10 +263,10 @@ def _upper_floors(
                         window_top - 0.05 * storey + 0.004,
                     )
                 )
-            if wanted and plan < 4:
+            if has_balcony and plan < 4:
                 reach = min(1.45 * half + 0.008, 0.49 * width)
                 balconies.append(Shape(Part.BALCONY, x - reach, bottom - 0.36 * storey, x + reach, bottom + 0.01))
-            elif has_sills and not wanted:
+            elif has_sills and not has_balcony:
                 shapes.append(Shape(Part.SILL, x - 1.15 * half, base, x + 1.15 * half, base + 0.012))
         if has_balconies and plan == 4:
             start, end = bays[0][0] - 0.45 * bays[0][1], bays[-1][0] + 0.45 * bays[-1][1]
@@ -272,8 +274,10 @@ def _upper_floors(
     return shapes, balconies
 
 
-def _ground_floor(rng: np.random.Generator, bays: list[tuple[float, float]], top: float, ground: float) -> list[Shape]:
-    """A door or two, and shops or windows in the other bays."""
+def _place_ground_floor(
+    rng: np.random.Generator, bays: list[tuple[float, float]], top: float, ground: float
+) -> list[Shape]:
+    """Place one or two doors, and shops or windows in the other bays."""
     shapes: list[Shape] = []
     storey = ground - top
     doors = {int(rng.integers(len(bays))) if rng.random() < 0.5 else len(bays) // 2}
@@ -285,20 +289,22 @@ def _ground_floor(rng: np.random.Generator, bays: list[tuple[float, float]], top
         if bay in doors:
             half = min(door_width * width, 0.62 * storey) / 2
             rise = half * 0.9 if is_arched else 0.0
-            shapes.append(_arched(Part.DOOR, centre - half, ground - door_height * storey, centre + half, ground, rise))
+            shapes.append(
+                _build_arch(Part.DOOR, centre - half, ground - door_height * storey, centre + half, ground, rise)
+            )
         elif has_shops:
             half = 0.44 * width
             shapes.append(Shape(Part.SHOP, centre - half, top + 0.17 * storey, centre + half, ground - 0.04 * storey))
         else:
             half = min(0.55 * width, 0.6 * storey) / 2
             high, low = ground - 0.8 * storey, ground - 0.26 * storey
-            shapes.append(_arched(Part.WINDOW, centre - half, high, centre + half, low, half * 0.8 * is_arched))
+            shapes.append(_build_arch(Part.WINDOW, centre - half, high, centre + half, low, half * 0.8 * is_arched))
             shapes.append(Shape(Part.SILL, centre - 1.12 * half, low, centre + 1.12 * half, low + 0.013))
     return shapes
 
 
-def _arched(part: Part, left: float, top: float, right: float, bottom: float, rise: float) -> Shape:
-    """A box whose upper side is half an ellipse of height ``rise``."""
+def _build_arch(part: Part, left: float, top: float, right: float, bottom: float, rise: float) -> Shape:
+    """Build a box whose upper side is half an ellipse of height ``rise``, a plain box for 0."""
     if rise <= 0:
         return Shape(part, left, top, right, bottom)
     middle, half = (left + right) / 2, (right - left) / 2

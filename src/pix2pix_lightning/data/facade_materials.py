@@ -1,4 +1,4 @@
-"""Noise, plain surfaces, masonry, and the means to paint with them."""
+"""Noise, plaster and masonry, and the functions to paint with them; images are float32, 0 to 255."""
 
 from __future__ import annotations
 
@@ -15,13 +15,16 @@ Floats = npt.NDArray[np.float32]
 Colour = tuple[float, float, float]
 
 
-def noise(rng: np.random.Generator, size: int, cells: tuple[int, ...]) -> Floats:
-    """Smooth noise (size, size) about 0, of about unit spread.
+def draw_noise(rng: np.random.Generator, size: int, cells: tuple[int, ...]) -> Floats:
+    """Draw smooth noise with mean 0 and a spread of about 1.
 
     Args:
-        rng: Draws the same for every size.
-        size: Side of the picture in pixels.
-        cells: Number of cells across the picture for each octave, at most 64; each is weaker than the last.
+        rng: Source of the noise; it is used alike for every size.
+        size: Side of the image in pixels.
+        cells: Number of cells across the image for each octave, at most 64; each octave is weaker than the last.
+
+    Returns:
+        (size, size) float32.
     """
     total = np.zeros((64, 64), np.float32)
     for octave, num in enumerate(cells):
@@ -30,15 +33,24 @@ def noise(rng: np.random.Generator, size: int, cells: tuple[int, ...]) -> Floats
     return resize(total, (size, size), cv2.INTER_LINEAR)
 
 
-def plain(shape: tuple[int, int], colour: Colour, grain: np.random.Generator) -> Floats:
-    """Plaster (height, width, 3)."""
+def draw_plaster(shape: tuple[int, int], colour: Colour, grain: np.random.Generator) -> Floats:
+    """Draw plaster.
+
+    Args:
+        shape: Height and width in pixels.
+        colour: Mean colour, RGB, 0 to 255.
+        grain: Source of the roughness.
+
+    Returns:
+        (height, width, 3) float32.
+    """
     height, width = shape
     rough = 1 + 0.03 * grain.standard_normal((height // 2 + 1, width // 2), np.float32)
     rough = resize(rough, (width, height), cv2.INTER_LINEAR)
     return merge([channel * rough for channel in colour])
 
 
-def masonry(
+def draw_masonry(
     shape: tuple[int, int],
     course: float,
     block: float,
@@ -47,16 +59,19 @@ def masonry(
     joint: Sequence[float],
     grain: np.random.Generator,
 ) -> Floats:
-    """Blocks in running bond (height, width, 3).
+    """Draw blocks in running bond.
 
     Args:
-        shape: Height and width in pixels, the width that of the picture.
-        course: Height of a course as a fraction of the width; at least 2 pixels are taken.
+        shape: Height and width in pixels; the width is that of the image.
+        course: Height of a course as a fraction of the width; it is at least 2 pixels.
         block: Length of a block as a fraction of the width.
-        colour: Mean colour of the blocks.
-        spread: How much their brightness varies.
-        joint: Colour of the joints.
-        grain: Decides on each block.
+        colour: Mean colour of the blocks, RGB, 0 to 255.
+        spread: Standard deviation of the blocks' brightness, as a fraction.
+        joint: Colour of the joints, RGB, 0 to 255.
+        grain: Source of each block's brightness.
+
+    Returns:
+        (height, width, 3) float32.
     """
     height, width = shape
     rows, half = max(2, round(course * width)), max(2, round(block * width / 2))
@@ -67,7 +82,7 @@ def masonry(
     blocks[1::2] = np.roll(blocks[1::2], 1, axis=1)
     length = 2 * num * half
     wall = resize(blocks, (length, num_rows * rows), cv2.INTER_NEAREST)
-    # Joints thinner than a pixel are a pixel, fainter.
+    # joints thinner than a pixel are drawn one pixel wide and fainter
     weight = min(1.0, rows / 5 + 0.1)
     mortar = np.array(joint, np.float32) * weight + np.array(colour, np.float32) * (1 - weight)
     wall.reshape(num_rows, rows, 3 * length)[:, 0] = np.tile(mortar, length)
@@ -77,35 +92,48 @@ def masonry(
     return wall[:height, :width]
 
 
-def pick(rng: np.random.Generator, colours: tuple[Colour, ...]) -> Colour:
-    """One of the colours, a little off."""
+def pick_colour(rng: np.random.Generator, colours: tuple[Colour, ...]) -> Colour:
+    """Draw one of the colours and vary it a little."""
     red, green, blue = colours[int(rng.integers(len(colours)))]
     bright, warm = rng.uniform(0.9, 1.06), rng.uniform(0.97, 1.03)
     return red * bright * warm, green * bright, blue * bright / warm
 
 
 def paint(photo: Floats, material: Floats, parts: Bytes, part: Part) -> None:
-    """Copy a material to where the part is."""
+    """Copy a material to the pixels of one part, in place.
+
+    Args:
+        photo: (H, W, 3) image to change.
+        material: (H, W, 3) image to copy from.
+        parts: (H, W) map of ``Part`` numbers.
+        part: The part to paint.
+    """
     cv2.copyTo(material, (parts == part).view(np.uint8), photo)
 
 
 def fill(image: Floats, box: tuple[int, int, int, int], colour: Sequence[float]) -> None:
-    """Fill left, top, right, bottom (exclusive); nothing where the box is empty."""
+    """Fill a box in place; do nothing if it is empty.
+
+    Args:
+        image: (H, W, C) or (H, W) image to change.
+        box: Left, top, right and bottom in pixels, the last two exclusive.
+        colour: One value for each channel.
+    """
     left, top, right, bottom = box
     if left < right and top < bottom:
         cv2.rectangle(image, (left, top), (right - 1, bottom - 1), colour, cv2.FILLED)
 
 
 def merge(channels: Sequence[Floats]) -> Floats:
-    """Three planes (height, width) to (height, width, 3)."""
+    """Merge three planes (height, width) into (height, width, 3)."""
     return np.asarray(cv2.merge(channels), np.float32)
 
 
 def resize(image: Floats, size: tuple[int, int], interpolation: int) -> Floats:
-    """Resize to (width, height)."""
+    """Resize an image to ``size``, (width, height), with one of OpenCV's interpolations."""
     return np.asarray(cv2.resize(image, size, interpolation=interpolation), np.float32)
 
 
 def blur(image: Floats, sigma: float) -> Floats:
-    """Gaussian blur, sigma in pixels."""
+    """Blur an image with a Gaussian of ``sigma`` pixels."""
     return np.asarray(cv2.GaussianBlur(image, (0, 0), sigma), np.float32)

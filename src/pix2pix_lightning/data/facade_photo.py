@@ -1,4 +1,4 @@
-"""The photo of a procedural pair: materials, glass, shadows, weather and noise over a map of parts."""
+"""The photo of a drawn pair: materials, glass, shadows, weather and noise over a map of parts."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from pix2pix_lightning.data.facade_materials import (
     Colour,
     Floats,
     blur,
+    draw_masonry,
+    draw_noise,
+    draw_plaster,
     fill,
-    masonry,
     merge,
-    noise,
     paint,
-    pick,
-    plain,
+    pick_colour,
 )
 
 
 class Weather(NamedTuple):
-    """Light of a photo; colours are RGB, 0 to 255."""
+    """Describe the light of a photo; colours are RGB, 0 to 255."""
 
     zenith: Colour
     horizon: Colour
-    clouds: float  # how much of the sky they cover
-    light: Colour  # what a white wall looks like
+    clouds: float  # share of the sky that they cover
+    light: Colour  # colour of a white wall
     shadow: float  # brightness within a cast shadow
-    lit: float  # share of windows with a lamp on
+    lit: float  # share of windows with a light
 
 
 WEATHER = (
@@ -68,29 +68,29 @@ def render_photo(
     """Render a photo whose edges are those of the map.
 
     Args:
-        facade: The building that the maps show.
-        parts: `Part` numbers (size, size) as seen.
-        behind: The same with the balconies taken away.
-        look: Decides on materials, weather and what is in the windows; the same for every size.
-        grain: Decides on single bricks and sensor noise.
+        facade: The building of the maps.
+        parts: (size, size) ``Part`` numbers as seen.
+        behind: (size, size) ``Part`` numbers without the balconies.
+        look: Source of materials, weather and what is in the windows; it is used alike for every size.
+        grain: Source of single bricks and of the sensor's noise.
 
     Returns:
-        RGB photo (size, size, 3), uint8.
+        (size, size, 3) RGB uint8.
     """
     size = len(parts)
     lens = look.uniform(0.3, 0.6), look.uniform(0.02, 0.07), look.uniform(0.88, 1.08)
     weather = WEATHER[int(look.choice(4, p=(0.36, 0.26, 0.22, 0.16)))]
-    from_left = bool(look.integers(2))
-    stains = noise(look, size, (3, 9, 27, 64))
-    sky = _sky(weather, look, size)
-    trim, frame, rail = pick(look, TRIMS), pick(look, FRAMES), pick(look, RAILS)
+    is_lit_from_left = bool(look.integers(2))
+    stains = draw_noise(look, size, (3, 9, 27, 64))
+    sky = _draw_sky(weather, look, size)
+    trim, frame, rail = pick_colour(look, TRIMS), pick_colour(look, FRAMES), pick_colour(look, RAILS)
 
-    photo = _surfaces(facade, behind, trim, look, grain)
-    paint(photo, _windows(facade, sky, frame, weather, look), behind, Part.WINDOW)
+    photo = _draw_surfaces(facade, behind, trim, look, grain)
+    paint(photo, _draw_windows(facade, sky, frame, weather, look), behind, Part.WINDOW)
     _draw_doors(photo, facade, look)
     _draw_shops(photo, facade, look)
     _draw_balconies(photo, facade, rail, trim, look)
-    shade = _shade(facade, parts, weather, from_left)
+    shade = _compute_shading(facade, parts, weather, is_lit_from_left)
     shade *= 1 + 0.05 * stains
     photo *= merge([shade * (channel / 255) for channel in weather.light])
     paint(photo, sky, parts, Part.SKY)
@@ -98,7 +98,7 @@ def render_photo(
 
 
 def _expose(photo: Floats, softness: float, grit: float, exposure: float, grain: np.random.Generator) -> Bytes:
-    """What lens and sensor do: a little blur, exposure, noise."""
+    """Apply the blur of the lens, the exposure, and the noise of the sensor."""
     photo = blur(photo, softness * max(0.6, len(photo) / 256))
     noise = grain.integers(0, 256, photo.shape, np.uint8).astype(np.float32)
     noise -= 127.5
@@ -108,34 +108,34 @@ def _expose(photo: Floats, softness: float, grit: float, exposure: float, grain:
     return np.clip(photo, 0, 255, out=photo).astype(np.uint8)
 
 
-def _surfaces(
+def _draw_surfaces(
     facade: Facade, behind: Bytes, trim: Colour, look: np.random.Generator, grain: np.random.Generator
 ) -> Floats:
-    """Everything that has one material from edge to edge, unlit."""
+    """Draw every part that consists of one material, without light and shadow."""
     size = len(behind)
     colours = np.zeros((256, 3), np.float32)
-    colours[Part.NEIGHBOUR] = np.multiply(pick(look, PLASTERS + BRICKS), 0.72)
+    colours[Part.NEIGHBOUR] = np.multiply(pick_colour(look, PLASTERS + BRICKS), 0.72)
     colours[[Part.CORNICE, Part.SILL]] = trim
-    colours[[Part.DOOR, Part.SHUTTER]] = pick(look, PAINTS), pick(look, PAINTS)
+    colours[[Part.DOOR, Part.SHUTTER]] = pick_colour(look, PAINTS), pick_colour(look, PAINTS)
     photo = np.asarray(cv2.LUT(cv2.merge((behind, behind, behind)), colours[None]), np.float32)
 
     whole = (size, size)
     kind = look.random()
     if kind < 0.42:
-        wall = masonry(whole, 0.0125, 0.034, pick(look, BRICKS), 0.1, (188, 180, 168), grain)
+        wall = draw_masonry(whole, 0.0125, 0.034, pick_colour(look, BRICKS), 0.1, (188, 180, 168), grain)
     elif kind < 0.82:
-        wall = plain(whole, pick(look, PLASTERS), grain)
+        wall = draw_plaster(whole, pick_colour(look, PLASTERS), grain)
     else:
-        wall = masonry(whole, 0.034, 0.08, pick(look, STONES), 0.05, (128, 120, 108), grain)
+        wall = draw_masonry(whole, 0.034, 0.08, pick_colour(look, STONES), 0.05, (128, 120, 108), grain)
     if look.random() < 0.4:
         row = round(facade.first_floor * size)
-        stone = pick(look, STONES)
-        wall[row:] = masonry((size - row, size), 0.042, 0.11, stone, 0.04, (110, 104, 96), grain)
+        stone = pick_colour(look, STONES)
+        wall[row:] = draw_masonry((size - row, size), 0.042, 0.11, stone, 0.04, (110, 104, 96), grain)
     paint(photo, wall, behind, Part.WALL)
-    tile = pick(look, TILES)
+    tile = pick_colour(look, TILES)
     row = round(facade.eave * size) + 1  # nothing of the roof lies below
     if any(shape.part == Part.ROOF for shape in facade.shapes):
-        roof = masonry((row, size), 0.0125, 0.017, tile, 0.08, [0.6 * c for c in tile], grain)
+        roof = draw_masonry((row, size), 0.0125, 0.017, tile, 0.08, [0.6 * c for c in tile], grain)
         paint(photo[:row], roof, behind[:row], Part.ROOF)
     _draw_street(photo, facade, grain)
     _draw_neighbours(photo, facade, look)
@@ -143,17 +143,17 @@ def _surfaces(
 
 
 def _draw_street(photo: Floats, facade: Facade, grain: np.random.Generator) -> None:
-    """Pavement, kerb and asphalt."""
+    """Draw pavement, kerb and asphalt."""
     size = len(photo)
     street = photo[round(facade.ground * size) :]
-    street[:] = plain((len(street), size), (150, 146, 140), grain)
+    street[:] = draw_plaster((len(street), size), (150, 146, 140), grain)
     kerb = round(0.55 * len(street))
     street[kerb:] *= 0.62
     street[kerb : kerb + max(1, size // 128)] = 186
 
 
 def _draw_neighbours(photo: Floats, facade: Facade, look: np.random.Generator) -> None:
-    """Dim windows; the label map does not tell of them."""
+    """Draw dim windows, which the label map does not show."""
     size = len(photo)
     for shape in (s for s in facade.shapes if s.part == Part.NEIGHBOUR):
         left, right = (-0.04, shape.right) if shape.left == 0 else (shape.left, 1.04)
@@ -163,21 +163,21 @@ def _draw_neighbours(photo: Floats, facade: Facade, look: np.random.Generator) -
             x = (left + right) / 2
             box = Shape(Part.NEIGHBOUR, x - 0.018, y, x + 0.018, y + 0.07)
             if box.left > 0 and box.right < 1:
-                fill(photo, box.pixels(size), (70, 76, 84))
+                fill(photo, box.to_pixels(size), (70, 76, 84))
             y += step
 
 
-def _windows(facade: Facade, sky: Floats, frame: Colour, weather: Weather, look: np.random.Generator) -> Floats:
-    """A picture of glass, with what is behind it and the frames before it, wherever there are windows."""
+def _draw_windows(facade: Facade, sky: Floats, frame: Colour, weather: Weather, look: np.random.Generator) -> Floats:
+    """Draw glass, what is behind it and the frames in front of it, wherever there are windows."""
     size = len(sky)
     room = np.zeros((size, size, 3), np.float32)
     gloss = np.full((size, size), 0.3, np.float32)
-    habit, curtain = look.random(4), pick(look, CURTAINS)
+    habit, curtain = look.random(4), pick_colour(look, CURTAINS)
     num_panes, transom = int(look.integers(1, 4)), (0.0, 0.3, 0.5)[int(look.integers(3))]
     windows = [shape for shape in facade.shapes if shape.part == Part.WINDOW]
     chances = look.random((len(windows), 6))
     for shape, (lamp, drape, amount, glare, tint, lean) in zip(windows, chances, strict=True):
-        box = left, top, right, bottom = shape.pixels(size)
+        box = left, top, right, bottom = shape.to_pixels(size)
         width, height = right - left, bottom - top
         is_lit = lamp < weather.lit
         glow = 150 + 90 * tint
@@ -211,11 +211,11 @@ def _windows(facade: Facade, sky: Floats, frame: Colour, weather: Weather, look:
 
 
 def _draw_frame(room: Floats, shape: Shape, size: int, colour: Colour, num_panes: int, transom: float) -> None:
-    """The frame of one window, its mullions and its transom."""
-    left, top, right, bottom = shape.pixels(size)
+    """Draw the frame of one window, its mullions and its transom."""
+    left, top, right, bottom = shape.to_pixels(size)
     width, height = right - left, bottom - top
     bar = max(1, round(0.006 * size))
-    # A frame thinner than a pixel is a pixel, fainter.
+    # a frame thinner than a pixel is drawn one pixel wide and fainter
     weight = min(1.0, 0.25 + 0.006 * size)
     colour = (
         colour[0] * weight + 60 * (1 - weight),
@@ -241,12 +241,12 @@ def _draw_frame(room: Floats, shape: Shape, size: int, colour: Colour, num_panes
 
 
 def _draw_doors(photo: Floats, facade: Facade, look: np.random.Generator) -> None:
-    """Panelled doors, with glass above or in an arch."""
+    """Draw panelled doors, with glass above or in an arch."""
     size = len(photo)
     line = max(1, size // 160)
     is_glazed, is_double, brass = look.random() < 0.6, look.random() < 0.5, (206, 172, 92)
     for shape in (s for s in facade.shapes if s.part == Part.DOOR):
-        left, top, right, bottom = shape.pixels(size)
+        left, top, right, bottom = shape.to_pixels(size)
         paint = [float(c) for c in photo[min(bottom, size) - 1, (left + right) // 2]]
         dark, bright = [0.62 * c for c in paint], [1.2 * c + 8 for c in paint]
         head = top + round(0.16 * (bottom - top))
@@ -274,13 +274,13 @@ def _draw_doors(photo: Floats, facade: Facade, look: np.random.Generator) -> Non
 
 
 def _draw_shops(photo: Floats, facade: Facade, look: np.random.Generator) -> None:
-    """Shop windows with a sign, goods and perhaps an awning."""
+    """Draw shop windows with a sign, goods and sometimes an awning."""
     size = len(photo)
     line = max(1, size // 128)
     for shape in (s for s in facade.shapes if s.part == Part.SHOP):
-        left, top, right, bottom = shape.pixels(size)
+        left, top, right, bottom = shape.to_pixels(size)
         width, height = right - left, bottom - top
-        paint, awning, glow = pick(look, PAINTS), pick(look, PAINTS), look.uniform(0.35, 1.0)
+        paint, awning, glow = pick_colour(look, PAINTS), pick_colour(look, PAINTS), look.uniform(0.35, 1.0)
         goods, letters = look.random((7, 5)), look.random(9)
         has_awning, has_sign, num_panes = look.random() < 0.45, look.random() < 0.8, int(look.integers(1, 4))
         sill, head = top + round(0.88 * height), top + round(0.2 * height)
@@ -317,12 +317,12 @@ def _draw_shops(photo: Floats, facade: Facade, look: np.random.Generator) -> Non
 
 
 def _draw_balconies(photo: Floats, facade: Facade, rail: Colour, trim: Colour, look: np.random.Generator) -> None:
-    """Slabs with bars before what is behind them, or with a solid front; on some of them flowers."""
+    """Draw balconies with bars or a solid front, some of them with flowers."""
     size = len(photo)
     bar, step = max(1, size // 256), max(3, round(0.0145 * size))
     is_solid = look.random() < 0.2
     for shape in (s for s in facade.shapes if s.part == Part.BALCONY):
-        left, top, right, bottom = shape.pixels(size)
+        left, top, right, bottom = shape.to_pixels(size)
         left, has_flowers = max(left, 0), look.random() < 0.3
         slab = bottom - max(1, round(0.016 * size))
         if is_solid:
@@ -347,17 +347,17 @@ def _draw_balconies(photo: Floats, facade: Facade, rail: Colour, trim: Colour, l
         fill(photo, (left, slab, right, bottom), trim)
 
 
-def _shade(facade: Facade, parts: Bytes, weather: Weather, from_left: bool) -> Floats:
-    """Brightness (size, size): cast shadows, bright and dark edges, dirt, the slant of the light."""
+def _compute_shading(facade: Facade, parts: Bytes, weather: Weather, is_lit_from_left: bool) -> Floats:
+    """Return the brightness (size, size): cast shadows, edges, dirt and the slant of the light."""
     size = len(parts)
     shadow, relief = np.ones((2, size, size), np.float32)
     dark = (weather.shadow,)
     fine = max(1, round(size / 256))
-    lean = round(0.012 * size) if from_left else -round(0.012 * size)
-    sides = (facade.right, facade.right + 0.035) if from_left else (facade.left - 0.035, facade.left)
-    fill(shadow, Shape(Part.NEIGHBOUR, sides[0], facade.eave, sides[1], facade.ground).pixels(size), dark)
+    lean = round(0.012 * size) if is_lit_from_left else -round(0.012 * size)
+    sides = (facade.right, facade.right + 0.035) if is_lit_from_left else (facade.left - 0.035, facade.left)
+    fill(shadow, Shape(Part.NEIGHBOUR, sides[0], facade.eave, sides[1], facade.ground).to_pixels(size), dark)
     for shape in facade.shapes:
-        left, top, right, bottom = shape.pixels(size)
+        left, top, right, bottom = shape.to_pixels(size)
         if shape.part in (Part.CORNICE, Part.SILL, Part.BALCONY):
             reach = {Part.CORNICE: 0.008 + 0.5 * (shape.bottom - shape.top), Part.SILL: 0.01}.get(shape.part, 0.05)
             fill(shadow, (left + lean, bottom, right + lean, bottom + max(1, round(reach * size))), dark)
@@ -371,7 +371,7 @@ def _shade(facade: Facade, parts: Bytes, weather: Weather, from_left: bool) -> F
             fill(shadow, (left, top, right, top + depth), dark)
             fill(
                 shadow,
-                (left, top, left + depth, bottom) if from_left else (right - depth, top, right, bottom),
+                (left, top, left + depth, bottom) if is_lit_from_left else (right - depth, top, right, bottom),
                 dark,
             )
         elif shape.part == Part.SHUTTER:
@@ -384,14 +384,14 @@ def _shade(facade: Facade, parts: Bytes, weather: Weather, from_left: bool) -> F
     below, above = np.maximum(rows - facade.eave, 0), np.maximum(facade.ground - rows, 0)
     occlusion = 1 - 0.22 * np.exp(-below / 0.05) * (rows > facade.eave) - 0.25 * np.exp(-above / 0.03)
     shade *= (occlusion * (1.06 - 0.1 * rows))[:, None]
-    shade *= 1 + (0.09 if from_left else -0.09) * (0.5 - rows)
+    shade *= 1 + (0.09 if is_lit_from_left else -0.09) * (0.5 - rows)
     return shade
 
 
-def _sky(weather: Weather, look: np.random.Generator, size: int) -> Floats:
-    """Gradient and clouds (size, size, 3)."""
+def _draw_sky(weather: Weather, look: np.random.Generator, size: int) -> Floats:
+    """Draw the gradient of the sky and clouds, (size, size, 3)."""
     height = np.linspace(0, 1, size, dtype=np.float32)[:, None]
-    clouds = noise(look, size, (3, 6, 12, 25))
+    clouds = draw_noise(look, size, (3, 6, 12, 25))
     cover = np.clip(clouds * 0.9 + 2 * weather.clouds - 1.0, 0, 0.85)
     channels = []
     for zenith, horizon, light in zip(weather.zenith, weather.horizon, weather.light, strict=True):

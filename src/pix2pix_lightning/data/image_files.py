@@ -19,7 +19,10 @@ from pix2pix_lightning.utils.errors import UserError
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 
-_HEADS = (
+# OpenCV 5 moved the function, and 4 does not have the new place
+_opencv_logging: Any = getattr(cv2.utils, "logging", cv2)
+
+_HEADER_PARSERS = (
     JpegImagePlugin.JpegImageFile,
     PngImagePlugin.PngImageFile,
     WebPImagePlugin.WebPImageFile,
@@ -27,15 +30,12 @@ _HEADS = (
     BmpImagePlugin.BmpImageFile,
     PpmImagePlugin.PpmImageFile,
 )
-# OpenCV 5 moved the function, and 4 does not have the new place.
-_opencv_logging: Any = getattr(cv2.utils, "logging", cv2)
-
-_NO_HEAD = (SyntaxError, OSError, ValueError, TypeError, LookupError, struct.error)
-"""What these raise of a file that is of another kind, or damaged."""
+_PARSER_ERRORS = (SyntaxError, OSError, ValueError, TypeError, LookupError, struct.error)
+"""Errors that the parsers raise for a file that is damaged or of another kind."""
 
 
 def list_images(folder: Path) -> list[Path]:
-    """The image files directly in ``folder``, sorted by name; hidden files are passed over."""
+    """Return the image files directly in ``folder``, sorted by name, without hidden files."""
     return sorted(
         path
         for path in folder.iterdir()
@@ -44,30 +44,34 @@ def list_images(folder: Path) -> list[Path]:
 
 
 def read_image(path: Path, *, max_pixels: int | None = None) -> npt.NDArray[np.uint8]:
-    """Read an 8-bit image as (H, W, 3) RGB uint8; grey files have three equal channels.
+    """Read an 8-bit image as RGB; grayscale files get three equal channels.
 
     Args:
-        path: A file.
-        max_pixels: A file that claims more is refused before anything is made room for.
+        path: The image file.
+        max_pixels: Refuse a file whose header has more pixels than this, before memory is allocated. By default any
+            size is read.
+
+    Returns:
+        (H, W, 3) uint8.
 
     Raises:
-        ValueError: The file is no image, is cut short, is too large, or holds more than 8 bits a channel.
+        UserError: The file is no image, is truncated, is too large, or has more than 8 bits a channel.
         OSError: The file cannot be read.
     """
     content = path.read_bytes()
     if _is_truncated_jpeg(content):
         raise UserError(f"{path} is a truncated JPEG: copy or download it again")
     if max_pixels is not None:
-        width, height = _claimed_size(content)
+        width, height = _read_header_size(content)
         if not width * height:
             raise UserError(f"{path} cannot be decoded as an image: it is damaged or of another kind; replace it")
         if width * height > max_pixels:
             raise UserError(
-                f"{path} claims {width} x {height} pixels, more than max_pixels={max_pixels}: reduce it, or raise "
-                "max_pixels where you know the file"
+                f"{path} claims {width} x {height} pixels, more than max_pixels={max_pixels}: make it smaller, or "
+                "raise max_pixels if you trust the file"
             )
     mode = cv2.IMREAD_ANYDEPTH | cv2.IMREAD_COLOR_RGB
-    log_level = _opencv_logging.setLogLevel(0)  # a damaged file gets one line, ours
+    log_level = _opencv_logging.setLogLevel(0)  # a damaged file gets our message alone
     try:
         image = cv2.imdecode(np.frombuffer(content, np.uint8), mode) if content else None
     except cv2.error:
@@ -82,42 +86,47 @@ def read_image(path: Path, *, max_pixels: int | None = None) -> npt.NDArray[np.u
     return rgb
 
 
-def _claimed_size(content: bytes) -> tuple[int, int]:
-    """Width and height as the file's head has them; zeros where it is none of the formats that are read."""
-    for plugin in _HEADS:
-        # not Image.open, which warns of large files and refuses some, by a limit that is the process's
-        with warnings.catch_warnings(action="ignore"), suppress(*_NO_HEAD):
-            width, height = plugin(io.BytesIO(content)).size
+def _read_header_size(content: bytes) -> tuple[int, int]:
+    """Return width and height in pixels from the file's header; zeros for an unknown format."""
+    for parser in _HEADER_PARSERS:
+        # Image.open would apply the limit of the whole process to large files
+        with warnings.catch_warnings(action="ignore"), suppress(*_PARSER_ERRORS):
+            width, height = parser(io.BytesIO(content)).size
             return int(width), int(height)
     return 0, 0
 
 
 def _is_truncated_jpeg(content: bytes) -> bool:
-    """OpenCV can fill the missing rest of a JPEG with grey and say nothing, so the end mark is looked for.
+    """Check whether a JPEG has no end marker; OpenCV may fill the missing rest with gray without an error.
 
-    It is looked for after the headers, which may hold a thumbnail with an end mark of its own, and anywhere
-    there, since phones write more behind it; from the end, where it mostly is.
+    The marker counts only after the headers, which may hold a thumbnail with an end marker of its own. It may stand
+    anywhere there, since phones write more data after it.
     """
     if not content.startswith(b"\xff\xd8\xff"):
         return False
     start = 2
     while content[start : start + 1] == b"\xff" and content[start + 1 : start + 2] != b"\xda":
-        is_filling = content[start + 1 : start + 2] == b"\xff"
-        start += 1 if is_filling else 2 + int.from_bytes(content[start + 2 : start + 4], "big")
+        is_padding = content[start + 1 : start + 2] == b"\xff"
+        start += 1 if is_padding else 2 + int.from_bytes(content[start + 2 : start + 4], "big")
     return content.rfind(b"\xff\xd9", start) < 0
 
 
 def write_image(path: Path, image: npt.NDArray[np.uint8], *, overwrite: bool = False) -> None:
-    """Write (H, W, 3) RGB, (H, W, 1) or (H, W) uint8 in the format that the file's name ends with.
+    """Write an image in the format of the file's suffix.
+
+    Args:
+        path: The file to write.
+        image: (H, W, 3) RGB, (H, W, 1) or (H, W), uint8.
+        overwrite: Replace the file if it exists.
 
     Raises:
         FileExistsError: The file exists and ``overwrite`` is off.
-        ValueError: The name ends with no known format.
+        UserError: The suffix is of no known format.
     """
     if path.suffix.lower() not in IMAGE_SUFFIXES:
-        raise UserError(f"{path} names no image format: end it with one of {' '.join(sorted(IMAGE_SUFFIXES))}")
+        raise UserError(f"{path} names no image format: use one of the suffixes {' '.join(sorted(IMAGE_SUFFIXES))}")
     if path.exists() and not overwrite:
-        raise FileExistsError(f"{path} exists: choose another folder, or say overwrite=true")
+        raise FileExistsError(f"{path} exists: choose another folder, or set overwrite=true")
     bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR) if image.ndim == 3 and image.shape[2] == 3 else image
     encoded, buffer = cv2.imencode(path.suffix, bgr)
     assert encoded, path

@@ -16,33 +16,38 @@ from pix2pix_lightning.utils.errors import UserError
 Image = npt.NDArray[np.uint8]
 
 _log = logging.getLogger(__name__)
-_NAMED_AT_MOST = 10
+_MAX_NAMES = 10
 
 
 class Pairs(Protocol):
-    """Numbered pairs: what a data set has to offer to be trained on."""
+    """A sequence of pairs: the interface of a data set."""
 
     def __len__(self) -> int:
-        """How many pairs there are."""
+        """Return the number of pairs."""
 
     def __getitem__(self, index: int) -> tuple[Image, Image, str]:
-        """Pair ``index`` as A and B, each (H, W, 3) uint8, and its name."""
+        """Return A and B of pair ``index``, each (H, W, 3) uint8, and its name."""
 
 
 class StripPairs:
-    """Files that hold A in their left half and B in the right one, as the public archives do."""
+    """Read files that hold A in their left half and B in the right one, as the public archives do.
+
+    Args:
+        files: One file for each pair.
+    """
 
     def __init__(self, files: list[Path]) -> None:
         self.files = files
 
     def __len__(self) -> int:
+        """Return the number of pairs."""
         return len(self.files)
 
     def __getitem__(self, index: int) -> tuple[Image, Image, str]:
-        """Pair ``index``.
+        """Return A and B of pair ``index``, each (H, W, 3) uint8, and its name.
 
         Raises:
-            ValueError: The file is no image, or its width is odd.
+            UserError: The file is no image, or its width is odd.
         """
         path = self.files[index]
         strip = read_image(path)
@@ -50,103 +55,116 @@ class StripPairs:
         if width % 2:
             raise UserError(
                 f"{path} is {width} pixels wide: a strip of A and B side by side has an even width; for A and B "
-                f"in files of their own use folders {path.parent / 'A'} and {path.parent / 'B'}"
+                f"in separate files use the folders {path.parent / 'A'} and {path.parent / 'B'}"
             )
         return strip[:, : width // 2], strip[:, width // 2 :], path.stem
 
-    def stamps(self) -> list[list[str | int]]:
-        """What tells each pair's file from what it was before."""
-        return [_stamp(path) for path in self.files]
+    def compute_fingerprints(self) -> list[list[str | int]]:
+        """Return name, size and time of each pair's file; they change when the file does."""
+        return [_compute_fingerprint(path) for path in self.files]
 
 
 class FolderPairs:
-    """Files of two folders that share a stem; what has no partner is named in a warning.
+    """Read pairs from two folders; A and B of a pair are files with the same stem.
+
+    Files without a partner are left out and named in a warning.
+
+    Args:
+        folder_a: Folder of the files of A.
+        folder_b: Folder of the files of B.
 
     Raises:
-        ValueError: A folder has no image, two files of one share a stem, or no file has a partner.
+        UserError: A folder has no image, two files in it share a stem, or no file has a partner.
     """
 
     def __init__(self, folder_a: Path, folder_b: Path) -> None:
-        a, b = _by_stem(folder_a), _by_stem(folder_b)
+        a, b = _index_by_stem(folder_a), _index_by_stem(folder_b)
         for folder, found in ((folder_a, a), (folder_b, b)):
             if not found:
-                raise UserError(_no_image_in(folder))
+                raise UserError(_format_no_image(folder))
         self.files = [(a[stem], b[stem]) for stem in sorted(a.keys() & b.keys())]
-        alone = [str(a[s]) for s in sorted(a.keys() - b.keys())] + [str(b[s]) for s in sorted(b.keys() - a.keys())]
+        unmatched = [str(a[s]) for s in sorted(a.keys() - b.keys())] + [str(b[s]) for s in sorted(b.keys() - a.keys())]
         if not self.files:
             raise UserError(
                 f"{folder_a} and {folder_b} have no file name in common: A and B are matched by the name before "
-                f"the ending; alone: {_some(alone)}"
+                f"the ending; without a partner: {_format_names(unmatched)}"
             )
-        if alone:
-            _log.warning("%d files without a partner are left out: %s", len(alone), _some(alone))
+        if unmatched:
+            _log.warning("%d files without a partner are left out: %s", len(unmatched), _format_names(unmatched))
 
     def __len__(self) -> int:
+        """Return the number of pairs."""
         return len(self.files)
 
     def __getitem__(self, index: int) -> tuple[Image, Image, str]:
-        """Pair ``index``.
+        """Return A and B of pair ``index``, each (H, W, 3) uint8, and its name.
 
         Raises:
-            ValueError: One of its files is no image.
+            UserError: One of its files is no image.
         """
         a, b = self.files[index]
         return read_image(a), read_image(b), a.stem
 
-    def stamps(self) -> list[list[str | int]]:
-        """What tells each pair's files from what they were before."""
-        return [_stamp(a) + _stamp(b) for a, b in self.files]
+    def compute_fingerprints(self) -> list[list[str | int]]:
+        """Return names, sizes and times of each pair's files; they change when a file does."""
+        return [_compute_fingerprint(a) + _compute_fingerprint(b) for a, b in self.files]
 
 
 def open_pairs(root: Path, split: str) -> StripPairs | FolderPairs:
-    """The pairs of ``split`` below ``root``, in whichever layout they are found.
+    """Open the pairs of a split, in whichever layout they are found.
 
-    Strips in ``root/split``; or two folders: ``root/split/A`` and ``B``, ``root/A/split`` and ``root/B/split``,
-    or ``root/splitA`` and ``root/splitB``.
+    Layouts: strips in ``root/split``; or two folders, ``root/split/A`` and ``root/split/B``, ``root/A/split`` and
+    ``root/B/split``, or ``root/splitA`` and ``root/splitB``.
+
+    Args:
+        root: Folder of the data set.
+        split: Name of the split, such as ``train``.
 
     Raises:
-        ValueError: There is no such split, half of it is missing, or no image is in it.
+        UserError: The split or one of its two folders is missing, or there is no image in it.
     """
     strips = root / split
     if strips.is_dir():
-        next(strips.iterdir(), None)  # one that may not be read is named, not what might be in it
-    twos = [
+        next(strips.iterdir(), None)  # raises the error that names the folder itself, if it may not be read
+    layouts = [
         (root / split / "A", root / split / "B"),
         (root / "A" / split, root / "B" / split),
         (root / f"{split}A", root / f"{split}B"),
     ]
-    for folder_a, folder_b in twos:
+    for folder_a, folder_b in layouts:
         if folder_a.is_dir() and folder_b.is_dir():
             return FolderPairs(folder_a, folder_b)
     files = list_images(strips) if strips.is_dir() else []
     if files:
         return StripPairs(files)
-    for folder_a, folder_b in twos:
-        here, missing = (folder_a, folder_b) if folder_a.is_dir() else (folder_b, folder_a)
-        if here.is_dir():
-            raise UserError(f"{missing} does not exist, but {here} does: put the other side of each pair there")
+    for folder_a, folder_b in layouts:
+        present, missing = (folder_a, folder_b) if folder_a.is_dir() else (folder_b, folder_a)
+        if present.is_dir():
+            raise UserError(f"{missing} does not exist, but {present} does: put the other side of each pair there")
     if strips.is_dir():
-        raise UserError(_no_image_in(strips))
+        raise UserError(_format_no_image(strips))
     raise UserError(f"{strips} does not exist: put strips of A and B there, or A and B into {strips}/A and {strips}/B")
 
 
-def _stamp(path: Path) -> list[str | int]:
+def _compute_fingerprint(path: Path) -> list[str | int]:
     status = path.stat()
     return [path.name, status.st_size, status.st_mtime_ns]
 
 
-def _no_image_in(folder: Path) -> str:
+def _format_no_image(folder: Path) -> str:
     return f"{folder}: no image in it; files that end with {' '.join(sorted(IMAGE_SUFFIXES))} are expected"
 
 
-def _by_stem(folder: Path) -> dict[str, Path]:
+def _index_by_stem(folder: Path) -> dict[str, Path]:
     files = list_images(folder)
-    twice = [stem for stem, count in Counter(path.stem for path in files).items() if count > 1]
-    if twice:
-        raise UserError(f"{folder} has several files named {_some(sorted(twice))}: keep one ending of each")
+    duplicates = [stem for stem, count in Counter(path.stem for path in files).items() if count > 1]
+    if duplicates:
+        raise UserError(
+            f"{folder} has several files with the stem {_format_names(sorted(duplicates))}: keep one file of each"
+        )
     return {path.stem: path for path in files}
 
 
-def _some(names: list[str]) -> str:
-    more = len(names) - _NAMED_AT_MOST
-    return ", ".join(names[:_NAMED_AT_MOST]) + (f" and {more} more" if more > 0 else "")
+def _format_names(names: list[str]) -> str:
+    more = len(names) - _MAX_NAMES
+    return ", ".join(names[:_MAX_NAMES]) + (f" and {more} more" if more > 0 else "")

@@ -1,4 +1,4 @@
-"""Where training is in its order of batches, so that a resumed run continues with the next one."""
+"""The position of a training in its order of batches, so that a resumed run continues with the next batch."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 
 class PositionCallback(Callback):
-    """Counts the batches that were trained on, not those that a loader has fetched.
+    """Count the batches that were trained on, not those that a loader has fetched.
 
-    It stands first among the trainer's callbacks, so that a checkpoint which another one writes has the new position.
+    It stands first among the trainer's callbacks, so that a checkpoint of another callback has the new position.
 
     Attributes:
         epoch: Epoch of the next training batch, from 0.
-        num_batches: How many batches of that epoch were trained on.
+        num_batches: Number of batches of that epoch that were trained on.
     """
 
     def __init__(self) -> None:

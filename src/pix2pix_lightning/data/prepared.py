@@ -1,4 +1,4 @@
-"""Pairs as a batch carries them, before anything is drawn at random."""
+"""Pairs as a batch carries them, before the random augmentation."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from pix2pix_lightning.utils.errors import UserError
 
 
 class PreparedPairs:
-    """Pairs, each image snapped to what its side may hold and resized to a square.
+    """Convert each image to what a batch carries of its side, and resize it to a square.
 
     Args:
-        pairs: The files.
+        pairs: The pairs as their files hold them.
         spec: Kinds of the sides.
         length: Side of the square in pixels.
     """
@@ -22,20 +22,21 @@ class PreparedPairs:
         self.a, self.b = (spec.source, spec.target) if spec.direction == "a_to_b" else (spec.target, spec.source)
 
     def __len__(self) -> int:
+        """Return the number of pairs."""
         return len(self.pairs)
 
     def __getitem__(self, index: int) -> tuple[Image, Image, str]:
-        """Return A and B, each (length, length, 1 or 3), and the name of pair ``index``.
+        """Return A and B, each (length, length, 1 or 3) uint8, and the name of pair ``index``.
 
         Raises:
-            ValueError: A file is damaged or does not fit the description of its side.
+            UserError: A file is damaged or does not fit the description of its side.
         """
         a, b, name = self.pairs[index]
-        return self._prepared(a, "a", name), self._prepared(b, "b", name), name
+        return self._prepare(a, "a", name), self._prepare(b, "b", name), name
 
-    def _prepared(self, image: Image, key: str, name: str) -> Image:
+    def _prepare(self, image: Image, key: str, name: str) -> Image:
         side: SideSpec = getattr(self, key)
         try:
-            return side.snap_resized(image, self.length, self.length)
+            return side.prepare_and_resize(image, self.length, self.length)
         except ValueError as error:
             raise UserError(f"pair {name}, data.{key}: {error}") from None

@@ -1,4 +1,4 @@
-"""Pairs that the program draws itself: label maps of facades, and photos rendered from them."""
+"""Drawn pairs: label maps of facades, and photos rendered from them."""
 
 from __future__ import annotations
 
@@ -34,23 +34,23 @@ _COLOURS[0, : len(Part)] = [PALETTE[part.name.lower()] for part in Part]
 
 
 class ProceduralPairs:
-    """Pairs number 0 to ``num - 1`` of a split, drawn on demand.
+    """Draw the pairs 0 to ``num - 1`` of a split on demand.
 
-    As in the facades data set A is the photo and B the label map. A pair is a function of (seed, split,
-    index) alone; at another size it is the same building. Materials, weather, curtains and lights do not
-    follow from the label map: there is more than one right photo.
+    As in the facades data set, A is the photo and B the label map. A pair is a function of (seed, split, index); at
+    another size it shows the same building. Materials, weather, curtains and lights do not follow from the label map,
+    so that there is more than one right photo.
 
     Args:
         num: Number of pairs, at least 1.
-        size: Side of the pictures in pixels, at least 32.
-        seed: Seed of the whole collection, not negative.
-        split: Name of the split; another split has other buildings.
-        num_looks: Of how many streets the buildings are: those of one street share materials and weather, so that
-            with one street the photo follows from the label map but for what is in the windows. The streets are
-            the same for every seed and split. None gives each building a look of its own.
+        size: Side of the images in pixels, at least 32.
+        seed: Seed of all pairs, not negative.
+        split: Name of the split; each split has its own buildings.
+        num_looks: Number of streets, at least 1. Buildings of one street share materials and weather, so that with
+            one street only what is in the windows does not follow from the label map. The streets are the same for
+            all seeds and splits. None gives each building its own look.
 
     Raises:
-        ValueError: If ``num``, ``size``, ``seed`` or ``num_looks`` is too small.
+        UserError: ``num``, ``size``, ``seed`` or ``num_looks`` is too small.
 
     Example:
         >>> photo, labels, name = ProceduralPairs(20, size=64)[12]
@@ -63,7 +63,7 @@ class ProceduralPairs:
     ) -> None:
         for name, value, least in (("num", num, 1), ("size", size, 32), ("seed", seed, 0), ("num_looks", num_looks, 1)):
             if value is not None and value < least:
-                raise UserError(f"{name} of the procedural pairs is {value}: give {least} or more")
+                raise UserError(f"{name}={value} of the drawn pairs: give {least} or more")
         self.num = num
         self.size = size
         self.seed = seed
@@ -71,6 +71,7 @@ class ProceduralPairs:
         self.num_looks = num_looks
 
     def __len__(self) -> int:
+        """Return the number of pairs."""
         return self.num
 
     def __getitem__(self, index: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8], str]:
@@ -80,11 +81,11 @@ class ProceduralPairs:
             index: Number of the pair, 0 to ``num - 1``.
 
         Returns:
-            The photo and the label map, both (size, size, 3), RGB, uint8, 0 to 255, the label map in colours
-            of `PALETTE` only; and the pair's name.
+            Photo and label map, each (size, size, 3) RGB uint8, the label map in colours of ``PALETTE`` only; and the
+            pair's name.
 
         Raises:
-            IndexError: If there is no such pair.
+            IndexError: There is no such pair.
         """
         if not 0 <= index < self.num:
             raise IndexError(f"pair {index} of split {self.split!r}: there are pairs 0 to {self.num - 1}")
@@ -99,9 +100,9 @@ class ProceduralPairs:
         labels = cv2.LUT(cv2.merge((parts, parts, parts)), _COLOURS)
         return photo, labels.astype(np.uint8, copy=False), f"{self.split}_{index:05d}"
 
-    def stamps(self) -> list[list[str | int | None]]:
-        """What each pair is a function of: the arguments, and the code that draws."""
+    def compute_fingerprints(self) -> list[list[str | int | None]]:
+        """Return what each pair is a function of: the arguments, its number and a checksum of the code."""
         folder = Path(__file__).parent
         code = b"".join(path.read_bytes() for path in (Path(__file__), *sorted(folder.glob("facade_*.py"))))
-        drawn: list[str | int | None] = [self.split, self.seed, self.size, self.num_looks, zlib.crc32(code)]
-        return [[*drawn, index] for index in range(self.num)]
+        common: list[str | int | None] = [self.split, self.seed, self.size, self.num_looks, zlib.crc32(code)]
+        return [[*common, index] for index in range(self.num)]

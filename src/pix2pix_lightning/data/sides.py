@@ -1,4 +1,4 @@
-"""PairSpec: what a pixel of each side of a pair means, as plain data that travels with a checkpoint."""
+"""PairSpec: what the pixels of each side of a pair mean, as plain data that is saved with a checkpoint."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pix2pix_lightning.data.palette import check_drawn_in, nearest_colours
+from pix2pix_lightning.data.palette import check_colours_match, find_nearest_colours
 from pix2pix_lightning.data.resize import INTERPOLATIONS, resize
 from pix2pix_lightning.utils.errors import UserError
 
@@ -26,26 +26,25 @@ _MAX_CLASSES = 256
 
 @dataclass(frozen=True, kw_only=True)
 class SideSpec:
-    """One side of a pair.
+    """Describe one side of a pair.
 
     A network sees ``rgb`` and ``grayscale`` as floats in [-1, 1], and ``label`` as one channel for each class, 1
     where the class is and -1 elsewhere.
 
     Args:
-        kind: ``rgb`` (three channels), ``grayscale`` (one; ``grey`` means the same), or ``label`` (classes: files
-            hold the colours of ``palette``, or, without one, the numbers 0 to ``num_classes - 1``).
-        palette: RGB colours, 0 to 255. A colour in a file stands for the nearest one of them, which undoes the
-            noise of JPEG; a label file that is drawn in other colours is refused.
-        num_classes: Of a label side without a palette.
-        snap_palette: Of an rgb side: replace every pixel with the nearest colour of the palette, before it is
-            resized.
-        interpolation: How this side is resized: ``bicubic``, ``bilinear`` or ``nearest``. By default ``nearest``
-            for label sides and where the palette is snapped to, else ``bicubic``.
-        dtype: Of the files' values.
-        value_range: Least and greatest value that a file can hold.
+        kind: ``rgb`` (three channels), ``grayscale`` (one channel; ``grey`` means the same), or ``label`` (classes:
+            files hold the colours of ``palette``, or, without one, the numbers 0 to ``num_classes - 1``).
+        palette: RGB colours, 0 to 255. Each colour in a file is replaced by the nearest of them, which removes the
+            noise of JPEG. A label file that is drawn in other colours is refused.
+        num_classes: Number of classes of a label side without a palette, 1 to 256.
+        snap_palette: Replace every pixel of an rgb side by the nearest colour of the palette, before resizing.
+        interpolation: How to resize this side: ``bicubic``, ``bilinear`` or ``nearest``. By default ``nearest``
+            for label sides and with ``snap_palette``, else ``bicubic``.
+        dtype: Type of the files' values, ``uint8``.
+        value_range: Least and greatest value of a file, from 0 to 255; they become -1 and 1.
 
     Raises:
-        ValueError: The description contradicts itself.
+        UserError: A value is out of range, or two arguments contradict each other.
 
     Example:
         >>> SideSpec(kind="label", palette=((0, 0, 0), (255, 255, 255))).channels
@@ -66,8 +65,8 @@ class SideSpec:
         _check_choice("kind", self.kind, get_args(Kind))
         _check_choice("dtype", self.dtype, ("uint8",))
         if self.palette is not None:
-            object.__setattr__(self, "palette", _checked_palette(self.palette))
-        object.__setattr__(self, "value_range", _checked_range(self.value_range))
+            object.__setattr__(self, "palette", _parse_palette(self.palette))
+        object.__setattr__(self, "value_range", _parse_range(self.value_range))
         wants_palette = self.kind == "label" and self.num_classes is None
         if (wants_palette or self.snap_palette) and not self.palette:
             raise UserError(
@@ -79,57 +78,59 @@ class SideSpec:
                 "snap_palette=true for a side of kind 'grayscale', which has no colours: use kind=rgb or label"
             )
         if self.palette and self.kind != "label" and not self.snap_palette:
-            raise UserError(f"a palette does nothing for kind {self.kind!r}: say kind=label, or snap_palette=true")
+            raise UserError(f"a palette has no effect for kind {self.kind!r}: set kind=label, or snap_palette=true")
         if self.num_classes is not None and type(self.num_classes) is not int:
             raise UserError(f"num_classes={self.num_classes}: a whole number is expected")
         if self.num_classes is not None and self.kind != "label":
-            raise UserError(f"num_classes={self.num_classes} for a side of kind {self.kind!r}: say kind=label")
+            raise UserError(f"num_classes={self.num_classes} for a side of kind {self.kind!r}: set kind=label")
         if self.palette and self.num_classes not in (None, len(self.palette)):
             raise UserError(f"num_classes={self.num_classes} but the palette has {len(self.palette)} colours")
         if self.palette and len(set(self.palette)) < len(self.palette):
-            twice = next(colour for colour in self.palette if self.palette.count(colour) > 1)
-            raise UserError(f"palette colour {list(twice)} stands for two classes: give each a colour of its own")
+            repeated = next(colour for colour in self.palette if self.palette.count(colour) > 1)
+            raise UserError(f"palette colour {list(repeated)} stands for two classes: give each its own colour")
         if self.kind == "label" and not 1 <= self.channels <= _MAX_CLASSES:
             raise UserError(f"num_classes={self.num_classes}: a label side has 1 to {_MAX_CLASSES} classes")
         if self.interpolation is None:
-            snapped = self.kind == "label" or self.snap_palette
-            object.__setattr__(self, "interpolation", "nearest" if snapped else "bicubic")
+            has_palette = self.kind == "label" or self.snap_palette
+            object.__setattr__(self, "interpolation", "nearest" if has_palette else "bicubic")
         _check_choice("interpolation", self.interpolation, INTERPOLATIONS)
         if self.kind == "label" and self.interpolation != "nearest":
-            raise UserError(f"interpolation={self.interpolation!r} would mix class numbers: a label side takes nearest")
+            raise UserError(f"interpolation={self.interpolation!r} would mix class numbers: set interpolation=nearest")
 
     @property
     def channels(self) -> int:
-        """How many channels a network sees."""
+        """Number of channels that a network sees."""
         if self.kind == "label":
             return len(self.palette) if self.palette else int(self.num_classes or 0)
         return 3 if self.kind == "rgb" else 1
 
     @property
     def file_channels(self) -> int:
-        """How many channels a file holds, as ``decode`` gives them."""
+        """Number of channels of a file, as ``decode`` returns them: 1 or 3."""
         return 1 if self._is_one_channel else 3
 
     @property
     def _is_one_channel(self) -> bool:
         return self.kind == "grayscale" or (self.kind == "label" and not self.palette)
 
-    def snap(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-        """An image as its file holds it, (H, W, 1 or 3), to what a batch carries of it.
+    def prepare(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        """Convert an image from what its file holds to what a batch carries.
+
+        Args:
+            image: (H, W, 1) or (H, W, 3) RGB, uint8.
 
         Returns:
-            (H, W, 1) class numbers for a label side, (H, W, 1) luminance for a grayscale side, else (H, W, 3), with
-            the palette's colours alone where ``snap_palette`` is set.
+            (H, W, 1) class numbers for a label side, (H, W, 1) luminance for a grayscale side, else (H, W, 3) RGB,
+            in the palette's colours only if ``snap_palette`` is set; uint8.
 
         Raises:
-            ValueError: A class number is not below ``num_classes``, there are colours in its place, or a label side
-                has other colours than the palette's.
+            UserError: A class number is not below ``num_classes``, a file of class numbers holds colours, or a label
+                file is drawn in other colours than the palette's.
         """
         if self._is_one_channel and image.shape[2] == 3:
             if self.kind == "label" and (image != image[..., :1]).any():
                 raise UserError(
-                    f"colours in a side of {self.channels} class numbers: give the palette that they come from, or "
-                    "grayscale files"
+                    f"colours in a side of {self.channels} class numbers: give their palette, or grayscale files"
                 )
             image = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.uint8, copy=False)[..., None]
         elif not self._is_one_channel and image.shape[2] == 1:
@@ -143,31 +144,39 @@ class SideSpec:
             return image
         if not self.palette or not (self.kind == "label" or self.snap_palette):
             return image
-        nearest = nearest_colours(image, self.palette)
+        nearest = find_nearest_colours(image, self.palette)
         if self.kind == "label":
-            check_drawn_in(image, nearest, self.palette)
+            check_colours_match(image, nearest, self.palette)
             return nearest.astype(np.uint8, copy=False)[..., None]
         snapped: npt.NDArray[np.uint8] = np.asarray(self.palette, np.uint8)[nearest]
         return snapped
 
-    def snap_resized(self, image: npt.NDArray[np.uint8], height: int, width: int) -> npt.NDArray[np.uint8]:
-        """``snap``, and resize by this side's rule: (H, W, 1 or 3) to (height, width, C).
-
-        Raises:
-            ValueError: As ``snap``.
-        """
-        assert self.interpolation is not None
-        if self.interpolation == "nearest":  # it only picks pixels, and of a large image few are to be snapped
-            return self.snap(resize(image, height, width, "nearest"))
-        return resize(self.snap(image), height, width, self.interpolation)
-
-    def encode(self, image: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-        """What a batch carries to what a network sees.
+    def prepare_and_resize(self, image: npt.NDArray[np.uint8], height: int, width: int) -> npt.NDArray[np.uint8]:
+        """Convert an image as ``prepare`` does, and resize it with this side's interpolation.
 
         Args:
-            image: (B, C, H, W): integers in the files' own range; for a label side (B, 1, H, W) class numbers.
-                Floats are taken as they are: what a network sees already.
-            dtype: Of the result.
+            image: (H, W, 1) or (H, W, 3) RGB, uint8.
+            height: Height of the result in pixels.
+            width: Width of the result in pixels.
+
+        Returns:
+            (height, width, 1 or 3) uint8.
+
+        Raises:
+            UserError: The same as ``prepare``.
+        """
+        assert self.interpolation is not None
+        if self.interpolation == "nearest":  # it picks pixels, so that few pixels of a large image are converted
+            return self.prepare(resize(image, height, width, "nearest"))
+        return resize(self.prepare(image), height, width, self.interpolation)
+
+    def encode(self, image: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+        """Convert images from what a batch carries to what a network sees.
+
+        Args:
+            image: (B, C, H, W) integers in ``value_range``; for a label side (B, 1, H, W) class numbers. Floats are
+                taken as what a network sees already.
+            dtype: Type of the result.
 
         Returns:
             (B, channels, H, W) floats in [-1, 1].
@@ -182,10 +191,13 @@ class SideSpec:
         return (floats.sub_(low) if low else floats).mul_(2 / (high - low)).sub_(1)
 
     def decode(self, output: Tensor) -> Tensor:
-        """What a network gave, (B, channels, H, W) in [-1, 1], to what a file of this side holds.
+        """Convert images from what a network returns to what a file of this side holds.
+
+        Args:
+            output: (B, channels, H, W) floats in [-1, 1]; values outside are clamped.
 
         Returns:
-            (B, 3, H, W) or (B, 1, H, W) of the files' type: colours, grey levels, or class numbers.
+            (B, 3, H, W) colours, or (B, 1, H, W) gray levels or class numbers; uint8.
         """
         if self.kind == "label":
             classes = output.argmax(1)
@@ -197,11 +209,14 @@ class SideSpec:
         values = (output.float() + 1) * ((high - low) / 2) + low
         return values.round().clamp(low, high).to(torch.uint8)
 
-    def picture(self, values: Tensor) -> npt.NDArray[np.uint8]:
-        """What ``decode`` gave of one image, (C, H, W), as something to look at.
+    def to_picture(self, values: Tensor) -> npt.NDArray[np.uint8]:
+        """Convert one image of ``decode`` to a picture for people.
+
+        Args:
+            values: (C, H, W) uint8.
 
         Returns:
-            (H, W, C); class numbers without colours are spread over the grey levels, to be told apart.
+            (H, W, C) uint8; class numbers without colours are spread over the gray levels.
         """
         if self.kind == "label" and not self.palette:
             values = values * (255 // max(1, self.channels - 1))
@@ -211,15 +226,18 @@ class SideSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class PairSpec:
-    """Both sides of a pair, its size and its direction.
+    """Describe both sides of a pair, its size and its direction.
 
     Args:
-        source: What is translated.
-        target: What it is translated into.
-        size: Side in pixels that the networks see; images are resized to the square.
-        load_size: Side to which training images are resized before a square of ``size`` is cut at random; equal
-            to ``size`` without jitter.
-        direction: Which of the files' A and B is the source.
+        source: The side that is translated.
+        target: The side that it is translated into.
+        size: Side in pixels of the square that the networks see.
+        load_size: Side in pixels to which training images are resized before the random crop of ``size``; equal to
+            ``size`` without jitter.
+        direction: Which of the files' A and B is the source: ``a_to_b`` or ``b_to_a``.
+
+    Raises:
+        UserError: A size or the direction is out of range.
 
     Example:
         >>> spec = PairSpec(source=SideSpec(kind="grayscale"))
@@ -240,43 +258,55 @@ class PairSpec:
                 raise UserError(f"{name}={side!r}: pixels from 1 are expected")
 
     def encode(self, image: Tensor, side: str, dtype: torch.dtype = torch.float32) -> Tensor:
-        """What a batch carries of ``side`` (``source`` or ``target``) to what a network sees."""
+        """Convert images of one side from what a batch carries to what a network sees.
+
+        Args:
+            image: (B, C, H, W), as ``SideSpec.encode`` takes it.
+            side: ``source`` or ``target``.
+            dtype: Type of the result.
+
+        Returns:
+            (B, channels, H, W) floats in [-1, 1].
+        """
         spec: SideSpec = getattr(self, side)
         return spec.encode(image, dtype)
 
     def decode(self, output: Tensor, source: Tensor | None = None) -> Tensor:
-        """A generator's output to what a file of the target holds.
+        """Convert a generator's output to what a file of the target holds.
 
         Args:
-            output: (B, channels, H, W) in [-1, 1].
-            source: What the generator was given, for kinds of target that are completed from it; the present
-                kinds are complete by themselves.
+            output: (B, channels, H, W) floats in [-1, 1].
+            source: The generator's input, for kinds of target that are completed from it; the present kinds do
+                not use it.
 
         Returns:
-            (B, C, H, W) of the target's own type and range.
+            (B, C, H, W) in the target's own type and range.
         """
         return self.target.decode(output)
 
     def to_dict(self) -> dict[str, Any]:
-        """As nested dicts, lists, strings and numbers."""
-        plain: dict[str, Any] = _plain(asdict(self))
+        """Return the description as nested dicts, lists, strings and numbers."""
+        plain: dict[str, Any] = _to_plain(asdict(self))
         return plain
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> PairSpec:
-        """The inverse of ``to_dict``.
+        """Build the description from what ``to_dict`` returned.
+
+        Args:
+            data: Keyword arguments of this class; ``source`` and ``target`` hold those of ``SideSpec``.
 
         Raises:
-            ValueError: A key is unknown.
+            UserError: A key is unknown, or a value is out of range.
         """
         values = dict(data)
         for side in ("source", "target"):
             if side in values:
-                values[side] = SideSpec(**_known(values[side], SideSpec))
-        return cls(**_known(values, cls))
+                values[side] = SideSpec(**_parse_fields(values[side], SideSpec))
+        return cls(**_parse_fields(values, cls))
 
 
-def _checked_palette(palette: Any) -> Palette:
+def _parse_palette(palette: Any) -> Palette:
     try:
         colours = tuple(tuple(colour) for colour in palette)
     except TypeError:
@@ -287,7 +317,7 @@ def _checked_palette(palette: Any) -> Palette:
     return colours
 
 
-def _checked_range(value_range: Any) -> tuple[float, float]:
+def _parse_range(value_range: Any) -> tuple[float, float]:
     try:
         low, high = value_range
         is_range = 0 <= low < high <= 255
@@ -304,17 +334,17 @@ def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
         raise UserError(f"{name}={value!r} is unknown: one of {', '.join(choices)} is expected")
 
 
-def _known(values: Any, cls: type) -> dict[str, Any]:
+def _parse_fields(values: Any, cls: type) -> dict[str, Any]:
     if not isinstance(values, Mapping):
-        raise UserError(f"{values!r} does not describe a {cls.__name__}: its keys are expected, {{kind: rgb}} say")
+        raise UserError(f"{values!r} does not describe a {cls.__name__}: its keys are expected, such as {{kind: rgb}}")
     names = [f.name for f in fields(cls)]
     for key in values:
         if key not in names:
-            raise UserError(f"{key!r} is no key of {cls.__name__}: it has {', '.join(names)}")
+            raise UserError(f"{key!r} is no key of {cls.__name__}: use one of {', '.join(names)}")
     return dict(values)
 
 
-def _plain(value: Any) -> Any:
+def _to_plain(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, tuple) else value
+        return {key: _to_plain(item) for key, item in value.items()}
+    return [_to_plain(item) for item in value] if isinstance(value, tuple) else value

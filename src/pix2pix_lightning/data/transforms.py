@@ -1,4 +1,4 @@
-"""Transforms of albumentations, or of the user's own package, for pairs; the only file that knows albumentations."""
+"""Transforms of albumentations, or of the user's own package, for pairs; the only file that uses albumentations."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ _SIDES = {"both": ("source", "target"), "source": ("source",), "target": ("targe
 
 
 class PairTransform:
-    """One entry of ``data.augmentation``: a transform of albumentations, applied to both sides or to one.
+    """Apply a transform of albumentations, one entry of ``data.augmentation``, to both sides of a pair or to one.
 
     Images of kind ``label`` are albumentations' masks: changes of colour leave them alone, and class numbers are
     never blended. All randomness comes from the seed of the call.
 
     Args:
         entry: A transform, or its description ``{"_target_": "albumentations.Rotate", "p": 0.5, ...}``. A description
-            may hold ``sides``: ``both`` (default), ``source`` or ``target``. Transforms that change the size on the
-            way are one entry, ``{"_target_": "albumentations.Compose", "transforms": [...]}``.
+            may hold ``sides``: ``both`` (default), ``source`` or ``target``. Transforms that change the size in
+            between are one entry, ``{"_target_": "albumentations.Compose", "transforms": [...]}``.
         spec: Kinds and size of the pair.
         name: The entry's configuration key, for messages.
 
     Raises:
-        ValueError: The entry describes no transform, or one that refuses its arguments.
+        UserError: The entry describes no transform, or the transform refuses its arguments.
     """
 
     def __init__(self, entry: Any, spec: PairSpec, name: str = "data.augmentation") -> None:
@@ -53,17 +53,17 @@ class PairTransform:
         self.size = spec.size
         self.sides = _SIDES[sides]
         kinds = {side: "mask" if getattr(spec, side).kind == "label" else "image" for side in self.sides}
-        # albumentations wants one array that is called "image"; of two label sides, the first is that too
+        # albumentations needs one array named "image"; with two label sides, it is the first
         self._main = next((side for side in self.sides if kinds[side] == "image"), None)
         self._pipeline = albumentations.Compose(
             [entry],
             additional_targets={side: kind for side, kind in kinds.items() if side != self._main},
             mask_interpolation=cv2.INTER_NEAREST,
         )
-        resizing: Any = _resizing_classes()
+        resizing: Any = _list_resizing_classes()
         for transform in _iterate_transforms(self._pipeline):
             if isinstance(transform, resizing):
-                transform.mask_interpolation = cv2.INTER_NEAREST_EXACT  # the other shifts masks against images
+                transform.mask_interpolation = cv2.INTER_NEAREST_EXACT  # plain nearest shifts masks against images
 
     def __call__(self, source: Image, target: Image, seed: np.random.SeedSequence) -> tuple[Image, Image]:
         """Transform a pair.
@@ -71,13 +71,13 @@ class PairTransform:
         Args:
             source: (size, size, C) uint8.
             target: (size, size, C) uint8.
-            seed: All that is drawn is a function of this seed.
+            seed: All random numbers are a function of this seed.
 
         Returns:
-            Source and target, each with the shape that it came with.
+            Source and target with unchanged shapes, uint8.
 
         Raises:
-            ValueError: The transform fails, or changes the size or the type of an image.
+            UserError: The transform fails, or changes the size or the type of an image.
         """
         pair = {"source": source, "target": target}
         words = seed.generate_state(2)
@@ -96,19 +96,19 @@ class PairTransform:
         if image.shape != shape or image.dtype != np.uint8:
             raise UserError(
                 f"{self.name} makes the {side} {image.shape} {image.dtype}, but {shape} uint8 is expected: choose "
-                f"arguments that keep data.size={self.size}, or leave the transform out"
+                f"arguments that keep data.size={self.size}, or remove the transform"
             )
         return image
 
 
 def _import_albumentations() -> Any:
-    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # importing it would ask the network for a newer version
+    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else its import asks the internet for a newer version
     import albumentations
 
     return albumentations
 
 
-def _resizing_classes() -> tuple[type, ...]:
+def _list_resizing_classes() -> tuple[type, ...]:
     import albumentations as A
 
     return (
@@ -136,7 +136,7 @@ def _build_transform(description: Mapping[str, Any], name: str) -> Any:
     if not isinstance(description.get("_target_"), str):
         raise UserError(f"{name}={dict(description)} names no transform: give _target_: albumentations.<Class>")
     with warnings.catch_warnings():
-        warnings.filterwarnings("error", r"Argument\(s\) ")  # albumentations would ignore unknown arguments
+        warnings.filterwarnings("error", r"Argument\(s\) ")  # else albumentations ignores unknown arguments
         try:
             return instantiate(dict(description), _convert_="all")
         except InstantiationException as error:

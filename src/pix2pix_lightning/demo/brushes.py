@@ -11,7 +11,7 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
-from pix2pix_lightning.data.palette import nearest_colours
+from pix2pix_lightning.data.palette import find_nearest_colours
 from pix2pix_lightning.data.procedural import PALETTE
 from pix2pix_lightning.data.sides import SideSpec
 from pix2pix_lightning.utils.errors import UserError
@@ -65,7 +65,7 @@ class Brushes:
         """
         if side.file_channels == 3 or side.kind != "label":
             return drawing
-        return nearest_colours(drawing, list(self.colours.values())).astype(np.uint8)[..., None]
+        return find_nearest_colours(drawing, list(self.colours.values())).astype(np.uint8)[..., None]
 
     def to_drawing(self, image: Image, side: SideSpec) -> Image:
         """Convert the content of an image file to a drawing, the inverse of `to_file`.
@@ -80,7 +80,7 @@ class Brushes:
         Raises:
             ValueError: The image does not belong to the side.
         """
-        snapped = side.snap(image)
+        snapped = side.prepare(image)
         if side.kind != "label":
             return snapped if snapped.shape[2] == 3 else np.repeat(snapped, 3, 2)
         colours = side.palette or tuple(self.colours.values())
@@ -155,7 +155,7 @@ def find_run_colours(checkpoint: Path) -> dict[str, Colour] | None:
 
 def _name_colours(palette: tuple[Colour, ...], known: Sequence[Mapping[str, Colour]]) -> dict[str, Colour]:
     for names in known:
-        numbers = nearest_colours(np.asarray([palette], np.uint8), list(names.values()))[0]
+        numbers = find_nearest_colours(np.asarray([palette], np.uint8), list(names.values()))[0]
         near = [list(names)[number] for number in numbers]
         difference = np.asarray(palette, int) - np.asarray([names[name] for name in near], int)
         if len(set(near)) == len(palette) and (difference**2).sum(1).max() <= _MAX_DISTANCE**2:

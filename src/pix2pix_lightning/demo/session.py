@@ -175,4 +175,4 @@ def _to_data_url(image: Image) -> str:
 
 
 def _render(image: Image, side: SideSpec) -> Image:
-    return side.picture(torch.from_numpy(image).permute(2, 0, 1))
+    return side.to_picture(torch.from_numpy(image).permute(2, 0, 1))

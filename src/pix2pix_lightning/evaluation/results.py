@@ -102,9 +102,9 @@ class PairWriter:
         self.folders.append(f"images/{name}")
         folder = self._folder / "images" / name
         folder.mkdir(parents=True)
-        write_image(folder / "input.png", self._spec.source.picture(pair.source[0]))
-        write_image(folder / "output.png", self._spec.target.picture(pair.output[0]))
-        write_image(folder / "target.png", self._spec.target.picture(pair.target[0]))
+        write_image(folder / "input.png", self._spec.source.to_picture(pair.source[0]))
+        write_image(folder / "output.png", self._spec.target.to_picture(pair.output[0]))
+        write_image(folder / "target.png", self._spec.target.to_picture(pair.target[0]))
 
 
 def collect_facts(cfg: DictConfig, checkpoint: Path, translator: Translator, data: Mapping[str, Any]) -> dict[str, Any]:

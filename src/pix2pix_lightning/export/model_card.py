@@ -169,7 +169,7 @@ def _format_training(run: Path, settings: Mapping[str, Any], module: Pix2PixModu
     rows = [["optimizer of the generator", format_part(hparams["optimizer_g"])]]
     if module.discriminator is not None:
         rows.append(["optimizer of the discriminator", format_part(hparams["optimizer_d"])])
-    rows.append(["schedule", "constant" if module._schedule is None else format_part(hparams["schedule"])])
+    rows.append(["schedule", "constant" if module.parts["schedule"] is None else format_part(hparams["schedule"])])
     if settings.get("init_from"):
         rows.append(["first weights", "of another model: `init_from=`"])
     rows += [

@@ -267,7 +267,7 @@ def _shorten(error: Exception) -> str:
 
 def _encode_bytes(side: SideSpec, output: Tensor) -> Tensor:
     """Convert pixels of files, (B, 1 or 3, H, W) uint8, to a network's output, (B, C, H, W) in [-1, 1]."""
-    images = [side.snap(image.permute(1, 2, 0).cpu().numpy()) for image in output]
+    images = [side.prepare(image.permute(1, 2, 0).cpu().numpy()) for image in output]
     return torch.stack([side.encode(torch.from_numpy(image).permute(2, 0, 1)[None])[0] for image in images]).to(
         output.device
     )

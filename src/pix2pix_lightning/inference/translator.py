@@ -260,7 +260,7 @@ class Translator:
         if image.shape[2] != 3:
             raise UserError(f"an image of {image.shape[2]} channels: 1 or 3 are expected")
         source = self.pair_spec.source
-        return source.snap(image) if self.side is None else source.snap_resized(image, self.side, self.side)
+        return source.prepare(image) if self.side is None else source.prepare_and_resize(image, self.side, self.side)
 
     def _run(self, source: Tensor) -> Tensor:
         """Run the network on floats (B, C, H, W) of any size."""

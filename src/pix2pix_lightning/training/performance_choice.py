@@ -51,7 +51,7 @@ def choose_options(cfg: DictConfig, saved: Path | None = None) -> list[Choice]:
     Raises:
         UserError: A key has a value that it cannot have.
     """
-    from pix2pix_lightning.data.workers import available_cores, workers_for
+    from pix2pix_lightning.data.workers import choose_num_workers, count_available_cores
 
     _check_values(cfg.speed)
     if saved is not None and saved.is_file():
@@ -67,7 +67,7 @@ def choose_options(cfg: DictConfig, saved: Path | None = None) -> list[Choice]:
         Choice("matmul_convolutions", on_cpu, "for CPUs"),
         Choice("keep_memory", on_cpu, "for CPUs"),
         Choice("cuda_graph", False, "only by hand"),
-        Choice("num_workers", workers_for(device, available_cores() // processes), f"on a {device} device"),
+        Choice("num_workers", choose_num_workers(device, count_available_cores() // processes), f"on {device}"),
         Choice("pin_memory", on_gpu, "for GPUs"),
         Choice("async_checkpoints", True, "training continues meanwhile"),
     ]

@@ -1,7 +1,9 @@
-"""Write files that are complete at any time."""
+"""Write files and folders that are complete at any time."""
 
 from __future__ import annotations
 
+import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -21,3 +23,28 @@ def atomic_write(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             scratch.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(folder: Path, *, overwrite: bool) -> Iterator[Path]:
+    """Yield a temporary folder and rename it to ``folder`` on success. ``folder`` is unchanged on error.
+
+    Args:
+        folder: The final folder. The temporary one lies next to it as ``.<name>.<random>.part``; a process that is
+            killed leaves it there.
+        overwrite: Replace ``folder`` where it exists by then. Else it is kept, and what was written is dropped: so
+            the first of several processes wins.
+    """
+    scratch = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.part")
+    try:
+        scratch.mkdir(parents=True)
+        yield scratch
+        if overwrite and folder.is_dir():
+            shutil.rmtree(folder)
+        try:
+            scratch.rename(folder)
+        except OSError:
+            if overwrite or not folder.is_dir():
+                raise
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)

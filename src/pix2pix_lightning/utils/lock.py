@@ -1,11 +1,11 @@
-"""Lock a folder for one process."""
+"""Locks between processes; the kernel releases them when a process ends, however it ends."""
 
 from __future__ import annotations
 
 import errno
 import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -18,10 +18,7 @@ _HELD = (errno.EACCES, errno.EAGAIN)
 
 @contextmanager
 def lock_folder(folder: Path) -> Iterator[None]:
-    """Lock a folder for a block against other processes; a file system without locks locks nothing.
-
-    The kernel releases the lock when the process ends, however it ends. It is a record lock (`fcntl.lockf`): the other
-    kind (`flock`) is inherited by a loader's workers, and would outlive a killed run by some seconds.
+    """Hold the lock of a folder; where the file system has no locks, any process gets it.
 
     Args:
         folder: An existing folder.
@@ -42,6 +39,34 @@ def lock_folder(folder: Path) -> Iterator[None]:
         os.close(file)
 
 
+@contextmanager
+def wait_for_lock(path: Path, on_wait: Callable[[], None]) -> Iterator[bool]:
+    """Wait until no other process holds the lock of a file, and hold it.
+
+    Args:
+        path: The file; it is created if it is missing, and stays.
+        on_wait: Called before waiting, when another process holds the lock.
+
+    Yields:
+        True when the lock is held; False where the file system has no locks.
+
+    Raises:
+        OSError: The file cannot be opened for writing.
+    """
+    file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        try:
+            is_locked = _lock(file)
+        except OSError as error:
+            if error.errno not in _HELD:
+                raise
+            on_wait()
+            is_locked = _lock(file, wait=True)
+        yield is_locked
+    finally:
+        os.close(file)
+
+
 def _open_locked(path: Path) -> int:
     while True:
         file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
@@ -57,16 +82,24 @@ def _open_locked(path: Path) -> int:
             ) from None
         if os.fstat(file).st_nlink:
             return file
-        os.close(file)  # the other one ended, and took its file away, after this was opened
+        os.close(file)  # the other process ended and deleted its file after this one was opened
 
 
-def _lock(file: int) -> None:
+def _lock(file: int, *, wait: bool = False) -> bool:
+    """Lock a file; return False where there are no locks.
+
+    Raises:
+        OSError: Another process holds the lock, and ``wait`` is off.
+    """
     try:
         import fcntl
     except ImportError:  # Windows
-        return
+        return False
     try:
-        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # a record lock: loader workers would inherit the other kind, and outlive a killed run by some seconds
+        fcntl.lockf(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         if error.errno in _HELD:
             raise
+        return False
+    return True

@@ -74,7 +74,7 @@ class Gallery(Callback):
         sides = {"input": spec.source, "output": spec.target, "target": spec.target}
         strips = {}
         for index, name in enumerate(batch["name"][:wanted]):
-            images = {column: sides[column].picture(values[index]) for column, values in columns.items()}
+            images = {column: sides[column].to_picture(values[index]) for column, values in columns.items()}
             position = self._shown + index
             self._background.do(partial(self._folder.add, position, name, trainer.current_epoch, images))
             strips[f"gallery/{build_pair_folder_name(position, name)}"] = np.concatenate(
