@@ -1,15 +1,17 @@
-"""Runs trainings in one, two and four processes that share one start of Python, and writes down what each had.
+"""Run trainings in one, two and four processes that share one start of Python, and write down what each had.
 
     python many_processes.py <folder of pairs> <folder for what comes out> [cuda]
 
-Processes are forked after everything is imported, and set up as if something else had started them. With ``cuda`` they
-share a GPU, and their batch norm is synchronised.
+Processes are forked after everything is imported, and set up as if something else had started them. Two more run
+commands, set up as torchrun would. With ``cuda`` they share a GPU, and their batch norm is synchronised.
 """
 
 import os
 import sys
 import warnings
 from collections import Counter
+from contextlib import redirect_stderr
+from io import StringIO
 from pathlib import Path
 
 import torch
@@ -19,15 +21,36 @@ from torch import multiprocessing
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
 
 from pix2pix_lightning import PairedDataModule, Pix2PixModule
+from pix2pix_lightning.train import main
 from pix2pix_lightning.training.ddp import PerNetworkDDPStrategy
 
 GENERATOR = {"_target_": "pix2pix_lightning.networks.UNetGenerator", "num_downs": 4, "base_channels": 4}
 DISCRIMINATOR = {"_target_": "pix2pix_lightning.networks.PatchDiscriminator", "num_layers": 1, "base_channels": 4}
 INSTANCE = {"norm": "instance", "dropout": 0.0}
+COMMAND = [
+    "data=folder",
+    "data.size=16",
+    "data.num_workers=0",
+    "generator=unet",
+    "module.generator.num_downs=4",
+    "module.generator.base_channels=2",
+    "module.generator.norm=instance",
+    "module.generator.dropout=0.0",
+    "discriminator=patch_16",
+    "module.discriminator.base_channels=2",
+    "module.discriminator.norm=instance",
+    "schedule=linear_decay",
+    "module.schedule.hold_epochs=2",
+    "callbacks.progress=null",
+    "trainer.log_every_n_steps=1",
+    "+trainer.enable_progress_bar=false",
+    "trainer.precision=64-true",
+]
+TWO = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "data.batch_size=2"]
 
 
 class Watch(Callback):
-    """Keeps what was moved, validated and held."""
+    """Record what was moved, validated and held."""
 
     def __init__(self):
         self.moved = []  # of each batch, bytes of each network
@@ -60,12 +83,12 @@ def running_statistics(state):
     return {name: value.clone() for name, value in state.items() if "running_" in name}
 
 
-def trained(root, num_processes, *, epochs=5, norm=INSTANCE, precision="64-true", device="cpu", **options):
+def train(root, num_processes, *, epochs=5, norm=INSTANCE, precision="64-true", device="cpu", **options):
     """A training in which all processes together take four pairs at a time."""
     watch = Watch()
     data = PairedDataModule(root, size=16, batch_size=4 // num_processes, num_workers=0)
-    of_discriminator = {key: value for key, value in norm.items() if key == "norm"}
-    module = Pix2PixModule({**GENERATOR, **norm}, {**DISCRIMINATOR, **of_discriminator}, **options)
+    discriminator_norm = {key: value for key, value in norm.items() if key == "norm"}
+    module = Pix2PixModule({**GENERATOR, **norm}, {**DISCRIMINATOR, **discriminator_norm}, **options)
     strategy = PerNetworkDDPStrategy(
         ddp_comm_hook=watch.count,
         parallel_devices=[torch.device(device, 0) if device == "cuda" else torch.device(device)] * num_processes,
@@ -99,15 +122,40 @@ def trained(root, num_processes, *, epochs=5, norm=INSTANCE, precision="64-true"
 def process(rank, num_processes, root, out, device="cpu"):
     os.environ["LOCAL_RANK"] = str(rank)
     if device == "cuda":
-        facts = {"batch_norm": trained(root, num_processes, norm={"dropout": 0.0}, device=device)}
+        facts = {"batch_norm": train(root, num_processes, norm={"dropout": 0.0}, device=device)}
     else:
         facts = {
-            "steps": trained(root, num_processes),
-            "accumulated": trained(root, num_processes, epochs=2, accumulate=2),
+            "steps": train(root, num_processes),
+            "accumulated": train(root, num_processes, epochs=2, accumulate=2),
         }
         if num_processes == 2:
-            facts["batch_norm"] = trained(root, num_processes, epochs=1, norm={}, precision="32-true")
+            facts["batch_norm"] = train(root, num_processes, epochs=1, norm={}, precision="32-true")
     torch.save(facts, Path(out) / f"{num_processes}_{rank}.pt")
+
+
+def command_process(rank, root, out):
+    """A run that is resumed, by commands, and a training with a plain trainer."""
+    os.environ |= {"TORCHELASTIC_RUN_ID": "none", "WORLD_SIZE": "2", "RANK": str(rank), "LOCAL_RANK": str(rank)}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "LOCAL_WORLD_SIZE": "2", "GROUP_RANK": "0"}
+    os.chdir(out)
+    words = [*COMMAND, *TWO, f"data.root={root}", "run_dir=two", "+callbacks.witness._target_=witness.Witness"]
+    for epochs, resume in ((1, []), (3, ["resume=two"])):
+        with redirect_stderr(StringIO()) as err:
+            status = main([*words, f"trainer.max_epochs={epochs}", *resume])
+        Path(f"err_{epochs}_{rank}.txt").write_text(f"{status}\n{err.getvalue()}")
+        for name in ("rank", "written"):
+            Path(f"{name}_{rank}.json").rename(f"{name}_{epochs}_{rank}.json")
+    from witness import Witness
+
+    data = PairedDataModule(root, size=16, num_workers=0)
+    module = Pix2PixModule(GENERATOR, DISCRIMINATOR, pair_spec=data.pair_spec)
+    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    Trainer(accelerator="cpu", devices=2, max_epochs=1, callbacks=[Witness()], **quiet).fit(module, data)
+
+
+def start(function, number, *arguments, method="fork"):
+    os.environ["MASTER_PORT"] = str(find_free_network_port())
+    multiprocessing.start_processes(function, arguments, nprocs=number, start_method=method)
 
 
 if __name__ == "__main__":
@@ -115,6 +163,6 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     on_gpu = sys.argv[3:] == ["cuda"]
     for number in (1, 2) if on_gpu else (1, 2, 4):
-        os.environ["MASTER_PORT"] = str(find_free_network_port())
-        arguments = (number, *sys.argv[1:])
-        multiprocessing.start_processes(process, arguments, nprocs=number, start_method="spawn" if on_gpu else "fork")
+        start(process, number, number, *sys.argv[1:], method="spawn" if on_gpu else "fork")
+    if not on_gpu:
+        start(command_process, 2, *sys.argv[1:])

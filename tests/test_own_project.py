@@ -1,6 +1,8 @@
 """A small project that installs the wheel and brings a module, a generator, a loss and an experiment of its own."""
 
+import json
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -72,7 +74,7 @@ defaults:
   - override /discriminator: patch_16
   - override /loss: charbonnier_cgan
   - override /trainer: cpu
-data: {root: pairs, size: 32, num_workers: 0}
+data: {root: pairs, size: 16, num_workers: 0}
 trainer: {max_epochs: 1, log_every_n_steps: 1}
 """,
 }
@@ -93,33 +95,44 @@ def installed(tmp_path_factory):
     return folder / "site"
 
 
+COMMANDS = """
+import json, sys
+from pix2pix_lightning import predict, train
+
+for name, words in json.loads(sys.argv[1]):
+    print(f"status {name}", {"predict": predict, "train": train}[name].main(words), flush=True)
+"""
+
+
 def test_a_project_of_ones_own(installed, tmp_path):
     for name, text in PROJECT.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
-    make_strips(tmp_path / "pairs")
+    make_strips(tmp_path / "pairs", train=2, val=1)
 
-    def command(*words):
-        environment = {**os.environ, "PYTHONPATH": f"{installed}{os.pathsep}{tmp_path}"}
-        return subprocess.run(
-            [sys.executable, "-m", *words], cwd=tmp_path, env=environment, capture_output=True, text=True
-        )
+    own = ["--config-dir", "conf", "experiment=mine"]
+    arguments = ["checkpoint=run", "input=run/gallery/images/000_val_0/input.png", "output=out"]
+    commands = [
+        ["train", [*own, "--info", "searchpath"]],
+        ["train", [*own, "run_dir=run"]],
+        ["predict", arguments],
+        ["predict", [*arguments, "trust=[my_project]"]],
+    ]
+    process = subprocess.run(
+        [sys.executable, "-c", COMMANDS, json.dumps(commands)],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": f"{installed}{os.pathsep}{tmp_path}"},
+        capture_output=True,
+        text=True,
+    )
+    statuses = re.findall(r"(?m)^status (\w+) (\d+)$", process.stdout)
+    assert statuses == [("train", "0"), ("train", "0"), ("predict", "1"), ("predict", "0")], process.stderr
+    assert str(installed / "pix2pix_lightning" / "conf") in process.stdout
+    assert "trust=[my_project]" in process.stderr  # why the first predict was refused
+    assert (tmp_path / "out/input.png").stat().st_size > 0
 
-    where = command("pix2pix_lightning.train", "--config-dir", "conf", "experiment=mine", "--info", "searchpath")
-    assert str(installed / "pix2pix_lightning" / "conf") in where.stdout
-
-    run = command("pix2pix_lightning.train", "--config-dir", "conf", "experiment=mine", "run_dir=run")
-    assert run.returncode == 0, run.stderr
     saved = read_checkpoint(tmp_path / "run/checkpoints/last.ckpt")
     assert saved["pix2pix_lightning"]["module"] == "my_project.parts.Module"
     assert saved["hyper_parameters"]["brightness_weight"] == 3.0
     assert saved["hyper_parameters"]["generator"]["in_channels"] == 3
     assert "train/charbonnier" in (tmp_path / "run/metrics.csv").read_text().splitlines()[0]
-
-    arguments = ["checkpoint=run", "input=run/gallery/images/000_val_0/input.png", "output=out"]
-    refused = command("pix2pix_lightning.predict", *arguments)
-    assert refused.returncode == 1
-    assert "trust=[my_project]" in refused.stderr
-    accepted = command("pix2pix_lightning.predict", *arguments, "trust=[my_project]")
-    assert accepted.returncode == 0, accepted.stderr
-    assert (tmp_path / "out/input.png").stat().st_size > 0

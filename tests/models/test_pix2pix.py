@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
+import small_networks
 from pix2pix_lightning import Pix2PixModule
 from pix2pix_lightning.networks import PatchDiscriminator, UNetGenerator
 
@@ -521,3 +522,14 @@ def test_bf16_mixed_trains_and_keeps_float32_weights():
     fit(module, data, precision="bf16-mixed")
     assert all(p.dtype == torch.float32 and torch.isfinite(p).all() for p in module.parameters())
     assert all((p != q).any() for p, q in zip(module.generator.parameters(), before, strict=False))
+
+
+def test_validation_normalizes_each_image_by_its_own_statistics(monkeypatch):
+    module = small_networks.trained(small_networks.UNET).double()
+    monkeypatch.setattr(module, "log_dict", lambda *args, **options: None)
+    (batch,) = batches(1)
+    by_image, by_running = (small_networks.by_hand(module, batch["source"], norm) for norm in ("image", "running"))
+    with torch.no_grad():
+        output = module.validation_step(batch, 0)["output"]
+    torch.testing.assert_close(output, by_image)
+    assert not torch.allclose(output, by_running, atol=1e-2)

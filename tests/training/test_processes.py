@@ -1,5 +1,6 @@
 """What moves between processes, that many of them train as one, and how they find each other."""
 
+import json
 import os
 import re
 import socket
@@ -22,11 +23,12 @@ from torch import distributed, nn
 from torch.utils.data import DataLoader
 
 from helpers import TINY, make_strips
-from many_processes import DISCRIMINATOR, GENERATOR, INSTANCE
-from pix2pix_lightning import Pix2PixModule
+from many_processes import COMMAND, DISCRIMINATOR, GENERATOR, INSTANCE
+from pix2pix_lightning import Pix2PixModule, compose
 from pix2pix_lightning.benchmark.communication import measure_communication
+from pix2pix_lightning.checkpoints.files import read_checkpoint
 from pix2pix_lightning.networks import UNetGenerator, use_eval_mode
-from pix2pix_lightning.train import main
+from pix2pix_lightning.train import main, train
 from pix2pix_lightning.training import rendezvous as launch
 from pix2pix_lightning.training.ddp import PerNetworkDDPStrategy, restore_batch_norms, uses_plain_ddp
 from pix2pix_lightning.training.rendezvous import Process, broadcast_decision, detect_process
@@ -48,15 +50,25 @@ def strips(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def facts(strips, tmp_path_factory):
-    """Of each number of processes, what each of them had."""
-    return trained(strips, tmp_path_factory.mktemp("facts"), (1, 2, 4))
+def out(strips, tmp_path_factory):
+    """The folder of what all processes wrote."""
+    return run_script(strips, tmp_path_factory.mktemp("facts"))
 
 
-def trained(strips, out, numbers, *words):
+@pytest.fixture(scope="module")
+def facts(out):
+    """What each process had, by the number of processes."""
+    return load_facts(out, (1, 2, 4))
+
+
+def run_script(strips, out, *words):
     script = [sys.executable, SCRIPT, strips, out, *words]
     run = subprocess.run(script, capture_output=True, text=True, timeout=300, cwd=out)
     assert run.returncode == 0, run.stderr
+    return out
+
+
+def load_facts(out, numbers):
     return {n: [torch.load(out / f"{n}_{rank}.pt", weights_only=True) for rank in range(n)] for n in numbers}
 
 
@@ -71,7 +83,7 @@ def alone(monkeypatch):
         distributed.destroy_process_group()
 
 
-def num_parameters(module, name):
+def count_parameters(module, name):
     return sum(parameter.numel() for parameter in getattr(module, name).parameters())
 
 
@@ -113,7 +125,7 @@ def test_each_validation_image_counts_once(facts, strips, number):
 @pytest.mark.parametrize("number", [1, 2, 4])
 def test_each_gradient_is_moved_once_a_step_and_not_while_gradients_gather(facts, number):
     module = Pix2PixModule({**GENERATOR, **INSTANCE}, {**DISCRIMINATOR, "norm": "instance"})
-    once = {name: 8 * num_parameters(module, name) for name in ("generator", "discriminator")}
+    once = {name: 8 * count_parameters(module, name) for name in ("generator", "discriminator")}
     for rank in facts[number]:
         assert rank["steps"]["moved"] == [once] * 10
         assert rank["accumulated"]["moved"] == [{}, once] * 2
@@ -132,11 +144,49 @@ def test_running_statistics_are_made_equal_for_a_checkpoint(facts):
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="torch synchronises batch norm on GPUs alone")
 def test_with_synchronised_batch_norm_two_processes_equal_one(strips, tmp_path):
-    facts = trained(strips, tmp_path, (1, 2), "cuda")
+    facts = load_facts(run_script(strips, tmp_path, "cuda"), (1, 2))
     one, two = (facts[number][0]["batch_norm"]["state"] for number in (1, 2))
     assert any("running_mean" in name for name in one)
     for name, value in one.items():
         assert (value - two[name]).abs().max() < 1e-9, name
+
+
+def read_json(out, name, rank):
+    return json.loads((out / f"{name}_{rank}.json").read_text())
+
+
+def test_commands_under_torchrun_equal_one_process_and_resume(out, strips, tmp_path):
+    words = [*COMMAND, "trainer=cpu", "data.batch_size=4", "trainer.max_epochs=3", "run_dir=one"]
+    metrics = train(compose("train", [*words, f"data.root={strips}"]))
+    one, two = (read_checkpoint(folder / "checkpoints/last.ckpt") for folder in (tmp_path / "one", out / "two"))
+    for name, value in one["state_dict"].items():
+        assert (value - two["state_dict"][name]).abs().max() < 1e-9, name
+    assert one["lr_schedulers"] == two["lr_schedulers"]
+    summary = json.loads((out / "two/summary.json").read_text())
+    assert summary["num_devices"] == 2
+    for name in ("val/l1", "val/psnr", "val/ssim"):  # five pairs over two ranks, each counted once
+        assert summary["metrics"][name] == pytest.approx(metrics[name], abs=1e-6)
+    assert (out / "two/metrics.csv").read_text().count("\n") == 1 + 3 * 2
+    assert len(list((out / "two/gallery/images/000_val_0").glob("epoch_*.png"))) == 3
+    for epochs in (1, 3):
+        first, second = (read_json(out, f"rank_{epochs}", rank) for rank in (0, 1))
+        assert first["state"] == second["state"]
+        assert sorted(first["names"][:4] + second["names"][:4]) == sorted(f"train_{n}" for n in range(8))
+        first, second = ((out / f"err_{epochs}_{rank}.txt").read_text() for rank in (0, 1))
+        assert first.startswith("0\n")
+        assert second == "0\n"  # only the first process speaks
+        assert len(re.findall("^done: ", first, re.M)) == 1
+    assert len(re.findall("^epoch 3 ", first, re.M)) == 1
+    first, second = ({n for n in read_json(out, "written_3", rank) if n.startswith("two/")} for rank in (0, 1))
+    assert {"two/gallery/index.html", "two/metrics.csv", "two/config.yaml"} <= first
+    assert not second
+
+
+def test_a_plain_trainer_with_two_devices_sees_every_pair_once(out):
+    ranks = [read_json(out, "rank", rank) for rank in (0, 1)]
+    assert sorted(ranks[0]["names"] + ranks[1]["names"]) == sorted(f"train_{n}" for n in range(8))
+    assert ranks[0]["state"] == ranks[1]["state"]
+    assert ranks[0]["strategy"]["find_unused_parameters"] is True  # right without our strategy too
 
 
 # ---- what is moved ---------------------------------------------------------------------------------------------------
@@ -149,7 +199,8 @@ def small():
 def test_bytes_of_a_step_beside_those_of_lightnings_own_strategy():
     before = dict(os.environ)
     sizes = {
-        name: 4 * num_parameters(small(), attribute) for name, attribute in (("g", "generator"), ("d", "discriminator"))
+        name: 4 * count_parameters(small(), attribute)
+        for name, attribute in (("g", "generator"), ("d", "discriminator"))
     }
     assert measure_communication(small, size=16) == {"per_network": sizes, "find_unused": 2 * sum(sizes.values())}
     assert not distributed.is_initialized()
@@ -189,7 +240,7 @@ def test_gradients_moved_in_bfloat16_are_half_the_bytes_and_rounded(alone, monke
     monkeypatch.setattr(distributed, "all_reduce", counted)
     rounded = step(PerNetworkDDPStrategy(reduce_in="bfloat16"))
     assert moved[torch.bfloat16] == 2 * (
-        num_parameters(small(), "generator") + num_parameters(small(), "discriminator")
+        count_parameters(small(), "generator") + count_parameters(small(), "discriminator")
     )
     for one, other in zip(expected, rounded, strict=True):
         torch.testing.assert_close(other, one, rtol=2**-7, atol=1e-6)

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from pix2pix_lightning.checkpoints.junyanz import read_junyanz
-from plain_junyanz import Patch, Pixel, ResNet, UNet, legacy, trained
+from reference_junyanz import Patch, Pixel, ResNet, UNet, legacy, trained
 
 
 class Evil:

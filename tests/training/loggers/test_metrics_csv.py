@@ -43,6 +43,18 @@ def test_resumed_run_replaces_rows_after_its_checkpoint(tmp_path):
     ]  # fmt: skip
 
 
+def test_a_resumed_run_adds_to_the_row_in_which_it_was_interrupted(tmp_path):
+    first = MetricsCSV(tmp_path / "metrics.csv")
+    for step in range(2):
+        first.log_metrics({"loss": float(step)}, step)
+    first.finalize("failed")
+    second = MetricsCSV(tmp_path / "metrics.csv")
+    second.log_metrics({"val/l1": 0.5}, 1)  # the last batch was trained, its validation comes now
+    second.finalize("success")
+    rows = read(tmp_path / "metrics.csv")
+    assert [(row["step"], row["loss"], row["val/l1"]) for row in rows] == [("0", "0.0", ""), ("1", "1.0", "0.5")]
+
+
 @pytest.mark.parametrize("cut", [1, 2, 3, 5, 7, 8, 9])
 def test_incomplete_last_row_of_a_killed_process_is_dropped(tmp_path, cut):
     """The line ends in its step, before a number, or inside a number, which would be another number."""
