@@ -6,10 +6,11 @@ STAMP := $(VENV)/.installed
 VENV_LOWEST := .venv-lowest
 BIN_LOWEST := $(VENV_LOWEST)/$(SCRIPTS)
 STAMP_LOWEST := $(VENV_LOWEST)/.installed
+DOCS_STAMP := $(VENV)/.installed-docs
 CONSTRAINTS ?= constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart test test-slow test-lowest lint typecheck format bench build clean
+.PHONY: help setup quickstart test test-slow test-lowest lint typecheck format bench docs build clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,6 +54,14 @@ format: setup ## let ruff write the code's form
 
 bench: setup ## training, prediction and loading beside plain ones, on this machine
 	$(BIN)/python -m pix2pix_lightning.benchmark
+
+docs: $(DOCS_STAMP) ## guides and API reference as pages in build/docs; warnings are errors
+	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going -b html docs build/docs
+	@echo build/docs/index.html
+
+$(DOCS_STAMP): $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	touch $@
 
 build: setup ## sdist and wheel in dist/
 	$(BIN)/python -m build --no-isolation

@@ -11,12 +11,12 @@ from pix2pix_lightning.networks import PatchDiscriminator, UNetGenerator
 CPU = torch.device("cpu")
 
 
-def test_the_step_is_the_papers():
+def test_step_equals_the_module_s_losses():
     torch.manual_seed(0)
     generator = UNetGenerator(num_downs=4, base_channels=2, dropout=0.0).double()
     discriminator = PatchDiscriminator(num_layers=1, base_channels=2).double()
     module = Pix2PixModule(copy.deepcopy(generator), copy.deepcopy(discriminator)).double()
-    module.record = lambda name, value: None
+    module.record = lambda **losses: None
     loop = PlainLoop(generator, discriminator, CPU)
     optimizer_g, optimizer_d = module.configure_optimizers()[0]
     for _ in range(2):
@@ -36,7 +36,7 @@ def test_the_step_is_the_papers():
     assert not any(optimizer.defaults["fused"] or optimizer.defaults["foreach"] for optimizer in loop.optimizers)
 
 
-def test_without_a_discriminator_it_is_l1_regression():
+def test_step_without_discriminator_is_l1_regression():
     generator = torch.nn.Conv2d(3, 3, 1, bias=False)
     weight = generator.weight.detach().clone()
     source, target = torch.rand(2, 1, 3, 4, 4)
@@ -46,7 +46,7 @@ def test_without_a_discriminator_it_is_l1_regression():
     assert torch.allclose(generator.weight.grad, weight.grad)
 
 
-def test_a_small_networks_flop_by_hand():
+def test_flop_of_a_small_network():
     unet = {**UNET_256, "num_downs": 2, "base_channels": 2}
     # 4x4 kernels, two FLOP a multiplication; each backward pass costs one more for the weights and one for the input,
     # which the first layer's image does not need
@@ -57,5 +57,5 @@ def test_a_small_networks_flop_by_hand():
     assert count_flop(unet, None, batch_size=3, size=16) == 3 * by_hand
 
 
-def test_the_default_pairs_flop():
+def test_flop_of_the_default_networks():
     assert count_flop(UNET_256, PATCH_70, batch_size=1, size=256) / 1e9 == pytest.approx(86.9, abs=0.05)

@@ -6,14 +6,14 @@ import pytest
 import torch
 
 from pix2pix_lightning.benchmark import turns
-from pix2pix_lightning.benchmark.turns import Contender, ended, take_turns
+from pix2pix_lightning.benchmark.turns import Contender, release_workers, take_turns
 
 CPU = torch.device("cpu")
 
 
 @pytest.fixture
 def clock(monkeypatch):
-    """Time that goes on only when somebody works."""
+    """Replace the clock by one that advances only by work."""
 
     class Clock:
         now = 0.0
@@ -33,31 +33,31 @@ def clock(monkeypatch):
     return clock
 
 
-def test_they_work_in_turn_for_as_long_as_a_turn_takes(clock):
+def test_contenders_work_in_turn_for_the_seconds_of_a_turn(clock):
     slow, fast = Contender(4, CPU, False, 1.0), Contender(1, CPU, False, 1.0)
-    slow.make(lambda: clock.worker("slow", 2.0))
-    fast.make(lambda: clock.worker("fast", 0.25))
+    slow.build(lambda: clock.worker("slow", 2.0))
+    fast.build(lambda: clock.worker("fast", 0.25))
     clock.order.clear()
     take_turns([slow, fast], 2)
     worked = [name for name in clock.order if name in ("slow", "fast")]
-    assert worked == (["slow"] * 2 + ["fast"] * 5) * 2  # the first of each turn does not count
+    assert worked == (["slow"] * 2 + ["fast"] * 5) * 2  # the first unit of each turn does not count
     assert slow.seconds == [2.0, 2.0]
     assert fast.seconds == [0.25, 0.25]
-    assert slow.figures()["images_per_second"] == 2.0
-    assert fast.figures()["images_per_second"] == 4.0
+    assert slow.compute_figures()["images_per_second"] == 2.0
+    assert fast.compute_figures()["images_per_second"] == 4.0
 
 
 def test_median_and_spread(clock):
     contender = Contender(6, CPU, False, 1.0, seconds=[2.0, 3.0, 6.0])
-    assert contender.figures()["images_per_second"] == 2.0
-    assert contender.figures()["spread"] == pytest.approx(4 / 3)
+    assert contender.compute_figures()["images_per_second"] == 2.0
+    assert contender.compute_figures()["spread"] == pytest.approx(4 / 3)
 
 
 def test_the_allocator_is_set_before_each_turn(clock):
-    """One that keeps its memory has three units that do not count, until it has all that it needs."""
+    # three units do not count where freed memory is kept, else one
     plain, ours = Contender(1, CPU, False, 0.0), Contender(1, CPU, True, 0.0)
     for name, contender in (("plain", plain), ("ours", ours)):
-        contender.make(lambda name=name: clock.worker(name, 1.0))
+        contender.build(lambda name=name: clock.worker(name, 1.0))
     clock.order.clear()
     take_turns([plain, ours], 1)
     assert clock.order == ["keep False", "plain", "plain", "keep False", "keep True", *["ours"] * 4]
@@ -70,7 +70,7 @@ def count(number):
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc")
-def test_processes_of_a_contender_stand_still_in_others_turns():
+def test_loader_processes_are_stopped_during_the_turns_of_others():
     def state(process):
         return Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0]
 
@@ -90,8 +90,8 @@ def test_processes_of_a_contender_stand_still_in_others_turns():
         process.start()
         return lambda: seen.append(becomes(process, "SR"))
 
-    with ended([contender]):
-        contender.make(build)
+    with release_workers([contender]):
+        contender.build(build)
         (process,) = contender.workers
         assert becomes(process, "T")
         contender.take_turn()
@@ -100,6 +100,6 @@ def test_processes_of_a_contender_stand_still_in_others_turns():
     assert becomes(process, "SR")
     seen.clear()
     contender.work()
-    assert not seen  # it has been let go
+    assert not seen  # the work is released
     process.kill()
     process.join()

@@ -1,1 +1,1 @@
-"""How fast the project is, next to what people write without it: ``python -m pix2pix_lightning.benchmark``."""
+"""The command ``benchmark``: the speed of this package next to that of plain PyTorch code."""

@@ -14,17 +14,17 @@ if TYPE_CHECKING:
 
 
 def benchmark(cfg: DictConfig) -> dict[str, Any] | None:
-    """Measure, beside a plain loop, and print a table; or print two measurements side by side. It asserts nothing.
+    """Measure this package and a plain loop and print a table, or print two such measurements side by side.
 
     Args:
-        cfg: As ``compose("benchmark", [...])`` gives it.
+        cfg: Configuration, as ``compose("benchmark", [...])`` returns it.
 
     Returns:
-        What ``benchmarks.measure`` gives, which is what ``output`` holds; None for a comparison.
+        The report of `measure`, which is written to ``output``; None for a comparison.
 
     Raises:
-        ValueError: A setting is out of range, or a file to compare is none of the benchmark's.
-        FileExistsError: The output exists; nothing is measured then.
+        UserError: A setting is out of range, or a file to compare was not written by this command.
+        FileExistsError: ``output`` exists; nothing is measured then.
     """
     import json
     import logging
@@ -32,18 +32,18 @@ def benchmark(cfg: DictConfig) -> dict[str, Any] | None:
     from pathlib import Path
 
     from pix2pix_lightning.benchmark.measuring import measure
-    from pix2pix_lightning.benchmark.report import compare_lines, read_report
+    from pix2pix_lightning.benchmark.report import format_comparison, read_report
     from pix2pix_lightning.training.run_logging import log_to_terminal
 
     if cfg.compare:
         if len(cfg.compare) != 2:
             raise UserError(f"compare={list(cfg.compare)}: two files are expected, compare=[before.json,after.json]")
-        print(*compare_lines(*(read_report(Path(str(path))) for path in cfg.compare)), sep="\n")
+        print(*format_comparison(*(read_report(Path(str(path))) for path in cfg.compare)), sep="\n")
         return None
     if cfg.output is not None and Path(cfg.output).exists():
         raise FileExistsError(f"output={cfg.output} exists: choose another file")
     with log_to_terminal() as log:
-        log.setLevel(logging.WARNING)  # the trainings' own lines would stand in the table
+        log.setLevel(logging.WARNING)  # messages of the trainings would break up the table
         report = measure(cfg, partial(print, flush=True))
     if cfg.output is not None:
         Path(cfg.output).write_text(json.dumps(report, indent=2) + "\n")

@@ -1,4 +1,4 @@
-"""The module's step on tensors in memory: its networks, losses and optimizers without Lightning, loader and logging."""
+"""The training step on tensors in memory: networks, losses and optimizers, without Lightning, loader and logging."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pix2pix_lightning.training.performance import PerformanceOptions, use_conti
 
 
 class BareStep:
-    """What ``Pix2PixModule.step`` computes, with the trainer's performance options.
+    """Compute what ``Pix2PixModule.step`` does, with the trainer's performance options and nothing else of it.
 
     Args:
         module: Prepared as for a training, and changed by every call.
@@ -41,12 +41,12 @@ class BareStep:
         self._run: Any = CudaGraphStep(self._step, on_replay=lambda: None) if options.cuda_graph else self._step
 
     def __call__(self, source: Tensor, target: Tensor) -> None:
-        """One step of the discriminator, then one of the generator; (B, C, H, W) in [-1, 1] each."""
+        """Step the discriminator, then the generator, on images (B, C, H, W) in [-1, 1]."""
         with self._context():
             self._run(source, target)
 
-    def as_it_is(self) -> Self:
-        """From now on nothing is replayed: what a recorded step does cannot be looked into."""
+    def use_eager_step(self) -> Self:
+        """Replay no CUDA graph from now on, since hooks are not called in a replay, and return the step."""
         self._run = self._step
         return self
 
@@ -68,8 +68,8 @@ class BareStep:
         self.module.on_before_optimizer_step(optimizer)
         optimizer.step()
 
-    def batch(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
-        """A loader's batch as the step takes it."""
+    def prepare_batch(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
+        """Convert a batch of the loader to source and target on the device, as the step takes them."""
         device = next(self.networks[0].parameters()).device
         moved = {key: value.to(device) if isinstance(value, Tensor) else value for key, value in batch.items()}
         ready = self.module.on_after_batch_transfer(moved, 0)

@@ -1,4 +1,4 @@
-"""How many bytes of gradients a training step moves between processes."""
+"""Bytes of gradients that a training step sends between processes."""
 
 import os
 from collections import Counter
@@ -19,31 +19,31 @@ from torch.utils.data import DataLoader
 from pix2pix_lightning.models.pix2pix import Pix2PixModule
 from pix2pix_lightning.training.ddp import NETWORKS, PerNetworkDDPStrategy
 
-_GROUP = ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "LOCAL_RANK", "WORLD_SIZE")  # what Lightning leaves behind
+_GROUP = ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "LOCAL_RANK", "WORLD_SIZE")  # variables that Lightning sets
 
 
 def measure_communication(
-    make: Callable[[], Pix2PixModule] = Pix2PixModule, *, size: int = 256
+    build_module: Callable[[], Pix2PixModule] = Pix2PixModule, *, size: int = 256
 ) -> dict[str, dict[str, int] | int]:
-    """Bytes that each process hands over to be averaged in one step, counted in a group of one process.
+    """Count the bytes that each process sends for averaging in one step, in a group of one process.
 
     Args:
-        make: Makes a module; by default with the default networks.
+        build_module: Builds a module, by default the default one.
         size: Side in pixels of the one pair.
 
     Returns:
         ``per_network``: bytes of ``generator`` and ``discriminator`` under `PerNetworkDDPStrategy`;
         ``find_unused``: bytes with Lightning's own strategy, one reducer for both that finds unused parameters.
     """
-    ours, plain = make(), make()
+    ours, plain = build_module(), build_module()
     counts = [Counter[str](), Counter[str]()]
-    _step(ours, size, PerNetworkDDPStrategy(ddp_comm_hook=_counted, ddp_comm_state=(ours, counts[0])))
-    _step(plain, size, DDPStrategy(find_unused_parameters=True), _Counted(counts[1]))
+    _run_step(ours, size, PerNetworkDDPStrategy(ddp_comm_hook=_count_bucket, ddp_comm_state=(ours, counts[0])))
+    _run_step(plain, size, DDPStrategy(find_unused_parameters=True), _CountingCallback(counts[1]))
     return {"per_network": dict(counts[0]), "find_unused": counts[1].total()}
 
 
-def _counted(state: tuple[Pix2PixModule, Counter[str]], bucket: GradBucket) -> Future[Tensor]:
-    """What a reducer calls to have a bucket of gradients averaged."""
+def _count_bucket(state: tuple[Pix2PixModule, Counter[str]], bucket: GradBucket) -> Future[Tensor]:
+    """Count a bucket of gradients and average it: a communication hook of DDP."""
     module, moved = state
     first = bucket.parameters()[0]
     for name in NETWORKS:
@@ -53,24 +53,24 @@ def _counted(state: tuple[Pix2PixModule, Counter[str]], bucket: GradBucket) -> F
     return allreduce_hook(cast(Any, None), bucket)
 
 
-class _Counted(Callback):
-    """Lightning's strategy takes a hook on a GPU alone."""
+class _CountingCallback(Callback):
+    """Register the hook, which Lightning's strategy does on GPUs only."""
 
     def __init__(self, moved: Counter[str]) -> None:
         self._moved = moved
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         reducer = cast(DistributedDataParallel, trainer.strategy.model)
-        reducer.register_comm_hook((pl_module, self._moved), _counted)
+        reducer.register_comm_hook((pl_module, self._moved), _count_bucket)
 
 
-def _step(module: Pix2PixModule, size: int, strategy: DDPStrategy, *callbacks: Callback) -> None:
+def _run_step(module: Pix2PixModule, size: int, strategy: DDPStrategy, *callbacks: Callback) -> None:
     spec = module.pair_spec
     sides = {
         name: torch.zeros(1, side.channels, size, size)
         for name, side in (("source", spec.source), ("target", spec.target))
     }
-    with _group_of_its_own():
+    with _isolate_process_group():
         Trainer(
             accelerator="cpu",
             devices=1,
@@ -85,8 +85,8 @@ def _step(module: Pix2PixModule, size: int, strategy: DDPStrategy, *callbacks: C
 
 
 @contextmanager
-def _group_of_its_own() -> Iterator[None]:
-    """Inside, a trainer may join processes to a group; it is left behind, with what Lightning tells its children."""
+def _isolate_process_group() -> Iterator[None]:
+    """Let a trainer create a process group; destroy it at the end, and restore the variables that Lightning sets."""
     before = {name: os.environ.get(name) for name in _GROUP}
     try:
         yield

@@ -1,4 +1,4 @@
-"""What is measured on: the machine, its libraries, and how fast it multiplies matrices."""
+"""The machine, its libraries, and its rate of matrix products."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _SIDES = (1024, 2048, 4096)
 
 
 def describe_machine(device: torch.device) -> dict[str, Any]:
-    """Processor, cores, the flags that matter, memory and, where ``device`` is one, the GPU; plain data."""
-    info = _proc("cpuinfo")
+    """Describe processor, cores, relevant CPU flags, memory and GPU, if ``device`` is one, as plain data."""
+    info = _read_proc("cpuinfo")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     flags = (info.get("flags") or info.get("Features") or "").split()
     facts: dict[str, Any] = {
@@ -27,7 +27,7 @@ def describe_machine(device: torch.device) -> dict[str, Any]:
         "cores": cores,
         "threads": torch.get_num_threads(),
         "flags": [flag for flag in _FLAGS if flag in flags],
-        "memory_gb": _gigabytes(_proc("meminfo").get("MemTotal")),
+        "memory_gb": _to_gigabytes(_read_proc("meminfo").get("MemTotal")),
         "system": f"{platform.system()} {platform.machine()}",
     }
     if device.type == "cuda":
@@ -38,7 +38,7 @@ def describe_machine(device: torch.device) -> dict[str, Any]:
 
 
 def describe_versions() -> dict[str, str]:
-    """Of Python, this package and those that do the work; plain data."""
+    """Return the versions of Python, this package and the main libraries."""
     from pix2pix_lightning.utils.version import __version__
 
     versions = {"pix2pix_lightning": __version__, "python": platform.python_version()}
@@ -46,22 +46,25 @@ def describe_versions() -> dict[str, str]:
     return versions | ({"cuda": str(torch.version.cuda)} if torch.version.cuda else {})
 
 
-def matrix_rate(device: torch.device, dtype: torch.dtype, *, seconds: float = 2.0) -> float:
-    """The best rate of square matrix products, in FLOP a second.
+def measure_matrix_rate(device: torch.device, dtype: torch.dtype, *, seconds: float = 2.0) -> float:
+    """Measure the best rate of square matrix products.
 
     Args:
-        device: Where they are multiplied.
-        dtype: Of the factors.
-        seconds: After so long no further product is started; one is at least.
+        device: Device of the products.
+        dtype: Type of the factors.
+        seconds: Time limit; at least one product is computed.
+
+    Returns:
+        FLOP per second.
     """
     best, end = 0.0, time.perf_counter() + seconds
     for side in _SIDES:
         a, b = (torch.rand(side, side, device=device).to(dtype) for _ in range(2))
-        product = a @ b  # untimed: libraries are loaded, the result's memory is fetched
+        product = a @ b  # not timed: loads libraries and allocates the result
         for _ in range(10):
             if best and time.perf_counter() > end:
                 return best
-            several = 1 if device.type == "cpu" else 10  # the launch of one takes longer than it does
+            several = 1 if device.type == "cpu" else 10  # launching one takes longer than computing it
             synchronize(device)
             start = time.perf_counter()
             for _ in range(several):
@@ -72,13 +75,13 @@ def matrix_rate(device: torch.device, dtype: torch.dtype, *, seconds: float = 2.
 
 
 def synchronize(device: torch.device) -> None:
-    """Wait until ``device`` has done what it was given."""
+    """Wait until ``device`` has finished its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
-def _proc(name: str) -> dict[str, str]:
-    """The first value of each key of a file in ``/proc``; empty where there is none."""
+def _read_proc(name: str) -> dict[str, str]:
+    """Read the first value of each key of a file in ``/proc``; an empty dictionary if there is no such file."""
     path = Path("/proc", name)
     facts: dict[str, str] = {}
     for line in path.read_text().splitlines() if path.exists() else ():
@@ -87,5 +90,5 @@ def _proc(name: str) -> dict[str, str]:
     return facts
 
 
-def _gigabytes(kilobytes: str | None) -> float | None:
+def _to_gigabytes(kilobytes: str | None) -> float | None:
     return round(int(kilobytes.split()[0]) * 1024 / 1e9, 1) if kilobytes else None

@@ -1,4 +1,4 @@
-"""All that a benchmark was asked for, on this machine."""
+"""The benchmark: all cases that a configuration asks for."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from pix2pix_lightning.benchmark import cases
-from pix2pix_lightning.benchmark.machine import describe_machine, describe_versions, matrix_rate
-from pix2pix_lightning.benchmark.report import HEADER, closing_lines, machine_lines, row_line
-from pix2pix_lightning.benchmark.strips import with_files
+from pix2pix_lightning.benchmark.machine import describe_machine, describe_versions, measure_matrix_rate
+from pix2pix_lightning.benchmark.report import HEADER, format_machine, format_row, format_summary
+from pix2pix_lightning.benchmark.strips import use_files
 from pix2pix_lightning.inference.exported import can_run_onnx
 from pix2pix_lightning.training.performance import keep_memory
 from pix2pix_lightning.training.performance_choice import choose_compile, choose_options
@@ -27,24 +27,24 @@ WHAT = ("step", "training", "prediction", "data", "communication", "runtimes")
 _SETTINGS = ("batch_sizes", "rounds", "turn", "allocator", "module", "data", "trainer", "speed")
 
 
-def measure(cfg: DictConfig, say: Callable[[str], object] = print) -> dict[str, Any]:
-    """Measure what ``cfg.what`` names.
+def measure(cfg: DictConfig, print_line: Callable[[str], object] = print) -> dict[str, Any]:
+    """Measure the cases in ``cfg.what``.
 
     Args:
-        cfg: As ``compose("benchmark", [...])`` gives it.
-        say: Is given each line as soon as it is known.
+        cfg: Configuration, as ``compose("benchmark", [...])`` returns it.
+        print_line: Is called with each line of the table as soon as it is known.
 
     Returns:
-        Plain data: ``machine``, ``versions``, ``settings``, ``matrix_rate`` (FLOP a second), ``rows`` and
+        Plain data: ``machine``, ``versions``, ``settings``, ``matrix_rate`` (FLOP per second), ``rows`` and
         ``communication`` (bytes).
 
     Raises:
-        ValueError: A setting is out of range.
+        UserError: A setting is out of range.
     """
     cfg = cfg.copy()
     if isinstance(cfg.what, str):
         cfg.what = [cfg.what]
-    _check(cfg)
+    _check_config(cfg)
     device = torch.device(resolve_device(cfg.device))
     cfg.data.size = cfg.size
     cfg.trainer.update({"accelerator": device.type, "devices": 1})
@@ -58,30 +58,31 @@ def measure(cfg: DictConfig, say: Callable[[str], object] = print) -> dict[str, 
         "versions": describe_versions(),
         "settings": {key: plain[key] for key in _SETTINGS},
         "matrix_rate": {
-            name: matrix_rate(device, getattr(torch, name), seconds=2 * cfg.turn) for name in ("float32", "bfloat16")
+            name: measure_matrix_rate(device, getattr(torch, name), seconds=2 * cfg.turn)
+            for name in ("float32", "bfloat16")
         },
         "rows": [],
     }
-    for line in machine_lines(report):
-        say(line)
+    for line in format_machine(report):
+        print_line(line)
     try:
-        for row in _rows(cfg, device):
+        for row in _iterate_rows(cfg, device):
             if not report["rows"]:
-                say(HEADER)
-            report["rows"].append(_with_shares(row, max(report["matrix_rate"].values())))
-            say(row_line(row))
+                print_line(HEADER)
+            report["rows"].append(_add_shares(row, max(report["matrix_rate"].values())))
+            print_line(format_row(row))
     finally:
         keep_memory(False)
     if "communication" in cfg.what:
         from pix2pix_lightning.benchmark.communication import measure_communication
 
         report["communication"] = measure_communication()
-    for line in closing_lines(report):
-        say(line)
+    for line in format_summary(report):
+        print_line(line)
     return report
 
 
-def _check(cfg: DictConfig) -> None:
+def _check_config(cfg: DictConfig) -> None:
     for name in cfg.what:
         if name not in WHAT:
             raise UserError(f"what={name} is unknown: some of {', '.join(WHAT)} are expected")
@@ -98,12 +99,12 @@ def _check(cfg: DictConfig) -> None:
         if cfg[key] not in choices:
             raise UserError(f"{key}={cfg[key]} is unknown: one of {', '.join(choices)} is expected")
     if cfg.device in ("cuda", "gpu") and not torch.cuda.is_available():
-        raise UserError(f"device={cfg.device}: torch {torch.__version__} finds no GPU here: say device=cpu")
+        raise UserError(f"device={cfg.device}: torch {torch.__version__} finds no GPU here: set device=cpu")
 
 
-def _rows(cfg: DictConfig, device: torch.device) -> Iterator[dict[str, Any]]:
+def _iterate_rows(cfg: DictConfig, device: torch.device) -> Iterator[dict[str, Any]]:
     with tempfile.TemporaryDirectory() as folder:
-        setting = cases.Setting(with_files(cfg, Path(folder)), device, Path(folder))
+        setting = cases.Setting(use_files(cfg, Path(folder)), device, Path(folder))
         first = cfg.batch_sizes[0]
         work: list[tuple[str, int, Callable[[], dict[str, Any]]]] = []
         for size in cfg.batch_sizes:
@@ -120,12 +121,12 @@ def _rows(cfg: DictConfig, device: torch.device) -> Iterator[dict[str, Any]]:
         work += [(f"runtimes, {name}", 1, partial(cases.measure_runtime, setting, name)) for name in runtimes]
         for what, size, measured in work:
             if what.partition(",")[0] in cfg.what:
-                gc.collect()  # trainers and modules know each other
+                gc.collect()  # trainers and modules form reference cycles
                 yield {"what": what, "batch_size": size, **measured()}
 
 
-def _with_shares(row: dict[str, Any], rate: float) -> dict[str, Any]:
-    """A row with ``ratio``, ours by the reference, and what share of ``rate`` its steps come to."""
+def _add_shares(row: dict[str, Any], rate: float) -> dict[str, Any]:
+    """Add ``ratio``, ours by the reference's, and each side's ``share`` of the matrix rate, and return the row."""
     ours, reference = row["ours"], row["reference"]
     row["ratio"] = ours["images_per_second"] / reference["images_per_second"]
     if "flop" in row:

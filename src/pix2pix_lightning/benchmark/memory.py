@@ -1,4 +1,4 @@
-"""How much memory a piece of work takes, at its peak and part by part."""
+"""Memory of a piece of work: its peak, and what tensors it consists of."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
-_EACH = 0.005  # seconds between samples
+_INTERVAL = 0.005  # seconds between samples
 
 
 class Step(Protocol):
-    """A training step on two images, (B, C, H, W) in [-1, 1], and what it changes."""
+    """A training step on source and target, (B, C, H, W) in [-1, 1], and what it changes."""
 
     networks: list[nn.Module]
     optimizers: list[Optimizer]
 
     def __call__(self, source: Tensor, target: Tensor) -> object:
-        """Takes the step."""
+        """Take the step."""
 
 
 class PeakMemory:
-    """Around a piece of work, the bytes that it took at its peak beyond what there was before.
+    """Measure the peak of memory within a ``with`` block, beyond what was in use before.
 
-    On a GPU these are torch's own; on a CPU the process's resident memory, by the kernel's mark of its highest where
-    that can be set back, else by samples.
+    On a GPU this is the memory that torch allocated. On a CPU it is the resident memory of the process: the kernel's
+    high-water mark where that can be reset, else samples.
 
     Attributes:
-        bytes: Known when it is left; None where the system does not say.
+        bytes: The peak, known at the end of the block; None where the system does not provide it.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -48,7 +48,7 @@ class PeakMemory:
             torch.cuda.reset_peak_memory_stats(self._device)
             self._before = torch.cuda.memory_allocated(self._device)
         elif _STATUS.exists():
-            self._before = _status("VmRSS")
+            self._before = _read_status("VmRSS")
             try:
                 _CLEAR.write_text("5")
             except OSError:
@@ -60,13 +60,13 @@ class PeakMemory:
         self.stop()
 
     def stop(self) -> None:
-        """Set ``bytes``; what happens after it, in here, does not count."""
+        """Set ``bytes``; the rest of the block does not count."""
         if self.bytes is not None:
             return
         if self._device.type == "cuda":
             self.bytes = torch.cuda.max_memory_allocated(self._device) - self._before
         elif _STATUS.exists():
-            highest = _status("VmHWM")
+            highest = _read_status("VmHWM")
             if self._sampler is not None:
                 self._done.set()
                 self._sampler.join()
@@ -74,68 +74,68 @@ class PeakMemory:
             self.bytes = max(highest - self._before, 0)
 
     def _sample(self) -> None:
-        while not self._done.wait(_EACH):
-            self._highest = max(self._highest, _status("VmRSS"))
+        while not self._done.wait(_INTERVAL):
+            self._highest = max(self._highest, _read_status("VmRSS"))
 
 
-def memory_by_part(step: Step, source: Tensor, target: Tensor) -> dict[str, int]:
-    """The bytes of a training step's tensors.
+def measure_memory_by_part(step: Step, source: Tensor, target: Tensor) -> dict[str, int]:
+    """Measure the bytes of the tensors of a training step.
 
     Args:
-        step: It has been taken before, so that the optimizers have their states, and is taken once more.
-        source: (B, C, H, W) in [-1, 1].
-        target: Likewise.
+        step: Has been taken before, so that the optimizers have states; it is taken once more.
+        source: Images (B, C, H, W) in [-1, 1].
+        target: Images (B, C', H, W) in [-1, 1].
 
     Returns:
-        ``weights`` (with running statistics), ``gradients``, ``optimizer`` (its states), and of what is kept for the
-        backward passes, at its peak, ``activations`` and ``narrowed_weights`` (copies in a narrower type).
+        ``weights`` (with running statistics), ``gradients``, ``optimizer`` (its states), and at the peak
+        of what autograd saves, ``activations`` and ``narrowed_weights`` (copies in a narrower type).
     """
     tensors = [t for network in step.networks for t in (*network.parameters(), *network.buffers())]
-    ledger = _Ledger(tensors)
-    with torch.autograd.graph.saved_tensors_hooks(ledger.pack, _unpacked):
+    saved = _SavedBytes(tensors)
+    with torch.autograd.graph.saved_tensors_hooks(saved.pack, _unpack):
         step(source, target)
     gradients = [p.grad for network in step.networks for p in network.parameters() if p.grad is not None]
     states = [s for optimizer in step.optimizers for state in optimizer.state.values() for s in state.values()]
     return {
-        "weights": _bytes_of(tensors),
-        "gradients": _bytes_of(gradients),
-        "optimizer": _bytes_of([state for state in states if isinstance(state, Tensor)]),
-        **ledger.peak,
+        "weights": _count_bytes(tensors),
+        "gradients": _count_bytes(gradients),
+        "optimizer": _count_bytes([state for state in states if isinstance(state, Tensor)]),
+        **saved.peak,
     }
 
 
-class _Ledger:
-    """What autograd keeps at a time: each storage counted once, the networks' own tensors not."""
+class _SavedBytes:
+    """Count what autograd saves: each storage once, without the tensors of the networks."""
 
     def __init__(self, own: Sequence[Tensor]) -> None:
         self._own = {tensor.untyped_storage().data_ptr() for tensor in own}
         self._shapes = {tensor.shape for tensor in own if tensor.ndim > 1}
         self._users: Counter[int] = Counter()
-        self._kept = {"activations": 0, "narrowed_weights": 0}
-        self.peak = dict(self._kept)
+        self._current = {"activations": 0, "narrowed_weights": 0}
+        self.peak = dict(self._current)
 
-    def pack(self, tensor: Tensor) -> _Kept:
+    def pack(self, tensor: Tensor) -> _SavedTensor:
         storage = tensor.untyped_storage()
         pointer, size = storage.data_ptr(), storage.nbytes()
         if pointer in self._own:
-            return _Kept(tensor)
+            return _SavedTensor(tensor)
         part = "narrowed_weights" if tensor.shape in self._shapes else "activations"
         self._users[pointer] += 1
         if self._users[pointer] == 1:
-            self._kept[part] += size
-            if sum(self._kept.values()) > sum(self.peak.values()):
-                self.peak = dict(self._kept)
+            self._current[part] += size
+            if sum(self._current.values()) > sum(self.peak.values()):
+                self.peak = dict(self._current)
 
         def release() -> None:
             self._users[pointer] -= 1
             if not self._users[pointer]:
-                self._kept[part] -= size
+                self._current[part] -= size
 
-        return _Kept(tensor, release)
+        return _SavedTensor(tensor, release)
 
 
-class _Kept:
-    """A tensor that autograd keeps; it goes when the graph does."""
+class _SavedTensor:
+    """A tensor that autograd saves; it is released with the graph."""
 
     def __init__(self, tensor: Tensor, release: Callable[[], None] | None = None) -> None:
         self.tensor = tensor
@@ -146,15 +146,15 @@ class _Kept:
             self._release()
 
 
-def _unpacked(kept: Any) -> Tensor:
-    tensor: Tensor = kept.tensor
+def _unpack(saved: Any) -> Tensor:
+    tensor: Tensor = saved.tensor
     return tensor
 
 
-def _bytes_of(tensors: Sequence[Tensor]) -> int:
+def _count_bytes(tensors: Sequence[Tensor]) -> int:
     return sum({t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors}.values())
 
 
-def _status(key: str) -> int:
+def _read_status(key: str) -> int:
     line = next(line for line in _STATUS.read_text().splitlines() if line.startswith(f"{key}:"))
     return int(line.split()[1]) * 1024

@@ -1,4 +1,4 @@
-"""The reference's networks: U-Net and PatchGAN in plain ``torch.nn``, and nothing of the project's own layers."""
+"""The reference's networks: U-Net and PatchGAN in plain ``torch.nn``, without layers of this package."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _PATCH = {"norm": "batch"}
 
 
 class PlainUNet(nn.Module):
-    """The U-Net with batch norm and transposed convolutions, as the common implementations write it.
+    """The U-Net with batch norm and transposed convolutions, as it is commonly written.
 
     Args:
         in_channels: Channels of the input.
         out_channels: Channels of the output.
-        num_downs: How often the side is halved.
+        num_downs: Number of times that the side is halved.
         base_channels: Channels of the outermost level; they double with depth, up to eight times as many.
     """
 
@@ -49,7 +49,7 @@ class PlainUNet(nn.Module):
         _initialize(self)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Translates images in [-1, 1]: (B, in, H, W) to (B, out, H, W)."""
+        """Map images in [-1, 1]: (B, in, H, W) to (B, out, H, W)."""
         skips = []
         for down in self.down:
             x = down(x)
@@ -60,13 +60,16 @@ class PlainUNet(nn.Module):
         return x
 
 
-def plain_patch(in_channels: int = 6, *, num_layers: int = 3, base_channels: int = 64) -> nn.Sequential:
-    """The PatchGAN with batch norm: (B, in, H, W) to logits (B, 1, h, w).
+def build_plain_patch(in_channels: int = 6, *, num_layers: int = 3, base_channels: int = 64) -> nn.Sequential:
+    """Build the PatchGAN with batch norm.
 
     Args:
         in_channels: Channels of source and target together.
         num_layers: Layers of stride 2; 3 is the 70x70 PatchGAN.
         base_channels: Channels of the first layer.
+
+    Returns:
+        A network from (B, in, H, W) to logits (B, 1, h, w).
     """
     layers: list[nn.Module] = [nn.Conv2d(in_channels, base_channels, 4, 2, 1), nn.LeakyReLU(0.2, inplace=True)]
     width = base_channels
@@ -80,30 +83,35 @@ def plain_patch(in_channels: int = 6, *, num_layers: int = 3, base_channels: int
     return network
 
 
-def plain_networks(
+def build_plain_networks(
     generator: Mapping[str, Any], discriminator: Mapping[str, Any] | None
 ) -> tuple[nn.Module, nn.Module | None]:
-    """The reference's generator and discriminator for those that a module describes; both sides are RGB.
+    """Build the reference's versions of the networks that a module describes, for RGB on both sides.
 
-    A U-Net and a PatchGAN with batch norm are written out here. What there is no plain form of, a ResNet say, is the
-    project's own network, as it is built without settings for speed.
+    A U-Net and a PatchGAN with batch norm are those of this file. Other networks, such as a ResNet, are the package's
+    own, without any performance options.
 
     Args:
-        generator: Description, as the module's hyperparameters have it.
-        discriminator: Likewise; None is plain regression.
+        generator: Description of the generator, as in the module's hyperparameters.
+        discriminator: Description of the discriminator, or None.
+
+    Returns:
+        Generator and discriminator; None for the discriminator if none is described.
     """
-    plain_g = _plain(generator, "UNetGenerator", _UNET, PlainUNet, {"in_channels": 3, "out_channels": 3})
+    plain_g = _build_plain(generator, "UNetGenerator", _UNET, PlainUNet, {"in_channels": 3, "out_channels": 3})
     if discriminator is None:
         return plain_g, None
-    return plain_g, _plain(discriminator, "PatchDiscriminator", _PATCH, plain_patch, {"in_channels": 6})
+    return plain_g, _build_plain(discriminator, "PatchDiscriminator", _PATCH, build_plain_patch, {"in_channels": 6})
 
 
-def _plain(described: Mapping[str, Any], name: str, usual: Mapping[str, Any], plain: Any, sides: dict[str, int]) -> Any:
-    options = {key: value for key, value in described.items() if key != TARGET} | sides
+def _build_plain(
+    hparams: Mapping[str, Any], name: str, usual: Mapping[str, Any], plain: Any, sides: dict[str, int]
+) -> Any:
+    options = {key: value for key, value in hparams.items() if key != TARGET} | sides
     is_usual = all(options.pop(key, value) == value for key, value in usual.items())
-    if is_usual and described[TARGET] == f"pix2pix_lightning.networks.{name}":
+    if is_usual and hparams[TARGET] == f"pix2pix_lightning.networks.{name}":
         return plain(**options)
-    return build({**described, **sides})
+    return build({**hparams, **sides})
 
 
 def _initialize(network: nn.Module) -> None:

@@ -1,4 +1,4 @@
-"""A benchmark's figures as lines of text, and two of them side by side."""
+"""Reports of the benchmark as lines of text, also two of them side by side."""
 
 from __future__ import annotations
 
@@ -16,17 +16,21 @@ HEADER = (
 _PARTS = ("weights", "gradients", "optimizer", "activations", "narrowed_weights")
 
 
-def row_line(row: Mapping[str, Any]) -> str:
-    """A measurement as a line below ``HEADER``."""
+def format_row(row: Mapping[str, Any]) -> str:
+    """Format a measurement as a line below ``HEADER``."""
     ours, reference = row["ours"], row["reference"]
-    rates = "".join(f"{_percent(side.get('share')):>{width}}" for side, width in ((ours, 13), (reference, 10)))
-    peaks = "".join(f"{_megabytes(side['peak_memory']):>{width}}" for side, width in ((ours, 9), (reference, 10)))
-    speeds = "".join(f"{side['images_per_second']:>11.2f}{_percent(side['spread']):>8}" for side in (ours, reference))
+    rates = "".join(f"{_format_percent(side.get('share')):>{width}}" for side, width in ((ours, 13), (reference, 10)))
+    peaks = "".join(
+        f"{_format_megabytes(side['peak_memory']):>{width}}" for side, width in ((ours, 9), (reference, 10))
+    )
+    speeds = "".join(
+        f"{side['images_per_second']:>11.2f}{_format_percent(side['spread']):>8}" for side in (ours, reference)
+    )
     return f"{row['what']:<13}{row['batch_size']:>6}{speeds}{row['ratio']:>7.2f}{rates}{peaks}"
 
 
-def machine_lines(report: Mapping[str, Any]) -> list[str]:
-    """What was measured on, and with which settings."""
+def format_machine(report: Mapping[str, Any]) -> list[str]:
+    """Format the machine, the performance options and the matrix rates as lines."""
     machine, rates = report["machine"], report["matrix_rate"]
     where = f"{machine['cpu']}, {machine['cores']} cores ({' '.join(machine['flags'])}), {machine['memory_gb']} GB"
     if "gpu" in machine:
@@ -36,55 +40,61 @@ def machine_lines(report: Mapping[str, Any]) -> list[str]:
     return [where, f"speed: {speed}", f"matrix products: {multiplies} TFLOP/s", ""]
 
 
-def closing_lines(report: Mapping[str, Any]) -> list[str]:
-    """What is no row: the work of a step, what training adds to it, memory by part, bytes between processes."""
+def format_summary(report: Mapping[str, Any]) -> list[str]:
+    """Format what follows the rows: FLOP of a step, overhead of training, memory by part, bytes between processes."""
     lines = [""]
     for row in report["rows"]:
         at = f"batch {row['batch_size']}"
         if row["what"] == "step":
             lines.append(f"{at}: a step is {row['flop'] / 1e9:.1f} GFLOP")
         if row["what"] == "training":
-            lines.append(f"{at}: a batch of training takes {row['overhead']:+.1%} more than the bare step beside it")
+            lines.append(f"{at}: a batch of training takes {row['overhead']:+.1%} more than the bare step")
     memory = [(row["batch_size"], row["memory"]) for row in report["rows"] if "memory" in row]
     if memory:
         lines += ["", "memory, MB" + "".join(f"{part.replace('_', ' '):>18}" for part in _PARTS)]
         lines += [
-            f"{f'{size}, {name}':<10}" + "".join(f"{_megabytes(parts[part]):>18}" for part in _PARTS)
+            f"{f'{size}, {name}':<10}" + "".join(f"{_format_megabytes(parts[part]):>18}" for part in _PARTS)
             for size, sides in memory
             for name, parts in sides.items()
         ]
     if moved := report.get("communication"):
-        networks = ", ".join(f"{name} {_megabytes(size, 1)}" for name, size in moved["per_network"].items())
+        networks = ", ".join(f"{name} {_format_megabytes(size, 1)}" for name, size in moved["per_network"].items())
         lines += [
             "",
             f"gradients between processes, MB a step: {networks}; with find_unused_parameters "
-            f"{_megabytes(moved['find_unused'], 1)}",
+            f"{_format_megabytes(moved['find_unused'], 1)}",
         ]
     return lines
 
 
 def read_report(path: Path) -> dict[str, Any]:
-    """A file that ``output=`` wrote.
+    """Read a file that ``output=`` wrote.
+
+    Args:
+        path: A JSON file.
+
+    Returns:
+        The report, as `measure` returns it.
 
     Raises:
-        ValueError: It is none.
+        UserError: The file does not exist, or is no such report.
     """
     try:
         report: Any = json.loads(path.read_text())
     except FileNotFoundError:
         raise UserError(f"compare: {path} does not exist: give two files that output= wrote") from None
-    except ValueError:  # of JSON, or of its encoding
+    except ValueError:  # no JSON, or another encoding
         report = None
     if not isinstance(report, dict) or not {"machine", "settings", "rows"} <= report.keys():
         raise UserError(f"compare: {path} was not written by the benchmark's output=: give two such files")
     return report
 
 
-def compare_lines(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
-    """Two reports side by side: what differs in machine and settings, and the second's figures by the first's."""
+def format_comparison(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    """Format what differs between two reports: machine, settings, and each figure with its ratio."""
     lines = []
     for part in ("machine", "versions", "settings", "matrix_rate"):
-        before, after = (dict(_leaves(report.get(part, {}), f"{part}.")) for report in (one, other))
+        before, after = (dict(_iterate_leaves(report.get(part, {}), f"{part}.")) for report in (one, other))
         lines += [
             f"{key}: {before.get(key)} -> {after.get(key)}"
             for key in dict.fromkeys([*before, *after])
@@ -94,9 +104,9 @@ def compare_lines(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]
     rows = [{(row["what"], row["batch_size"]): row for row in report["rows"]} for report in (one, other)]
     for key in dict.fromkeys([*rows[0], *rows[1]]):
         for name in ("ours", "reference", "ratio", "peak memory"):
-            values = [_figure(found.get(key), name) for found in rows]
+            values = [_get_figure(found.get(key), name) for found in rows]
             if any(value is not None for value in values):
-                lines.append(f"{key[0]:<13}{key[1]:>6}  {_UNITS[name]:<22}" + _beside(*values))
+                lines.append(f"{key[0]:<13}{key[1]:>6}  {_UNITS[name]:<22}" + _format_pair(*values))
     return lines
 
 
@@ -108,7 +118,7 @@ _UNITS = {
 }
 
 
-def _figure(row: Mapping[str, Any] | None, name: str) -> float | None:
+def _get_figure(row: Mapping[str, Any] | None, name: str) -> float | None:
     if row is None:
         return None
     if name == "peak memory":
@@ -118,22 +128,22 @@ def _figure(row: Mapping[str, Any] | None, name: str) -> float | None:
     return value
 
 
-def _beside(one: float | None, other: float | None) -> str:
+def _format_pair(one: float | None, other: float | None) -> str:
     figures = "".join(f"{'-' if value is None else f'{value:.2f}':>12}" for value in (one, other))
     return figures + (f"{other / one:>8.2f}" if one and other is not None else f"{'-':>8}")
 
 
-def _leaves(node: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+def _iterate_leaves(node: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
     for key, value in node.items():
         if isinstance(value, Mapping):
-            yield from _leaves(value, f"{prefix}{key}.")
+            yield from _iterate_leaves(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
 
 
-def _percent(share: float | None) -> str:
+def _format_percent(share: float | None) -> str:
     return "-" if share is None else f"{share:.0%}"
 
 
-def _megabytes(size: int | None, digits: int = 0) -> str:
+def _format_megabytes(size: int | None, digits: int = 0) -> str:
     return "-" if size is None else f"{size / 1e6:.{digits}f}"

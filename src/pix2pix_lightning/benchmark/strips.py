@@ -1,4 +1,4 @@
-"""Strips of pairs in files, so that opening and decoding are measured too."""
+"""Procedural pairs as files of strips, so that opening and decoding are measured too."""
 
 from __future__ import annotations
 
@@ -12,14 +12,19 @@ from omegaconf import DictConfig, OmegaConf
 from pix2pix_lightning.data import ProceduralPairs
 from pix2pix_lightning.data.image_files import write_image
 
-_SPLITS = {"train": (40, 400), "val": (1, 1)}  # pictures, and files of them: an epoch is as long as that of facades
+_SPLITS = {"train": (40, 400), "val": (1, 1)}  # images drawn, and files: as many as the facades have
 _PROCEDURAL = ("num_train", "num_val", "num_looks")
 
 
-def with_files(cfg: DictConfig, folder: Path) -> DictConfig:
-    """A training's configuration with files of procedural pairs, drawn in ``folder``, in place of the pairs themselves.
+def use_files(cfg: DictConfig, folder: Path) -> DictConfig:
+    """Return the configuration of a training whose procedural pairs are read from files.
 
-    Data that come from files already are left.
+    Args:
+        cfg: Configuration of a training.
+        folder: Folder that gets the files.
+
+    Returns:
+        A changed copy, or ``cfg`` itself if its data is in files already.
     """
     if not cfg.data["_target_"].endswith(".ProceduralDataModule"):
         return cfg
@@ -33,11 +38,14 @@ def with_files(cfg: DictConfig, folder: Path) -> DictConfig:
 
 
 def draw_strips(root: Path, *, size: int) -> Path:
-    """Draw JPEG strips of a photo and its labels, as the public archives have them, below ``root``.
+    """Draw JPEG strips of a photo and its labels, like those of the public archives, below ``root``.
 
     Args:
         root: Folder that gets the splits.
         size: Side of each half in pixels.
+
+    Returns:
+        ``root``.
     """
     for split, (drawn, files) in _SPLITS.items():
         folder = root / split

@@ -1,4 +1,4 @@
-"""The whole of training: what ``train`` runs, batch by batch, while others take their turns in between."""
+"""A whole training as ``train`` runs it, which pauses while other contenders take their turns."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ from pix2pix_lightning.benchmark.turns import Contender
 from pix2pix_lightning.training.build import build_training
 from pix2pix_lightning.utils.errors import UserError
 
-_FIRST = 6  # batches before the one that says how many make a turn
+_FIRST = 6  # batches before the one that is timed to find how many make a turn
 _BAR = {"console_kwargs": {"file": {"_target_": "io.StringIO"}, "force_terminal": True}}
 
 
 def run_training(cfg: DictConfig, training: Contender, others: Sequence[Contender], rounds: int) -> None:
-    """Train with loader, callbacks and loggers, but for validation and checkpoints, until all rounds are over.
+    """Train with loader, callbacks and loggers, without validation and checkpoints, until all rounds are over.
 
     Args:
-        cfg: Of the training, with ``run_dir`` set.
-        training: Gets its seconds, workers and peak memory; its unit of work is a batch.
-        others: Take a turn each before each of its turns.
-        rounds: How many.
+        cfg: Configuration of the training, with ``run_dir`` set.
+        training: Contender that gets the seconds, workers and peak memory; its unit of work is a batch.
+        others: Contenders that take a turn before each turn of the training.
+        rounds: Number of turns of each.
 
     Raises:
-        ValueError: The training ends before.
+        UserError: The training ends before the rounds are over.
     """
-    cfg = batches_only(cfg)
+    cfg = disable_validation(cfg)
     training.set_allocator()
     running = set(multiprocessing.active_children())
     with PeakMemory(training.device) as peak:
         parts = build_training(cfg)
-        turns = _Turns(training, others, rounds, peak, running)
+        turns = _TurnsCallback(training, others, rounds, peak, running)
         parts.trainer.callbacks.append(turns)  # type: ignore[attr-defined]
         parts.trainer.fit(parts.module, parts.data)
     if len(training.seconds) < rounds:
@@ -47,8 +47,8 @@ def run_training(cfg: DictConfig, training: Contender, others: Sequence[Contende
         )
 
 
-def batches_only(cfg: DictConfig) -> DictConfig:
-    """The configuration without validation and checkpoints; the progress bar is drawn into memory."""
+def disable_validation(cfg: DictConfig) -> DictConfig:
+    """Return the configuration without validation and checkpoints, with the progress bar drawn into memory."""
     cfg = cfg.copy()
     OmegaConf.set_struct(cfg, False)
     for name in ("best", "last", "interrupted", "early_stopping"):
@@ -60,28 +60,28 @@ def batches_only(cfg: DictConfig) -> DictConfig:
     return cfg
 
 
-class _Turns(Callback):
-    """Times the batches of a trainer, from one's end to another's, and lets others work in between."""
+class _TurnsCallback(Callback):
+    """Time the batches of a trainer, from one's end to the next one's, and let others work in between."""
 
     def __init__(
         self, training: Contender, others: Sequence[Contender], rounds: int, peak: PeakMemory, running: set[Any]
     ) -> None:
         self._training, self._others, self._rounds = training, others, rounds
         self._peak, self._running = peak, running
-        self._script = self._play()
+        self._script = self._run_turns()
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
         if next(self._script, "over") == "over":
             trainer.should_stop = True
 
-    def _play(self) -> Iterator[None]:
-        """Each ``yield`` is a batch of the trainer."""
+    def _run_turns(self) -> Iterator[None]:
+        """Run the turns; each ``yield`` is a batch of the trainer."""
         training = self._training
         for _ in range(_FIRST):
             yield
-        start = self._now()
+        start = self._read_clock()
         yield
-        training.set_units(self._now() - start)
+        training.set_units(self._read_clock() - start)
         self._peak.stop()
         training.peak_memory = self._peak.bytes
         training.workers = set(multiprocessing.active_children()) - self._running
@@ -91,13 +91,13 @@ class _Turns(Callback):
                 other.take_turn()
             training.set_allocator()
             training.resume()
-            for _ in range(training.uncounted):
+            for _ in range(training.warmup_units):
                 yield
-            start = self._now()
+            start = self._read_clock()
             for _ in range(training.units):
                 yield
-            training.seconds.append((self._now() - start) / training.units)
+            training.seconds.append((self._read_clock() - start) / training.units)
 
-    def _now(self) -> float:
+    def _read_clock(self) -> float:
         synchronize(self._training.device)
         return time.perf_counter()

@@ -1,4 +1,4 @@
-"""Contenders take turns, so that whatever else the machine does meets them alike."""
+"""Contenders take turns, so that other load on the machine affects all of them."""
 
 from __future__ import annotations
 
@@ -19,29 +19,28 @@ from pix2pix_lightning.benchmark.machine import synchronize
 from pix2pix_lightning.benchmark.memory import PeakMemory
 from pix2pix_lightning.training.performance import keep_memory
 
-_SETTLING = {"cpu": 1, "cuda": 6}  # units of work before the first that counts: kernels are chosen, a graph recorded
-_FETCHING = 3  # units until a process that keeps its memory asks the system for no more, by its page faults
+_WARMUP = {"cpu": 1, "cuda": 6}  # units of work before the first that counts: kernels are chosen, a graph is captured
+_REFILL = 3  # units until a process that keeps its memory causes no more page faults
 
 
 def _nothing() -> None:
-    """The work of one that has none."""
+    """Do nothing."""
 
 
 @dataclass
 class Contender:
-    """One of those that are compared.
-
-    Args:
-        images: In a unit of its work.
-        device: Where it works.
-        keeps_memory: Whether the process keeps what is freed during its turns (``speed.keep_memory``).
-        turn: Seconds of a turn; at least one unit of work is done.
+    """One of several pieces of work whose speed is compared.
 
     Attributes:
-        seconds: A unit's, for each turn.
-        peak_memory: Bytes, beyond what the process had before it was made.
-        units: Of a turn.
+        images: Images in one unit of its work.
+        device: Device of its work.
+        keeps_memory: Whether the process keeps freed memory during its turns (``speed.keep_memory``).
+        turn: Seconds of a turn; at least one unit of work is done.
+        seconds: Seconds of a unit, for each turn.
+        peak_memory: Bytes beyond what the process had before `build`; None where unknown.
+        units: Units of work in a turn.
         workers: Its loader processes.
+        work: Does one unit of work.
     """
 
     images: int
@@ -54,13 +53,13 @@ class Contender:
     workers: set[BaseProcess] = field(default_factory=set)
     work: Callable[[], object] = _nothing
 
-    def make(self, build: Callable[[], Callable[[], object]]) -> None:
-        """Make what does the work, and let it work until it has settled."""
+    def build(self, build_work: Callable[[], Callable[[], object]]) -> None:
+        """Build the work and run it until its speed is stable."""
         self.set_allocator()
         others = set(multiprocessing.active_children())
         with PeakMemory(self.device) as peak:
-            self.work = build()
-            for _ in range(_SETTLING.get(self.device.type, 1)):
+            self.work = build_work()
+            for _ in range(_WARMUP.get(self.device.type, 1)):
                 self.work()
             self.set_units(self.time(1))
         self.peak_memory = peak.bytes
@@ -68,16 +67,16 @@ class Contender:
         self.pause()
 
     def take_turn(self) -> None:
-        """Work for a turn; the first units, in which memory is fetched anew, do not count."""
+        """Work for a turn; the first units, which allocate memory again, do not count."""
         self.set_allocator()
         self.resume()
-        for _ in range(self.uncounted):
+        for _ in range(self.warmup_units):
             self.work()
         self.seconds.append(self.time(self.units) / self.units)
         self.pause()
 
     def time(self, units: int) -> float:
-        """Seconds for so many units of work."""
+        """Return the seconds of ``units`` units of work."""
         synchronize(self.device)
         start = time.perf_counter()
         for _ in range(units):
@@ -86,26 +85,26 @@ class Contender:
         return time.perf_counter() - start
 
     @property
-    def uncounted(self) -> int:
-        """Units at the start of a turn until memory is there again."""
-        return _FETCHING if self.keeps_memory else 1
+    def warmup_units(self) -> int:
+        """Units at the start of a turn until memory is allocated again."""
+        return _REFILL if self.keeps_memory else 1
 
     def set_units(self, seconds: float) -> None:
-        """Decide how many units make a turn, by the seconds of one."""
+        """Set how many units make a turn, from the seconds of one."""
         self.units = max(1, round(self.turn / seconds))
 
     def set_allocator(self) -> None:
-        """Give back what others left free; keep from then on what is freed, or not."""
+        """Return memory that others freed to the system, then switch to this contender's way of freeing memory."""
         keep_memory(False)
         if self.keeps_memory:
             keep_memory(True)
 
     def pause(self) -> None:
-        """Stop the loader's processes: what they prepare in others' turns would be had for nothing."""
+        """Stop the loader's processes, which would else prepare batches during the turns of others."""
         self._signal("SIGSTOP")
 
     def resume(self) -> None:
-        """Let them go on."""
+        """Continue the loader's processes."""
         self._signal("SIGCONT")
 
     def _signal(self, name: str) -> None:
@@ -113,8 +112,8 @@ class Contender:
             if worker.is_alive() and worker.pid is not None:
                 os.kill(worker.pid, getattr(signal, name))
 
-    def figures(self) -> dict[str, Any]:
-        """Images a second, their spread over the rounds ((slowest - fastest) / median), peak memory; plain data."""
+    def compute_figures(self) -> dict[str, Any]:
+        """Return images per second, the spread over rounds ((slowest - fastest) / median) and peak memory."""
         middle = median(self.seconds)
         return {
             "images_per_second": self.images / middle,
@@ -125,15 +124,15 @@ class Contender:
 
 
 def take_turns(contenders: Sequence[Contender], rounds: int) -> None:
-    """Every contender in turn, ``rounds`` times."""
+    """Let every contender take a turn, ``rounds`` times."""
     for _ in range(rounds):
         for contender in contenders:
             contender.take_turn()
 
 
 @contextmanager
-def ended(contenders: Sequence[Contender]) -> Iterator[None]:
-    """At the end, whichever it is, no process is left stopped, and loaders are let go, which ends theirs."""
+def release_workers(contenders: Sequence[Contender]) -> Iterator[None]:
+    """Continue and release the loader processes of all contenders at the end of a block, also after an error."""
     try:
         yield
     finally:

@@ -17,8 +17,8 @@ __all__ = ["checkpoint_activations"]
 def checkpoint_activations(network: nn.Module) -> nn.Module:
     """Make ``network`` store the inputs of its parts and recompute the rest, in place (arXiv 1604.06174).
 
-    A discriminator, which has ``features``, is one part. In another network each level is a part: the items of its
-    `nn.ModuleList`s or, where it has none, the blocks in its sequences. Outputs, gradients, running statistics and
+    A discriminator, which has ``features``, is one part. In another network each level is a part: an item of its
+    `nn.ModuleList` or, where it has none, a block in its sequences. Outputs, gradients, running statistics and
     dropout are those of the network without checkpointing: the second pass draws the noise of the first, starts from
     the first pass's buffers and leaves no trace in them.
 
