@@ -84,7 +84,7 @@ def test_no_common_name(tmp_path):
 def test_a_stem_that_comes_twice(tmp_path):
     for name in ("A/x.png", "A/x.bmp", "A/y.png", "B/x.png", "B/y.png"):
         save(tmp_path / "train" / name, image(0))
-    with pytest.raises(ValueError, match=r"train/A has several files named x: keep one"):
+    with pytest.raises(ValueError, match=r"train/A.* x: "):
         open_pairs(tmp_path, "train")
 
 

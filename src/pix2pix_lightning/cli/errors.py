@@ -65,7 +65,7 @@ def format_error(error: BaseException, config_name: str) -> str | None:
     return None
 
 
-def _format_worker_error(error: UserError | OSError, name: str) -> str | None:
+def _format_worker_error(error: UserError | OSError, name: str) -> str:
     """Format what torch raises for an error in a loader's process: an error of its class with a traceback as text."""
     said = str(error).rstrip().rpartition(f"{name}: ")[2]
     if not isinstance(error, OSError):
@@ -78,11 +78,9 @@ def _format_worker_error(error: UserError | OSError, name: str) -> str | None:
     return _format_os_error(original)
 
 
-def _format_os_error(error: OSError) -> str | None:
-    if error.errno is None:  # not by the system, but with a message for people
-        return _join_lines(error) or None
-    if error.filename is None and error.errno not in _FIXES:
-        return None
+def _format_os_error(error: OSError) -> str:
+    if error.errno is None:  # not from the system, but with a message for people
+        return _join_lines(error)
     fix = _FIXES.get(error.errno)
     message = error.strerror or str(error)
     parts = [_find_file(error), message.lower() if fix else message, fix]
