@@ -18,8 +18,8 @@ from pix2pix_lightning.networks import TilingState, find_image_norms, measure_re
 
 
 def main() -> None:
-    """Print a line for each way: its difference from the untiled output."""
-    parser = argparse.ArgumentParser(description="tiles and estimated statistics beside the untiled output")
+    """Print for each option its difference from the untiled output."""
+    parser = argparse.ArgumentParser(description="compare tiles and estimated statistics with the untiled output")
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("image", type=Path)
     parser.add_argument("--tile", type=int, default=1024)
@@ -44,28 +44,30 @@ def main() -> None:
         translator = Translator(arguments.checkpoint, norm="running", tile=arguments.tile, overlap=overlap)
         tiled = translator(source)
         steps = [
-            f"{step(tiled, dim, spans):.2f} ({step(whole['running'], dim, spans):.2f})"
+            f"{compute_step(tiled, dim, spans):.2f} ({compute_step(whole['running'], dim, spans):.2f})"
             for dim, spans in ((2, tiling.rows), (3, tiling.columns))
         ]
-        say(f"overlap={overlap}", tiled - whole["running"], f"steps at seams {', '.join(steps)}, untiled in brackets")
+        print_difference(
+            f"overlap={overlap}", tiled - whole["running"], f"steps at seams {', '.join(steps)}, untiled in brackets"
+        )
     network = networks["image"]
     names = find_image_norms(network.generator, "image")
     for side in arguments.copies:
         reduced = seen(shrink_image(image, side, spec.source.interpolation))
         known = TilingState(*source.shape[2:], estimate_statistics(network.generator, network, reduced, names))
-        say(f"statistics estimated on {side}", network(source, whole=known) - whole["image"])
-    say("norm=running beside image", whole["running"] - whole["image"])
+        print_difference(f"statistics estimated on {side}", network(source, whole=known) - whole["image"])
+    print_difference("norm=running, compared with image", whole["running"] - whole["image"])
 
 
-def step(output: torch.Tensor, dim: int, spans) -> float:
-    """The mean step across the edges of tiles along ``dim``, as a share of the mean step elsewhere too."""
+def compute_step(output: torch.Tensor, dim: int, spans) -> float:
+    """Return the mean step across the edges of tiles along ``dim``, relative to the mean step of all pixels."""
     steps = output.diff(dim=dim).abs().mean([other for other in range(4) if other != dim])
     edges = sorted({edge - 1 for one, other in pairwise(spans) for edge in (one.last, other.first)})
     return float(steps[edges].mean() / steps.mean()) if edges else float("nan")
 
 
-def say(name: str, difference: torch.Tensor, more: str = "") -> None:
-    """A line; of differences in [-1, 1] the share of the range, and grey levels."""
+def print_difference(name: str, difference: torch.Tensor, more: str = "") -> None:
+    """Print the mean of differences in [-1, 1] as a share of the range and in levels of 255."""
     share = difference.abs().mean() / 2
     print(f"{name:<28} differs by {share:.2%} of the range, {share * 255:.2f} levels; {more}".rstrip("; "))
 

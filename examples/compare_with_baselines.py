@@ -1,4 +1,4 @@
-"""Hold trained runs against predictors that have learnt nothing about pictures.
+"""Compare trained runs with predictors that need no network.
 
     python examples/compare_with_baselines.py <data folder> <run folder> [<run folder> ...]
 
@@ -25,24 +25,24 @@ _METRICS = {name: build_metric(name, eight_bit=True) for name in ("l1", "psnr", 
 
 
 def main() -> None:
-    """Read the runs, measure, print."""
+    """Read the runs, measure them and print two tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, help="folder with train/ and val/")
     parser.add_argument("runs", type=Path, nargs="+", help="run folders, all with the same data settings")
     arguments = parser.parse_args()
 
     cfg = OmegaConf.load(arguments.runs[0] / "config.yaml")
-    train, val = (pairs_of(cfg, arguments.data, split) for split in ("train", "val"))
+    train, val = (read_pairs(cfg, arguments.data, split) for split in ("train", "val"))
     targets = val[1]
     predictions = {
-        "untrained network": translated(untrained(arguments.runs[0]), val[0]),
+        "untrained network": translate_all(build_untrained(arguments.runs[0]), val[0]),
         "mean training photo": np.broadcast_to(np.rint(train[1].mean(0)).astype(np.uint8), targets.shape),
-        "each label colour's mean": colour_by_label(train, val[0]),
+        "each label colour's mean": predict_mean_colours(train, val[0]),
     }
     baselines = list(predictions)
     for run in arguments.runs:
-        predictions[run.name] = translated(Translator(run / "checkpoints/last.ckpt"), val[0])
-    scores = {name: measured(images, targets) for name, images in predictions.items()}
+        predictions[run.name] = translate_all(Translator(run / "checkpoints/last.ckpt"), val[0])
+    scores = {name: measure(images, targets) for name, images in predictions.items()}
 
     print("| predictor | L1 | PSNR (dB) | SSIM | gradient, share of the targets' |\n|---|---|---|---|---|")
     for predictor, values in scores.items():
@@ -55,8 +55,8 @@ def main() -> None:
             print(f"| {run.name}, {baseline} | {mean:+.4f} | {low:+.4f} to {high:+.4f} |")
 
 
-def pairs_of(cfg, root: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
-    """Sources and targets of a split at the runs' size, (N, H, W, 3) uint8 each."""
+def read_pairs(cfg, root: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
+    """Read sources and targets of a split at the runs' size, (N, H, W, 3) uint8 each."""
     options = {key: cfg.data[key] for key in ("direction", "size")}
     data = PairedDataModule(root, **options, jitter=False, mirror=False, num_workers=0, val_split=split)
     data.setup("validate")
@@ -66,27 +66,27 @@ def pairs_of(cfg, root: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
     )
 
 
-def untrained(run: Path) -> Translator:
-    """The run's network with its first weights."""
+def build_untrained(run: Path) -> Translator:
+    """Build the run's network with its initial weights."""
     hparams = Pix2PixModule.load_from_checkpoint(run / "checkpoints/last.ckpt").hparams
     return Translator(Pix2PixModule(**hparams))
 
 
-def translated(translator: Translator, sources: np.ndarray) -> np.ndarray:
-    """One after the other."""
+def translate_all(translator: Translator, sources: np.ndarray) -> np.ndarray:
+    """Translate images one at a time, (N, H, W, 3) uint8."""
     return np.stack([translator(source) for source in sources])
 
 
-def colour_by_label(train: tuple[np.ndarray, np.ndarray], sources: np.ndarray) -> np.ndarray:
-    """Every pixel the mean colour that its label colour has in the training targets."""
-    labels = SideSpec(kind="label", palette=palette_of(train[0]))
+def predict_mean_colours(train: tuple[np.ndarray, np.ndarray], sources: np.ndarray) -> np.ndarray:
+    """Predict for every pixel the mean colour of its label in the training targets."""
+    labels = SideSpec(kind="label", palette=find_palette(train[0]))
     classes = np.stack([labels.prepare(source)[..., 0] for source in train[0]])
     colours = np.stack([train[1][classes == number].mean(0) for number in range(labels.channels)])
     return np.stack([np.rint(colours).astype(np.uint8)[labels.prepare(source)[..., 0]] for source in sources])
 
 
-def palette_of(images: np.ndarray, *, least_share: float = 0.001, apart: int = 48) -> list[list[int]]:
-    """The colours that a label map is drawn in, JPEG noise allowed for: the frequent ones that lie apart."""
+def find_palette(images: np.ndarray, *, least_share: float = 0.001, apart: int = 48) -> list[list[int]]:
+    """Find the colours of label maps despite JPEG noise: frequent colours that are far from each other."""
     colours = Counter(map(tuple, (images.reshape(-1, 3) // 8 * 8 + 4).tolist()))
     palette: list[tuple[int, ...]] = []
     for colour, count in colours.most_common():
@@ -97,8 +97,8 @@ def palette_of(images: np.ndarray, *, least_share: float = 0.001, apart: int = 4
     return [list(colour) for colour in palette]
 
 
-def measured(images: np.ndarray, targets: np.ndarray) -> dict[str, np.ndarray]:
-    """For each column what its figure is made of, for each image."""
+def measure(images: np.ndarray, targets: np.ndarray) -> dict[str, np.ndarray]:
+    """Compute the statistics of each metric for each image."""
     rows: dict[str, list[np.ndarray]] = {name: [] for name in _METRICS}
     for image, target in zip(images, targets, strict=True):
         a, b = (torch.from_numpy(x.copy()).permute(2, 0, 1)[None].double() / 255 for x in (image, target))

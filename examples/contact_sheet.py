@@ -2,7 +2,7 @@
 
     python examples/contact_sheet.py <run folder> <picture.png> [--pairs 4] [--columns 2]
 
-Pairs are those of the run's gallery; a last row that is not full is left out.
+The pairs are those of the run's gallery; an incomplete last row is left out.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _GAP = 4  # pixels between pictures, white
 
 
 def main() -> None:
-    """Read the gallery, write the sheet."""
+    """Read the gallery and write the sheet."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, help="a run's folder")
     parser.add_argument("picture", type=Path, help="what to write")
@@ -26,14 +26,16 @@ def main() -> None:
     parser.add_argument("--columns", type=int, default=2, help="how many pairs side by side")
     arguments = parser.parse_args()
     pairs = sorted((arguments.run / "gallery/images").iterdir())[: arguments.pairs]
-    strips = [side_by_side([pair / "input.png", max(pair.glob("epoch_*.png")), pair / "target.png"]) for pair in pairs]
+    strips = [
+        concatenate_framed([pair / "input.png", max(pair.glob("epoch_*.png")), pair / "target.png"]) for pair in pairs
+    ]
     rows = [np.concatenate(strips[i : i + arguments.columns], 1) for i in range(0, len(strips), arguments.columns)]
     rows = [row for row in rows if row.shape[1] == rows[0].shape[1]]
     write_image(arguments.picture, np.concatenate(rows, 0))
 
 
-def side_by_side(paths: list[Path]) -> np.ndarray:
-    """Three pictures with a gap after each, and below."""
+def concatenate_framed(paths: list[Path]) -> np.ndarray:
+    """Place pictures side by side, with a gap after each and below."""
     framed = [np.pad(read_image(path), ((0, _GAP), (0, _GAP), (0, 0)), constant_values=255) for path in paths]
     framed[-1] = np.pad(framed[-1], ((0, 0), (0, 2 * _GAP), (0, 0)), constant_values=255)
     return np.concatenate(framed, 1)

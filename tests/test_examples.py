@@ -36,7 +36,7 @@ def test_baselines_on_pairs_whose_answer_is_known(tmp_path, capsys, monkeypatch)
     l1 = {name: float(table[name].split("|")[2]) for name in ("untrained network", "mean training photo", "run")}
     script = runpy.run_path(str(SCRIPT))
     cfg = compose("train", words)
-    (_, train_b), (_, val_b) = (script["pairs_of"](cfg, tmp_path / "pairs", split) for split in ("train", "val"))
+    (_, train_b), (_, val_b) = (script["read_pairs"](cfg, tmp_path / "pairs", split) for split in ("train", "val"))
     expected = np.abs(np.rint(train_b.mean(0)) - val_b).mean() / 255
     assert l1["mean training photo"] == pytest.approx(expected, abs=1e-4)
     assert l1["run"] < l1["untrained network"]
@@ -49,7 +49,7 @@ def test_the_palette_is_read_off_noisy_label_maps():
     colours = np.array([[0, 0, 170], [255, 85, 0], [0, 255, 255]])
     labels = colours[rng.integers(0, 3, (2, 40, 40))]
     noisy = np.clip(labels + rng.integers(-6, 7, labels.shape), 0, 255).astype(np.uint8)
-    found = np.array(script["palette_of"](noisy))
+    found = np.array(script["find_palette"](noisy))
     assert len(found) == 3
     assert all(np.abs(found - colour).max(1).min() <= 12 for colour in colours)
 

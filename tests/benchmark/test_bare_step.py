@@ -47,9 +47,7 @@ def test_weights_change_as_in_a_training(precision):
     assert all(optimizer.defaults["fused"] for optimizer in step.optimizers)
     for _ in range(2):
         step(source, target)
-    assert not any(
-        p.requires_grad for p in bare.discriminator.parameters()
-    )  # the generator's step needs no gradients of theirs
+    assert not any(p.requires_grad for p in bare.discriminator.parameters())  # frozen in the generator's step
     moved = 0
     for ours, theirs, before in zip(bare.parameters(), trained.parameters(), untouched.parameters(), strict=True):
         assert (ours - theirs).abs().max() < 1e-12

@@ -32,6 +32,7 @@ class BareStep:
         for name, network in zip(("optimizer_g", "optimizer_d"), self.networks, strict=False):
             options.prepare(network)
             module.parts[name] = options.add_optimizer_flags(module.parts[name], network)
+        module.losses = {}  # where losses are recorded; without it they would be logged
         module.trainer = trainer  # the optimizers' hooks ask for its precision
         self.optimizers: list[Optimizer] = module.configure_optimizers()[0]
         for optimizer in self.optimizers:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from pix2pix_lightning.utils.instantiate import TARGET, build
 
 _UNET = {"norm": "batch", "dropout": 0.5, "dropout_at": "junyanz", "upsample": "transposed"}
-_PATCH = {"norm": "batch"}
+_PATCH = {"norm": "batch", "spectral_norm": False}
 
 
 class PlainUNet(nn.Module):
