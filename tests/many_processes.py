@@ -109,7 +109,7 @@ def train(root, num_processes, *, epochs=5, norm=INSTANCE, precision="64-true", 
         enable_model_summary=False,
     )
     trainer.fit(module, data)
-    assert not module.reducers
+    assert not module.wrapped_networks
     return {
         "state": {name: value.cpu() for name, value in module.state_dict().items()},
         "metrics": {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val/")},

@@ -211,7 +211,7 @@ def run(words, patch, capfd):
 
     if name == "demo":  # it would wait for Ctrl-C
         patch.setenv("GRADIO_TEMP_DIR", str(Path("gradio").resolve()))
-        for function in ("page.build", "serving.serve"):
+        for function in ("page.build_page", "server.serve"):
             patch.setattr(f"pix2pix_lightning.demo.{function}", lambda *args, **options: None)
     patch.setattr(command, name, small_work)
     before = find_files()

@@ -1,4 +1,4 @@
-"""A callback that each process of a run writes down by what it had."""
+"""Callbacks of runs with several processes: one writes down what each process had, one fails."""
 
 import json
 import os
@@ -36,7 +36,9 @@ class Witness(Callback):
 
     def on_train_end(self, trainer, module):
         state = {name: value.double().sum().item() for name, value in module.state_dict().items()}
-        facts = {"state": state, "names": self.names, "strategy": trainer.strategy._ddp_kwargs}
+        strategy = trainer.strategy
+        facts = {"state": state, "names": self.names, "strategy": type(strategy).__name__}
+        facts |= {"find_unused": strategy._ddp_kwargs.get("find_unused_parameters")}
         with open(f"rank_{trainer.global_rank}.json", "w") as file:  # noqa: PTH123
             json.dump(facts, file)
 

@@ -17,7 +17,7 @@ SMALL = [
     "rounds=2",
     "turn=0",
 ]
-MOVED = {"per_network": {"g": 4_000_000, "d": 1_000_000}, "find_unused": 9_000_000}
+MOVED = {"per_network": {"generator": 4_000_000, "discriminator": 1_000_000}, "find_unused": 9_000_000}
 
 
 def test_everything_is_measured_beside_the_reference(capsys, tmp_path, monkeypatch):
@@ -51,7 +51,7 @@ def test_everything_is_measured_beside_the_reference(capsys, tmp_path, monkeypat
         assert parts["optimizer"] > 2 * parts["gradients"]  # two moments and counters
         assert parts["activations"] > 0
     assert report["communication"] == MOVED
-    assert "g 4.0, d 1.0; with find_unused_parameters 9.0" in out
+    assert "generator 4.0, discriminator 1.0; with find_unused_parameters 9.0" in out
     assert report["machine"]["cores"] >= 1
     assert report["versions"]["torch"]
     assert report["settings"]["module"]["generator"]["num_downs"] == 5

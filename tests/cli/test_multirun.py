@@ -3,6 +3,7 @@
 import json
 import shlex
 import shutil
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -10,9 +11,10 @@ from omegaconf import OmegaConf
 
 from pix2pix_lightning import compose
 from pix2pix_lightning.checkpoints.files import read_checkpoint
+from pix2pix_lightning.cli.conf import conf_dir
 from pix2pix_lightning.report import main as report
 from pix2pix_lightning.train import main
-from tiny_training import NO_GALLERY, SMALLEST, StopAt, use_probe
+from tiny_training import NO_GALLERY, SMALLEST, StopAt, configure, use_probe
 
 UNET, PATCH = "generator=unet", "discriminator=patch_16"
 WORDS = [word for word in SMALLEST if not word.startswith(("generator=", "discriminator="))]
@@ -55,6 +57,10 @@ def sweep(trained):
     return Path("runs/s/sweep_loss"), trained[1]
 
 
+def read_jobs(folder):
+    return {path: path.read_bytes() for path in folder.glob("*/**/*") if path.is_file()}
+
+
 def find_variants(jobs, *keys):
     return {tuple(str(OmegaConf.select(cfg, key)) for key in keys) for cfg in jobs}
 
@@ -63,7 +69,7 @@ def find_variants(jobs, *keys):
 
 
 def test_the_losses_of_table_1(command, jobs):
-    assert main(command("sweep=loss", PATCH, UNET)) == 0
+    assert main(command("sweep=loss", PATCH, UNET, "seed=choice(1)")) == 0
     assert find_variants(jobs, "module.discriminator.num_layers", "module.conditional", "module.weights.l1") == {
         ("None", "None", "100.0"),  # L1
         ("1", "False", "None"),  # GAN
@@ -71,21 +77,29 @@ def test_the_losses_of_table_1(command, jobs):
         ("1", "False", "100.0"),  # L1 + GAN
         ("1", "True", "100.0"),  # L1 + cGAN
     }
-    names = [f"loss-{name}" for name in ("l1", "gan", "cgan", "l1_gan", "l1_cgan")]
+    names = [f"loss-{name}__seed-1" for name in ("l1", "gan", "cgan", "l1_gan", "l1_cgan")]
     assert sorted(cfg.run_dir for cfg in jobs) == sorted(f"runs/s/sweep_loss/{name}" for name in names)
 
 
-def test_the_generators_of_table_2(command, jobs):
-    assert main(command("sweep=generator", PATCH, "seed=choice(1)")) == 0
+def compose_sweep(name, *words):
+    """The configurations of a sweep's jobs, by the choices in its file."""
+    choices = OmegaConf.load(conf_dir() / f"sweep/{name}.yaml")
+    options = [[f"{group}={name}" for name in names.split(",")] for group, names in choices.items()]
+    return [configure(*words, *chosen) for chosen in product(*options)]
+
+
+def test_the_generators_of_table_2():
+    jobs = compose_sweep("generator")
     networks = {f"pix2pix_lightning.networks.{name}Generator" for name in ("UNet", "EncoderDecoder")}
-    assert find_variants(jobs, "module.generator._target_", "module.weights.adversarial", "seed") == {
-        (network, adversarial, seed) for network in networks for adversarial in ("None", "1.0") for seed in "1"
+    assert len(jobs) == 4
+    assert find_variants(jobs, "module.generator._target_", "module.weights.adversarial") == {
+        (network, adversarial) for network in networks for adversarial in ("None", "1.0")
     }
-    assert "runs/s/sweep_generator/generator-unet__loss-l1_cgan__seed-1" in {cfg.run_dir for cfg in jobs}
 
 
-def test_the_receptive_fields_of_table_3(command, jobs):
-    assert main(command("sweep=receptive_field", UNET)) == 0
+def test_the_receptive_fields_of_table_3():
+    jobs = compose_sweep("receptive_field")
+    assert len(jobs) == 4
     assert find_variants(jobs, "module.discriminator._target_", "module.discriminator.num_layers") == {
         ("pix2pix_lightning.networks.PixelDiscriminator", "None"),
         *(("pix2pix_lightning.networks.PatchDiscriminator", str(layers)) for layers in (1, 3, 5)),
@@ -127,11 +141,11 @@ def test_a_jobs_command_repeats_it(trained):
 
 
 def test_folders_with_odd_names_go_into_a_sweep(jobs):
-    for name in ("a=b", "e(f)", "it's", "a, b"):
+    for name in ("a=b, c", "it's e(f)"):
         Path(name).mkdir()
         assert main([*WORDS, f"data.root={name}", "-m", UNET, "seed=choice(3)"]) == 0
         assert (jobs[-1].data.root, jobs[-1].seed) == (name, 3)
-    assert len(jobs) == 4
+    assert len(jobs) == 2
 
 
 class Unlucky(StopAt):
@@ -176,12 +190,10 @@ def test_ctrl_c_ends_a_sweep(command, monkeypatch):
 
 def test_the_same_command_with_other_settings_is_refused(sweep, capfd):
     folder, words = sweep
-    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    before = read_jobs(folder)
     assert main([*words, "module.generator.base_channels=8"]) == 1
     assert "module.generator.base_channels=2, not 8" in capfd.readouterr().err
-    assert main([*words, "trainer.limit_train_batches=2"]) == 1
-    assert "trainer.limit_train_batches=1, not 2" in capfd.readouterr().err
-    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+    assert read_jobs(folder) == before
 
 
 def test_the_same_command_with_more_epochs_goes_on(sweep):
