@@ -28,7 +28,7 @@ def evaluate(cfg: DictConfig, command: str | None = None) -> dict[str, Interval]
         Each metric's value over all images, with its 95 % interval; NaN as ends for a metric without one.
 
     Raises:
-        ValueError: The data does not fit the checkpoint, or a metric does not fit the data.
+        UserError: The data does not fit the checkpoint, or a metric does not fit the data.
         FileExistsError: The output folder is not empty.
     """
     from omegaconf import OmegaConf

@@ -25,7 +25,7 @@ def predict(cfg: DictConfig) -> list[Path]:
         The files that were written.
 
     Raises:
-        ValueError: There is nothing to translate, two inputs have the same output, or, after all others were
+        UserError: There is nothing to translate, two inputs have the same output, or, after all others were
             translated, an input is not an image.
         FileExistsError: An output exists; nothing is written then.
     """

@@ -24,7 +24,7 @@ def report(cfg: DictConfig) -> Path:
         The page.
 
     Raises:
-        ValueError: There is no finished run, a run lacks what is to be compared, or the output is not a report.
+        UserError: There is no finished run, a run lacks what is to be compared, or the output is not a report.
         FileExistsError: The output exists and ``overwrite`` is off.
     """
     from omegaconf import OmegaConf

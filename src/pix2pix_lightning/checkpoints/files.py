@@ -88,7 +88,7 @@ def read_checkpoint(path: str | Path, map_location: str | torch.device = "cpu") 
         The dict that Lightning saved, with ``hyper_parameters``, ``state_dict`` and ``PROJECT_KEY`` among its keys.
 
     Raises:
-        ValueError: The file is no such checkpoint.
+        UserError: The file is no such checkpoint.
         OSError: The file does not exist or cannot be read.
     """
     path = Path(path)
@@ -115,7 +115,7 @@ def read_data(path: Path, *, hint: str, map_location: str | torch.device = "cpu"
         What was saved.
 
     Raises:
-        ValueError: The file has another format, is damaged, or holds more than plain data.
+        UserError: The file has another format, is damaged, or holds more than plain data.
         OSError: The file cannot be read.
     """
     import torch

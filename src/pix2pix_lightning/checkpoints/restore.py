@@ -48,7 +48,7 @@ def restore_module(
         The module, in training mode.
 
     Raises:
-        ValueError: The data does not fit the class, names a class that is not trusted, or lacks a live object.
+        UserError: The data does not fit the class, names a class that is not trusted, or lacks a live object.
     """
     missing = [str(name) for name in saved[PROJECT_KEY]["live"] if str(name).partition(".")[0] not in live]
     if missing:
@@ -122,7 +122,7 @@ def check_resumable(spec: PairSpec, own: Mapping[str, Any], saved: Mapping[str, 
         saved: Hyperparameters of the checkpoint.
 
     Raises:
-        ValueError: Images or networks differ; the message names the setting.
+        UserError: Images or networks differ; the message names the setting.
     """
     _check_pairs(spec, PairSpec.from_dict(saved["pair_spec"]))
     for name in ("generator", "discriminator"):

@@ -27,7 +27,7 @@ def compose(config_name: str, overrides: Sequence[str] = (), *, config_dir: str 
 
     Raises:
         hydra.errors.HydraException: A key or a name is unknown.
-        ValueError: A sweep is chosen, which is several configurations.
+        UserError: A sweep is chosen, which is several configurations.
     """
     resumed = load_resumed_config(overrides, config_name)
     if resumed is not None:

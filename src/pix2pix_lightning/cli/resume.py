@@ -29,7 +29,7 @@ def load_resumed_config(words: Sequence[str], config_name: str = "train") -> Dic
         describe a whole run.
 
     Raises:
-        ValueError: The run has no such key, or a value has another type than the run's.
+        UserError: The run has no such key, or a value has another type than the run's.
     """
     if not any(word.startswith("resume=") for word in words):
         return None
@@ -65,7 +65,7 @@ def check_same_as_resumed(cfg: DictConfig, words: Sequence[str]) -> None:
         words: Overrides in Hydra's grammar.
 
     Raises:
-        ValueError: Data or module are not the run's, in a key that no word sets.
+        UserError: Data or module are not the run's, in a key that no word sets.
     """
     from omegaconf import OmegaConf
 

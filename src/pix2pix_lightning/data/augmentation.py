@@ -39,7 +39,7 @@ class PairAugmentation:
             Source and target, each (size, size, C) uint8.
 
         Raises:
-            ValueError: A transform fails, or changes the size or the type of an image.
+            UserError: A transform fails, or changes the size or the type of an image.
         """
         generator = np.random.default_rng(seed)
         height, width = source.shape[:2]

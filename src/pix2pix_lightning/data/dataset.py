@@ -66,7 +66,7 @@ class PairDataset(Dataset[Sample]):
         """Return pair ``index`` with the augmentation of ``epoch``.
 
         Raises:
-            ValueError: A file is damaged or does not fit the description of its side.
+            UserError: A file is damaged or does not fit the description of its side.
         """
         epoch, index = key if isinstance(key, tuple) else (0, key)
         a, b, name = self.prepared[index]

@@ -21,7 +21,7 @@ def demo(cfg: DictConfig) -> None:
         cfg: The configuration of ``compose("demo", [...])``.
 
     Raises:
-        ValueError: The first model cannot be loaded, the port is in use, or gradio is not installed.
+        UserError: The first model cannot be loaded, the port is in use, or gradio is not installed.
         FileNotFoundError: A checkpoint does not exist.
         KeyboardInterrupt: The user pressed Ctrl-C.
     """

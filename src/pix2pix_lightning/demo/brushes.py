@@ -78,7 +78,7 @@ class Brushes:
             (H, W, 3) in the colours of the brushes.
 
         Raises:
-            ValueError: The image does not belong to the side.
+            UserError: The image does not belong to the side.
         """
         snapped = side.prepare(image)
         if side.kind != "label":
@@ -118,7 +118,7 @@ def parse_colours(setting: Any) -> dict[str, Colour] | None:
         RGB by name, or None.
 
     Raises:
-        ValueError: The name is unknown, or a colour is malformed.
+        UserError: The name is unknown, or a colour is malformed.
     """
     if setting is None:
         return None

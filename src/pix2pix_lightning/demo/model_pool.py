@@ -35,7 +35,7 @@ class ModelPool:
         names: Names of the checkpoints: the last parts of their paths, as many as needed to be unique.
 
     Raises:
-        ValueError: There is no checkpoint, one is given twice, or `max_open` is below 1.
+        UserError: There is no checkpoint, one is given twice, or `max_open` is below 1.
         FileNotFoundError: A checkpoint does not exist.
     """
 
@@ -67,7 +67,7 @@ class ModelPool:
             mode: One of ``MODES``.
 
         Raises:
-            ValueError: The name is unknown, the file is no checkpoint, or cannot be used in this mode.
+            UserError: The name is unknown, the file is no checkpoint, or cannot be used in this mode.
             OSError: The file cannot be read.
         """
         if name not in self._checkpoints or mode not in MODES:
@@ -84,7 +84,7 @@ class ModelPool:
         """Return what the images of a model mean, and the brushes for its source.
 
         Raises:
-            ValueError: As in `get_translator`.
+            UserError: As in `get_translator`.
             OSError: As in `get_translator`.
         """
         with self._lock:
@@ -108,7 +108,7 @@ class ModelPool:
             The content of one file per sample.
 
         Raises:
-            ValueError: As in `get_translator`, or the image does not belong to the source.
+            UserError: As in `get_translator`, or the image does not belong to the source.
         """
         with self._lock:
             translator = self.get_translator(name, mode)

@@ -30,7 +30,7 @@ def build_page(session: DemoSession) -> gr.Blocks:
         session: Answers the requests. Its first model is loaded.
 
     Raises:
-        ValueError: The first model cannot be loaded.
+        UserError: The first model cannot be loaded.
         OSError: Its file cannot be read.
     """
     names = session.models.names

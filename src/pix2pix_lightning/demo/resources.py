@@ -21,7 +21,7 @@ def open_socket(host: str, port: int) -> socket.socket:
         port: 0 to 65535; 0 takes any free port.
 
     Raises:
-        ValueError: The port is in use or out of range, or the host is not this machine.
+        UserError: The port is in use or out of range, or the host is not this machine.
     """
     if type(port) is not int or not 0 <= port <= 65535:
         raise UserError(f"port={port}: a number from 0 to 65535 is expected")

@@ -39,7 +39,7 @@ class DemoSession:
         max_waiting: Number of requests that may wait. Further ones are refused.
 
     Raises:
-        ValueError: A limit is too small.
+        UserError: A limit is too small.
     """
 
     models: ModelPool
@@ -59,7 +59,7 @@ class DemoSession:
         """Describe the canvas of a model: its brushes, and a start picture of the training size.
 
         Raises:
-            ValueError: The model cannot be loaded.
+            UserError: The model cannot be loaded.
             OSError: Its file cannot be read.
         """
         spec, brushes = self.models.get_source(name)
@@ -81,7 +81,7 @@ class DemoSession:
             What `describe_canvas` returns, with the picture.
 
         Raises:
-            ValueError: The file is no image, is too large, or does not belong to the source.
+            UserError: The file is no image, is too large, or does not belong to the source.
         """
         image = self._decode(file, "the file")
         spec, brushes = self.models.get_source(name)
@@ -104,7 +104,7 @@ class DemoSession:
             a ``caption``. Class numbers have a picture in ``shown``.
 
         Raises:
-            ValueError: The drawing is no image, is too large, or does not fit the model.
+            UserError: The drawing is no image, is too large, or does not fit the model.
         """
         image = self._decode(drawing, "the drawing")
         if image.size // 3 * samples > self.max_pixels:

@@ -39,7 +39,7 @@ def describe_data(cfg: DictConfig, run: Path | None, trust: Sequence[str] = ()) 
         trust: Packages whose classes the run's description may name. A run's folder is data, not code.
 
     Raises:
-        ValueError: There is no description, or it names a class that is not trusted, or a key is unknown.
+        UserError: There is no description, or it names a class that is not trusted, or a key is unknown.
     """
     config = cast(DictConfig, OmegaConf.create() if run is None else OmegaConf.load(run / _CONFIG))
     own = OmegaConf.select(config, "data")
@@ -73,7 +73,7 @@ def read_pair_spec(description: Mapping[str, Any]) -> PairSpec:
     """Return what the pixels of a data module's pairs mean.
 
     Raises:
-        ValueError: The data module cannot be built.
+        UserError: The data module cannot be built.
     """
     spec: PairSpec = _build_data(description).pair_spec
     return spec
@@ -88,7 +88,7 @@ def open_data(description: Mapping[str, Any], spec: PairSpec, split: str) -> Ite
         split: ``val`` or ``test``.
 
     Raises:
-        ValueError: The split is unknown or missing, or pixels do not mean the same as in training.
+        UserError: The split is unknown or missing, or pixels do not mean the same as in training.
     """
     if split not in SPLITS:
         raise UserError(f"split={split!r} is unknown: one of {', '.join(SPLITS)} is expected")

@@ -45,7 +45,7 @@ def choose_metrics(
         The metrics by name, and what was left out with the reason: nothing where metrics were requested.
 
     Raises:
-        ValueError: A metric is unknown, cannot be built or does not apply.
+        UserError: A metric is unknown, cannot be built or does not apply.
     """
     if requested is None:
         reasons = {name: find_obstacle(info, target, size) for name, info in METRICS.items()}

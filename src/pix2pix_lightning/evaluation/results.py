@@ -32,7 +32,7 @@ def resolve_output(cfg: DictConfig, run: Path | None) -> Path:
     """Return the folder of the results: ``output``, by default a folder inside the run's.
 
     Raises:
-        ValueError: ``output`` is not set, and there is no run's folder.
+        UserError: ``output`` is not set, and there is no run's folder.
     """
     if cfg.output is not None:
         return Path(str(cfg.output))
@@ -55,7 +55,7 @@ def open_output_folder(
 
     Raises:
         FileExistsError: The folder is not empty, and ``overwrite`` is off.
-        ValueError: The folder is not empty and of another kind, or it is a file.
+        UserError: The folder is not empty and of another kind, or it is a file.
     """
     if folder.exists() and not folder.is_dir():
         raise UserError(f"output={folder} is a file: give a folder")

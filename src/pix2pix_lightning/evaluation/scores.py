@@ -65,7 +65,7 @@ def compute_scores(
         on_pair: Called with every pair after it was measured.
 
     Raises:
-        ValueError: There is no pair, or a metric cannot be computed of these images.
+        UserError: There is no pair, or a metric cannot be computed of these images.
     """
     names: list[str] = []
     measurements = {name: build_measurement(name, metric) for name, metric in metrics.items()}

@@ -27,7 +27,7 @@ def export(cfg: DictConfig, words: Sequence[str] = ()) -> Path:
         The file or folder that was written.
 
     Raises:
-        ValueError: The format is unknown or cannot hold this network, or the outputs differ from the module's.
+        UserError: The format is unknown or cannot hold this network, or the outputs differ from the module's.
         FileExistsError: The output exists.
     """
     from omegaconf import OmegaConf

@@ -147,7 +147,7 @@ def check_keys(name: str, keys: Mapping[str, Any]) -> None:
         keys: Keys of ``conf/export.yaml``.
 
     Raises:
-        ValueError: A key is set that belongs to other formats.
+        UserError: A key is set that belongs to other formats.
     """
     for key, (default, formats) in _FORMATS_OF_KEY.items():
         if keys[key] != default and name not in formats:

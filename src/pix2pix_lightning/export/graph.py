@@ -33,7 +33,7 @@ class Graph:
         values_out: Type of the output: ``float``, in [-1, 1], or ``uint8``, as in files of the target.
 
     Raises:
-        ValueError: A value is unknown.
+        UserError: A value is unknown.
     """
 
     module: Pix2PixModule

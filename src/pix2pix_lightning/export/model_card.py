@@ -69,7 +69,7 @@ def build_model_card(
         The card, with its pictures.
 
     Raises:
-        ValueError: A file of the run is damaged, or ``name`` or ``license`` is not valid on the Hub.
+        UserError: A file of the run is damaged, or ``name`` or ``license`` is not valid on the Hub.
     """
     if run is None:
         return Card(format_card(module, name=name, license=license))

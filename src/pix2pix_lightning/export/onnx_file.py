@@ -48,7 +48,7 @@ def write_onnx(
 
     Raises:
         FileExistsError: The file exists, and ``overwrite`` is off.
-        ValueError: It would be too large, or its outputs differ from the module's by more than 1e-4 (2e-2 with
+        UserError: It would be too large, or its outputs differ from the module's by more than 1e-4 (2e-2 with
             ``half``); no file is written then.
     """
     if path.exists() and not overwrite:

@@ -48,7 +48,7 @@ def check_outputs(
         The greatest difference, of outputs in [-1, 1]; for bytes, beyond their rounding.
 
     Raises:
-        ValueError: The outputs differ by more than ``tolerance``.
+        UserError: The outputs differ by more than ``tolerance``.
     """
     worst = 0.0
     floats = Graph(graph.module, graph.norm, graph.values_in, "float")

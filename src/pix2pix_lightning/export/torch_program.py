@@ -42,7 +42,7 @@ def write_program(
 
     Raises:
         FileExistsError: The file exists, and ``overwrite`` is off.
-        ValueError: The network does not take the size, or the outputs differ from the module's by more than 1e-4; no
+        UserError: The network does not take the size, or the outputs differ from the module's by more than 1e-4; no
             file is written then.
     """
     if path.exists() and not overwrite:

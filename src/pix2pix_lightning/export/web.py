@@ -59,7 +59,7 @@ def write_web(
 
     Raises:
         FileExistsError: The folder is not empty, and ``overwrite`` is off.
-        ValueError: ``runtime`` lacks a file, the folder is of another kind, or the outputs differ from the module's by
+        UserError: ``runtime`` lacks a file, the folder is of another kind, or the outputs differ from the module's by
             more than 2e-2; nothing is written.
     """
     for name in (_SCRIPT, _BINARY) if runtime else ():

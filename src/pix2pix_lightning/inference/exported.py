@@ -54,7 +54,7 @@ class ExportedNetwork:
         size: The only side of its input, in pixels; None where there are several.
 
     Raises:
-        ValueError: The metadata do not describe a pair.
+        UserError: The metadata do not describe a pair.
     """
 
     def __init__(self, run: Callable[[Tensor], Tensor], metadata: dict[str, Any], device: torch.device) -> None:
@@ -83,7 +83,7 @@ class ExportedNetwork:
             (B, C', H, W) in [-1, 1].
 
         Raises:
-            ValueError: The file was exported for one size, and the images have another.
+            UserError: The file was exported for one size, and the images have another.
         """
         if self.size is not None and source.shape[2:] != (self.size, self.size):
             raise UserError(
@@ -106,7 +106,7 @@ class OnnxSession:
         metadata: The file's metadata by key.
 
     Raises:
-        ValueError: The file is not ONNX, onnxruntime is missing, or it cannot use the device.
+        UserError: The file is not ONNX, onnxruntime is missing, or it cannot use the device.
     """
 
     def __init__(self, path: Path, device: torch.device) -> None:
@@ -164,7 +164,7 @@ class OnnxNetwork(ExportedNetwork):
         device: ``cpu`` or ``cuda``.
 
     Raises:
-        ValueError: ``export`` did not write the file, or it cannot run here.
+        UserError: ``export`` did not write the file, or it cannot run here.
     """
 
     def __init__(self, path: Path, device: torch.device) -> None:
@@ -181,7 +181,7 @@ class ProgramNetwork(ExportedNetwork):
         trust: Whether its author is trusted.
 
     Raises:
-        ValueError: ``trust`` is off, or ``export`` did not write the file.
+        UserError: ``trust`` is off, or ``export`` did not write the file.
     """
 
     def __init__(self, path: Path, device: torch.device, *, trust: bool) -> None:
@@ -213,7 +213,7 @@ def open_exported(path: Path, device: torch.device | str, *, trust: bool) -> Onn
         The network.
 
     Raises:
-        ValueError: ``export`` did not write the file, or it is not trusted.
+        UserError: ``export`` did not write the file, or it is not trusted.
     """
     is_onnx = path.suffix.lower() == ".onnx"
     if isinstance(device, str):
@@ -236,7 +236,7 @@ def require_onnx() -> Iterator[None]:
     """Turn an ``ImportError`` inside into an error that names the package to install.
 
     Raises:
-        ValueError: A package is missing.
+        UserError: A package is missing.
     """
     try:
         yield

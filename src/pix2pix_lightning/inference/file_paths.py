@@ -22,7 +22,7 @@ def find_images(source: str, *, excluded: Path) -> dict[Path, Path]:
         Each file, and its path relative to the folder or to the part of the pattern without wildcards.
 
     Raises:
-        ValueError: ``source`` does not exist, or has no image in it.
+        UserError: ``source`` does not exist, or has no image in it.
     """
     root = Path(source)
     if root.is_file():
@@ -52,7 +52,7 @@ def list_suffixes(samples: int | None, *, spread: bool) -> tuple[str, ...]:
         ``.png``; or ``.sample_<number>.png`` for each sample and, with ``spread``, ``.spread.png`` at the end.
 
     Raises:
-        ValueError: ``samples`` is not a number from 1, or ``spread`` is set for fewer than two samples.
+        UserError: ``samples`` is not a number from 1, or ``spread`` is set for fewer than two samples.
     """
     if samples is None:
         if spread:
@@ -80,7 +80,7 @@ def plan_outputs(
         For each input the paths of its outputs, in the order of ``suffixes``.
 
     Raises:
-        ValueError: Two inputs have the same output.
+        UserError: Two inputs have the same output.
         FileExistsError: An output exists, and ``overwrite`` is off.
     """
     outputs = {

@@ -24,7 +24,7 @@ def build_translator(cfg: DictConfig, **overrides: Any) -> Translator:
 
     Raises:
         FileNotFoundError: The checkpoint does not exist.
-        ValueError: The file is not a checkpoint, or a value is unknown.
+        UserError: The file is not a checkpoint, or a value is unknown.
     """
     options = {key: cfg[key] for key in _KEYS if key in cfg}
     if isinstance(options["dropout"], bool):  # YAML reads a bare on or off as a boolean
@@ -38,7 +38,7 @@ def parse_trust(trust: Any) -> tuple[str, ...]:
     """Parse the value of ``trust`` into names of packages: one name, a list of names, or None.
 
     Raises:
-        ValueError: It is of another type.
+        UserError: It is of another type.
     """
     names = [trust] if isinstance(trust, str) else list(trust) if OmegaConf.is_list(trust) else trust or []
     if not (isinstance(names, list) and all(isinstance(name, str) for name in names)):

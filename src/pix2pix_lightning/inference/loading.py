@@ -40,7 +40,7 @@ def open_module(
         The module.
 
     Raises:
-        ValueError: The file is of another kind, has no EMA weights, names a class that is not trusted, or ``pair``
+        UserError: The file is of another kind, has no EMA weights, names a class that is not trusted, or ``pair``
             does not fit it.
     """
     if (kind := infer_checkpoint_kind(path)) == "junyanz":

@@ -60,7 +60,7 @@ class TiledInference:
         seams: How much neighbours differed, for each image that was blended.
 
     Raises:
-        ValueError: A value is unknown.
+        UserError: A value is unknown.
     """
 
     def __init__(self, network: Network, *, tile: str | int | None, overlap: int | None, statistics: str) -> None:
@@ -135,7 +135,7 @@ class TiledInference:
         """The receptive field of the network.
 
         Raises:
-            ValueError: An exported network sees all of an image.
+            UserError: An exported network sees all of an image.
         """
         if isinstance(self.network, GeneratorNetwork):
             return measure_receptive_field(self.network.generator, self.network.pair_spec.source.channels)

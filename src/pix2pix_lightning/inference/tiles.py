@@ -122,7 +122,7 @@ def plan_tiling(height: int, width: int, *, context: int, stride: int, tile: int
         The plan.
 
     Raises:
-        ValueError: ``tile`` is too small for the overlap, or ``overlap`` is negative.
+        UserError: ``tile`` is too small for the overlap, or ``overlap`` is negative.
     """
     halo = compute_padded_side(context, stride)
     if overlap is not None and overlap < 0:

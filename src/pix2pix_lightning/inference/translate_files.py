@@ -40,7 +40,7 @@ def translate_files(
         Each file that was written.
 
     Raises:
-        ValueError: An input cannot be translated.
+        UserError: An input cannot be translated.
         OSError: An output cannot be written. Earlier outputs are still finished.
     """
 
@@ -76,7 +76,7 @@ def check_sampling(translator: Translator, samples: int | None) -> None:
     """Check that samples, if any are asked for, can differ.
 
     Raises:
-        ValueError: Dropout is off, or the generator has none.
+        UserError: Dropout is off, or the generator has none.
     """
     if samples is None:
         return

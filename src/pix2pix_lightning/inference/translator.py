@@ -83,7 +83,7 @@ class Translator:
 
     Raises:
         FileNotFoundError: The checkpoint does not exist.
-        ValueError: The file is not a checkpoint, or an argument is unknown.
+        UserError: The file is not a checkpoint, or an argument is unknown.
 
     Example:
         >>> small = {"_target_": "pix2pix_lightning.networks.UNetGenerator", "num_downs": 3, "base_channels": 4}
@@ -162,7 +162,7 @@ class Translator:
             The translation, with the input's height and width, in the target's own type; floats for floats.
 
         Raises:
-            ValueError: It is not an image, not of 8 bits, or has another number of channels than the source.
+            UserError: It is not an image, not of 8 bits, or has another number of channels than the source.
         """
         return cast(AnyImage, self._translate(image))
 
@@ -171,7 +171,7 @@ class Translator:
         """The module's generator.
 
         Raises:
-            ValueError: The model is an exported file, which has a graph and no module.
+            UserError: The model is an exported file, which has a graph and no module.
         """
         if not isinstance(self.network, GeneratorNetwork):
             raise UserError("an exported file has a graph, no generator: open the checkpoint that it was exported from")
@@ -181,7 +181,7 @@ class Translator:
         """Read an image file of at most ``max_pixels`` as (H, W, 3) uint8.
 
         Raises:
-            ValueError: The file is not an image, not of 8 bits, or too large.
+            UserError: The file is not an image, not of 8 bits, or too large.
             OSError: It cannot be read.
         """
         return read_image(path, max_pixels=self.max_pixels)
@@ -214,7 +214,7 @@ class Translator:
             (H, W, C') each, in the same order.
 
         Raises:
-            ValueError: An array has another type, shape or number of channels.
+            UserError: An array has another type, shape or number of channels.
         """
         prepared = [self._prepare(image) for image in images]
         results: list[npt.NDArray[np.uint8]] = [np.empty(0, np.uint8)] * len(images)

@@ -116,7 +116,7 @@ class AdversarialLoss(nn.Module, ABC):
             real: Logits of real pairs, of the same shapes; only needed and used if ``needs_real_logits`` is True.
 
         Raises:
-            ValueError: ``real`` is needed and missing.
+            UserError: ``real`` is needed and missing.
         """
         if not self.needs_real_logits:
             return mean_over_scales(self.generator_loss, fake)
@@ -210,7 +210,7 @@ class WassersteinAdversarial(AdversarialLoss):
         penalty_weight: Weight of the penalty, the paper's lambda, 0 or more.
 
     Raises:
-        ValueError: If `penalty_weight` is negative.
+        UserError: If `penalty_weight` is negative.
 
     Example:
         >>> real, fake = torch.full((1, 1, 30, 30), 3.0), torch.ones(1, 1, 30, 30)

@@ -27,7 +27,7 @@ def feature_matching(real: Features, fake: Features) -> Tensor:
         least. pix2pixHD sums over both.
 
     Raises:
-        ValueError: There are no layers, or not equally many in ``real`` and ``fake``.
+        UserError: There are no layers, or not equally many in ``real`` and ``fake``.
     """
     real_scales, fake_scales = _as_scales(real), _as_scales(fake)
     real_counts, fake_counts = ([len(layers) for layers in scales] for scales in (real_scales, fake_scales))

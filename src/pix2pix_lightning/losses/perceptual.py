@@ -24,7 +24,7 @@ class PerceptualDistance(nn.Module):
         layers: Names of the layers to compare, as in ``network.named_modules()``; each returns one tensor.
 
     Raises:
-        ValueError: ``layers`` is empty or has a name that is not in the network.
+        UserError: ``layers`` is empty or has a name that is not in the network.
 
     Example:
         >>> network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3))

@@ -28,7 +28,7 @@ def mean_over_scales(loss: Callable[..., Tensor], *logits: Logits) -> Tensor:
         A scalar; for single maps that of ``loss`` itself.
 
     Raises:
-        ValueError: There are no maps, or not equally many in all of ``logits``.
+        UserError: There are no maps, or not equally many in all of ``logits``.
     """
     scales = [[maps] if isinstance(maps, Tensor) else list(maps) for maps in logits]
     counts = [len(maps) for maps in scales]

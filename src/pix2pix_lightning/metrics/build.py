@@ -27,7 +27,7 @@ def build_metric(spec: MetricSpec, *, eight_bit: bool = False) -> Metric:
         eight_bit: Build a registered metric for images that are rounded to 8 bits: then PSNR is always finite.
 
     Raises:
-        ValueError: If the name is not registered, or the description does not build a Metric.
+        UserError: If the name is not registered, or the description does not build a Metric.
     """
     if isinstance(spec, str):
         if spec not in METRICS:
@@ -58,7 +58,7 @@ def build_metrics(
         prefix: What the names in the results begin with, such as "val/".
 
     Raises:
-        ValueError: If a metric cannot be built, or two have the same name.
+        UserError: If a metric cannot be built, or two have the same name.
 
     Example:
         >>> quality = {"_target_": "torchmetrics.image.UniversalImageQualityIndex"}
@@ -79,7 +79,7 @@ def build_named_metrics(
         eight_bit: As for `build_metric`.
 
     Raises:
-        ValueError: If a metric cannot be built, or two have the same name.
+        UserError: If a metric cannot be built, or two have the same name.
     """
     if isinstance(spec, Mapping) and not is_description(spec):
         given = cast(Mapping[str, MetricSpec | None], spec)

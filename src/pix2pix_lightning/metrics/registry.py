@@ -98,7 +98,7 @@ class MetricInfo:
                 direction of another name.
 
         Raises:
-            ValueError: If `values` is no mapping, or a value in it has another type.
+            UserError: If `values` is no mapping, or a value in it has another type.
         """
         if not isinstance(values, Mapping):
             raise UserError(f"{name} is {values!r}, not keys and values")

@@ -34,7 +34,7 @@ def complete_parts(parts: Parts, spec: PairSpec, *, conditional: bool) -> Parts:
         The parts with complete descriptions.
 
     Raises:
-        ValueError: A description contradicts the pairs, or names an optimizer or a schedule that does not exist.
+        UserError: A description contradicts the pairs, or names an optimizer or a schedule that does not exist.
     """
     source, target = spec.source.channels, spec.target.channels
     generator = fill_channels("generator", parts["generator"], in_channels=source, out_channels=target)
@@ -56,7 +56,7 @@ def fill_channels(name: str, network: nn.Module | Description, **channels: int) 
         **channels: Numbers of channels that the pairs have, by the argument's name.
 
     Raises:
-        ValueError: The description gives other numbers.
+        UserError: The description gives other numbers.
     """
     if not is_description(network):
         return network
@@ -75,7 +75,7 @@ def infer_depth(network: nn.Module | Description, size: int) -> nn.Module | Desc
         size: Side of the training images in pixels.
 
     Raises:
-        ValueError: The side is odd.
+        UserError: The side is odd.
     """
     if not is_description(network):
         return network
@@ -116,7 +116,7 @@ def build_or_call(name: str, builder: Any, *args: Any) -> Any:
         *args: Positional arguments of the class or the function.
 
     Raises:
-        ValueError: The arguments do not fit.
+        UserError: The arguments do not fit.
     """
     try:
         return build(builder, *args) if is_description(builder) else builder(*args)
@@ -135,7 +135,7 @@ def build_optimizers(parts: Parts, **networks: nn.Module | None) -> tuple[list[O
         The optimizers in the order of the networks, and the schedules as Lightning takes them.
 
     Raises:
-        ValueError: An optimizer or the schedule does not take its arguments.
+        UserError: An optimizer or the schedule does not take its arguments.
     """
     optimizers, schedules = [], []
     for name, network in networks.items():
@@ -159,7 +159,7 @@ def complete_weights(
         has_discriminator: Whether there are adversarial terms.
 
     Raises:
-        ValueError: A weight has no term, or there is no term.
+        UserError: A weight has no term, or there is no term.
     """
     adversarial = {"adversarial": 1.0, "feature_matching": 0.0} if has_discriminator else {}
     known = {**adversarial, **{name: 100.0 if name == "l1" else 1.0 for name in reconstruction}}
@@ -181,7 +181,7 @@ def check_settings(*, discriminator_steps: int, accumulate: int, gradient_clip: 
         gradient_clip: Largest norm of the gradients, above 0, or None.
 
     Raises:
-        ValueError: A number is out of range, or does not go with another.
+        UserError: A number is out of range, or does not go with another.
     """
     for name, value in (("discriminator_steps", discriminator_steps), ("accumulate", accumulate)):
         if value < 1:
@@ -198,7 +198,7 @@ def check_penalty(discriminator: nn.Module) -> None:
     """Check that a discriminator can be trained with a gradient penalty.
 
     Raises:
-        ValueError: A batch norm mixes the images of a batch.
+        UserError: A batch norm mixes the images of a batch.
     """
     if any(isinstance(module, _BATCH_NORMS) for module in discriminator.modules()):
         raise UserError(

@@ -51,7 +51,7 @@ class PersistenceMixin(LightningModule):
         """Go on counting batches where the checkpoint stopped.
 
         Raises:
-            ValueError: A trainer resumes with other pairs or other networks than the checkpoint's.
+            UserError: A trainer resumes with other pairs or other networks than the checkpoint's.
         """
         self.batches_seen = checkpoint[PROJECT_KEY]["batches_seen"]
         try:
@@ -86,7 +86,7 @@ class PersistenceMixin(LightningModule):
             The module in evaluation mode.
 
         Raises:
-            ValueError: The file is no such checkpoint, names what is not trusted, or an object is missing.
+            UserError: The file is no such checkpoint, names what is not trusted, or an object is missing.
         """
         saved = read_checkpoint(checkpoint_path, map_location)
         return restore_module(cls, saved, origin=checkpoint_path, trust=trust, strict=strict, live=live).eval()
@@ -118,7 +118,7 @@ class PersistenceMixin(LightningModule):
             The module in evaluation mode.
 
         Raises:
-            ValueError: It is no such model, names what is not trusted, or an object is missing.
+            UserError: It is no such model, names what is not trusted, or an object is missing.
             OSError: There is none, it may not be read, or the Hub cannot be reached.
         """
         path = pretrained.resolve_pretrained(
@@ -137,7 +137,7 @@ class PersistenceMixin(LightningModule):
             overwrite: Whether the files of a model in the folder are replaced.
 
         Raises:
-            ValueError: The module has a part that cannot be described as plain data.
+            UserError: The module has a part that cannot be described as plain data.
             OSError: The folder is in use, or cannot be written.
         """
         pretrained.save_pretrained(self, folder, card=card, overwrite=overwrite)
@@ -164,7 +164,7 @@ class PersistenceMixin(LightningModule):
             The address of the repository's page.
 
         Raises:
-            ValueError: The name is not possible, or the module cannot be described as plain data.
+            UserError: The name is not possible, or the module cannot be described as plain data.
             OSError: The Hub cannot be reached or refuses the upload.
         """
         return pretrained.push_to_hub(

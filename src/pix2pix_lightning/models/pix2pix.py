@@ -61,7 +61,7 @@ class Pix2PixModule(PersistenceMixin, LightningModule):
         seed: Seed of the first weights of described networks, of dropout and of the gradient penalty.
 
     Raises:
-        ValueError: Arguments are out of range or contradict each other.
+        UserError: Arguments are out of range or contradict each other.
 
     Example:
         >>> small = {"_target_": "pix2pix_lightning.networks.UNetGenerator", "num_downs": 3, "base_channels": 4}
@@ -297,4 +297,5 @@ class Pix2PixModule(PersistenceMixin, LightningModule):
     def _log_progress(self, *, on_step: bool = False) -> None:
         """Log against the batch's number in the run, right after a resume too; Lightning then adds no epoch itself."""
         step = float(max(0, self.batches_seen - 1))
-        self.log_dict({"step": step, "epoch": float(self.current_epoch)}, on_step=on_step, on_epoch=not on_step)
+        values = {"step": step, "epoch": float(self.current_epoch)}
+        self.log_dict(values, on_step=on_step, on_epoch=not on_step, sync_dist=not on_step)

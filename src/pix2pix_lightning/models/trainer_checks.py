@@ -18,7 +18,7 @@ def check_trainer(trainer: Trainer, *, penalty_weight: float, accumulate: int) -
         accumulate: Batches of one step.
 
     Raises:
-        ValueError: A setting does not work; the line names it.
+        UserError: A setting does not work; the line names it.
     """
     strategy = trainer.strategy
     if isinstance(strategy, DDPStrategy) and not hasattr(strategy, "wrapped_networks"):

@@ -41,7 +41,7 @@ class PatchDiscriminator(nn.Module):
         min_side: The sides of the input are at least this, ``3 * 2**num_layers``.
 
     Raises:
-        ValueError: An argument is out of its range or is not one of the names.
+        UserError: An argument is out of its range or is not one of the names.
 
     Example:
         >>> import torch
@@ -92,7 +92,7 @@ class PatchDiscriminator(nn.Module):
             ``num_layers + 2`` maps, the last (B, 1, h, w): high for real.
 
         Raises:
-            ValueError: A side is below ``min_side``.
+            UserError: A side is below ``min_side``.
         """
         check_sides(x, min_side=self.min_side)
         return _collect_outputs(self.stages, x)
@@ -112,7 +112,7 @@ class PixelDiscriminator(nn.Module):
         spectral_norm: Whether each convolution's weight is divided by its spectral norm.
 
     Raises:
-        ValueError: An argument is out of its range or is not one of the names.
+        UserError: An argument is out of its range or is not one of the names.
 
     Example:
         >>> import torch
@@ -155,7 +155,7 @@ class PixelDiscriminator(nn.Module):
             Three maps, the last (B, 1, H, W): high for real.
 
         Raises:
-            ValueError: The images have no pixel.
+            UserError: The images have no pixel.
         """
         check_sides(x)
         return _collect_outputs(self.stages, x)
@@ -184,7 +184,7 @@ class MultiScaleDiscriminator(nn.Module):
         min_side: The sides of the input are at least this, so that the coarsest scale has one logit.
 
     Raises:
-        ValueError: An argument is out of its range or is not one of the names.
+        UserError: An argument is out of its range or is not one of the names.
 
     Example:
         >>> import torch
@@ -229,7 +229,7 @@ class MultiScaleDiscriminator(nn.Module):
             ``num_scales`` lists of ``num_layers + 2`` maps, the finest scale first.
 
         Raises:
-            ValueError: A side is below ``min_side``.
+            UserError: A side is below ``min_side``.
         """
         check_sides(x, min_side=self.min_side)
         outputs = []

@@ -55,7 +55,7 @@ def use_eval_mode(
         ``network`` itself.
 
     Raises:
-        ValueError: ``norm`` is not one of its values. In the network's forward: the noise of the whole image
+        UserError: ``norm`` is not one of its values. In the network's forward: the noise of the whole image
             would take more than a gigabyte.
 
     Example:
@@ -93,7 +93,7 @@ def find_image_norms(network: nn.Module, norm: str) -> list[str]:
         Names as in ``network.named_modules()``.
 
     Raises:
-        ValueError: ``norm`` is not one of its values.
+        UserError: ``norm`` is not one of its values.
     """
     check_choice("norm", norm, get_args(NormMode))
     return [name for name, module in network.named_modules() if _uses_image_statistics(module, norm)]

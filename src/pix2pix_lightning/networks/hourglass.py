@@ -43,7 +43,7 @@ class HourglassGenerator(nn.Module):
         side_multiple: The sides of the input are multiples of this, ``2**num_downs``.
 
     Raises:
-        ValueError: An argument is out of its range or is not one of the names.
+        UserError: An argument is out of its range or is not one of the names.
     """
 
     has_skips: ClassVar[bool]
@@ -91,7 +91,7 @@ class HourglassGenerator(nn.Module):
             Images in [-1, 1], (B, out_channels, H, W).
 
         Raises:
-            ValueError: A side is no positive multiple of ``side_multiple``.
+            UserError: A side is no positive multiple of ``side_multiple``.
         """
         check_sides(x, multiple=self.side_multiple, min_side=self.side_multiple)
         skips: list[Tensor | None] = []

@@ -99,7 +99,7 @@ def build_norm(norm: str, channels: int) -> nn.Module:
         channels: Channels of the maps that it is applied to.
 
     Raises:
-        ValueError: ``norm`` is not one of these names.
+        UserError: ``norm`` is not one of these names.
     """
     check_choice("norm", norm, _NORMS)
     return _NORMS[norm](channels)
@@ -109,7 +109,7 @@ def uses_bias(norm: str) -> bool:
     """Return whether a convolution before ``norm`` has a bias: not before batch norm, which has its own.
 
     Raises:
-        ValueError: ``norm`` is not one of the names that `build_norm` takes.
+        UserError: ``norm`` is not one of the names that `build_norm` takes.
     """
     check_choice("norm", norm, _NORMS)
     return norm != "batch"
@@ -128,7 +128,7 @@ def build_upsampling(
         kernel_size: Side of the transposed convolution's kernel: 4 in the U-Net, 3 in the ResNet.
 
     Raises:
-        ValueError: ``upsample`` is not one of these names.
+        UserError: ``upsample`` is not one of these names.
     """
     check_choice("upsample", upsample, ("transposed", "resize"))
     if upsample == "resize":
@@ -222,7 +222,7 @@ def check_sides(images: Tensor, *, multiple: int = 1, min_side: int = 1) -> None
         min_side: H and W have to be at least this, a multiple of ``multiple``.
 
     Raises:
-        ValueError: ``images`` is no batch, or a side does not fit. The message has the next side that fits.
+        UserError: ``images`` is no batch, or a side does not fit. The message has the next side that fits.
     """
     if images.ndim != 4:
         raise UserError(f"images have the shape {tuple(images.shape)}: give a batch (B, C, H, W)")

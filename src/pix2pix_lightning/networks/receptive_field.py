@@ -55,7 +55,7 @@ def measure_receptive_field(network: nn.Module, channels: int) -> ReceptiveField
         channels: Channels of the input.
 
     Raises:
-        ValueError: The network sees the whole image, changes the size, has smaller maps than its ``side_multiple``
+        UserError: The network sees the whole image, changes the size, has smaller maps than its ``side_multiple``
             explains, removes NaN, or runs a norm layer twice.
 
     Example:

@@ -35,7 +35,7 @@ class ResNetGenerator(nn.Module):
         min_side: The sides of the input are at least this, 8.
 
     Raises:
-        ValueError: An argument is out of its range or is not one of the names.
+        UserError: An argument is out of its range or is not one of the names.
 
     Example:
         >>> import torch
@@ -103,7 +103,7 @@ class ResNetGenerator(nn.Module):
             Images in [-1, 1], (B, out_channels, H, W).
 
         Raises:
-            ValueError: A side is not a multiple of 4, or is below 8.
+            UserError: A side is not a multiple of 4, or is below 8.
         """
         # The blocks pad maps of a quarter of the side by reflection, which needs two pixels.
         check_sides(x, multiple=self.side_multiple, min_side=self.min_side)

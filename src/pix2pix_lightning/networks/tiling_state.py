@@ -63,7 +63,7 @@ class TilingState:
             (1, C, h, w) booleans on the CPU, True for what is kept.
 
         Raises:
-            ValueError: The masks of the whole image would take more than a gigabyte, or the window's edges do not lie
+            UserError: The masks of the whole image would take more than a gigabyte, or the window's edges do not lie
                 between pixels of the maps.
         """
         top, height = _locate_on_map(maps.shape[2], window.top, window.height, self.height)
@@ -91,7 +91,7 @@ def crop_map(maps: Tensor, window: Window, part: Window) -> Tensor:
         Maps of ``part``, (B, C, h', w').
 
     Raises:
-        ValueError: The edges of ``part`` do not lie between pixels of the maps.
+        UserError: The edges of ``part`` do not lie between pixels of the maps.
     """
     top, bottom = (
         _scale_position(row - window.top, maps.shape[2], window.height) for row in (part.top, part.top + part.height)

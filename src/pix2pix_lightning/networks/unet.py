@@ -21,7 +21,7 @@ class UNetGenerator(HourglassGenerator):
         upsample: ``"transposed"`` or ``"resize"`` (nearest neighbour and a 3x3 convolution).
 
     Raises:
-        ValueError: An argument is out of its range or is not one of the names.
+        UserError: An argument is out of its range or is not one of the names.
 
     Example:
         >>> import torch

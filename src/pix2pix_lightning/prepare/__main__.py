@@ -21,7 +21,7 @@ def prepare(cfg: DictConfig) -> None:
         cfg: The configuration of ``compose("prepare", [...])``.
 
     Raises:
-        ValueError: The task is unknown, or cannot use its input.
+        UserError: The task is unknown, or cannot use its input.
     """
     if cfg.task not in _TASKS:
         raise UserError(f"task={cfg.task} is unknown: one of {', '.join(_TASKS)} is expected")
@@ -35,7 +35,7 @@ def convert_from_junyanz(cfg: DictConfig) -> None:
         cfg: ``input`` is the ``train_opt.txt`` of that run.
 
     Raises:
-        ValueError: The file does not belong to a training of pix2pix.
+        UserError: The file does not belong to a training of pix2pix.
     """
     from pix2pix_lightning.prepare.junyanz_command import build_command
     from pix2pix_lightning.prepare.junyanz_options import read_options

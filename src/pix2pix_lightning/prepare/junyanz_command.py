@@ -87,7 +87,7 @@ def build_command(options: Options) -> TrainCommand:
         The command, with notes on what differs.
 
     Raises:
-        ValueError: A value has the wrong type for its flag.
+        UserError: A value has the wrong type for its flag.
     """
     command = TrainCommand()
     _convert_data(options, command)

@@ -117,7 +117,7 @@ def read_options(path: Path) -> dict[str, str]:
         Values as text by the present names of the flags: all flags of ``DEFAULTS``, and unknown ones of the file.
 
     Raises:
-        ValueError: The file does not belong to a training of pix2pix.
+        UserError: The file does not belong to a training of pix2pix.
     """
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     found = {match[1]: match[2] or "" for line in lines if (match := _LINE.fullmatch(line))}
@@ -150,7 +150,7 @@ def is_on(options: Options, flag: str) -> bool:
     """Return the value of a switch.
 
     Raises:
-        ValueError: The value is neither True nor False.
+        UserError: The value is neither True nor False.
     """
     if options[flag] not in ("True", "False"):
         raise UserError(f"{flag}={options[flag]}: True or False is expected")
@@ -161,7 +161,7 @@ def parse_int(options: Options, flag: str) -> int:
     """Return a value as a whole number.
 
     Raises:
-        ValueError: The value is no whole number.
+        UserError: The value is no whole number.
     """
     if not re.fullmatch(r"-?\d+", options[flag]):
         raise UserError(f"{flag}={options[flag]}: a whole number is expected")
@@ -172,7 +172,7 @@ def parse_float(options: Options, flag: str) -> float:
     """Return a value as a number.
 
     Raises:
-        ValueError: The value is no number.
+        UserError: The value is no number.
     """
     try:
         return float(options[flag])

@@ -97,7 +97,7 @@ def build_chart(series: Mapping[str, Sequence[Point]], *, title: str, x_label: s
         y_label: Label of the y axis.
 
     Raises:
-        ValueError: There are more series than can be told apart.
+        UserError: There are more series than can be told apart.
     """
     if len(series) > _MAX_LINES:
         raise UserError(f"{len(series)} lines in {title!r}: at most {_MAX_LINES} can be told apart, make more charts")

@@ -30,7 +30,7 @@ def read_evaluations(runs: Sequence[Path], split: str) -> tuple[list[dict[str, A
         The contents in the order of the runs, and remarks about what could not be checked.
 
     Raises:
-        ValueError: A run was not evaluated, or its checkpoint has changed since, or it was evaluated in another way
+        UserError: A run was not evaluated, or its checkpoint has changed since, or it was evaluated in another way
             than the first.
     """
     found = [_read_evaluation(run, split) for run in runs]

@@ -23,7 +23,7 @@ def read_metric_info(path: Path) -> dict[str, MetricInfo]:
         Descriptions by the metrics' names without ``val/``.
 
     Raises:
-        ValueError: The file is damaged.
+        UserError: The file is damaged.
     """
     return get_metric_info(read_json(path), path) if path.is_file() else {}
 
@@ -36,7 +36,7 @@ def get_metric_info(content: Mapping[str, Any], path: Path) -> dict[str, MetricI
         path: The file, for the error.
 
     Raises:
-        ValueError: The entry has another form.
+        UserError: The entry has another form.
     """
     try:
         return parse_metric_info(content.get(_KEY) or {})
@@ -54,7 +54,7 @@ def parse_metric_info(described: Mapping[str, Mapping[str, Any]]) -> dict[str, M
         Descriptions by the metrics' names without ``val/``.
 
     Raises:
-        ValueError: A value has another type.
+        UserError: A value has another type.
     """
     names = {key: key.removeprefix("val/") for key in described}
     return {name: MetricInfo.from_dict(name, described[key]) for key, name in names.items()}

@@ -17,7 +17,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON file that holds one object.
 
     Raises:
-        ValueError: The file holds something else, or is cut short.
+        UserError: The file holds something else, or is cut short.
     """
     try:
         content = json.loads(path.read_text("utf-8"))
@@ -32,7 +32,7 @@ def read_yaml(path: Path) -> DictConfig:
     """Read a YAML file that holds keys and values.
 
     Raises:
-        ValueError: The file holds something else, or is cut short.
+        UserError: The file holds something else, or is cut short.
     """
     try:
         content = OmegaConf.load(path)

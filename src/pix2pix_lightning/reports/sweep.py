@@ -145,7 +145,7 @@ def read_sweep(folders: Sequence[Path], *, split: str | None = None) -> Sweep:
         split: Use the figures of ``evaluate`` on this split; by default those of the last validation.
 
     Raises:
-        ValueError: A folder has no run, no run is finished, a file is damaged, or the figures for ``split`` are missing
+        UserError: A folder has no run, no run is finished, a file is damaged, or the figures for ``split`` are missing
             or were measured in different ways.
     """
     runs = [run for folder in folders for run in _find_runs(folder)]

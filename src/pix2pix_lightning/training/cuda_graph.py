@@ -87,7 +87,7 @@ def check_capturable(trainer: Trainer, *, accumulate: int) -> None:
         accumulate: Batches of one optimizer step.
 
     Raises:
-        ValueError: The step cannot be captured; the line gives the reason.
+        UserError: The step cannot be captured; the line gives the reason.
     """
     device = trainer.strategy.root_device.type
     reasons = {
@@ -105,7 +105,7 @@ def check_lr_tensors(optimizers: Iterable[Optimizer]) -> None:
     """Refuse optimizers whose learning rate a capture would freeze.
 
     Raises:
-        ValueError: A learning rate is no tensor.
+        UserError: A learning rate is no tensor.
     """
     for optimizer in optimizers:
         for group in optimizer.param_groups:

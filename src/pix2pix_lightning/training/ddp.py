@@ -48,7 +48,7 @@ class PerNetworkDDPStrategy(DDPStrategy):
         **options: Further arguments of ``DDPStrategy`` or of ``DistributedDataParallel``.
 
     Raises:
-        ValueError: An argument is out of range, or contradicts another.
+        UserError: An argument is out of range, or contradicts another.
     """
 
     strategy_name = NAME
@@ -86,7 +86,7 @@ class PerNetworkDDPStrategy(DDPStrategy):
         """Wrap each network that has something to learn; the module itself stays unwrapped.
 
         Raises:
-            ValueError: The module is no ``Pix2PixModule``, or batch norm is to be synchronized on a CPU.
+            UserError: The module is no ``Pix2PixModule``, or batch norm is to be synchronized on a CPU.
         """
         if syncs_batch_norm(self) and self.root_device.type == "cpu":
             raise UserError("trainer.sync_batchnorm=true on a CPU: torch has it for GPUs alone; leave it out")

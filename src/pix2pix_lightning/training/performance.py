@@ -45,7 +45,7 @@ class PerformanceOptions:
         """Take the options out of settings by name; other keys are for the data and the trainer.
 
         Raises:
-            ValueError: An option is neither true nor false.
+            UserError: An option is neither true nor false.
         """
         names = {field.name for field in fields(cls)}
         known = {key: value for key, value in (settings or {}).items() if key in names}

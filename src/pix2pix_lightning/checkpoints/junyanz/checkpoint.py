@@ -49,7 +49,7 @@ def read_junyanz(path: str | Path) -> JunyanzNetwork:
 
     Raises:
         FileNotFoundError: The file does not exist.
-        ValueError: The file has another format, or its network has no equivalent here.
+        UserError: The file has another format, or its network has no equivalent here.
     """
     import torch
 

@@ -30,7 +30,7 @@ def infer_network(shapes: Shapes) -> dict[str, Any]:
         Class and arguments of the network here, for `utils.instantiate.build`.
 
     Raises:
-        ValueError: This is none of junyanz's networks for pix2pix, or it has no equivalent here.
+        UserError: This is none of junyanz's networks for pix2pix, or it has no equivalent here.
     """
     for first, infer in _INFER_BY_FIRST_KEY.items():
         if first in shapes:

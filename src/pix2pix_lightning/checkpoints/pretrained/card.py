@@ -58,7 +58,7 @@ def format_card(
         The content of ``README.md``.
 
     Raises:
-        ValueError: `name` or `license` is malformed.
+        UserError: `name` or `license` is malformed.
     """
     if name is not None and not re.fullmatch(_NAME, name):
         raise UserError(f"name={name!r}: user/name on the Hub is expected")

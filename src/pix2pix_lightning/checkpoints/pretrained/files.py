@@ -54,7 +54,7 @@ def load_pretrained(cls: type[Module], path: str | Path, *, trust: Sequence[str]
         The module, in evaluation mode and in the precision in which it was saved.
 
     Raises:
-        ValueError: The file is no model, names a class that is not trusted, or a live object is missing.
+        UserError: The file is no model, names a class that is not trusted, or a live object is missing.
         OSError: The file does not exist or cannot be read.
     """
     saved = read_pretrained(path)
@@ -76,7 +76,7 @@ def read_pretrained(path: str | Path) -> dict[str, Any]:
         ``hyper_parameters``, ``state_dict`` and ``PROJECT_KEY``, as `read_checkpoint` returns them.
 
     Raises:
-        ValueError: The file has another format, is truncated, or was written by a later version.
+        UserError: The file has another format, is truncated, or was written by a later version.
         OSError: The file does not exist or cannot be read.
     """
     path = Path(path)
@@ -107,7 +107,7 @@ def write_safetensors(module: LightningModule, path: str | Path, *, overwrite: b
 
     Raises:
         FileExistsError: The file exists and `overwrite` is false.
-        ValueError: A hyperparameter is no plain data, or safetensors is not installed.
+        UserError: A hyperparameter is no plain data, or safetensors is not installed.
         OSError: The disk is full, or the file cannot be written.
     """
     path = Path(path)
@@ -136,7 +136,7 @@ def save_pretrained(
 
     Raises:
         FileExistsError: The folder is not empty and `overwrite` is false.
-        ValueError: The folder holds something else than a model, a hyperparameter is no plain data, or safetensors
+        UserError: The folder holds something else than a model, a hyperparameter is no plain data, or safetensors
             is not installed.
         OSError: The disk is full, or the folder cannot be written.
     """
@@ -177,7 +177,7 @@ def push_to_hub(
         The address of the repository's page.
 
     Raises:
-        ValueError: The name is malformed, the repository is public although `private` is true, or the Hub refuses the
+        UserError: The name is malformed, the repository is public although `private` is true, or the Hub refuses the
             card.
         OSError: The Hub cannot be reached, or does not allow the upload.
     """

@@ -21,7 +21,7 @@ def require_extra() -> Iterator[None]:
     """Wrap an import of a package of the extra ``hub``.
 
     Raises:
-        ValueError: The package is not installed.
+        UserError: The package is not installed.
     """
     try:
         yield
@@ -52,7 +52,7 @@ def resolve_pretrained(
         The folder or file.
 
     Raises:
-        ValueError: The name is malformed, the revision does not exist, or the repository holds another model.
+        UserError: The name is malformed, the revision does not exist, or the repository holds another model.
         OSError: The model does not exist or cannot be read, or the Hub cannot be reached.
     """
     path = Path(model)
@@ -101,7 +101,7 @@ def upload_folder(
         The address of the repository's page.
 
     Raises:
-        ValueError: The name is malformed, the repository is public although `private` is true, or the Hub refuses the
+        UserError: The name is malformed, the repository is public although `private` is true, or the Hub refuses the
             card.
         OSError: The Hub cannot be reached, or does not allow the upload.
     """

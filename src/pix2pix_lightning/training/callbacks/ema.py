@@ -23,7 +23,7 @@ class EMA(Callback):
             after n of them the share is at most (1 + n) / (10 + n).
 
     Raises:
-        ValueError: ``decay`` is out of range.
+        UserError: ``decay`` is out of range.
     """
 
     def __init__(self, decay: float = 0.999) -> None:

@@ -43,7 +43,7 @@ class Performance(Callback):
         """Prepare the networks and the descriptions of the optimizers before these are built.
 
         Raises:
-            ValueError: Two options exclude each other, or the step cannot run as a CUDA graph here.
+            UserError: Two options exclude each other, or the step cannot run as a CUDA graph here.
         """
         if stage != "fit":
             return
