@@ -4,6 +4,7 @@ import ctypes
 import errno
 import os
 import re
+import shutil
 import subprocess
 from contextlib import contextmanager
 from pathlib import Path
@@ -80,6 +81,16 @@ def undisturbed(configured, tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="session")
+def first_epoch(configured, tmp_path_factory):
+    """The folder that holds ``run``, a run of one epoch."""
+    folder = tmp_path_factory.mktemp("first_epoch")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        train.train(configured("trainer.max_epochs=1"))
+    return folder
+
+
 @pytest.fixture
 def run(configured):
     return lambda *words: train.train(configured(*words))
@@ -87,7 +98,7 @@ def run(configured):
 
 @pytest.fixture
 def failing(configured, capfd):
-    """The line that is said when training fails, and that no traceback was said."""
+    """The error line of a training that fails; no traceback was printed."""
 
     def line(*words):
         with pytest.raises(OSError) as caught:  # noqa: PT011
@@ -100,7 +111,7 @@ def failing(configured, capfd):
     return line
 
 
-def said(capfd):
+def read_error(capfd):
     lines = capfd.readouterr().err.splitlines()
     assert not any("Traceback" in line or "Logging error" in line for line in lines), lines
     errors = [line for line in lines if line.startswith("error: ")]
@@ -162,8 +173,10 @@ def test_a_disk_that_fills_up_costs_one_line_and_the_run_goes_on_when_there_is_r
         ("summary.json", 1),
     ],
 )
-def test_a_file_for_which_there_is_no_room_is_named_and_nothing_is_lost(run, failing, undisturbed, name, epoch):
-    run("trainer.max_epochs=1")
+def test_a_file_for_which_there_is_no_room_is_named_and_nothing_is_lost(
+    run, first_epoch, failing, undisturbed, name, epoch
+):
+    shutil.copytree(first_epoch / "run", "run")
     before = {path: path.read_bytes() for path in Path("run").rglob("*") if path.is_file()}
     Path(f"run/{name}.part").symlink_to("/dev/full")
     line = failing("resume=run", "trainer.max_epochs=2")
@@ -185,10 +198,10 @@ def test_a_file_for_which_there_is_no_room_is_named_and_nothing_is_lost(run, fai
     assert_same(Path("run"), undisturbed)
 
 
-def test_a_log_that_cannot_be_written_is_said_once_and_does_not_end_the_run(run, undisturbed, capfd):
+def test_a_log_that_cannot_be_written_is_reported_once_and_does_not_end_the_run(run, first_epoch, undisturbed, capfd):
     Path("run").mkdir()
     Path("run/train.log").symlink_to("/dev/full")
-    run("trainer.max_epochs=1", "run_dir=other")
+    shutil.copytree(first_epoch / "run", "other")
     Path("run/checkpoints").symlink_to(Path("other/checkpoints").absolute())
     Path("run/config.yaml").write_bytes(Path("other/config.yaml").read_bytes())
     run("resume=run", "trainer.max_epochs=2")
@@ -198,8 +211,8 @@ def test_a_log_that_cannot_be_written_is_said_once_and_does_not_end_the_run(run,
     assert_same(Path("run"), undisturbed)
 
 
-def test_a_full_disk_does_not_hide_why_training_ended(run, caplog):
-    run("trainer.max_epochs=1")
+def test_a_full_disk_does_not_hide_why_training_ended(run, first_epoch, caplog):
+    shutil.copytree(first_epoch / "run", "run")
     before = Path(LAST).read_bytes()
     Path(f"{LAST}.part").symlink_to("/dev/full")
     with pytest.raises(ZeroDivisionError, match="the real reason"):
@@ -208,7 +221,7 @@ def test_a_full_disk_does_not_hide_why_training_ended(run, caplog):
     assert f"{LAST} stays as it was, what was trained since is lost: No space left on device" in caplog.messages
 
 
-def test_what_torch_hides_is_said_and_what_is_a_bug_is_not(tmp_path, monkeypatch):
+def test_an_error_that_torch_hides_is_raised_and_a_bug_is_not_hidden(tmp_path, monkeypatch):
     path = tmp_path / "a.ckpt"
     path.write_bytes(b"the last good one")
     (tmp_path / "a.ckpt.part").symlink_to("/dev/full")
@@ -266,8 +279,9 @@ def test_a_folder_that_may_not_be_written_to(closed, failing):
     assert not list(Path("closed").iterdir())
 
 
-@pytest.mark.parametrize("workers", [0, 1])
-@pytest.mark.parametrize("name", ["pairs/train", "pairs/train/train_1.png"])
+@pytest.mark.parametrize(
+    ("name", "workers"), [("pairs/train", 0), ("pairs/train/train_1.png", 0), ("pairs/train/train_1.png", 1)]
+)
 def test_pairs_that_may_not_be_read(closed, failing, name, workers):
     Path(name).chmod(0)
     line = failing("data.root=pairs", f"data.num_workers={workers}")
@@ -287,9 +301,9 @@ def test_a_run_that_becomes_closed_goes_on_when_it_is_open_again(closed, run, fa
     run("data.root=pairs", "resume=run", "callbacks.spoiler=null")
     assert_same(Path("run"), undisturbed)
 
-    for door, words in ((predict, ["input=pairs/val"]), (evaluate, ["split=val"])):
-        assert door.main(["checkpoint=run", "output=closed/out", *words]) == 1
-        line = said(capfd)
+    for command, words in ((predict, ["input=pairs/val"]), (evaluate, ["split=val"])):
+        assert command.main(["checkpoint=run", "output=closed/out", *words]) == 1
+        line = read_error(capfd)
         assert line.startswith(f"error: {Path('closed').absolute()}/") or line.startswith("error: closed/")
         assert line.endswith(f": {CLOSED}")
     assert not list(Path("closed").iterdir())

@@ -3,13 +3,14 @@
 import pytest
 import torch
 
-from helpers import TINY, make_strips
-from pix2pix_lightning import Pix2PixModule, compose
+from pix2pix_lightning import Pix2PixModule
 from pix2pix_lightning.checkpoints.junyanz import write_junyanz
+from pix2pix_lightning.cli.errors import format_error
 from pix2pix_lightning.networks import PatchDiscriminator, UNetGenerator
-from pix2pix_lightning.train import main, train
+from pix2pix_lightning.train import train
 from pix2pix_lightning.training.build import build_training
 from pix2pix_lightning.training.init_weights import load_initial_weights
+from tiny_training import NO_GALLERY, configure
 
 UNET = {"_target_": "pix2pix_lightning.networks.UNetGenerator", "num_downs": 5, "base_channels": 4}
 PATCH = {"_target_": "pix2pix_lightning.networks.PatchDiscriminator", "num_layers": 1, "base_channels": 4}
@@ -60,17 +61,16 @@ def test_regression_needs_no_discriminator(junyanz):
         load_initial_weights(module, str(junyanz[0] / "latest_net_D.pth"))
 
 
-def test_weights_of_runs_and_pretrained_folders(tmp_path, caplog):
-    make_strips(tmp_path / "pairs", train=2, val=1)
-    words = [*TINY, "data.root=pairs", "trainer.max_epochs=1"]
-    train(compose("train", [*words, "run_dir=first"]))
+def test_weights_of_runs_and_pretrained_folders(small_pairs, caplog):
+    words = [f"data.root={small_pairs}", NO_GALLERY, "trainer.max_epochs=1"]
+    train(configure(*words, "run_dir=first"))
     run = Pix2PixModule.load_from_checkpoint("first/checkpoints/best.ckpt")
     run.save_pretrained("pretrained")
     for name in ("first", "first/checkpoints/best.ckpt", "pretrained", "pretrained/model.safetensors"):
-        module = build_training(compose("train", [*words, "run_dir=next", f"init_from={name}"])).module
+        module = build_training(configure(*words, "run_dir=next", f"init_from={name}")).module
         assert_same_weights(module.generator, run.generator)
         assert_same_weights(module.discriminator, run.discriminator)
-    cfg = compose("train", [*words, "run_dir=next", "init_from=first", "discriminator=pixel"])
+    cfg = configure(*words, "run_dir=next", "init_from=first", "discriminator=pixel")
     with caplog.at_level("INFO", "pix2pix_lightning"):
         other = build_training(cfg).module
     assert_same_weights(other.generator, run.generator)
@@ -78,17 +78,18 @@ def test_weights_of_runs_and_pretrained_folders(tmp_path, caplog):
     assert "that of first" in caplog.text  # what was not
 
 
-def test_resumed_run_ignores_init_from(junyanz, tmp_path):
-    make_strips(tmp_path / "pairs", train=2, val=1)
-    words = [*TINY, "data.root=pairs", "run_dir=run", f"init_from={junyanz[0]}", "module.generator.dropout_at=junyanz"]
-    words += ["module.discriminator.base_channels=4", "module.optimizer_g.lr=0.0", "module.optimizer_d.lr=0.0"]
-    assert main([*words, "trainer.max_epochs=1"]) == 0
+def test_resumed_run_ignores_init_from(junyanz, small_pairs):
+    words = [f"data.root={small_pairs}", NO_GALLERY, "run_dir=run", f"init_from={junyanz[0]}"]
+    words += ["module.optimizer_g.lr=0.0", "module.optimizer_d.lr=0.0", "module.generator.dropout_at=junyanz"]
+    words += ["data.size=32", "module.generator.num_downs=5", "module.generator.base_channels=4"]
+    words += ["module.discriminator.base_channels=4"]
+    train(configure(*words, "trainer.max_epochs=1"))
     state = torch.load("run/checkpoints/last.ckpt", weights_only=True)["state_dict"]
     for key, value in junyanz[1].named_parameters():
         assert torch.equal(state[f"generator.{key}"], value)
     for path in junyanz[0].iterdir():
         path.unlink()
-    assert main(["resume=run", "trainer.max_epochs=2"]) == 0
+    train(configure(*words, "resume=run"))
 
 
 @pytest.mark.parametrize(
@@ -116,12 +117,11 @@ def test_error_of_another_generator_names_the_setting(junyanz, changes, message)
         ("model.onnx", "init_from=model.onnx"),
     ],
 )
-def test_unusable_files_are_user_errors(tmp_path, capsys, name, message):
-    make_strips(tmp_path / "pairs", train=2, val=1)
+def test_unusable_files_are_user_errors(tmp_path, small_pairs, name, message):
     for file in ("page.pth", "model.onnx"):
         (tmp_path / file).write_text("<html></html>")
-    assert main([*TINY, "data.root=pairs", "run_dir=run", f"init_from={name}"]) == 1
-    (line,) = capsys.readouterr().err.strip().splitlines()
-    assert line.startswith("error: ")
+    with pytest.raises((ValueError, OSError)) as error:
+        train(configure(f"data.root={small_pairs}", "run_dir=run", f"init_from={name}"))
+    line = format_error(error.value, "train")
     assert message in line
     assert not (tmp_path / "run").exists()

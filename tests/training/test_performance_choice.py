@@ -1,32 +1,40 @@
-"""What ``speed=auto`` comes to, that it is said and kept, and that nothing set by hand is changed."""
+"""What ``speed=auto`` chooses, that it is logged and stored, and that nothing set by hand is changed."""
 
 import pytest
 from omegaconf import OmegaConf
 
-from helpers import TINY, make_strips
+from helpers import make_strips
 from pix2pix_lightning import compose
-from pix2pix_lightning.train import main
+from pix2pix_lightning.train import train
 from pix2pix_lightning.training import performance_choice as speed_choice
 from pix2pix_lightning.training.performance_choice import choose_compile, choose_options
+from tiny_training import NO_GALLERY, configure
 
 SWITCHES = ["channels_last", "fused_optimizer", "matmul_convolutions", "keep_memory", "async_checkpoints"]
 
 
-@pytest.fixture
-def device(monkeypatch):
-    """A device that is at hand, and whether it computes in bfloat16."""
+@pytest.fixture(scope="module")
+def compose_with():
+    """The default configuration with single keys, composed once."""
+    base = compose("train")
+    return lambda *words: OmegaConf.merge(base, OmegaConf.from_dotlist(list(words)))
 
-    def at_hand(name, *, bfloat16):
+
+@pytest.fixture
+def use_device(monkeypatch):
+    """Choose the device that is found, and whether it computes in bfloat16."""
+
+    def use_device(name, *, bfloat16):
         monkeypatch.setattr(speed_choice, "resolve_device", lambda accelerator: name)
         monkeypatch.setattr(speed_choice, "supports_bfloat16", lambda device: bfloat16)
 
-    return at_hand
+    return use_device
 
 
 @pytest.mark.parametrize(("bfloat16", "precision"), [(True, "bf16-mixed"), (False, "32-true")])
-def test_on_a_cpu(device, bfloat16, precision):
-    device("cpu", bfloat16=bfloat16)
-    cfg = compose("train")
+def test_on_a_cpu(use_device, compose_with, bfloat16, precision):
+    use_device("cpu", bfloat16=bfloat16)
+    cfg = compose_with()
     reasons = {choice.key: choice.reason for choice in choose_options(cfg)}
     assert cfg.speed.precision == cfg.trainer.precision == precision
     assert all(cfg.speed[key] is True for key in SWITCHES)
@@ -37,17 +45,17 @@ def test_on_a_cpu(device, bfloat16, precision):
     assert choose_options(cfg) == []
 
 
-def test_on_a_gpu(device):
-    device("cuda", bfloat16=True)
-    cfg = compose("train")
+def test_on_a_gpu(use_device, compose_with):
+    use_device("cuda", bfloat16=True)
+    cfg = compose_with()
     choose_options(cfg)
     assert cfg.speed.pin_memory is cfg.data.pin_memory is True
     assert cfg.speed.keep_memory is cfg.speed.matmul_convolutions is False
 
 
-def test_what_is_set_by_hand_stays(device):
-    device("cpu", bfloat16=True)
-    cfg = compose("train", ["trainer.precision=64-true", "speed.channels_last=false", "data.num_workers=0"])
+def test_what_is_set_by_hand_stays(use_device, compose_with):
+    use_device("cpu", bfloat16=True)
+    cfg = compose_with("trainer.precision=64-true", "speed.channels_last=false", "data.num_workers=0")
     choose_options(cfg)
     assert cfg.trainer.precision == cfg.speed.precision == "64-true"
     assert cfg.speed.channels_last is False
@@ -59,9 +67,9 @@ def test_what_is_set_by_hand_stays(device):
     assert not any(before[key] for key in [*SWITCHES, "compile", "cuda_graph"])
 
 
-def test_the_memory_of_somebody_elses_network_is_left_in_its_order(device):
-    device("cpu", bfloat16=True)
-    cfg = compose("train", ["module.generator._target_=my_project.Generator"])
+def test_the_memory_of_somebody_elses_network_is_left_in_its_order(use_device, compose_with):
+    use_device("cpu", bfloat16=True)
+    cfg = compose_with("module.generator._target_=my_project.Generator")
     choose_options(cfg)
     assert cfg.speed.channels_last is False
     assert cfg.speed.fused_optimizer is True
@@ -70,9 +78,9 @@ def test_the_memory_of_somebody_elses_network_is_left_in_its_order(device):
 @pytest.mark.parametrize(
     ("key", "value"), [("compile", "maybe"), ("channels_last", 2), ("num_workers", "few"), ("num_workers", -1)]
 )
-def test_other_values_are_refused(key, value):
+def test_other_values_are_refused(compose_with, key, value):
     with pytest.raises(ValueError, match=rf"speed\.{key}={value}: "):
-        choose_options(compose("train", [f"speed.{key}={value}"]))
+        choose_options(compose_with(f"speed.{key}={value}"))
 
 
 class Pairs:
@@ -94,42 +102,36 @@ class Pairs:
         ("cpu", 1000, True, False),
     ],
 )
-def test_compiling_has_to_pay(device, monkeypatch, name, batches, triton, compiled):
-    device(name, bfloat16=True)
+def test_compiling_has_to_pay(use_device, compose_with, monkeypatch, name, batches, triton, compiled):
+    use_device(name, bfloat16=True)
     monkeypatch.setattr(speed_choice, "find_spec", lambda package: triton or None)
-    cfg = compose("train", ["trainer.max_epochs=10"])
+    cfg = compose_with("trainer.max_epochs=10")
     (choice,) = choose_compile(cfg, Pairs(batches))
     assert choice.value is cfg.speed.compile is compiled
     assert choice.reason
     assert choose_compile(cfg, None) == []
 
 
-def test_a_run_says_what_was_chosen_keeps_it_and_goes_on_with_it(tmp_path, capfd):
-    run = tmp_path / "run"
-    command = [*TINY, f"data.root={make_strips(tmp_path / 'data')}", f"run_dir={run}", "resume=auto"]
-    assert main([*command, "trainer.max_epochs=1", "speed.precision=32-true"]) == 0
-    assert "speed=auto chose channels_last=true (" in capfd.readouterr().err
-    saved = OmegaConf.load(run / "config.yaml")
+def test_a_run_logs_and_stores_what_was_chosen_and_keeps_it(small_pairs, capfd):
+    words = [f"data.root={small_pairs}", "run_dir=run", "resume=auto", NO_GALLERY, "trainer.limit_train_batches=1"]
+    train(configure(*words, "trainer.max_epochs=1", "speed.precision=32-true"))
+    assert "channels_last=true (" in capfd.readouterr().err
+    saved = OmegaConf.load("run/config.yaml")
     assert saved.trainer.precision == "32-true"
     assert "auto" not in saved.speed.values()
 
-    assert main([*command, "trainer.max_epochs=2"]) == 0  # auto is what the run has, whatever this machine could do
-    assert "speed=auto chose" not in capfd.readouterr().err
-    assert OmegaConf.load(run / "config.yaml").trainer.precision == "32-true"
-    assert main([*command, "trainer.max_epochs=2"]) == 0
-    assert "is finished already" in capfd.readouterr().err
+    train(configure(*words))  # auto is what the run has, whatever this machine could do
+    assert "channels_last=true (" not in capfd.readouterr().err
+    assert OmegaConf.load("run/config.yaml").trainer.precision == "32-true"
+    train(configure(*words))
+    assert "epoch" not in capfd.readouterr().err  # it is finished
+
+    train(compose("train", ["resume=run", "speed.precision=64-true", "trainer.max_epochs=3"]))
+    assert OmegaConf.load("run/config.yaml").trainer.precision == "64-true"
 
 
-def test_the_precision_of_a_resumed_run_can_be_changed(tmp_path):
-    run = tmp_path / "run"
-    assert main([*TINY, f"data.root={make_strips(tmp_path / 'data')}", f"run_dir={run}", "trainer.max_epochs=1"]) == 0
-    assert main([f"resume={run}", "speed.precision=64-true", "trainer.max_epochs=2"]) == 0
-    assert OmegaConf.load(run / "config.yaml").trainer.precision == "64-true"
-
-
-def test_a_cache_is_asked_for_on_the_command_line(tmp_path):
-    root = make_strips(tmp_path / "data")
-    words = [f"data.root={root}", f"run_dir={tmp_path / 'run'}", "trainer.max_epochs=1", "data.cache=true"]
-    assert main([*TINY, *words]) == 0
-    assert OmegaConf.load(tmp_path / "run" / "config.yaml").data.cache is True
+def test_a_cache_is_asked_for_by_its_key(tmp_path):
+    root = make_strips(tmp_path / "pairs", train=2, val=1, side=16)
+    train(configure(f"data.root={root}", "run_dir=run", "trainer.max_epochs=1", "data.cache=true", NO_GALLERY))
+    assert OmegaConf.load("run/config.yaml").data.cache is True
     assert list((root / ".pix2pix_cache").rglob("a.npy"))
