@@ -26,6 +26,7 @@ def train(cfg: DictConfig) -> dict[str, float]:
     Raises:
         UserError: The configuration has an error, or the folder is another run's.
         Interrupted: Ctrl-C was pressed. The folder holds a checkpoint from which the run can continue.
+        SystemExit: A process other than the first was interrupted, or a callback ended the program.
     """
     from lightning.pytorch.trainer.states import TrainerStatus
 

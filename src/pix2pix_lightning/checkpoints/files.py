@@ -88,8 +88,9 @@ def read_checkpoint(path: str | Path, map_location: str | torch.device = "cpu") 
         The dict that Lightning saved, with ``hyper_parameters``, ``state_dict`` and ``PROJECT_KEY`` among its keys.
 
     Raises:
+        FileNotFoundError: There is no file at `path`.
         UserError: The file is no such checkpoint.
-        OSError: The file does not exist or cannot be read.
+        OSError: The file cannot be read.
     """
     path = Path(path)
     if not path.is_file():
@@ -117,7 +118,7 @@ def read_data(path: Path, *, hint: str, map_location: str | torch.device = "cpu"
     Raises:
         UserError: The file has another format, is damaged, or holds more than plain data.
         OSError: The file cannot be read.
-    """
+    """  # noqa: DOC501  BadZipFile is caught here
     import torch
 
     with path.open("rb") as file:  # raises the reason, where is_zipfile returns False
@@ -140,6 +141,7 @@ def write_checkpoint(checkpoint: Mapping[str, Any], path: str | Path) -> None:
 
     Raises:
         OSError: The disk is full, or the file cannot be written. The error names `path`.
+        RuntimeError: torch cannot write the checkpoint for another reason.
     """
     import torch
 

@@ -76,7 +76,7 @@ def restore_module(
 
 
 def _infer_shapes(parts: Mapping[str, Any]) -> dict[str, torch.Size]:
-    """Infer the shapes of the weights without memory for them: a stranger's description may be of any size.
+    """Return the shapes of the weights by key, without memory for them: a stranger's description may be of any size.
 
     Parts of other trusted packages are left out, since they may do anything when they are built.
     """

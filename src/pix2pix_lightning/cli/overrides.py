@@ -51,6 +51,9 @@ def quote_path(word: str) -> str:
 
     Args:
         word: An override. Words of other keys, ``null``, ``auto`` and quoted values are returned as they are.
+
+    Returns:
+        The override, with each path in single quotes and ``~`` expanded.
     """
     key, _, value = word.partition("=")
     if key not in PATH_KEYS or not value or value in ("null", "auto") or value[0] in "'\"":

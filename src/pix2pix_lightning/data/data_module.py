@@ -136,6 +136,9 @@ class PairedDataModule(LightningDataModule):
         Args:
             split: Name of the split: ``train``, ``test`` or ``val_split``.
 
+        Returns:
+            The pairs, which are read from their files when they are used.
+
         Raises:
             UserError: The folder, the split or its images are missing.
         """
@@ -201,6 +204,9 @@ class PairedDataModule(LightningDataModule):
 
     def val_dataloader(self) -> DataLoader[Sample]:
         """Build the loader of each validation pair once, in the files' order.
+
+        Returns:
+            Loader of batches ``{"source", "target", "name"}``.
 
         Raises:
             UserError: There are fewer validation pairs than processes.

@@ -130,7 +130,16 @@ def merge(channels: Sequence[Floats]) -> Floats:
 
 
 def resize(image: Floats, size: tuple[int, int], interpolation: int) -> Floats:
-    """Resize an image to ``size``, (width, height), with one of OpenCV's interpolations."""
+    """Resize an image.
+
+    Args:
+        image: (H, W) or (H, W, C).
+        size: (width, height) of the result in pixels.
+        interpolation: One of OpenCV's constants, such as ``cv2.INTER_LINEAR``.
+
+    Returns:
+        (height, width) or (height, width, C) float32.
+    """
     return np.asarray(cv2.resize(image, size, interpolation=interpolation), np.float32)
 
 

@@ -97,7 +97,7 @@ def _read_header_size(content: bytes) -> tuple[int, int]:
 
 
 def _is_truncated_jpeg(content: bytes) -> bool:
-    """Check whether a JPEG has no end marker; OpenCV may fill the missing rest with gray without an error.
+    """Return whether a JPEG has no end marker; OpenCV may fill the missing rest with gray without an error.
 
     The marker counts only after the headers, which may hold a thumbnail with an end marker of its own. It may stand
     anywhere there, since phones write more data after it.

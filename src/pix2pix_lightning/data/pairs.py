@@ -120,6 +120,9 @@ def open_pairs(root: Path, split: str) -> StripPairs | FolderPairs:
         root: Folder of the data set.
         split: Name of the split, such as ``train``.
 
+    Returns:
+        The pairs, in the order of their files' names. No image is read.
+
     Raises:
         UserError: The split or one of its two folders is missing, or there is no image in it.
     """

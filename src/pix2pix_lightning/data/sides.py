@@ -296,6 +296,9 @@ class PairSpec:
         Args:
             data: Keyword arguments of this class; ``source`` and ``target`` hold those of ``SideSpec``.
 
+        Returns:
+            The description; keys that are missing have their defaults.
+
         Raises:
             UserError: A key is unknown, or a value is out of range.
         """

@@ -29,6 +29,9 @@ def build_page(session: DemoSession) -> gr.Blocks:
     Args:
         session: Answers the requests. Its first model is loaded.
 
+    Returns:
+        The app, which `build_server` serves.
+
     Raises:
         UserError: The first model cannot be loaded.
         OSError: Its file cannot be read.

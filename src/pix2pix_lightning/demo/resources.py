@@ -20,6 +20,9 @@ def open_socket(host: str, port: int) -> socket.socket:
         host: Name or address of this machine.
         port: 0 to 65535; 0 takes any free port.
 
+    Returns:
+        The socket, to be closed by the caller.
+
     Raises:
         UserError: The port is in use or out of range, or the host is not this machine.
     """
@@ -41,8 +44,11 @@ def open_socket(host: str, port: int) -> socket.socket:
 def use_temporary_files() -> Iterator[Path]:
     """Let gradio write its files to a folder that is removed at the end. gradio must be imported inside the block.
 
+    Yields:
+        The folder.
+
     Raises:
-        ValueError: gradio is not installed.
+        UserError: gradio is not installed.
     """
     with TemporaryDirectory(prefix="pix2pix-demo-") as folder:
         settings = {"GRADIO_ANALYTICS_ENABLED": "False", "GRADIO_TEMP_DIR": str(Path(folder).resolve())}

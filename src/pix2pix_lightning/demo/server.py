@@ -35,6 +35,9 @@ def build_server(page: gr.Blocks, *, max_bytes: int) -> uvicorn.Server:
     Args:
         page: The app of `build_page`, built inside `use_temporary_files`.
         max_bytes: Limit of a file. A request may have twice as many, since files are sent as text.
+
+    Returns:
+        The server, which does not run yet.
     """
     check_gradio_files(page)
     app = gr.mount_gradio_app(

@@ -58,6 +58,13 @@ class DemoSession:
     def describe_canvas(self, name: str) -> dict[str, Any]:
         """Describe the canvas of a model: its brushes, and a start picture of the training size.
 
+        Args:
+            name: Name of the model.
+
+        Returns:
+            What the script of the canvas reads: ``start``, the start picture as a data URL; ``picture``, which is None;
+            the brushes and the limits of the canvas.
+
         Raises:
             UserError: The model cannot be loaded.
             OSError: Its file cannot be read.

@@ -39,6 +39,9 @@ def bootstrap(
         samples: Number of times that N images are drawn.
         seed: Seed of the draws: values over the same images are drawn in the same way.
 
+    Returns:
+        The value over all images, and the ends of its 95% interval.
+
     Example:
         >>> bootstrap(np.array([1.0, 1.0, 1.0]))
         Interval(mean=1.0, low=1.0, high=1.0)

@@ -156,6 +156,9 @@ def build_measurement(name: str, metric: Metric) -> Measurement:
     Args:
         name: Name of the metric, for messages.
         metric: A metric as `choose_metrics` builds it.
+
+    Returns:
+        A new measurement, without images.
     """
     if isinstance(metric, ImageMetric):
         return StatisticsMeasurement(metric)

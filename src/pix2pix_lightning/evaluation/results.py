@@ -115,6 +115,9 @@ def collect_facts(cfg: DictConfig, checkpoint: Path, translator: Translator, dat
         checkpoint: The file that is measured.
         translator: The model in it.
         data: Description of the data module.
+
+    Returns:
+        The settings, the description of the data and the versions of this package, torch and Python, by name.
     """
     return {
         "checkpoint": str(checkpoint),
@@ -184,6 +187,9 @@ def format_summary(scores: Scores, left_out: Mapping[str, str]) -> str:
     Args:
         scores: The results.
         left_out: The reason for each metric that was left out.
+
+    Returns:
+        The lines, without a line break at the end.
     """
     lines = [f"{name} left out: it {reason}" for name, reason in left_out.items()]
     width = max(12, *map(len, scores.figures))

@@ -64,6 +64,9 @@ def compute_scores(
         metrics: Metrics by name, as ``choose_metrics`` builds them.
         on_pair: Called with every pair after it was measured.
 
+    Returns:
+        The values of each pair and of the split, with intervals.
+
     Raises:
         UserError: There is no pair, or a metric cannot be computed of these images.
     """

@@ -126,7 +126,7 @@ def _keep(values: Tensor) -> Tensor:
 
 
 def _encode_bytes(side: SideSpec, values: Tensor) -> Tensor:
-    """Convert pixels of files, (B, 1 or 3, H, W) uint8, to the network's input, (B, C, H, W) in [-1, 1].
+    """Return the network's input, (B, C, H, W) in [-1, 1], for pixels of files, (B, 1 or 3, H, W) uint8.
 
     This is ``SideSpec.snap`` and ``SideSpec.encode`` in operators that can be exported.
     """

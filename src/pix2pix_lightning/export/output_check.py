@@ -82,7 +82,7 @@ def _draw_inputs(graph: Graph, sizes: list[tuple[int, int]]) -> Iterator[Tensor]
 
 
 def _measure_beyond_rounding(side: SideSpec, actual: Tensor, expected: Tensor, margin: float) -> float:
-    """Measure how far bytes are from floats, beyond half a level, in [-1, 1].
+    """Return how far bytes are from floats at most, beyond half a level, on the scale of [-1, 1].
 
     A wrong class counts as 1, where the likeliest class leads by more than ``margin``.
     """

@@ -145,7 +145,7 @@ class OnnxSession:
             (B, C', H, W) of the type that the file returns.
 
         Raises:
-            ValueError: onnxruntime refuses the input.
+            UserError: onnxruntime refuses the input.
         """
         try:
             (output,) = self._session.run(None, {self._session.get_inputs()[0].name: source.cpu().numpy()})

@@ -22,6 +22,9 @@ def build_translator(cfg: DictConfig, **overrides: Any) -> Translator:
         cfg: Configuration with ``checkpoint``, ``dropout``, ``trust`` and any other of ``Translator``'s keywords.
         **overrides: Further keywords of ``Translator``, which replace those of ``cfg``.
 
+    Returns:
+        The translator, with its model loaded.
+
     Raises:
         FileNotFoundError: The checkpoint does not exist.
         UserError: The file is not a checkpoint, or a value is unknown.
@@ -36,6 +39,12 @@ def build_translator(cfg: DictConfig, **overrides: Any) -> Translator:
 
 def parse_trust(trust: Any) -> tuple[str, ...]:
     """Parse the value of ``trust`` into names of packages: one name, a list of names, or None.
+
+    Args:
+        trust: The value, as the configuration has it.
+
+    Returns:
+        The names; an empty tuple for None.
 
     Raises:
         UserError: It is of another type.

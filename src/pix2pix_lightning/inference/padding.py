@@ -26,7 +26,16 @@ def pad_to_multiple(images: Tensor, multiple: int, least: int = 1) -> Tensor:
 
 
 def compute_padded_side(side: int, multiple: int, least: int = 0) -> int:
-    """Compute the side to which ``pad_to_multiple`` brings ``side``, in pixels."""
+    """Compute the side to which ``pad_to_multiple`` brings ``side``, in pixels.
+
+    Args:
+        side: Side of the image in pixels.
+        multiple: Divisor of the result.
+        least: Smallest result; itself a multiple.
+
+    Returns:
+        The smallest multiple that is not below ``side`` and ``least``.
+    """
     return max(-(-side // multiple) * multiple, least)
 
 

@@ -129,7 +129,16 @@ def shrink_image(image: npt.NDArray[np.uint8], side: int, interpolation: str) ->
 
 
 def compute_shrunk_size(height: int, width: int, side: int) -> tuple[int, int]:
-    """Compute the height and width of an image whose longer side is reduced to at most ``side`` pixels."""
+    """Compute the height and width of an image whose longer side is reduced to at most ``side`` pixels.
+
+    Args:
+        height: Height of the image in pixels.
+        width: Width of the image in pixels.
+        side: Longest side that is allowed, in pixels. A smaller image keeps its size.
+
+    Returns:
+        (height, width) in pixels, at least 1 each, in the proportions of the image up to rounding.
+    """
     factor = min(1.0, side / max(height, width))
     return max(1, round(height * factor)), max(1, round(width * factor))
 
@@ -162,6 +171,9 @@ class _Moments:
         """Compute the statistics of all maps.
 
         A single pixel has an infinite variance: the norm's output is then its shift, without rounding noise.
+
+        Returns:
+            Mean and biased variance of each channel, (C,) float64.
         """
         if self._count == 1:
             return Statistics(self._mean, torch.full_like(self._mean, torch.inf))

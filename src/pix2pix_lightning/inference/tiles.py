@@ -226,9 +226,15 @@ def _blend(before: Tensor, after: Tensor, dim: int, seams: Seams) -> Tensor:
 
 
 def compute_fade_in(length: int) -> Tensor:
-    """Compute the weights of a window where it begins: a raised cosine from 0 to 1, (length,) float64.
+    """Compute the weights of a window where it begins: a raised cosine from 0 to 1.
 
     The window before has the complement, so that the weights of each pixel sum to one.
+
+    Args:
+        length: Pixels that the window shares with the one before.
+
+    Returns:
+        (length,) float64.
     """
     position = (torch.arange(length, dtype=torch.float64) + 0.5) / length
     return (1 - torch.cos(math.pi * position)) / 2

@@ -180,6 +180,12 @@ class Translator:
     def read(self, path: Path) -> npt.NDArray[np.uint8]:
         """Read an image file of at most ``max_pixels`` as (H, W, 3) uint8.
 
+        Args:
+            path: The file.
+
+        Returns:
+            The pixels in RGB.
+
         Raises:
             UserError: The file is not an image, not of 8 bits, or too large.
             OSError: It cannot be read.

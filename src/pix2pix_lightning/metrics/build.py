@@ -26,6 +26,9 @@ def build_metric(spec: MetricSpec, *, eight_bit: bool = False) -> Metric:
             Metric. One whose `update` takes `imgs` and `real` (FID, KID) is wrapped in a `DistributionMetric`.
         eight_bit: Build a registered metric for images that are rounded to 8 bits: then PSNR is always finite.
 
+    Returns:
+        The metric; a Metric that was given is returned itself, if it is not wrapped.
+
     Raises:
         UserError: If the name is not registered, or the description does not build a Metric.
     """
@@ -57,6 +60,9 @@ def build_metrics(
             unregistered metric has its class's name in snake case. None as a mapping's value leaves that name out.
         prefix: What the names in the results begin with, such as "val/".
 
+    Returns:
+        The collection. Its `compute` gives a value for each name, with the prefix.
+
     Raises:
         UserError: If a metric cannot be built, or two have the same name.
 
@@ -77,6 +83,9 @@ def build_named_metrics(
     Args:
         spec: As for `build_metrics`.
         eight_bit: As for `build_metric`.
+
+    Returns:
+        The metrics, in the order of `spec`. A name that is repeated in a list counts once.
 
     Raises:
         UserError: If a metric cannot be built, or two have the same name.

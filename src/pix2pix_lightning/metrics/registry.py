@@ -97,6 +97,9 @@ class MetricInfo:
             values: Plain data. A "target" direction without a number as `best` counts as "unknown", and so does a
                 direction of another name.
 
+        Returns:
+            The row.
+
         Raises:
             UserError: If `values` is no mapping, or a value in it has another type.
         """

@@ -41,6 +41,9 @@ def accumulate_gradients(strategy: Strategy, window: AccumulationWindow) -> Abst
     Args:
         strategy: The trainer's strategy.
         window: The place of the present batch.
+
+    Returns:
+        The context of the batch's forward and backward passes; it does nothing without DDP.
     """
     if window.is_last or not isinstance(strategy, DDPStrategy):
         return nullcontext()

@@ -55,6 +55,9 @@ def fill_channels(name: str, network: nn.Module | Description, **channels: int) 
         network: An object or a description.
         **channels: Numbers of channels that the pairs have, by the argument's name.
 
+    Returns:
+        The object itself, or a new description in which no channels are open.
+
     Raises:
         UserError: The description gives other numbers.
     """
@@ -73,6 +76,9 @@ def infer_depth(network: nn.Module | Description, size: int) -> nn.Module | Desc
     Args:
         network: An object, which is returned as it is, or a description.
         size: Side of the training images in pixels.
+
+    Returns:
+        The object itself, or a description with a ``num_downs`` that is set, if it has one.
 
     Raises:
         UserError: The side is odd.
@@ -114,6 +120,9 @@ def build_or_call(name: str, builder: Any, *args: Any) -> Any:
         name: What an error's line begins with.
         builder: A description or a function.
         *args: Positional arguments of the class or the function.
+
+    Returns:
+        The new object, or what the function returned.
 
     Raises:
         UserError: The arguments do not fit.

@@ -43,8 +43,7 @@ class Pix2PixModule(PersistenceMixin, LightningModule):
 
     Args:
         generator: Maps a source (B, C, H, W) in [-1, 1] to an output with the target's channels.
-        discriminator: Maps source and target, concatenated, to logits (B, 1, h, w) or to a list of them (several
-            scales). None trains by regression alone.
+        discriminator: Maps source and target, concatenated, to logits (B, 1, h, w) or a list. None: regression alone.
         adversarial: The adversarial loss, such as ``losses.VanillaAdversarial``.
         reconstruction: Losses of (output, target) by name.
         weights: Weights of ``adversarial``, ``feature_matching`` and the names of ``reconstruction``. Default 1, but

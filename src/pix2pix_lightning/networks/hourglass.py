@@ -147,6 +147,9 @@ def _build_up_levels(
     """Build the decoder: level d undoes level d of the encoder, and level 0 gives (B, out_channels, H, W) in [-1, 1].
 
     With ``has_skips`` every level but the innermost takes twice the channels.
+
+    Returns:
+        An `UpLevel` for each of ``widths``, the outermost first.
     """
     num_levels = len(widths)
     check_dropout(dropout)

@@ -27,6 +27,11 @@ class ResizeConv2d(nn.Conv2d):
 
     Equally many kernel elements reach every output pixel, which transposed convolutions do not guarantee. This avoids
     checkerboard artifacts (Odena et al., "Deconvolution and Checkerboard Artifacts", 2016).
+
+    Args:
+        in_channels: Channels C of the input.
+        out_channels: Channels of the output.
+        bias: Whether the convolution has a bias.
     """
 
     def __init__(self, in_channels: int, out_channels: int, *, bias: bool) -> None:
@@ -78,10 +83,17 @@ class _CatDenseGrad(torch.autograd.Function):
 
 
 def cat_dense_grad(first: Tensor, second: Tensor) -> Tensor:
-    """Concatenate maps along their channels: (B, C, H, W) and (B, C', H, W) to (B, C + C', H, W).
+    """Concatenate maps along their channels.
 
     The result is that of `torch.cat`, the gradients are dense. `torch.cat` gives views into a larger tensor as
     gradients, with which the backward pass of a batch norm takes fifty times as long on a CPU.
+
+    Args:
+        first: Maps (B, C, H, W).
+        second: Maps (B, C', H, W).
+
+    Returns:
+        (B, C + C', H, W).
     """
     # Compilers and tracers plan the layout themselves, and do not look into a custom function.
     is_traced = torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None
@@ -97,6 +109,9 @@ def build_norm(norm: str, channels: int) -> nn.Module:
     Args:
         norm: ``"batch"``, ``"instance"`` (no parameters, no running statistics) or ``"none"``.
         channels: Channels of the maps that it is applied to.
+
+    Returns:
+        The layer, whose output has the shape of its input.
 
     Raises:
         UserError: ``norm`` is not one of these names.
@@ -126,6 +141,9 @@ def build_upsampling(
         out_channels: Channels of the output.
         bias: Whether the convolution has a bias.
         kernel_size: Side of the transposed convolution's kernel: 4 in the U-Net, 3 in the ResNet.
+
+    Returns:
+        The layer.
 
     Raises:
         UserError: ``upsample`` is not one of these names.
@@ -195,20 +213,29 @@ def drop_none(**layers: nn.Module | None) -> OrderedDict[str, nn.Module]:
 
 
 def check_choice(what: str, value: str, choices: Collection[str]) -> None:
-    """Raise a ValueError with ``value`` and the ``choices`` if it is not one of them."""
+    """Check that a value is one of the choices.
+
+    Args:
+        what: Name of the argument, which the message begins with.
+        value: The value.
+        choices: Values that are allowed.
+
+    Raises:
+        UserError: It is not one of them. The message lists them.
+    """
     if value not in choices:
         raise UserError(f"{what} is {value!r}, which does not exist: choose one of {', '.join(choices)}")
 
 
 def check_counts(**counts: object) -> None:
-    """Raise a ValueError with the first of ``counts`` that is not a whole number or is below 1."""
+    """Raise a UserError with the first of ``counts`` that is not a whole number or is below 1."""
     for name, count in counts.items():
         if isinstance(count, bool) or not isinstance(count, Integral) or int(count) < 1:
             raise UserError(f"{name} is {count}: a whole number of at least 1 is expected")
 
 
 def check_dropout(dropout: float) -> None:
-    """Raise a ValueError if ``dropout`` is not in [0, 1)."""
+    """Raise a UserError if ``dropout`` is not in [0, 1)."""
     if not 0 <= dropout < 1:
         raise UserError(f"dropout is {dropout}: give a probability from 0 to below 1")
 

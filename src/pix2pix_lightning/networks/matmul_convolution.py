@@ -170,7 +170,7 @@ def _gather_patches(maps: Tensor) -> Tensor:
 
 
 def _scatter_patches(patches: Tensor, small: Tensor, channels: int) -> Tensor:
-    """Add up the 4x4 patches of all positions of ``small``, (B, _, H, W), to (B, C, 2H, 2W).
+    """Return the sum of the 4x4 patches of all positions of ``small``, (B, _, H, W), as maps (B, C, 2H, 2W).
 
     It is the adjoint of `_gather_patches`.
     """

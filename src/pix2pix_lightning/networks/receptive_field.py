@@ -54,6 +54,9 @@ def measure_receptive_field(network: nn.Module, channels: int) -> ReceptiveField
             sides are multiples (by default 1), and ``min_side`` the smallest side (by default 1).
         channels: Channels of the input.
 
+    Returns:
+        How far the output, and the input of each norm, depend on the image, in pixels rounded up to ``side_multiple``.
+
     Raises:
         UserError: The network sees the whole image, changes the size, has smaller maps than its ``side_multiple``
             explains, removes NaN, or runs a norm layer twice.

@@ -96,6 +96,9 @@ def build_chart(series: Mapping[str, Sequence[Point]], *, title: str, x_label: s
         x_label: Label of the x axis.
         y_label: Label of the y axis.
 
+    Returns:
+        The chart, in the coordinates of its drawing. Without a finite value it has no ticks and its lines are empty.
+
     Raises:
         UserError: There are more series than can be told apart.
     """

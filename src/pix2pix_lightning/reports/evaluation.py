@@ -53,6 +53,9 @@ def render_evaluation_page(
         facts: ``split``, ``mode``, ``checkpoint`` and the other settings; ``left_out``, reasons by metric;
             ``command``, which repeats the evaluation, or None.
         size: (width, height) of the pictures in pixels; None if they differ.
+
+    Returns:
+        The page as HTML.
     """
     sortable = [name for name in scores.values if scores.info(name).direction != "unknown"]
     order = _sort_worst_first(scores, sortable[0]) if sortable else range(len(scores.names))

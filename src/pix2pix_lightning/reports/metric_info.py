@@ -29,15 +29,7 @@ def read_metric_info(path: Path) -> dict[str, MetricInfo]:
 
 
 def get_metric_info(content: Mapping[str, Any], path: Path) -> dict[str, MetricInfo]:
-    """Parse ``metric_info`` in the content of a file, as :func:`read_metric_info` does.
-
-    Args:
-        content: Content of the file.
-        path: The file, for the error.
-
-    Raises:
-        UserError: The entry has another form.
-    """
+    """Parse ``metric_info`` in the ``content`` of the file ``path``; raise a UserError if it has another form."""
     try:
         return parse_metric_info(content.get(_KEY) or {})
     except (AttributeError, TypeError, ValueError) as error:

@@ -19,6 +19,9 @@ def build_environment(*folders: Path) -> Environment:
 
     Args:
         folders: Folders of further templates, searched before the templates of this package.
+
+    Returns:
+        The environment, with the filter ``address``.
     """
     environment = Environment(
         loader=FileSystemLoader([*folders, TEMPLATES]),
@@ -43,6 +46,9 @@ def render_page(name: str, **context: object) -> str:
     Args:
         name: Name of the template, of the style and of the script without their endings, for example ``gallery``.
         context: What the template shows; ``title`` is the title of the window.
+
+    Returns:
+        The page as HTML.
     """
     return render(build_environment().get_template(f"{name}.html"), **read_assets("page", name), **context)
 

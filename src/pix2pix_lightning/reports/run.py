@@ -37,12 +37,15 @@ class RunMetrics(NamedTuple):
 
 
 def build_run_metrics(rows: Sequence[Row], described: Mapping[str, MetricInfo]) -> RunMetrics | None:
-    """Build the figures and the charts of a run; None if nothing was logged.
+    """Build the figures and the charts of a run.
 
     Args:
         rows: Rows of ``metrics.csv`` by rising step.
         described: What the run's files say about its metrics, by their names without ``val/``; for others the
             registered row counts.
+
+    Returns:
+        The metrics as a page shows them, or None if no training or validation metric was logged.
     """
     logged = {name for row in rows for name in row}
     infos = {f"val/{name}": described.get(name) or metric_info(name) for name in _sort_validation_metrics(logged)}

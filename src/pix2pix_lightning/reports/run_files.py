@@ -14,11 +14,7 @@ from pix2pix_lightning.utils.errors import UserError
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON file that holds one object.
-
-    Raises:
-        UserError: The file holds something else, or is cut short.
-    """
+    """Read a JSON file that holds one object; raise a UserError if it holds something else or is cut short."""
     try:
         content = json.loads(path.read_text("utf-8"))
     except ValueError as error:
@@ -29,11 +25,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def read_yaml(path: Path) -> DictConfig:
-    """Read a YAML file that holds keys and values.
-
-    Raises:
-        UserError: The file holds something else, or is cut short.
-    """
+    """Read a YAML file of keys and values; raise a UserError if it holds something else or is cut short."""
     try:
         content = OmegaConf.load(path)
     except (YAMLError, OmegaConfBaseException, UnicodeDecodeError, OSError) as error:
@@ -51,5 +43,8 @@ def build_damaged_error(path: Path, why: str) -> UserError:
     Args:
         path: The file.
         why: What is wrong with it.
+
+    Returns:
+        The error, to be raised by the caller.
     """
     return UserError(f"{path} is damaged ({' '.join(why.split())}): repair it, or move its folder away")

@@ -144,6 +144,9 @@ def read_sweep(folders: Sequence[Path], *, split: str | None = None) -> Sweep:
         folders: Run folders, or folders of run folders.
         split: Use the figures of ``evaluate`` on this split; by default those of the last validation.
 
+    Returns:
+        The groups of runs, the metrics that all runs have, and remarks about runs that are left out.
+
     Raises:
         UserError: A folder has no run, no run is finished, a file is damaged, or the figures for ``split`` are missing
             or were measured in different ways.

@@ -55,6 +55,9 @@ def build_training(cfg: DictConfig, saved: Path | None = None) -> Training:
         cfg: Configuration of the training, with ``run_dir`` set. What ``speed`` leaves to ``auto`` is filled in.
         saved: The ``config.yaml`` of the run that is resumed. Its values of ``speed`` are kept.
 
+    Returns:
+        The parts, ready for ``trainer.fit``.
+
     Raises:
         UserError: A setting is out of range, or contradicts another.
     """

@@ -44,6 +44,12 @@ class PerformanceOptions:
     def from_settings(cls, settings: Mapping[str, Any] | None) -> Self:
         """Take the options out of settings by name; other keys are for the data and the trainer.
 
+        Args:
+            settings: Values by name, or None for the defaults.
+
+        Returns:
+            The options; those that are not given have their defaults.
+
         Raises:
             UserError: An option is neither true nor false.
         """

@@ -13,12 +13,15 @@ from pix2pix_lightning.training.run_files import CONFIG_FILE, SUMMARY_FILE, read
 
 
 def find_resumed_checkpoint(cfg: DictConfig) -> Path | None:
-    """Find the checkpoint that ``resume`` names. None if a new run is to be started.
+    """Find the checkpoint that ``resume`` names.
 
     ``resume=auto`` looks in ``run_dir`` or, if that is open, for the latest unfinished run of the same configuration.
 
     Args:
         cfg: Configuration of a training; ``run_dir``, ``resume`` and ``name`` are read.
+
+    Returns:
+        The checkpoint, or None if a new run is to be started.
 
     Raises:
         FileNotFoundError: The checkpoint does not exist.

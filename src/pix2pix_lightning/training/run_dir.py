@@ -58,6 +58,9 @@ def resolve_run_dir(cfg: DictConfig) -> RunDir:
     Args:
         cfg: Configuration of a training; ``run_dir``, ``resume``, ``name`` and ``trainer`` are read.
 
+    Returns:
+        The folder, and the checkpoint to resume, if there is one.
+
     Raises:
         FileExistsError: The folder exists, and is not to be resumed.
         FileNotFoundError: There is nothing to resume.

@@ -66,6 +66,9 @@ def format_config(cfg: DictConfig, trainer: Trainer) -> str:
     Args:
         cfg: Configuration of a training.
         trainer: The trainer that was built from it; it tells what ``auto`` stands for.
+
+    Returns:
+        The YAML text.
     """
     movable = cfg.copy()
     movable.run_dir = _PLACEHOLDER

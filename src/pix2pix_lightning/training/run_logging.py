@@ -29,6 +29,9 @@ def log_to_terminal(*, is_first: bool = True) -> Iterator[logging.Logger]:
 
     Args:
         is_first: Whether this is the first of the run's processes. The others show errors alone.
+
+    Yields:
+        The package's logger. At the end the loggers' levels and handlers are as before.
     """
     levels = {_PACKAGE: logging.INFO if is_first else logging.ERROR}
     levels |= dict.fromkeys(("lightning.pytorch", "lightning.fabric"), logging.WARNING if is_first else logging.ERROR)

@@ -34,6 +34,9 @@ def atomic_folder(folder: Path, *, overwrite: bool) -> Iterator[Path]:
             killed leaves it there.
         overwrite: Replace ``folder`` where it exists by then. Else it is kept, and what was written is dropped: so
             the first of several processes wins.
+
+    Raises:
+        OSError: The temporary folder cannot be created or renamed, or the old folder cannot be removed.
     """
     scratch = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.part")
     try:

@@ -20,6 +20,9 @@ def build(description: Mapping[str, Any], *args: Any) -> Any:
         description: The class as ``_target_``, and its keyword arguments.
         *args: Positional arguments before them.
 
+    Returns:
+        The object.
+
     Raises:
         UserError: The class cannot be found, or does not take these arguments.
     """

@@ -86,7 +86,7 @@ def _open_locked(path: Path) -> int:
 
 
 def _lock(file: int, *, wait: bool = False) -> bool:
-    """Lock a file; return False where there are no locks.
+    """Return whether a file was locked, False where there are no locks.
 
     Raises:
         OSError: Another process holds the lock, and ``wait`` is off.

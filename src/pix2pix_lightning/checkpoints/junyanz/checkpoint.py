@@ -78,7 +78,7 @@ def to_junyanz_state(network: nn.Module) -> OrderedDict[str, Tensor]:
         network: A generator or discriminator of `networks`.
 
     Raises:
-        ValueError: junyanz has no such network.
+        UserError: junyanz has no such network.
     """
     try:
         keys = map_keys(network)
@@ -101,7 +101,7 @@ def write_junyanz(network: nn.Module, path: str | Path, *, overwrite: bool = Fal
 
     Raises:
         FileExistsError: The file exists and `overwrite` is false.
-        ValueError: junyanz has no such network.
+        UserError: junyanz has no such network.
         OSError: The disk is full, or the file cannot be written.
     """
     path = Path(path)

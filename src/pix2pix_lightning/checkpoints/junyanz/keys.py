@@ -41,8 +41,14 @@ def infer_network(shapes: Shapes) -> dict[str, Any]:
 def map_keys(network: nn.Module) -> dict[str, str]:
     """Map the keys of a network's state dict to junyanz's keys, in junyanz's order.
 
+    Args:
+        network: A generator or discriminator of `networks`.
+
+    Returns:
+        For each key of the state dict here its key in a junyanz file.
+
     Raises:
-        ValueError: junyanz has no such network.
+        UserError: junyanz has no such network.
     """
     own = network.state_dict()
     layers = map_layers(network)
@@ -61,11 +67,14 @@ def map_keys(network: nn.Module) -> dict[str, str]:
 def map_layers(network: nn.Module) -> dict[str, str]:
     """Map the names of a network's layers to junyanz's names, in junyanz's order.
 
+    Args:
+        network: A generator or discriminator of `networks`.
+
     Returns:
         Names of all convolutions and norms, possibly of further layers without tensors.
 
     Raises:
-        ValueError: junyanz has no such network.
+        UserError: junyanz has no such network.
     """
     from torch import nn
 

@@ -76,8 +76,9 @@ def read_pretrained(path: str | Path) -> dict[str, Any]:
         ``hyper_parameters``, ``state_dict`` and ``PROJECT_KEY``, as `read_checkpoint` returns them.
 
     Raises:
+        FileNotFoundError: `path` does not exist, or the folder lacks one of its two files.
         UserError: The file has another format, is truncated, or was written by a later version.
-        OSError: The file does not exist or cannot be read.
+        OSError: The file cannot be read.
     """
     path = Path(path)
     if not path.exists():

@@ -53,7 +53,8 @@ def resolve_pretrained(
 
     Raises:
         UserError: The name is malformed, the revision does not exist, or the repository holds another model.
-        OSError: The model does not exist or cannot be read, or the Hub cannot be reached.
+        FileNotFoundError: `model` is a path that does not exist.
+        OSError: The model is not on the Hub or cannot be read, or the Hub cannot be reached.
     """
     path = Path(model)
     if path.exists():
