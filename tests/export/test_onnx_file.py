@@ -16,7 +16,7 @@ from small_networks import GENERATORS, PALETTE, UNET, by_hand, trained
 
 LABEL = SideSpec(kind="label", palette=PALETTE)
 NUMBERS = SideSpec(kind="label", num_classes=3)
-GREY = SideSpec(kind="grayscale")
+GRAYSCALE = SideSpec(kind="grayscale")
 
 
 def run(path, source):
@@ -42,7 +42,7 @@ def test_any_batch_and_any_sides(tmp_path, name, norm):
 
 @pytest.mark.parametrize(
     ("source", "target"),
-    [(SideSpec(), SideSpec()), (GREY, LABEL), (LABEL, GREY), (NUMBERS, NUMBERS), (LABEL, SideSpec())],
+    [(SideSpec(), SideSpec()), (GRAYSCALE, LABEL), (LABEL, GRAYSCALE), (NUMBERS, NUMBERS), (LABEL, SideSpec())],
     ids=["rgb", "grey to label", "label to grey", "numbers", "label to rgb"],
 )
 def test_bytes_in_and_out(tmp_path, source, target):

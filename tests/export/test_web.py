@@ -8,8 +8,8 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from exporting.written_page import GREY, LABEL, NUMBERS, SPEC, graph_of, write
 from PIL import Image
+from written_page import GRAYSCALE, LABEL, NUMBERS, SPEC, graph_of, write
 
 from pix2pix_lightning import PairSpec, Translator
 from pix2pix_lightning.checkpoints.pretrained import write_safetensors
@@ -146,7 +146,7 @@ def test_names_are_escaped(tmp_path, without_onnx):
 
 @pytest.mark.parametrize(
     ("source", "brushes", "kind", "channels"),
-    [(LABEL, 3, "label", 3), (NUMBERS, 3, "numbers", 1), (GREY, 2, "grayscale", 1)],
+    [(LABEL, 3, "label", 3), (NUMBERS, 3, "numbers", 1), (GRAYSCALE, 2, "grayscale", 1)],
     ids=["palette", "numbers", "grayscale"],
 )
 def test_brushes_follow_the_source(tmp_path, without_onnx, source, brushes, kind, channels):

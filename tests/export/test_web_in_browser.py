@@ -16,9 +16,9 @@ from threading import Thread
 import numpy as np
 import onnxruntime
 import pytest
-from exporting.written_page import GREY, LABEL, NUMBERS, graph_of, write
 from PIL import Image
 from selenium.webdriver import ActionChains
+from written_page import GRAYSCALE, LABEL, NUMBERS, graph_of, write
 
 from browser import chromium
 from pix2pix_lightning import PairSpec
@@ -152,7 +152,9 @@ def test_an_upload_in_a_browser(tmp_path, browser, served, real_runtime):
 
 
 @pytest.mark.parametrize(
-    ("source", "target"), [(NUMBERS, NUMBERS), (GREY, LABEL), (LABEL, GREY)], ids=["numbers", "grey", "palette"]
+    ("source", "target"),
+    [(NUMBERS, NUMBERS), (GRAYSCALE, LABEL), (LABEL, GRAYSCALE)],
+    ids=["numbers", "grayscale", "palette"],
 )
 def test_other_kinds_in_a_browser(tmp_path, browser, served, real_runtime, source, target):
     graph = graph_of(PairSpec(source=source, target=target, size=64))
@@ -167,9 +169,9 @@ def test_other_kinds_in_a_browser(tmp_path, browser, served, real_runtime, sourc
         matches = (image[:, :, None] == colours).all(3)
         assert matches.any(2).all()
         image = matches.argmax(2).astype(np.uint8)[..., None]
-    elif source is GREY:
+    elif source is GRAYSCALE:
         image = np.asarray(Image.fromarray(image).convert("L"))[..., None]
     expected = np.broadcast_to(in_python(tmp_path / "page", image), output.shape)
     apart = np.abs(output.astype(int) - expected)
-    assert (apart > (1 if target is GREY else 0)).mean() < 1e-3  # two classes can be as likely
+    assert (apart > (1 if target is GRAYSCALE else 0)).mean() < 1e-3  # two classes can be as likely
     assert (shown == (output * 127 if target is NUMBERS else output)).all()

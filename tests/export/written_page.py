@@ -8,7 +8,7 @@ from small_networks import PALETTE, UNET, trained
 SPEC = PairSpec(size=64)
 LABEL = SideSpec(kind="label", palette=PALETTE)
 NUMBERS = SideSpec(kind="label", num_classes=3)
-GREY = SideSpec(kind="grayscale")
+GRAYSCALE = SideSpec(kind="grayscale")
 
 
 def graph_of(spec=SPEC, **options):

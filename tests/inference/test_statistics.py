@@ -11,7 +11,7 @@ from pix2pix_lightning.inference.statistics import (
     plan_statistics_passes,
     shrink_image,
 )
-from pix2pix_lightning.inference.tiles import cut, run_in_tiles
+from pix2pix_lightning.inference.tiles import plan_tiling, run_in_tiles
 from pix2pix_lightning.networks import (
     EncoderDecoderGenerator,
     ResNetGenerator,
@@ -74,7 +74,7 @@ def prepare(network, image, tile, **mode):
         return image[..., window.top : window.top + window.height, window.left : window.left + window.width]
 
     passes = plan_statistics_passes(find_image_norms(network, mode["norm"]), context, **sides)
-    return whole, run, source, passes, cut(context=context.margin, **sides)
+    return whole, run, source, passes, plan_tiling(context=context.margin, **sides)
 
 
 def output_of(image, run, source, tiling):

@@ -6,14 +6,13 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from pix2pix_lightning.inference.padding import pad_to_multiple
+from pix2pix_lightning.inference.padding import compute_padded_side, pad_to_multiple
 from pix2pix_lightning.inference.tiles import (
     build_reader,
     build_writer,
     compute_default_tile,
     compute_fade_in,
-    compute_padded_side,
-    cut,
+    plan_tiling,
     run_in_tiles,
 )
 from pix2pix_lightning.networks import (
@@ -64,7 +63,7 @@ def network(request):
     return network.eval()
 
 
-def a_picture(height, width):
+def build_image(height, width):
     """Blots and noise, with another brightness at each corner."""
     rng = np.random.default_rng(0)
     blots = rng.integers(0, 200, (-(-height // 16), -(-width // 16), 3)).repeat(16, 0).repeat(16, 1)[:height, :width]
@@ -87,7 +86,7 @@ def in_tiles(network, image, *, tile, overlap=None, context=None, **mode):
     height, width = sides_of(network, image)
     context = measure_receptive_field(network, 3).margin if context is None else context
     stride = getattr(network, "side_multiple", 1)
-    tiling = cut(height, width, context=context, stride=stride, tile=tile, overlap=overlap)
+    tiling = plan_tiling(height, width, context=context, stride=stride, tile=tile, overlap=overlap)
     whole = TilingState(height, width)
     output = torch.full((1, 3, height, width), torch.nan)
     largest = []
@@ -121,7 +120,7 @@ def untiled(network, image, **mode):
 
 @pytest.mark.parametrize("dropout", [False, True])
 def test_tiles_are_the_untiled_output(network, dropout):
-    image = a_picture(150, 237)
+    image = build_image(150, 237)
     tile = 2 * measure_receptive_field(network, 3).margin + 32
     output, tiling, seams = in_tiles(network, image, tile=tile, dropout=dropout, seed=3, sample=1)
     assert len(tiling.rows) >= 3
@@ -135,20 +134,20 @@ def test_tiles_are_the_untiled_output(network, dropout):
 def test_a_context_that_is_too_small_is_seen(network):
     context = measure_receptive_field(network, 3).margin
     stride = getattr(network, "side_multiple", 1)
-    image = a_picture(150, 237)
+    image = build_image(150, 237)
     output, _, _ = in_tiles(network, image, tile=88, context=context - stride)
     assert (output - untiled(network, image)).abs().max() > 1e-5
 
 
 def test_an_image_of_one_tile_is_one_tile(network):
-    image = a_picture(40, 70)
+    image = build_image(40, 70)
     output, tiling, _ = in_tiles(network, image, tile=72)
     assert len(tiling) == 1
     torch.testing.assert_close(output, untiled(network, image), rtol=0, atol=1e-5)
 
 
 def test_an_image_is_read_and_written_as_bytes():
-    image = a_picture(37, 50)
+    image = build_image(37, 50)
     source = build_reader(image, 48, 64, encode)
     padded = pad_to_multiple(torch.from_numpy(image).permute(2, 0, 1)[None], 16)
     window = Window(16, 32, 32, 32)
@@ -156,7 +155,7 @@ def test_an_image_is_read_and_written_as_bytes():
     result = np.zeros_like(image)
     keep = build_writer(result, lambda output: ((output + 1) * 127.5).round().to(torch.uint8))
     done = []
-    tiling = cut(48, 64, context=0, stride=16, tile=16)
+    tiling = plan_tiling(48, 64, context=0, stride=16, tile=16)
     assert len(tiling) == 12
     run_in_tiles(lambda part, _: part, source, keep, tiling, lambda: done.append(1))
     np.testing.assert_array_equal(result, image)
@@ -169,7 +168,7 @@ def test_an_image_is_read_and_written_as_bytes():
 def test_windows_cover_an_image_with_all_that_is_seen_around_them(stride, context, overlap):
     halo = compute_padded_side(context, stride)
     for length in (64, 112, 176, 304, 464):
-        tiling = cut(length, 48, context=context, stride=stride, tile=130, overlap=overlap)
+        tiling = plan_tiling(length, 48, context=context, stride=stride, tile=130, overlap=overlap)
         rows = tiling.rows
         assert len(tiling.columns) == 1
         assert (rows[0].start, rows[0].first, rows[-1].stop, rows[-1].last) == (0, 0, length, length)
@@ -199,7 +198,7 @@ def test_weights_of_blended_windows_sum_to_one_and_begin_and_end_smoothly():
 @pytest.mark.parametrize("overlap", [16, 25])
 def test_blending_is_the_mean_by_the_weights(overlap):
     """Each window has a value of its own; weights are those of the window's raised cosines, up and across."""
-    tiling = cut(176, 208, context=48, stride=16, tile=80, overlap=overlap)
+    tiling = plan_tiling(176, 208, context=48, stride=16, tile=80, overlap=overlap)
     assert tiling.blended
     assert len(tiling.rows) > 2
     assert len(tiling.columns) > 2
@@ -234,18 +233,18 @@ def test_blending_is_the_mean_by_the_weights(overlap):
     assert seams.greatest >= seams.mean > 0
 
 
-def test_a_picture_that_all_windows_agree_on_is_kept_whole():
+def test_an_image_on_which_all_windows_agree_is_unchanged():
     picture = torch.rand(1, 2, 96, 128)
     result = torch.empty_like(picture)
 
-    def cut_out(window):
+    def crop(window):
         return picture[..., window.top : window.top + window.height, window.left : window.left + window.width]
 
     def keep(top, left, part):
         result[..., top : top + part.shape[2], left : left + part.shape[3]] = part
 
-    tiling = cut(96, 128, context=32, stride=8, tile=48, overlap=24)
-    seams = run_in_tiles(lambda part, _: part, cut_out, keep, tiling)
+    tiling = plan_tiling(96, 128, context=32, stride=8, tile=48, overlap=24)
+    seams = run_in_tiles(lambda part, _: part, crop, keep, tiling)
     assert torch.equal(result, picture)
     assert (seams.mean, seams.greatest) == (0, 0)
 
@@ -309,10 +308,10 @@ def test_the_step_across_seams_is_the_step_elsewhere(inverter):
 )
 def test_a_tile_that_is_too_small_says_which_is_not(options, message):
     with pytest.raises(ValueError, match=message):
-        cut(256, 256, context=31, stride=16, **options)
+        plan_tiling(256, 256, context=31, stride=16, **options)
 
 
 def test_a_tile_by_default_has_room_for_what_is_seen():
     assert compute_default_tile(512, 256) == 2048
     assert compute_default_tile(84, 4) == 1024 + 2 * 84
-    assert len(cut(8192, 8192, context=512, stride=256, tile=2048)) == 49
+    assert len(plan_tiling(8192, 8192, context=512, stride=256, tile=2048)) == 49

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping, Sequence
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from pix2pix_lightning import demo as drawing
 from pix2pix_lightning.data.image_files import write_image
 from pix2pix_lightning.data.sides import SideSpec
 from pix2pix_lightning.demo.brushes import Brushes, build_brushes, find_run_colours
@@ -19,7 +19,7 @@ from pix2pix_lightning.export.onnx_file import write_onnx
 from pix2pix_lightning.reports.rendering import build_environment, render
 from pix2pix_lightning.utils.errors import UserError
 
-_HERE, _DRAWING = Path(__file__).parent, Path(str(drawing.__file__)).parent
+_HERE, _DEMO = Path(__file__).parent, Path(str(files("pix2pix_lightning.demo")))
 _MODEL, _MARK = "model.onnx", "page.json"
 _SCRIPT, _BINARY = "ort.wasm.bundle.min.mjs", "ort-wasm-simd-threaded.wasm"
 _CDN = "https://cdn.jsdelivr.net/npm/onnxruntime-web@1.30.0/dist/"
@@ -95,14 +95,14 @@ def write_web(
         text = _render_page(_read_title(run), facts, is_standalone=runtime is not None)
         (growing / "index.html").write_text(text, encoding="utf-8")
         modules = [
-            f"export function {name}(element, props, watch, trigger) {{\n{_read(_DRAWING / file)}}}\n"
+            f"export function {name}(element, props, watch, trigger) {{\n{_read(_DEMO / file)}}}\n"
             for name, file in _MODULES
         ]
         (growing / "parts.js").write_text("\n".join(modules), encoding="utf-8")
         for name, source in (
             ("web.js", _HERE / "web.js"),
             ("web.css", _HERE / "web.css"),
-            ("canvas.css", _DRAWING / "page.css"),
+            ("canvas.css", _DEMO / "page.css"),
         ):
             shutil.copyfile(source, growing / name)
     return worst
@@ -163,7 +163,7 @@ def _render_page(title: str, facts: Sequence[tuple[str, object]], *, is_standalo
     policy = _POLICY.format(
         script="" if is_standalone else f" {_CDN}{_SCRIPT}", binary="" if is_standalone else f" {_CDN}{_BINARY}"
     )
-    template = build_environment(_HERE, _DRAWING).get_template("web.html")
+    template = build_environment(_HERE, _DEMO).get_template("web.html")
     return render(template, policy=policy, title=title, facts=[fact for fact in facts if fact[1] is not None])
 
 
