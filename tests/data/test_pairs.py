@@ -1,4 +1,4 @@
-"""The layouts that pairs are found in, and what is said of folders that hold none."""
+"""The layouts of folders of pairs, and the errors for folders without pairs."""
 
 import logging
 import os
@@ -42,13 +42,13 @@ def test_every_layout_gives_the_same_pairs(tmp_path, layout):
         np.testing.assert_array_equal(pairs[index][1], image(100 + index))
 
 
-def test_splits_are_told_apart(tmp_path):
+def test_each_split_has_its_own_files(tmp_path):
     save(tmp_path / "train" / "x.png", image(0, 8, 16))
     save(tmp_path / "val" / "y.png", image(1, 8, 16))
     assert open_pairs(tmp_path, "val")[0][2] == "y"
 
 
-def test_what_has_no_partner_is_left_out_and_listed(tmp_path, caplog):
+def test_files_without_a_partner_are_left_out_and_listed(tmp_path, caplog):
     for name in ("both", "only_a"):
         save(tmp_path / "train/A" / f"{name}.png", image(0))
     for name in ("both", "only_b", "other_b"):
@@ -59,38 +59,39 @@ def test_what_has_no_partner_is_left_out_and_listed(tmp_path, caplog):
     assert len(pairs) == 1
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
-    assert "3 files without a partner" in record.getMessage()
+    assert "3 files" in record.getMessage()
     for path in ("A/only_a.png", "B/only_b.png", "B/other_b.png"):
         assert path in record.getMessage()
     assert "both" not in record.getMessage()
 
 
-def test_many_without_a_partner_are_counted(tmp_path, caplog):
+def test_many_files_without_a_partner_are_counted(tmp_path, caplog):
     save(tmp_path / "B" / "00.png", image(0))
     for index in range(15):
         save(tmp_path / "A" / f"{index:02}.png", image(0))
     FolderPairs(tmp_path / "A", tmp_path / "B")
     assert "14 files" in caplog.text
-    assert "10.png and 4 more" in caplog.text
+    assert "10.png" in caplog.text
+    assert "11.png" not in caplog.text
 
 
-def test_no_common_name(tmp_path):
+def test_folders_without_a_common_stem_are_refused(tmp_path):
     save(tmp_path / "trainA" / "1_photo.png", image(0))
     save(tmp_path / "trainB" / "1_label.png", image(0))
-    with pytest.raises(ValueError, match=r"no file name in common.*1_photo\.png.*1_label\.png"):
+    with pytest.raises(ValueError, match=r"1_photo\.png.*1_label\.png"):
         open_pairs(tmp_path, "train")
 
 
-def test_a_stem_that_comes_twice(tmp_path):
+def test_two_files_with_one_stem_are_refused(tmp_path):
     for name in ("A/x.png", "A/x.bmp", "A/y.png", "B/x.png", "B/y.png"):
         save(tmp_path / "train" / name, image(0))
-    with pytest.raises(ValueError, match=r"train/A.* x: "):
+    with pytest.raises(ValueError, match=r"train/A .* x:"):
         open_pairs(tmp_path, "train")
 
 
-def test_a_strip_of_odd_width(tmp_path):
+def test_a_strip_of_odd_width_is_refused(tmp_path):
     save(tmp_path / "train" / "odd.png", image(0, 8, 15))
-    with pytest.raises(ValueError, match=r"train/odd\.png is 15 pixels wide.*train/A and .*train/B"):
+    with pytest.raises(ValueError, match=r"train/odd\.png is 15 .*train/A and .*train/B"):
         open_pairs(tmp_path, "train")[0]
 
 
@@ -98,21 +99,21 @@ def test_a_damaged_file_is_named(tmp_path):
     (tmp_path / "A").mkdir()
     (tmp_path / "A" / "x.png").write_text("text")
     save(tmp_path / "B" / "x.png", image(0))
-    with pytest.raises(ValueError, match=r"A/x\.png cannot be decoded"):
+    with pytest.raises(ValueError, match=r"A/x\.png"):
         FolderPairs(tmp_path / "A", tmp_path / "B")[0]
-    with pytest.raises(ValueError, match=r"A/x\.png cannot be decoded"):
+    with pytest.raises(ValueError, match=r"A/x\.png"):
         StripPairs([tmp_path / "A" / "x.png"])[0]
 
 
 @pytest.mark.parametrize(
     ("folders", "message"),
     [
-        ([], r"/train does not exist: put strips of A and B there, or A and B into .*train/A and .*train/B"),
-        (["train"], r"/train: no image in it; files that end with .*\.png"),
-        (["train/A"], r"/train/B does not exist, but .*/train/A does"),
-        (["B/train"], r"/A/train does not exist, but .*/B/train does"),
-        (["trainA"], r"/trainB does not exist, but .*/trainA does"),
-        (["train/A", "train/B"], r"/train/A: no image in it"),
+        ([], r"/train .*train/A and .*train/B"),
+        (["train"], r"/train: .*\.png"),
+        (["train/A"], r"/train/B .*/train/A"),
+        (["B/train"], r"/A/train .*/B/train"),
+        (["trainA"], r"/trainB .*/trainA"),
+        (["train/A", "train/B"], r"/train/A: "),
     ],
 )
 def test_missing_and_empty_folders_are_named(tmp_path, folders, message):
@@ -127,34 +128,28 @@ def test_missing_and_empty_folders_are_named(tmp_path, folders, message):
 def test_one_empty_folder_of_two_is_named(tmp_path):
     save(tmp_path / "train/A" / "x.png", image(0))
     (tmp_path / "train/B").mkdir()
-    with pytest.raises(ValueError, match=r"/train/B: no image in it"):
+    with pytest.raises(ValueError, match=r"/train/B: "):
         open_pairs(tmp_path, "train")
 
 
 @pytest.mark.parametrize("layout", ["strips", "folders"])
-def test_stamps_change_with_the_files_and_not_with_their_place(tmp_path, layout):
-    def compute_fingerprints(root):
+def test_fingerprints_change_with_the_files_and_not_with_their_folder(tmp_path, layout):
+    def compute(root):
         return open_pairs(root, "train").compute_fingerprints()
 
     sides = [""] if layout == "strips" else ["A", "B"]
     for side in sides:
         for name in ("x", "y"):
             save(tmp_path / "here" / "train" / side / f"{name}.bmp", image(1))
-    before = compute_fingerprints(tmp_path / "here")
+    before = compute(tmp_path / "here")
     assert len(before) == 2
     (tmp_path / "here").rename(tmp_path / "there")
-    assert compute_fingerprints(tmp_path / "there") == before
+    assert compute(tmp_path / "there") == before
     last = tmp_path / "there" / "train" / sides[-1] / "y.bmp"
     os.utime(last, ns=(0, last.stat().st_mtime_ns + 1))
-    assert [one == other for one, other in zip(compute_fingerprints(tmp_path / "there"), before, strict=True)] == [
-        True,
-        False,
-    ]
-    before = compute_fingerprints(tmp_path / "there")
+    assert [one == other for one, other in zip(compute(tmp_path / "there"), before, strict=True)] == [True, False]
+    before = compute(tmp_path / "there")
     times = last.stat().st_mtime_ns
     save(last, image(1, 8, 10))
     os.utime(last, ns=(0, times))
-    assert [one == other for one, other in zip(compute_fingerprints(tmp_path / "there"), before, strict=True)] == [
-        True,
-        False,
-    ]
+    assert [one == other for one, other in zip(compute(tmp_path / "there"), before, strict=True)] == [True, False]

@@ -1,4 +1,4 @@
-"""Each file of a pair is taken by its own side's description, whichever way the pair is translated."""
+"""Each file of a pair is converted by the description of its own side, in both directions."""
 
 import cv2
 import numpy as np
@@ -30,9 +30,9 @@ def spec_of(direction, num_classes=3):
 
 @pytest.mark.parametrize("direction", ["a_to_b", "b_to_a"])
 def test_a_and_b_keep_their_descriptions_in_both_directions(direction):
-    grey = PHOTO @ np.array([0.299, 0.587, 0.114])
+    luminance = PHOTO @ np.array([0.299, 0.587, 0.114])
     a, b, name = PreparedPairs(One(), spec_of(direction), 6)[0]
-    assert np.abs(a[..., 0] - grey).max() <= 0.51
+    assert np.abs(a[..., 0] - luminance).max() <= 0.51
     np.testing.assert_array_equal(b, CLASSES)
     assert name == "x"
     sample = PairDataset(One(), spec_of(direction), augmentation=None, seed=0)[0]
@@ -42,12 +42,12 @@ def test_a_and_b_keep_their_descriptions_in_both_directions(direction):
 
 
 @pytest.mark.parametrize("direction", ["a_to_b", "b_to_a"])
-def test_a_mistake_names_the_files_side(direction):
-    with pytest.raises(ValueError, match=r"pair x, data\.b: class number 2 in a side of 2 classes"):
+def test_an_error_names_the_side_of_the_file(direction):
+    with pytest.raises(ValueError, match=r"pair x, data\.b: "):
         PreparedPairs(One(), spec_of(direction, num_classes=2), 6)[0]
 
 
-def test_what_is_prepared_already_is_taken_as_it_is():
+def test_prepared_pairs_are_not_prepared_again():
     class Ready:
         def __len__(self):
             return 1

@@ -1,4 +1,4 @@
-"""What a pixel means, computed by hand, and the description as plain data."""
+"""The meaning of pixels, computed by hand, and the description as plain data."""
 
 import io
 import json
@@ -41,7 +41,7 @@ def test_all_levels_are_encoded_by_the_formula_and_come_back(kind, channels):
     np.testing.assert_array_equal(decoded.numpy(), batch.numpy())
 
 
-def test_a_range_of_its_own_is_stretched_over_what_the_network_sees():
+def test_a_value_range_becomes_minus_one_to_one():
     side = SideSpec(kind="grayscale", value_range=(100, 200))
     batch = torch.tensor([100, 150, 175, 200], dtype=torch.uint8).reshape(1, 1, 2, 2)
     encoded = side.encode(batch)
@@ -75,7 +75,7 @@ def test_classes_become_one_hot_and_come_back(palette):
     np.testing.assert_array_equal(decoded.numpy(), in_file)
 
 
-def test_noisy_colours_stand_for_the_nearest_of_the_palette():
+def test_noisy_colours_become_the_nearest_of_the_palette():
     rng = np.random.default_rng(0)
     drawn = np.array(PALETTE)[rng.integers(0, 4, (12, 9))]
     image = (drawn + rng.integers(-60, 61, (12, 9, 1)) * rng.choice([0, 1], (12, 9, 3))).clip(0, 255).astype(np.uint8)
@@ -98,14 +98,14 @@ def test_a_large_palette_to_snap_to_does_not_wrap_around():
     np.testing.assert_array_equal(SideSpec(palette=palette, snap_palette=True).prepare(image), image)
 
 
-def test_an_rgb_side_is_left_alone_and_a_grey_file_gets_three_channels():
-    grey = np.arange(12, dtype=np.uint8).reshape(3, 4, 1)
-    np.testing.assert_array_equal(SideSpec().prepare(grey), np.dstack([grey] * 3))
+def test_an_rgb_side_is_unchanged_and_a_grayscale_file_gets_three_channels():
+    gray = np.arange(12, dtype=np.uint8).reshape(3, 4, 1)
+    np.testing.assert_array_equal(SideSpec().prepare(gray), np.dstack([gray] * 3))
     colour = np.arange(36, dtype=np.uint8).reshape(3, 4, 3)
     np.testing.assert_array_equal(SideSpec().prepare(colour), colour)
 
 
-def test_grey_is_the_luminance_and_exact_for_grey_files():
+def test_grayscale_is_the_luminance_and_exact_for_grayscale_files():
     image = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
     luminance = image @ np.array([0.299, 0.587, 0.114])
     snapped = SideSpec(kind="grayscale").prepare(image)
@@ -119,32 +119,32 @@ def test_class_numbers_are_read_from_grayscale_files():
     side = SideSpec(kind="label", num_classes=4)
     numbers = np.array([[0, 1], [2, 3]], np.uint8)[..., None]
     np.testing.assert_array_equal(side.prepare(np.repeat(numbers, 3, 2)), numbers)
-    with pytest.raises(ValueError, match=r"class number 4 in a side of 4 classes: raise num_classes"):
+    with pytest.raises(ValueError, match="num_classes"):
         side.prepare(numbers + 1)
-    with pytest.raises(ValueError, match=r"4 class numbers: .*palette"):
+    with pytest.raises(ValueError, match="palette"):
         side.prepare(np.array([[[1, 2, 1]]], np.uint8))
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"kind": "rbg"}, "kind='rbg' is unknown: one of rgb, grayscale, label"),
-        ({"dtype": "uint16"}, "dtype='uint16' is unknown"),
-        ({"interpolation": "cubic"}, "interpolation='cubic' is unknown: one of bicubic, bilinear, nearest"),
-        ({"kind": "label"}, "without a palette: give palette="),
-        ({"snap_palette": True}, "without a palette: give palette="),
-        ({"kind": "grayscale", "snap_palette": True, "palette": PALETTE}, "'grayscale', which has no colours"),
-        ({"palette": PALETTE}, "palette .* kind 'rgb'"),
-        ({"num_classes": 3}, "num_classes=3 for a side of kind 'rgb'"),
-        ({"kind": "label", "palette": PALETTE, "num_classes": 3}, "num_classes=3 but the palette has 4 colours"),
-        ({"kind": "label", "num_classes": 0}, "num_classes=0: a label side has 1 to 256 classes"),
-        ({"kind": "label", "num_classes": 257}, "num_classes=257: a label side has 1 to 256 classes"),
-        ({"kind": "label", "palette": PALETTE, "interpolation": "bicubic"}, "would mix class numbers"),
-        ({"kind": "label", "palette": [[1, 2, 256]]}, r"palette colour \[1, 2, 256\]: three whole numbers"),
-        ({"kind": "label", "palette": [[1, 2]]}, r"palette colour \[1, 2\]: three whole numbers"),
-        ({"kind": "label", "palette": [0, 0, 0]}, r"a list of colours is expected"),
-        ({"kind": "label", "palette": [[1, 2, 3], [1, 2, 3]]}, r"palette colour \[1, 2, 3\] stands for two classes"),
-        ({"value_range": (255, 0)}, r"value_range=\[255, 0\]: a lower and a higher value"),
+        ({"kind": "rbg"}, "kind='rbg'.*rgb, grayscale, label"),
+        ({"dtype": "uint16"}, "dtype='uint16'"),
+        ({"interpolation": "cubic"}, "interpolation='cubic'.*bicubic, bilinear, nearest"),
+        ({"kind": "label"}, "palette="),
+        ({"snap_palette": True}, "palette="),
+        ({"kind": "grayscale", "snap_palette": True, "palette": PALETTE}, "snap_palette=true.*'grayscale'"),
+        ({"palette": PALETTE}, "palette .* 'rgb': .*kind=label"),
+        ({"num_classes": 3}, "num_classes=3 .*'rgb'"),
+        ({"kind": "label", "palette": PALETTE, "num_classes": 3}, "num_classes=3 .* 4 colours"),
+        ({"kind": "label", "num_classes": 0}, "num_classes=0: .* 1 to 256"),
+        ({"kind": "label", "num_classes": 257}, "num_classes=257: .* 1 to 256"),
+        ({"kind": "label", "palette": PALETTE, "interpolation": "bicubic"}, "interpolation='bicubic'"),
+        ({"kind": "label", "palette": [[1, 2, 256]]}, r"palette colour \[1, 2, 256\]"),
+        ({"kind": "label", "palette": [[1, 2]]}, r"palette colour \[1, 2\]"),
+        ({"kind": "label", "palette": [0, 0, 0]}, r"palette=\[0, 0, 0\]"),
+        ({"kind": "label", "palette": [[1, 2, 3], [1, 2, 3]]}, r"palette colour \[1, 2, 3\]"),
+        ({"value_range": (255, 0)}, r"value_range=\[255, 0\]"),
         ({"value_range": (0, 300)}, r"value_range=\[0, 300\]"),
     ],
 )
@@ -153,7 +153,7 @@ def test_contradictions_are_named(options, message):
         SideSpec(**options)
 
 
-def test_interpolation_belongs_to_the_side():
+def test_the_default_interpolation_depends_on_the_side():
     assert SideSpec().interpolation == "bicubic"
     assert SideSpec(kind="grayscale").interpolation == "bicubic"
     assert SideSpec(kind="label", num_classes=2).interpolation == "nearest"
@@ -162,13 +162,13 @@ def test_interpolation_belongs_to_the_side():
 
 
 @pytest.mark.parametrize("num_classes", ["abc", 1.5, True])
-def test_the_number_of_classes_is_a_whole_one(num_classes):
-    with pytest.raises(ValueError, match=rf"num_classes={num_classes}: a whole number is expected"):
+def test_the_number_of_classes_is_an_integer(num_classes):
+    with pytest.raises(ValueError, match=f"num_classes={num_classes}"):
         SideSpec(kind="label", num_classes=num_classes)
 
 
 @pytest.mark.parametrize(
-    ("side", "values", "shown"),
+    ("side", "values", "expected"),
     [
         (SideSpec(kind="label", num_classes=3), [[[0, 1], [2, 0]]], [[[0], [127]], [[254], [0]]]),
         (SideSpec(kind="label", num_classes=256), [[[0, 1], [2, 255]]], [[[0], [1]], [[2], [255]]]),
@@ -178,10 +178,10 @@ def test_the_number_of_classes_is_a_whole_one(num_classes):
         (SideSpec(kind="label", palette=PALETTE), [[[0, 1]], [[2, 3]], [[4, 255]]], [[[0, 2, 4], [1, 3, 255]]]),
     ],
 )
-def test_a_picture_shows_what_a_file_holds_and_spreads_class_numbers(side, values, shown):
+def test_a_picture_is_the_file_with_class_numbers_spread_over_the_levels(side, values, expected):
     picture = side.to_picture(torch.tensor(values, dtype=torch.uint8))
     assert picture.dtype == np.uint8
-    assert picture.tolist() == shown
+    assert picture.tolist() == expected
 
 
 SPEC = PairSpec(
@@ -209,11 +209,11 @@ def test_the_description_is_plain_data_and_comes_back():
 
 
 def test_unknown_keys_and_directions_are_named():
-    with pytest.raises(ValueError, match=r"sise.*PairSpec"):
+    with pytest.raises(ValueError, match=r"'sise'.*PairSpec.*size"):
         PairSpec.from_dict({"sise": 64})
-    with pytest.raises(ValueError, match=r"knd.*SideSpec"):
+    with pytest.raises(ValueError, match=r"'knd'.*SideSpec.*kind"):
         PairSpec.from_dict({"source": {"knd": "rgb"}})
-    with pytest.raises(ValueError, match=r"direction='a_to_c' is unknown: one of a_to_b, b_to_a is expected"):
+    with pytest.raises(ValueError, match=r"direction='a_to_c'.*a_to_b, b_to_a"):
         PairSpec(direction="a_to_c")
 
 
