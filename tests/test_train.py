@@ -161,7 +161,7 @@ def test_runs_of_the_same_second_get_folders_of_their_own(monkeypatch):
             return cls(2026, 1, 2, 12, 0, 0)
 
     monkeypatch.setattr(runs, "datetime", Noon)
-    folders = [runs.place(configure("name=same")).folder for _ in range(3)]
+    folders = [runs.resolve_run_dir(configure("name=same")).folder for _ in range(3)]
     assert [folder.name for folder in folders] == [f"2026-01-02_12-00-00{end}" for end in ("", ".1", ".2")]
     assert all(folder.is_dir() for folder in folders)
 
