@@ -19,7 +19,7 @@ from omegaconf import OmegaConf
 from pix2pix_lightning import compose
 from pix2pix_lightning.checkpoints.files import read_checkpoint
 from pix2pix_lightning.train import main, train
-from pix2pix_lightning.training import run_dir as runs
+from pix2pix_lightning.training import run_dir
 from pix2pix_lightning.utils.errors import Interrupted
 from tiny_training import (
     NO_GALLERY,
@@ -160,8 +160,8 @@ def test_runs_of_the_same_second_get_folders_of_their_own(monkeypatch):
         def now(cls):
             return cls(2026, 1, 2, 12, 0, 0)
 
-    monkeypatch.setattr(runs, "datetime", Noon)
-    folders = [runs.resolve_run_dir(configure("name=same")).folder for _ in range(3)]
+    monkeypatch.setattr(run_dir, "datetime", Noon)
+    folders = [run_dir.resolve_run_dir(configure("name=same")).folder for _ in range(3)]
     assert [folder.name for folder in folders] == [f"2026-01-02_12-00-00{end}" for end in ("", ".1", ".2")]
     assert all(folder.is_dir() for folder in folders)
 

@@ -1,71 +1,81 @@
 import pytest
 import torch
+from lightning.pytorch import Callback
 
-from helpers import TINY, make_strips
-from pix2pix_lightning import Translator, compose
+import small_networks
+from pix2pix_lightning import Pix2PixModule, Translator
 from pix2pix_lightning.checkpoints.files import read_checkpoint
 from pix2pix_lightning.train import train
 from pix2pix_lightning.training.callbacks import EMA
+from tiny_training import NO_GALLERY, configure, use_probe
+
+KEY = "ema_generator"
+AVERAGE = ["callbacks=[default,ema]", "callbacks.ema.decay=0.4", "trainer.precision=64-true"]
 
 
-def run(tmp_path, folder, *overrides):
-    if not (tmp_path / "pairs").exists():
-        make_strips(tmp_path / "pairs", train=8)
-    average = ["callbacks=[default,ema]", "callbacks.ema.decay=0.4", "trainer.precision=64-true"]
-    train(compose("train", [*TINY, "data.root=pairs", f"run_dir={folder}", *average, *overrides]))
-    return read_checkpoint(tmp_path / folder / "checkpoints/last.ckpt")
+class Recorder(Callback):
+    """Keeps the generator's weights before training and after each batch."""
+
+    def __init__(self):
+        self.states = []
+
+    def on_train_start(self, trainer, module):
+        self.states.append({name: value.detach().clone() for name, value in module.generator.named_parameters()})
+
+    def on_train_batch_end(self, trainer, module, *args):
+        self.on_train_start(trainer, module)
 
 
-def generator_of(checkpoint):
-    prefix = "generator."
-    return {n.removeprefix(prefix): v for n, v in checkpoint["state_dict"].items() if n.startswith(prefix)}
+@pytest.fixture(scope="module")
+def run(small_pairs, tmp_path_factory):
+    """A run of three epochs of two batches: its folder, its settings, and the weights that it went through."""
+    folder, recorder = tmp_path_factory.mktemp("ema") / "run", Recorder()
+    words = [f"data.root={small_pairs}", NO_GALLERY, *AVERAGE, "module.optimizer_g.lr=0.01", "trainer.max_epochs=3"]
+    train(configure(*words, f"run_dir={folder}", use_probe(recorder)))
+    return folder / "checkpoints/last.ckpt", words, recorder.states
 
 
-def test_the_average_is_the_recursion_over_all_batches(tmp_path):
-    # one batch an epoch, so that the checkpoint of each run holds the weights after one more batch
-    one_batch = ["trainer.limit_train_batches=1"]
-    after = [run(tmp_path, f"run_{n}", *one_batch, f"trainer.max_epochs={n}") for n in (1, 2, 3)]
-    start = run(tmp_path, "start", *one_batch, "trainer.max_epochs=1", "module.optimizer_g.lr=0.0")
-    for name, value in generator_of(start).items():
-        if "running" in name or "num_batches" in name:
-            continue
-        expected = value
-        for number, checkpoint in enumerate(after, start=1):
-            decay = min(0.4, (1 + number) / (10 + number))
-            expected = decay * expected + (1 - decay) * generator_of(checkpoint)[name]
-        assert torch.allclose(after[-1]["ema_generator"][name], expected, atol=1e-12), name
+def test_the_average_is_the_recursion_over_all_batches(run):
+    path, _, states = run
+    average = states[0]
+    for number, state in enumerate(states[1:], start=1):
+        decay = min(0.4, (1 + number) / (10 + number))
+        average = {name: decay * average[name] + (1 - decay) * value for name, value in state.items()}
+    assert len(states) == 7
+    found = read_checkpoint(path)[KEY]
+    for name, value in average.items():
+        assert torch.allclose(found[name], value, atol=1e-12), name
 
 
-def test_a_resumed_run_goes_on_with_its_average(tmp_path):
-    whole = run(tmp_path, "whole", "trainer.max_epochs=3")
-    run(tmp_path, "parts", "trainer.max_epochs=1")
-    parts = run(tmp_path, "parts", "trainer.max_epochs=3", "resume=parts")
-    for name, value in whole["ema_generator"].items():
-        assert torch.equal(value, parts["ema_generator"][name])
+def test_a_resumed_run_goes_on_with_its_average(run):
+    path, words, _ = run
+    train(configure(*words, "run_dir=parts", "trainer.max_epochs=1"))
+    train(configure(*words, "run_dir=parts", "resume=parts"))
+    parts = read_checkpoint("parts/checkpoints/last.ckpt")[KEY]
+    for name, value in read_checkpoint(path)[KEY].items():
+        assert torch.equal(value, parts[name])
         assert torch.isfinite(value).all()
 
 
-def test_the_translator_uses_the_average_on_request(tmp_path):
-    checkpoint = run(tmp_path, "run", "module.optimizer_g.lr=0.01")
-    source = torch.rand(1, 3, 32, 32)
-    trained, averaged = (Translator("run/checkpoints/last.ckpt", weights=w) for w in ("trained", "ema"))
+def test_the_translator_uses_the_average_on_request(run):
+    source = torch.rand(1, 3, 16, 16)
+    trained, averaged = (Translator(run[0], weights=weights) for weights in ("trained", "ema"))
     assert not torch.equal(trained(source), averaged(source))
-    trained.generator.load_state_dict(checkpoint["ema_generator"])
+    trained.generator.load_state_dict(read_checkpoint(run[0])[KEY])
     assert torch.equal(trained(source), averaged(source))
 
 
-def test_weights_that_were_not_averaged(tmp_path):
-    make_strips(tmp_path / "pairs")
-    train(compose("train", [*TINY, "data.root=pairs", "run_dir=run", "trainer.max_epochs=1"]))
+def test_a_checkpoint_without_an_average(tmp_path):
+    path = small_networks.save(Pix2PixModule(small_networks.UNET, None), tmp_path / "a.ckpt")
     with pytest.raises(ValueError, match=r"callbacks=\[default,ema\]"):
-        Translator("run", weights="ema")
+        Translator(path, weights="ema")
     with pytest.raises(ValueError, match="decay=1"):
         EMA(decay=1)
 
 
-def test_early_stopping_ends_a_run_that_does_not_improve(tmp_path):
-    make_strips(tmp_path / "pairs")
+def test_early_stopping_ends_a_run_that_does_not_improve(small_pairs):
     stop = ["callbacks=[default,early_stopping]", "callbacks.early_stopping.patience=2", "module.optimizer_g.lr=0.0"]
-    train(compose("train", [*TINY, "data.root=pairs", "run_dir=run", "loss=l1", *stop, "trainer.max_epochs=50"]))
-    checkpoint = read_checkpoint(tmp_path / "run/checkpoints/last.ckpt")
+    one_batch = ["trainer.limit_train_batches=1", "trainer.max_epochs=50", NO_GALLERY]
+    train(configure(f"data.root={small_pairs}", "run_dir=run", "loss=l1", *stop, *one_batch))
+    checkpoint = read_checkpoint("run/checkpoints/last.ckpt")
     assert checkpoint["epoch"] == 2  # the first epoch and two without improvement

@@ -10,15 +10,20 @@ import pytest
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import LambdaCallback
 
-from helpers import TINY, make_strips
-from pix2pix_lightning import PairedDataModule, Pix2PixModule, compose
+from helpers import make_strips
+from pix2pix_lightning import PairedDataModule, Pix2PixModule
 from pix2pix_lightning.reports import GalleryFolder
 from pix2pix_lightning.train import train
 from pix2pix_lightning.training.callbacks import Gallery
+from tiny_training import configure
 
 
 def gallery_of(trainer):
     return next(callback for callback in trainer.callbacks if isinstance(callback, Gallery))
+
+
+GENERATOR = {"_target_": "pix2pix_lightning.networks.UNetGenerator", "num_downs": 3, "base_channels": 2}
+DISCRIMINATOR = {"_target_": "pix2pix_lightning.networks.PatchDiscriminator", "num_layers": 1, "base_channels": 2}
 
 
 def rgb(path):
@@ -27,34 +32,31 @@ def rgb(path):
 
 @pytest.fixture
 def shown(monkeypatch):
-    """What was handed to the loggers: (loggers, pictures, step)."""
+    """What was given to the loggers: (loggers, pictures, step)."""
     calls = []
     monkeypatch.setattr("pix2pix_lightning.training.callbacks.gallery.log_images", lambda *call: calls.append(call))
     return calls
 
 
-def test_the_page_after_training_has_the_last_epochs_figures(tmp_path, shown):
-    make_strips(tmp_path / "pairs")
+def test_the_page_after_training_has_the_last_epochs_figures(tmp_path, small_pairs, shown):
     for epochs, resume in ((1, []), (3, ["resume=run"])):
-        train(compose("train", [*TINY, "data.root=pairs", "run_dir=run", f"trainer.max_epochs={epochs}", *resume]))
+        train(configure(f"data.root={small_pairs}", "run_dir=run", f"trainer.max_epochs={epochs}", *resume))
         page = (tmp_path / "run/gallery/index.html").read_text("utf-8")
         metrics = json.loads((tmp_path / "run/summary.json").read_text())["metrics"]
         cells = dict(re.findall(r'<th scope="row">(\w+)</th><td>([\d.]+)</td>', page))
         assert cells == {key.upper(): f"{metrics[f'val/{key}']:.4f}" for key in ("l1", "psnr", "ssim")}
         assert f'data-epochs="{" ".join(map(str, range(epochs)))}"' in page
         (drawn,) = re.findall(r"fraction of the range by batches seen. val/l1: from ([\d.]+) at (\d+) to", page)
-        assert drawn[1] == "2"  # the first epoch's, before the run was resumed
+        assert drawn[1] == "1"  # the first epoch's, before the run was resumed
     last = page.split("fraction of the range by")[1].split(" to ")[1]
-    assert last.startswith(f"{metrics['val/l1']:.4g} at 8,")
+    assert last.startswith(f"{metrics['val/l1']:.4g} at 5,")
     assert "<h2>Settings</h2>" in page
-    assert "num_downs: 5" in page
+    assert "num_downs: 3" in page
 
 
-def test_loggers_get_input_output_and_target_side_by_side(tmp_path, shown):
-    make_strips(tmp_path / "pairs", val=2)
-    grey = ["data.b.kind=grayscale", "data.direction=a_to_b"]
-    train(compose("train", [*TINY, "data.root=pairs", "run_dir=run", *grey]))
-    assert [step for _, _, step in shown] == [2, 5]
+def test_loggers_get_input_output_and_target_side_by_side(tmp_path, small_pairs, shown):
+    train(configure(f"data.root={small_pairs}", "run_dir=run", "data.b.kind=grayscale"))
+    assert [step for _, _, step in shown] == [1, 3]
     for epoch, (loggers, pictures, _) in enumerate(shown):
         assert len(loggers) == 1
         assert sorted(pictures) == ["gallery/000_val_0", "gallery/001_val_1"]
@@ -67,9 +69,8 @@ def test_loggers_get_input_output_and_target_side_by_side(tmp_path, shown):
 
 def test_a_folder_is_enough_for_another_project(tmp_path, shown):
     make_strips(tmp_path / "pairs")
-    data = PairedDataModule("pairs", size=32, batch_size=2, num_workers=0)
-    generator = {"_target_": "pix2pix_lightning.networks.UNetGenerator", "num_downs": 5, "base_channels": 4}
-    module = Pix2PixModule(generator, pair_spec=data.pair_spec)
+    data = PairedDataModule("pairs", size=16, batch_size=2, num_workers=0)
+    module = Pix2PixModule(GENERATOR, DISCRIMINATOR, pair_spec=data.pair_spec)
     settings = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
     settings |= {"enable_model_summary": False, "accelerator": "cpu"}
     Trainer(max_epochs=1, callbacks=[Gallery("shown", num_images=1)], **settings).fit(module, data)
@@ -82,15 +83,14 @@ def test_a_folder_is_enough_for_another_project(tmp_path, shown):
 @pytest.fixture
 def fit(tmp_path):
     """Trains for two epochs, three batches each, with a gallery and what else is given."""
-    make_strips(tmp_path / "pairs", val=1)
+    make_strips(tmp_path / "pairs", val=1, side=16)
 
     def fit(*callbacks):
-        data = PairedDataModule("pairs", size=32, batch_size=2, num_workers=0)
-        generator = {"_target_": "pix2pix_lightning.networks.UNetGenerator", "num_downs": 5, "base_channels": 4}
+        data = PairedDataModule("pairs", size=16, batch_size=2, num_workers=0)
         settings = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
         settings |= {"enable_model_summary": False, "accelerator": "cpu", "max_epochs": 2, "num_sanity_val_steps": 0}
         trainer = Trainer(callbacks=[Gallery("shown"), *callbacks], **settings)
-        trainer.fit(Pix2PixModule(generator, pair_spec=data.pair_spec), data)
+        trainer.fit(Pix2PixModule(GENERATOR, DISCRIMINATOR, pair_spec=data.pair_spec), data)
 
     with warnings.catch_warnings(action="ignore"):
         yield fit

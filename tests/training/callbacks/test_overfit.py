@@ -1,4 +1,4 @@
-"""debug=overfit: one pair is learnt by heart, or the command fails."""
+"""debug=overfit: one pair is fitted, or the command fails."""
 
 import json
 from contextlib import nullcontext
@@ -6,18 +6,21 @@ from types import SimpleNamespace
 
 import pytest
 
-from helpers import TINY, make_strips
-from pix2pix_lightning import compose
 from pix2pix_lightning.train import main, train
 from pix2pix_lightning.training.callbacks import Overfit
+from tiny_training import NO_GALLERY, SMALLEST, configure
 
-WORDS = [word for word in TINY if not word.startswith(("data.batch_size", "trainer.max_epochs"))]
-WORDS += ["data.root=pairs", "run_dir=run", "module.generator.base_channels=16", "loss=l1"]
+KEYS = [word for word in SMALLEST if not word.startswith(("data.batch_size", "trainer.max_epochs"))]
+KEYS += ["run_dir=run", "module.generator.base_channels=16", "loss=l1"]
 
 
-def test_one_pair_is_fitted_and_training_ends(tmp_path, capfd):
-    make_strips(tmp_path / "pairs")
-    assert main([*WORDS, "debug=overfit", "callbacks.overfit.below=0.08", "module.optimizer_g.lr=2e-3"]) == 0
+@pytest.fixture
+def words(small_pairs):
+    return [*KEYS, f"data.root={small_pairs}"]
+
+
+def test_one_pair_is_fitted_and_training_ends(words, tmp_path, capfd):
+    assert main([*words, "debug=overfit", "callbacks.overfit.below=0.08", "module.optimizer_g.lr=2e-3"]) == 0
     summary = json.loads((tmp_path / "run/summary.json").read_text())
     assert summary["metrics"]["val/l1"] < 0.08
     assert summary["epochs"] < 1000
@@ -27,9 +30,8 @@ def test_one_pair_is_fitted_and_training_ends(tmp_path, capfd):
     ]  # the pair it was trained on
 
 
-def test_a_pair_that_is_not_fitted_fails_with_what_to_look_at(tmp_path, capfd):
-    make_strips(tmp_path / "pairs")
-    assert main([*WORDS, "debug=overfit", "trainer.max_epochs=20", "module.optimizer_g.lr=1e-9"]) == 1
+def test_a_pair_that_is_not_fitted_fails_with_what_to_look_at(words, tmp_path, capfd):
+    assert main([*words, "debug=overfit", "trainer.max_epochs=20", "module.optimizer_g.lr=1e-9"]) == 1
     line = capfd.readouterr().err.splitlines()[-1]
     assert line.startswith("error: one pair was not fitted")
     assert "after 20 batches" in line
@@ -44,10 +46,9 @@ def test_a_pair_that_is_not_fitted_fails_with_what_to_look_at(tmp_path, capfd):
         ("trainer.limit_val_batches=0", ["no validation took place in 1 epochs", "trainer.limit_val_batches"]),
     ],
 )
-def test_a_training_without_validation_says_so(tmp_path, capfd, word, parts):
-    make_strips(tmp_path / "pairs")
-    words = ["trainer.max_epochs=1", "trainer.check_val_every_n_epoch=1"] if "limit" in word else []
-    assert main([*WORDS, "debug=overfit", word, *words]) == 1
+def test_a_training_without_validation_is_an_error(words, tmp_path, capfd, word, parts):
+    epochs = ["trainer.max_epochs=1", "trainer.check_val_every_n_epoch=1"] if "limit" in word else []
+    assert main([*words, "debug=overfit", word, *epochs]) == 1
     line = capfd.readouterr().err.splitlines()[-1]
     assert line.startswith("error: no validation")
     assert all(part in line for part in parts)
@@ -73,10 +74,9 @@ def test_whether_a_validation_is_to_come(current, last, every, validates):
         Overfit().on_train_start(trainer, None)
 
 
-def test_an_epoch_is_one_step_on_the_first_pair(tmp_path):
-    make_strips(tmp_path / "pairs", train=5)
-    cfg = compose("train", [*WORDS, "data.max_pairs=3", "data.batch_size=1", "trainer.max_epochs=1"])
-    train(cfg)
+def test_max_pairs_bounds_an_epoch(tmp_path, small_pairs):
+    words = ["data.max_pairs=3", "data.batch_size=1", "trainer.max_epochs=1", NO_GALLERY]
+    train(configure(f"data.root={small_pairs}", "run_dir=run", *words))
     rows = (tmp_path / "run/metrics.csv").read_text().splitlines()
     assert len(rows) - 1 == 3
 
