@@ -9,7 +9,7 @@ from lightning.pytorch import Trainer
 from torch import nn
 
 from pix2pix_lightning import Pix2PixModule, Translator
-from pix2pix_lightning.inference import precision as precision_room
+from pix2pix_lightning.inference import precision
 
 UNET = {"_target_": "pix2pix_lightning.networks.UNetGenerator", "num_downs": 6, "base_channels": 16}
 CPU = torch.device("cpu")
@@ -150,7 +150,7 @@ def test_a_generator_of_the_user_s_own(precision):
     for _ in range(2):
         off = abs(translator(image) - expected)
         assert off.max() < (1e-5 if precision == "32" else 0.03)
-        precision_room.optimize_layout(translator.generator, CPU, precision)  # as a checkpoint's weights are
+        precision.optimize_layout(translator.generator, CPU, precision)  # as a checkpoint's weights are
     assert translator.generator.scale.dtype == torch.float32
 
 
@@ -165,7 +165,7 @@ def test_double_weights_stay_double(module):
 
 @pytest.mark.parametrize(("able", "expected"), [(True, "bf16"), (False, "32")])
 def test_auto_asks_the_device(module, monkeypatch, able, expected):
-    monkeypatch.setattr(precision_room, "computes_in_bfloat16", lambda device: {"cpu": able}[device])
+    monkeypatch.setattr(precision, "supports_bfloat16", lambda device: {"cpu": able}[device])
     assert Translator(module, precision="auto").precision == expected
     assert Translator(module).precision == "32"
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pix2pix_lightning import SideSpec
-from pix2pix_lightning.inference.translate_files import Spread
+from pix2pix_lightning.inference.spread import Spread
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -16,19 +16,19 @@ def test_the_standard_deviation_of_each_pixel(channels):
     for sample in samples:
         spread.add(sample)
     expected = samples.astype(float).std(0).mean(2) / (255 / 8) * 255
-    assert spread.picture().shape == (5, 7, 1)
-    assert np.abs(spread.picture()[..., 0] - expected.clip(0, 255)).max() <= 1
+    assert spread.to_image().shape == (5, 7, 1)
+    assert np.abs(spread.to_image()[..., 0] - expected.clip(0, 255)).max() <= 1
 
 
 def test_equal_samples_are_black_and_opposite_ones_white():
     spread = Spread(SideSpec())
     for level in (0, 255, 0, 255):
         spread.add(np.full((2, 2, 3), level, np.uint8))
-    assert (spread.picture() == 255).all()
+    assert (spread.to_image() == 255).all()
     still = Spread(SideSpec())
     for _ in range(3):
         still.add(np.full((2, 2, 3), 77, np.uint8))
-    assert (still.picture() == 0).all()
+    assert (still.to_image() == 0).all()
 
 
 def test_of_classes_the_share_that_has_another_than_the_most_frequent():
@@ -37,4 +37,4 @@ def test_of_classes_the_share_that_has_another_than_the_most_frequent():
     spread = Spread(side)
     for row in classes:
         spread.add(np.array(side.palette, np.uint8)[row][None])
-    assert spread.picture()[0, :, 0].tolist() == [0, round(0.5 * 255)]
+    assert spread.to_image()[0, :, 0].tolist() == [0, round(0.5 * 255)]

@@ -300,9 +300,9 @@ def test_the_step_across_seams_is_the_step_elsewhere(inverter):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"tile": 64}, r"^tile=64 leaves nothing beside twice the 32 pixels that .* tile=80 or more, or overlap= for"),
-        ({"tile": 40, "overlap": 20}, r"^tile=40 leaves nothing beside overlap=20 \(in steps of 16\): say tile=48"),
-        ({"tile": 0}, "^tile=0 leaves nothing"),
+        ({"tile": 64}, r"^tile=64 .* 32 pixels .* tile=80"),
+        ({"tile": 40, "overlap": 20}, r"^tile=40 .*overlap=20 .*tile=48"),
+        ({"tile": 0}, "^tile=0 "),
         ({"tile": 96, "overlap": -1}, "^overlap=-1: pixels from 0 are expected$"),
     ],
 )

@@ -321,7 +321,7 @@ def test_a_run_s_best_checkpoint_is_taken(tmp_path):
 def test_a_module_of_the_user_s_own_wants_trust(module, tmp_path, trust):
     path = save(trained(OwnModule), tmp_path / "own.ckpt")
     image = picture(16, 16)
-    with pytest.raises(ValueError, match=rf"{OwnModule.__module__}.OwnModule.*say so by trust="):
+    with pytest.raises(ValueError, match=rf"{OwnModule.__module__}.OwnModule.*trust="):
         Translator(path)
     assert_a_level_apart(Translator(path, trust=trust)(image), as_file(by_hand(module, as_seen(image))))
 
@@ -371,7 +371,7 @@ def test_an_unknown_option(checkpoint, options, message):
         (torch.zeros(16, 16), r"shape \(16, 16\)"),
         (torch.zeros(1, 1, 3, 16, 16), r"shape \(1, 1, 3, 16, 16\)"),
         (torch.zeros(3, 16, 16, dtype=torch.int64), "int64"),
-        (None, "NoneType is no image"),
+        (None, "NoneType"),
     ],
 )
 def test_what_is_no_image(translator, image, message):
