@@ -1,3 +1,5 @@
+"""The page of `format=web`, without a browser."""
+
 import json
 import re
 from html.parser import HTMLParser
@@ -9,7 +11,7 @@ import onnxruntime
 import pytest
 import torch
 from PIL import Image
-from written_page import GRAYSCALE, LABEL, NUMBERS, SPEC, graph_of, write
+from small_pages import GRAYSCALE, LABEL, NUMBERS, SPEC, build_graph, write_page
 
 from pix2pix_lightning import PairSpec, Translator
 from pix2pix_lightning.checkpoints.pretrained import write_safetensors
@@ -52,13 +54,13 @@ class Elements(HTMLParser):
         self.texts.append(data)
 
 
-def policy_of(page):
+def read_policy(page):
     (content,) = [a["content"] for tag, a in page.tags if a.get("http-equiv") == "Content-Security-Policy"]
     return {words[0]: words[1:] for words in map(str.split, content.split(";"))}
 
 
-def test_the_command_writes_half_the_bytes_and_the_module_s_outputs(tmp_path, capsys):
-    module = trained({**UNET, "base_channels": 16}, pair_spec=SPEC)
+def test_half_precision_and_outputs(tmp_path, capsys):
+    module = trained({**UNET, "num_downs": 2, "base_channels": 32}, pair_spec=SPEC)
     write_safetensors(module, tmp_path / "model.safetensors")
     (tmp_path / "empty").mkdir()
     words = ["checkpoint=model.safetensors", "format=web", "output=page"]
@@ -85,8 +87,8 @@ def test_the_command_writes_half_the_bytes_and_the_module_s_outputs(tmp_path, ca
     assert np.abs(actual - (rounded.double().numpy() + 1) * 127.5).max() < 0.5 + 0.02  # only weights are rounded
 
 
-def test_every_file_that_the_page_loads_is_written(tmp_path, without_onnx):
-    write(tmp_path / "page", run=make_run(tmp_path / "run", "shoes"), made_by={"checkpoint": "best.ckpt"})
+def test_files_of_the_page(tmp_path, without_onnx):
+    write_page(tmp_path / "page", run=make_run(tmp_path / "run", "shoes"), made_by={"checkpoint": "best.ckpt"})
     names = {path.name for path in (tmp_path / "page").iterdir()}
     assert names == {"index.html", "model.onnx", "page.json", "start.png", *web_files()}
     text = (tmp_path / "page" / "index.html").read_text()
@@ -105,10 +107,10 @@ def web_files():
     return {"canvas.css", "parts.js", "web.css", "web.js"}
 
 
-def test_the_policy_allows_the_page_s_own_files_only(tmp_path, without_onnx):
-    write(tmp_path / "cdn")
-    write(tmp_path / "own", runtime=make_runtime(tmp_path))
-    own, cdn = (policy_of(Elements((tmp_path / name / "index.html").read_text())) for name in ("own", "cdn"))
+def test_policy_allows_only_the_pages_files(tmp_path, without_onnx):
+    write_page(tmp_path / "cdn")
+    write_page(tmp_path / "own", runtime=make_runtime(tmp_path))
+    own, cdn = (read_policy(Elements((tmp_path / name / "index.html").read_text())) for name in ("own", "cdn"))
     assert own["default-src"] == ["'none'"]
     assert {source for sources in own.values() for source in sources} == {
         "'none'",
@@ -136,7 +138,7 @@ def make_runtime(folder):
 
 
 def test_names_are_escaped(tmp_path, without_onnx):
-    write(tmp_path / "page", run=make_run(tmp_path / "run", HOSTILE), made_by={"checkpoint": HOSTILE})
+    write_page(tmp_path / "page", run=make_run(tmp_path / "run", HOSTILE), made_by={"checkpoint": HOSTILE})
     page = Elements((tmp_path / "page" / "index.html").read_text())
     assert [a for tag, a in page.tags if tag == "script"] == [{"type": "module", "src": "web.js"}]
     assert not [tag for tag, _ in page.tags if tag == "img"]
@@ -150,7 +152,7 @@ def test_names_are_escaped(tmp_path, without_onnx):
     ids=["palette", "numbers", "grayscale"],
 )
 def test_brushes_follow_the_source(tmp_path, without_onnx, source, brushes, kind, channels):
-    write(tmp_path / "page", graph_of(PairSpec(source=source, target=NUMBERS, size=60)))
+    write_page(tmp_path / "page", build_graph(PairSpec(source=source, target=NUMBERS, size=60)))
     described = json.loads((tmp_path / "page" / "page.json").read_text())
     canvas = described["canvas"]
     assert len(canvas["brushes"]) == brushes
@@ -161,25 +163,25 @@ def test_brushes_follow_the_source(tmp_path, without_onnx, source, brushes, kind
         assert [b["colour"] for b in canvas["brushes"]] == ["#c80000", "#00c800", "#0000c8"]
 
 
-def test_no_other_file_is_overwritten(tmp_path, without_onnx):
-    write(tmp_path / "page")
+def test_other_files_are_not_overwritten(tmp_path, without_onnx):
+    write_page(tmp_path / "page")
     with pytest.raises(FileExistsError, match="overwrite=true"):
-        write(tmp_path / "page")
-    write(tmp_path / "page", overwrite=True)
+        write_page(tmp_path / "page")
+    write_page(tmp_path / "page", overwrite=True)
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "model.onnx").write_text("mine")
     with pytest.raises(ValueError, match=r"page\.json"):
-        write(tmp_path / "other", overwrite=True)
+        write_page(tmp_path / "other", overwrite=True)
     assert [path.name for path in (tmp_path / "other").iterdir()] == ["model.onnx"]
 
 
-def test_a_model_with_other_outputs_leaves_the_earlier_page(tmp_path):
+def test_page_with_other_outputs_is_not_written(tmp_path):
     (tmp_path / "page").mkdir()
     (tmp_path / "page" / "page.json").write_text("earlier")
-    too_large = graph_of()
+    too_large = build_graph(num_downs=2, base_channels=8)
     with torch.no_grad():
         next(too_large.generator.parameters())[0, 0, 0, 0] = 1e6  # half precision ends at 65504
     with pytest.raises(ValueError, match="2e-02"):
-        write(tmp_path / "page", too_large, overwrite=True)
+        write_page(tmp_path / "page", too_large, overwrite=True)
     assert [path.name for path in tmp_path.iterdir()] == ["page"]
     assert (tmp_path / "page" / "page.json").read_text() == "earlier"

@@ -1,4 +1,4 @@
-"""A map that works ahead in a thread."""
+"""The map in a thread that runs ahead."""
 
 import threading
 
@@ -17,32 +17,32 @@ def test_results_come_in_order_from_another_thread():
     assert list(map_ahead(square, [])) == []
 
 
-def test_it_works_ahead_a_few_items_and_no_more():
-    taken, done = [], threading.Event()
+def test_only_a_few_items_are_drawn_ahead():
+    drawn, done = [], threading.Event()
 
     def items():
         for number in range(1000):
-            taken.append((number, threading.current_thread()))
+            drawn.append((number, threading.current_thread()))
             yield number
 
-    def note(number):
+    def signal(number):
         if number == 3:
             done.set()
         return number
 
-    results = map_ahead(note, items())
+    results = map_ahead(signal, items())
     assert next(results) == 0
-    assert done.wait(timeout=30)  # nobody has asked for the third
-    assert 4 <= len(taken) <= 8
-    assert {thread for _, thread in taken} == {threading.current_thread()}
+    assert done.wait(timeout=30)  # before the result is asked for
+    assert 4 <= len(drawn) <= 8
+    assert {thread for _, thread in drawn} == {threading.current_thread()}
     for expected in range(1, 500):
         assert next(results) == expected
-        assert len(taken) <= expected + 8
+        assert len(drawn) <= expected + 8
     results.close()
-    assert len(taken) < 520
+    assert len(drawn) < 520
 
 
-def test_an_error_comes_in_its_place():
+def test_error_at_the_position_of_its_result():
     def inverse(number):
         return 1 / number
 
@@ -53,13 +53,13 @@ def test_an_error_comes_in_its_place():
     assert list(results) == []
 
 
-def test_what_was_begun_is_finished_when_the_items_fail():
+def test_pending_calls_finish_when_the_items_fail():
     finished = []
 
     def items():
         yield from range(10)
-        raise ValueError("no picture")
+        raise ValueError("no image")
 
-    with pytest.raises(ValueError, match="no picture"):
+    with pytest.raises(ValueError, match="no image"):
         list(map_ahead(finished.append, items()))
     assert finished == list(range(10))

@@ -1,4 +1,4 @@
-"""How far samples differ, against NumPy."""
+"""The spread of samples, compared with NumPy."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from pix2pix_lightning.inference.spread import Spread
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_the_standard_deviation_of_each_pixel(channels):
+def test_standard_deviation(channels):
     rng = np.random.default_rng(0)
     middle = rng.integers(60, 190, (5, 7, channels))
     samples = (middle + rng.integers(-25, 26, (6, 5, 7, channels))).astype(np.uint8)
@@ -20,7 +20,7 @@ def test_the_standard_deviation_of_each_pixel(channels):
     assert np.abs(spread.to_image()[..., 0] - expected.clip(0, 255)).max() <= 1
 
 
-def test_equal_samples_are_black_and_opposite_ones_white():
+def test_black_and_white():
     spread = Spread(SideSpec())
     for level in (0, 255, 0, 255):
         spread.add(np.full((2, 2, 3), level, np.uint8))
@@ -31,7 +31,7 @@ def test_equal_samples_are_black_and_opposite_ones_white():
     assert (still.to_image() == 0).all()
 
 
-def test_of_classes_the_share_that_has_another_than_the_most_frequent():
+def test_share_of_other_classes():
     side = SideSpec(kind="label", palette=((255, 0, 0), (0, 255, 0), (0, 0, 255)))
     classes = np.array([[0, 0], [0, 1], [0, 1], [0, 2]])  # four samples of two pixels
     spread = Spread(side)

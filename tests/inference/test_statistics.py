@@ -13,7 +13,6 @@ from pix2pix_lightning.inference.statistics import (
 )
 from pix2pix_lightning.inference.tiles import plan_tiling, run_in_tiles
 from pix2pix_lightning.networks import (
-    EncoderDecoderGenerator,
     ResNetGenerator,
     TilingState,
     UNetGenerator,
@@ -26,7 +25,6 @@ TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-9}
 GENERATORS = {
     "unet_batch": lambda: UNetGenerator(num_downs=3, base_channels=4, dropout_at="paper"),
     "unet_instance": lambda: UNetGenerator(num_downs=3, base_channels=4, norm="instance", dropout_at="paper"),
-    "encoder_decoder_instance": lambda: EncoderDecoderGenerator(num_downs=3, base_channels=4, norm="instance"),
     "resnet_batch": lambda: ResNetGenerator(num_blocks=1, base_channels=4, dropout=0.5),
     "resnet_instance": lambda: ResNetGenerator(num_blocks=1, base_channels=4, norm="instance"),
 }
@@ -48,19 +46,19 @@ def network(request):
 
 @pytest.fixture(scope="module")
 def image():
-    """Darker and flatter towards one corner, so that no tile has the statistics of all."""
+    """Darker and flatter towards one corner, so that no tile has the statistics of the whole."""
     torch.manual_seed(1)
     slope = torch.linspace(-0.6, 0.6, 104)[:, None] + torch.linspace(-0.3, 0.3, 168)
     return (torch.randn(1, 3, 104, 168) * (0.7 + slope) * 0.3 + slope).clamp(-1, 1)
 
 
-def untiled(network, image, **mode):
+def run_untiled(network, image, **mode):
     with torch.no_grad(), use_eval_mode(network, **mode):
         return network(image)
 
 
 def prepare(network, image, tile, **mode):
-    """What runs a window, what gives one, and how the image is cut."""
+    """Return the state of the image, what runs and reads a window, and the tilings."""
     height, width = image.shape[2:]
     whole = TilingState(height, width)
     context = measure_receptive_field(network, 3)
@@ -77,7 +75,7 @@ def prepare(network, image, tile, **mode):
     return whole, run, source, passes, plan_tiling(context=context.margin, **sides)
 
 
-def output_of(image, run, source, tiling):
+def run_tiled(image, run, source, tiling):
     output = torch.empty_like(image)
 
     def keep(top, left, part):
@@ -87,31 +85,33 @@ def output_of(image, run, source, tiling):
     return output
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("dropout", [False, True])
-@pytest.mark.parametrize("norm", ["image", "running"])
-def test_exact_statistics_make_tiles_the_untiled_output(network, image, norm, dropout, dtype):
+@pytest.mark.parametrize(
+    ("norm", "dropout", "dtype"),
+    [("image", True, torch.float32), ("running", False, torch.float64)],
+    ids=["image", "running"],
+)
+def test_exact_statistics_give_the_untiled_output(network, image, norm, dropout, dtype):
     network, image = deepcopy(network).to(dtype), image.to(dtype)
     mode = {"norm": norm, "dropout": dropout, "seed": 1, "sample": 2}
     tile = 2 * measure_receptive_field(network, 3).margin + 24
     whole, run, source, passes, tiling = prepare(network, image, tile, **mode)
     assert len(tiling) >= 6
-    expected = untiled(network, image, **mode)
+    expected = run_untiled(network, image, **mode)
     assert expected.std() > 0.05
-    needs = norm == "image" or any(isinstance(module, nn.InstanceNorm2d) for module in network.modules())
-    assert bool(passes) == needs
+    needs_statistics = norm == "image" or any(isinstance(module, nn.InstanceNorm2d) for module in network.modules())
+    assert bool(passes) == needs_statistics
     done = []
     compute_exact_statistics(network, run, source, whole, passes, lambda: done.append(1))
     assert len(done) == sum(len(windows) for windows in passes.values())
-    output = output_of(image, run, source, tiling)
+    output = run_tiled(image, run, source, tiling)
     torch.testing.assert_close(output, expected, rtol=0, atol=TOLERANCE[dtype])
-    if needs:
+    if needs_statistics:
         whole.statistics.clear()
-        assert (output_of(image, run, source, tiling) - expected).abs().max() > 1e-2, "each tile by its own"
+        assert (run_tiled(image, run, source, tiling) - expected).abs().max() > 1e-2  # each tile by its own statistics
 
 
 def test_statistics_are_those_of_the_whole_map(network, image):
-    """Against the definition, at the input of each norm of the untiled network in float64."""
+    """Compare with the definition, at the input of each norm of the untiled network in float64."""
     network, image = deepcopy(network).double(), image.double()
     whole, run, source, passes, _ = prepare(network, image, 88, norm="image")
     compute_exact_statistics(network, run, source, whole, passes)
@@ -119,7 +119,7 @@ def test_statistics_are_those_of_the_whole_map(network, image):
     for name, module in network.named_modules():
         if isinstance(module, nn.BatchNorm2d | nn.InstanceNorm2d):
             module.register_forward_pre_hook(lambda _, inputs, name=name: found.update({name: inputs[0]}))
-    untiled(network, image, norm="image")
+    run_untiled(network, image, norm="image")
     assert list(whole.statistics) == list(found)
     for name, maps in found.items():
         mean, variance = whole.statistics[name]
@@ -127,7 +127,7 @@ def test_statistics_are_those_of_the_whole_map(network, image):
         np.testing.assert_allclose(variance, maps[0].numpy().var((1, 2)), atol=1e-9)
 
 
-def test_windows_are_as_large_as_the_layer_sees():
+def test_windows_have_the_context_of_the_layer():
     network = UNetGenerator(num_downs=3, base_channels=4)
     context = measure_receptive_field(network, 3)
     passes = plan_statistics_passes(
@@ -142,7 +142,7 @@ def test_windows_are_as_large_as_the_layer_sees():
 
 
 @torch.no_grad()
-def test_a_map_of_one_pixel_becomes_the_shift():
+def test_map_of_one_pixel_becomes_the_shift():
     network = nn.Sequential(nn.Conv2d(3, 4, 8, stride=8), nn.BatchNorm2d(4), nn.ConvTranspose2d(4, 3, 8, stride=8))
     network.side_multiple = 8
     nn.init.normal_(network[1].bias)
@@ -150,26 +150,26 @@ def test_a_map_of_one_pixel_becomes_the_shift():
     whole, run, source, passes, tiling = prepare(network, image, 8, norm="image")
     compute_exact_statistics(network, run, source, whole, passes)
     expected = network[2](network[1].bias[None, :, None, None])
-    assert torch.equal(output_of(image, run, source, tiling), expected)
+    assert torch.equal(run_tiled(image, run, source, tiling), expected)
 
 
-def test_estimated_statistics_are_those_of_the_smaller_copy(network, image):
+def test_estimated_statistics_are_those_of_the_copy(network, image):
     smaller = torch.nn.functional.interpolate(image, (56, 88), mode="area")
     before = [len(module._forward_pre_hooks) for module in network.modules()]
 
     def run(source):
-        return untiled(network, source, norm="image")
+        return run_untiled(network, source, norm="image")
 
     whole = TilingState(56, 88)
     whole.statistics.update(estimate_statistics(network, run, smaller, find_image_norms(network, "image")))
     assert [len(module._forward_pre_hooks) for module in network.modules()] == before
     assert list(whole.statistics) == list(measure_receptive_field(network, 3).norms)
-    output = untiled(network, smaller, norm="running", tiling=whole)
+    output = run_untiled(network, smaller, norm="running", tiling=whole)
     torch.testing.assert_close(output, run(smaller), rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("interpolation", ["bicubic", "nearest"])
-def test_a_copy_keeps_the_proportion(interpolation):
+def test_shrunk_image_keeps_its_proportion(interpolation):
     image = np.zeros((120, 301, 3), np.uint8)
     image[:, 150:] = 200
     copy = shrink_image(image, 50, interpolation)

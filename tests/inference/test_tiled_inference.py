@@ -1,4 +1,4 @@
-"""Large images through Translator: in tiles as at once."""
+"""Translator in tiles, compared with the untiled output."""
 
 from copy import deepcopy
 
@@ -14,18 +14,26 @@ from small_networks import GENERATORS, PALETTE, UNET, trained
 RESNET = GENERATORS["resnet"]
 
 
-def picture(height, width):
+def make_image(height, width):
     """Brighter on the right, so that no window has the statistics of the whole."""
     rng = np.random.default_rng(0)
     noise = rng.integers(0, 120, (height, width, 3))
     return (noise + np.linspace(0, 135, width)[None, :, None]).astype(np.uint8)
 
 
-@pytest.mark.parametrize("generator", [UNET, {**UNET, "norm": "instance"}, RESNET], ids=["batch", "instance", "resnet"])
-@pytest.mark.parametrize("options", [{}, {"norm": "running"}, {"mode": "paper", "seed": 3, "sample": 1}], ids=str)
-def test_tiles_are_as_the_whole(generator, options):
+@pytest.mark.parametrize(
+    ("generator", "options"),
+    [
+        (UNET, {"mode": "paper", "seed": 3, "sample": 1}),
+        (UNET, {"norm": "running"}),
+        ({**UNET, "norm": "instance"}, {}),
+        (RESNET, {}),
+    ],
+    ids=["paper", "running", "instance", "resnet"],
+)
+def test_tiles_are_the_untiled_output(generator, options):
     module = trained(generator)
-    image = picture(203, 150)
+    image = make_image(203, 150)
     whole = Translator(deepcopy(module), tile=None, **options)
     steps = []
     tiled = Translator(module, tile=96, progress=lambda done, total: steps.append((done, total)), **options)
@@ -34,13 +42,13 @@ def test_tiles_are_as_the_whole(generator, options):
     assert [done for done, _ in steps] == list(range(1, steps[0][1] + 1))
     assert np.abs(tiled(image).astype(int) - whole(image)).max() <= 1
     assert tiled.seams == []
-    small = picture(40, 90)
+    small = make_image(40, 90)
     assert (tiled(small) == whole(small)).all()
 
 
-def test_less_overlap_is_blended_and_said():
+def test_less_overlap_is_blended():
     module = trained(UNET)
-    image = picture(200, 200)
+    image = make_image(200, 200)
     whole = Translator(deepcopy(module), norm="running")(image).astype(float)
     errors = {}
     for overlap in (0, 8, 16, None):
@@ -49,13 +57,13 @@ def test_less_overlap_is_blended_and_said():
         assert len(translator.seams) == (overlap in (8, 16))
         if translator.seams:
             mean = translator.seams[0].mean
-            assert f"{mean:.2%} of the range on average" in format_seams(translator.seams)
+            assert f"{mean:.2%}" in format_seams(translator.seams)
     assert errors[None] < 0.01 < errors[16] < errors[8] < errors[0]
 
 
-def test_estimated_statistics_are_near_and_cost_one_pass():
+def test_estimated_statistics_are_close_and_take_one_pass():
     module = trained(UNET)
-    image = picture(30, 30).repeat(8, 0).repeat(8, 1)  # coarse, so that a reduced copy is like it
+    image = make_image(30, 30).repeat(8, 0).repeat(8, 1)  # coarse, so that a reduced copy is like it
     whole = Translator(deepcopy(module))(image).astype(float)
     steps = {}
     errors = {}
@@ -72,7 +80,7 @@ def test_estimated_statistics_are_near_and_cost_one_pass():
     assert errors["estimated"] < running
 
 
-def test_kinds_of_sides_in_tiles():
+def test_label_and_grayscale_sides_in_tiles():
     spec = PairSpec(source=SideSpec(kind="label", palette=PALETTE), target=SideSpec(kind="grayscale"))
     module = trained(UNET, pair_spec=spec)
     classes = np.random.default_rng(0).integers(0, 3, (20, 25)).repeat(8, 0).repeat(8, 1)
@@ -85,10 +93,11 @@ def test_kinds_of_sides_in_tiles():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"tile": "big"}, "tile='big' is unknown"),
-        ({"tile": 0}, "tile=0 is unknown"),
-        ({"statistics": "guessed"}, "statistics='guessed' is unknown: one of exact, estimated"),
-        ({"resize": "half"}, "resize='half' is unknown"),
+        ({"tile": "big"}, "tile='big'"),
+        ({"tile": 0}, "tile=0"),
+        ({"statistics": "guessed"}, "statistics='guessed'"),
+        ({"overlap": "abc"}, "overlap='abc'"),
+        ({"resize": "half"}, "resize='half'"),
     ],
 )
 def test_unknown_values(options, message):
@@ -98,18 +107,18 @@ def test_unknown_values(options, message):
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"tile": 8}, "tile=8 .* tile=40"), ({"tile": 96, "overlap": -1}, "overlap=-1")],
+    [({"tile": 8}, "tile=8 .*tile="), ({"tile": 96, "overlap": -1}, "overlap=-1")],
 )
-def test_tiles_that_cannot_be(options, message):
+def test_impossible_tiles(options, message):
     with pytest.raises(ValueError, match=message):
-        Translator(trained(UNET), norm="running", **options)(picture(200, 200))
+        Translator(trained(UNET), norm="running", **options)(make_image(200, 200))
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize("options", [{}, {"norm": "running"}, {"mode": "paper"}], ids=str)
-def test_on_a_gpu_tiles_are_as_the_whole_and_as_the_cpu_s(options):
+def test_tiles_on_a_gpu(options):
     module = Pix2PixModule({"_target_": UNET["_target_"]}, None)
-    source = torch.from_numpy(picture(1500, 1300)).permute(2, 0, 1)[None] / 127.5 - 1
+    source = torch.from_numpy(make_image(1500, 1300)).permute(2, 0, 1)[None] / 127.5 - 1
     on_cpu = Translator(deepcopy(module), device="cpu", **options)(source)
     whole = Translator(module, device="cuda", **options)(source)
     tiled = Translator(module, device="cuda", tile=1280, **options)(source)

@@ -1,4 +1,4 @@
-"""The page of a small module."""
+"""Pages of small modules."""
 
 from pix2pix_lightning import PairSpec, SideSpec
 from pix2pix_lightning.export.graph import Graph
@@ -11,9 +11,9 @@ NUMBERS = SideSpec(kind="label", num_classes=3)
 GRAYSCALE = SideSpec(kind="grayscale")
 
 
-def graph_of(spec=SPEC, **options):
+def build_graph(spec=SPEC, **options):
     return Graph(trained({**UNET, **options}, pair_spec=spec), "image", "uint8", "uint8")
 
 
-def write(folder, graph=None, *, run=None, made_by=None, **options):
-    return write_web(graph or graph_of(), folder, run=run, made_by=made_by or {}, **options)
+def write_page(folder, graph=None, *, run=None, made_by=None, **options):
+    return write_web(graph or build_graph(), folder, run=run, made_by=made_by or {}, **options)
