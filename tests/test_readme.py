@@ -1,7 +1,7 @@
 """Every kind of command and every example of the README is run, small; all other commands of the docs are composed.
 
-To extend it: a placeholder is a row of PLACEHOLDERS, a file that an example reads is made in ``workshop``, a command is
-a row of SMALL, with a function that makes its configuration small where it is not. What is not known here fails.
+To extend it: a placeholder is a row of PLACEHOLDERS, a file that an example reads is written in ``workshop``, a command
+is a row of SMALL, with a function that makes its configuration small where it is not. What is not known here fails.
 """
 
 import importlib

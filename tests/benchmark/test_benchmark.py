@@ -88,7 +88,7 @@ def composed():
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "said"),
+    ("key", "value", "message"),
     [
         ("what", ["step", "gallop"], "what=gallop is unknown: some of step, training"),
         ("what", "gallop", "what=gallop is unknown"),
@@ -102,15 +102,15 @@ def composed():
         ("compare", ["a.json", "b.json"], "compare: a.json does not exist"),
     ],
 )
-def test_a_value_that_cannot_be_is_named(composed, key, value, said):
+def test_a_value_that_cannot_be_is_named(composed, key, value, message):
     cfg = composed.copy()
     cfg[key] = value
-    with pytest.raises(ValueError, match=re.escape(said)) as caught:
+    with pytest.raises(ValueError, match=re.escape(message)) as caught:
         benchmark(cfg)
     assert "\n" not in str(caught.value)
 
 
-def test_a_mistake_on_the_command_line_gets_one_line(capsys):
+def test_an_error_on_the_command_line_is_one_line(capsys):
     assert main(["round=3"]) == 1
     assert capsys.readouterr().err == "error: round is no key of this configuration: did you mean rounds?\n"
 

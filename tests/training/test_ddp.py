@@ -48,13 +48,13 @@ def read_ranks(number):
     return [json.loads(Path(f"rank_{rank}.json").read_text()) for rank in range(number)]
 
 
-def check_logged_once(said):
-    assert len(re.findall("^(?:training|resuming) ", said, re.M)) == 1, said
-    assert len(re.findall("^done: ", said, re.M)) == 1, said
-    epochs = re.findall("^epoch ([0-9]+) ", said, re.M)
-    assert len(set(epochs)) == len(epochs) > 0, said
-    assert "Initializing" not in said
-    assert "Warning" not in said
+def check_logged_once(err):
+    assert len(re.findall("^(?:training|resuming) ", err, re.M)) == 1, err
+    assert len(re.findall("^done: ", err, re.M)) == 1, err
+    epochs = re.findall("^epoch ([0-9]+) ", err, re.M)
+    assert len(set(epochs)) == len(epochs) > 0, err
+    assert "Initializing" not in err
+    assert "Warning" not in err
 
 
 def test_a_command_with_two_devices_is_one_run(pairs):
@@ -76,8 +76,8 @@ def test_a_command_with_two_devices_is_one_run(pairs):
 # ---- what else starts processes, and how they end --------------------------------------------------------------------
 
 
-def check_one_run(said, number):
-    check_logged_once(said)
+def check_one_run(err, number):
+    check_logged_once(err)
     (folder,) = Path("runs/default").iterdir()
     assert (folder / "summary.json").is_file()
     ranks = read_ranks(number)
@@ -90,17 +90,17 @@ def check_one_run(said, number):
 
 @pytest.mark.slow
 def test_torchrun_makes_one_run_and_goes_on_with_it(pairs):
-    said = start(pairs, "trainer.max_epochs=1", command=TORCHRUN).communicate(timeout=300)[1]
-    folder = check_one_run(said, 2)
-    for epochs, says in ((1, "has come to its end already"), (2, "resuming")):
+    err = start(pairs, "trainer.max_epochs=1", command=TORCHRUN).communicate(timeout=300)[1]
+    folder = check_one_run(err, 2)
+    for epochs, message in ((1, "is finished already"), (2, "resuming")):
         again = start(pairs, f"trainer.max_epochs={epochs}", f"run_dir={folder}", "resume=auto", command=TORCHRUN)
-        said = again.communicate(timeout=300)[1]
-        assert again.returncode == 0, said
-        assert said.count(says) == 1
+        err = again.communicate(timeout=300)[1]
+        assert again.returncode == 0, err
+        assert err.count(message) == 1
     refused = start(pairs, f"run_dir={folder}", command=TORCHRUN)
-    said = refused.communicate(timeout=300)[1]
+    err = refused.communicate(timeout=300)[1]
     assert refused.returncode != 0
-    assert said.count("error: run_dir=") == 1
+    assert err.count("error: run_dir=") == 1
 
 
 @pytest.mark.slow
@@ -114,10 +114,10 @@ def test_processes_that_are_started_one_by_one_make_one_run(pairs, starter):
         words = []
         own = [{**SLURM, "MASTER_PORT": port, "SLURM_PROCID": str(n), "SLURM_LOCALID": str(n)} for n in (0, 1)]
     processes = [start(pairs, "trainer.max_epochs=1", *words, **environment) for environment in own]
-    said = [process.communicate(timeout=300)[1] for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], said
-    assert said[1] == ""
-    check_one_run(said[0], 4 if starter == "shells" else 2)
+    err = [process.communicate(timeout=300)[1] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], err
+    assert err[1] == ""
+    check_one_run(err[0], 4 if starter == "shells" else 2)
 
 
 @pytest.mark.slow
@@ -126,10 +126,10 @@ def test_processes_that_are_started_one_by_one_make_one_run(pairs, starter):
 def test_a_process_that_fails_ends_all(pairs, command, rank, how):
     words = ["+callbacks.fails._target_=witness.Fails", f"+callbacks.fails.rank={rank}", f"+callbacks.fails.how={how}"]
     process = start(pairs, *words, "trainer.strategy.timeout_minutes=0.2", command=command)
-    said = process.communicate(timeout=200)[1]  # of waiting for one that hangs, 12 s
+    err = process.communicate(timeout=200)[1]  # of waiting for one that hangs, 12 s
     assert process.returncode != 0
     if how == "raise":
-        assert said.count(f"RuntimeError: rank {rank} broke") == 1, said
+        assert err.count(f"RuntimeError: rank {rank} broke") == 1, err
 
 
 def free_port():

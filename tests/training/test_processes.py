@@ -249,7 +249,7 @@ def test_gradients_moved_in_bfloat16_are_half_the_bytes_and_rounded(alone, monke
 
 
 @pytest.mark.parametrize(
-    ("options", "says"),
+    ("options", "message"),
     [
         ({"reduce_in": "float16"}, "reduce_in=float16: bfloat16 is expected"),
         ({"bucket_mb": 0}, "bucket_mb=0: a number above 0"),
@@ -257,8 +257,8 @@ def test_gradients_moved_in_bfloat16_are_half_the_bytes_and_rounded(alone, monke
         ({"reduce_in": "bfloat16", "ddp_comm_hook": print}, "both say how gradients are moved"),
     ],
 )
-def test_options_of_the_strategy_that_make_no_sense(options, says):
-    with pytest.raises(ValueError, match=re.escape(says)):
+def test_options_of_the_strategy_that_make_no_sense(options, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
         PerNetworkDDPStrategy(**options)
 
 
@@ -358,7 +358,7 @@ def test_which_process_this_is(alone, monkeypatch, environment, trainer, process
 
 
 @pytest.mark.parametrize(
-    ("environment", "says"),
+    ("environment", "message"),
     [
         ({**TORCHRUN, "WORLD_SIZE": "2"}, "torchrun .* 2 .* 4: .*trainer.devices=1"),
         ({**SLURM, "SLURM_NTASKS": "6"}, "Slurm .* 6 .* 4: .*trainer.devices=3"),
@@ -366,10 +366,10 @@ def test_which_process_this_is(alone, monkeypatch, environment, trainer, process
         ({"MASTER_ADDR": "b"}, "trainer.num_nodes=2 without NODE_RANK: start this with torchrun or srun"),
     ],
 )
-def test_processes_that_do_not_fit_the_settings(alone, monkeypatch, environment, says):
+def test_processes_that_do_not_fit_the_settings(alone, monkeypatch, environment, message):
     for name, value in {"MASTER_PORT": "29511", **environment}.items():
         monkeypatch.setenv(name, value)
-    with pytest.raises(ValueError, match=says):
+    with pytest.raises(ValueError, match=message):
         detect_process(TWO_BY_TWO)
 
 

@@ -53,7 +53,7 @@ def test_a_training_without_validation_is_an_error(words, tmp_path, capfd, word,
     assert line.startswith("error: no validation")
     assert all(part in line for part in parts)
     assert "inf" not in line
-    assert "limit" in word or not (tmp_path / "run").exists()  # said before a step was made
+    assert "limit" in word or not (tmp_path / "run").exists()  # found before the first step
 
 
 @pytest.mark.parametrize(
