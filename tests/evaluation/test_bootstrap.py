@@ -12,7 +12,9 @@ def ratio(statistics):
 
 def test_the_mean_s_interval_against_scipy():
     scores = np.random.default_rng(0).gamma(1.0, 2.0, 60)  # skewed, unlike a normal distribution
-    expected = stats.bootstrap((scores,), np.mean, n_resamples=20_000, method="percentile", rng=1).confidence_interval
+    expected = stats.bootstrap(
+        (scores,), np.mean, n_resamples=20_000, method="percentile", random_state=1
+    ).confidence_interval
     mean, low, high = bootstrap(scores)
     assert mean == pytest.approx(scores.mean(), rel=1e-12)
     assert [low, high] == pytest.approx([expected.low, expected.high], rel=0.02)
@@ -30,7 +32,7 @@ def test_a_ratio_of_means_is_drawn_as_a_ratio():
         vectorized=True,
         n_resamples=20_000,
         method="percentile",
-        rng=1,
+        random_state=1,
     ).confidence_interval
     mean, low, high = bootstrap(np.stack([parts, wholes], 1), ratio)
     assert mean == pytest.approx(parts.mean() / wholes.mean())

@@ -93,7 +93,8 @@ class Handler(BaseHTTPRequestHandler):
         url = {"url": f"{self.server.endpoint}/{name}"}
         if name in self.server.repos:
             return self._send(url, 409)
-        self.server.repos[name] = {"private": asked.get("visibility") == "private", "commits": {_number(name, 0): {}}}
+        private = asked.get("visibility") == "private" or bool(asked.get("private"))  # the second by older clients
+        self.server.repos[name] = {"private": private, "commits": {_number(name, 0): {}}}
         return self._send(url)
 
     def _validate(self):
@@ -163,7 +164,8 @@ class Handler(BaseHTTPRequestHandler):
         )
 
     def _tree(self, name, revision):
-        files = self.server.repos[name]["commits"][revision]
+        commits = self.server.repos[name]["commits"]
+        files = self.server.files(name) if revision == "main" else commits[revision]
         self._send(
             [
                 {"type": "file", "path": path, "size": len(content), "oid": hashlib.sha1(content).hexdigest()}

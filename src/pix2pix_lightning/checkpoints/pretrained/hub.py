@@ -144,7 +144,8 @@ def _convert(
     hub = constants.ENDPOINT
     if isinstance(error, RuntimeError) and error.__cause__ is not None:  # raised in a thread that uploads
         error = error.__cause__
-    reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    cause = (isinstance(error, errors.LocalEntryNotFoundError) and error.__cause__) or error
+    reason = next((line.strip() for line in str(cause).splitlines() if line.strip()), type(cause).__name__)
     match error:
         case errors.HFValidationError():
             return UserError(f"{name!r} is no name on the Hub: user/name is expected")
@@ -156,6 +157,8 @@ def _convert(
             return UserError(f"{name} has no revision={revision}: give a branch, tag or commit of it")
         case errors.LocalEntryNotFoundError() if is_local:
             return FileNotFoundError(f"{name} was not downloaded before: set local_files_only=false")
+        case errors.LocalEntryNotFoundError():
+            pass  # nothing was answered; before huggingface_hub 1.0 it is an HfHubHTTPError without a response
         case errors.HfHubHTTPError():
             status = error.response.status_code
             if status in (401, 404) and not writes:  # the Hub does not tell strangers which of both it is
