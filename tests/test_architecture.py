@@ -70,6 +70,7 @@ def imports(path):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: a relative import"
+            assert node.module != "pix2pix_lightning", f"{path}: an import of the package's root"
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
@@ -79,7 +80,7 @@ def own_imports(path):
         head, _, rest = name.partition(".")
         if head == "pix2pix_lightning":
             found = rest if rest in MODULES else rest.rpartition(".")[0]
-            assert found in MODULES, f"{path} imports the package's root: {name}"
+            assert found in MODULES, f"{path}: no module of the package is called {name}"
             yield found
 
 

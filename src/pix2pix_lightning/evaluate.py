@@ -35,7 +35,7 @@ def evaluate(cfg: DictConfig, command: str | None = None) -> dict[str, Interval]
     from rich.console import Console
     from rich.progress import track
 
-    from pix2pix_lightning import evaluation
+    import pix2pix_lightning.evaluation as evaluation
     from pix2pix_lightning.checkpoints.files import find_checkpoint, infer_checkpoint_kind
     from pix2pix_lightning.inference.from_config import build_translator, parse_trust
     from pix2pix_lightning.reports.evaluation import render_evaluation_page

@@ -78,7 +78,7 @@ def map_layers(network: nn.Module) -> dict[str, str]:
     """
     from torch import nn
 
-    from pix2pix_lightning import networks
+    import pix2pix_lightning.networks as networks
     from pix2pix_lightning.networks.layers import ResizeConv2d
 
     for module in network.modules():
