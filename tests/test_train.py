@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 from datetime import datetime
+from itertools import count
 from pathlib import Path
 
 import cv2
@@ -273,7 +274,15 @@ def test_a_longer_cosine_goes_on_above_zero(train_in):
     assert rates == [pytest.approx(2e-4 * factor, abs=1e-9) for factor in short + long]
 
 
-def test_resume_auto_goes_on_with_the_unfinished_run_of_the_same_settings(train_in, tmp_path):
+def test_resume_auto_goes_on_with_the_unfinished_run_of_the_same_settings(train_in, tmp_path, monkeypatch):
+    class LaterEachTime(datetime):  # folders are named by the second
+        seconds = count()
+
+        @classmethod
+        def now(cls):
+            return cls(2026, 1, 2, 12, 0, next(cls.seconds))
+
+    monkeypatch.setattr(run_dir, "datetime", LaterEachTime)
     words = ["name=auto", "resume=auto", "run_dir=null"]
     train_in(None, *words, "seed=7")  # another run, and finished
     with pytest.raises(Interrupted):
