@@ -21,7 +21,7 @@ def check_trainer(trainer: Trainer, *, penalty_weight: float, accumulate: int) -
         UserError: A setting does not work; the line names it.
     """
     strategy = trainer.strategy
-    if isinstance(strategy, DDPStrategy) and not hasattr(strategy, "wrapped_networks"):
+    if isinstance(strategy, DDPStrategy) and not getattr(strategy, "reduces_per_network", False):
         find_unused_parameters(strategy)  # plain DDP: each backward pass reaches one network
     if penalty_weight and trainer.precision in ("16-true", "bf16-true"):
         raise UserError(

@@ -52,6 +52,7 @@ class PerNetworkDDPStrategy(DDPStrategy):
     """
 
     strategy_name = NAME
+    reduces_per_network = True
 
     def __init__(
         self,
