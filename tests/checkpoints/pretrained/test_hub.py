@@ -36,7 +36,7 @@ def called(monkeypatch):
 @pytest.fixture
 def at(monkeypatch, tmp_path):
     """Return a function that sets the address of the Hub in the environment."""
-    from huggingface_hub import constants, file_download
+    from huggingface_hub import constants
 
     def set_to(endpoint, **environment):
         monkeypatch.setenv("HF_ENDPOINT", endpoint)
@@ -47,8 +47,6 @@ def at(monkeypatch, tmp_path):
         for name, value in {"HF_TOKEN": TOKEN, **environment}.items():
             monkeypatch.setenv(name, value)
         importlib.reload(constants)
-        template = constants.HUGGINGFACE_CO_URL_TEMPLATE  # copied by huggingface_hub before 1.0
-        monkeypatch.setattr(file_download, "HUGGINGFACE_CO_URL_TEMPLATE", template, raising=False)
 
     yield set_to
     monkeypatch.undo()

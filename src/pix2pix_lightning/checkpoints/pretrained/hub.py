@@ -158,7 +158,7 @@ def _convert(
         case errors.LocalEntryNotFoundError() if is_local:
             return FileNotFoundError(f"{name} was not downloaded before: set local_files_only=false")
         case errors.LocalEntryNotFoundError():
-            pass  # nothing was answered; before huggingface_hub 1.0 it is an HfHubHTTPError without a response
+            pass  # nothing was answered
         case errors.HfHubHTTPError():
             status = error.response.status_code
             if status in (401, 404) and not writes:  # the Hub does not tell strangers which of both it is
