@@ -10,7 +10,8 @@ from pix2pix_lightning.utils.version import __version__
 
 if TYPE_CHECKING:
     from pix2pix_lightning.cli.compose import compose
-    from pix2pix_lightning.data.data_module import PairedDataModule, ProceduralDataModule
+    from pix2pix_lightning.data.data_module import PairedDataModule
+    from pix2pix_lightning.data.procedural_data_module import ProceduralDataModule
     from pix2pix_lightning.data.sides import PairSpec, SideSpec
     from pix2pix_lightning.inference.translator import Translator
     from pix2pix_lightning.models.pix2pix import Pix2PixModule
@@ -19,7 +20,7 @@ _MODULES = {
     "PairSpec": "data.sides",
     "PairedDataModule": "data.data_module",
     "Pix2PixModule": "models.pix2pix",
-    "ProceduralDataModule": "data.data_module",
+    "ProceduralDataModule": "data.procedural_data_module",
     "SideSpec": "data.sides",
     "Translator": "inference.translator",
     "compose": "cli.compose",

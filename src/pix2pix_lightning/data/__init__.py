@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pix2pix_lightning.data.augmentation import PairAugmentation
-    from pix2pix_lightning.data.data_module import PairedDataModule, ProceduralDataModule
+    from pix2pix_lightning.data.data_module import PairedDataModule
     from pix2pix_lightning.data.dataset import EpochSampler, PairDataset
     from pix2pix_lightning.data.pairs import FolderPairs, Pairs, StripPairs, open_pairs
     from pix2pix_lightning.data.procedural import ProceduralPairs
+    from pix2pix_lightning.data.procedural_data_module import ProceduralDataModule
     from pix2pix_lightning.data.transforms import PairTransform
 
 _MODULES = {
@@ -22,7 +23,7 @@ _MODULES = {
     "PairTransform": "transforms",
     "PairedDataModule": "data_module",
     "Pairs": "pairs",
-    "ProceduralDataModule": "data_module",
+    "ProceduralDataModule": "procedural_data_module",
     "ProceduralPairs": "procedural",
     "StripPairs": "pairs",
     "open_pairs": "pairs",

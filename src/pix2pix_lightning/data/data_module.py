@@ -1,4 +1,4 @@
-"""Data modules: from pairs, in a folder or drawn, to batches."""
+"""PairedDataModule: from pairs in a folder to batches."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import warnings
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from numbers import Integral
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -20,10 +19,10 @@ from pix2pix_lightning.data.dataset import EpochSampler, PairDataset, Sample
 from pix2pix_lightning.data.pairs import Pairs, open_pairs
 from pix2pix_lightning.data.position import PositionCallback
 from pix2pix_lightning.data.prepared import PreparedPairs
-from pix2pix_lightning.data.procedural import ProceduralPairs
 from pix2pix_lightning.data.sides import PairSpec
 from pix2pix_lightning.data.transforms import PairTransform
 from pix2pix_lightning.data.workers import check_num_workers, choose_num_workers, count_available_cores, use_one_thread
+from pix2pix_lightning.utils.checks import check_counts, is_whole_number
 from pix2pix_lightning.utils.errors import UserError
 
 _JITTER = 286 / 256  # the paper's ratio of the resized image to the crop
@@ -91,14 +90,12 @@ class PairedDataModule(LightningDataModule):
         super().__init__()
         if num_workers == "auto":
             num_workers = choose_num_workers("cuda" if torch.cuda.is_available() else "cpu", count_available_cores())
-        _check_counts(size=size, batch_size=batch_size)
-        _check_counts(least=0, num_workers=num_workers)
-        if max_pairs is not None:
-            _check_counts(max_pairs=max_pairs)
-        if prefetch_factor is not None:
-            _check_counts(prefetch_factor=prefetch_factor)
+        check_counts(prefix="data.", size=size, batch_size=batch_size)
+        check_counts(prefix="data.", at_least=0, num_workers=num_workers)
+        optional = {"max_pairs": max_pairs, "prefetch_factor": prefetch_factor}
+        check_counts(prefix="data.", **{name: count for name, count in optional.items() if count is not None})
         check_num_workers(num_workers)
-        if not (_is_whole(seed) and 0 <= seed < 2**32):
+        if not (is_whole_number(seed) and 0 <= seed < 2**32):
             raise UserError(f"seed={seed}: a whole number from 0 to 2**32 - 1 is expected")
         for name, folder in (("root", root), ("val_split", val_split)):
             if folder is None:
@@ -284,44 +281,6 @@ class PairedDataModule(LightningDataModule):
             )
 
 
-class ProceduralDataModule(PairedDataModule):
-    """Draw street facades: label maps (B) and photos of them (A), without any files.
-
-    Args:
-        num_train: Number of training pairs.
-        num_val: Number of validation pairs, and of test pairs.
-        num_looks: Number of streets, whose buildings share materials and weather (see ``ProceduralPairs``).
-        **options: Arguments of ``PairedDataModule`` except ``root``, ``archive`` and ``val_split``.
-
-    Raises:
-        UserError: An argument is out of range.
-    """
-
-    def __init__(
-        self, *, num_train: int = 400, num_val: int = 40, num_looks: int | None = None, **options: Any
-    ) -> None:
-        _check_counts(num_train=num_train, num_val=num_val)
-        if num_looks is not None:
-            _check_counts(num_looks=num_looks)
-        if options.get("cache") is True:
-            raise UserError(
-                "data.cache=true: drawn pairs have no folder of their own for the cache: set one, data.cache=<folder>"
-            )
-        super().__init__(".", **options)
-        self.num_pairs = {"train": num_train, "val": num_val, "test": num_val}
-        self.num_looks = num_looks
-
-    def resolve_cache_folder(self) -> Path:
-        """Return the folder of the caches of these pairs; pairs of other settings have another."""
-        drawn = [*self.num_pairs.values(), self.seed, self.num_looks]
-        return Path(str(self.cache)) / f"procedural_{zlib.crc32(repr(drawn).encode()):08x}"
-
-    def open_split(self, split: str) -> Pairs:
-        """Build the pairs of a split, at the size to which training images are resized."""
-        size = self.pair_spec.load_size if split == "train" else self.pair_spec.size
-        return ProceduralPairs(self.num_pairs[split], size=size, seed=self.seed, split=split, num_looks=self.num_looks)
-
-
 def _compute_fingerprints(pairs: Pairs) -> list[Any]:
     if not hasattr(pairs, "compute_fingerprints"):
         raise UserError(
@@ -340,13 +299,3 @@ def _check_list(augmentation: Sequence[Any] | None) -> list[Any]:
             "[{_target_: albumentations.<Class>, ...}, ...]"
         )
     return list(augmentation)
-
-
-def _check_counts(*, least: int = 1, **counts: object) -> None:
-    for name, count in counts.items():
-        if not (_is_whole(count) and cast(int, count) >= least):
-            raise UserError(f"data.{name}={count}: a whole number of at least {least} is expected")
-
-
-def _is_whole(value: object) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool)

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from pix2pix_lightning.data.palette import check_colours_match, find_nearest_colours
 from pix2pix_lightning.data.resize import INTERPOLATIONS, resize
+from pix2pix_lightning.utils.checks import check_choice
 from pix2pix_lightning.utils.errors import UserError
 
 Kind = Literal["rgb", "grayscale", "label"]
@@ -62,8 +63,8 @@ class SideSpec:
     def __post_init__(self) -> None:
         if self.kind == "grey":  # the name in older configurations and checkpoints
             object.__setattr__(self, "kind", "grayscale")
-        _check_choice("kind", self.kind, get_args(Kind))
-        _check_choice("dtype", self.dtype, ("uint8",))
+        check_choice("kind", self.kind, get_args(Kind))
+        check_choice("dtype", self.dtype, ("uint8",))
         if self.palette is not None:
             object.__setattr__(self, "palette", _parse_palette(self.palette))
         object.__setattr__(self, "value_range", _parse_range(self.value_range))
@@ -93,7 +94,7 @@ class SideSpec:
         if self.interpolation is None:
             has_palette = self.kind == "label" or self.snap_palette
             object.__setattr__(self, "interpolation", "nearest" if has_palette else "bicubic")
-        _check_choice("interpolation", self.interpolation, INTERPOLATIONS)
+        check_choice("interpolation", self.interpolation, INTERPOLATIONS)
         if self.kind == "label" and self.interpolation != "nearest":
             raise UserError(f"interpolation={self.interpolation!r} would mix class numbers: set interpolation=nearest")
 
@@ -252,7 +253,7 @@ class PairSpec:
     direction: str = "a_to_b"
 
     def __post_init__(self) -> None:
-        _check_choice("direction", self.direction, get_args(Direction))
+        check_choice("direction", self.direction, get_args(Direction))
         for name, side in (("size", self.size), ("load_size", self.load_size)):
             if type(side) is not int or side < 1:
                 raise UserError(f"{name}={side!r}: pixels from 1 are expected")
@@ -330,11 +331,6 @@ def _parse_range(value_range: Any) -> tuple[float, float]:
         given = list(value_range) if isinstance(value_range, tuple) else value_range
         raise UserError(f"value_range={given}: a lower and a higher value from 0 to 255 are expected")
     return low, high
-
-
-def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise UserError(f"{name}={value!r} is unknown: one of {', '.join(choices)} is expected")
 
 
 def _parse_fields(values: Any, cls: type) -> dict[str, Any]:

@@ -16,11 +16,11 @@ from pix2pix_lightning.networks.layers import (
     apply_spectral_norm,
     build_norm,
     build_sequential,
-    check_counts,
     check_sides,
     initialize,
     uses_bias,
 )
+from pix2pix_lightning.utils.checks import check_counts
 
 
 class PatchDiscriminator(nn.Module):

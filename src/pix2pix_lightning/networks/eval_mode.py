@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pix2pix_lightning.networks.layers import check_choice
 from pix2pix_lightning.networks.patching import Forward, patch_forwards
 from pix2pix_lightning.networks.tiling_state import Statistics, TilingState, Window
+from pix2pix_lightning.utils.checks import check_choice
 
 __all__ = ["NORMS", "NormMode", "find_image_norms", "use_eval_mode"]
 

@@ -12,14 +12,13 @@ from pix2pix_lightning.networks.layers import (
     build_sequential,
     build_upsampling,
     cat_dense_grad,
-    check_choice,
-    check_counts,
     check_dropout,
     check_sides,
     drop_none,
     initialize,
     uses_bias,
 )
+from pix2pix_lightning.utils.checks import check_choice, check_counts
 
 
 class HourglassGenerator(nn.Module):

@@ -1,8 +1,6 @@
 """Layers, initialization and argument checks that the networks share."""
 
 from collections import OrderedDict
-from collections.abc import Collection
-from numbers import Integral
 from typing import Any
 
 import torch
@@ -10,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, parametrize
 
+from pix2pix_lightning.utils.checks import check_choice
 from pix2pix_lightning.utils.errors import UserError
 
 LEAK = 0.2
@@ -210,28 +209,6 @@ def build_sequential(**layers: nn.Module | None) -> nn.Sequential:
 def drop_none(**layers: nn.Module | None) -> OrderedDict[str, nn.Module]:
     """Return ``layers`` by their names, without those that are None."""
     return OrderedDict((name, layer) for name, layer in layers.items() if layer is not None)
-
-
-def check_choice(what: str, value: str, choices: Collection[str]) -> None:
-    """Check that a value is one of the choices.
-
-    Args:
-        what: Name of the argument, which the message begins with.
-        value: The value.
-        choices: Values that are allowed.
-
-    Raises:
-        UserError: It is not one of them. The message lists them.
-    """
-    if value not in choices:
-        raise UserError(f"{what} is {value!r}, which does not exist: choose one of {', '.join(choices)}")
-
-
-def check_counts(**counts: object) -> None:
-    """Raise a UserError with the first of ``counts`` that is not a whole number or is below 1."""
-    for name, count in counts.items():
-        if isinstance(count, bool) or not isinstance(count, Integral) or int(count) < 1:
-            raise UserError(f"{name} is {count}: a whole number of at least 1 is expected")
 
 
 def check_dropout(dropout: float) -> None:

@@ -6,12 +6,12 @@ from pix2pix_lightning.networks.layers import (
     Dropout,
     build_norm,
     build_upsampling,
-    check_counts,
     check_dropout,
     check_sides,
     initialize,
     uses_bias,
 )
+from pix2pix_lightning.utils.checks import check_counts
 
 
 class ResNetGenerator(nn.Module):

@@ -1,0 +1,48 @@
+"""ProceduralDataModule: batches of facades that the program draws."""
+
+import zlib
+from pathlib import Path
+from typing import Any
+
+from pix2pix_lightning.data.data_module import PairedDataModule
+from pix2pix_lightning.data.pairs import Pairs
+from pix2pix_lightning.data.procedural import ProceduralPairs
+from pix2pix_lightning.utils.checks import check_counts
+from pix2pix_lightning.utils.errors import UserError
+
+
+class ProceduralDataModule(PairedDataModule):
+    """Draw street facades: label maps (B) and photos of them (A), without any files.
+
+    Args:
+        num_train: Number of training pairs.
+        num_val: Number of validation pairs, and of test pairs.
+        num_looks: Number of streets, whose buildings share materials and weather (see ``ProceduralPairs``).
+        **options: Arguments of ``PairedDataModule`` except ``root``, ``archive`` and ``val_split``.
+
+    Raises:
+        UserError: An argument is out of range.
+    """
+
+    def __init__(
+        self, *, num_train: int = 400, num_val: int = 40, num_looks: int | None = None, **options: Any
+    ) -> None:
+        counts = {"num_train": num_train, "num_val": num_val} | ({} if num_looks is None else {"num_looks": num_looks})
+        check_counts(prefix="data.", **counts)
+        if options.get("cache") is True:
+            raise UserError(
+                "data.cache=true: drawn pairs have no folder of their own for the cache: set one, data.cache=<folder>"
+            )
+        super().__init__(".", **options)
+        self.num_pairs = {"train": num_train, "val": num_val, "test": num_val}
+        self.num_looks = num_looks
+
+    def resolve_cache_folder(self) -> Path:
+        """Return the folder of the caches of these pairs; pairs of other settings have another."""
+        drawn = [*self.num_pairs.values(), self.seed, self.num_looks]
+        return Path(str(self.cache)) / f"procedural_{zlib.crc32(repr(drawn).encode()):08x}"
+
+    def open_split(self, split: str) -> Pairs:
+        """Build the pairs of a split, at the size to which training images are resized."""
+        size = self.pair_spec.load_size if split == "train" else self.pair_spec.size
+        return ProceduralPairs(self.num_pairs[split], size=size, seed=self.seed, split=split, num_looks=self.num_looks)

@@ -1,0 +1,42 @@
+"""Checks of arguments that many parts share."""
+
+from collections.abc import Collection
+from numbers import Integral
+
+from pix2pix_lightning.utils.errors import UserError
+
+
+def check_choice(name: str, value: object, choices: Collection[str]) -> None:
+    """Check that a value is one of the choices.
+
+    Args:
+        name: Name of the argument, which the message begins with.
+        value: The value.
+        choices: Values that are allowed.
+
+    Raises:
+        UserError: It is not one of them. The message lists them.
+    """
+    if value not in choices:
+        raise UserError(f"{name}={value!r} is unknown: one of {', '.join(choices)} is expected")
+
+
+def check_counts(*, at_least: int = 1, prefix: str = "", **counts: object) -> None:
+    """Check that all of ``counts`` are whole numbers, of Python or of NumPy, and not too small.
+
+    Args:
+        at_least: Smallest number that is allowed.
+        prefix: What the message puts in front of a name, such as ``data.``.
+        **counts: The numbers by the names of their arguments.
+
+    Raises:
+        UserError: One of them is no whole number, or is below ``at_least``. The message has its name.
+    """
+    for name, count in counts.items():
+        if not is_whole_number(count) or int(count) < at_least:  # type: ignore[call-overload]
+            raise UserError(f"{prefix}{name}={count}: a whole number of at least {at_least} is expected")
+
+
+def is_whole_number(value: object) -> bool:
+    """Return whether a value is an integer, of Python or of NumPy; true and false are none."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
