@@ -340,6 +340,7 @@ def test_accumulation_under_a_16_bit_scaler_is_refused():
         ({"weights": {"l3": 1.0}}, r"weights\.l3"),
         ({"discriminator": None, "reconstruction": {}}, "nothing to train"),
         ({"accumulate": 0}, "accumulate=0"),
+        ({"accumulate": 1.5}, "accumulate=1.5"),
         ({"accumulate": 2, "discriminator_steps": 2}, "only one"),
         ({"generator": {**SMALL_G, "depth": 3}}, "depth"),
         ({"generator": {"_target_": "pix2pix_lightning.networks.UNet"}}, "UNet"),

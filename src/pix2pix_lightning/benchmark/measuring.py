@@ -20,6 +20,7 @@ from pix2pix_lightning.benchmark.strips import use_files
 from pix2pix_lightning.inference.exported import can_run_onnx
 from pix2pix_lightning.training.performance import keep_memory
 from pix2pix_lightning.training.performance_choice import choose_compile, choose_options
+from pix2pix_lightning.utils.checks import check_counts
 from pix2pix_lightning.utils.devices import resolve_device, supports_bfloat16
 from pix2pix_lightning.utils.errors import UserError
 
@@ -87,12 +88,10 @@ def _check_config(cfg: DictConfig) -> None:
         if name not in WHAT:
             raise UserError(f"what={name} is unknown: some of {', '.join(WHAT)} are expected")
     for size in cfg.batch_sizes:
-        if not isinstance(size, int) or size < 1:
-            raise UserError(f"batch_sizes={cfg.batch_sizes}: whole numbers of at least 1 are expected")
+        check_counts(batch_sizes=size)
     if not cfg.batch_sizes:
         raise UserError("batch_sizes=[]: at least one is expected")
-    if cfg.rounds < 1:
-        raise UserError(f"rounds={cfg.rounds}: at least 1 is expected")
+    check_counts(rounds=cfg.rounds)
     if cfg.turn < 0:
         raise UserError(f"turn={cfg.turn}: seconds are expected, 0 for a single step in each turn")
     for key, choices in (("allocator", ("own", "same")), ("device", ("auto", "cpu", "cuda", "gpu"))):

@@ -27,8 +27,9 @@ class ProceduralDataModule(PairedDataModule):
     def __init__(
         self, *, num_train: int = 400, num_val: int = 40, num_looks: int | None = None, **options: Any
     ) -> None:
-        counts = {"num_train": num_train, "num_val": num_val} | ({} if num_looks is None else {"num_looks": num_looks})
-        check_counts(prefix="data.", **counts)
+        check_counts(prefix="data.", num_train=num_train, num_val=num_val)
+        if num_looks is not None:
+            check_counts(prefix="data.", num_looks=num_looks)
         if options.get("cache") is True:
             raise UserError(
                 "data.cache=true: drawn pairs have no folder of their own for the cache: set one, data.cache=<folder>"

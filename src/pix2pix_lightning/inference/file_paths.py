@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from pix2pix_lightning.data.image_files import IMAGE_SUFFIXES
+from pix2pix_lightning.utils.checks import check_counts
 from pix2pix_lightning.utils.errors import UserError
 
 
@@ -58,8 +59,7 @@ def list_suffixes(samples: int | None, *, spread: bool) -> tuple[str, ...]:
         if spread:
             raise UserError("spread=true without samples: set samples=8 and mode=paper")
         return (".png",)
-    if type(samples) is not int or samples < 1:
-        raise UserError(f"samples={samples}: a whole number of at least 1 is expected")
+    check_counts(samples=samples)
     if spread and samples == 1:
         raise UserError("spread=true needs several samples: set samples=8, for example")
     return (*(f".sample_{number}.png" for number in range(samples)), *([".spread.png"] if spread else []))

@@ -9,6 +9,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from pix2pix_lightning.data.sides import PairSpec
+from pix2pix_lightning.utils.checks import check_counts
 from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.instantiate import TARGET, build, is_description, locate
 
@@ -192,9 +193,7 @@ def check_settings(*, discriminator_steps: int, accumulate: int, gradient_clip: 
     Raises:
         UserError: A number is out of range, or does not go with another.
     """
-    for name, value in (("discriminator_steps", discriminator_steps), ("accumulate", accumulate)):
-        if value < 1:
-            raise UserError(f"{name}={value}: at least 1 is expected")
+    check_counts(discriminator_steps=discriminator_steps, accumulate=accumulate)
     if accumulate > 1 and discriminator_steps > 1:
         raise UserError(
             f"accumulate={accumulate} with discriminator_steps={discriminator_steps}: only one of them can be above 1"
