@@ -110,7 +110,7 @@ def trained(network, seed=0):
     return network
 
 
-def bytes_of(state):
+def save_to_bytes(state):
     return {key: (value.dtype, tuple(value.shape), value.numpy().tobytes()) for key, value in state.items()}
 
 

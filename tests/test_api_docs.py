@@ -79,13 +79,13 @@ def find_undocumented(source):
     return found
 
 
-def package_of(path):
+def get_package(path):
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
-@pytest.mark.parametrize("package", sorted({package_of(path) for path in PACKAGE.rglob("*.py")}))
+@pytest.mark.parametrize("package", sorted({get_package(path) for path in PACKAGE.rglob("*.py")}))
 def test_arguments_are_documented(package):
-    paths = [path for path in PACKAGE.rglob("*.py") if package_of(path) == package]
+    paths = [path for path in PACKAGE.rglob("*.py") if get_package(path) == package]
     found = [f"{path.relative_to(ROOT)}: {line}" for path in paths for line in find_undocumented(path.read_text())]
     assert found == []
 

@@ -55,12 +55,12 @@ IMPORTS = {
 THIRD_PARTY = {"networks": {"torch"}, "losses": {"torch"}, "metrics": {"torch", "torchmetrics"}}
 
 
-def module_of(path):
+def get_module_name(path):
     parts = path.relative_to(PACKAGE).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts) or "__init__"
 
 
-MODULES = {module_of(path) for path in FILES}
+MODULES = {get_module_name(path) for path in FILES}
 
 
 def imports(path):
@@ -84,7 +84,7 @@ def own_imports(path):
             yield found
 
 
-def unit_of(module):
+def get_unit(module):
     return module.partition(".")[0]
 
 
@@ -108,32 +108,32 @@ def test_the_root_has_eight_commands_and_twelve_packages():
 def test_imports_are_those_of_the_layers():
     found = {unit: set() for unit in UNITS}
     for path in FILES:
-        own = unit_of(module_of(path))
-        found[own] |= {unit_of(module) for module in own_imports(path)} - {own}
+        own = get_unit(get_module_name(path))
+        found[own] |= {get_unit(module) for module in own_imports(path)} - {own}
     assert found == IMPORTS
     assert not find_circle(IMPORTS)
 
 
 def test_modules_import_each_other_without_circles():
-    graph = {module_of(path): set(own_imports(path)) - {module_of(path)} for path in FILES}
+    graph = {get_module_name(path): set(own_imports(path)) - {get_module_name(path)} for path in FILES}
     assert not find_circle(graph)
 
 
 def test_models_know_of_the_data_what_a_pixel_means_alone():
-    files = [path for path in FILES if unit_of(module_of(path)) == "models"]
-    assert {module for path in files for module in own_imports(path) if unit_of(module) == "data"} == {"data.sides"}
+    files = [path for path in FILES if get_unit(get_module_name(path)) == "models"]
+    assert {module for path in files for module in own_imports(path) if get_unit(module) == "data"} == {"data.sides"}
 
 
 @pytest.mark.parametrize("package", sorted(THIRD_PARTY))
 def test_networks_losses_and_metrics_need_torch_alone(package):
     allowed = THIRD_PARTY[package] | {"pix2pix_lightning"} | sys.stdlib_module_names
     for path in FILES:
-        if unit_of(module_of(path)) == package:
+        if get_unit(get_module_name(path)) == package:
             assert {name.partition(".")[0] for name in imports(path)} <= allowed, path
 
 
 def test_albumentations_is_known_to_one_file():
-    users = [module_of(path) for path in FILES if any(name.startswith("albumentations") for name in imports(path))]
+    users = [get_module_name(path) for path in FILES if any(name.startswith("albumentations") for name in imports(path))]
     assert users == ["data.transforms"]
 
 

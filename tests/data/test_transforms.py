@@ -20,16 +20,16 @@ CLASSES = np.kron(np.array([[0, 40], [90, 250]], np.uint8), np.ones((8, 8), np.u
 RGB = np.random.default_rng(1).integers(0, 256, (SIZE, SIZE, 3), np.uint8)
 
 
-def spec_of(source=None, target=None):
+def build_spec(source=None, target=None):
     return PairSpec(source=source or SideSpec(), target=target or SideSpec(), size=SIZE, load_size=SIZE)
 
 
-def entry_of(name, sides=None, **options):
+def build_entry(name, sides=None, **options):
     return {"_target_": f"albumentations.{name}", **options, **({"sides": sides} if sides else {})}
 
 
 def apply(entry, source, target, spec=None, seed=0):
-    return PairTransform(entry, spec or spec_of())(source, target, np.random.SeedSequence(seed))
+    return PairTransform(entry, spec or build_spec())(source, target, np.random.SeedSequence(seed))
 
 
 def coordinates(height, width):
@@ -65,11 +65,11 @@ def test_without_mirror_the_crop_stays_random():
 
 def test_both_sides_get_the_same_geometry_and_masks_are_not_blended():
     """Rotation interpolates the image; the class numbers stay those that were there, and follow the image."""
-    entry = entry_of("Affine", rotate=[20, 20], p=1, fill=[0, 0, 0])
+    entry = build_entry("Affine", rotate=[20, 20], p=1, fill=[0, 0, 0])
     image = np.where(CLASSES == 250, 250, 0).astype(np.uint8).repeat(3, 2)
     for spec, pair in (
-        (spec_of(target=LABEL), (image, CLASSES)),
-        (spec_of(source=LABEL), (CLASSES, image)),
+        (build_spec(target=LABEL), (image, CLASSES)),
+        (build_spec(source=LABEL), (CLASSES, image)),
     ):
         result = apply(entry, *pair, spec)
         photo, labels = result if spec.target.kind == "label" else result[::-1]
@@ -77,54 +77,54 @@ def test_both_sides_get_the_same_geometry_and_masks_are_not_blended():
         assert labels.shape == (SIZE, SIZE, 1)
         assert len(np.unique(photo)) > 4
         assert ((photo[..., :1] > 125) == (labels == 250)).mean() > 0.97
-    both = apply(entry, CLASSES, CLASSES, spec_of(LABEL, LABEL))
+    both = apply(entry, CLASSES, CLASSES, build_spec(LABEL, LABEL))
     np.testing.assert_array_equal(both[0], both[1])
     np.testing.assert_array_equal(both[0], labels)
 
 
 def test_resizing_does_not_shift_masks_and_never_blends_them():
     """A crop of 10 columns from column 3 to 16 columns: nearest exact picks the pixel under the centre."""
-    entry = entry_of(
+    entry = build_entry(
         "Compose",
         transforms=[
-            entry_of("Crop", x_min=3, y_min=2, x_max=13, y_max=12),
-            entry_of("Resize", height=SIZE, width=SIZE, mask_interpolation=cv2.INTER_LINEAR),
+            build_entry("Crop", x_min=3, y_min=2, x_max=13, y_max=12),
+            build_entry("Resize", height=SIZE, width=SIZE, mask_interpolation=cv2.INTER_LINEAR),
         ],
     )
     columns = np.tile(np.arange(SIZE, dtype=np.uint8)[None, :, None] * 16, (SIZE, 1, 1))
-    for source, spec in ((RGB, spec_of(target=LABEL)), (columns, spec_of(LABEL, LABEL))):
+    for source, spec in ((RGB, build_spec(target=LABEL)), (columns, build_spec(LABEL, LABEL))):
         target = apply(entry, source, columns, spec)[1]
         expected = 16 * (3 + ((np.arange(SIZE) + 0.5) * 10 / SIZE).astype(int))
         np.testing.assert_array_equal(target[0, :, 0], expected)
 
 
 def test_a_transform_of_the_source_does_not_change_the_target():
-    entry = entry_of("InvertImg", "source", p=1)
+    entry = build_entry("InvertImg", "source", p=1)
     source, target = apply(entry, RGB, RGB)
     np.testing.assert_array_equal(source, 255 - RGB)
     np.testing.assert_array_equal(target, RGB)
-    source, target = apply(entry_of("InvertImg", "target", p=1), SMOOTH, RGB, spec_of(SideSpec(kind="grayscale")))
+    source, target = apply(build_entry("InvertImg", "target", p=1), SMOOTH, RGB, build_spec(SideSpec(kind="grayscale")))
     np.testing.assert_array_equal(source, SMOOTH)
     np.testing.assert_array_equal(target, 255 - RGB)
-    np.testing.assert_array_equal(apply(entry, CLASSES, RGB, spec_of(LABEL))[0], CLASSES)  # no colours to change
+    np.testing.assert_array_equal(apply(entry, CLASSES, RGB, build_spec(LABEL))[0], CLASSES)  # no colours to change
     for image, inverted in zip((RGB, RGB), apply(A.InvertImg(p=1), RGB, RGB), strict=True):
         np.testing.assert_array_equal(inverted, 255 - image)
 
 
 def test_entries_are_applied_in_order_and_draw_independently():
     """Two mirrors of probability 1/2: all four outcomes, also inside of a composition; each a function of the seed."""
-    spec = spec_of()
-    flips = [entry_of("HorizontalFlip"), entry_of("VerticalFlip")]
+    spec = build_spec()
+    flips = [build_entry("HorizontalFlip"), build_entry("VerticalFlip")]
     outcomes = {
         (a, b): RGB[:: -1 if b else 1, :: -1 if a else 1].tobytes() for a in (False, True) for b in (False, True)
     }
-    for entries in (flips, [entry_of("Compose", transforms=flips)]):
+    for entries in (flips, [build_entry("Compose", transforms=flips)]):
         augmentation = PairAugmentation(SIZE, mirror=False, transforms=[PairTransform(e, spec) for e in entries])
         seeds = [np.random.SeedSequence(number) for number in range(80)]
         seen = [augmentation(RGB, RGB, seed)[0].tobytes() for seed in seeds]
         assert {outcome: seen.count(image) > 8 for outcome, image in outcomes.items()} == dict.fromkeys(outcomes, True)
         assert [augmentation(RGB, RGB, seed)[0].tobytes() for seed in reversed(seeds)] == seen[::-1]
-    one_of = entry_of("OneOf", p=1, transforms=[entry_of("HorizontalFlip", p=1), entry_of("VerticalFlip", p=1)])
+    one_of = build_entry("OneOf", p=1, transforms=[build_entry("HorizontalFlip", p=1), build_entry("VerticalFlip", p=1)])
     seen = {apply(one_of, RGB, RGB, seed=number)[0].tobytes() for number in range(20)}
     assert seen == {outcomes[True, False], outcomes[False, True]}
 
@@ -150,17 +150,17 @@ def test_a_transform_of_another_package_is_found_by_its_name():
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
-        (entry_of("NoSuchTransform"), "NoSuchTransform"),
-        (entry_of("Rotate", limit="abc"), r"augmentation.*Rotate.*limit"),
-        (entry_of("Rotate", limits=3), "limits"),
-        (entry_of("HorizontalFlip", "left"), r"sides='left'"),
+        (build_entry("NoSuchTransform"), "NoSuchTransform"),
+        (build_entry("Rotate", limit="abc"), r"augmentation.*Rotate.*limit"),
+        (build_entry("Rotate", limits=3), "limits"),
+        (build_entry("HorizontalFlip", "left"), r"sides='left'"),
         ({"p": 1}, "_target_"),
         ("albumentations.HorizontalFlip", "albumentations.HorizontalFlip"),
         ({"_target_": "builtins.dict"}, "no transform"),
-        (entry_of("Resize", height=8, width=16), r"Resize.*\(8, 16, 3\) uint8.*data\.size=16"),
-        (entry_of("ToFloat", "source", p=1), r"ToFloat.*source.*float32"),
-        (entry_of("Crop", "target", x_max=9, y_max=9), r"Crop.*target.*\(9, 9, 3\)"),
-        (entry_of("RandomCrop", height=40, width=40), r"RandomCrop"),
+        (build_entry("Resize", height=8, width=16), r"Resize.*\(8, 16, 3\) uint8.*data\.size=16"),
+        (build_entry("ToFloat", "source", p=1), r"ToFloat.*source.*float32"),
+        (build_entry("Crop", "target", x_max=9, y_max=9), r"Crop.*target.*\(9, 9, 3\)"),
+        (build_entry("RandomCrop", height=40, width=40), r"RandomCrop"),
     ],
     ids=str,
 )
@@ -179,7 +179,7 @@ def test_the_list_is_checked():
 def test_augmented_pairs_depend_on_seed_epoch_and_index_alone():
     pairs = [(RGB, RGB, str(index)) for index in range(2)]
     spec = PairSpec(size=SIZE, load_size=SIZE)
-    transforms = [PairTransform(entry_of("GaussNoise", p=1), spec)]
+    transforms = [PairTransform(build_entry("GaussNoise", p=1), spec)]
 
     def image(seed, *key):
         augmentation = PairAugmentation(SIZE, mirror=False, transforms=transforms)

@@ -139,7 +139,7 @@ def double(module):
     return copy.deepcopy(module.generator).double(), copy.deepcopy(module.discriminator).double()
 
 
-def paths_of(form):
+def list_paths(form):
     return {"_target_": f"pix2pix_lightning.losses.{form}Adversarial"}
 
 
@@ -147,7 +147,7 @@ def paths_of(form):
 @pytest.mark.parametrize("form", ["Vanilla", "LeastSquares", "Hinge", "Wasserstein"])
 def test_five_steps_equal_a_plain_loop(form, conditional, monkeypatch):
     module = Pix2PixModule(
-        SMALL_G, SMALL_D, adversarial=paths_of(form), conditional=conditional, optimizer_g=ADAM, optimizer_d=ADAM
+        SMALL_G, SMALL_D, adversarial=list_paths(form), conditional=conditional, optimizer_g=ADAM, optimizer_d=ADAM
     )
     generator, discriminator = double(module)
     data = batches(5)
@@ -324,7 +324,7 @@ def test_schedules_are_stepped_after_each_epoch_for_both_networks():
 
 def test_gradient_penalty_with_batch_norm_is_refused():
     with pytest.raises(ValueError, match="batch norm"):
-        Pix2PixModule(SMALL_G, {**SMALL_D, "norm": "batch"}, adversarial=paths_of("Wasserstein"))
+        Pix2PixModule(SMALL_G, {**SMALL_D, "norm": "batch"}, adversarial=list_paths("Wasserstein"))
 
 
 def test_accumulation_under_a_16_bit_scaler_is_refused():
@@ -500,7 +500,7 @@ def test_a_damaged_checkpoint_is_one_line(tmp_path, damage):
 
 
 def test_a_gradient_penalty_with_half_precision_weights_is_refused():
-    module = Pix2PixModule(SMALL_G, SMALL_D, adversarial=paths_of("Wasserstein"))
+    module = Pix2PixModule(SMALL_G, SMALL_D, adversarial=list_paths("Wasserstein"))
     with pytest.raises(ValueError, match="bf16-mixed"):
         fit(module, batches(1), precision="bf16-true")
 

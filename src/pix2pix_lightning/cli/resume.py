@@ -82,7 +82,7 @@ def check_same_as_resumed(cfg: DictConfig, words: Sequence[str]) -> None:
         )
 
 
-def has_type_of(given: Any, expected: Any) -> bool:
+def matches_type(given: Any, expected: Any) -> bool:
     """Return whether a value can stand in the place of another.
 
     A node can be switched off by null, and a name can look like anything; numbers and switches must stay such.
@@ -128,6 +128,6 @@ def _change_key(cfg: DictConfig, key: str, value: Any, *, add: bool) -> None:
             + (f": did you mean {close[0]}?" if close else ", whose keys are in its config.yaml")
         )
     expected = node[leaf] if exists else None
-    if not has_type_of(value, expected):
+    if not matches_type(value, expected):
         raise UserError(f"{key}={value} has another type than expected: a value like {key}={expected}")
     OmegaConf.update(cfg, key, value, force_add=True)

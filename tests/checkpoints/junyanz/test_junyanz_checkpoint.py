@@ -11,7 +11,7 @@ from torch import nn
 from pix2pix_lightning import networks
 from pix2pix_lightning.checkpoints.junyanz import find_discriminator, read_junyanz, to_junyanz_state, write_junyanz
 from pix2pix_lightning.utils.instantiate import build
-from reference_junyanz import Patch, Pixel, ResNet, UNet, bytes_of, legacy, trained
+from reference_junyanz import Patch, Pixel, ResNet, UNet, save_to_bytes, legacy, trained
 
 BATCH_NORM = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
 
@@ -104,10 +104,10 @@ def test_weights_round_trip_bit_by_bit(tmp_path, name, norm, dtype):
     written = torch.load(tmp_path / "new folder" / "written.pth", weights_only=True)
     assert isinstance(written, OrderedDict)
     assert list(written) == list(theirs)
-    assert bytes_of(written) == bytes_of(theirs)
+    assert save_to_bytes(written) == save_to_bytes(theirs)
     plain(norm=norm).load_state_dict(written, strict=True)
     again = read_junyanz(tmp_path / "new folder" / "written.pth").state
-    assert bytes_of(again) == bytes_of(ours.state_dict())
+    assert save_to_bytes(again) == save_to_bytes(ours.state_dict())
 
 
 def keys_of_unet_256():
@@ -199,7 +199,7 @@ def test_files_without_num_batches_tracked(tmp_path, plain, write):
     ours = read_as(tmp_path / "old.pth", torch.float32)
     counts = [value for key, value in ours.state_dict().items() if key.endswith("num_batches_tracked")]
     assert counts == [0] * sum(isinstance(module, nn.BatchNorm2d) for module in theirs.modules())
-    assert bytes_of(without_counts(to_junyanz_state(ours))) == bytes_of(without_counts(theirs.state_dict()))
+    assert save_to_bytes(without_counts(to_junyanz_state(ours))) == save_to_bytes(without_counts(theirs.state_dict()))
 
 
 @pytest.mark.parametrize("plain", [partial(UNet, 5), partial(ResNet, 2), partial(Patch, 3), Pixel])
@@ -215,14 +215,14 @@ def test_statistics_of_instance_norms_are_dropped(tmp_path, plain):
     assert len(state) == len(plain_state) + 3 * norms
     legacy(state, tmp_path / "old.pth")
     assert read_junyanz(tmp_path / "old.pth").description["norm"] == "instance"
-    assert bytes_of(to_junyanz_state(read_as(tmp_path / "old.pth", torch.float32))) == bytes_of(plain_state)
+    assert save_to_bytes(to_junyanz_state(read_as(tmp_path / "old.pth", torch.float32))) == save_to_bytes(plain_state)
 
 
 @pytest.mark.parametrize("prefix", ["_orig_mod.", "module._orig_mod."])
 def test_prefixes_of_wrappers_are_removed(tmp_path, prefix):
     theirs = trained(Patch(2)).state_dict()
     torch.save({f"{prefix}{key}": value for key, value in theirs.items()}, tmp_path / "wrapped.pth")
-    assert bytes_of(to_junyanz_state(read_as(tmp_path / "wrapped.pth", torch.float32))) == bytes_of(theirs)
+    assert save_to_bytes(to_junyanz_state(read_as(tmp_path / "wrapped.pth", torch.float32))) == save_to_bytes(theirs)
 
 
 def test_half_precision_is_kept_and_can_be_widened(tmp_path):
@@ -233,7 +233,7 @@ def test_half_precision_is_kept_and_can_be_widened(tmp_path):
     ours = read_as(tmp_path / "half.pth", torch.float32)
     assert {value.dtype for value in ours.state_dict().values()} == {torch.float32, torch.int64}
     back = {key: value.to(theirs[key].dtype) for key, value in to_junyanz_state(ours).items()}
-    assert bytes_of(back) == bytes_of(theirs)
+    assert save_to_bytes(back) == save_to_bytes(theirs)
 
 
 def test_parameters_and_channels_last_are_written_as_contiguous_tensors(tmp_path):
@@ -243,7 +243,7 @@ def test_parameters_and_channels_last_are_written_as_contiguous_tensors(tmp_path
     write_junyanz(ours, tmp_path / "written.pth")
     written = torch.load(tmp_path / "written.pth", weights_only=True)
     assert all(value.is_contiguous() and not value.requires_grad for value in written.values())
-    assert bytes_of(written) == bytes_of(theirs.state_dict())
+    assert save_to_bytes(written) == save_to_bytes(theirs.state_dict())
 
 
 class Mine(networks.UNetGenerator):
@@ -285,7 +285,7 @@ def test_position_of_dropout_in_the_unet_leaves_no_trace(tmp_path):
     network = networks.UNetGenerator(base_channels=1, dropout_at="paper")
     write_junyanz(network, tmp_path / "latest_net_G.pth")
     read = read_as(tmp_path / "latest_net_G.pth", torch.float32)
-    assert bytes_of(read.state_dict()) == bytes_of(network.state_dict())
+    assert save_to_bytes(read.state_dict()) == save_to_bytes(network.state_dict())
 
 
 def test_existing_file_is_overwritten_only_on_request(tmp_path):
@@ -296,7 +296,7 @@ def test_existing_file_is_overwritten_only_on_request(tmp_path):
         write_junyanz(network, path)
     assert path.read_text() == "mine"
     write_junyanz(network, path, overwrite=True)
-    assert bytes_of(read_junyanz(path).state) == bytes_of(network.state_dict())
+    assert save_to_bytes(read_junyanz(path).state) == save_to_bytes(network.state_dict())
 
 
 def test_full_disk_keeps_the_old_file(tmp_path, monkeypatch):

@@ -18,7 +18,7 @@ from pix2pix_lightning.training.callbacks import Gallery
 from tiny_training import configure
 
 
-def gallery_of(trainer):
+def find_gallery(trainer):
     return next(callback for callback in trainer.callbacks if isinstance(callback, Gallery))
 
 
@@ -125,13 +125,13 @@ def test_a_full_disk_ends_training_with_the_next_batch_or_at_its_end(fit, shown,
 
     def fill(trainer, *args):
         if trainer.current_epoch == epoch:
-            gallery_of(trainer)._background.wait()
+            find_gallery(trainer)._background.wait()
             Path("shown").mkdir(exist_ok=True)
             Path("shown/index.html.part").symlink_to("/dev/full")
 
     def count(trainer, *args):
         steps.append(trainer.global_step)
-        gallery_of(trainer)._background._jobs[-1].exception() if len(steps) == 4 else None
+        find_gallery(trainer)._background._jobs[-1].exception() if len(steps) == 4 else None
 
     with pytest.raises(OSError, match="No space left on device"):
         fit(LambdaCallback(on_validation_start=fill, on_train_batch_start=count))
