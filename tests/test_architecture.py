@@ -55,12 +55,12 @@ IMPORTS = {
 THIRD_PARTY = {"networks": {"torch"}, "losses": {"torch"}, "metrics": {"torch", "torchmetrics"}}
 
 
-def get_module_name(path):
+def get_module(path):
     parts = path.relative_to(PACKAGE).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts) or "__init__"
 
 
-MODULES = {get_module_name(path) for path in FILES}
+MODULES = {get_module(path) for path in FILES}
 
 
 def imports(path):
@@ -108,19 +108,19 @@ def test_the_root_has_eight_commands_and_twelve_packages():
 def test_imports_are_those_of_the_layers():
     found = {unit: set() for unit in UNITS}
     for path in FILES:
-        own = get_unit(get_module_name(path))
+        own = get_unit(get_module(path))
         found[own] |= {get_unit(module) for module in own_imports(path)} - {own}
     assert found == IMPORTS
     assert not find_circle(IMPORTS)
 
 
 def test_modules_import_each_other_without_circles():
-    graph = {get_module_name(path): set(own_imports(path)) - {get_module_name(path)} for path in FILES}
+    graph = {get_module(path): set(own_imports(path)) - {get_module(path)} for path in FILES}
     assert not find_circle(graph)
 
 
 def test_models_know_of_the_data_what_a_pixel_means_alone():
-    files = [path for path in FILES if get_unit(get_module_name(path)) == "models"]
+    files = [path for path in FILES if get_unit(get_module(path)) == "models"]
     assert {module for path in files for module in own_imports(path) if get_unit(module) == "data"} == {"data.sides"}
 
 
@@ -128,12 +128,12 @@ def test_models_know_of_the_data_what_a_pixel_means_alone():
 def test_networks_losses_and_metrics_need_torch_alone(package):
     allowed = THIRD_PARTY[package] | {"pix2pix_lightning"} | sys.stdlib_module_names
     for path in FILES:
-        if get_unit(get_module_name(path)) == package:
+        if get_unit(get_module(path)) == package:
             assert {name.partition(".")[0] for name in imports(path)} <= allowed, path
 
 
 def test_albumentations_is_known_to_one_file():
-    users = [get_module_name(path) for path in FILES if any(name.startswith("albumentations") for name in imports(path))]
+    users = [get_module(path) for path in FILES if any(name.startswith("albumentations") for name in imports(path))]
     assert users == ["data.transforms"]
 
 

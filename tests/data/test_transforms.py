@@ -124,7 +124,8 @@ def test_entries_are_applied_in_order_and_draw_independently():
         seen = [augmentation(RGB, RGB, seed)[0].tobytes() for seed in seeds]
         assert {outcome: seen.count(image) > 8 for outcome, image in outcomes.items()} == dict.fromkeys(outcomes, True)
         assert [augmentation(RGB, RGB, seed)[0].tobytes() for seed in reversed(seeds)] == seen[::-1]
-    one_of = build_entry("OneOf", p=1, transforms=[build_entry("HorizontalFlip", p=1), build_entry("VerticalFlip", p=1)])
+    flips = [build_entry("HorizontalFlip", p=1), build_entry("VerticalFlip", p=1)]
+    one_of = build_entry("OneOf", p=1, transforms=flips)
     seen = {apply(one_of, RGB, RGB, seed=number)[0].tobytes() for number in range(20)}
     assert seen == {outcomes[True, False], outcomes[False, True]}
 

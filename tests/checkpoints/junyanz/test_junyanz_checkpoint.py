@@ -11,7 +11,7 @@ from torch import nn
 from pix2pix_lightning import networks
 from pix2pix_lightning.checkpoints.junyanz import find_discriminator, read_junyanz, to_junyanz_state, write_junyanz
 from pix2pix_lightning.utils.instantiate import build
-from reference_junyanz import Patch, Pixel, ResNet, UNet, save_to_bytes, legacy, trained
+from reference_junyanz import Patch, Pixel, ResNet, UNet, legacy, save_to_bytes, trained
 
 BATCH_NORM = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
 

@@ -65,7 +65,7 @@ def fewer(state, *keys):
             r"model.model.0.weight is \(4, 3, 3, 3\), where \(4, 3, 4, 4\) is expected",
         ),
         (changed(SMALL, model_model_0_weight=torch.zeros(4)), r"has the shape \(4,\), which is no convolution's"),
-        (changed(SMALL, model_model_0_weight=torch.zeros(0, 3, 4, 4)), "base_channels is 0"),
+        (changed(SMALL, model_model_0_weight=torch.zeros(0, 3, 4, 4)), "base_channels=0"),
         (
             changed(SMALL, model_model_3_bias=torch.zeros(3, dtype=torch.int32)),
             "is of torch.int32, where torch.float32",
@@ -78,7 +78,7 @@ def fewer(state, *keys):
         ),
         *((plain(norm="none").state_dict(), "it has no norm") for plain in (partial(UNet, 8), partial(ResNet, 6))),
         *((plain(norm="none").state_dict(), "it has no norm") for plain in (partial(Patch, 3), Pixel)),
-        ({"model.0.weight": torch.zeros(4, 6, 4, 4)}, "num_layers is -1"),
+        ({"model.0.weight": torch.zeros(4, 6, 4, 4)}, "num_layers=-1"),
         ({"model.1.weight": torch.zeros(4, 3, 7, 7)}, r"model.17.weight is missing"),
         (ResNet(2).state_dict() | {"model.4.filt": torch.zeros(3, 3)}, "'model.4.filt' has no place in its ResNet"),
     ],
