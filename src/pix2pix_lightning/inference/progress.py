@@ -30,7 +30,8 @@ class ProgressBars:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._progress.stop()
+        if not self._progress.disable:  # before 14.3 rich prints an empty line even where no bar was drawn
+            self._progress.stop()
 
     def advance_images(self, count: int = 1) -> None:
         """Count images as finished, and hide the bar over tiles."""
