@@ -1,5 +1,6 @@
 """The files around the code: they say what is so, and the tools that they name exist."""
 
+import ast
 import re
 import subprocess
 import sys
@@ -98,12 +99,35 @@ def test_a_hook_runs_and_finds_what_is_wrong(hook, tmp_path):
         assert status("--version") == 0
 
 
-def test_contributing_names_files_that_exist():
-    text = (ROOT / "CONTRIBUTING.md").read_text()
-    named = re.findall(r"`((?:src|tests|conf|docs)/[\w/.]*)`|\]\((\w[\w/.]+)\)", text)
-    paths = {path or link for path, link in named}
-    assert len(paths) > 5
-    assert [path for path in paths if not (ROOT / path).exists()] == []
+def find_attributes(source):
+    """Return the classes of a file as ``Class``, and what they define or assign as ``Class.name``."""
+    names = set()
+    for node in ast.walk(ast.parse(source.read_text("utf-8"))):
+        if isinstance(node, ast.ClassDef):
+            inner = [part.name for part in ast.walk(node) if isinstance(part, ast.FunctionDef | ast.AsyncFunctionDef)]
+            inner += [part.id for part in ast.walk(node) if isinstance(part, ast.Name)]
+            inner += [part.attr for part in ast.walk(node) if isinstance(part, ast.Attribute)]
+            names |= {node.name, *(f"{node.name}.{name}" for name in inner)}
+    return names
+
+
+def test_files_and_attributes_that_texts_name_exist():
+    sources = list((ROOT / "src").rglob("*.py"))
+    attributes = set().union(*map(find_attributes, sources))
+    folders = [ROOT / name for name in ("src", "tests", "conf", "docs", "examples")]
+    paths = {f"/{path.relative_to(ROOT).as_posix()}" for folder in folders for path in [folder, *folder.rglob("*")]}
+    files, missing = 0, []
+    for text in [ROOT / "ARCHITECTURE.md", ROOT / "CONTRIBUTING.md", ROOT / "docs/using.md", *sources]:
+        for span in re.findall(r"`([\w./]+)`", text.read_text("utf-8")):
+            if span.endswith(".py") or re.match("(src|tests|conf|docs|examples)/", span):
+                files += 1
+                exists = any(path.endswith("/" + span.rstrip("/")) for path in paths)
+            else:
+                exists = span.count(".") != 1 or span.partition(".")[0] not in attributes or span in attributes
+            if not exists:
+                missing.append((text.name, span))
+    assert files > 20
+    assert missing == []
 
 
 def tracked(*patterns):

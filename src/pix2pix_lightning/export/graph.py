@@ -128,7 +128,7 @@ def _keep(values: Tensor) -> Tensor:
 def _encode_bytes(side: SideSpec, values: Tensor) -> Tensor:
     """Return the network's input, (B, C, H, W) in [-1, 1], for pixels of files, (B, 1 or 3, H, W) uint8.
 
-    This is ``SideSpec.snap`` and ``SideSpec.encode`` in operators that can be exported.
+    This is ``SideSpec.prepare`` and ``SideSpec.encode`` in operators that can be exported.
     """
     if side.palette and (side.kind == "label" or side.snap_palette):
         palette = torch.tensor(side.palette, dtype=torch.float32, device=values.device)
