@@ -69,12 +69,14 @@ def serve(page: gr.Blocks, listener: socket.socket, *, max_bytes: int) -> None:
     Raises:
         KeyboardInterrupt: At either signal.
     """
-    # uvicorn shuts down at SIGTERM and raises the signal again, which then ends here like Ctrl-C
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # uvicorn shuts down at a signal and raises it again, which then ends here like Ctrl-C. SIGINT has no handler where
+    # a shell script has started the command in the background.
+    before = {number: signal.signal(number, signal.default_int_handler) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         build_server(page, max_bytes=max_bytes).run(sockets=[listener])
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class RequestFilter:
