@@ -132,6 +132,22 @@ def test_networks_losses_and_metrics_need_torch_alone(package):
             assert {name.partition(".")[0] for name in imports(path)} <= allowed, path
 
 
+def is_private(name):
+    return name.startswith("_") and not name.endswith("__") and name not in ("_asdict", "_replace")  # of named tuples
+
+
+def test_private_names_of_others_are_used_in_compat_alone():
+    found = set()
+    for path in FILES:
+        named = [name for name in imports(path) if any(map(is_private, name.split(".")))]
+        for node in ast.walk(ast.parse(path.read_text())):
+            owner = getattr(getattr(node, "value", None), "id", None)
+            if isinstance(node, ast.Attribute) and is_private(node.attr) and owner not in ("self", "cls"):
+                named.append(node.attr)
+        found |= {get_module(path)} if named else set()
+    assert found == {"compat"}
+
+
 def test_albumentations_is_known_to_one_file():
     users = [get_module(path) for path in FILES if any(name.startswith("albumentations") for name in imports(path))]
     assert users == ["data.transforms"]

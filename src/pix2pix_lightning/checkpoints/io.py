@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 
 import torch
 from lightning.fabric.plugins.io import TorchCheckpointIO
-from lightning.fabric.utilities.types import _PATH
 from lightning.pytorch.trainer.states import TrainerFn, TrainerState, TrainerStatus
 from torch import Tensor, UntypedStorage
 
@@ -33,7 +32,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     disk, the move is a copy onto the last good checkpoint, which a full disk then truncates.
     """
 
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: _PATH, storage_options: Any = None) -> None:
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         """Write to a file next to `path` and rename it.
 
         Args:
@@ -74,7 +73,7 @@ class BackgroundCheckpointIO(AtomicCheckpointIO):
         self._background = Background("checkpoints", at_most=_UNLIMITED)  # `_take_snapshot` sets the limit
         self._writes: list[_Write] = []
 
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: _PATH, storage_options: Any = None) -> None:
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         """Copy the checkpoint now and write it soon.
 
         Args:
@@ -99,12 +98,12 @@ class BackgroundCheckpointIO(AtomicCheckpointIO):
         done = self._background.do(partial(_write_snapshot, snapshot, path))
         self._writes.append(_Write(path, snapshot, done))
 
-    def load_checkpoint(self, path: _PATH, *args: Any, **kwargs: Any) -> dict[str, Any]:
+    def load_checkpoint(self, path: str | Path, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Read a checkpoint after all earlier ones are written."""
         self._finish()
         return super().load_checkpoint(path, *args, **kwargs)
 
-    def remove_checkpoint(self, path: _PATH) -> None:
+    def remove_checkpoint(self, path: str | Path) -> None:
         """Remove a checkpoint after all earlier ones are written."""
         if self._is_training():
             self._background.do(partial(super().remove_checkpoint, path))

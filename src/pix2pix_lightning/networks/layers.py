@@ -95,7 +95,7 @@ def cat_dense_grad(first: Tensor, second: Tensor) -> Tensor:
         (B, C + C', H, W).
     """
     # Compilers and tracers plan the layout themselves, and do not look into a custom function.
-    is_traced = torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None
+    is_traced = torch.compiler.is_compiling() or bool(torch.jit.is_tracing())  # type: ignore[no-untyped-call, attr-defined]
     if is_traced or not (first.requires_grad or second.requires_grad):
         return torch.cat([first, second], dim=1)
     both: Tensor = _CatDenseGrad.apply(first, second)  # type: ignore[no-untyped-call]
