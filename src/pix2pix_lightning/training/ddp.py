@@ -142,7 +142,7 @@ class PerNetworkDDPStrategy(DDPStrategy):
     def on_exception(self, exception: BaseException) -> None:
         """End the processes that this one started: on a GPU they would wait for it until the timeout.
 
-        One of them that has failed has said why, or its connections would still be open.
+        If one of them failed first, it has printed its error already: it closes its connections only afterwards.
         """
         super().on_exception(exception)
         children = getattr(self.launcher, "procs", [])
@@ -162,7 +162,7 @@ class PerNetworkDDPStrategy(DDPStrategy):
 
 
 def _compress_to_bfloat16(state: object, bucket: GradBucket) -> Future[Tensor]:
-    """Call torch's hook: under its own name it is refused outside of CUDA, though gloo knows the type."""
+    """Call torch's hook, which DDP refuses to register by itself outside of CUDA, although gloo supports the type."""
     return bf16_compress_hook(cast(Any, None), bucket)
 
 

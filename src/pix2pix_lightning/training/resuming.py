@@ -50,7 +50,7 @@ def _is_unfinished(folder: Path, cfg: DictConfig) -> bool:
 
 
 def read_finished_metrics(cfg: DictConfig, folder: Path) -> dict[str, float] | None:
-    """Return the metrics of a run that has nothing left to do. None if it has.
+    """Return the metrics of a run that has nothing left to do, or None if it has something left.
 
     Args:
         cfg: Configuration of the training that is asked for.
