@@ -126,4 +126,4 @@ def _format_resize_label(canvas: Mapping[str, Any]) -> str:
 
 
 def _read_text(name: str) -> str:
-    return (_HERE / name).read_read_text(encoding="utf-8")
+    return (_HERE / name).read_text(encoding="utf-8")
