@@ -141,7 +141,7 @@ def _find_epochs(folder: Path) -> list[int]:
 
 
 def _read_size(folder: Path) -> tuple[int, int] | None:
-    """Read (width, height) of the input; None if the process that wrote it was stopped."""
+    """Read (width, height) of the input; None if its file is missing or damaged."""
     try:
         with Image.open(folder / "input.png") as image:
             return image.size
