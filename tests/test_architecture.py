@@ -27,7 +27,7 @@ IMPORTS = {
     "models": {"checkpoints", "compat", "data", "losses", "metrics", "networks", "utils"},
     "inference": {"checkpoints", "data", "models", "networks", "utils"},
     "evaluation": {"checkpoints", "data", "inference", "metrics", "utils"},
-    "reports": {"checkpoints", "data", "evaluation", "metrics", "utils"},
+    "reports": {"checkpoints", "compat", "data", "evaluation", "metrics", "utils"},
     "training": {"checkpoints", "compat", "data", "metrics", "models", "networks", "reports", "utils"},
     "train": {"cli", "reports", "training", "utils"},
     "predict": {"cli", "inference", "utils"},

@@ -18,7 +18,7 @@ def report(cfg: DictConfig) -> Path:
     """Write tables, curves and pictures of runs next to each other, as ``report.md`` and ``index.html``.
 
     Args:
-        cfg: Config of the command, as ``compose("report", [...])`` returns it.
+        cfg: Configuration of the command, as ``compose("report", [...])`` returns it.
 
     Returns:
         The page.

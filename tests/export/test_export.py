@@ -42,7 +42,7 @@ def exported(checkpoint, tmp_path_factory):
     """A folder with an exported file of each kind of graph."""
     folder = tmp_path_factory.mktemp("exported")
     words = ["norm=running", "values_in=uint8", "values_out=uint8"]
-    assert call(checkpoint, folder / "image.onnx") == 0
+    assert call(checkpoint, folder / "image.onnx", "--config-dir", str(folder)) == 0
     assert call(checkpoint, folder / "running_bytes.onnx", *words) == 0
     assert call(checkpoint, folder / "model.pt2", "format=torch", "size=64") == 0
     return folder
@@ -83,6 +83,16 @@ def test_exported_graphs_translate_as_the_checkpoint(checkpoint, exported, name,
     if norm == "running":
         large = make_image(200, 300)
         assert_within_one_level(Translator(exported / name, tile=96)(large), plain(large))
+
+
+def test_metadata_contain_overrides_but_no_paths(exported):
+    onnx = pytest.importorskip("onnx")
+    commands = {}
+    for name in ("image.onnx", "running_bytes.onnx"):
+        (entry,) = onnx.load(exported / name).metadata_props
+        assert str(exported) not in entry.value
+        commands[name] = json.loads(entry.value)["made_by"]["export"]
+    assert commands == {"image.onnx": "", "running_bytes.onnx": "norm=running values_in=uint8 values_out=uint8"}
 
 
 @pytest.mark.parametrize(

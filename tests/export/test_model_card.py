@@ -152,7 +152,8 @@ def test_no_private_names(run):
     words = (
         "python -m pix2pix_lightning.train data=folder data.root=annas_clients data.cache=/home/anna/cache seed=3 "
         "--config-dir /home/anna/conf logger=wandb logger.wandb.entity=annas_team name=anna_secret "
-        "trainer.default_root_dir=~anna/x 'callbacks.mine.where=C:\\anna' init_from=anna.ckpt generator=unet_128"
+        "trainer.default_root_dir=~anna/x 'callbacks.mine.where=C:\\anna' init_from=anna.ckpt "
+        "callbacks=[default,ema] generator=unet_128"
     )
     change_file(
         run,
@@ -172,7 +173,7 @@ def test_no_private_names(run):
     assert "anna" not in text
     assert str(run) not in text
     assert "train data=folder 'data.root=<path>' 'data.cache=<path>' seed=3 " in text
-    assert "generator=unet_128\n" in text
+    assert "'callbacks=[default,ema]' generator=unet_128\n" in text
     assert "weights=<path> more=['<path>']" in text
     assert "Pairs of the user's own." in text
     assert read_tables(build_model_card(run, module))["first weights"] == ["of another model: `init_from="]

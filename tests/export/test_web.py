@@ -129,6 +129,13 @@ def test_policy_allows_only_the_pages_files(tmp_path, without_onnx):
     assert not (tmp_path / "cdn" / "runtime").exists()
 
 
+def test_web_script_reads_the_upload_of_the_canvas(tmp_path, without_onnx):
+    write_page(tmp_path / "page")
+    parts, script = ((tmp_path / "page" / name).read_text() for name in ("parts.js", "web.js"))
+    (name,) = re.findall(r'closest\("#drawing"\)\.(\w+) =', parts)
+    assert re.findall(r"decodeUpload\(drawing\.(\w+)\)", script) == [name]
+
+
 def make_runtime(folder):
     runtime = folder / "dist"
     runtime.mkdir()

@@ -71,7 +71,7 @@ def browser(real_runtime, tmp_path_factory):
 
 
 def read_status(browser):
-    return browser.one("#said").text
+    return browser.one("#status").text
 
 
 def decode_url(address):

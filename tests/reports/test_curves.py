@@ -93,6 +93,16 @@ def test_a_single_point_and_a_constant_are_drawn():
         assert "nan" not in ElementTree.tostring(figure, "unicode")
 
 
+@pytest.mark.parametrize("value", [0.1, 0.6931472, -3e7])
+def test_a_constant_with_errors_of_rounding_is_drawn_in_the_middle(value):
+    means = average_points([(float(x), value) for x in range(3001)])
+    noisy = [(x, y * (1 + 2**-23 * (x % 2))) for x, y in means]  # neighbours in float32
+    for points in (means, noisy[:3]):
+        (line,) = parse({"a": points}).iter("polyline")
+        (height,) = set(corners(line)[:, 1])
+        assert height == pytest.approx(105, abs=20)
+
+
 def test_a_chart_is_named_described_and_escaped():
     figure = parse({"<b>&": [(1, 3.0), (2, 1.0), (4, 2.0)], "other": [(1, 1.0)]}, title='"<i>"', y_label="a<b")
     drawing = figure.find("svg")

@@ -279,7 +279,8 @@ def test_data_that_the_sweep_itself_varies_may_differ(pair):
     for run, jitter in zip(pair, ("true", "false"), strict=True):
         with (run / "config.yaml").open("a") as file:
             file.write(f"data: {{root: pairs, jitter: {jitter}, num_workers: 2}}\n")
-        make_evaluation(run, data={"root": "pairs", "jitter": jitter == "true", "num_workers": len(run.name)})
+        loading = {"num_workers": len(run.name), "cache": jitter, "pin_memory": jitter == "true"}  # has no effect
+        make_evaluation(run, data={"root": "pairs", "jitter": jitter == "true", **loading})
     assert len(read_sweep(pair, split="test").variants) == 2
     make_evaluation(pair[1], data={"root": "pairs", "jitter": None})
     assert "has data.jitter=null" in read_error(pair, "test")

@@ -94,18 +94,23 @@ class Pairs:
 
 
 @pytest.mark.parametrize(
-    ("name", "batches", "triton", "compiled"),
+    ("name", "batches", "triton", "word", "compiled"),
     [
-        ("cuda", 1000, True, True),  # 4 x 1000 images x 10 epochs
-        ("cuda", 100, True, False),
-        ("cuda", 1000, False, False),
-        ("cpu", 1000, True, False),
+        ("cuda", 1000, True, "seed=0", True),  # 4 x 1000 images x 10 epochs
+        ("cuda", 100, True, "seed=0", False),
+        ("cuda", 1000, False, "seed=0", False),
+        ("cpu", 1000, True, "seed=0", False),
+        ("cuda", 1000, True, "trainer.limit_train_batches=499", False),
+        ("cuda", 1000, True, "trainer.limit_train_batches=2000", True),
+        ("cuda", 1000, True, "trainer.limit_train_batches=0.499", False),
+        ("cuda", 1000, True, "trainer.max_epochs=null", False),
+        ("cuda", 1000, True, "trainer.max_epochs=-1", False),
     ],
 )
-def test_compiling_has_to_pay(use_device, compose_with, monkeypatch, name, batches, triton, compiled):
+def test_compiling_has_to_pay(use_device, compose_with, monkeypatch, name, batches, triton, word, compiled):
     use_device(name, bfloat16=True)
     monkeypatch.setattr(speed_choice, "find_spec", lambda package: triton or None)
-    cfg = compose_with("trainer.max_epochs=10")
+    cfg = compose_with("trainer.max_epochs=10", word)
     (choice,) = choose_compile(cfg, Pairs(batches))
     assert choice.value is cfg.speed.compile is compiled
     assert choice.reason

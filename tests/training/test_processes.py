@@ -253,6 +253,7 @@ def test_gradients_moved_in_bfloat16_are_half_the_bytes_and_rounded(alone, monke
     [
         ({"reduce_in": "float16"}, "reduce_in=float16: bfloat16 is expected"),
         ({"bucket_mb": 0}, "bucket_mb=0: a number above 0"),
+        ({"bucket_mib": 3}, "bucket_mib=3"),
         ({"timeout_minutes": -1}, "timeout_minutes=-1: a number above 0"),
         ({"reduce_in": "bfloat16", "ddp_comm_hook": print}, "both say how gradients are moved"),
     ],

@@ -53,6 +53,19 @@ class Brushes:
     free: bool = False
     paints: bool = True
 
+    def describe(self, *, size: int, max_bytes: int) -> dict[str, Any]:
+        """Describe the brushes for ``canvas.js``, as plain data.
+
+        Args:
+            size: Side of the canvas in pixels.
+            max_bytes: Limit of an uploaded file.
+
+        Returns:
+            ``brushes`` with name and colour each, ``free``, ``paints``, ``size`` and ``maxBytes``.
+        """
+        named = [{"name": name, "colour": "#{:02x}{:02x}{:02x}".format(*c)} for name, c in self.colours.items()]
+        return {"brushes": named, "free": self.free, "paints": self.paints, "size": size, "maxBytes": max_bytes}
+
     def to_file(self, drawing: Image, side: SideSpec) -> Image:
         """Convert a drawing to the content of an image file of a side.
 

@@ -47,8 +47,8 @@ def build_page(session: DemoSession) -> gr.Blocks:
             with gr.Column(min_width=300):
                 canvas = gr.HTML(
                     first,
-                    html_template=_text("canvas.html"),
-                    js_on_load=_text("canvas.js"),
+                    html_template=_read_text("canvas.html"),
+                    js_on_load=_read_text("canvas.js"),
                     elem_id="drawing",
                     apply_default_css=False,
                 )
@@ -56,18 +56,18 @@ def build_page(session: DemoSession) -> gr.Blocks:
             with gr.Column(min_width=300):
                 results = gr.HTML(
                     [],
-                    html_template=_text("results.html"),
-                    js_on_load=_text("results.js"),
+                    html_template=_read_text("results.html"),
+                    js_on_load=_read_text("results.js"),
                     elem_id="results",
                     apply_default_css=False,
                 )
         with gr.Accordion("Settings", open=False, elem_id="settings"):
-            to_training_size = gr.Checkbox(True, label=_label_resize(first), elem_id="resize")
+            to_training_size = gr.Checkbox(True, label=_format_resize_label(first), elem_id="resize")
             mode = gr.Radio(
                 MODES,
                 value=MODES[0],
                 label="Mode",
-                info="deterministic: the same result each time. paper: dropout as noise, as in the paper (section 3.2)",
+                info="deterministic: the same result each time. paper: dropout as noise, as in the paper (section 3.3)",
             )
             with gr.Row(visible=False) as noise:
                 seed = gr.Number(0, label="Seed", precision=0, minimum=0, maximum=2**31 - 1)
@@ -75,7 +75,7 @@ def build_page(session: DemoSession) -> gr.Blocks:
 
         def choose_model(name: str) -> tuple[Any, Any, Any]:
             description = _answer(lambda: session.describe_canvas(name))
-            return description, [], gr.Checkbox(label=_label_resize(description))
+            return description, [], gr.Checkbox(label=_format_resize_label(description))
 
         def load_upload(file: str, name: str, to_size: bool) -> Any:
             return _answer(lambda: session.load_upload(name, file, to_training_size=to_size))
@@ -121,9 +121,9 @@ def _answer(ask: Callable[[], Any]) -> Any:
         raise gr.Error(line, duration=None, print_exception=False) from None
 
 
-def _label_resize(canvas: Mapping[str, Any]) -> str:
+def _format_resize_label(canvas: Mapping[str, Any]) -> str:
     return f"Resize uploads to {canvas['size']} x {canvas['size']}, as in training"
 
 
-def _text(name: str) -> str:
+def _read_text(name: str) -> str:
     return (_HERE / name).read_text(encoding="utf-8")

@@ -17,7 +17,6 @@ import torch
 from pix2pix_lightning.data.image_files import read_image, write_image
 from pix2pix_lightning.data.resize import resize
 from pix2pix_lightning.data.sides import SideSpec
-from pix2pix_lightning.demo.brushes import Brushes
 from pix2pix_lightning.demo.model_pool import ModelPool
 from pix2pix_lightning.demo.start_picture import draw_start_picture
 from pix2pix_lightning.utils.errors import UserError
@@ -73,7 +72,7 @@ class DemoSession:
         return {
             "start": _to_data_url(draw_start_picture(brushes, spec.size)),
             "picture": None,
-            **self._describe_brushes(brushes, spec.size),
+            **brushes.describe(size=spec.size, max_bytes=self.max_bytes),
         }
 
     def load_upload(self, name: str, file: str, *, to_training_size: bool) -> dict[str, Any]:
@@ -134,18 +133,6 @@ class DemoSession:
             }
             for ending, result in zip(endings, results, strict=True)
         ]
-
-    def _describe_brushes(self, brushes: Brushes, size: int) -> dict[str, Any]:
-        """Describe the brushes for the script of the canvas."""
-        return {
-            "brushes": [
-                {"name": name, "colour": "#{:02x}{:02x}{:02x}".format(*c)} for name, c in brushes.colours.items()
-            ],
-            "free": brushes.free,
-            "paints": brushes.paints,
-            "size": size,
-            "maxBytes": self.max_bytes,
-        }
 
     def _decode(self, sent: object, what: str) -> Image:
         """Decode a data URL to (H, W, 3)."""

@@ -1,4 +1,4 @@
-"""Measuring a model on a split."""
+"""Measure a model on a split."""
 
 from pix2pix_lightning.evaluation.bootstrap import Interval, bootstrap
 from pix2pix_lightning.evaluation.data import describe_data, find_run, open_data, read_pair_spec

@@ -40,7 +40,7 @@ def bootstrap(
         seed: Seed of the draws: values over the same images are drawn in the same way.
 
     Returns:
-        The value over all images, and the ends of its 95% interval.
+        The value over all images, and the ends of its 95 % interval.
 
     Example:
         >>> bootstrap(np.array([1.0, 1.0, 1.0]))

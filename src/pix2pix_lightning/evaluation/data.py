@@ -13,6 +13,7 @@ from lightning.pytorch import LightningDataModule
 from omegaconf import DictConfig, OmegaConf
 
 from pix2pix_lightning.data.sides import PairSpec
+from pix2pix_lightning.utils.checks import check_choice
 from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.instantiate import TARGET, build, check_trusted, locate
 
@@ -90,8 +91,7 @@ def open_data(description: Mapping[str, Any], spec: PairSpec, split: str) -> Ite
     Raises:
         UserError: The split is unknown or missing, or pixels do not mean the same as in training.
     """
-    if split not in SPLITS:
-        raise UserError(f"split={split!r} is unknown: one of {', '.join(SPLITS)} is expected")
+    check_choice("split", split, SPLITS)
     data = _build_data(description)
     _check_equal(data.pair_spec, spec)
     data.setup("validate" if split == "val" else "test")

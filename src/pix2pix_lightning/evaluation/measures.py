@@ -1,4 +1,4 @@
-"""Choosing the metrics of an evaluation, and measuring with each."""
+"""Choose the metrics of an evaluation, and measure with each."""
 
 from __future__ import annotations
 

@@ -87,9 +87,10 @@ class PairWriter:
 
     def __call__(self, pair: TranslatedPair) -> None:
         """Write one pair."""
-        name = re.sub(r"[^\w.-]+", "_", pair.name).lstrip(".") or "_"
-        if name.lower() in self._taken:
-            name = f"{name}_{len(self.folders)}"
+        plain = name = re.sub(r"[^\w.-]+", "_", pair.name).lstrip(".") or "_"
+        number = len(self.folders)
+        while name.lower() in self._taken:  # a numbered name may be another pair's own
+            name, number = f"{plain}_{number}", number + 1
         self._taken.add(name.lower())
         self.folders.append(f"images/{name}")
         folder = self._folder / "images" / name

@@ -1,4 +1,4 @@
-"""Translating a split, one pair after the other, and measuring it."""
+"""Translate a split, one pair after the other, and measure it."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Scores:
     infos: Mapping[str, MetricInfo] = field(default_factory=dict)
 
     def info(self, name: str) -> MetricInfo:
-        """What is known about a metric."""
+        """Return what is known about a metric: the row of this evaluation, else the registered row of that name."""
         return self.infos.get(name) or metric_info(name)
 
 

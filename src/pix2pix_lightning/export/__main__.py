@@ -21,7 +21,7 @@ def export(cfg: DictConfig, words: Sequence[str] = ()) -> Path:
 
     Args:
         cfg: Configuration of ``compose("export", [...])``.
-        words: Words of the command line, which the file's metadata contain, except for paths.
+        words: Words of the command line. The file's metadata contain the overrides among them, except for paths.
 
     Returns:
         The file or folder that was written.
@@ -59,7 +59,8 @@ def export(cfg: DictConfig, words: Sequence[str] = ()) -> Path:
         raise UserError(f"checkpoint={checkpoint} is an exported graph: give the checkpoint that it was exported from")
     module = open_module(checkpoint, weights=cfg.weights, trust=parse_trust(cfg.trust), pair=read_pair_spec(cfg))
     keys["norm"] = cfg.norm or "image"
-    shared = [word for word in words if word.partition("=")[0] not in PATH_KEYS]
+    overrides = [word for word in words if "=" in word and not word.startswith("-")]  # flags may have paths too
+    shared = [word for word in overrides if word.partition("=")[0] not in PATH_KEYS]
     made_by = {"export": shlex.join(shared), "checkpoint": checkpoint.name, "batches_seen": module.batches_seen}
     print(FORMATS[cfg.format](Export(module, find_run(checkpoint), output, keys, made_by)))
     return output

@@ -56,7 +56,8 @@ def _export_onnx(export: Export) -> str:
 def _export_torch(export: Export) -> str:
     size = export.keys["size"]
     worst = write_program(export.graph, export.output, size=size, made_by=export.made_by, overwrite=export.overwrite)
-    sides = f"of {size} x {size} only" if size else f"with sides from {2 * export.graph.side_multiple}"
+    least = max(export.graph.min_side, 2 * export.graph.side_multiple)  # as write_program has it
+    sides = f"of {size} x {size} only" if size else f"with sides from {least}"
     return (
         f"{export.output}: norm={export.keys['norm']}, images {sides}, checked, {worst:.0e} from the module; reading "
         "it needs trust=true"

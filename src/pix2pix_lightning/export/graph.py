@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from pix2pix_lightning.data.sides import PairSpec, SideSpec
 from pix2pix_lightning.models.pix2pix import Pix2PixModule
 from pix2pix_lightning.networks import find_image_norms, measure_receptive_field, use_eval_mode
-from pix2pix_lightning.utils.errors import UserError
+from pix2pix_lightning.utils.checks import check_choice
 from pix2pix_lightning.utils.version import __version__
 
 VALUES = ("float", "uint8")
@@ -47,8 +47,7 @@ class Graph:
             ("values_in", self.values_in, VALUES),
             ("values_out", self.values_out, VALUES),
         ):
-            if value not in choices:
-                raise UserError(f"{name}={value!r} is unknown: one of {', '.join(choices)} is expected")
+            check_choice(name, value, choices)
 
     @property
     def generator(self) -> nn.Module:

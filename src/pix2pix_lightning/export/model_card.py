@@ -38,7 +38,7 @@ _SUMMARY_KEYS = ("epochs", "device", "num_devices", "precision", "images_per_sec
 _COMMAND = ["python", "-m", "pix2pix_lightning.train"]
 _SHARED_GROUPS = (
     *("experiment", "data", "module", "generator", "discriminator", "loss", "adversarial", "optimizer", "schedule"),
-    *("trainer", "speed", "seed", "debug"),
+    *("trainer", "speed", "callbacks", "seed", "debug"),
 )
 """Groups of a command that describe the training itself; the others describe folders, loggers and accounts."""
 

@@ -88,8 +88,8 @@ def _normalize(layer: nn.Module, maps: Tensor) -> Tensor:
     """Normalize by each image's own statistics, in operators for any size: torch.export fixes the size of norms."""
     mean = maps.mean((2, 3), keepdim=True)
     variance = (maps - mean).square().mean((2, 3), keepdim=True)
-    normalised = (maps - mean) * torch.rsqrt(variance + float(layer.eps))  # type: ignore[arg-type]
+    normalized = (maps - mean) * torch.rsqrt(variance + float(layer.eps))  # type: ignore[arg-type]
     weight, bias = layer.weight, layer.bias
     if isinstance(weight, Tensor) and isinstance(bias, Tensor):
-        normalised = normalised * weight[:, None, None] + bias[:, None, None]
-    return normalised
+        normalized = normalized * weight[:, None, None] + bias[:, None, None]
+    return normalized

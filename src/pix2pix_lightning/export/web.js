@@ -18,7 +18,7 @@ const mountPart = (mount, element, value, trigger) => {
 };
 const setCanvas = mountPart(mountCanvas, drawing, page.canvas, async () => {
   try {
-    setCanvas({...page.canvas, picture: await decodeUpload(drawing.uploaded)});
+    setCanvas({...page.canvas, picture: await decodeUpload(drawing.uploadedFile)});
   } catch (error) {
     showStatus(error.message);
   }

@@ -11,7 +11,7 @@ from typing import Any
 
 from pix2pix_lightning.data.image_files import write_image
 from pix2pix_lightning.data.sides import SideSpec
-from pix2pix_lightning.demo.brushes import Brushes, build_brushes, find_run_colours
+from pix2pix_lightning.demo.brushes import build_brushes, find_run_colours
 from pix2pix_lightning.demo.start_picture import draw_start_picture
 from pix2pix_lightning.evaluation.results import open_output_folder
 from pix2pix_lightning.export.graph import Graph
@@ -76,12 +76,11 @@ def write_web(
         write_image(growing / "start.png", draw_start_picture(brushes, size))
         if runtime:
             (growing / "runtime").mkdir()
-            shutil.copyfile(
-                runtime / _SCRIPT, growing / "runtime" / "ort.js"
-            )  # some servers do not know the type of .mjs
+            # some servers do not know the type of .mjs
+            shutil.copyfile(runtime / _SCRIPT, growing / "runtime" / "ort.js")
             shutil.copyfile(runtime / _BINARY, growing / "runtime" / _BINARY)
         page = {
-            "canvas": _describe_canvas(brushes, size),
+            "canvas": {**brushes.describe(size=size, max_bytes=_MAX_BYTES), "start": "start.png", "picture": None},
             "source": {**_describe_side(spec.source), "interpolation": spec.source.interpolation},
             "target": _describe_side(spec.target),
             "bytes": count,
@@ -114,22 +113,8 @@ def _compute_size(graph: Graph) -> int:
     return -(-max(graph.spec.size, graph.min_side) // multiple) * multiple
 
 
-def _describe_canvas(brushes: Brushes, size: int) -> dict[str, Any]:
-    """Build the properties that the canvas's script takes."""
-    named = [{"name": name, "colour": "#{:02x}{:02x}{:02x}".format(*c)} for name, c in brushes.colours.items()]
-    return {
-        "brushes": named,
-        "free": brushes.free,
-        "paints": brushes.paints,
-        "size": size,
-        "maxBytes": _MAX_BYTES,
-        "start": "start.png",
-        "picture": None,
-    }
-
-
 def _describe_side(side: SideSpec) -> dict[str, Any]:
-    """Describe how bytes become pixels; ``spread`` makes class numbers visible, as ``SideSpec.picture`` does."""
+    """Describe how bytes become pixels; ``spread`` makes class numbers visible, as ``SideSpec.to_picture`` does."""
     is_numbers = side.kind == "label" and not side.palette
     return {
         "kind": "numbers" if is_numbers else side.kind,

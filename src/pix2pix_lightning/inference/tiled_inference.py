@@ -34,6 +34,7 @@ from pix2pix_lightning.inference.tiles import (
     run_in_tiles,
 )
 from pix2pix_lightning.networks import ReceptiveField, TilingState, Window, find_image_norms, measure_receptive_field
+from pix2pix_lightning.utils.checks import check_choice
 from pix2pix_lightning.utils.errors import UserError
 
 STATISTICS = ("exact", "estimated")
@@ -68,8 +69,7 @@ class TiledInference:
             raise UserError(f"tile={tile!r} is unknown: auto, null or a side in pixels is expected")
         if overlap is not None and not (type(overlap) is int and overlap >= 0):
             raise UserError(f"overlap={overlap!r}: pixels from 0 are expected, or null")
-        if statistics not in STATISTICS:
-            raise UserError(f"statistics={statistics!r} is unknown: one of {', '.join(STATISTICS)} is expected")
+        check_choice("statistics", statistics, STATISTICS)
         self.network, self.tile, self.overlap, self.statistics = network, tile, overlap, statistics
         self.seams: list[Seams] = []
 

@@ -22,6 +22,7 @@ from pix2pix_lightning.inference.padding import pad_to_multiple
 from pix2pix_lightning.inference.precision import PRECISIONS
 from pix2pix_lightning.inference.tiled_inference import TiledInference
 from pix2pix_lightning.models.pix2pix import Pix2PixModule
+from pix2pix_lightning.utils.checks import check_choice
 from pix2pix_lightning.utils.errors import UserError
 
 if TYPE_CHECKING:
@@ -113,13 +114,13 @@ class Translator:
         max_pixels: int = MAX_PIXELS,
         progress: Callable[[int, int], object] = _ignore_progress,
     ) -> None:
-        _check("mode", mode, tuple(_MODES))
-        _check("weights", weights, _WEIGHTS)
-        _check("precision", precision, PRECISIONS)
+        check_choice("mode", mode, tuple(_MODES))
+        check_choice("weights", weights, _WEIGHTS)
+        check_choice("precision", precision, PRECISIONS)
         if norm is not None:
-            _check("norm", norm, _NORMS)
+            check_choice("norm", norm, _NORMS)
         dropout = _MODES[mode][1] if dropout is None else dropout
-        _check("dropout", dropout, _DROPOUT)
+        check_choice("dropout", dropout, _DROPOUT)
         self.dropout = dropout
         self.seed = seed
         self.sample = sample
@@ -323,8 +324,3 @@ def _find_device(name: str) -> torch.device:
         here = f"auto, cpu or cuda is expected, and torch {torch.__version__} finds {torch.cuda.device_count()} GPUs"
         raise UserError(f"device={name} cannot be used here: {here}") from None
     return device
-
-
-def _check(name: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise UserError(f"{name}={value!r} is unknown: one of {', '.join(choices)} is expected")

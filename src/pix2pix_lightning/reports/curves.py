@@ -19,6 +19,7 @@ _WIDTH, _HEIGHT = 400, 240
 _LEFT, _RIGHT, _TOP, _BOTTOM = 60, 16, 12, 42  # margins around the plot
 _MAX_LINES = 6  # .series-1 to .series-6 in page.css: a colour and a dash each
 _MAX_DOTS = 30  # a line of at most so many points gets a dot at each
+_SAME = 1e-7  # relative difference of equal values: means of a constant differ by rounding, and losses are float32
 
 
 class Tick(NamedTuple):
@@ -132,7 +133,7 @@ def render_chart_file(chart: Chart) -> str:
 
 
 def compute_ticks(low: float, high: float, *, whole: bool = False, around: bool = False) -> list[float]:
-    """Return about five round numbers that are one, two or five times a power of ten apart.
+    """Return about five round numbers that are one, two or five times a power of ten apart, or one for equal ends.
 
     Args:
         low: Start of the range.
@@ -140,7 +141,7 @@ def compute_ticks(low: float, high: float, *, whole: bool = False, around: bool 
         whole: Return whole numbers only.
         around: Let the first and the last number enclose the range; by default all numbers lie inside.
     """
-    if high <= low:
+    if high - low <= _SAME * max(abs(low), abs(high)):
         return [low]
     rough = (high - low) / 4
     power = 10.0 ** math.floor(math.log10(rough))

@@ -13,10 +13,11 @@ from omegaconf import OmegaConf
 from pix2pix_lightning.checkpoints.files import BEST, PROJECT_KEY, read_checkpoint
 from pix2pix_lightning.evaluation import METRICS_FILE
 from pix2pix_lightning.reports.run_files import build_damaged_error, read_json, read_yaml
+from pix2pix_lightning.utils.configs import LOADING_KEYS
 from pix2pix_lightning.utils.errors import UserError
 
 _DEFAULTS = {"weights": "trained", "norm": "image", "dropout": "off"}
-_WITHOUT_EFFECT = ("batch_size", "num_workers")
+_WITHOUT_EFFECT = {"data.batch_size", *LOADING_KEYS}
 
 
 def read_evaluations(runs: Sequence[Path], split: str) -> tuple[list[dict[str, Any]], list[str]]:
@@ -114,7 +115,7 @@ def _read_data_settings(run: Path) -> dict[str, Any]:
 
 
 def _select_data_settings(data: Any) -> dict[str, Any]:
-    return {f"data.{key}": value for key, value in data.items() if key not in _WITHOUT_EFFECT}
+    return {f"data.{key}": value for key, value in data.items() if f"data.{key}" not in _WITHOUT_EFFECT}
 
 
 def _get_checkpoint_name(facts: Mapping[str, Any]) -> str:

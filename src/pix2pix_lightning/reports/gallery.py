@@ -69,8 +69,8 @@ class GalleryFolder:
         Args:
             latest: ``step``, ``epoch`` and metrics that may not be in ``metrics.csv`` yet. Rows of the file from this
                 step on are of an earlier run that this one resumes, and left out.
-            metric_info: Descriptions of the metrics by name, as :func:`~pix2pix_lightning.metrics.describe` returns
-                them; by default those of the run's ``summary.json``.
+            metric_info: Descriptions of the metrics by name, as `metrics.describe_metrics` returns them; by default
+                those of the run's ``summary.json``.
         """
         names = self._read_names()
         folders = sorted(path for path in (self._folder / "images").iterdir() if path.is_dir())
@@ -141,7 +141,7 @@ def _find_epochs(folder: Path) -> list[int]:
 
 
 def _read_size(folder: Path) -> tuple[int, int] | None:
-    """Read (width, height) of the input; None if the process that wrote it was stopped."""
+    """Read (width, height) of the input; None if its file is missing or damaged."""
     try:
         with Image.open(folder / "input.png") as image:
             return image.size

@@ -17,7 +17,7 @@ def read_metric_info(path: Path) -> dict[str, MetricInfo]:
 
     Args:
         path: The file. One that does not exist, or was written before files described their metrics, describes none;
-            :func:`~pix2pix_lightning.metrics.metric_info` has the registered metrics.
+            `metrics.metric_info` has the registered metrics.
 
     Returns:
         Descriptions by the metrics' names without ``val/``.
@@ -40,7 +40,7 @@ def parse_metric_info(described: Mapping[str, Mapping[str, Any]]) -> dict[str, M
     """Parse descriptions of metrics.
 
     Args:
-        described: Plain data by name, as :func:`~pix2pix_lightning.metrics.describe` returns it.
+        described: Plain data by name, as `metrics.describe_metrics` returns it.
 
     Returns:
         Descriptions by the metrics' names without ``val/``.

@@ -13,6 +13,7 @@ from typing import Any
 from omegaconf import OmegaConf
 from scipy import stats
 
+from pix2pix_lightning.compat import parse_overrides
 from pix2pix_lightning.metrics import MetricInfo, metric_info
 from pix2pix_lightning.reports.evaluations import describe_checkpoint, get_metrics_path, read_evaluations
 from pix2pix_lightning.reports.metric_info import get_metric_info
@@ -270,8 +271,6 @@ def _parse_overrides(command: str) -> dict[str, str]:
 
 def _read_swept_values(folder: Path) -> dict[str, list[str]]:
     """Read the values of each swept key in the order of the sweep's command."""
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-
     path = folder / "multirun.yaml"
     if not path.is_file():
         return {}
@@ -279,8 +278,8 @@ def _read_swept_values(folder: Path) -> dict[str, list[str]]:
     params = OmegaConf.select(config, "hydra.sweeper.params") or {}
     words = [f"{key}={value}" for key, value in params.items()]
     words += OmegaConf.select(config, "hydra.overrides.task") or []
-    overrides = OverridesParser.create().parse_overrides(words)
-    return {str(o.key_or_group): list(o.sweep_string_iterator()) for o in overrides if o.is_discrete_sweep()}
+    swept = [override for override in parse_overrides(words) if override.is_discrete_sweep()]
+    return {str(override.key_or_group): list(override.sweep_string_iterator()) for override in swept}
 
 
 def _find_missing_jobs(folder: Path, jobs: Sequence[Job]) -> str | None:

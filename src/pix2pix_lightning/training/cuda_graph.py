@@ -105,7 +105,7 @@ def check_lr_tensors(optimizers: Iterable[Optimizer]) -> None:
     """Refuse optimizers whose learning rate a capture would freeze.
 
     Raises:
-        UserError: A learning rate is no tensor.
+        UserError: An optimizer is not capturable, or its learning rate is no tensor.
     """
     for optimizer in optimizers:
         for group in optimizer.param_groups:

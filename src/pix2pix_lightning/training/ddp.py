@@ -23,6 +23,7 @@ NAME = "ddp_per_network"
 NETWORKS = ("generator", "discriminator")
 """Attributes of the module that are wrapped."""
 
+_STRATEGY_ARGUMENTS = set(signature(DDPStrategy).parameters) - {"kwargs"}
 _REDUCER_ARGUMENTS = set(signature(DistributedDataParallel).parameters) - {"module", "device_ids"}
 _FORWARD = "forward_sync_buffers"  # torch 2.12 renamed it
 _KEEP_BUFFERS = _FORWARD if _FORWARD in _REDUCER_ARGUMENTS else "broadcast_buffers"
@@ -48,7 +49,7 @@ class PerNetworkDDPStrategy(DDPStrategy):
         **options: Further arguments of ``DDPStrategy`` or of ``DistributedDataParallel``.
 
     Raises:
-        UserError: An argument is out of range, or contradicts another.
+        UserError: An argument is unknown, out of range, or contradicts another.
     """
 
     strategy_name = NAME
@@ -81,6 +82,8 @@ class PerNetworkDDPStrategy(DDPStrategy):
         of_reducer = {key: value for key, value in options.items() if key in _REDUCER_ARGUMENTS}
         self._reducer_options: dict[str, Any] = {**reducing, **of_reducer}
         of_strategy = {key: value for key, value in options.items() if key not in of_reducer}
+        for key in of_strategy.keys() - _STRATEGY_ARGUMENTS:  # Lightning would keep them for a reducer of its own
+            raise UserError(f"strategy.{key}={of_strategy[key]} is no argument of DDPStrategy: leave it out")
         super().__init__(**{"timeout": timedelta(minutes=timeout_minutes), **of_strategy})
 
     def configure_ddp(self) -> None:
@@ -142,7 +145,7 @@ class PerNetworkDDPStrategy(DDPStrategy):
     def on_exception(self, exception: BaseException) -> None:
         """End the processes that this one started: on a GPU they would wait for it until the timeout.
 
-        One of them that has failed has said why, or its connections would still be open.
+        If one of them failed first, it has printed its error already: it closes its connections only afterwards.
         """
         super().on_exception(exception)
         children = getattr(self.launcher, "procs", [])
@@ -162,7 +165,7 @@ class PerNetworkDDPStrategy(DDPStrategy):
 
 
 def _compress_to_bfloat16(state: object, bucket: GradBucket) -> Future[Tensor]:
-    """Call torch's hook: under its own name it is refused outside of CUDA, though gloo knows the type."""
+    """Call torch's hook, which DDP refuses to register by itself outside of CUDA, although gloo supports the type."""
     return bf16_compress_hook(cast(Any, None), bucket)
 
 

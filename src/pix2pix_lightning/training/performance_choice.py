@@ -131,15 +131,25 @@ def choose_compile(cfg: DictConfig, data: PairedDataModule) -> list[Choice]:
         value, reason = False, "only for networks of this package"
     elif cfg.speed.checkpoint_activations:
         value, reason = False, "not with checkpoint_activations"
+    elif (num_images := _count_images(cfg.trainer, data)) is None:
+        value, reason = False, "only if trainer.max_epochs is set"
     else:
-        num_images = len(data.train_dataloader()) * data.batch_size * cfg.trainer.max_epochs
-        value, reason = (
-            num_images >= _MIN_IMAGES,
-            f"{num_images} images, worth it from {_MIN_IMAGES}",
-        )
+        value, reason = num_images >= _MIN_IMAGES, f"{num_images} images, worth it from {_MIN_IMAGES}"
     choice = Choice("compile", value, reason)
     cfg.speed.compile = choice.value
     return [choice]
+
+
+def _count_images(trainer: DictConfig, data: PairedDataModule) -> int | None:
+    """Count the images that a training will see in all its epochs; None if their number is open."""
+    if trainer.max_epochs is None or trainer.max_epochs < 0:
+        return None
+    batches, limit = len(data.train_dataloader()), trainer.get("limit_train_batches")
+    if isinstance(limit, int):
+        batches = min(batches, limit)
+    elif limit is not None:  # for Lightning a float is a share, also 1.0
+        batches = int(batches * limit)
+    return int(batches * data.batch_size * trainer.max_epochs)
 
 
 def log_choices(choices: list[Choice]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ def _is_unfinished(folder: Path, cfg: DictConfig) -> bool:
 
 
 def read_finished_metrics(cfg: DictConfig, folder: Path) -> dict[str, float] | None:
-    """Return the metrics of a run that has nothing left to do. None if it has.
+    """Return the metrics of a run that has nothing left to do, or None if it has something left.
 
     Args:
         cfg: Configuration of the training that is asked for.
@@ -62,10 +63,15 @@ def read_finished_metrics(cfg: DictConfig, folder: Path) -> dict[str, float] | N
     if not (summary.is_file() and saved.is_file()):
         return None
     before: Any = OmegaConf.load(saved)
-    if cfg.trainer.max_epochs > before.trainer.max_epochs:
+    if _get_epoch_limit(cfg) > _get_epoch_limit(before):
         return None
     check_finished_config(saved, cfg)
     return read_summary_metrics(folder)
+
+
+def _get_epoch_limit(cfg: Any) -> float:
+    epochs = cfg.trainer.max_epochs
+    return math.inf if epochs is None or epochs < 0 else float(epochs)
 
 
 def format_resume_hint(folder: Path) -> str:

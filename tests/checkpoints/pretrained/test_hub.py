@@ -148,7 +148,7 @@ def test_a_private_repository(hub, module):
     assert torch.equal(first_weights(Pix2PixModule.from_pretrained("me/secret")), first_weights(module))
     line = error_line(lambda: Pix2PixModule.from_pretrained("me/secret", token=False, cache_dir="empty"))
     assert line == (
-        f"me/secret is not at {hub.endpoint}, or it is private: check the name, or log in by hf auth login, "
+        f"me/secret is not at {hub.endpoint}, or it is private: check the name, or log in with hf auth login, "
         "or give token= or HF_TOKEN"
     )
 
@@ -164,9 +164,9 @@ def test_private_upload_to_a_public_repository_is_refused(hub, module):
 @pytest.mark.parametrize(
     ("answer", "expected"),
     [
-        ((404, "RepoNotFound"), "me/x is not at {hub}, or it is private: check the name, or log in by"),
-        ((401, None), "me/x is not at {hub}, or it is private: check the name, or log in by"),
-        ((403, "GatedRepo"), "me/x is gated: ask for access at {hub}/me/x, and log in by hf auth login"),
+        ((404, "RepoNotFound"), "me/x is not at {hub}, or it is private: check the name, or log in with"),
+        ((401, None), "me/x is not at {hub}, or it is private: check the name, or log in with"),
+        ((403, "GatedRepo"), "me/x is gated: ask for access at {hub}/me/x, and log in with hf auth login"),
         ((404, "RevisionNotFound"), "me/x has no revision=None: give a branch, tag or commit of it"),
         ((403, None), "me/x cannot be downloaded from {hub} ("),
         ((503, None), "me/x cannot be downloaded from {hub} ("),
@@ -196,11 +196,11 @@ def test_forbidden_file(hub, module):
 @pytest.mark.parametrize(
     ("at_path", "answer", "expected"),
     [
-        ("/api/repos/create", (403, None), "{hub} does not let you write me/x (403): log in by hf auth login"),
+        ("/api/repos/create", (403, None), "{hub} does not let you write me/x (403): log in with hf auth login"),
         ("/api/repos/create", (500, None), "{hub} answers 500 for me/x: status 500"),
-        ("/api/models/me/x/preupload", (403, None), "{hub} does not let you write me/x (403): log in by"),
-        ("/me/x.git", (403, None), "{hub} does not let you write me/x (403): log in by"),
-        ("/lfs", (403, None), "{hub} does not let you write me/x (403): log in by"),
+        ("/api/models/me/x/preupload", (403, None), "{hub} does not let you write me/x (403): log in with"),
+        ("/me/x.git", (403, None), "{hub} does not let you write me/x (403): log in with"),
+        ("/lfs", (403, None), "{hub} does not let you write me/x (403): log in with"),
         ("/api/models/me/x/commit", (409, None), "{hub} answers 409 for me/x: status 409"),
     ],
 )
@@ -213,9 +213,9 @@ def test_not_logged_in(at, module):
     with served() as hub:
         at(hub.endpoint, HF_TOKEN="")
         line = error_line(lambda: module.push_to_hub("me/x"))
-        assert line.startswith(f"{hub.endpoint} does not let you write me/x (401): log in by hf auth login")
+        assert line.startswith(f"{hub.endpoint} does not let you write me/x (401): log in with hf auth login")
         line = error_line(lambda: module.push_to_hub("me/x", token=True))
-        assert line == "nobody is logged in: log in by hf auth login, or give token= or HF_TOKEN"
+        assert line == "nobody is logged in: log in with hf auth login, or give token= or HF_TOKEN"
         module.push_to_hub("me/x", token=TOKEN)
         assert hub.files("me/x")
 

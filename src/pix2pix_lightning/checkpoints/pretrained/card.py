@@ -76,8 +76,8 @@ def format_card(
         _format_front_matter(license),
         f"# pix2pix{f' on {data}' if data else ''}: {what}",
         f"A generator that translates {what}, trained as [pix2pix]({_PAPER}) by pix2pix_lightning on squares of "
-        f"{size}x{size} pixels. Images of other sizes are padded and cropped. Of other things than those it was "
-        "trained on it makes something that looks like them: what it draws is no evidence of what is there.",
+        f"{size}x{size} pixels. Images of other sizes are padded and cropped. It turns anything into something that "
+        "looks like the images it was trained on: what it draws is no evidence of what is there.",
         *(f"![Input, output and target of a validation pair]({place})" for place in pictures),
         *(f"## {title}\n\n{text}" for title, text in by_title.items()),
     ]
@@ -170,4 +170,4 @@ def _format_network(module: LightningModule, name: str) -> str:
 def _name_images(side: Mapping[str, Any]) -> str:
     if side["kind"] == "label":
         return f"label maps of {len(side['palette'] or ()) or side['num_classes']} classes"
-    return "grayscale images" if side["kind"] in ("grayscale", "grey") else "colour images"
+    return "grayscale images" if side["kind"] == "grayscale" else "colour images"

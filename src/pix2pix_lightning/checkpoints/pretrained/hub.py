@@ -11,7 +11,7 @@ from pix2pix_lightning.utils.errors import UserError
 
 CONFIG, WEIGHTS = "config.json", PRETRAINED
 """Names of the files of a model. Others are not downloaded."""
-_LOG_IN = "log in by hf auth login, or give token= or HF_TOKEN"
+_LOG_IN = "log in with hf auth login, or give token= or HF_TOKEN"
 _TRANSFER_PACKAGES = ("hf_xet", "httpx", "httpx2", "huggingface_hub", "requests", "urllib3")
 """Packages whose errors mean that a transfer failed."""
 
