@@ -91,6 +91,13 @@ def test_a_bug_keeps_its_traceback(monkeypatch):
             main([])
 
 
+@pytest.mark.parametrize(("code", "status", "printed"), [(None, 0, ""), (3, 3, ""), ("stop here", 1, "stop here\n")])
+def test_a_program_that_ends_itself_has_its_own_status(monkeypatch, capfd, code, status, printed):
+    monkeypatch.setattr("pix2pix_lightning.train.train", lambda cfg: sys.exit(code))
+    assert main([]) == status
+    assert capfd.readouterr().err == printed
+
+
 def test_as_a_real_command(tmp_path):
     command = [sys.executable, "-m", "pix2pix_lightning.train", "data.sise=3"]
     process = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
@@ -148,6 +155,11 @@ def test_a_wrong_setting_is_named(tmp_path, small_pairs, word, names):
     line = describe(train, cfg)
     assert all(name in line for name in names), line
     assert not (tmp_path / "deep").exists()
+
+
+def test_a_split_that_is_not_drawn_is_named():
+    line = describe(train, compose("train", ["data=procedural", "data.size=32", "+data.val_split=night"]))
+    assert "data.val_split='night'" in line
 
 
 def test_a_number_of_procedural_pictures_is_whole():

@@ -9,7 +9,7 @@ import torch
 from lightning.pytorch import Trainer, seed_everything
 from torch import nn
 from torch.nn import functional as F
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, IterableDataset
 
 import small_networks
 from pix2pix_lightning import Pix2PixModule
@@ -204,6 +204,19 @@ def test_accumulation_averages_gradients_and_steps_on_the_partial_window(accumul
     assert trainer.global_step == 2 * len(windows)
 
 
+def test_data_of_unknown_length_steps_on_each_full_window():
+    class Stream(IterableDataset):
+        def __iter__(self):
+            return iter(batches(5))
+
+    module = Pix2PixModule(SMALL_G, SMALL_D, accumulate=2, optimizer_g=ADAM, optimizer_d=ADAM)
+    generator, discriminator = double(module)
+    trainer = fit(module, Stream())
+    plain_loop(generator, discriminator, batches(4), "Vanilla", conditional=True, windows=[[0, 1], [2, 3]])
+    assert_equal_weights(module, generator, discriminator)
+    assert trainer.global_step == 2 * 2
+
+
 def test_clipping_bounds_each_networks_gradient():
     module = Pix2PixModule(SMALL_G, SMALL_D, gradient_clip=0.05, optimizer_g=ADAM, optimizer_d=ADAM)
     generator, discriminator = double(module)
@@ -344,6 +357,8 @@ def test_accumulation_under_a_16_bit_scaler_is_refused():
         ({"accumulate": 2, "discriminator_steps": 2}, "only one"),
         ({"generator": {**SMALL_G, "depth": 3}}, "depth"),
         ({"generator": {"_target_": "pix2pix_lightning.networks.UNet"}}, "UNet"),
+        ({"generator": {"_target_": ".networks.UNet"}}, r"\.networks\.UNet"),
+        ({"generator": {**SMALL_G, "norm": ["batch"]}}, r"norm=\['batch'\]"),
     ],
 )
 def test_contradictions_are_named(arguments, message):

@@ -46,7 +46,9 @@ def run_command(config_name: str, run: Callable[[DictConfig], Any], argv: Sequen
         if cfg is not None:
             run(cfg)
     except SystemExit as stop:
-        return stop.code if isinstance(stop.code, int) else _USER_ERROR
+        if isinstance(stop.code, str):
+            print(stop.code, file=sys.stderr)
+        return stop.code if isinstance(stop.code, int) else _USER_ERROR if stop.code else 0
     except (Interrupted, KeyboardInterrupt) as stop:
         print(f"stopped: {stop}" if str(stop) else "stopped", file=sys.stderr)
         return _INTERRUPTED

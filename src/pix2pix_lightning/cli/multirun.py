@@ -172,8 +172,8 @@ def _sweep_options(words: list[str], sweep: str | None, folder: str | None) -> l
     swept = [o.key_or_group for o in overrides if o.is_sweep_override()]
     same = [o.key_or_group for o in overrides if o.key_or_group not in swept]
     name = sweep or "_".join(re.split(r"[./@]", key)[-1] for key in swept) or "one"
-    choice = [o.value() for o in overrides if o.key_or_group in ("name", "experiment") and not o.is_sweep_override()]
-    folder = folder or f"runs/{choice[-1] if choice else 'default'}/sweep_{name}"
+    single = {o.key_or_group: o.value() for o in overrides if not (o.is_sweep_override() or o.is_delete())}
+    folder = folder or f"runs/{single.get('name') or single.get('experiment') or 'default'}/sweep_{name}"
     return [
         f"hydra.job.config.override_dirname.exclude_keys={[str(key) for key in same]}".replace(" ", ""),
         f"hydra.sweep.dir={folder}",

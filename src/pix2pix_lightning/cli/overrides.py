@@ -44,6 +44,8 @@ def set_hydra_argv(argv: list[str]) -> Iterator[None]:
         sys.argv = before
         if full is None:
             del os.environ["HYDRA_FULL_ERROR"]
+        else:
+            os.environ["HYDRA_FULL_ERROR"] = full
 
 
 def quote_path(word: str) -> str:

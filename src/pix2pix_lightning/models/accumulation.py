@@ -22,13 +22,14 @@ class AccumulationWindow(NamedTuple):
     share: float = 1.0
 
     @classmethod
-    def of_batch(cls, batch_idx: int, accumulate: int, num_batches: int) -> Self:
+    def of_batch(cls, batch_idx: int, accumulate: int, num_batches: float) -> Self:
         """Return the place of a batch. The last window of an epoch may be shorter, and steps all the same.
 
         Args:
             batch_idx: Number of the batch in its epoch, from 0.
             accumulate: Batches of a full window.
-            num_batches: Batches of the epoch.
+            num_batches: Batches of the epoch; infinite where data of unknown length is loaded. The last window of such
+                an epoch steps only if it is full.
         """
         start = batch_idx - batch_idx % accumulate
         end = min(start + accumulate, num_batches)

@@ -140,7 +140,7 @@ class Pix2PixModule(PersistenceMixin, LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         """Take one step of each network on a batch, with noise of the batch's own, and log the losses."""
-        self.window = AccumulationWindow.of_batch(batch_idx, self.accumulate, int(self.trainer.num_training_batches))
+        self.window = AccumulationWindow.of_batch(batch_idx, self.accumulate, self.trainer.num_training_batches)
         with seed_torch(self.device, self.seed, Purpose.STEP, self.batches_seen, self.global_rank):
             losses = self.step(batch["source"], batch["target"])
         self.batches_seen += 1
