@@ -549,3 +549,16 @@ def test_validation_normalizes_each_image_by_its_own_statistics(monkeypatch):
         output = module.validation_step(batch, 0)["output"]
     torch.testing.assert_close(output, by_image)
     assert not torch.allclose(output, by_running, atol=1e-2)
+
+
+def test_accuracy_of_a_label_target_compares_classes():
+    spec = {"target": {"kind": "label", "num_classes": 3}}
+    module = Pix2PixModule(SMALL_G, None, metrics=["l1", "accuracy"], pair_spec=spec)
+    (batch,) = batches(1)
+    batch["target"] = classes = torch.randint(3, (2, 1, 32, 32), generator=torch.Generator().manual_seed(0))
+    output = module.validation_step(module.on_after_batch_transfer(batch, 0), 0)["output"]
+    values = module.val_metrics.compute()
+    expected = (output.argmax(1) == classes[:, 0]).double().mean()
+    torch.testing.assert_close(values["val/accuracy"].double(), expected)
+    one_hot = torch.stack([classes[:, 0] == number for number in range(3)], 1)
+    torch.testing.assert_close(values["val/l1"], ((output + 1) / 2 - one_hot.float()).abs().mean())

@@ -18,8 +18,8 @@ class ProceduralDataModule(PairedDataModule):
         num_train: Number of training pairs.
         num_val: Number of validation pairs, and of test pairs.
         num_looks: Number of streets, whose buildings share materials and weather (see ``ProceduralPairs``).
-        **options: Arguments of ``PairedDataModule`` except ``root`` and ``archive``. ``val_split`` is ``train``, ``val``
-            or ``test``.
+        **options: Arguments of ``PairedDataModule`` except ``root`` and ``archive``. A ``val_split`` is ``train``,
+            ``val`` or ``test``.
 
     Raises:
         UserError: An argument is out of range.

@@ -121,7 +121,7 @@ class Pix2PixModule(PersistenceMixin, LightningModule):
 
     def configure_metrics(self) -> None:
         """Build ``val_metrics``, whose values are logged as ``val/<name>``."""
-        self.val_metrics = SplitMetrics(build_metrics(self.metrics, prefix="val/"))
+        self.val_metrics = SplitMetrics(build_metrics(self.metrics, prefix="val/"), self.pair_spec.target)
 
     def configure_models(self) -> None:
         """Build ``generator`` and ``discriminator`` from the parts; the first weights are a function of ``seed``."""
