@@ -10,9 +10,9 @@ from hydra.utils import instantiate
 from lightning.pytorch import Trainer
 
 from pix2pix_lightning import Pix2PixModule, compose
-from pix2pix_lightning.cli.conf import conf_dir
+from pix2pix_lightning.cli.conf import find_conf_dir
 
-CONF = conf_dir()
+CONF = find_conf_dir()
 FILES = (path.relative_to(CONF) for path in CONF.rglob("*.yaml"))
 GROUPS = sorted((str(path.parent), path.stem) for path in FILES if path.parts[0] not in ("sweep", path.name))
 

@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 
 from pix2pix_lightning import compose
 from pix2pix_lightning.checkpoints.files import read_checkpoint
-from pix2pix_lightning.cli.conf import conf_dir
+from pix2pix_lightning.cli.conf import find_conf_dir
 from pix2pix_lightning.report import main as report
 from pix2pix_lightning.train import main
 from tiny_training import NO_GALLERY, SMALLEST, StopAt, configure, use_probe
@@ -83,7 +83,7 @@ def test_the_losses_of_table_1(command, jobs):
 
 def compose_sweep(name, *words):
     """The configurations of a sweep's jobs, by the choices in its file."""
-    choices = OmegaConf.load(conf_dir() / f"sweep/{name}.yaml")
+    choices = OmegaConf.load(find_conf_dir() / f"sweep/{name}.yaml")
     options = [[f"{group}={name}" for name in names.split(",")] for group, names in choices.items()]
     return [configure(*words, *chosen) for chosen in product(*options)]
 

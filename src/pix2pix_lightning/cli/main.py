@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pix2pix_lightning.cli.conf import conf_dir
+from pix2pix_lightning.cli.conf import find_conf_dir
 from pix2pix_lightning.cli.errors import format_error
 from pix2pix_lightning.cli.multirun import find_sweep, run_multirun
 from pix2pix_lightning.cli.overrides import (
@@ -82,7 +82,7 @@ def _compose_single(config_name: str, flags: list[str], words: list[str]) -> Dic
     errors: list[Exception] = []
 
     # A single run starts after Hydra has returned: Lightning's launcher of processes would replay Hydra's job.
-    @hydra.main(config_path=str(conf_dir()), config_name=config_name, version_base="1.3")
+    @hydra.main(config_path=str(find_conf_dir()), config_name=config_name, version_base="1.3")
     def job(cfg: DictConfig) -> None:
         try:
             composed.append(complete_job_config(cfg, config_name, flags, HydraConfig.get()))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pix2pix_lightning.cli.conf import PATH_KEYS, complete_config, is_group
-from pix2pix_lightning.cli.resume import check_same_as_resumed, matches_type
+from pix2pix_lightning.cli.resume import check_same_as_resumed, check_type
 from pix2pix_lightning.compat import parse_overrides
 from pix2pix_lightning.utils.errors import UserError
 
@@ -116,5 +116,4 @@ def _check_types(cfg: DictConfig, config_name: str, hydra_cfg: Any) -> None:
     for key in {override.key_or_group for override in parsed if override not in chosen}:
         expected = OmegaConf.select(defaults, key, throw_on_resolution_failure=False)
         given = OmegaConf.select(cfg, key, throw_on_resolution_failure=False)
-        if not matches_type(given, expected):
-            raise UserError(f"{key}={given} has another type than expected: a value like {key}={expected}")
+        check_type(key, given, expected)

@@ -1,4 +1,4 @@
-"""Image files to arrays and back."""
+"""Read image files as arrays, and write arrays as image files."""
 
 from __future__ import annotations
 

@@ -86,7 +86,7 @@ def convert_to_lab(images: Tensor) -> Tensor:
         (B, 3, H, W): L from 0 to 100, a and b from about -110 to 110.
 
     Raises:
-        UserError: If the images are neither.
+        UserError: The images are neither.
     """
     if images.ndim != 4 or images.shape[1] not in (1, 3):
         raise UserError(f"Lab needs RGB images (B, 3, H, W), got {tuple(images.shape)}: leave such images out")
@@ -109,7 +109,7 @@ def compute_lab_histograms(images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         Counts (B, 101) of L from 0 to 100, and (B, 221) each of a and b from -110 to 110.
 
     Raises:
-        UserError: If the images are neither RGB nor gray.
+        UserError: The images are neither RGB nor gray.
     """
     levels = convert_to_lab(images).round().long()
     light, green_red, blue_yellow = (

@@ -22,7 +22,7 @@ class AccumulationWindow(NamedTuple):
     share: float = 1.0
 
     @classmethod
-    def of_batch(cls, batch_idx: int, accumulate: int, num_batches: float) -> Self:
+    def from_batch_idx(cls, batch_idx: int, accumulate: int, num_batches: float) -> Self:
         """Return the place of a batch. The last window of an epoch may be shorter, and steps all the same.
 
         Args:
@@ -36,8 +36,8 @@ class AccumulationWindow(NamedTuple):
         return cls(batch_idx == start, batch_idx + 1 == end, 1 / (end - start))
 
 
-def accumulate_gradients(strategy: Strategy, window: AccumulationWindow) -> AbstractContextManager[object]:
-    """Hold back the exchange of gradients among processes in all batches of a window but the last.
+def defer_gradient_sync(strategy: Strategy, window: AccumulationWindow) -> AbstractContextManager[object]:
+    """Defer the exchange of gradients among processes to the last batch of a window.
 
     Args:
         strategy: The trainer's strategy.

@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 from pix2pix_lightning.data.sides import PairSpec
 from pix2pix_lightning.losses import AdversarialLoss, Logits, feature_matching, gradient_penalty, split_logits
 from pix2pix_lightning.metrics import build_metrics
-from pix2pix_lightning.models.accumulation import AccumulationWindow, accumulate_gradients
+from pix2pix_lightning.models.accumulation import AccumulationWindow, defer_gradient_sync
 from pix2pix_lightning.models.components import (
     Batch,
     Description,
@@ -140,7 +140,7 @@ class Pix2PixModule(PersistenceMixin, LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         """Take one step of each network on a batch, with noise of the batch's own, and log the losses."""
-        self.window = AccumulationWindow.of_batch(batch_idx, self.accumulate, self.trainer.num_training_batches)
+        self.window = AccumulationWindow.from_batch_idx(batch_idx, self.accumulate, self.trainer.num_training_batches)
         with seed_torch(self.device, self.seed, Purpose.STEP, self.batches_seen, self.global_rank):
             losses = self.step(batch["source"], batch["target"])
         self.batches_seen += 1
@@ -160,7 +160,7 @@ class Pix2PixModule(PersistenceMixin, LightningModule):
             The losses by name, scalars without a gradient.
         """
         losses = self.losses = {}
-        with accumulate_gradients(self.trainer.strategy, self.window):
+        with defer_gradient_sync(self.trainer.strategy, self.window):
             fake = self.wrapped_networks.get("generator", self.generator)(source)
             if self.discriminator is not None:
                 for _ in range(self.discriminator_steps):
@@ -225,7 +225,7 @@ class Pix2PixModule(PersistenceMixin, LightningModule):
         return cat_dense_grad(source, target) if self.conditional else target
 
     def record(self, **losses: Tensor) -> None:
-        """Keep scalars for the log of the present step; in a step of one's own, log them at once."""
+        """Keep scalars for the log of the present step; outside of `step`, log them at once."""
         if self.losses is None:
             self.log_dict({f"train/{name}": loss.detach() for name, loss in losses.items()}, on_epoch=False)
         else:

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, parametrize
 
+from pix2pix_lightning.compat import is_tracing
 from pix2pix_lightning.utils.checks import check_choice
 from pix2pix_lightning.utils.errors import UserError
 
@@ -95,7 +96,7 @@ def cat_dense_grad(first: Tensor, second: Tensor) -> Tensor:
         (B, C + C', H, W).
     """
     # Compilers and tracers plan the layout themselves, and do not look into a custom function.
-    is_traced = torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None
+    is_traced = torch.compiler.is_compiling() or is_tracing()
     if is_traced or not (first.requires_grad or second.requires_grad):
         return torch.cat([first, second], dim=1)
     both: Tensor = _CatDenseGrad.apply(first, second)  # type: ignore[no-untyped-call]
