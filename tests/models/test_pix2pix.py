@@ -335,6 +335,12 @@ def test_schedules_are_stepped_after_each_epoch_for_both_networks():
     assert rates == [[pytest.approx(0.3 * f), pytest.approx(0.6 * f)] for f in factors]
 
 
+def test_a_schedule_that_follows_a_metric_is_refused():
+    module = Pix2PixModule(SMALL_G, None, schedule={"_target_": "torch.optim.lr_scheduler.ReduceLROnPlateau"})
+    with pytest.raises(ValueError, match="ReduceLROnPlateau"):
+        module.configure_optimizers()
+
+
 def test_gradient_penalty_with_batch_norm_is_refused():
     with pytest.raises(ValueError, match="batch norm"):
         Pix2PixModule(SMALL_G, {**SMALL_D, "norm": "batch"}, adversarial=list_paths("Wasserstein"))
@@ -352,6 +358,8 @@ def test_accumulation_under_a_16_bit_scaler_is_refused():
     [
         ({"weights": {"l3": 1.0}}, r"weights\.l3"),
         ({"discriminator": None, "reconstruction": {}}, "nothing to train"),
+        ({"reconstruction": {"adversarial": {"_target_": "torch.nn.L1Loss"}}}, r"reconstruction\.adversarial"),
+        ({"reconstruction": {"l1.5": {"_target_": "torch.nn.L1Loss"}}}, r"reconstruction\.l1\.5"),
         ({"accumulate": 0}, "accumulate=0"),
         ({"accumulate": 1.5}, "accumulate=1.5"),
         ({"accumulate": 2, "discriminator_steps": 2}, "only one"),

@@ -51,7 +51,7 @@ def compose_files(
     import hydra
     from omegaconf import open_dict
 
-    extra = [f"hydra.searchpath=[file://{Path(config_dir).resolve()}]"] if config_dir else []
+    extra = [f"hydra.searchpath=[{quote(f'file://{Path(config_dir).resolve()}')}]"] if config_dir else []
     with isolate_hydra(), hydra.initialize_config_dir(str(find_conf_dir()), version_base="1.3"):
         cfg = hydra.compose(config_name, [*overrides, *extra], return_hydra_config=True)
     with open_dict(cfg):
@@ -90,6 +90,12 @@ def drop_unused_discriminator(cfg: DictConfig) -> None:
 def select_repeatable_words(words: Sequence[str]) -> list[str]:
     """Return the words that repeat a run elsewhere, with paths as they were typed."""
     return [_unquote(word) for word in words if word.partition("=")[0].lstrip("+") not in NOT_REPEATED]
+
+
+def quote(value: str) -> str:
+    """Put a value in single quotes, in which it may hold what Hydra's grammar gives a meaning, such as commas."""
+    escaped = value.replace("'", "\\'")
+    return f"'{escaped}'"
 
 
 def _unquote(word: str) -> str:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pix2pix_lightning.cli.conf import PATH_KEYS, complete_config, is_group
+from pix2pix_lightning.cli.conf import PATH_KEYS, complete_config, is_group, quote
 from pix2pix_lightning.cli.resume import check_same_as_resumed, check_type
 from pix2pix_lightning.compat import parse_overrides
 from pix2pix_lightning.utils.errors import UserError
@@ -61,13 +61,12 @@ def quote_path(word: str) -> str:
     if key not in PATH_KEYS or not value or value in ("null", "auto") or value[0] in "'\"":
         return word
     if value.startswith("[") and value.endswith("]") and not Path(value).exists():
-        return f"{key}=[{','.join(_quote(item.strip()) for item in value[1:-1].split(','))}]"
-    return f"{key}={_quote(value)}"
+        return f"{key}=[{','.join(_expand(item.strip()) for item in value[1:-1].split(','))}]"
+    return f"{key}={_expand(value)}"
 
 
-def _quote(path: str) -> str:
-    escaped = str(Path(path).expanduser()).replace("'", "\\'")
-    return f"'{escaped}'"
+def _expand(path: str) -> str:
+    return quote(str(Path(path).expanduser()))
 
 
 def check_group_names(words: list[str]) -> None:
