@@ -38,8 +38,8 @@ class Pix2PixModule(PersistenceMixin, LightningModule):
     """Train a generator and a discriminator in turn (paper, sections 3 and 6.2).
 
     Networks, losses and optimizers are objects or descriptions, ``{"_target_": "package.Class", "argument": value}``.
-    Descriptions are saved with the checkpoint, so that ``load_from_checkpoint(path)`` needs nothing else. A subclass
-    may override ``configure_losses``, ``configure_metrics`` and ``configure_models``.
+    Descriptions are saved with the checkpoint, so that ``load_from_checkpoint(path)`` needs nothing else; ``metrics``
+    are not saved. A subclass may override ``configure_losses``, ``configure_metrics`` and ``configure_models``.
 
     Args:
         generator: Maps a source (B, C, H, W) in [-1, 1] to an output with the target's channels.
