@@ -11,13 +11,13 @@ from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from torch import nn
 
 from pix2pix_lightning import compat
-from pix2pix_lightning.cli.conf import conf_dir
+from pix2pix_lightning.cli.conf import find_conf_dir
 
 
 def test_a_configuration_is_composed_inside_of_another_and_gives_hydra_back():
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+    with initialize_config_dir(str(find_conf_dir()), version_base="1.3"):
         outer = GlobalHydra.instance().hydra
-        with compat.isolate_hydra(), initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        with compat.isolate_hydra(), initialize_config_dir(str(find_conf_dir()), version_base="1.3"):
             assert compose("predict").mode == "deterministic"
         assert GlobalHydra.instance().hydra is outer
     with pytest.raises(KeyError), compat.isolate_hydra():
@@ -39,7 +39,7 @@ def test_bfloat16_of_the_cpu_is_known():
 
 def test_plain_ddp_is_told_to_find_unused_parameters():
     strategy = DDPStrategy()
-    compat.find_unused_parameters(strategy)
+    compat.allow_unused_parameters(strategy)
     told = DDPStrategy(find_unused_parameters=True)
     assert strategy._ddp_kwargs == told._ddp_kwargs
 

@@ -10,9 +10,9 @@ from hydra.utils import instantiate
 from lightning.pytorch import Trainer
 
 from pix2pix_lightning import Pix2PixModule, compose
-from pix2pix_lightning.cli.conf import conf_dir
+from pix2pix_lightning.cli.conf import find_conf_dir
 
-CONF = conf_dir()
+CONF = find_conf_dir()
 FILES = (path.relative_to(CONF) for path in CONF.rglob("*.yaml"))
 GROUPS = sorted((str(path.parent), path.stem) for path in FILES if path.parts[0] not in ("sweep", path.name))
 
@@ -155,3 +155,10 @@ def test_combinations_of_networks_compose():
         cfg = compose("train", [f"generator={generator}", f"discriminator={discriminator}"])
         assert cfg.module.generator.base_channels == 64
         assert cfg.module.discriminator.norm == "batch"
+
+
+@pytest.mark.parametrize("name", ["my conf", "a, b", "it's", "x=y"])
+def test_the_users_folder_may_have_any_name(tmp_path, name):
+    (tmp_path / name / "experiment").mkdir(parents=True)
+    (tmp_path / name / "experiment/mine.yaml").write_text("# @package _global_\nseed: 7\n")
+    assert compose("train", ["experiment=mine"], config_dir=tmp_path / name).seed == 7

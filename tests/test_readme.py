@@ -23,7 +23,7 @@ from omegaconf import open_dict
 import pix2pix_lightning.models.pix2pix
 from helpers import make_strips
 from pix2pix_lightning import compose
-from pix2pix_lightning.cli.conf import conf_dir, is_group
+from pix2pix_lightning.cli.conf import find_conf_dir, is_group
 from pix2pix_lightning.cli.overrides import quote_path
 from pix2pix_lightning.train import train
 
@@ -175,7 +175,7 @@ def workshop(tmp_path_factory):
     make_strips(folder / "pairs", train=2, val=2)
     shutil.copytree(folder / "pairs/val", folder / "pairs/test")
     (folder / "data").mkdir()
-    for path in (conf_dir() / "data").glob("*.yaml"):
+    for path in (find_conf_dir() / "data").glob("*.yaml"):
         (folder / "data" / path.stem).symlink_to("../pairs")
     (folder / "photos").mkdir()
     image = np.random.default_rng(0).integers(0, 256, (40, 48, 3), np.uint8)

@@ -1,8 +1,8 @@
-"""Every use of a private interface of Lightning, Hydra, torch and gradio, each with its reason and a check.
+"""Every use of a private interface of Lightning, Hydra, torch and gradio, each with its reason.
 
 When a new version of one of these libraries breaks something, this is the file to look at: each function says which
-private name it uses, why no public one serves, and raises a clear error when the name is gone
-(`tests/test_compat.py` calls each of them).
+private name it uses and why no public one serves. Where such a name is gone, `tests/test_compat.py` fails, for gradio
+a test of the demo.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def cpu_has_bfloat16() -> bool:
     return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
 
 
-def find_unused_parameters(strategy: DDPStrategy) -> None:
+def allow_unused_parameters(strategy: DDPStrategy) -> None:
     """Let plain DDP pass over gradients that a backward pass does not reach, in place.
 
     A strategy takes `find_unused_parameters` in its constructor only, which has run when a module sees it
@@ -123,7 +123,7 @@ def check_gradio_files(page: Blocks) -> None:
     gradio skips the check for an app that was not started by `launch` (`Blocks.has_launched` in
     `processing_utils`, gradio 6.31), and `mount_gradio_app` has no option for it.
     """
-    page.has_launched = True
+    _replace(page, "has_launched", True)
 
 
 def limit_gradio_sessions(page: Blocks, count: int) -> None:
@@ -132,7 +132,12 @@ def limit_gradio_sessions(page: Blocks, count: int) -> None:
     The limit is an argument of `launch` (`Blocks.state_session_capacity`, gradio 6.31), which a mounted app never
     calls; the default is 10,000.
     """
-    page.state_session_capacity = count
+    _replace(page, "state_session_capacity", count)
+
+
+def _replace(page: Blocks, name: str, value: object) -> None:
+    getattr(page, name)  # raises where a new version has dropped the name, which setting it would hide
+    setattr(page, name, value)
 
 
 def refuse_gradio_objects(page: Blocks) -> None:

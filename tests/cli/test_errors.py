@@ -1,6 +1,7 @@
 """A user error is answered by one line that names the value and the fix, and by exit status 1."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -16,6 +17,7 @@ from omegaconf import OmegaConf
 from helpers import TINY, make_strips
 from pix2pix_lightning import Translator, compose, evaluate, predict
 from pix2pix_lightning.cli.errors import format_error
+from pix2pix_lightning.cli.overrides import set_hydra_argv
 from pix2pix_lightning.train import main, train
 from tiny_training import NO_GALLERY, configure
 
@@ -91,6 +93,20 @@ def test_a_bug_keeps_its_traceback(monkeypatch):
             main([])
 
 
+@pytest.mark.parametrize(("code", "status", "printed"), [(None, 0, ""), (3, 3, ""), ("stop here", 1, "stop here\n")])
+def test_a_program_that_ends_itself_has_its_own_status(monkeypatch, capfd, code, status, printed):
+    monkeypatch.setattr("pix2pix_lightning.train.train", lambda cfg: sys.exit(code))
+    assert main([]) == status
+    assert capfd.readouterr().err == printed
+
+
+def test_the_environment_is_given_back(monkeypatch):
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
+    with set_hydra_argv(["seed=1"]):
+        assert (os.environ["HYDRA_FULL_ERROR"], sys.argv[1:]) == ("1", ["seed=1"])
+    assert os.environ["HYDRA_FULL_ERROR"] == "0"
+
+
 def test_as_a_real_command(tmp_path):
     command = [sys.executable, "-m", "pix2pix_lightning.train", "data.sise=3"]
     process = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
@@ -148,6 +164,11 @@ def test_a_wrong_setting_is_named(tmp_path, small_pairs, word, names):
     line = describe(train, cfg)
     assert all(name in line for name in names), line
     assert not (tmp_path / "deep").exists()
+
+
+def test_a_split_that_is_not_drawn_is_named():
+    line = describe(train, compose("train", ["data=procedural", "data.size=32", "+data.val_split=night"]))
+    assert "data.val_split='night'" in line
 
 
 def test_a_number_of_procedural_pictures_is_whole():

@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 
 from pix2pix_lightning import compose
 from pix2pix_lightning.checkpoints.files import read_checkpoint
-from pix2pix_lightning.cli.conf import conf_dir
+from pix2pix_lightning.cli.conf import find_conf_dir
 from pix2pix_lightning.report import main as report
 from pix2pix_lightning.train import main
 from tiny_training import NO_GALLERY, SMALLEST, StopAt, configure, use_probe
@@ -83,7 +83,7 @@ def test_the_losses_of_table_1(command, jobs):
 
 def compose_sweep(name, *words):
     """The configurations of a sweep's jobs, by the choices in its file."""
-    choices = OmegaConf.load(conf_dir() / f"sweep/{name}.yaml")
+    choices = OmegaConf.load(find_conf_dir() / f"sweep/{name}.yaml")
     options = [[f"{group}={name}" for name in names.split(",")] for group, names in choices.items()]
     return [configure(*words, *chosen) for chosen in product(*options)]
 
@@ -146,6 +146,21 @@ def test_folders_with_odd_names_go_into_a_sweep(jobs):
         assert main([*WORDS, f"data.root={name}", "-m", UNET, "seed=choice(3)"]) == 0
         assert (jobs[-1].data.root, jobs[-1].seed) == (name, 3)
     assert len(jobs) == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        (["name=own", "experiment=quickstart"], "own"),
+        (["experiment=quickstart", "name=own"], "own"),
+        (["experiment=quickstart", "name=null"], "quickstart"),
+        ([], "default"),
+    ],
+)
+def test_the_folder_of_a_sweep_is_named_as_that_of_a_run(jobs, words, name):
+    assert main([*words, "-m", "seed=0,1"]) == 0
+    assert [job.run_dir for job in jobs] == [f"runs/{name}/sweep_seed/seed-{seed}" for seed in (0, 1)]
+    assert {job.name for job in jobs} == {name}
 
 
 class Unlucky(StopAt):

@@ -116,6 +116,13 @@ def test_written_files_hold_the_image(tmp_path, shape):
         np.testing.assert_array_equal(np.asarray(file), image.squeeze())
 
 
+@pytest.mark.parametrize("shape", [(6, 4, 1), (6, 4)])
+def test_gray_levels_go_into_a_format_of_colours_alone(tmp_path, shape):
+    image = noise(*shape)
+    write_image(tmp_path / "out.ppm", image)
+    np.testing.assert_array_equal(read_image(tmp_path / "out.ppm"), np.repeat(image.reshape(6, 4, 1), 3, 2))
+
+
 def test_a_file_is_overwritten_only_with_overwrite(tmp_path):
     path = tmp_path / "out.png"
     write_image(path, np.zeros((4, 4, 3), np.uint8))

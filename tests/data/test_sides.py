@@ -139,6 +139,7 @@ def test_class_numbers_are_read_from_grayscale_files():
         ({"kind": "label", "palette": PALETTE, "num_classes": 3}, "num_classes=3 .* 4 colours"),
         ({"kind": "label", "num_classes": 0}, "num_classes=0: .* 1 to 256"),
         ({"kind": "label", "num_classes": 257}, "num_classes=257: .* 1 to 256"),
+        ({"kind": "label", "palette": [(i % 256, i // 256, 0) for i in range(257)]}, "palette of 257 .* 1 to 256"),
         ({"kind": "label", "palette": PALETTE, "interpolation": "bicubic"}, "interpolation='bicubic'"),
         ({"kind": "label", "palette": [[1, 2, 256]]}, r"palette colour \[1, 2, 256\]"),
         ({"kind": "label", "palette": [[1, 2]]}, r"palette colour \[1, 2\]"),
@@ -206,6 +207,12 @@ def test_the_description_is_plain_data_and_comes_back():
         assert PairSpec.from_dict(data) == SPEC
     assert SPEC.to_dict()["source"]["palette"] == [list(colour) for colour in PALETTE]
     assert (SPEC.to_dict()["size"], SPEC.to_dict()["direction"]) == (64, "b_to_a")
+
+
+def test_sizes_of_numpy_become_plain_data():
+    spec = PairSpec(size=np.int64(64), load_size=np.int64(72))
+    assert [type(value) for value in (spec.size, spec.load_size)] == [int, int]
+    assert spec == PairSpec(size=64, load_size=72)
 
 
 def test_unknown_keys_and_directions_are_named():

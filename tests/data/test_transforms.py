@@ -155,6 +155,7 @@ def test_a_transform_of_another_package_is_found_by_its_name():
         (build_entry("Rotate", limit="abc"), r"augmentation.*Rotate.*limit"),
         (build_entry("Rotate", limits=3), "limits"),
         (build_entry("HorizontalFlip", "left"), r"sides='left'"),
+        (build_entry("HorizontalFlip", ["source"]), r"sides=\['source'\]"),
         ({"p": 1}, "_target_"),
         ("albumentations.HorizontalFlip", "albumentations.HorizontalFlip"),
         ({"_target_": "builtins.dict"}, "no transform"),

@@ -1,6 +1,7 @@
 import itertools
 
 import numpy as np
+import pytest
 import torch
 from skimage.color import rgb2lab
 
@@ -28,3 +29,13 @@ def test_histograms_against_numpy():
             assert counts.sum() == 72
     assert histograms[1][1].max() == 72
     assert histograms[0][2][100] == 72
+
+
+def test_gray_images_count_as_rgb_and_label_channels_are_refused():
+    gray = torch.linspace(0, 1, 64).reshape(1, 1, 8, 8)
+    for ours, expected in zip(
+        compute_lab_histograms(gray), compute_lab_histograms(gray.expand(1, 3, 8, 8)), strict=True
+    ):
+        assert torch.equal(ours, expected)
+    with pytest.raises(ValueError, match=r"\(1, 12, 8, 8\)"):
+        convert_to_lab(torch.zeros(1, 12, 8, 8))

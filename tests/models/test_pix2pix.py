@@ -9,7 +9,7 @@ import torch
 from lightning.pytorch import Trainer, seed_everything
 from torch import nn
 from torch.nn import functional as F
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, IterableDataset
 
 import small_networks
 from pix2pix_lightning import Pix2PixModule
@@ -204,6 +204,19 @@ def test_accumulation_averages_gradients_and_steps_on_the_partial_window(accumul
     assert trainer.global_step == 2 * len(windows)
 
 
+def test_data_of_unknown_length_steps_on_each_full_window():
+    class Stream(IterableDataset):
+        def __iter__(self):
+            return iter(batches(5))
+
+    module = Pix2PixModule(SMALL_G, SMALL_D, accumulate=2, optimizer_g=ADAM, optimizer_d=ADAM)
+    generator, discriminator = double(module)
+    trainer = fit(module, Stream())
+    plain_loop(generator, discriminator, batches(4), "Vanilla", conditional=True, windows=[[0, 1], [2, 3]])
+    assert_equal_weights(module, generator, discriminator)
+    assert trainer.global_step == 2 * 2
+
+
 def test_clipping_bounds_each_networks_gradient():
     module = Pix2PixModule(SMALL_G, SMALL_D, gradient_clip=0.05, optimizer_g=ADAM, optimizer_d=ADAM)
     generator, discriminator = double(module)
@@ -322,6 +335,12 @@ def test_schedules_are_stepped_after_each_epoch_for_both_networks():
     assert rates == [[pytest.approx(0.3 * f), pytest.approx(0.6 * f)] for f in factors]
 
 
+def test_a_schedule_that_follows_a_metric_is_refused():
+    module = Pix2PixModule(SMALL_G, None, schedule={"_target_": "torch.optim.lr_scheduler.ReduceLROnPlateau"})
+    with pytest.raises(ValueError, match="ReduceLROnPlateau"):
+        module.configure_optimizers()
+
+
 def test_gradient_penalty_with_batch_norm_is_refused():
     with pytest.raises(ValueError, match="batch norm"):
         Pix2PixModule(SMALL_G, {**SMALL_D, "norm": "batch"}, adversarial=list_paths("Wasserstein"))
@@ -339,11 +358,15 @@ def test_accumulation_under_a_16_bit_scaler_is_refused():
     [
         ({"weights": {"l3": 1.0}}, r"weights\.l3"),
         ({"discriminator": None, "reconstruction": {}}, "nothing to train"),
+        ({"reconstruction": {"adversarial": {"_target_": "torch.nn.L1Loss"}}}, r"reconstruction\.adversarial"),
+        ({"reconstruction": {"l1.5": {"_target_": "torch.nn.L1Loss"}}}, r"reconstruction\.l1\.5"),
         ({"accumulate": 0}, "accumulate=0"),
         ({"accumulate": 1.5}, "accumulate=1.5"),
         ({"accumulate": 2, "discriminator_steps": 2}, "only one"),
         ({"generator": {**SMALL_G, "depth": 3}}, "depth"),
         ({"generator": {"_target_": "pix2pix_lightning.networks.UNet"}}, "UNet"),
+        ({"generator": {"_target_": ".networks.UNet"}}, r"\.networks\.UNet"),
+        ({"generator": {**SMALL_G, "norm": ["batch"]}}, r"norm=\['batch'\]"),
     ],
 )
 def test_contradictions_are_named(arguments, message):
@@ -534,3 +557,16 @@ def test_validation_normalizes_each_image_by_its_own_statistics(monkeypatch):
         output = module.validation_step(batch, 0)["output"]
     torch.testing.assert_close(output, by_image)
     assert not torch.allclose(output, by_running, atol=1e-2)
+
+
+def test_accuracy_of_a_label_target_compares_classes():
+    spec = {"target": {"kind": "label", "num_classes": 3}}
+    module = Pix2PixModule(SMALL_G, None, metrics=["l1", "accuracy"], pair_spec=spec)
+    (batch,) = batches(1)
+    batch["target"] = classes = torch.randint(3, (2, 1, 32, 32), generator=torch.Generator().manual_seed(0))
+    output = module.validation_step(module.on_after_batch_transfer(batch, 0), 0)["output"]
+    values = module.val_metrics.compute()
+    expected = (output.argmax(1) == classes[:, 0]).double().mean()
+    torch.testing.assert_close(values["val/accuracy"].double(), expected)
+    one_hot = torch.stack([classes[:, 0] == number for number in range(3)], 1)
+    torch.testing.assert_close(values["val/l1"], ((output + 1) / 2 - one_hot.float()).abs().mean())

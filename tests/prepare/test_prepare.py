@@ -7,7 +7,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from pix2pix_lightning import compose
-from pix2pix_lightning.cli.conf import conf_dir
+from pix2pix_lightning.cli.conf import find_conf_dir
 from pix2pix_lightning.prepare import __main__ as prepare
 from pix2pix_lightning.prepare.junyanz_options import DEFAULTS, OLD_NAMES
 
@@ -76,7 +76,7 @@ def test_keys_in_the_guide_exist():
     values = []
     for assignment in sorted(named):
         key, _, value = assignment.partition("=")
-        folder = conf_dir() / key
+        folder = find_conf_dir() / key
         if folder.is_dir():
             for choice in value.strip("[]").split(","):
                 assert (folder / f"{choice}.yaml").is_file(), assignment

@@ -20,7 +20,7 @@ NOT_REPEATED = ("command", "resume", "run_dir", "sweep")
 _DISCRIMINATOR_TERMS = ("adversarial", "feature_matching")
 
 
-def conf_dir() -> Path:
+def find_conf_dir() -> Path:
     """Return the folder of the configuration: inside the installed package, or at the root of a checkout."""
     package = Path(__file__).resolve().parents[1]
     installed = package / "conf"
@@ -29,7 +29,7 @@ def conf_dir() -> Path:
 
 def is_group(key: str) -> bool:
     """Return whether ``key`` is a group of configuration files, such as ``generator``."""
-    return (conf_dir() / key).is_dir()
+    return (find_conf_dir() / key).is_dir()
 
 
 def compose_files(
@@ -51,8 +51,8 @@ def compose_files(
     import hydra
     from omegaconf import open_dict
 
-    extra = [f"hydra.searchpath=[file://{Path(config_dir).resolve()}]"] if config_dir else []
-    with isolate_hydra(), hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
+    extra = [f"hydra.searchpath=[{quote(f'file://{Path(config_dir).resolve()}')}]"] if config_dir else []
+    with isolate_hydra(), hydra.initialize_config_dir(str(find_conf_dir()), version_base="1.3"):
         cfg = hydra.compose(config_name, [*overrides, *extra], return_hydra_config=True)
     with open_dict(cfg):
         choices = cfg.pop("hydra").runtime.choices
@@ -74,7 +74,7 @@ def complete_config(cfg: DictConfig, choices: Mapping[str, str | None], words: S
     if "name" in cfg and cfg.name is None:
         cfg.name = choices.get("experiment") or "default"
     if "command" in cfg:
-        cfg.command = shlex.join(["python", "-m", "pix2pix_lightning.train", *repeatable_words(words)])
+        cfg.command = shlex.join(["python", "-m", "pix2pix_lightning.train", *select_repeatable_words(words)])
     if "module" in cfg:
         drop_unused_discriminator(cfg)
 
@@ -87,9 +87,15 @@ def drop_unused_discriminator(cfg: DictConfig) -> None:
         cfg.module.weights = {name: weight for name, weight in weights.items() if name not in _DISCRIMINATOR_TERMS}
 
 
-def repeatable_words(words: Sequence[str]) -> list[str]:
+def select_repeatable_words(words: Sequence[str]) -> list[str]:
     """Return the words that repeat a run elsewhere, with paths as they were typed."""
     return [_unquote(word) for word in words if word.partition("=")[0].lstrip("+") not in NOT_REPEATED]
+
+
+def quote(value: str) -> str:
+    """Put a value in single quotes, in which it may hold what Hydra's grammar gives a meaning, such as commas."""
+    escaped = value.replace("'", "\\'")
+    return f"'{escaped}'"
 
 
 def _unquote(word: str) -> str:

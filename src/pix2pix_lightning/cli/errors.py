@@ -67,12 +67,12 @@ def format_error(error: BaseException, config_name: str) -> str | None:
 
 def _format_worker_error(error: UserError | OSError, name: str) -> str:
     """Format what torch raises for an error in a loader's process: an error of its class with a traceback as text."""
-    said = str(error).rstrip().rpartition(f"{name}: ")[2]
+    message = str(error).rstrip().rpartition(f"{name}: ")[2]
     if not isinstance(error, OSError):
-        return said
-    found = re.fullmatch(r"\[Errno (\d+)\] (.*): '(.*)'", said)
+        return message
+    found = re.fullmatch(r"\[Errno (\d+)\] (.*): '(.*)'", message)
     if found is None:
-        return said
+        return message
     original = OSError(int(found[1]), found[2], found[3])
     original.__notes__ = getattr(error, "__notes__", [])
     return _format_os_error(original)

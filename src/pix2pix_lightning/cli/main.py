@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pix2pix_lightning.cli.conf import conf_dir
+from pix2pix_lightning.cli.conf import find_conf_dir
 from pix2pix_lightning.cli.errors import format_error
 from pix2pix_lightning.cli.multirun import find_sweep, run_multirun
 from pix2pix_lightning.cli.overrides import (
@@ -46,7 +46,9 @@ def run_command(config_name: str, run: Callable[[DictConfig], Any], argv: Sequen
         if cfg is not None:
             run(cfg)
     except SystemExit as stop:
-        return stop.code if isinstance(stop.code, int) else _USER_ERROR
+        if isinstance(stop.code, str):
+            print(stop.code, file=sys.stderr)
+        return stop.code if isinstance(stop.code, int) else _USER_ERROR if stop.code else 0
     except (Interrupted, KeyboardInterrupt) as stop:
         print(f"stopped: {stop}" if str(stop) else "stopped", file=sys.stderr)
         return _INTERRUPTED
@@ -80,7 +82,7 @@ def _compose_single(config_name: str, flags: list[str], words: list[str]) -> Dic
     errors: list[Exception] = []
 
     # A single run starts after Hydra has returned: Lightning's launcher of processes would replay Hydra's job.
-    @hydra.main(config_path=str(conf_dir()), config_name=config_name, version_base="1.3")
+    @hydra.main(config_path=str(find_conf_dir()), config_name=config_name, version_base="1.3")
     def job(cfg: DictConfig) -> None:
         try:
             composed.append(complete_job_config(cfg, config_name, flags, HydraConfig.get()))

@@ -11,7 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from pix2pix_lightning.cli.conf import conf_dir
+from pix2pix_lightning.cli.conf import find_conf_dir
 from pix2pix_lightning.cli.errors import format_error
 from pix2pix_lightning.cli.overrides import HYDRA_QUIET, complete_job_config, quote_path, set_hydra_argv
 from pix2pix_lightning.compat import parse_overrides
@@ -68,7 +68,7 @@ def run_multirun(config_name: str, run: Callable[[DictConfig], Any], flags: list
     folders: list[str] = []
     process = os.getpid()
 
-    @hydra.main(config_path=str(conf_dir()), config_name=config_name, version_base="1.3")
+    @hydra.main(config_path=str(find_conf_dir()), config_name=config_name, version_base="1.3")
     def job(cfg: DictConfig) -> Any:
         hydra_cfg = HydraConfig.get()
         folders.append(hydra_cfg.sweep.dir)
@@ -80,16 +80,18 @@ def run_multirun(config_name: str, run: Callable[[DictConfig], Any], flags: list
             return _get_objective(cfg, run(cfg), hydra_cfg)
         except Exception as error:
             line = format_error(error, config_name)
-            print(f"error in {_job_name(hydra_cfg)}: {line}" if line else traceback.format_exc(), file=sys.stderr)
+            print(
+                f"error in {_format_job_name(hydra_cfg)}: {line}" if line else traceback.format_exc(), file=sys.stderr
+            )
             if os.getpid() != process:
-                raise _JobError(_job_name(hydra_cfg)) from None
-            failed.append(_job_name(hydra_cfg))
+                raise _JobError(_format_job_name(hydra_cfg)) from None
+            failed.append(_format_job_name(hydra_cfg))
             return None
 
     again = "when the cause is fixed, the same command continues with these alone"
     with TemporaryDirectory() as scratch:
         folder = None if config_name == "train" else scratch  # for what Hydra writes itself
-        options = [*HYDRA_QUIET, *_sweep_options(words, find_sweep(overrides), folder)]
+        options = [*HYDRA_QUIET, *_build_sweep_options(words, find_sweep(overrides), folder)]
         try:
             with set_hydra_argv(["--multirun", *flags, *words, *options]):
                 job()
@@ -127,13 +129,13 @@ def _check_sweep(words: list[str], hydra_cfg: Any) -> None:
             )
     for word in words:
         key, _, value = word.partition("=")
-        named = value.strip("'")
+        given = value.strip("'")
         if key == "run_dir":
             raise _Refused(
-                f"run_dir={named} is one folder, and each job needs its own: leave it out; name= names the folder above"
+                f"run_dir={given} is one folder, and each job needs its own: leave it out; name= names the folder above"
             )
         if key == "resume" and value != "auto":
-            raise _Refused(f"resume={named}: a sweep resumes its own jobs; leave it out")
+            raise _Refused(f"resume={given}: a sweep resumes its own jobs; leave it out")
 
 
 def _check_one_process(cfg: DictConfig) -> None:
@@ -160,7 +162,7 @@ def _quote_unless_swept(word: str) -> str:
     return word if _is_swept(word) and not is_path else quote_path(word)
 
 
-def _sweep_options(words: list[str], sweep: str | None, folder: str | None) -> list[str]:
+def _build_sweep_options(words: list[str], sweep: str | None, folder: str | None) -> list[str]:
     """Return Hydra's options for the folders: a job's is named after the keys that differ between the jobs.
 
     Args:
@@ -172,8 +174,8 @@ def _sweep_options(words: list[str], sweep: str | None, folder: str | None) -> l
     swept = [o.key_or_group for o in overrides if o.is_sweep_override()]
     same = [o.key_or_group for o in overrides if o.key_or_group not in swept]
     name = sweep or "_".join(re.split(r"[./@]", key)[-1] for key in swept) or "one"
-    choice = [o.value() for o in overrides if o.key_or_group in ("name", "experiment") and not o.is_sweep_override()]
-    folder = folder or f"runs/{choice[-1] if choice else 'default'}/sweep_{name}"
+    single = {o.key_or_group: o.value() for o in overrides if not (o.is_sweep_override() or o.is_delete())}
+    folder = folder or f"runs/{single.get('name') or single.get('experiment') or 'default'}/sweep_{name}"
     return [
         f"hydra.job.config.override_dirname.exclude_keys={[str(key) for key in same]}".replace(" ", ""),
         f"hydra.sweep.dir={folder}",
@@ -186,9 +188,9 @@ def _sweep_options(words: list[str], sweep: str | None, folder: str | None) -> l
 def _set_run_dir(cfg: DictConfig, hydra_cfg: Any) -> None:
     """Give a job the folder of its name, and let it resume what is in it."""
     if "run_dir" in cfg and cfg.run_dir is None:
-        cfg.run_dir = str(Path(hydra_cfg.sweep.dir) / _job_name(hydra_cfg))
+        cfg.run_dir = str(Path(hydra_cfg.sweep.dir) / _format_job_name(hydra_cfg))
         cfg.resume = cfg.resume or "auto"
 
 
-def _job_name(hydra_cfg: Any) -> str:
+def _format_job_name(hydra_cfg: Any) -> str:
     return re.sub(r"[^\w.-]+", "_", hydra_cfg.job.override_dirname) or "job"

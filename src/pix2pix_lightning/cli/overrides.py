@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pix2pix_lightning.cli.conf import PATH_KEYS, complete_config, is_group
-from pix2pix_lightning.cli.resume import check_same_as_resumed, matches_type
+from pix2pix_lightning.cli.conf import PATH_KEYS, complete_config, is_group, quote
+from pix2pix_lightning.cli.resume import check_same_as_resumed, check_type
 from pix2pix_lightning.compat import parse_overrides
 from pix2pix_lightning.utils.errors import UserError
 
@@ -44,6 +44,8 @@ def set_hydra_argv(argv: list[str]) -> Iterator[None]:
         sys.argv = before
         if full is None:
             del os.environ["HYDRA_FULL_ERROR"]
+        else:
+            os.environ["HYDRA_FULL_ERROR"] = full
 
 
 def quote_path(word: str) -> str:
@@ -59,13 +61,12 @@ def quote_path(word: str) -> str:
     if key not in PATH_KEYS or not value or value in ("null", "auto") or value[0] in "'\"":
         return word
     if value.startswith("[") and value.endswith("]") and not Path(value).exists():
-        return f"{key}=[{','.join(_quote(item.strip()) for item in value[1:-1].split(','))}]"
-    return f"{key}={_quote(value)}"
+        return f"{key}=[{','.join(_expand(item.strip()) for item in value[1:-1].split(','))}]"
+    return f"{key}={_expand(value)}"
 
 
-def _quote(path: str) -> str:
-    escaped = str(Path(path).expanduser()).replace("'", "\\'")
-    return f"'{escaped}'"
+def _expand(path: str) -> str:
+    return quote(str(Path(path).expanduser()))
 
 
 def check_group_names(words: list[str]) -> None:
@@ -114,5 +115,4 @@ def _check_types(cfg: DictConfig, config_name: str, hydra_cfg: Any) -> None:
     for key in {override.key_or_group for override in parsed if override not in chosen}:
         expected = OmegaConf.select(defaults, key, throw_on_resolution_failure=False)
         given = OmegaConf.select(cfg, key, throw_on_resolution_failure=False)
-        if not matches_type(given, expected):
-            raise UserError(f"{key}={given} has another type than expected: a value like {key}={expected}")
+        check_type(key, given, expected)

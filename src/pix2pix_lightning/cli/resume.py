@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pix2pix_lightning.cli.conf import compose_files, drop_unused_discriminator, is_group, repeatable_words
+from pix2pix_lightning.cli.conf import compose_files, drop_unused_discriminator, is_group, select_repeatable_words
 from pix2pix_lightning.compat import parse_overrides
 from pix2pix_lightning.utils.configs import flatten_config, list_differences
 from pix2pix_lightning.utils.errors import UserError
@@ -50,7 +50,7 @@ def load_resumed_config(words: Sequence[str], config_name: str = "train") -> Dic
     if "speed.precision" in values and "trainer.precision" not in values:
         cfg.trainer.precision = cfg.speed.precision
     cfg.run_dir = values.get("run_dir")
-    changed = repeatable_words(words)
+    changed = select_repeatable_words(words)
     if cfg.command and changed:
         cfg.command = shlex.join([*shlex.split(cfg.command), *changed])
     drop_unused_discriminator(cfg)
@@ -82,15 +82,24 @@ def check_same_as_resumed(cfg: DictConfig, words: Sequence[str]) -> None:
         )
 
 
-def matches_type(given: Any, expected: Any) -> bool:
-    """Return whether a value can stand in the place of another.
+def check_type(key: str, given: Any, expected: Any) -> None:
+    """Check that a value can stand in the place of another.
 
     A node can be switched off by null, and a name can look like anything; numbers and switches must stay such.
 
     Args:
+        key: The configuration key, for the message.
         given: The value from the command line.
         expected: The value in the configuration files.
+
+    Raises:
+        UserError: It cannot.
     """
+    if not _matches_type(given, expected):
+        raise UserError(f"{key}={given} has another type than expected: set a value like {key}={expected}")
+
+
+def _matches_type(given: Any, expected: Any) -> bool:
     from omegaconf import OmegaConf
 
     if OmegaConf.is_config(expected):
@@ -127,7 +136,5 @@ def _change_key(cfg: DictConfig, key: str, value: Any, *, add: bool) -> None:
             f"{key} is no key of the run that is resumed"
             + (f": did you mean {close[0]}?" if close else ", whose keys are in its config.yaml")
         )
-    expected = node[leaf] if exists else None
-    if not matches_type(value, expected):
-        raise UserError(f"{key}={value} has another type than expected: a value like {key}={expected}")
+    check_type(key, value, node[leaf] if exists else None)
     OmegaConf.update(cfg, key, value, force_add=True)

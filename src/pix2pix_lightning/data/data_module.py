@@ -1,4 +1,4 @@
-"""PairedDataModule: from pairs in a folder to batches."""
+"""PairedDataModule: batches of the pairs in a folder."""
 
 from __future__ import annotations
 
@@ -53,7 +53,8 @@ class PairedDataModule(LightningDataModule):
         max_pairs: Take only the first so many pairs of each split; None takes all.
         cache: Store the decoded and resized pairs in memory maps: in this folder, or, with True, in ``.pix2pix_cache``
             below ``root``. They are built when a split is first opened, and again when one of its files has changed.
-        pin_memory: Copy batches to page-locked memory, which a GPU reads faster; None does so where there is a GPU.
+        pin_memory: Copy batches to page-locked memory, which a GPU reads faster; None and ``auto`` do so where there
+            is a GPU.
         prefetch_factor: Batches that each loader process has ready; None is torch's default, 2.
         archive: Address of the data set, for the error message when ``root`` is missing.
 

@@ -247,8 +247,8 @@ def _draw_doors(photo: Floats, facade: Facade, look: np.random.Generator) -> Non
     is_glazed, is_double, brass = look.random() < 0.6, look.random() < 0.5, (206, 172, 92)
     for shape in (s for s in facade.shapes if s.part == Part.DOOR):
         left, top, right, bottom = shape.to_pixels(size)
-        paint = [float(c) for c in photo[min(bottom, size) - 1, (left + right) // 2]]
-        dark, bright = [0.62 * c for c in paint], [1.2 * c + 8 for c in paint]
+        colour = [float(c) for c in photo[min(bottom, size) - 1, (left + right) // 2]]
+        dark, bright = [0.62 * c for c in colour], [1.2 * c + 8 for c in colour]
         head = top + round(0.16 * (bottom - top))
         if shape.outline:
             head = round(shape.outline[1][1] * size)
@@ -267,7 +267,7 @@ def _draw_doors(photo: Floats, facade: Facade, look: np.random.Generator) -> Non
                 y0, y1 = (round(head + (bottom - head) * part) for part in (above, below))
                 fill(photo, (start + line, y0, end - line, y1), bright)
                 fill(photo, (start + line, y0, end - 2 * line, y1 - line), dark)
-                fill(photo, (start + 2 * line, y0 + line, end - 2 * line, y1 - line), paint)
+                fill(photo, (start + 2 * line, y0 + line, end - 2 * line, y1 - line), colour)
         knob = left + (right - left) // 2 + 2 * line if leaves == 2 else right - 3 * line
         middle = (head + bottom) // 2
         fill(photo, (knob, middle, knob + line, middle + line), brass)
@@ -280,11 +280,11 @@ def _draw_shops(photo: Floats, facade: Facade, look: np.random.Generator) -> Non
     for shape in (s for s in facade.shapes if s.part == Part.SHOP):
         left, top, right, bottom = shape.to_pixels(size)
         width, height = right - left, bottom - top
-        paint, awning, glow = pick_colour(look, PAINTS), pick_colour(look, PAINTS), look.uniform(0.35, 1.0)
+        colour, awning, glow = pick_colour(look, PAINTS), pick_colour(look, PAINTS), look.uniform(0.35, 1.0)
         goods, letters = look.random((7, 5)), look.random(9)
         has_awning, has_sign, num_panes = look.random() < 0.45, look.random() < 0.8, int(look.integers(1, 4))
         sill, head = top + round(0.88 * height), top + round(0.2 * height)
-        fill(photo, (left, top, right, bottom), paint)
+        fill(photo, (left, top, right, bottom), colour)
         fill(photo, (left + line, head, right - line, sill), (190 * glow, 168 * glow, 128 * glow))
         fill(
             photo,
@@ -302,9 +302,9 @@ def _draw_shops(photo: Floats, facade: Facade, look: np.random.Generator) -> Non
             fill(photo, box, (60 + 170 * hue[0], 60 + 130 * hue[1], 60 + 120 * x))
         for pane in range(num_panes + 1):
             x = left + round((width - line) * pane / num_panes)
-            fill(photo, (x, head, x + line, bottom), paint)
+            fill(photo, (x, head, x + line, bottom), colour)
         if has_sign:
-            ink = (236, 226, 190) if sum(paint) < 380 else (50, 46, 44)
+            ink = (236, 226, 190) if sum(colour) < 380 else (50, 46, 44)
             x, step = left + 0.2 * width, 0.6 * width / len(letters)
             for number, letter in enumerate(letters):
                 start, end = round(x + step * number), round(x + step * (number + 0.3 + 0.4 * letter))

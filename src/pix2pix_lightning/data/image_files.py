@@ -1,4 +1,4 @@
-"""Image files to arrays and back."""
+"""Read image files as arrays, and write arrays as image files."""
 
 from __future__ import annotations
 
@@ -128,6 +128,8 @@ def write_image(path: Path, image: npt.NDArray[np.uint8], *, overwrite: bool = F
     if path.exists() and not overwrite:
         raise FileExistsError(f"{path} exists: choose another folder, or set overwrite=true")
     bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR) if image.ndim == 3 and image.shape[2] == 3 else image
+    if path.suffix.lower() == ".ppm" and (bgr.ndim == 2 or bgr.shape[2] == 1):  # a format of colours alone
+        bgr = cv2.cvtColor(bgr, cv2.COLOR_GRAY2BGR)
     encoded, buffer = cv2.imencode(path.suffix, bgr)
     assert encoded, path
     with atomic_write(path) as scratch:

@@ -1,4 +1,4 @@
-"""Colours of an image to those of a palette."""
+"""Match the colours of an image with those of a palette."""
 
 from __future__ import annotations
 

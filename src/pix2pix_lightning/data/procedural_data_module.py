@@ -7,7 +7,7 @@ from typing import Any
 from pix2pix_lightning.data.data_module import PairedDataModule
 from pix2pix_lightning.data.pairs import Pairs
 from pix2pix_lightning.data.procedural import ProceduralPairs
-from pix2pix_lightning.utils.checks import check_counts
+from pix2pix_lightning.utils.checks import check_choice, check_counts
 from pix2pix_lightning.utils.errors import UserError
 
 
@@ -18,7 +18,8 @@ class ProceduralDataModule(PairedDataModule):
         num_train: Number of training pairs.
         num_val: Number of validation pairs, and of test pairs.
         num_looks: Number of streets, whose buildings share materials and weather (see ``ProceduralPairs``).
-        **options: Arguments of ``PairedDataModule`` except ``root``, ``archive`` and ``val_split``.
+        **options: Arguments of ``PairedDataModule`` except ``root`` and ``archive``. A ``val_split`` is ``train``,
+            ``val`` or ``test``.
 
     Raises:
         UserError: An argument is out of range.
@@ -36,6 +37,7 @@ class ProceduralDataModule(PairedDataModule):
             )
         super().__init__(".", **options)
         self.num_pairs = {"train": num_train, "val": num_val, "test": num_val}
+        check_choice("data.val_split", self.val_split, self.num_pairs)
         self.num_looks = num_looks
 
     def resolve_cache_folder(self) -> Path:

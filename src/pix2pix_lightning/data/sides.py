@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from pix2pix_lightning.data.palette import check_colours_match, find_nearest_colours
 from pix2pix_lightning.data.resize import INTERPOLATIONS, resize
-from pix2pix_lightning.utils.checks import check_choice
+from pix2pix_lightning.utils.checks import check_choice, check_counts
 from pix2pix_lightning.utils.errors import UserError
 
 Kind = Literal["rgb", "grayscale", "label"]
@@ -90,7 +90,8 @@ class SideSpec:
             repeated = next(colour for colour in self.palette if self.palette.count(colour) > 1)
             raise UserError(f"palette colour {list(repeated)} stands for two classes: give each its own colour")
         if self.kind == "label" and not 1 <= self.channels <= _MAX_CLASSES:
-            raise UserError(f"num_classes={self.num_classes}: a label side has 1 to {_MAX_CLASSES} classes")
+            given = f"a palette of {self.channels} colours" if self.palette else f"num_classes={self.num_classes}"
+            raise UserError(f"{given}: a label side has 1 to {_MAX_CLASSES} classes")
         if self.interpolation is None:
             has_palette = self.kind == "label" or self.snap_palette
             object.__setattr__(self, "interpolation", "nearest" if has_palette else "bicubic")
@@ -254,9 +255,9 @@ class PairSpec:
 
     def __post_init__(self) -> None:
         check_choice("direction", self.direction, get_args(Direction))
-        for name, side in (("size", self.size), ("load_size", self.load_size)):
-            if type(side) is not int or side < 1:
-                raise UserError(f"{name}={side!r}: pixels from 1 are expected")
+        check_counts(size=self.size, load_size=self.load_size)
+        for name in ("size", "load_size"):  # plain data has no integers of NumPy
+            object.__setattr__(self, name, int(getattr(self, name)))
 
     def encode(self, image: Tensor, side: str, dtype: torch.dtype = torch.float32) -> Tensor:
         """Convert images of one side from what a batch carries to what a network sees.

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pix2pix_lightning.data.sides import PairSpec
+from pix2pix_lightning.utils.checks import check_choice
 from pix2pix_lightning.utils.errors import UserError
 
 Image = npt.NDArray[np.uint8]
@@ -43,8 +44,7 @@ class PairTransform:
         if isinstance(entry, Mapping):
             sides = entry.get("sides", sides)
             entry = _build_transform({key: value for key, value in entry.items() if key != "sides"}, name)
-        if sides not in _SIDES:
-            raise UserError(f"{name}.sides={sides!r} is unknown: one of {', '.join(_SIDES)} is expected")
+        check_choice(f"{name}.sides", sides, _SIDES)
         if not isinstance(entry, albumentations.BasicTransform | albumentations.BaseCompose):
             raise UserError(
                 f"{name}={entry!r} is no transform of albumentations: give {{_target_: albumentations.<Class>, ...}}"

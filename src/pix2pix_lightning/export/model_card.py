@@ -20,7 +20,7 @@ from pix2pix_lightning.checkpoints.pretrained.card import (
     format_table,
     join_lines,
 )
-from pix2pix_lightning.cli.conf import conf_dir
+from pix2pix_lightning.cli.conf import find_conf_dir
 from pix2pix_lightning.data.image_files import read_image
 from pix2pix_lightning.evaluation import METRICS_FILE
 from pix2pix_lightning.models.pix2pix import Pix2PixModule
@@ -152,7 +152,7 @@ def _format_data(data: Mapping[str, Any], known: str | None) -> str:
 
 def _find_data_group(data: Mapping[str, Any]) -> str | None:
     """Find the file of ``conf/data`` that the run used; names of the user's own files stay private."""
-    for path in sorted((conf_dir() / "data").glob("*.yaml")):
+    for path in sorted((find_conf_dir() / "data").glob("*.yaml")):
         group = cast(dict[str, Any], OmegaConf.to_container(OmegaConf.load(path), resolve=False))
         is_procedural = data.get("_target_") == _PROCEDURAL == group.get("_target_")
         if is_procedural or (group.get("archive") and group["archive"] == data.get("archive")):

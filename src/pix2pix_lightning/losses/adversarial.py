@@ -210,7 +210,7 @@ class WassersteinAdversarial(AdversarialLoss):
         penalty_weight: Weight of the penalty, the paper's lambda, 0 or more.
 
     Raises:
-        UserError: If `penalty_weight` is negative.
+        UserError: `penalty_weight` is negative.
 
     Example:
         >>> real, fake = torch.full((1, 1, 30, 30), 3.0), torch.ones(1, 1, 30, 30)

@@ -40,7 +40,7 @@ class ImageMetric(Metric):
         """Add a batch of images, both (B, C, H, W).
 
         Raises:
-            UserError: If the shapes differ or are not (B, C, H, W).
+            UserError: The shapes differ or are not (B, C, H, W).
         """
         if preds.shape != target.shape or preds.ndim != 4:
             raise UserError(

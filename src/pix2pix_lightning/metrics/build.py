@@ -30,7 +30,7 @@ def build_metric(spec: MetricSpec, *, eight_bit: bool = False) -> Metric:
         The metric; a Metric that was given is returned itself, if it is not wrapped.
 
     Raises:
-        UserError: If the name is not registered, or the description does not build a Metric.
+        UserError: The name is not registered, or the description does not build a Metric.
     """
     if isinstance(spec, str):
         if spec not in METRICS:
@@ -64,7 +64,7 @@ def build_metrics(
         The collection. Its `compute` gives a value for each name, with the prefix.
 
     Raises:
-        UserError: If a metric cannot be built, or two have the same name.
+        UserError: A metric cannot be built, or two have the same name.
 
     Example:
         >>> quality = {"_target_": "torchmetrics.image.UniversalImageQualityIndex"}
@@ -88,7 +88,7 @@ def build_named_metrics(
         The metrics, in the order of `spec`. A name that is repeated in a list counts once.
 
     Raises:
-        UserError: If a metric cannot be built, or two have the same name.
+        UserError: A metric cannot be built, or two have the same name.
     """
     if isinstance(spec, Mapping) and not is_description(spec):
         given = cast(Mapping[str, MetricSpec | None], spec)

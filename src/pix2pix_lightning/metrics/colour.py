@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from pix2pix_lightning.metrics.base import ImageMetric
+from pix2pix_lightning.utils.errors import UserError
 
 __all__ = [
     "HistogramA",
@@ -79,11 +80,16 @@ def convert_to_lab(images: Tensor) -> Tensor:
     """Convert sRGB to CIE Lab, in floating point (8-bit Lab would lose up to 24 levels there and back).
 
     Args:
-        images: (B, 3, H, W) sRGB, from 0 to 1.
+        images: (B, 3, H, W) sRGB, or (B, 1, H, W) gray levels, from 0 to 1.
 
     Returns:
         (B, 3, H, W): L from 0 to 100, a and b from about -110 to 110.
+
+    Raises:
+        UserError: The images are neither.
     """
+    if images.ndim != 4 or images.shape[1] not in (1, 3):
+        raise UserError(f"Lab needs RGB images (B, 3, H, W), got {tuple(images.shape)}: leave such images out")
     linear = torch.where(images > 0.04045, ((images + 0.055) / 1.055) ** 2.4, images / 12.92)
     to_xyz = linear.new_tensor(_RGB_TO_XYZ) / linear.new_tensor(_WHITE)[:, None]
     xyz = torch.einsum("ij,bjhw->bihw", to_xyz, linear)
@@ -97,10 +103,13 @@ def compute_lab_histograms(images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     Bins are centred on whole numbers, so that gray pixels, whose a and b are zero up to rounding, share one bin.
 
     Args:
-        images: (B, 3, H, W) sRGB, from 0 to 1.
+        images: As for `convert_to_lab`.
 
     Returns:
         Counts (B, 101) of L from 0 to 100, and (B, 221) each of a and b from -110 to 110.
+
+    Raises:
+        UserError: The images are neither RGB nor gray.
     """
     levels = convert_to_lab(images).round().long()
     light, green_red, blue_yellow = (

@@ -103,7 +103,7 @@ class ImageSSIM(MeanImageMetric):
         """Return the mean structural similarity of each image, (B,).
 
         Raises:
-            UserError: If a side is shorter than the window.
+            UserError: A side is shorter than the window.
         """
         _check_sides("SSIM", preds, self.least_side)
         luminance, structure = _compute_similarity(preds, target)
@@ -130,7 +130,7 @@ class ImageMSSSIM(MeanImageMetric):
         """Return the similarity of each image, (B,).
 
         Raises:
-            UserError: If a side is shorter than the window at the coarsest scale.
+            UserError: A side is shorter than the window at the coarsest scale.
         """
         _check_sides("MS-SSIM", preds, self.least_side)
         scores = preds.new_ones(len(preds))

@@ -35,7 +35,7 @@ def compute_pixel_accuracy(preds: Tensor, target: Tensor) -> Tensor:
         Shares from 0 to 1, (B,).
 
     Raises:
-        UserError: If the shapes differ or are not (B, C, H, W).
+        UserError: The shapes differ or are not (B, C, H, W).
     """
     if preds.shape != target.shape or preds.ndim != 4:
         raise UserError(

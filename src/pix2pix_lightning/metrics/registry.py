@@ -101,7 +101,7 @@ class MetricInfo:
             The row.
 
         Raises:
-            UserError: If `values` is no mapping, or a value in it has another type.
+            UserError: `values` is no mapping, or a value in it has another type.
         """
         if not isinstance(values, Mapping):
             raise UserError(f"{name} is {values!r}, not keys and values")

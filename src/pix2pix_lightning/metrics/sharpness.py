@@ -49,7 +49,7 @@ def compute_gradient_magnitude(images: Tensor) -> Tensor:
         Means over channels and pixels, (B,), in the images' unit per pixel, at least in float32.
 
     Raises:
-        UserError: If the images are not (B, C, H, W), or have a side of less than 2.
+        UserError: The images are not (B, C, H, W), or have a side of less than 2.
     """
     if images.ndim != 4 or min(images.shape[-2:]) < 2:
         raise UserError(

@@ -22,21 +22,22 @@ class AccumulationWindow(NamedTuple):
     share: float = 1.0
 
     @classmethod
-    def of_batch(cls, batch_idx: int, accumulate: int, num_batches: int) -> Self:
+    def from_batch_idx(cls, batch_idx: int, accumulate: int, num_batches: float) -> Self:
         """Return the place of a batch. The last window of an epoch may be shorter, and steps all the same.
 
         Args:
             batch_idx: Number of the batch in its epoch, from 0.
             accumulate: Batches of a full window.
-            num_batches: Batches of the epoch.
+            num_batches: Batches of the epoch; infinite where data of unknown length is loaded. The last window of such
+                an epoch steps only if it is full.
         """
         start = batch_idx - batch_idx % accumulate
         end = min(start + accumulate, num_batches)
         return cls(batch_idx == start, batch_idx + 1 == end, 1 / (end - start))
 
 
-def accumulate_gradients(strategy: Strategy, window: AccumulationWindow) -> AbstractContextManager[object]:
-    """Hold back the exchange of gradients among processes in all batches of a window but the last.
+def defer_gradient_sync(strategy: Strategy, window: AccumulationWindow) -> AbstractContextManager[object]:
+    """Defer the exchange of gradients among processes to the last batch of a window.
 
     Args:
         strategy: The trainer's strategy.

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from torch import nn
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from pix2pix_lightning.data.sides import PairSpec
 from pix2pix_lightning.utils.checks import check_counts
@@ -20,6 +21,7 @@ Parts = dict[str, Any]
 """The arguments of a module that can be described, by name; ``reconstruction`` holds a part for each name."""
 
 _MAX_DOWNS = 8
+_LOGGED_NAMES = ("adversarial", "feature_matching", "gradient_penalty", "loss_g", "loss_d", "d_real", "d_fake")
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
@@ -145,7 +147,7 @@ def build_optimizers(parts: Parts, **networks: nn.Module | None) -> tuple[list[O
         The optimizers in the order of the networks, and the schedules as Lightning takes them.
 
     Raises:
-        UserError: An optimizer or the schedule does not take its arguments.
+        UserError: An optimizer or the schedule does not take its arguments, or the schedule needs a metric.
     """
     optimizers, schedules = [], []
     for name, network in networks.items():
@@ -154,6 +156,8 @@ def build_optimizers(parts: Parts, **networks: nn.Module | None) -> tuple[list[O
             optimizers.append(optimizer)
             if parts["schedule"] is not None:
                 schedule = build_or_call("schedule", parts["schedule"], optimizer)
+                if isinstance(schedule, ReduceLROnPlateau):
+                    raise UserError("schedule: ReduceLROnPlateau follows a metric; choose a schedule of the epochs")
                 schedules.append({"scheduler": schedule, "name": f"lr_{name}"})
     return optimizers, schedules
 
@@ -169,8 +173,11 @@ def complete_weights(
         has_discriminator: Whether there are adversarial terms.
 
     Raises:
-        UserError: A weight has no term, or there is no term.
+        UserError: A weight has no term, a reconstruction loss has a name that it cannot have, or there is no term.
     """
+    for name in reconstruction:
+        if name in _LOGGED_NAMES or "." in name:
+            raise UserError(f"reconstruction.{name}: give it a name without a dot, none of {', '.join(_LOGGED_NAMES)}")
     adversarial = {"adversarial": 1.0, "feature_matching": 0.0} if has_discriminator else {}
     known = {**adversarial, **{name: 100.0 if name == "l1" else 1.0 for name in reconstruction}}
     weights = weights or {}

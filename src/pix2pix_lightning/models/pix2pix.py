@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 from pix2pix_lightning.data.sides import PairSpec
 from pix2pix_lightning.losses import AdversarialLoss, Logits, feature_matching, gradient_penalty, split_logits
 from pix2pix_lightning.metrics import build_metrics
-from pix2pix_lightning.models.accumulation import AccumulationWindow, accumulate_gradients
+from pix2pix_lightning.models.accumulation import AccumulationWindow, defer_gradient_sync
 from pix2pix_lightning.models.components import (
     Batch,
     Description,
@@ -38,8 +38,8 @@ class Pix2PixModule(PersistenceMixin, LightningModule):
     """Train a generator and a discriminator in turn (paper, sections 3 and 6.2).
 
     Networks, losses and optimizers are objects or descriptions, ``{"_target_": "package.Class", "argument": value}``.
-    Descriptions are saved with the checkpoint, so that ``load_from_checkpoint(path)`` needs nothing else. A subclass
-    may override ``configure_losses``, ``configure_metrics`` and ``configure_models``.
+    Descriptions are saved with the checkpoint, so that ``load_from_checkpoint(path)`` needs nothing else; ``metrics``
+    are not saved. A subclass may override ``configure_losses``, ``configure_metrics`` and ``configure_models``.
 
     Args:
         generator: Maps a source (B, C, H, W) in [-1, 1] to an output with the target's channels.
@@ -121,7 +121,7 @@ class Pix2PixModule(PersistenceMixin, LightningModule):
 
     def configure_metrics(self) -> None:
         """Build ``val_metrics``, whose values are logged as ``val/<name>``."""
-        self.val_metrics = SplitMetrics(build_metrics(self.metrics, prefix="val/"))
+        self.val_metrics = SplitMetrics(build_metrics(self.metrics, prefix="val/"), self.pair_spec.target)
 
     def configure_models(self) -> None:
         """Build ``generator`` and ``discriminator`` from the parts; the first weights are a function of ``seed``."""
@@ -140,7 +140,7 @@ class Pix2PixModule(PersistenceMixin, LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         """Take one step of each network on a batch, with noise of the batch's own, and log the losses."""
-        self.window = AccumulationWindow.of_batch(batch_idx, self.accumulate, int(self.trainer.num_training_batches))
+        self.window = AccumulationWindow.from_batch_idx(batch_idx, self.accumulate, self.trainer.num_training_batches)
         with seed_torch(self.device, self.seed, Purpose.STEP, self.batches_seen, self.global_rank):
             losses = self.step(batch["source"], batch["target"])
         self.batches_seen += 1
@@ -160,7 +160,7 @@ class Pix2PixModule(PersistenceMixin, LightningModule):
             The losses by name, scalars without a gradient.
         """
         losses = self.losses = {}
-        with accumulate_gradients(self.trainer.strategy, self.window):
+        with defer_gradient_sync(self.trainer.strategy, self.window):
             fake = self.wrapped_networks.get("generator", self.generator)(source)
             if self.discriminator is not None:
                 for _ in range(self.discriminator_steps):
@@ -225,7 +225,7 @@ class Pix2PixModule(PersistenceMixin, LightningModule):
         return cat_dense_grad(source, target) if self.conditional else target
 
     def record(self, **losses: Tensor) -> None:
-        """Keep scalars for the log of the present step; in a step of one's own, log them at once."""
+        """Keep scalars for the log of the present step; outside of `step`, log them at once."""
         if self.losses is None:
             self.log_dict({f"train/{name}": loss.detach() for name, loss in losses.items()}, on_epoch=False)
         else:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from torch import Tensor
 from torchmetrics import MetricCollection
 
+from pix2pix_lightning.data.sides import SideSpec
+from pix2pix_lightning.metrics import metric_info
+
 
 class SplitMetrics:
     """Measure the generated images of a split against the real ones.
@@ -14,10 +17,12 @@ class SplitMetrics:
 
     Args:
         metrics: The metrics by the names under which they are logged.
+        spec: What the pixels of the real images mean. Metrics of label maps compare its classes, not its channels.
     """
 
-    def __init__(self, metrics: MetricCollection) -> None:
+    def __init__(self, metrics: MetricCollection, spec: SideSpec) -> None:
         self.collection = metrics
+        self.spec = spec
 
     def update(self, output: Tensor, target: Tensor) -> None:
         """Measure a batch.
@@ -27,7 +32,10 @@ class SplitMetrics:
             target: Real images (B, C, H, W) in [-1, 1].
         """
         self.collection.to(output.device)
-        self.collection.update(*((image.float() + 1) / 2 for image in (output, target)))
+        images = [(image.float() + 1) / 2 for image in (output, target)]
+        classes = [image.argmax(1, keepdim=True) for image in images] if self.spec.kind == "label" else images
+        for metric in self.collection.values():
+            metric.update(*(classes if metric_info(metric).targets == "classes" else images))
 
     def compute(self) -> dict[str, Tensor]:
         """Return the values over all processes, scalars by name, and start anew."""

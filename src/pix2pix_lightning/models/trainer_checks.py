@@ -5,7 +5,7 @@ from __future__ import annotations
 from lightning.pytorch import Trainer
 from lightning.pytorch.strategies import DDPStrategy
 
-from pix2pix_lightning.compat import find_unused_parameters
+from pix2pix_lightning.compat import allow_unused_parameters
 from pix2pix_lightning.utils.errors import UserError
 
 
@@ -22,7 +22,7 @@ def check_trainer(trainer: Trainer, *, penalty_weight: float, accumulate: int) -
     """
     strategy = trainer.strategy
     if isinstance(strategy, DDPStrategy) and not getattr(strategy, "reduces_per_network", False):
-        find_unused_parameters(strategy)  # plain DDP: each backward pass reaches one network
+        allow_unused_parameters(strategy)  # plain DDP: each backward pass reaches one network
     if penalty_weight and trainer.precision in ("16-true", "bf16-true"):
         raise UserError(
             f"trainer.precision={trainer.precision} with a gradient penalty, which needs float32 weights: use "

@@ -26,8 +26,8 @@ from pix2pix_lightning.utils.checks import check_counts
 class PatchDiscriminator(nn.Module):
     """The paper's PatchGAN: each logit judges a patch of the input (arXiv 1611.07004, sections 3.2.2 and 6.1.2).
 
-    4x4 convolutions: ``num_layers`` of stride 2, one of stride 1, and one of stride 1 to the logit. The first has no
-    norm. One to five layers of stride 2 have receptive fields of 16, 34, 70, 142 and 286 pixels.
+    4x4 convolutions: ``num_layers`` of stride 2, one of stride 1, and one of stride 1 to the logit. The first and
+    the last have no norm. One to five layers of stride 2 have receptive fields of 16, 34, 70, 142 and 286 pixels.
 
     Args:
         in_channels: Channels of source and target together, or of the target alone when unconditional.
@@ -103,7 +103,7 @@ class PatchDiscriminator(nn.Module):
 
 
 class PixelDiscriminator(nn.Module):
-    """The paper's PixelGAN, a 1x1 PatchGAN, which judges every pixel by its color alone (section 6.1.2).
+    """The paper's PixelGAN, a 1x1 PatchGAN, which judges every pixel by its colour alone (section 6.1.2).
 
     Args:
         in_channels: Channels of source and target together, or of the target alone when unconditional.

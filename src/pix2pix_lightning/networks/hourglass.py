@@ -33,8 +33,8 @@ class HourglassGenerator(nn.Module):
         base_channels: Channels of the outermost level; they double with depth, up to eight times as many.
         norm: ``"batch"``, ``"instance"`` or ``"none"``.
         dropout: Probability of dropout in the decoder, in [0, 1); 0 leaves the layers out.
-        dropout_at: ``"junyanz"``: up levels 4 to ``num_downs - 2`` (outputs of 4x4, 8x8 and 16x16 at 256);
-            ``"paper"``: the three innermost (2x2, 4x4 and 8x8).
+        dropout_at: Levels of the decoder with dropout, where the outermost is 0. ``"junyanz"``: 4 to ``num_downs - 2``
+            (outputs of 16x16, 8x8 and 4x4 at 256); ``"paper"``: the three innermost (8x8, 4x4 and 2x2).
         upsample: ``"transposed"`` or ``"resize"`` (nearest neighbour and a 3x3 convolution).
 
     Attributes:

@@ -50,7 +50,7 @@ class MatmulConvTranspose2d(nn.ConvTranspose2d):
 
 
 def convert_to_matmul(network: nn.Module) -> nn.Module:
-    """Compute those convolutions of ``network`` as matrix products that are faster so, in place.
+    """Compute convolutions of ``network`` as matrix products wherever that is faster, in place.
 
     Args:
         network: Any module. Only plain 4x4 convolutions of stride 2 and padding 1 are changed.
@@ -89,7 +89,7 @@ def _has_even_sides(input: Tensor) -> bool:
 
 
 def _cast(input: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Return both in the type that autocast computes in, or else in the weight's."""
+    """Convert both to the type that autocast computes in, or to the weight's without autocast."""
     device = input.device.type
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight.dtype
     return input.to(dtype), weight.to(dtype)

@@ -20,7 +20,8 @@ def patch_forwards(
 
     Args:
         network: Any module. The layers themselves are changed, so two threads need two networks.
-        choose_forward: Returns the function for the layer of an index, name and type, or None to leave it as it is.
+        choose_forward: Returns the new forward function of a layer, given its index in ``network.modules()``, its name
+            and the layer itself; None leaves it as it is.
 
     Yields:
         ``network`` itself. On leaving, every module is as it was before.

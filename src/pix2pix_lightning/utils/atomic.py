@@ -14,7 +14,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
     """Yield a temporary path and rename it to ``path`` on success. ``path`` is unchanged on error.
 
     Args:
-        path: The file. The temporary one is in the same folder, since only within a disk a rename is atomic.
+        path: The file. The temporary one is in the same folder, since a rename is atomic only within one disk.
     """
     scratch = path.with_name(f"{path.name}.part")
     try:

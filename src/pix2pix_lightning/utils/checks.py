@@ -17,7 +17,7 @@ def check_choice(name: str, value: object, choices: Collection[str]) -> None:
     Raises:
         UserError: It is not one of them. The message lists them.
     """
-    if value not in choices:
+    if value not in list(choices):  # a list compares, where a dict would fail for a value that has no hash
         raise UserError(f"{name}={value!r} is unknown: one of {', '.join(choices)} is expected")
 
 

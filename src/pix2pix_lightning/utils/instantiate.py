@@ -92,7 +92,7 @@ def locate(target: str) -> Any:
     module_name, _, name = target.rpartition(".") if isinstance(target, str) else ("", "", "")
     try:
         return getattr(importlib.import_module(module_name), name)
-    except (ImportError, AttributeError, ValueError) as error:
+    except (ImportError, AttributeError, TypeError, ValueError) as error:  # TypeError: a relative name
         raise UserError(
             f"_target_={target!r} cannot be found ({error}): <importable module>.<Class> is expected"
         ) from None
