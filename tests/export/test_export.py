@@ -272,7 +272,7 @@ def test_foreign_onnx_files():
         ({**good, "context": -3}, "context=-3"),
         ({**good, "norm": "x"}, "norm='x'"),
         ({**good, "pair_spec": {"source": 3}}, "SideSpec"),
-        ({**good, "pair_spec": {"size": "big"}}, "size='big'"),
+        ({**good, "pair_spec": {"size": "big"}}, "size=big"),
         ({"format": 2}, "format 2"),
         ({"format": 1, "pair_spec": 3}, "pair_spec=3"),
         ([], "other.onnx"),

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from PIL import BmpImagePlugin, JpegImagePlugin, PngImagePlugin, PpmImagePlugin, TiffImagePlugin, WebPImagePlugin
 
 from pix2pix_lightning.utils.atomic import atomic_write
+from pix2pix_lightning.utils.checks import check_absent
 from pix2pix_lightning.utils.errors import UserError
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
@@ -125,8 +126,7 @@ def write_image(path: Path, image: npt.NDArray[np.uint8], *, overwrite: bool = F
     """
     if path.suffix.lower() not in IMAGE_SUFFIXES:
         raise UserError(f"{path} names no image format: use one of the suffixes {' '.join(sorted(IMAGE_SUFFIXES))}")
-    if path.exists() and not overwrite:
-        raise FileExistsError(f"{path} exists: choose another folder, or set overwrite=true")
+    check_absent(path, overwrite=overwrite)
     bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR) if image.ndim == 3 and image.shape[2] == 3 else image
     if path.suffix.lower() == ".ppm" and (bgr.ndim == 2 or bgr.shape[2] == 1):  # a format of colours alone
         bgr = cv2.cvtColor(bgr, cv2.COLOR_GRAY2BGR)

@@ -21,6 +21,7 @@ from pix2pix_lightning.data.sides import PairSpec
 from pix2pix_lightning.evaluation.scores import Scores, TranslatedPair
 from pix2pix_lightning.inference import Translator
 from pix2pix_lightning.utils.atomic import atomic_folder
+from pix2pix_lightning.utils.checks import check_absent
 from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.version import __version__
 
@@ -59,8 +60,7 @@ def open_output_folder(
     if folder.exists() and not folder.is_dir():
         raise UserError(f"output={folder} is a file: give a folder")
     if folder.is_dir() and any(folder.iterdir()):
-        if not overwrite:
-            raise FileExistsError(f"{folder} exists: choose another output, or set overwrite=true")
+        check_absent(folder, overwrite=overwrite)
         if not (folder / mark).is_file():
             raise UserError(f"output={folder} is no {kind}, it holds no {mark}: choose another folder")
     folder = folder.resolve()  # what a link leads to is replaced, not the link

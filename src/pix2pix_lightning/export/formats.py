@@ -15,6 +15,7 @@ from pix2pix_lightning.export.onnx_file import write_onnx
 from pix2pix_lightning.export.torch_program import write_program
 from pix2pix_lightning.export.web import write_web
 from pix2pix_lightning.models.pix2pix import Pix2PixModule
+from pix2pix_lightning.utils.checks import check_absent
 from pix2pix_lightning.utils.errors import UserError
 
 
@@ -77,8 +78,7 @@ def _export_junyanz(export: Export) -> str:
         raise FileExistsError(f"{stale} exists, and belongs to another model: choose another output")
     for path, network in present.items():
         to_junyanz_state(network)  # raises before the first file is written
-        if path.exists() and not export.overwrite:
-            raise FileExistsError(f"{path} exists: choose another output, or set overwrite=true")
+        check_absent(path, overwrite=export.overwrite)
     for path, network in present.items():
         write_junyanz(network, path, overwrite=export.overwrite)
     return f"{' and '.join(path.name for path in present)} in {export.output}"

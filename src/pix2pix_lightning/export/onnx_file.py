@@ -19,6 +19,7 @@ from pix2pix_lightning.export.graph import Graph
 from pix2pix_lightning.export.output_check import TOLERANCE, check_outputs, choose_sizes
 from pix2pix_lightning.inference.exported import OnnxSession, require_onnx
 from pix2pix_lightning.utils.atomic import atomic_write
+from pix2pix_lightning.utils.checks import check_absent
 from pix2pix_lightning.utils.errors import UserError
 
 if TYPE_CHECKING:
@@ -51,8 +52,7 @@ def write_onnx(
         UserError: It would be too large, or its outputs differ from the module's by more than 1e-4 (2e-2 with
             ``half``); no file is written then.
     """
-    if path.exists() and not overwrite:
-        raise FileExistsError(f"{path} exists: choose another output, or set overwrite=true")
+    check_absent(path, overwrite=overwrite)
     with require_onnx():
         import onnx
         import onnxscript  # noqa: F401 (torch.onnx needs it)

@@ -19,6 +19,7 @@ from pix2pix_lightning.export.output_check import check_outputs, choose_sizes
 from pix2pix_lightning.networks import find_image_norms
 from pix2pix_lightning.networks.patching import Forward, patch_forwards
 from pix2pix_lightning.utils.atomic import atomic_write
+from pix2pix_lightning.utils.checks import check_absent
 from pix2pix_lightning.utils.errors import UserError
 
 _MAX_DIM = 2**16  # images of a batch, and pixels of a side
@@ -45,8 +46,7 @@ def write_program(
         UserError: The network does not take the size, or the outputs differ from the module's by more than 1e-4; no
             file is written then.
     """
-    if path.exists() and not overwrite:
-        raise FileExistsError(f"{path} exists: choose another output, or set overwrite=true")
+    check_absent(path, overwrite=overwrite)
     stride = graph.side_multiple
     least = max(graph.min_side, 2 * stride)
     shapes: dict[int, Any] = {0: Dim("batch", min=1, max=_MAX_DIM)}

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from pix2pix_lightning.data.image_files import IMAGE_SUFFIXES
-from pix2pix_lightning.utils.checks import check_counts
+from pix2pix_lightning.utils.checks import check_absent, check_counts
 from pix2pix_lightning.utils.errors import UserError
 
 
@@ -93,9 +93,8 @@ def plan_outputs(
             other = owners.setdefault(str(target).lower(), path)  # some file systems ignore case
             if other != path:
                 raise UserError(f"{other} and {path} would both give {target}: rename one of them")
-    for target in () if overwrite else (target for targets in outputs.values() for target in targets):
-        if target.exists():
-            raise FileExistsError(f"{target} exists: choose another output, or set overwrite=true")
+    for target in (target for targets in outputs.values() for target in targets):
+        check_absent(target, overwrite=overwrite)
     return outputs
 
 

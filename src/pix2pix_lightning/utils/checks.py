@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 from numbers import Integral
+from pathlib import Path
 
 from pix2pix_lightning.utils.errors import UserError
 
@@ -35,6 +36,20 @@ def check_counts(*, at_least: int = 1, prefix: str = "", **counts: object) -> No
     for name, count in counts.items():
         if not is_whole_number(count) or int(count) < at_least:  # type: ignore[call-overload]
             raise UserError(f"{prefix}{name}={count}: a whole number of at least {at_least} is expected")
+
+
+def check_absent(path: Path, *, overwrite: bool) -> None:
+    """Check that nothing is at a path that is about to be written.
+
+    Args:
+        path: The path.
+        overwrite: Whether what is there may be replaced.
+
+    Raises:
+        FileExistsError: Something is there, and ``overwrite`` is false.
+    """
+    if not overwrite and path.exists():
+        raise FileExistsError(f"{path} exists: choose another output, or set overwrite=true")
 
 
 def is_whole_number(value: object) -> bool:

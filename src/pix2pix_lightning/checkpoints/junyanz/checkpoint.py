@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pix2pix_lightning.checkpoints.files import read_data, write_checkpoint
 from pix2pix_lightning.checkpoints.junyanz.keys import infer_network, map_keys, map_layers
+from pix2pix_lightning.utils.checks import check_absent
 from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.instantiate import TARGET, build
 
@@ -106,8 +107,7 @@ def write_junyanz(network: nn.Module, path: str | Path, *, overwrite: bool = Fal
     """
     path = Path(path)
     state = to_junyanz_state(network)
-    if path.exists() and not overwrite:
-        raise FileExistsError(f"{path} exists: choose another output, or set overwrite=true")
+    check_absent(path, overwrite=overwrite)
     write_checkpoint(OrderedDict((key, value.cpu().contiguous()) for key, value in state.items()), path)
 
 

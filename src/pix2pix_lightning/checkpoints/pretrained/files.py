@@ -24,6 +24,7 @@ from pix2pix_lightning.checkpoints.pretrained.hub import CONFIG, WEIGHTS, requir
 from pix2pix_lightning.checkpoints.restore import Module, restore_module
 from pix2pix_lightning.data.image_files import write_image
 from pix2pix_lightning.utils.atomic import atomic_write
+from pix2pix_lightning.utils.checks import check_absent
 from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.version import __version__
 
@@ -112,8 +113,7 @@ def write_safetensors(module: LightningModule, path: str | Path, *, overwrite: b
         OSError: The disk is full, or the file cannot be written.
     """
     path = Path(path)
-    if path.exists() and not overwrite:
-        raise FileExistsError(f"{path} exists: choose another name, or set overwrite=true")
+    check_absent(path, overwrite=overwrite)
     content = _to_safetensors(module, _to_config(module))
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path) as scratch, scratch.open("wb") as file:
@@ -193,8 +193,7 @@ def _check_target(folder: Path, overwrite: bool) -> None:
         raise UserError(f"{folder} is a file: give a folder")
     if not folder.is_dir() or not any(folder.iterdir()):
         return
-    if not overwrite:
-        raise FileExistsError(f"{folder} exists: choose another folder, or set overwrite=true")
+    check_absent(folder, overwrite=overwrite)
     if not (folder / WEIGHTS).is_file():
         raise UserError(f"{folder} holds other things than a model, it has no {WEIGHTS}: choose another folder")
 
