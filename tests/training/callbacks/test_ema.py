@@ -1,6 +1,10 @@
+from types import SimpleNamespace
+
 import pytest
 import torch
 from lightning.pytorch import Callback
+from torch import nn
+from torch.nn.utils.parametrizations import spectral_norm
 
 import small_networks
 from pix2pix_lightning import Pix2PixModule, Translator
@@ -45,6 +49,19 @@ def test_the_average_is_the_recursion_over_all_batches(run):
     found = read_checkpoint(path)[KEY]
     for name, value in average.items():
         assert torch.allclose(found[name], value, atol=1e-12), name
+
+
+def test_running_statistics_are_averaged_and_other_buffers_copied():
+    generator = nn.Sequential(spectral_norm(nn.Linear(8, 8)), nn.BatchNorm1d(8))
+    module, checkpoint, ema = SimpleNamespace(generator=generator, batches_seen=1000), {}, EMA(decay=0.5)
+    ema.on_train_start(None, module)
+    before = generator[1].running_mean.clone()
+    generator(torch.randn(4, 8, generator=torch.Generator().manual_seed(0)))
+    ema.on_train_batch_end(None, module)
+    ema.on_save_checkpoint(None, module, checkpoint)
+    assert torch.allclose(checkpoint[KEY]["1.running_mean"], (before + generator[1].running_mean) / 2)
+    for name in ("0.parametrizations.weight.0._u", "0.parametrizations.weight.0._v"):
+        assert torch.equal(checkpoint[KEY][name], generator.get_buffer(name))
 
 
 def test_a_resumed_run_goes_on_with_its_average(run):

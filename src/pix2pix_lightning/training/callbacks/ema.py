@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, cast
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from torch import Tensor
+from torch import Tensor, nn
 
 from pix2pix_lightning.checkpoints.files import EMA_KEY
 from pix2pix_lightning.models.pix2pix import Pix2PixModule
@@ -31,9 +31,11 @@ class EMA(Callback):
             raise UserError(f"decay={decay}: a share from 0 to below 1 is expected")
         self.decay = decay
         self._average: dict[str, Tensor] = {}
+        self._averaged_names: set[str] = set()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start from the first weights, or from a checkpoint's average."""
+        self._averaged_names = find_averaged_names(cast(Pix2PixModule, pl_module).generator)
         state = _get_generator_state(pl_module)
         self._average = {
             name: self._average.get(name, value).to(value.device, copy=True) for name, value in state.items()
@@ -45,7 +47,7 @@ class EMA(Callback):
         decay = min(self.decay, (1 + num_batches) / (10 + num_batches))
         state = _get_generator_state(pl_module)
         for name, value in state.items():
-            if value.is_floating_point():
+            if name in self._averaged_names:
                 self._average[name].lerp_(value, 1 - decay)
             else:
                 self._average[name].copy_(value)
@@ -57,6 +59,17 @@ class EMA(Callback):
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Continue from the checkpoint's average, where it has one."""
         self._average = dict(checkpoint.get(EMA_KEY, {}))
+
+
+def find_averaged_names(generator: nn.Module) -> set[str]:
+    """Return the names of the tensors of which an average makes sense: parameters, and running statistics of norms.
+
+    Other buffers are copied. The vectors of spectral norm, for example, have length 1. An average of them is shorter,
+    and the weights that are divided by its estimate would be many times too large.
+    """
+    statistics = ("running_mean", "running_var")
+    buffers = {name for name, _ in generator.named_buffers(remove_duplicate=False) if name.endswith(statistics)}
+    return buffers | {name for name, _ in generator.named_parameters(remove_duplicate=False)}
 
 
 def _get_generator_state(pl_module: LightningModule) -> dict[str, Tensor]:
