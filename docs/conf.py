@@ -8,6 +8,7 @@ version = release = __version__
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 
 html_theme = "furo"
+html_show_copyright = False
 html_title = "pix2pix_lightning"
 html_copy_source = False
 myst_heading_anchors = 3

@@ -360,6 +360,7 @@ def test_accumulation_under_a_16_bit_scaler_is_refused():
         ({"discriminator": None, "reconstruction": {}}, "nothing to train"),
         ({"reconstruction": {"adversarial": {"_target_": "torch.nn.L1Loss"}}}, r"reconstruction\.adversarial"),
         ({"reconstruction": {"l1.5": {"_target_": "torch.nn.L1Loss"}}}, r"reconstruction\.l1\.5"),
+        ({"metrics": ["accuracy"]}, "accuracy"),
         ({"accumulate": 0}, "accumulate=0"),
         ({"accumulate": 1.5}, "accumulate=1.5"),
         ({"accumulate": 2, "discriminator_steps": 2}, "only one"),

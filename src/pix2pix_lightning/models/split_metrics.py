@@ -7,6 +7,7 @@ from torchmetrics import MetricCollection
 
 from pix2pix_lightning.data.sides import SideSpec
 from pix2pix_lightning.metrics import metric_info
+from pix2pix_lightning.utils.errors import UserError
 
 
 class SplitMetrics:
@@ -18,9 +19,15 @@ class SplitMetrics:
     Args:
         metrics: The metrics by the names under which they are logged.
         spec: What the pixels of the real images mean. Metrics of label maps compare its classes, not its channels.
+
+    Raises:
+        UserError: One of the metrics compares classes, and the real images are no label maps.
     """
 
     def __init__(self, metrics: MetricCollection, spec: SideSpec) -> None:
+        for name, metric in metrics.items():
+            if metric_info(metric).targets == "classes" and spec.kind != "label":
+                raise UserError(f"metric {name} compares classes, and the target is {spec.kind}: leave it out")
         self.collection = metrics
         self.spec = spec
 
