@@ -1,4 +1,4 @@
-"""Noise, plaster and masonry, and the functions to paint with them; images are float32, 0 to 255."""
+"""Colours, noise, plaster and masonry, and the functions to paint with them; images are float32, 0 to 255."""
 
 from __future__ import annotations
 
@@ -13,6 +13,27 @@ from pix2pix_lightning.data.facade_layout import Part
 Bytes = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
 Colour = tuple[float, float, float]
+
+BRICKS = ((152, 74, 56), (128, 62, 52), (176, 104, 76), (186, 146, 98), (120, 92, 80), (206, 192, 176))
+PLASTERS = (
+    (234, 220, 186), (222, 184, 120), (224, 188, 180), (186, 204, 178), (180, 196, 212), (238, 234, 226),
+    (196, 194, 190), (204, 138, 104), (240, 206, 140), (170, 120, 100),
+)  # fmt: skip
+STONES = ((206, 188, 152), (190, 186, 178), (168, 156, 140), (222, 212, 192))
+TILES = ((164, 82, 58), (134, 70, 54), (92, 96, 106), (74, 76, 82), (122, 104, 90))
+TRIMS = ((240, 236, 226), (214, 202, 180), (188, 180, 168), (228, 222, 214))
+FRAMES = ((242, 240, 234), (242, 240, 234), (92, 62, 44), (52, 54, 58), (56, 84, 66))
+PAINTS = (
+    (104, 66, 42),
+    (52, 84, 62),
+    (44, 60, 96),
+    (130, 36, 36),
+    (44, 44, 48),
+    (92, 120, 136),
+    (196, 190, 176),
+)
+CURTAINS = ((236, 230, 218), (214, 196, 170), (180, 90, 78), (150, 170, 178), (226, 206, 150))
+RAILS = ((38, 40, 44), (38, 40, 44), (58, 74, 66), (228, 226, 220))
 
 
 def draw_noise(rng: np.random.Generator, size: int, cells: tuple[int, ...]) -> Floats:
