@@ -43,6 +43,7 @@ def describe_versions() -> dict[str, str]:
 
     versions = {"pix2pix_lightning": __version__, "python": platform.python_version()}
     versions |= {package: version(package) for package in _PACKAGES}
+    versions["torch"] = str(torch.__version__)  # with the build, which the metadata of some wheels leave out
     return versions | ({"cuda": str(torch.version.cuda)} if torch.version.cuda else {})
 
 
