@@ -127,6 +127,7 @@ def check_resumable(spec: PairSpec, own: Mapping[str, Any], saved: Mapping[str, 
                 f"the checkpoint's {name} is {saved[name]}, not {own[name]}: resume with the run's own settings"
             )
 
+
 def _check_pairs(own: PairSpec, saved: PairSpec) -> None:
     if own.direction != saved.direction:
         raise UserError(

@@ -148,7 +148,11 @@ def _create(folder: Path, *, may_rename: bool) -> Path:
             break
         except FileExistsError:
             if not may_rename:
-                fix = f"resume={folder} to continue it" if (folder / LAST).is_file() else "resume=auto if it is this run's"
+                fix = (
+                    f"resume={folder} to continue it"
+                    if (folder / LAST).is_file()
+                    else "resume=auto if it is this run's"
+                )
                 raise FileExistsError(f"run_dir={folder} exists: set {fix}, or choose another run_dir") from None
             folder = folder.with_name(f"{folder.name.partition('.')[0]}.{attempt}")  # another run of the same second
     return folder

@@ -23,7 +23,9 @@ class KeepSettings(Callback):
             if isinstance(callback, EarlyStopping) and callback.state_key in states:
                 states[callback.state_key]["patience"] = callback.patience
             if isinstance(callback, ModelCheckpoint) and callback.monitor and callback.state_key not in states:
-                beginning = f"{type(callback).__qualname__}{{'monitor': {callback.monitor!r}, 'mode': {callback.mode!r},"
+                beginning = (
+                    f"{type(callback).__qualname__}{{'monitor': {callback.monitor!r}, 'mode': {callback.mode!r},"
+                )
                 found = [key for key in states if str(key).startswith(beginning)]
                 if len(found) == 1:
                     states[callback.state_key] = states.pop(found[0])

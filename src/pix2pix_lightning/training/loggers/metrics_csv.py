@@ -38,6 +38,11 @@ class MetricsCSV(Logger):
         return "csv"
 
     @property
+    def path(self) -> Path:
+        """Path of the file."""
+        return self._path
+
+    @property
     def version(self) -> str:
         """Version of the logger, always empty."""
         return ""
