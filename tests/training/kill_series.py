@@ -8,6 +8,7 @@ milliseconds later, or after a while. The kernel's timer does it, so that nothin
 """
 
 import csv
+import faulthandler
 import json
 import os
 import random
@@ -122,6 +123,7 @@ def start(folder, cfg, rank, num_processes, port, plan):
         os.dup2(log, 2)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        faulthandler.register(signal.SIGUSR2)
         if num_processes > 1:
             os.environ |= {"TORCHELASTIC_RUN_ID": "none", "WORLD_SIZE": "2", "RANK": str(rank), "LOCAL_RANK": str(rank)}
             os.environ |= {"MASTER_ADDR": "127.0.0.1", "LOCAL_WORLD_SIZE": "2", "GROUP_RANK": "0"}
@@ -150,12 +152,16 @@ def run_once(folder, cfg, num_processes, plan=None, seconds=120):
             found, status = os.waitpid(pid, os.WNOHANG)
             if found:
                 statuses[left.pop(pid)] = os.waitstatus_to_exitcode(status)
-                if statuses != [0] * num_processes and any(status for status in statuses):
-                    deadline = min(deadline, time.monotonic() + 20)
+                if any(statuses):  # as torchrun does: at the start, the others would wait for it for ten minutes
+                    deadline = min(deadline, time.monotonic() + 8)
         time.sleep(0.002)
     for pid in left:
+        os.kill(pid, signal.SIGUSR2)  # its log has where it is
+        time.sleep(0.5)
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
+        if any(statuses):
+            statuses[left[pid]] = -signal.SIGKILL
     return statuses
 
 
