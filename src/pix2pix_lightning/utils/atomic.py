@@ -23,6 +23,9 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
     Args:
         path: The file. The temporary one is in the same folder, since a rename is atomic only within one disk.
+
+    Raises:
+        OSError: It cannot be written. The error names ``path``.
     """
     scratch = _create_scratch(path)
     try:

@@ -49,9 +49,8 @@ class EscapedFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Format a record."""
-        if isinstance(record.args, tuple) and record.msg != "%s":  # which stands for a text of several lines
+        args = record.args
+        if isinstance(args, tuple) and record.msg != "%s":  # which stands for a text of several lines
             record = logging.makeLogRecord(record.__dict__)
-            record.args = tuple(
-                escape_controls(str(arg)) if isinstance(arg, str | Path) else arg for arg in record.args
-            )
+            record.args = tuple(escape_controls(str(arg)) if isinstance(arg, str | Path) else arg for arg in args)
         return escape_controls(super().format(record), keep="\n\t")
