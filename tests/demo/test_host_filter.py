@@ -45,7 +45,13 @@ def test_the_own_names_are_answered_and_others_refused(kind):
 def test_on_a_network_addresses_and_the_machines_name_are_answered():
     for host in ("0.0.0.0", "::", "192.168.0.7", "pc.example.org"):
         host_filter = HostFilter(None, host)
-        for own in ("192.168.0.7:7860", "[fe80::1]", socket.gethostname(), "localhost", host if host != "::" else "[::]"):
+        for own in (
+            "192.168.0.7:7860",
+            "[fe80::1]",
+            socket.gethostname(),
+            "localhost",
+            host if host != "::" else "[::]",
+        ):
             assert ask(host_filter, own)[0], (host, own)
         assert not ask(host_filter, "evil.example")[0]
 

@@ -70,10 +70,15 @@ def test_errors_of_the_disk_name_the_file(tmp_path):
     with pytest.raises(FileNotFoundError) as caught, atomic_write(tmp_path / "none/file"):
         pass
     assert caught.value.filename == str(tmp_path / "none/file")
-    with pytest.raises(OSError, match="No space left") as caught, atomic_write(tmp_path / "file") as scratch:
-        scratch.unlink()
-        scratch.symlink_to("/dev/full")
-        scratch.write_text("1")
+
+    def write():
+        with atomic_write(tmp_path / "file") as scratch:
+            scratch.unlink()
+            scratch.symlink_to("/dev/full")
+            scratch.write_text("1")
+
+    with pytest.raises(OSError, match="No space left") as caught:
+        write()
     assert caught.value.filename == str(tmp_path / "file")
     assert not list(tmp_path.iterdir())
 
