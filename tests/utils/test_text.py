@@ -5,6 +5,7 @@ import logging
 
 import pytest
 
+from pix2pix_lightning.utils.log_file import LogFile
 from pix2pix_lightning.utils.text import EscapedFormatter, escape_controls, print_escaped
 
 
@@ -40,3 +41,11 @@ def test_a_name_cannot_look_like_a_line_of_the_log():
     logger.warning("left out %s, %d", "a\nERROR all is lost\x1b", 3)
     logger.warning("%s", "done:\n  val/l1 0.5")
     assert stream.getvalue() == "WARNING left out a\\nERROR all is lost\\x1b, 3\nWARNING done:\n  val/l1 0.5\n"
+
+
+def test_a_log_is_not_added_to_what_a_link_leads_to(tmp_path):
+    (tmp_path / "other").write_text("the user's")
+    (tmp_path / "train.log").symlink_to("other")
+    LogFile(tmp_path / "train.log").close()
+    assert (tmp_path / "other").read_text() == "the user's"
+    assert (tmp_path / "train.log").read_text() == ""
