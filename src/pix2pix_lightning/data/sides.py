@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
 
 import cv2
@@ -52,7 +52,7 @@ class SideSpec:
         value_range: Least and greatest value of a file, from 0 to 255; they become -1 and 1.
         alpha: What to do with transparent pixels: ``composite`` lays them over ``background``, ``error`` refuses the
             file. By default ``error`` for label sides, else ``composite``.
-        background: RGB colour below transparent pixels, 0 to 255.
+        background: RGB colour below transparent pixels, 0 to 255; None is white.
 
     Raises:
         UserError: A value is out of range, or two arguments contradict each other.
