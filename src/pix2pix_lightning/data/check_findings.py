@@ -26,13 +26,15 @@ class BadPair:
         split: Name of its split.
         index: Its number in the split.
         name: Its name.
-        text: What is wrong, with the file and the fix.
+        text: What is wrong, with the file.
+        fix: What to do, where the text does not say it.
     """
 
     split: str
     index: int
     name: str
     text: str
+    fix: str = ""
 
 
 @dataclass
@@ -59,19 +61,21 @@ class Findings:
             for split, count in self.num_pairs.items()
         }
 
-    def report(self, *, skip: bool, folder: Path | None) -> None:
+    def report(self, *, skip: bool, folder: Path | None, is_first: bool = True) -> None:
         """Log what was found; if there are bad pairs that are not to be skipped, end with an error.
 
         Args:
             skip: Whether bad pairs are left out.
             folder: Where a long list is written; None, or a folder that cannot be written to, stands for the system's
                 temporary folder.
+            is_first: Whether this is the first of several processes, which logs for all.
 
         Raises:
             UserError: There are bad pairs, and ``skip`` is off; or a split has no other pairs.
         """
+        warn = _log.warning if is_first else _log.debug
         for warning in self.warnings:
-            _log.warning("%s", warning)
+            warn("%s", warning)
         if not self.bad:
             return
         total, count = sum(self.num_pairs.values()), len(self.bad)
@@ -80,14 +84,14 @@ class Findings:
         lines = [pair.text for pair in self.bad]
         if count > 1 or is_left_out:
             for line in lines[:_MAX_LINES]:
-                _log.warning("%s", line)
+                warn("%s", line)
         listed = ""
         if count > _MAX_LINES:
             listed = f"; all are listed in {_write_list(lines, folder)}"
-            _log.warning("and %d more%s", count - _MAX_LINES, listed)
+            warn("and %d more%s", count - _MAX_LINES, listed)
         if is_left_out:
             names = format_names([pair.name for pair in self.bad])
-            _log.warning("data.on_error=skip: %d of %d pairs are left out: %s", count, total, names)
+            warn("data.on_error=skip: %d of %d pairs are left out: %s", count, total, names)
             return
         first = self.bad[0]
         amount = f"{count} of {total} pairs cannot be used, for example: " if count > 1 else ""
@@ -95,7 +99,8 @@ class Findings:
             more = f"; no pair of {' and '.join(empty)} is left" if skip else ""
         else:
             more = f"; or set data.on_error=skip to leave {'such pairs' if count > 1 else 'this pair'} out"
-        raise UserError(f"{amount}{first.text}{more}{listed}")
+        fix = f": {first.fix}" if first.fix else ""
+        raise UserError(f"{amount}{first.text}{fix}{more}{listed}")
 
 
 def format_names(names: Sequence[str]) -> str:

@@ -58,9 +58,9 @@ class CheckedSplit:
         for indices in np.split(order, np.flatnonzero(np.diff(keys[order])) + 1):
             yield [entries[code] for code in self.codes[:, indices[0]]], indices
 
-    def build_bad(self, index: int, text: str) -> BadPair:
+    def build_bad(self, index: int, text: str, fix: str = "") -> BadPair:
         """Build the entry of a pair that cannot be trained on."""
-        return BadPair(self.name, int(index), self.pairs.get_name(int(index)), text)
+        return BadPair(self.name, int(index), self.pairs.get_name(int(index)), text, fix)
 
 
 def find_bad_headers(split: CheckedSplit, *, is_strip_sure: bool) -> list[BadPair]:
@@ -80,33 +80,33 @@ def find_bad_headers(split: CheckedSplit, *, is_strip_sure: bool) -> list[BadPai
         for index in indices:
             found = _describe_misfit(entries, split.get_paths(index), is_strip_sure=is_strip_sure)
             assert found is not None
-            bad.append(split.build_bad(index, found))
+            bad.append(split.build_bad(index, *found))
     return bad
 
 
-def _describe_misfit(entries: list[ImageHeader | str], paths: list[Path], *, is_strip_sure: bool) -> str | None:
+def _describe_misfit(entries: list[ImageHeader | str], paths: list[Path], *, is_strip_sure: bool) -> tuple[str, str] | None:
     """Return what is wrong with a pair and what to do, or None."""
     headers = []
     for entry in entries:
         if isinstance(entry, str):
-            return entry
+            return entry, ""
         headers.append(entry)
     if len(headers) == 2:
         return _describe_unequal(headers, paths)
     width, height = headers[0].upright_size
     if width % 2:
-        return format_odd_width(paths[0], width)
+        return format_odd_width(paths[0], width), ""
     if is_strip_sure or abs(width - 2 * height) <= max(1, 2 * _TOLERANCE * width):
         return None
     folder = paths[0].parent
     return (
-        f"{paths[0]} is {width} x {height} pixels, and a strip of two squares side by side is twice as wide as high: "
+        f"{paths[0]} is {width} x {height} pixels, and a strip of two squares side by side is twice as wide as high",
         "set data.layout=strip if the left half is A and the right half B, else put A and B into separate folders, "
-        f"{folder / 'A'} and {folder / 'B'}"
+        f"{folder / 'A'} and {folder / 'B'}",
     )
 
 
-def _describe_unequal(headers: list[ImageHeader], paths: list[Path]) -> str | None:
+def _describe_unequal(headers: list[ImageHeader], paths: list[Path]) -> tuple[str, str] | None:
     a, b = headers
     if _have_one_shape(a.upright_size, b.upright_size):
         return None
@@ -116,8 +116,8 @@ def _describe_unequal(headers: list[ImageHeader], paths: list[Path]) -> str | No
     ]
     text = f"A and B of a pair differ in shape: {' and '.join(shapes)}"
     if a.orientation != b.orientation and _have_one_shape((a.width, a.height), (b.width, b.height)):
-        return f"{text}: turn the pixels of both alike and remove the EXIF orientation"
-    return f"{text}: give both the same part of the scene, or set data.check=off to train on them as they are"
+        return text, "turn the pixels of both alike and remove the EXIF orientation"
+    return text, "give both the same part of the scene, or set data.check=off to train on them as they are"
 
 
 def _have_one_shape(one: tuple[int, int], other: tuple[int, int]) -> bool:

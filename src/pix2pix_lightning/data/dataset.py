@@ -21,6 +21,8 @@ from pix2pix_lightning.data.sides import PairSpec
 from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.seeding import Purpose, seed_sequence
 
+OnError = Literal["raise", "replace", "drop"]
+
 _log = logging.getLogger(__name__)
 _MAX_REPLACED = 20
 """Unreadable pairs in a row after which it is not single files that are at fault."""
@@ -34,7 +36,7 @@ class Sample(TypedDict):
     name: str
 
 
-class PairDataset(Dataset[Sample]):
+class PairDataset(Dataset[Sample | None]):
     """Resize and augment pairs, and return them as source and target.
 
     It is indexed by ``(epoch, index)``, so that a worker which lives for many epochs knows the epoch. A plain index
@@ -59,7 +61,7 @@ class PairDataset(Dataset[Sample]):
         augmentation: PairAugmentation | None,
         seed: int,
         prepared: Pairs | None = None,
-        on_error: Literal["raise", "replace", "drop"] = "raise",
+        on_error: OnError = "raise",
     ) -> None:
         length = spec.size if augmentation is None else spec.load_size
         self.pairs = pairs
@@ -69,7 +71,9 @@ class PairDataset(Dataset[Sample]):
         self.seed = seed
         self.on_error = on_error
         # shared with the loader's processes, so that a pair is logged by the first that meets it
-        self._unreadable = None if on_error == "raise" else torch.zeros(len(pairs), dtype=torch.bool).share_memory_()
+        self._unreadable = None if on_error == "raise" else torch.zeros(len(pairs), dtype=torch.bool)
+        if self._unreadable is not None:
+            self._unreadable.share_memory_()  # type: ignore[no-untyped-call]
 
     def __len__(self) -> int:
         """Return the number of pairs."""
@@ -119,19 +123,16 @@ class PairDataset(Dataset[Sample]):
         raise UserError(f"{_MAX_REPLACED} pairs in a row cannot be read: is data.root still there? The last: {reason}")
 
 
-class PairLoader(DataLoader[Any]):
-    """Load batches of a ``PairDataset`` without the pairs that it drops, and without batches that have no other."""
-
-    def __init__(self, dataset: PairDataset, **options: Any) -> None:
-        super().__init__(dataset, collate_fn=_collate, **options)
+class DroppingLoader(DataLoader[Any]):
+    """Load batches by ``collate_kept``, without those of which no sample is left."""
 
     def __iter__(self) -> Any:
         """Yield the batches."""
-        batches = super().__iter__()
-        return batches if self.dataset.on_error != "drop" else (batch for batch in batches if batch is not None)
+        return (batch for batch in super().__iter__() if batch is not None)
 
 
-def _collate(samples: list[Sample | None]) -> Any:
+def collate_kept(samples: list[Sample | None]) -> Any:
+    """Collate the samples that a ``PairDataset`` has not dropped; None if there are none."""
     kept = [sample for sample in samples if sample is not None]
     return default_collate(kept) if kept else None
 
