@@ -10,7 +10,7 @@ import numpy as np
 from pix2pix_lightning.data.check_findings import format_names
 from pix2pix_lightning.data.header_cache import format_reason
 from pix2pix_lightning.data.pairs import Image, Pairs
-from pix2pix_lightning.data.sides import PairSpec, SideSpec
+from pix2pix_lightning.data.sides import PairSpec
 from pix2pix_lightning.utils.errors import UserError
 
 _MAX_LEVELS = 64  # a picture has more of them
@@ -46,12 +46,6 @@ class PairContent(NamedTuple):
     b: SideContent | None = None
 
 
-def get_file_sides(spec: PairSpec) -> dict[str, SideSpec]:
-    """Return what the pixels of the files' A and B mean, by ``a`` and ``b``."""
-    a, b = (spec.source, spec.target) if spec.direction == "a_to_b" else (spec.target, spec.source)
-    return {"a": a, "b": b}
-
-
 def examine_pair(pairs: Pairs, index: int, name: str, spec: PairSpec) -> PairContent:
     """Decode a pair, and check its values against the descriptions of its sides.
 
@@ -69,7 +63,7 @@ def examine_pair(pairs: Pairs, index: int, name: str, spec: PairSpec) -> PairCon
     except (UserError, OSError) as error:
         return PairContent(name, format_reason(error))
     contents: list[SideContent | None] = []
-    for image, (key, side) in zip(images, get_file_sides(spec).items(), strict=True):
+    for image, (key, side) in zip(images, (("a", spec.a), ("b", spec.b)), strict=True):
         try:
             side.prepare(image)
         except UserError as error:
@@ -86,7 +80,7 @@ def summarize_content(contents: Sequence[PairContent], spec: PairSpec) -> list[s
         spec: What the pixels of both sides mean.
     """
     warnings = []
-    for key, side in get_file_sides(spec).items():
+    for key, side in (("a", spec.a), ("b", spec.b)):
         found = [(pair.name, content) for pair in contents if (content := getattr(pair, key)) is not None]
         constant = [name for name, content in found if content.is_constant]
         if constant:

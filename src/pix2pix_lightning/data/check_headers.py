@@ -84,7 +84,9 @@ def find_bad_headers(split: CheckedSplit, *, is_strip_sure: bool) -> list[BadPai
     return bad
 
 
-def _describe_misfit(entries: list[ImageHeader | str], paths: list[Path], *, is_strip_sure: bool) -> tuple[str, str] | None:
+def _describe_misfit(
+    entries: list[ImageHeader | str], paths: list[Path], *, is_strip_sure: bool
+) -> tuple[str, str] | None:
     """Return what is wrong with a pair and what to do, or None."""
     headers = []
     for entry in entries:

@@ -246,6 +246,8 @@ class PairedDataModule(LightningDataModule):
     def _open_used(self, split: str) -> tuple[Pairs, int]:
         """Return the pairs of a split, and how many of them are used: the first ones."""
         pairs = self.open_split(self._get_folder_name(split))
+        if isinstance(pairs, StripPairs | FolderPairs):
+            pairs.sides = self.pair_spec.a, self.pair_spec.b
         return pairs, len(pairs) if self.max_pairs is None else min(self.max_pairs, len(pairs))
 
     def _get_folder_name(self, split: str) -> str:

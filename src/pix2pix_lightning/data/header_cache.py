@@ -18,7 +18,7 @@ from typing import Any, BinaryIO, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from pix2pix_lightning.data.image_files import read_image
+from pix2pix_lightning.data.image_files import check_header, open_image
 from pix2pix_lightning.data.image_header import ImageHeader, parse_header
 from pix2pix_lightning.data.workers import count_available_cores
 from pix2pix_lightning.utils.atomic import atomic_write
@@ -182,9 +182,10 @@ def _read_entry(path: Path) -> Entry:
     try:
         with path.open("rb") as file:
             header = parse_header(file, path)
+            check_header(header, path)
             may_be_cut = not _has_end(file, header.format)
         if may_be_cut:
-            read_image(path)
+            open_image(path)
     except (UserError, OSError) as error:
         return format_reason(error)
     return replace(header, directory=None)  # it differs between files of equal pixels

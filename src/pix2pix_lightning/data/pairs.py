@@ -10,8 +10,10 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from pix2pix_lightning.data.file_image import FileImage
 from pix2pix_lightning.data.file_listing import Listing, list_images_below
-from pix2pix_lightning.data.image_files import IMAGE_SUFFIXES, read_image
+from pix2pix_lightning.data.image_files import IMAGE_SUFFIXES, open_image
+from pix2pix_lightning.data.sides import SideSpec
 from pix2pix_lightning.utils.checks import check_choice
 from pix2pix_lightning.utils.errors import UserError
 
@@ -29,7 +31,7 @@ class Pairs(Protocol):
         """Return the number of pairs."""
 
     def __getitem__(self, index: int) -> tuple[Image, Image, str]:
-        """Return A and B of pair ``index``, each (H, W, 3) uint8, and its name."""
+        """Return A and B of pair ``index``, each (H, W, 1) or (H, W, 3) uint8, and its name."""
 
 
 class StripPairs:
@@ -38,7 +40,13 @@ class StripPairs:
     Args:
         files: One file for each pair.
         folder: Folder of the files. A pair's name is the path below it without the ending; by default the file's name.
+
+    Attributes:
+        sides: What A and B take from a file: its colours, over the side's background where they are transparent, or
+            its class numbers.
     """
+
+    sides = SideSpec(), SideSpec()
 
     def __init__(self, files: list[Path], folder: Path | None = None) -> None:
         self.files = files
@@ -49,17 +57,18 @@ class StripPairs:
         return len(self.files)
 
     def __getitem__(self, index: int) -> tuple[Image, Image, str]:
-        """Return A and B of pair ``index``, each (H, W, 3) uint8, and its name.
+        """Return A and B of pair ``index``, each (H, W, 1) or (H, W, 3) uint8, and its name.
 
         Raises:
-            UserError: The file is no image, or its width is odd.
+            UserError: The file is no image, its width is odd, or a side cannot take what it holds.
         """
         path = self.files[index]
-        strip = read_image(path)
-        width = strip.shape[1]
+        strip = open_image(path, has_numbers=any(side.has_class_numbers for side in self.sides))
+        width = strip.pixels.shape[1]
         if width % 2:
             raise UserError(format_odd_width(path, width))
-        return strip[:, : width // 2], strip[:, width // 2 :], self.get_name(index)
+        a, b = strip.crop(0, width // 2), strip.crop(width // 2, width)
+        return _take(a, self.sides[0], "a"), _take(b, self.sides[1], "b"), self.get_name(index)
 
     def get_name(self, index: int) -> str:
         """Return the name of pair ``index``."""
@@ -81,7 +90,12 @@ class FolderPairs:
 
     Raises:
         UserError: A folder has no image, two files differ in their ending alone, or no file has a partner.
+
+    Attributes:
+        sides: As in ``StripPairs``.
     """
+
+    sides = SideSpec(), SideSpec()
 
     def __init__(self, folder_a: Path, folder_b: Path) -> None:
         a, b = _index_by_stem(folder_a), _index_by_stem(folder_b)
@@ -109,13 +123,16 @@ class FolderPairs:
         return len(self.files)
 
     def __getitem__(self, index: int) -> tuple[Image, Image, str]:
-        """Return A and B of pair ``index``, each (H, W, 3) uint8, and its name.
+        """Return A and B of pair ``index``, each (H, W, 1) or (H, W, 3) uint8, and its name.
 
         Raises:
-            UserError: One of its files is no image.
+            UserError: One of its files is no image, or a side cannot take what it holds.
         """
-        a, b = self.files[index]
-        return read_image(a), read_image(b), self.get_name(index)
+        a, b = (
+            _take(open_image(path, has_numbers=side.has_class_numbers), side, key)
+            for path, side, key in zip(self.files[index], self.sides, "ab", strict=True)
+        )
+        return a, b, self.get_name(index)
 
     def get_name(self, index: int) -> str:
         """Return the name of pair ``index``."""
@@ -180,6 +197,13 @@ def open_pairs(root: Path, split: str, layout: str = "auto") -> StripPairs | Fol
     if layout == "auto":
         _check_no_side_folders(strips, listing)
     return StripPairs([Path(f"{strips}/{file}") for file in listing.files], strips)
+
+
+def _take(image: FileImage, side: SideSpec, key: str) -> Image:
+    try:
+        return image.to_pixels(side)
+    except UserError as error:
+        raise UserError(f"{image.name}, data.{key}: {error}") from None
 
 
 def format_odd_width(path: Path, width: int) -> str:
