@@ -149,7 +149,7 @@ def _parse_content(name: str, error: str | None, a: list[Any] | None, b: list[An
 def _compute_digest(checked: list[CheckedSplit], chosen: Mapping[str, list[int]], spec: PairSpec) -> str:
     digest = hashlib.sha256(json.dumps([_FORMAT, spec.to_dict(), chosen]).encode())
     for split in checked:
-        digest.update("\0".join(str(path) for side in split.sides for path in side).encode(errors="surrogateescape"))
+        digest.update("\0".join(split.cache.names).encode(errors="surrogateescape"))
         digest.update(split.cache.sizes.tobytes() + split.cache.times.tobytes())
     return digest.hexdigest()
 

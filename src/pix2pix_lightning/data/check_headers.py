@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from pix2pix_lightning.data.check_findings import BadPair, format_names
+from pix2pix_lightning.data.file_listing import PathList
 from pix2pix_lightning.data.header_cache import HeaderCache
 from pix2pix_lightning.data.image_header import ImageHeader
 from pix2pix_lightning.data.pairs import FolderPairs, StripPairs, format_odd_width
@@ -41,9 +43,9 @@ class CheckedSplit:
         self.pairs = pairs
         self.count = count
         self.sides: list[Sequence[Path]] = (
-            [pairs.files[:count]] if isinstance(pairs, StripPairs) else list(zip(*pairs.files[:count], strict=True))
+            [pairs.files[:count]] if isinstance(pairs, StripPairs) else [pairs.files_a[:count], pairs.files_b[:count]]
         )
-        self.cache = HeaderCache([path for side in self.sides for path in side], root, memory)
+        self.cache = HeaderCache(list(chain.from_iterable(map(_to_strings, self.sides))), root, memory)
         self.codes: Numbers = self.cache.codes.reshape(len(self.sides), count)
 
     def get_paths(self, index: int) -> list[Path]:
@@ -61,6 +63,10 @@ class CheckedSplit:
     def build_bad(self, index: int, text: str, fix: str = "") -> BadPair:
         """Build the entry of a pair that cannot be trained on."""
         return BadPair(self.name, int(index), self.pairs.get_name(int(index)), text, fix)
+
+
+def _to_strings(files: Sequence[Path]) -> list[str]:
+    return files.to_strings() if isinstance(files, PathList) else [str(path) for path in files]
 
 
 def find_bad_headers(split: CheckedSplit, *, is_strip_sure: bool) -> list[BadPair]:

@@ -45,22 +45,23 @@ class HeaderCache:
     that is missing, damaged or of another version counts as empty, and one that cannot be written is left out.
 
     Args:
-        files: The image files.
+        files: Paths of the image files, of which 140,000 as ``Path`` would take a second to build.
         root: Folder of the data set. Files are remembered by their path relative to it.
         memory: File that remembers them; None remembers nothing.
 
     Attributes:
+        names: Paths of the files relative to ``root``.
         sizes: Sizes of the files in bytes, -1 for one that has disappeared.
         times: Their times of change in nanoseconds.
         codes: For each file the position of its header in ``entries``.
         entries: Each header that occurs, once; for a file whose header cannot be read, what is wrong with it.
     """
 
-    def __init__(self, files: Sequence[Path], root: Path, memory: Path | None = None) -> None:
+    def __init__(self, files: Sequence[str], root: Path, memory: Path | None = None) -> None:
         self._paths = files
         self._memory = memory
         prefix = f"{root}/" if str(root) != "." else ""
-        self._names = [str(path).removeprefix(prefix) for path in files]
+        self.names = [path.removeprefix(prefix) for path in files]
         facts = np.array(map_parallel(_read_status, self._paths), np.int64).reshape(-1, 2)
         self.sizes: Numbers = facts[:, 0]
         self.times: Numbers = facts[:, 1]
@@ -107,11 +108,11 @@ class HeaderCache:
         except _READING_ERRORS as error:
             _log.info("%s is damaged and is built anew: %s", self._memory, error)
             return
-        if names == self._names:
+        if names == self.names:
             positions = np.arange(len(names))
         else:
             places = {name: place for place, name in enumerate(names)}
-            positions = np.array([places.get(name, -1) for name in self._names], np.int64)
+            positions = np.array([places.get(name, -1) for name in self.names], np.int64)
         known = positions >= 0
         known[known] = (columns[:2, positions[known]] == np.stack([self.sizes, self.times])[:, known]).all(0)
         self.codes[known], self._checksums[known] = columns[2:, positions[known]]
@@ -126,7 +127,7 @@ class HeaderCache:
         # placeholders hold the positions of what is left out
         entries = [asdict(entry) if isinstance(entry, ImageHeader) else None for entry in self.entries]
         columns = np.stack([self.sizes, self.times, self.codes, self._checksums])[:, kept]
-        names = "\0".join(self._names[index] for index in kept).encode("utf-8", "surrogateescape")
+        names = "\0".join(self.names[index] for index in kept).encode("utf-8", "surrogateescape")
         described = json.dumps({"format": _FORMAT, "entries": entries}).encode()
         with suppress(OSError):
             self._memory.parent.mkdir(parents=True, exist_ok=True)
@@ -170,15 +171,16 @@ def _track(results: Iterable[list[R]], title: str, total: int) -> Iterable[list[
     return track(results, title, total=total, console=console, disable=not console.is_terminal)
 
 
-def _read_status(path: Path) -> tuple[int, int]:
+def _read_status(path: str) -> tuple[int, int]:
     try:
-        status = path.stat()
+        status = os.stat(path)  # noqa: PTH116
     except OSError:
         return -1, -1
     return status.st_size, status.st_mtime_ns
 
 
-def _read_entry(path: Path) -> Entry:
+def _read_entry(name: str) -> Entry:
+    path = Path(name)
     try:
         with path.open("rb") as file:
             header = parse_header(file, path)
@@ -212,9 +214,9 @@ def format_reason(error: UserError | OSError) -> str:
     return " ".join(str(error).split())
 
 
-def _compute_checksum(path: Path) -> int:
+def _compute_checksum(path: str) -> int:
     try:
-        with path.open("rb") as file:
+        with Path(path).open("rb") as file:
             size = os.fstat(file.fileno()).st_size
             checksum = zlib.crc32(file.read(_PART))
             for start in (size // 2, size - _PART):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -11,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pix2pix_lightning.data.file_image import FileImage
-from pix2pix_lightning.data.file_listing import Listing, list_images_below
+from pix2pix_lightning.data.file_listing import Listing, PathList, list_images_below
 from pix2pix_lightning.data.image_files import IMAGE_SUFFIXES, open_image
 from pix2pix_lightning.data.sides import SideSpec
 from pix2pix_lightning.utils.checks import check_choice
@@ -48,7 +49,7 @@ class StripPairs:
 
     sides = SideSpec(), SideSpec()
 
-    def __init__(self, files: list[Path], folder: Path | None = None) -> None:
+    def __init__(self, files: Sequence[Path], folder: Path | None = None) -> None:
         self.files = files
         self.folder = folder
 
@@ -103,14 +104,14 @@ class FolderPairs:
             if not found:
                 raise UserError(_format_no_image(folder))
         matched = sorted(a.keys() & b.keys(), key=lambda stem: stem.split("/"))
-        self.folders = folder_a, folder_b
-        self.files = [(Path(f"{folder_a}/{a[stem]}"), Path(f"{folder_b}/{b[stem]}")) for stem in matched]
+        self.files_a = PathList(folder_a, [a[stem] for stem in matched])
+        self.files_b = PathList(folder_b, [b[stem] for stem in matched])
         unmatched = [
             f"{folder}/{files[stem]}"
             for folder, files, others in ((folder_a, a, b), (folder_b, b, a))
             for stem in sorted(files.keys() - others.keys())
         ]
-        if not self.files:
+        if not matched:
             raise UserError(
                 f"{folder_a} and {folder_b} have no file name in common: A and B are matched by the path below these "
                 f"folders before the ending; without a partner: {_format_names(unmatched)}"
@@ -120,7 +121,7 @@ class FolderPairs:
 
     def __len__(self) -> int:
         """Return the number of pairs."""
-        return len(self.files)
+        return len(self.files_a)
 
     def __getitem__(self, index: int) -> tuple[Image, Image, str]:
         """Return A and B of pair ``index``, each (H, W, 1) or (H, W, 3) uint8, and its name.
@@ -130,18 +131,18 @@ class FolderPairs:
         """
         a, b = (
             _take(open_image(path, has_numbers=side.has_class_numbers), side, key)
-            for path, side, key in zip(self.files[index], self.sides, "ab", strict=True)
+            for path, side, key in zip((self.files_a[index], self.files_b[index]), self.sides, "ab", strict=True)
         )
         return a, b, self.get_name(index)
 
     def get_name(self, index: int) -> str:
         """Return the name of pair ``index``."""
-        return _build_name(self.files[index][0], self.folders[0])
+        return self.files_a.names[index].rpartition(".")[0]
 
     def compute_fingerprints(self) -> list[list[str | int]]:
         """Return names, sizes and times of each pair's files; they change when a file does."""
-        folder_a, folder_b = self.folders
-        return [_compute_fingerprint(a, folder_a) + _compute_fingerprint(b, folder_b) for a, b in self.files]
+        sides = [[_compute_fingerprint(path, files.folder) for path in files] for files in (self.files_a, self.files_b)]
+        return [a + b for a, b in zip(*sides, strict=True)]
 
 
 def open_pairs(root: Path, split: str, layout: str = "auto") -> StripPairs | FolderPairs:
@@ -196,7 +197,7 @@ def open_pairs(root: Path, split: str, layout: str = "auto") -> StripPairs | Fol
         raise UserError(_format_no_image(strips))
     if layout == "auto":
         _check_no_side_folders(strips, listing)
-    return StripPairs([Path(f"{strips}/{file}") for file in listing.files], strips)
+    return StripPairs(PathList(strips, listing.files), strips)
 
 
 def _take(image: FileImage, side: SideSpec, key: str) -> Image:
