@@ -13,7 +13,7 @@ from PIL import BmpImagePlugin, PngImagePlugin, PpmImagePlugin
 
 from pix2pix_lightning.data.file_image import FileImage
 from pix2pix_lightning.data.image_header import ImageHeader
-from pix2pix_lightning.data.tiff import DamagedPixelsError, decode_tiff
+from pix2pix_lightning.data.tiff import DamagedPixelsError, decode_tiff, turn
 
 __all__ = ["DamagedPixelsError", "decode"]
 
@@ -97,7 +97,7 @@ def _decode_with_alpha(content: bytes, header: ImageHeader) -> tuple[Pixels, Pix
     elif pixels.ndim == 3:
         pixels = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
         alpha = _read_bmp_alpha(content, header) if header.format == "bmp" else None
-    return _turn(pixels, header.orientation), None if alpha is None else _turn(alpha, header.orientation)
+    return turn(pixels, header.orientation), None if alpha is None else turn(alpha, header.orientation)
 
 
 def _read_bmp_alpha(content: bytes, header: ImageHeader) -> Pixels | None:
@@ -134,8 +134,8 @@ def _decode_by_pillow(
         raise DamagedPixelsError(f"number {pixels.max()} in a palette of {len(palette)} colours")
     if not is_turned:
         return pixels, alpha, palette
-    turned = None if alpha is None else _turn(alpha, header.orientation)
-    return _turn(pixels, header.orientation), turned, palette
+    turned = None if alpha is None else turn(alpha, header.orientation)
+    return turn(pixels, header.orientation), turned, palette
 
 
 def _get_palette_alpha(numbers: Pixels, key: bytes | int) -> Pixels:
@@ -158,7 +158,6 @@ def _get_key_alpha(pixels: Pixels, key: Any, header: ImageHeader) -> Pixels:
 def _decode_tiff(content: bytes, header: ImageHeader) -> tuple[Pixels, Pixels | None, Pixels | None]:
     assert header.directory is not None
     stored, palette = decode_tiff(content, header.directory)
-    stored = _turn(stored, header.orientation)
     pixels = stored[..., : _COLOURS.get(header.photometric, 1)]
     alpha = stored[..., -1] if header.has_alpha else None
     if palette is not None:
@@ -167,15 +166,6 @@ def _decode_tiff(content: bytes, header: ImageHeader) -> tuple[Pixels, Pixels | 
         return pixels, alpha, palette
     pixels = pixels * np.uint8(255 // header.max_level) if header.max_level < 255 else pixels
     return 255 - pixels if header.is_inverted else pixels, alpha, None
-
-
-def _turn(image: Pixels, orientation: int) -> Pixels:
-    """Turn an image upright by EXIF's number; only the axes' order and direction change."""
-    if orientation >= 5:
-        image = image.swapaxes(0, 1)
-    rows = slice(None, None, -1) if orientation in (3, 4, 7, 8) else slice(None)
-    columns = slice(None, None, -1) if orientation in (2, 3, 6, 7) else slice(None)
-    return np.ascontiguousarray(image[rows, columns])
 
 
 def _is_truncated_jpeg(content: bytes) -> bool:

@@ -28,7 +28,7 @@ _OTHER_KINDS = {
     b"#?RADIANCE": "a Radiance file",
     b"P7\n": "a PAM file",
     b"<": "a page or another text (an SVG file, or the message of a server)",
-    b"version https://git-lfs": "a Git LFS pointer: fetch the file itself",
+    b"version https://": "a Git LFS pointer: fetch the file itself",
 }
 
 
@@ -76,7 +76,11 @@ class ImageHeader:
 
 
 class _DamagedError(Exception):
-    """A header ends early or contradicts itself."""
+    """A header contradicts itself."""
+
+
+class _TruncatedError(Exception):
+    """A header ends early."""
 
 
 def read_header(path: Path) -> ImageHeader:
@@ -115,6 +119,8 @@ def parse_header(file: BinaryIO, path: Path) -> ImageHeader:
         raise UserError(f"{path} cannot be decoded as an image: {_describe_other(begin)}")
     try:
         header = parse(file)
+    except _TruncatedError:
+        raise UserError(f"{path} is truncated, within its header: copy or download it again") from None
     except (_DamagedError, struct.error, ValueError, OverflowError) as error:
         reason = f" ({error})" if isinstance(error, _DamagedError) else ""
         raise UserError(f"{path} cannot be decoded as an image: its header is damaged{reason}; replace it") from None
@@ -156,7 +162,7 @@ def _describe_other(begin: bytes) -> str:
 def _read(file: BinaryIO, count: int) -> bytes:
     content = file.read(count)
     if len(content) < count:
-        raise _DamagedError("it ends early")
+        raise _TruncatedError
     return content
 
 
@@ -354,7 +360,7 @@ def _parse_anymap(file: BinaryIO) -> ImageHeader:
         if len(numbers) == count:
             break
     else:
-        raise _DamagedError("it ends early")
+        raise _TruncatedError
     width, height, top = (*numbers, 1)[:3]
     if not 0 < top < 2**16 or min(width, height) < 0:
         raise _DamagedError(f"a greatest level of {top}")

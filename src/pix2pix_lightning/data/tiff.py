@@ -41,8 +41,8 @@ def decode_tiff(content: bytes, page: TiffDirectory) -> tuple[Array, Array | Non
         page: The first page's fields.
 
     Returns:
-        (H, W, samples) as stored: not turned, of the type that the page names, not inverted, alpha not applied; and
-        (N, 3) uint8, the colours of a palette, or None.
+        (H, W, samples), turned upright, else as stored: of the type that the page names, not inverted, alpha not
+        applied; and (N, 3) uint8, the colours of a palette, or None.
 
     Raises:
         UserError: The compression is not read here.
@@ -79,7 +79,8 @@ def _decode_by_tifffile(content: bytes, page: TiffDirectory) -> tuple[Array, Arr
         raise DamagedPixelsError(str(error)) from None
     if page.is_planar:
         array = np.moveaxis(array, 0, -1)
-    return _check_shape(array.astype(np.uint8) if array.dtype == bool else array, page), palette
+    array = _check_shape(array.astype(np.uint8) if array.dtype == bool else array, page.width, page.height, page)
+    return turn(array, page.orientation), palette
 
 
 def _check_parts(content: bytes, page: TiffDirectory, first: Any) -> None:
@@ -124,10 +125,10 @@ def _decode_by_pillow(content: bytes, page: TiffDirectory) -> tuple[Array, Array
         try:
             # Image.open would apply the limit of the whole process to large files
             with TiffImagePlugin.TiffImageFile(io.BytesIO(content)) as image:
-                mode, size = image.mode, image.size
-                if mode not in _PILLOW_MODES.get(page.samples, ()) or size != (page.width, page.height):
-                    raise DamagedPixelsError(f"it is of mode {mode}")
-                image.load()
+                mode, size = image.mode, sorted(image.size)
+                if mode not in _PILLOW_MODES.get(page.samples, ()) or size != sorted((page.width, page.height)):
+                    raise DamagedPixelsError(f"pixels of mode {mode} and size {image.size}")
+                image.load()  # this turns it
                 array = np.asarray(image)
                 palette = np.asarray(image.getpalette("RGB"), np.uint8).reshape(-1, 3) if mode == "P" else None
         except (OSError, SyntaxError, ValueError, TypeError, LookupError, RuntimeError) as error:
@@ -137,11 +138,29 @@ def _decode_by_pillow(content: bytes, page: TiffDirectory) -> tuple[Array, Array
         array = array // (255 // (2**page.bits - 1))  # Pillow has multiplied the levels
     if page.is_inverted:  # and inverted them
         array = 2**page.bits - 1 - array
-    return _check_shape(array, page), palette
+    width, height = (page.height, page.width) if page.orientation >= 5 else (page.width, page.height)
+    return _check_shape(array, width, height, page), palette
 
 
-def _check_shape(array: Array, page: TiffDirectory) -> Array:
+def turn(image: Array, orientation: int) -> Array:
+    """Turn an image upright.
+
+    Args:
+        image: (H, W) or (H, W, C) as stored.
+        orientation: EXIF's number, 1 to 8.
+
+    Returns:
+        The image with its axes exchanged from 5 on, and mirrored.
+    """
+    if orientation >= 5:
+        image = image.swapaxes(0, 1)
+    rows = slice(None, None, -1) if orientation in (3, 4, 7, 8) else slice(None)
+    columns = slice(None, None, -1) if orientation in (2, 3, 6, 7) else slice(None)
+    return np.ascontiguousarray(image[rows, columns])
+
+
+def _check_shape(array: Array, width: int, height: int, page: TiffDirectory) -> Array:
     array = array.reshape(*array.shape[:2], -1) if array.ndim >= 2 else array
-    if array.shape != (page.height, page.width, page.samples):
+    if array.shape != (height, width, page.samples):
         raise DamagedPixelsError(f"pixels of shape {array.shape}")
     return array
