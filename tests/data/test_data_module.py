@@ -188,7 +188,7 @@ def test_training_images_are_windows_of_the_resized_image(tmp_path):
     save(tmp_path / "train" / "x.png", strip)
     save(tmp_path / "val" / "x.png", strip)
     resized = [resize_with_pillow(half, LOAD_SIZE) for half in (strip[:, :40], strip[:, 40:])]
-    data = build_data(tmp_path)
+    data = build_data(tmp_path, layout="strip")
     for (batch,) in read_epochs(data, 4):
         fits = []
         for image, whole in zip((batch["source"][0], batch["target"][0]), resized, strict=True):
@@ -498,7 +498,7 @@ def test_a_palette_is_snapped_to_before_a_smooth_resizing():
 
 
 def test_two_folders_with_sides_of_unequal_size(tmp_path):
-    a, b = noise(0, 40, 30), noise(1, 64, 64)
+    a, b = noise(0, 40, 30), noise(1, 80, 60)
     for split in ("train", "val"):
         save(tmp_path / split / "A" / "x.png", a)
         save(tmp_path / split / "B" / "x.png", b)
