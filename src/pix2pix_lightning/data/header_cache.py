@@ -103,7 +103,8 @@ class HeaderCache:
         if self._memory is None or not self._memory.is_file():
             return
         try:
-            with np.load(self._memory, allow_pickle=False) as arrays:
+            # NumPy itself leaves a damaged file open
+            with self._memory.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 names, entries, columns = _unpack(arrays)
         except _READING_ERRORS as error:
             _log.info("%s is damaged and is built anew: %s", self._memory, error)
