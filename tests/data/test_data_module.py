@@ -668,7 +668,7 @@ def damaged(tmp_path):
         for split, count in (("train", 12), ("val", 3)):
             for index in range(count):
                 save(tmp_path / split / f"{split}_{index}.png", noise(compute_seed(split, index), SIZE, 2 * SIZE))
-        data = build_data(tmp_path, batch_size=2, on_error="skip", **options)
+        data = build_data(tmp_path, **{"batch_size": 2, "on_error": "skip", **options})
         damage(tmp_path, *names)
         return data
 
@@ -728,9 +728,7 @@ def test_a_data_set_that_has_disappeared_is_an_error(damaged):
 
 
 def test_by_default_the_error_advises_to_skip(damaged):
-    data = damaged("train_3")
-    data._datasets["train"].on_error = "raise"
-    data._datasets["train"]._unreadable = None
+    data = damaged("train_3", on_error="raise")
     with pytest.raises(ValueError, match=r"train_3\.png.*data\.on_error=skip"):
         read_epochs(data, 1)
 
