@@ -25,7 +25,7 @@ def levels(*values):
 )
 def test_the_advice_fits_the_numbers(num_classes, ignore_index, values, advice):
     side = SideSpec(kind="label", num_classes=num_classes, ignore_index=ignore_index)
-    with pytest.raises(ValueError, match="classes|palette") as raised:
+    with pytest.raises(ValueError, match=r"classes|palette") as raised:
         side.prepare(levels(*values))
     assert advice in str(raised.value)
     assert ("raise num_classes" in str(raised.value)) == (advice == "raise num_classes")

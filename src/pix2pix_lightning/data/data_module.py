@@ -265,9 +265,8 @@ class PairedDataModule(LightningDataModule):
         if self.check == "off" or not files or not (is_first or self.on_error == "skip"):
             return {}
         folder = self.resolve_cache_folder()
-        findings = check_splits(
-            files, self.pair_spec, mode=self.check, layout=self.layout, root=self.root, folder=folder
-        )
+        mode = "full" if self.cache and self.on_error == "skip" else self.check  # a cache is built of all pairs
+        findings = check_splits(files, self.pair_spec, mode=mode, layout=self.layout, root=self.root, folder=folder)
         findings.report(skip=self.on_error == "skip", folder=folder, is_first=is_first)
         return {**findings.list_kept()}
 
