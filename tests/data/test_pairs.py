@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from pix2pix_lightning.data import FolderPairs, StripPairs, open_pairs
+from pix2pix_lightning.data.sides import SideSpec
 
 LAYOUTS = {
     "split/A split/B": ("train/A", "train/B"),
@@ -153,6 +154,39 @@ def test_fingerprints_change_with_the_files_and_not_with_their_folder(tmp_path, 
     save(last, image(1, 8, 10))
     os.utime(last, ns=(0, times))
     assert [one == other for one, other in zip(compute(tmp_path / "there"), before, strict=True)] == [True, False]
+
+
+def test_each_side_takes_what_it_needs_of_a_file(tmp_path):
+    rgba = np.dstack([image(0, 8, 16), image(1, 8, 16)[..., :1]])
+    save(tmp_path / "train" / "clear.png", rgba)
+    pairs = open_pairs(tmp_path, "train")
+    pairs.sides = SideSpec(background=(0, 0, 0)), SideSpec()
+    a, b, _ = pairs[0]
+    shares = rgba[..., 3:].astype(int)
+    expected = (rgba[..., :3] * shares + [[[0]] * 8 + [[255]] * 8] * (255 - shares)) / 255
+    assert abs(np.hstack([a, b]) - expected).max() <= 0.5
+    pairs.sides = SideSpec(), SideSpec(alpha="error")
+    with pytest.raises(ValueError, match=r"clear\.png, data\.b: .*alpha=composite"):
+        pairs[0]
+
+
+@pytest.mark.parametrize("layout", ["strips", "folders"])
+def test_a_palette_gives_numbers_to_one_side_and_colours_to_the_other(tmp_path, layout):
+    numbers = image(0, 8, 16)[..., 0] % 3
+    colours = np.array([[9, 8, 7], [200, 10, 3], [0, 250, 77]], np.uint8)
+    strip = Image.fromarray(numbers, "P")
+    strip.putpalette(colours.ravel().tolist())
+    boxes = {"train/x.png": (0, 0, 16, 8)} if layout == "strips" else {
+        "train/A/x.png": (0, 0, 8, 8), "train/B/x.png": (8, 0, 16, 8)
+    }  # fmt: skip
+    for name, box in boxes.items():
+        (tmp_path / name).parent.mkdir(parents=True)
+        strip.crop(box).save(tmp_path / name)
+    pairs = open_pairs(tmp_path, "train")
+    pairs.sides = SideSpec(), SideSpec(kind="label", num_classes=3)
+    a, b, _ = pairs[0]
+    np.testing.assert_array_equal(a, colours[numbers[:, :8]])
+    np.testing.assert_array_equal(b[..., 0], numbers[:, 8:])
 
 
 @pytest.mark.parametrize("layout", ["strips", *LAYOUTS])

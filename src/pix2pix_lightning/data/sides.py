@@ -54,7 +54,7 @@ class SideSpec:
         value_range: Least and greatest value of a file, from 0 to 255; they become -1 and 1.
         alpha: What to do with transparent pixels: ``composite`` lays them over ``background``, ``error`` refuses the
             file. By default ``error`` for label sides, else ``composite``.
-        background: RGB colour below transparent pixels, 0 to 255.
+        background: RGB colour below transparent pixels, 0 to 255; None is white.
 
     Raises:
         UserError: A value is out of range, or two arguments contradict each other.
