@@ -35,6 +35,9 @@ class ProceduralDataModule(PairedDataModule):
             raise UserError(
                 "data.cache=true: drawn pairs have no folder of their own for the cache: set one, data.cache=<folder>"
             )
+        for key in ("check", "layout", "on_error"):
+            if key in options:
+                raise UserError(f"data.{key}={options[key]}: drawn pairs have no files: leave it out")
         super().__init__(".", **options)
         self.num_pairs = {"train": num_train, "val": num_val, "test": num_val}
         check_choice("data.val_split", self.val_split, self.num_pairs)
