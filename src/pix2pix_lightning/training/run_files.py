@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import platform
 import re
 from collections.abc import Iterator, Mapping
@@ -14,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from pix2pix_lightning.training.run_logging import log_to_file
 from pix2pix_lightning.utils.atomic import atomic_write
+from pix2pix_lightning.utils.json_text import format_json
 
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule, Trainer
@@ -112,7 +114,7 @@ def write_summary(
     module: LightningModule,
     callbacks: Mapping[str, Any],
 ) -> None:
-    """Write ``summary.json``, which marks a finished run.
+    """Write ``summary.json``, which marks a finished run. Null stands for a metric that is not finite.
 
     Args:
         folder: Folder of the run.
@@ -131,13 +133,13 @@ def write_summary(
         "versions": collect_versions(),
     }
     with atomic_write(folder / SUMMARY_FILE) as scratch:
-        scratch.write_text(json.dumps(summary, indent=2) + "\n")
+        scratch.write_text(format_json(summary))
 
 
 def read_summary_metrics(folder: Path) -> dict[str, float]:
-    """Read the metrics of a finished run from its ``summary.json``."""
-    metrics: dict[str, float] = json.loads((folder / SUMMARY_FILE).read_text())["metrics"]
-    return metrics
+    """Read the metrics of a finished run from its ``summary.json``, NaN for null."""
+    metrics: dict[str, float | None] = json.loads((folder / SUMMARY_FILE).read_text())["metrics"]
+    return {name: math.nan if value is None else value for name, value in metrics.items()}
 
 
 def collect_versions() -> dict[str, str]:
