@@ -27,7 +27,7 @@ def benchmark(cfg: DictConfig) -> dict[str, Any] | None:
         UserError: A setting is out of range, or a file to compare was not written by this command.
         FileExistsError: ``output`` exists; nothing is measured then.
     """
-        import logging
+    import logging
     from functools import partial
     from pathlib import Path
 

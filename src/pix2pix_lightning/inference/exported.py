@@ -84,8 +84,8 @@ class ExportedNetwork:
             (B, C', H, W) in [-1, 1].
 
         Raises:
-            UserError: The file was exported for one size, and the images have another; or it returns values that are
-                not finite.
+            UserError: The file was exported for one size, and the images have another.
+            NonFiniteError: The file returns values that are not finite.
         """
         if self.size is not None and source.shape[2:] != (self.size, self.size):
             raise UserError(

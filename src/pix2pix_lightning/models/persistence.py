@@ -45,7 +45,7 @@ class PersistenceMixin(LightningModule):
         """
         if (name := find_nonfinite(checkpoint["state_dict"], self)) is not None:
             raise NonFiniteError(
-                f"{name} is not finite, so no checkpoint is saved: continue from an earlier one, with a lower learning rate"
+                f"{name} is not finite, so no checkpoint is saved: continue from an earlier one, at a lower rate"
             )
         cls = type(self)
         checkpoint[PROJECT_KEY] = {

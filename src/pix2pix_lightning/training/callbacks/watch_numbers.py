@@ -69,7 +69,7 @@ class WatchNumbers(Callback):
         self._history = StepHistory()
         self._interval = 1
         self._guard: StepGuard | None = None
-        self._skipped: list[str] = []  # of the present epoch: batch and pairs
+        self._skipped: dict[int, str] = {}  # of the present epoch, by batch: its number and pairs
         self._batch_idx = 0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -80,8 +80,10 @@ class WatchNumbers(Callback):
             UserError: ``skip_batch`` is combined with a CUDA graph.
         """
         self._history = StepHistory()
-        self._skipped = []
-        self._interval = min(self.every_n_batches or trainer.log_every_n_steps or _MAX_STEPS, _MAX_STEPS)
+        self._skipped = {}
+        self._interval = min(
+            self.every_n_batches or getattr(trainer, "log_every_n_steps", None) or _MAX_STEPS, _MAX_STEPS
+        )
         if (name := find_nonfinite(pl_module.state_dict(), pl_module)) is not None:
             raise NonFiniteError(f"{name} is not finite before the first step: give other first weights")
         if self.on_nan == "skip_batch":
@@ -131,16 +133,13 @@ class WatchNumbers(Callback):
         if len(self._history):
             self._check(trainer, pl_module)
         if self._skipped:
-            shown = ", ".join(self._skipped[:_MAX_NAMES])
-            more = len(self._skipped) - _MAX_NAMES
             _log.warning(
-                "epoch %d: %d batches were left out, since their losses or gradients were not finite: %s%s",
+                "epoch %d: %d batches were left out, since their losses or gradients were not finite: %s",
                 trainer.current_epoch + 1,
                 len(self._skipped),
-                shown,
-                f" and {more} more" if more > 0 else "",
+                self._list_skipped(),
             )
-            self._skipped = []
+            self._skipped = {}
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Look before a checkpoint is saved within an epoch; the module itself refuses to save such weights.
@@ -203,14 +202,19 @@ class WatchNumbers(Callback):
 
     def _count_skipped(self, trainer: Trainer, step: StepFigures) -> None:
         names = " ".join(map(str, step.pairs))
-        self._skipped.append(f"{step.batch + 1} ({names})" if names else str(step.batch + 1))
+        self._skipped[step.batch] = f"{step.batch + 1} ({names})" if names else str(step.batch + 1)
         if len(self._skipped) > self.max_skipped:
             raise NonFiniteError(
-                f"epoch {trainer.current_epoch + 1}, batch {step.batch + 1}: {len(self._skipped)} batches of this epoch "
-                f"had losses or gradients that are not finite, max_skipped={self.max_skipped}: lower the learning rate, "
-                f"or look at these pairs: {', '.join(self._skipped[:_MAX_NAMES])}; "
+                f"epoch {trainer.current_epoch + 1}, batch {step.batch + 1}: {len(self._skipped)} batches of this "
+                f"epoch had losses or gradients that are not finite, max_skipped={self.max_skipped}: lower the "
+                f"learning rate, or look at these batches and pairs: {self._list_skipped()}; "
                 f"{format_continuation(trainer, self._run_dir)}"
             )
+
+    def _list_skipped(self) -> str:
+        more = len(self._skipped) - _MAX_NAMES
+        shown = ", ".join(list(self._skipped.values())[:_MAX_NAMES])
+        return f"{shown} and {more} more" if more > 0 else shown
 
 
 def _compute_norms(network: nn.Module) -> tuple[Tensor, Tensor]:
