@@ -21,7 +21,7 @@ from pix2pix_lightning.training.nonfinite import (
     get_networks,
 )
 from pix2pix_lightning.training.skip_steps import StepGuard
-from pix2pix_lightning.training.step_history import StepFigures, StepHistory
+from pix2pix_lightning.training.step_history import SUMS, StepFigures, StepHistory
 from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.finite import NonFiniteError, find_nonfinite
 
@@ -110,7 +110,9 @@ class WatchNumbers(Callback):
         """
         self._batch_idx = batch_idx
         if self._guard is not None and self._guard.finish_batch():
-            self._count_skipped(trainer, StepFigures(batch_idx, _get_names(batch), {}))
+            message = self._count_skipped(trainer, StepFigures(batch_idx, _get_names(batch), {}))
+            if message is not None:
+                raise NonFiniteError(message)
         self._history.add(batch_idx, outputs, batch)
         if len(self._history) >= self._interval:
             self._check(trainer, pl_module)
@@ -161,9 +163,9 @@ class WatchNumbers(Callback):
         networks = get_networks(module)
         norms = [norm for network in networks.values() for norm in _compute_norms(network)]
         steps, numbers = self._history.read(*norms)
-        has_losses = any(step.values for step in steps)
+        has_losses = any(step.values.keys() - set(SUMS) for step in steps)
         if not has_losses and steps:  # a training step that returns nothing may have logged its losses
-            steps[-1] = steps[-1]._replace(values=_read_logged_losses(trainer))
+            steps[-1] = steps[-1]._replace(values={**steps[-1].values, **_read_logged_losses(trainer)})
         message = self._find_fault(trainer, networks, steps, numbers)
         is_sound = trainer.strategy.reduce_boolean_decision(message is None)
         if is_sound:
@@ -179,12 +181,10 @@ class WatchNumbers(Callback):
         scaler = getattr(trainer.precision_plugin, "scaler", None)
         if self.on_nan == "stop" and (first := find_first_step(steps)) is not None:
             return format_broken_step(first, steps[: steps.index(first) + 1], trainer, self._run_dir)
-        if (
-            self.on_nan == "skip_batch" and scaler is not None
-        ):  # which leaves such steps out itself, unseen by the guard
+        if self.on_nan == "skip_batch":  # a scaler leaves such steps out itself, and the guard does not see them
             for step in steps:
-                if find_first_step([step]) is not None and str(step.batch + 1) not in self._skipped:
-                    self._count_skipped(trainer, step)
+                if find_first_step([step]) is not None and (message := self._count_skipped(trainer, step)) is not None:
+                    return message
         for index, (short, network) in enumerate(networks.items()):
             of_gradients, of_weights = norms[2 * index : 2 * index + 2]
             # the norm may overflow where each value is finite
@@ -200,16 +200,17 @@ class WatchNumbers(Callback):
                     return format_broken_weights(what, short, self._batch_idx, trainer, self._run_dir)
         return None
 
-    def _count_skipped(self, trainer: Trainer, step: StepFigures) -> None:
+    def _count_skipped(self, trainer: Trainer, step: StepFigures) -> str | None:
+        """Count a batch that was left out, and return what ends training if there are too many."""
         names = " ".join(map(str, step.pairs))
         self._skipped[step.batch] = f"{step.batch + 1} ({names})" if names else str(step.batch + 1)
-        if len(self._skipped) > self.max_skipped:
-            raise NonFiniteError(
-                f"epoch {trainer.current_epoch + 1}, batch {step.batch + 1}: {len(self._skipped)} batches of this "
-                f"epoch had losses or gradients that are not finite, max_skipped={self.max_skipped}: lower the "
-                f"learning rate, or look at these batches and pairs: {self._list_skipped()}; "
-                f"{format_continuation(trainer, self._run_dir)}"
-            )
+        if len(self._skipped) <= self.max_skipped:
+            return None
+        return (
+            f"epoch {trainer.current_epoch + 1}, batch {step.batch + 1}: {len(self._skipped)} batches of this epoch had "
+            f"losses or gradients that are not finite, max_skipped={self.max_skipped}: lower the learning rate, or look "
+            f"at these batches and pairs: {self._list_skipped()}; {format_continuation(trainer, self._run_dir)}"
+        )
 
     def _list_skipped(self) -> str:
         more = len(self._skipped) - _MAX_NAMES
