@@ -206,10 +206,11 @@ class WatchNumbers(Callback):
         self._skipped[step.batch] = f"{step.batch + 1} ({names})" if names else str(step.batch + 1)
         if len(self._skipped) <= self.max_skipped:
             return None
+        where = f"epoch {trainer.current_epoch + 1}, batch {step.batch + 1}"
         return (
-            f"epoch {trainer.current_epoch + 1}, batch {step.batch + 1}: {len(self._skipped)} batches of this epoch had "
-            f"losses or gradients that are not finite, max_skipped={self.max_skipped}: lower the learning rate, or look "
-            f"at these batches and pairs: {self._list_skipped()}; {format_continuation(trainer, self._run_dir)}"
+            f"{where}: {len(self._skipped)} batches of this epoch had losses or gradients that are not finite, "
+            f"max_skipped={self.max_skipped}: lower the learning rate, or look at these batches and pairs: "
+            f"{self._list_skipped()}; {format_continuation(trainer, self._run_dir)}"
         )
 
     def _list_skipped(self) -> str:
