@@ -75,8 +75,11 @@ def format_broken_step(step: StepFigures, steps: Sequence[StepFigures], trainer:
     broken = {name: value for name, value in step.values.items() if not math.isfinite(value)}
     losses = ", ".join(f"{name}={value}" for name, value in broken.items())
     cause = _find_cause(network, steps, trainer)
+    # what spread to both networks in batches whose losses are not known began in either
+    is_known = network == "g" or all(earlier.values.keys() - set(SUMS) for earlier in steps)
+    name = NETWORKS[network] if is_known else " or the ".join(NETWORKS.values())
     return (
-        f"{where}: the {NETWORKS[network]}'s losses are not finite ({losses}): {cause}; "
+        f"{where}: the {name}'s losses are not finite ({losses}): {cause}; "
         f"{format_continuation(trainer, run_dir, network)}"
     )
 

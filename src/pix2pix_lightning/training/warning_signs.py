@@ -175,7 +175,8 @@ def find_validation_signs(
             )
     if num_batches < limits.after_batches or figures.num_images < 2:
         return
-    if figures.saturated["output"] > limits.saturated and figures.saturated["target"] < limits.saturated / 2:
+    is_saturated = figures.saturated["output"] > limits.saturated and figures.saturated["target"] < limits.saturated / 2
+    if is_saturated:
         yield Sign(
             "saturated",
             f"{figures.saturated['output']:.0%} of the output's values are at the ends of their range, "
@@ -184,7 +185,8 @@ def find_validation_signs(
         )
     if not is_varied:
         return
-    if figures.spread["output"] < limits.collapse * figures.spread["target"]:
+    has_collapsed = figures.spread["output"] < limits.collapse * figures.spread["target"]
+    if has_collapsed:
         yield Sign(
             "collapse",
             f"the outputs are nearly the same image for different sources (their deviation is "
@@ -192,7 +194,8 @@ def find_validation_signs(
             "module.optimizer_g.lr, another seed=, or a larger module.weights.l1",
         )
     closer = 1 - figures.own / figures.other if figures.other else 0.0
-    if figures.num_images >= 8 and (closer < limits.unrelated or figures.certainty < limits.certainty):
+    is_named = is_saturated or has_collapsed  # which are causes
+    if figures.num_images >= 8 and not is_named and (closer < limits.unrelated or figures.certainty < limits.certainty):
         yield Sign(
             "unrelated",
             f"an output is no nearer to its own target than to those of other pairs ({figures.own:.4f} and "

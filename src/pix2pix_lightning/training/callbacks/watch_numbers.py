@@ -109,7 +109,7 @@ class WatchNumbers(Callback):
             NonFiniteError: Something is not finite, or too many batches were left out.
         """
         self._batch_idx = batch_idx
-        if self._guard is not None and self._guard.finish_batch():
+        if self._guard is not None and self._guard.finish_batch(outputs):
             message = self._count_skipped(trainer, StepFigures(batch_idx, _get_names(batch), {}))
             if message is not None:
                 raise NonFiniteError(message)

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 
 from pix2pix_lightning.training.nonfinite import NETWORKS, get_networks
@@ -33,6 +33,8 @@ _log = logging.getLogger(__name__)
 _EVERY = 5
 """Of so many batches one is measured."""
 _MAX_SAMPLES = 1000
+_SAMPLE = 64
+"""Values of each weight that tell whether it changes."""
 
 
 class WatchTraining(Callback):
@@ -63,16 +65,16 @@ class WatchTraining(Callback):
         self._meter = ValidationMeter()
         self._history = StepHistory()
         self._norms: list[Tensor] = []  # of each sample: for each network gradients, weights
-        self._first_norms: Tensor | None = None
+        self._first_weights: dict[str, Tensor] = {}  # some of each network, at the epoch's start
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start counting where a resumed training does."""
         self._num_batches = int(getattr(pl_module, "batches_seen", 0))
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Keep the size of the weights."""
+        """Keep some of the weights."""
         self._history, self._norms = StepHistory(), []
-        self._first_norms = _compute_norms(pl_module)
+        self._first_weights = {short: _sample_weights(network) for short, network in get_networks(pl_module).items()}
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -111,18 +113,22 @@ class WatchTraining(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Warn of what losses, gradients and weights of the epoch show."""
-        norms = [] if self._first_norms is None else [self._first_norms, *self._norms]
-        steps, numbers = self._history.read(*norms)
+        present = get_networks(pl_module)
+        moves = [
+            (_sample_weights(network) != self._first_weights[short]).any().float() for short, network in present.items()
+        ]
+        steps, numbers = self._history.read(*moves, *self._norms)
+        moved, numbers = numbers[: len(moves)], numbers[len(moves) :]
         names = dict.fromkeys(name for step in steps for name in step.values if name not in SUMS)
         losses = {name: fmean(step.values[name] for step in steps if name in step.values) for name in names}
         undecided = _compute_undecided_loss(pl_module)
         won = is_won(losses.get("loss_d", math.nan), undecided, self.limits)
         self._batches_won = self._batches_won + len(steps) * _EVERY if won else 0
         networks = {}
-        width = 2 * len(get_networks(pl_module))
-        rows = [numbers[start : start + width] for start in range(0, len(numbers), width)] if width else []
-        for index, (short, network) in enumerate(get_networks(pl_module).items()):
-            if len(rows) < 2 or index >= len(trainer.optimizers):
+        width = 2 * len(present)
+        rows = [numbers[start : start + width] for start in range(0, len(numbers), width or 1)]
+        for index, (short, network) in enumerate(present.items()):
+            if not rows or index >= len(trainer.optimizers):
                 continue
             count = sum(weight.numel() for weight in network.parameters() if weight.requires_grad)
             gradients, weights = zip(*(row[2 * index : 2 * index + 2] for row in rows), strict=True)
@@ -131,9 +137,9 @@ class WatchTraining(Callback):
             is_scaled = trainer.precision == "16-mixed" and group.get("fused")  # gradients keep the scaler's factor
             networks[short] = NetworkFigures(
                 rate=float(group["lr"]),
-                gradient_rms=math.nan if is_scaled else median(gradients[1:]) / math.sqrt(max(count, 1)),
-                gradient_ratio=math.nan if is_scaled else median(ratios[1:]),
-                has_moved=weights[0] != weights[-1],
+                gradient_rms=math.nan if is_scaled else median(gradients) / math.sqrt(max(count, 1)),
+                gradient_ratio=math.nan if is_scaled else median(ratios),
+                has_moved=bool(moved[index]),
             )
         figures = EpochFigures(
             num_batches=self._num_batches,
@@ -160,6 +166,12 @@ def _compute_norms(module: LightningModule) -> Tensor:
         gradients = [weight.grad.detach() for weight in network.parameters() if weight.grad is not None]
         norms += [get_total_norm(gradients), get_total_norm(weights)]
     return torch.stack([norm.float().to(module.device) for norm in norms]) if norms else torch.empty(0)
+
+
+def _sample_weights(network: nn.Module) -> Tensor:
+    """Copy some values of each weight that is trained."""
+    samples = [weight.detach().flatten()[:_SAMPLE].float() for weight in network.parameters() if weight.requires_grad]
+    return torch.cat(samples) if samples else torch.empty(0)
 
 
 def _compute_undecided_loss(module: LightningModule) -> float:
