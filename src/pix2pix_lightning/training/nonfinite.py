@@ -109,7 +109,7 @@ def format_continuation(trainer: Trainer, run_dir: Path | None, network: str | N
     rate = _get_rate(trainer, network) if network else None
     lower = None if rate is None else min(rate / 10, _USUAL_RATE)
     if run_dir is not None and (run_dir / LAST).is_file():
-        with_rate = "" if lower is None else f", with resume_lr={lower:.3g} for a lower rate"
+        with_rate = "" if lower is None else f" module.optimizer_{network}.lr={lower:.3g}"
         return f"{LAST} is of an earlier batch and finite: go on with resume={run_dir}{with_rate}"
     if lower is None:
         return "there is no checkpoint to go on from yet: start anew"

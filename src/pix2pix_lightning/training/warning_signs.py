@@ -150,7 +150,7 @@ def _find_terms_without_effect(figures: EpochFigures, limits: Thresholds) -> Ite
 
 
 def find_validation_signs(
-    figures: ValidationFigures, num_batches: int, epoch: int, limits: Thresholds
+    figures: ValidationFigures, num_batches: int, epoch: int, limits: Thresholds, *, is_paired: bool = True
 ) -> Iterator[Sign]:
     """Yield the signs that the outputs of a validation show.
 
@@ -159,6 +159,7 @@ def find_validation_signs(
         num_batches: Training batches so far.
         epoch: Epochs so far, at least 1.
         limits: Where a warning begins.
+        is_paired: Whether the losses see which target belongs to a source: ``loss=gan`` does not.
 
     Yields:
         The signs.
@@ -195,14 +196,19 @@ def find_validation_signs(
         )
     closer = 1 - figures.own / figures.other if figures.other else 0.0
     is_named = is_saturated or has_collapsed  # which are causes
-    if figures.num_images >= 8 and not is_named and (closer < limits.unrelated or figures.certainty < limits.certainty):
+    if (
+        figures.num_images >= 8
+        and is_paired
+        and not is_named
+        and (closer < limits.unrelated or figures.certainty < limits.certainty)
+    ):
         yield Sign(
             "unrelated",
             f"an output is no nearer to its own target than to those of other pairs ({figures.own:.4f} and "
             f"{figures.other:.4f}, {figures.certainty:.1f} standard errors): do sources and targets belong together, "
             "and is data.direction right?",
         )
-    if epoch >= limits.after_epochs:
+    if is_paired and epoch >= limits.after_epochs:
         yield from _compare_with_baselines(figures, epoch)
 
 

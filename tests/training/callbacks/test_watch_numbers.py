@@ -9,7 +9,7 @@ from lightning.pytorch import Callback, Trainer
 from torch import nn
 from torch.utils.data import DataLoader
 
-from pix2pix_lightning import Pix2PixModule
+from float_batches import Identity, Silent, build, fit, make_batches
 from pix2pix_lightning.checkpoints.files import read_checkpoint
 from pix2pix_lightning.training.callbacks import SaveOnInterrupt, WatchNumbers
 from pix2pix_lightning.training.nonfinite import find_network
@@ -17,50 +17,8 @@ from pix2pix_lightning.training.run_files import read_summary_metrics
 from pix2pix_lightning.training.step_history import StepFigures, StepHistory
 from pix2pix_lightning.utils.finite import NonFiniteError, find_nonfinite
 from pix2pix_lightning.utils.json_text import format_json
-from small_networks import NETWORKS
 
-GENERATOR = {"_target_": f"{NETWORKS}.UNetGenerator", "num_downs": 2, "base_channels": 2, "dropout": 0.0}
-DISCRIMINATOR = {"_target_": f"{NETWORKS}.PatchDiscriminator", "num_layers": 1, "base_channels": 2}
 NAN = math.nan
-
-
-class Identity(Pix2PixModule):
-    """The batches of these tests are floats already."""
-
-    def on_after_batch_transfer(self, batch, dataloader_idx):
-        return batch
-
-
-class Silent(Identity):
-    """A user's step that logs its losses and returns nothing."""
-
-    def training_step(self, batch, batch_idx):
-        super().training_step(batch, batch_idx)
-
-
-def build(cls=Identity, rate=2e-4, **options):
-    adam = {"_target_": "torch.optim.Adam", "lr": rate}
-    return cls(GENERATOR, DISCRIMINATOR, optimizer_g=adam, optimizer_d=adam, metrics=["l1"], **options)
-
-
-def make_batches(count, broken=()):
-    """Batches of two pairs; in those that are broken a value of a side is another one."""
-    generator = torch.Generator().manual_seed(0)
-    batches = []
-    for number in range(count):
-        source, target = (torch.rand(2, 3, 8, 8, generator=generator) * 2 - 1 for _ in range(2))
-        batches.append({"source": source, "target": target, "name": [f"pair_{number}", f"also_{number}"]})
-    for number, side, value in broken:
-        batches[number][side][1, 0, 3, 4] = value
-    return batches
-
-
-def fit(module, batches, *callbacks, epochs=1, **options):
-    settings = {"accelerator": "cpu", "devices": 1, "logger": False, "enable_progress_bar": False}
-    settings |= {"enable_checkpointing": False, "enable_model_summary": False, "max_epochs": epochs}
-    trainer = Trainer(**{**settings, **options}, callbacks=list(callbacks))
-    trainer.fit(module, DataLoader(batches, batch_size=None))
-    return trainer
 
 
 class Break(Callback):
@@ -251,7 +209,7 @@ def test_a_checkpoint_that_is_not_finite_is_not_resumed(tmp_path):
     saved["state_dict"]["discriminator.stages.0.conv.bias"][0] = math.inf
     torch.save(saved, tmp_path / "broken.ckpt")
     with pytest.raises(NonFiniteError, match=r"discriminator\.stages\.0\.conv\.bias"):
-        Identity.load_from_checkpoint(tmp_path / "broken.ckpt", trust=["test_watch_numbers"])
+        Identity.load_from_checkpoint(tmp_path / "broken.ckpt", trust=["float_batches"])
     resumed = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, max_epochs=2)
     with pytest.raises(NonFiniteError, match=r"discriminator\.stages\.0\.conv\.bias"):
         resumed.fit(build(), DataLoader(make_batches(2), batch_size=None), ckpt_path=tmp_path / "broken.ckpt")

@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from float_batches import build, fit, make_batches
 from pix2pix_lightning.training.callbacks import WatchTraining
 from pix2pix_lightning.training.validation_figures import MeanTarget, ValidationFigures, ValidationMeter
 from pix2pix_lightning.training.warning_signs import (
@@ -14,7 +15,6 @@ from pix2pix_lightning.training.warning_signs import (
     find_training_signs,
     find_validation_signs,
 )
-from test_watch_numbers import build, fit, make_batches
 
 LIMITS = Thresholds()
 SOUND = ValidationFigures(
@@ -110,6 +110,11 @@ def test_the_mean_target_leaves_out_other_shapes():
 def test_signs_of_a_validation(changes, kind):
     found = [sign.kind for sign in find_validation_signs(SOUND._replace(**changes), 500, 10, LIMITS)]
     assert found == ([kind] if kind else [])
+
+
+def test_outputs_of_a_loss_that_sees_no_pairs_are_not_compared_with_targets():
+    bad = SOUND._replace(l1=0.5, certainty=0.0)
+    assert not list(find_validation_signs(bad, 500, 10, LIMITS, is_paired=False))
 
 
 def test_what_has_to_be_learned_is_not_judged_at_once():

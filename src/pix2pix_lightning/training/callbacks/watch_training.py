@@ -109,7 +109,9 @@ class WatchTraining(Callback):
         figures = self._meter.compute()
         if figures is not None and trainer.state.fn == TrainerFn.FITTING:
             epoch = trainer.current_epoch + 1
-            self._tell(trainer, find_validation_signs(figures, self._num_batches, epoch, self.limits))
+            is_paired = _sees_pairs(pl_module)
+            signs = find_validation_signs(figures, self._num_batches, epoch, self.limits, is_paired=is_paired)
+            self._tell(trainer, signs)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Warn of what losses, gradients and weights of the epoch show."""
@@ -166,6 +168,13 @@ def _compute_norms(module: LightningModule) -> Tensor:
         gradients = [weight.grad.detach() for weight in network.parameters() if weight.grad is not None]
         norms += [get_total_norm(gradients), get_total_norm(weights)]
     return torch.stack([norm.float().to(module.device) for norm in norms]) if norms else torch.empty(0)
+
+
+def _sees_pairs(module: LightningModule) -> bool:
+    """Return whether a loss compares an output with its own target or source."""
+    weights: Mapping[str, float] = getattr(module, "weights", {})
+    is_conditional = bool(getattr(module, "conditional", True)) and getattr(module, "discriminator", None) is not None
+    return is_conditional or any(weight for name, weight in weights.items() if name != "adversarial")
 
 
 def _sample_weights(network: nn.Module) -> Tensor:
