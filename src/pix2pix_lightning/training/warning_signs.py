@@ -23,7 +23,7 @@ class Thresholds:
     """Where an ordinary training ends and a warning begins. See docs/reliability.md for runs on both sides.
 
     Attributes:
-        after_batches: Training batches before anything is judged that has to be learned first.
+        after_steps: Steps of the generator before anything is judged that has to be learned first.
         after_epochs: Epochs before outputs are compared with the mean target and with the source. Sharp outputs may
             have a larger L1 than a blurred mean for long, so this is later.
         low_loss_d: Discriminator's loss as a share of its loss when undecided. At 0.02, cross entropy is 0.014: it is
@@ -38,7 +38,7 @@ class Thresholds:
         certainty: ... and in standard errors: below both, outputs have nothing to do with their targets.
     """
 
-    after_batches: int = 80
+    after_steps: int = 80
     after_epochs: int = 10
     low_loss_d: float = 0.02
     vanishing: float = 1e-9
@@ -120,7 +120,7 @@ def find_training_signs(figures: EpochFigures, limits: Thresholds) -> Iterator[S
                 f"weights): try module.gradient_clip=1, lower module.weights, or a {key} below {network.rate:.3g}",
             )
     loss_d = figures.losses.get("loss_d", math.nan)
-    if figures.batches_won >= limits.after_batches:
+    if figures.batches_won >= limits.after_steps:
         yield Sign(
             "won_d",
             f"the discriminator's loss has been near 0 for {figures.batches_won} batches ({loss_d:.4f}, undecided is "
@@ -150,13 +150,13 @@ def _find_terms_without_effect(figures: EpochFigures, limits: Thresholds) -> Ite
 
 
 def find_validation_signs(
-    figures: ValidationFigures, num_batches: int, epoch: int, limits: Thresholds, *, is_paired: bool = True
+    figures: ValidationFigures, num_steps: int, epoch: int, limits: Thresholds, *, is_paired: bool = True
 ) -> Iterator[Sign]:
     """Yield the signs that the outputs of a validation show.
 
     Args:
         figures: Figures of the validation.
-        num_batches: Training batches so far.
+        num_steps: Steps of the generator so far.
         epoch: Epochs so far, at least 1.
         limits: Where a warning begins.
         is_paired: Whether the losses see which target belongs to a source: ``loss=gan`` does not.
@@ -174,7 +174,7 @@ def find_validation_signs(
                 f"the {side}s of the validation are nearly the same image (their deviation is {spread:.4f} of the "
                 f"range, their contrast {contrast:.4f}): look at the files, and at kind and palette in data.a, data.b",
             )
-    if num_batches < limits.after_batches or figures.num_images < 2:
+    if num_steps < limits.after_steps or figures.num_images < 2:
         return
     is_saturated = figures.saturated["output"] > limits.saturated and figures.saturated["target"] < limits.saturated / 2
     if is_saturated:

@@ -119,9 +119,9 @@ def test_outputs_of_a_loss_that_sees_no_pairs_are_not_compared_with_targets():
 
 def test_what_has_to_be_learned_is_not_judged_at_once():
     bad = SOUND._replace(l1=0.5, own=0.2, certainty=0.0, saturated={"output": 1.0, "target": 0.0})
-    assert not list(find_validation_signs(bad, LIMITS.after_batches - 1, 1, LIMITS))
-    early = {sign.kind for sign in find_validation_signs(bad, LIMITS.after_batches, 1, LIMITS)}
-    late = {sign.kind for sign in find_validation_signs(bad, LIMITS.after_batches, LIMITS.after_epochs, LIMITS)}
+    assert not list(find_validation_signs(bad, LIMITS.after_steps - 1, 1, LIMITS))
+    early = {sign.kind for sign in find_validation_signs(bad, LIMITS.after_steps, 1, LIMITS)}
+    late = {sign.kind for sign in find_validation_signs(bad, LIMITS.after_steps, LIMITS.after_epochs, LIMITS)}
     assert late - early == {"baseline_mean", "baseline_copy"}
 
 
@@ -132,7 +132,7 @@ def test_what_has_to_be_learned_is_not_judged_at_once():
         ({"networks": {"g": NETWORK, "d": NETWORK._replace(has_moved=False)}}, "frozen_d"),
         ({"networks": {"g": NETWORK._replace(gradient_rms=0.0), "d": NETWORK}}, "vanishing_g"),
         ({"networks": {"g": NETWORK, "d": NETWORK._replace(gradient_ratio=1e5)}}, "exploding_d"),
-        ({"batches_won": LIMITS.after_batches}, "won_d"),
+        ({"batches_won": LIMITS.after_steps}, "won_d"),
         ({"terms": {"l1": 1e6, "adversarial": 1.0}}, "no_effect_adversarial"),
         ({"terms": {"l1": 1e-3, "adversarial": 1.0}}, "no_effect_l1"),
         ({"losses": {}}, None),  # a step that returns none

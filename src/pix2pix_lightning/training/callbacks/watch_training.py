@@ -109,8 +109,9 @@ class WatchTraining(Callback):
         figures = self._meter.compute()
         if figures is not None and trainer.state.fn == TrainerFn.FITTING:
             epoch = trainer.current_epoch + 1
+            num_steps = self._num_batches // int(getattr(pl_module, "accumulate", 1))
             is_paired = _sees_pairs(pl_module)
-            signs = find_validation_signs(figures, self._num_batches, epoch, self.limits, is_paired=is_paired)
+            signs = find_validation_signs(figures, num_steps, epoch, self.limits, is_paired=is_paired)
             self._tell(trainer, signs)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
