@@ -15,6 +15,7 @@ from torch import Tensor
 from pix2pix_lightning.checkpoints.files import PROJECT_KEY
 from pix2pix_lightning.data.sides import PairSpec, SideSpec
 from pix2pix_lightning.utils.errors import UserError
+from pix2pix_lightning.utils.finite import NonFiniteError, check_finite, sum_wide
 
 _FORMAT = 1
 _MAX_SIDE = 2**16  # pixels
@@ -84,6 +85,7 @@ class ExportedNetwork:
 
         Raises:
             UserError: The file was exported for one size, and the images have another.
+            NonFiniteError: The file returns values that are not finite.
         """
         if self.size is not None and source.shape[2:] != (self.size, self.size):
             raise UserError(
@@ -92,6 +94,10 @@ class ExportedNetwork:
             )
         source = source.float()
         output = self._run(self.pair_spec.source.decode(source) if self._bytes_in else source)
+        if not self._bytes_out and not bool(sum_wide(output).isfinite()):
+            raise NonFiniteError(
+                "the exported file returns values that are not finite: export a checkpoint that is sound"
+            )
         return _encode_bytes(self.pair_spec.target, output) if self._bytes_out else output
 
 
@@ -181,7 +187,7 @@ class ProgramNetwork(ExportedNetwork):
         trust: Whether its author is trusted.
 
     Raises:
-        UserError: ``trust`` is off, or ``export`` did not write the file.
+        UserError: ``trust`` is off, ``export`` did not write the file, or its weights are not finite.
     """
 
     def __init__(self, path: Path, device: torch.device, *, trust: bool) -> None:
@@ -198,6 +204,7 @@ class ProgramNetwork(ExportedNetwork):
             from torch.export.passes import move_to_device_pass
 
             program = move_to_device_pass(program, device)
+        check_finite(program.state_dict, program.module(), path)
         super().__init__(program.module(), _read_metadata(extra[PROJECT_KEY], path), device)
 
 

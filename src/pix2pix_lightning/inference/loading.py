@@ -14,6 +14,7 @@ from pix2pix_lightning.checkpoints.pretrained import load_pretrained, read_pretr
 from pix2pix_lightning.data.sides import PairSpec
 from pix2pix_lightning.models.pix2pix import Pix2PixModule
 from pix2pix_lightning.utils.errors import UserError
+from pix2pix_lightning.utils.finite import check_finite
 from pix2pix_lightning.utils.instantiate import TARGET, check_trusted, locate
 
 _COLORIZATION = 1, 2  # L in, a and b out
@@ -41,8 +42,8 @@ def open_module(
         The module.
 
     Raises:
-        UserError: The file is of another kind, has no EMA weights, names a class that is not trusted, or ``pair``
-            does not fit it.
+        UserError: The file is of another kind, has no EMA weights, names a class that is not trusted, holds weights
+            that are not finite, or ``pair`` does not fit it.
     """
     if (kind := infer_checkpoint_kind(path)) == "junyanz":
         module = _load_junyanz(path, pair)
@@ -55,7 +56,9 @@ def open_module(
     else:
         module = _find_module_class(read_checkpoint(path), path, trust).load_from_checkpoint(path, trust=trust)
     if weights == "ema":
-        module.generator.load_state_dict(_read_ema_weights(path))
+        ema = _read_ema_weights(path)
+        check_finite(ema, module.generator, path)
+        module.generator.load_state_dict(ema)
     return module
 
 
@@ -81,6 +84,7 @@ def _load_junyanz(path: Path, pair: PairSpec | Mapping[str, Any] | None) -> Pix2
                 f"{side.channels}: set pair.source= and pair.target= to the meaning of its images"
             )
     module = Pix2PixModule(network.description, None, pair_spec=spec)
+    check_finite(network.state, module.generator, path)
     module.generator.load_state_dict(network.state)
     return module.eval()
 

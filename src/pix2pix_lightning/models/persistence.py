@@ -13,6 +13,7 @@ from pix2pix_lightning.checkpoints.files import PROJECT_KEY, read_checkpoint
 from pix2pix_lightning.checkpoints.restore import check_resumable, detach_lr_tensors, restore_module
 from pix2pix_lightning.data.sides import PairSpec
 from pix2pix_lightning.models.components import Parts, describe_parts
+from pix2pix_lightning.utils.finite import NonFiniteError, check_finite, find_nonfinite
 from pix2pix_lightning.utils.version import __version__
 
 
@@ -37,7 +38,15 @@ class PersistenceMixin(LightningModule):
         self.save_hyperparameters({**described, **values}, logger=False)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add what loading without arguments needs, as plain data."""
+        """Add what loading without arguments needs, as plain data.
+
+        Raises:
+            NonFiniteError: A weight is not finite. Nothing is saved, and a file that was there stays.
+        """
+        if (name := find_nonfinite(checkpoint["state_dict"], self)) is not None:
+            raise NonFiniteError(
+                f"{name} is not finite, so no checkpoint is saved: continue from an earlier one, at a lower rate"
+            )
         cls = type(self)
         checkpoint[PROJECT_KEY] = {
             "version": __version__,
@@ -51,7 +60,8 @@ class PersistenceMixin(LightningModule):
         """Go on counting batches where the checkpoint stopped.
 
         Raises:
-            UserError: A trainer resumes with other pairs or other networks than the checkpoint's.
+            UserError: A trainer resumes with other pairs or other networks than the checkpoint's, or its weights are
+                not finite.
         """
         self.batches_seen = checkpoint[PROJECT_KEY]["batches_seen"]
         try:
@@ -59,6 +69,7 @@ class PersistenceMixin(LightningModule):
         except RuntimeError:  # no trainer: the module is loaded, not resumed
             return
         check_resumable(self.pair_spec, self.hparams, checkpoint["hyper_parameters"])
+        check_finite(checkpoint["state_dict"], self, "the checkpoint")
         if trainer.precision == "64-true":
             self.double()  # Lightning would load the weights into float32 and widen them afterwards
 

@@ -138,14 +138,15 @@ class Pix2PixModule(PersistenceMixin, LightningModule):
 
     # ---- one step: D, then G, on the same generated images (paper, section 3.3) --------------------------------------
 
-    def training_step(self, batch: Batch, batch_idx: int) -> None:
-        """Take one step of each network on a batch, with noise of the batch's own, and log the losses."""
+    def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        """Take one step of each network on a batch, with noise of the batch's own; log and return the losses."""
         self.window = AccumulationWindow.from_batch_idx(batch_idx, self.accumulate, self.trainer.num_training_batches)
         with seed_torch(self.device, self.seed, Purpose.STEP, self.batches_seen, self.global_rank):
             losses = self.step(batch["source"], batch["target"])
         self.batches_seen += 1
         self.log_dict({f"train/{name}": loss for name, loss in losses.items()}, on_step=True, on_epoch=False)
         self._log_progress(on_step=True)
+        return losses
 
     def step(self, source: Tensor, target: Tensor) -> dict[str, Tensor]:
         """Update the discriminator, then the generator.
@@ -295,6 +296,5 @@ class Pix2PixModule(PersistenceMixin, LightningModule):
 
     def _log_progress(self, *, on_step: bool = False) -> None:
         """Log against the batch's number in the run, right after a resume too; Lightning then adds no epoch itself."""
-        step = float(max(0, self.batches_seen - 1))
-        values = {"step": step, "epoch": float(self.current_epoch)}
+        values = {"step": float(max(0, self.batches_seen - 1)), "epoch": float(self.current_epoch)}
         self.log_dict(values, on_step=on_step, on_epoch=not on_step, sync_dist=not on_step)

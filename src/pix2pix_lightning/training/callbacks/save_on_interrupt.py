@@ -8,6 +8,7 @@ from pathlib import Path
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from pix2pix_lightning.checkpoints.io import BackgroundCheckpointIO
+from pix2pix_lightning.utils.finite import NonFiniteError
 
 _log = logging.getLogger(__name__)
 
@@ -42,11 +43,16 @@ class SaveOnInterrupt(Callback):
 
         An error of the disk is only logged: another error has ended training.
         """
+        if isinstance(exception, NonFiniteError):  # what there is to save is lost
+            return
         if not self._has_started or (trainer.world_size > 1 and not isinstance(exception, KeyboardInterrupt)):
             return
         try:
             trainer.save_checkpoint(self._path)
         except OSError as error:
             _log.warning("%s stays as it was, what was trained since is lost: %s", self._path, error.strerror)
+            return
+        except NonFiniteError as error:
+            _log.warning("%s stays as it was: %s", self._path, error)
             return
         _log.info("saved %s", self._path)
