@@ -8,6 +8,7 @@ from pathlib import Path
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from pix2pix_lightning.checkpoints.io import BackgroundCheckpointIO
+from pix2pix_lightning.utils.errors import Interrupted
 from pix2pix_lightning.utils.finite import NonFiniteError
 
 _log = logging.getLogger(__name__)
@@ -45,7 +46,8 @@ class SaveOnInterrupt(Callback):
         """
         if isinstance(exception, NonFiniteError):  # what there is to save is lost
             return
-        if not self._has_started or (trainer.world_size > 1 and not isinstance(exception, KeyboardInterrupt)):
+        stops_all = isinstance(exception, KeyboardInterrupt | Interrupted)
+        if not self._has_started or (trainer.world_size > 1 and not stops_all):
             return
         try:
             trainer.save_checkpoint(self._path)
