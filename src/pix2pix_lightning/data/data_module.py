@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 import zlib
 from collections.abc import Mapping, Sequence
@@ -25,6 +26,7 @@ from pix2pix_lightning.data.workers import check_num_workers, choose_num_workers
 from pix2pix_lightning.utils.checks import check_counts, is_whole_number
 from pix2pix_lightning.utils.errors import UserError
 
+_log = logging.getLogger(__name__)
 _JITTER = 286 / 256  # the paper's ratio of the resized image to the crop
 
 
@@ -125,6 +127,7 @@ class PairedDataModule(LightningDataModule):
         )
         self._datasets: dict[str, PairDataset] = {}
         self._position = PositionCallback()
+        self._predicted_split = "test"
 
     def open_split(self, split: str) -> Pairs:
         """Open the pairs of a split; override this for pairs that do not come from a folder.
@@ -159,15 +162,18 @@ class PairedDataModule(LightningDataModule):
         """Open the splits of a stage.
 
         Args:
-            stage: ``fit`` (training and validation), ``validate`` or ``test``.
+            stage: ``fit`` (training and validation), ``validate``, ``test``, or ``predict``: the test split or, where
+                it cannot be opened, the validation split, with a warning.
 
         Raises:
             UserError: A split is missing, or its cache does not fit on the disk.
         """
+        if stage == "predict":
+            self._predicted_split = self._choose_predicted_split()
+            return
         splits = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",)}.get(stage, ())
         for split in splits:
-            if split not in self._datasets:
-                self._datasets[split] = self._build_dataset(split)
+            self._open_dataset(split)
         if stage == "fit" and self.trainer is not None:
             callbacks: list[Callback] = cast(Any, self.trainer).callbacks
             if self._position in callbacks:
@@ -220,6 +226,24 @@ class PairedDataModule(LightningDataModule):
     def test_dataloader(self) -> DataLoader[Sample]:
         """Build the loader of each test pair once, in the files' order."""
         return self._build_loader("test", self._build_sampler("test"))
+
+    def predict_dataloader(self) -> DataLoader[Sample]:
+        """Build the loader of each test pair, or validation pair where there is no test split, in the files' order."""
+        return self._build_loader(self._predicted_split, self._build_sampler(self._predicted_split))
+
+    def _choose_predicted_split(self) -> str:
+        """Open the test split or, where there is none, the validation split, and return which one it is."""
+        try:
+            self._open_dataset("test")
+        except UserError as error:
+            _log.warning("predicting the pairs of %s, since there is no test split: %s", self.val_split, error)
+            self._open_dataset("val")
+            return "val"
+        return "test"
+
+    def _open_dataset(self, split: str) -> None:
+        if split not in self._datasets:
+            self._datasets[split] = self._build_dataset(split)
 
     def _build_dataset(self, split: str) -> PairDataset:
         spec, folder = self.pair_spec, self.val_split if split == "val" else split
