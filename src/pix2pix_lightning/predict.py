@@ -51,7 +51,7 @@ def predict(cfg: DictConfig) -> list[Path]:
     failed: list[Path] = []
 
     def report_error(path: Path, error: Exception) -> None:
-        line = format_error(error, "predict")
+        line = format_error(error, "predict", cfg)
         if line is None or len(inputs) == 1:
             raise error
         print(f"error: {line}", file=sys.stderr)

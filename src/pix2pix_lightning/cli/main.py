@@ -41,6 +41,7 @@ def run_command(config_name: str, run: Callable[[DictConfig], Any], argv: Sequen
     if "--version" in argv:
         print(f"pix2pix_lightning {__version__}")
         return 0
+    cfg: DictConfig | None = None
     try:
         cfg = _compose_or_multirun(config_name, run, argv)
         if cfg is not None:
@@ -53,7 +54,7 @@ def run_command(config_name: str, run: Callable[[DictConfig], Any], argv: Sequen
         print(f"stopped: {stop}" if str(stop) else "stopped", file=sys.stderr)
         return _INTERRUPTED
     except Exception as error:
-        line = format_error(error, config_name)
+        line = format_error(error, config_name, cfg)
         if line is None:
             raise
         print(f"error: {line}", file=sys.stderr)

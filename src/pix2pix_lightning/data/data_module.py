@@ -183,15 +183,25 @@ class PairedDataModule(LightningDataModule):
 
     def state_dict(self) -> dict[str, int]:
         """Return the position in the order of training batches, for the checkpoint."""
-        return {"epoch": self._position.epoch, "num_batches": self._position.num_batches}
+        position = self._position
+        return {
+            "epoch": position.epoch,
+            "num_batches": position.num_batches,
+            "offset": position.offset,
+            "batch_size": self.batch_size,
+        }
 
     def load_state_dict(self, state_dict: Mapping[str, int]) -> None:
-        """Continue from the position of a checkpoint when training is resumed.
+        """Continue from the position of a checkpoint when training is resumed, also with batches of another size.
 
         Args:
             state_dict: What ``state_dict`` returned.
         """
-        self._position.epoch, self._position.num_batches = state_dict["epoch"], state_dict["num_batches"]
+        before = state_dict["num_batches"]
+        position = self._position
+        position.epoch = state_dict["epoch"]
+        position.num_batches = before * state_dict.get("batch_size", self.batch_size) // self.batch_size
+        position.offset = state_dict.get("offset", 0) + position.num_batches - before
 
     def train_dataloader(self) -> DataLoader[Sample]:
         """Build the loader of shuffled, augmented training pairs."""

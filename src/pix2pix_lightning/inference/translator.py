@@ -24,6 +24,7 @@ from pix2pix_lightning.inference.tiled_inference import TiledInference
 from pix2pix_lightning.models.pix2pix import Pix2PixModule
 from pix2pix_lightning.utils.checks import check_choice
 from pix2pix_lightning.utils.errors import UserError
+from pix2pix_lightning.utils.memory import is_out_of_memory
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PILImage
@@ -320,7 +321,9 @@ def _find_device(name: str) -> torch.device:
     try:
         device = torch.device(str(name))
         torch.zeros(1, device=device).cpu()
-    except (RuntimeError, AssertionError):  # torch without CUDA raises AssertionError
+    except (RuntimeError, AssertionError) as error:  # torch without CUDA raises AssertionError
+        if is_out_of_memory(error):
+            raise
         here = f"auto, cpu or cuda is expected, and torch {torch.__version__} finds {torch.cuda.device_count()} GPUs"
         raise UserError(f"device={name} cannot be used here: {here}") from None
     return device
