@@ -8,11 +8,10 @@ import io
 import os
 import re
 import traceback
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pix2pix_lightning.cli.conf import compose_files
+from pix2pix_lightning.cli.conf import compose_files, list_keys
 from pix2pix_lightning.cli.memory import format_loader_error, format_memory_error
 from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.memory import is_loader_ended, is_out_of_memory
@@ -58,6 +57,8 @@ def format_error(error: BaseException, config_name: str, cfg: DictConfig | None 
         if cause is None or isinstance(cause, ImportError) or re.search(_BAD_ARGUMENTS, str(cause)):
             return _join_lines(error)
         return format_error(cause, config_name, cfg)
+    if isinstance(error, HydraException) and (word := getattr(error, "override", None)):
+        return _format_unreadable(str(word))
     if isinstance(error, HydraException | OmegaConfBaseException):
         return _format_misspelt_key(error, config_name) or _join_lines(error)
     if is_loader_ended(error):
@@ -73,6 +74,15 @@ def format_error(error: BaseException, config_name: str, cfg: DictConfig | None 
     if type(error).__name__ == "MisconfigurationException":
         return _join_lines(error)
     return None
+
+
+def _format_unreadable(word: str) -> str:
+    """Format what Hydra's grammar cannot read."""
+    key, _, value = word.partition("=")
+    return (
+        f"{word} cannot be read: close what is open, and put a value with spaces or signs in two kinds of quotes, "
+        f"'{key}=\"{value}\"'"
+    )
 
 
 def _format_worker_error(error: UserError | OSError, name: str) -> str:
@@ -114,7 +124,7 @@ def _format_misspelt_key(error: BaseException, config_name: str) -> str | None:
     if found is None or ("not in struct" not in f"{error} {error.__cause__}" and "match" not in str(error)):
         return None
     key = found[1]
-    keys = list(_list_keys(compose_files(config_name)[0]))
+    keys = list(list_keys(compose_files(config_name)[0]))
     if key in keys:
         return (
             f"{key} is no key of what was chosen here, whose group has other keys or is switched off: --help lists them"
@@ -122,15 +132,6 @@ def _format_misspelt_key(error: BaseException, config_name: str) -> str | None:
     close = difflib.get_close_matches(key, keys, 1)
     hint = f"did you mean {close[0]}?" if close else "--help lists the keys"
     return f"{key} is no key of this configuration: {hint}"
-
-
-def _list_keys(node: Any, prefix: str = "") -> Iterator[str]:
-    from omegaconf import OmegaConf
-
-    for key in node:
-        yield f"{prefix}{key}"
-        if not OmegaConf.is_missing(node, key) and OmegaConf.is_dict(node[key]):
-            yield from _list_keys(node[key], f"{prefix}{key}.")
 
 
 def _join_lines(error: BaseException) -> str:
