@@ -10,6 +10,7 @@ import numpy.typing as npt
 from torch import nn
 
 from pix2pix_lightning.data.image_files import write_image
+from pix2pix_lightning.data.sides import SideSpec
 from pix2pix_lightning.inference.prefetch import map_ahead
 from pix2pix_lightning.inference.spread import Spread
 from pix2pix_lightning.inference.translator import Translator
@@ -90,6 +91,20 @@ def check_sampling(translator: Translator, samples: int | None) -> None:
     layers = translator.generator.modules()
     if not any(isinstance(layer, nn.Dropout | nn.Dropout2d) and layer.p > 0 for layer in layers):
         raise UserError(f"samples={samples} are all equal, since this generator has no dropout: leave samples out")
+
+
+def check_lossless(path: Path, side: SideSpec) -> None:
+    """Check that a file's format keeps the colours or numbers of classes, which JPEG changes.
+
+    Args:
+        path: The file to write.
+        side: What the pixels of the output mean.
+
+    Raises:
+        UserError: They would be changed.
+    """
+    if path.suffix.lower() in (".jpg", ".jpeg") and (side.kind == "label" or side.snap_palette):
+        raise UserError(f"output={path}: JPEG would change the classes' colours or numbers: give a .png file")
 
 
 def _translate_image(translator: Translator, image: Image, num_outputs: int, samples: int | None) -> Iterator[Image]:

@@ -1,5 +1,6 @@
 """Checks of arguments that many parts share."""
 
+import os
 from collections.abc import Collection
 from numbers import Integral
 from pathlib import Path
@@ -50,6 +51,23 @@ def check_absent(path: Path, *, overwrite: bool) -> None:
     """
     if not overwrite and path.exists():
         raise FileExistsError(f"{path} exists: choose another output, or set overwrite=true")
+
+
+def check_folder(key: str, folder: Path) -> None:
+    """Check that a folder exists or can be made, and may be written.
+
+    Args:
+        key: The configuration key, for the message.
+        folder: The folder.
+
+    Raises:
+        UserError: A file is in its place or in that of a folder above it, or the user may not write there.
+    """
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not existing.is_dir():
+        raise UserError(f"{key}={folder}: {existing} is a file, and a folder is expected: choose another {key}=")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise UserError(f"{key}={folder}: this user may not write to {existing}: choose another {key}=")
 
 
 def is_whole_number(value: object) -> bool:
