@@ -32,12 +32,14 @@ def train(cfg: DictConfig) -> dict[str, float]:
 
     from pix2pix_lightning.reports import format_final_metrics
     from pix2pix_lightning.training.build import build_training
+    from pix2pix_lightning.training.config_checks import check_training_config
     from pix2pix_lightning.training.performance_choice import log_choices
     from pix2pix_lightning.training.resuming import format_resume_hint, read_finished_metrics
     from pix2pix_lightning.training.run_dir import lock_run_dir, remove_if_empty, resolve_run_dir
     from pix2pix_lightning.training.run_files import CONFIG_FILE, collect_metrics, open_run, write_summary
     from pix2pix_lightning.training.run_logging import log_to_terminal
 
+    check_training_config(cfg)
     run = resolve_run_dir(cfg)
     folder, checkpoint = run.folder, run.checkpoint
     with log_to_terminal(is_first=run.is_first) as log, lock_run_dir(run), remove_if_empty(run):

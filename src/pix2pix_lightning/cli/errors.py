@@ -9,7 +9,7 @@ import os
 import re
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pix2pix_lightning.cli.conf import compose_files, list_keys
 from pix2pix_lightning.cli.memory import format_loader_error, format_memory_error

@@ -21,6 +21,9 @@ def format_memory_error(error: BaseException, config_name: str, cfg: DictConfig 
         error: The error, for which `is_out_of_memory` holds. Its notes are added.
         config_name: Name of the command.
         cfg: The command's configuration, whose present values are named; None names none.
+
+    Returns:
+        One line.
     """
     on_gpu = _GPU.search(str(error)) is not None
     where = "the GPU has" if on_gpu else "this machine has"
@@ -38,6 +41,9 @@ def format_loader_error(error: BaseException, cfg: DictConfig | None = None) -> 
     Args:
         error: The error, for which `is_loader_ended` holds. Its notes are added.
         cfg: The command's configuration, whose present values are named; None names none.
+
+    Returns:
+        One line.
     """
     message = str(error)
     workers = _Values(cfg).describe("data.num_workers")

@@ -131,7 +131,7 @@ def _advise_on_bare_word(word: str, following: str | None, config_name: str, giv
         return f"{word}: write {word}={following if is_value else '<value>'}"
     required = [str(name) for name in cfg if OmegaConf.is_missing(cfg, name) and name not in given]
     groups = [path.parent.name for path in find_conf_dir().glob("*/*.yaml") if path.stem == word]
-    meant = [*required, *(name for name in ("experiment", *sorted(groups)) if name in groups )]
+    meant = [*required, *(name for name in ("experiment", *sorted(groups)) if name in groups)]
     advice = f"write {meant[0]}={word}" if meant else "--help lists the keys"
     return f"{word} is no key=value: {advice}"
 

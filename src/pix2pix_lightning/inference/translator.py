@@ -22,7 +22,7 @@ from pix2pix_lightning.inference.padding import pad_to_multiple
 from pix2pix_lightning.inference.precision import PRECISIONS
 from pix2pix_lightning.inference.tiled_inference import TiledInference
 from pix2pix_lightning.models.pix2pix import Pix2PixModule
-from pix2pix_lightning.utils.checks import check_choice
+from pix2pix_lightning.utils.checks import check_choice, check_counts
 from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.memory import is_out_of_memory
 
@@ -122,6 +122,7 @@ class Translator:
             check_choice("norm", norm, _NORMS)
         dropout = _MODES[mode][1] if dropout is None else dropout
         check_choice("dropout", dropout, _DROPOUT)
+        check_counts(max_pixels=max_pixels)
         self.dropout = dropout
         self.seed = seed
         self.sample = sample

@@ -117,8 +117,9 @@ class Pix2PixModule(EvaluationMixin, PersistenceMixin, LightningModule):
 
     def configure_losses(self) -> None:
         """Build ``adversarial`` and ``reconstruction`` from the parts."""
-        self.adversarial = cast(AdversarialLoss, build_module(self.parts["adversarial"]))
-        self.reconstruction = nn.ModuleDict({k: build_module(v) for k, v in self.parts["reconstruction"].items()})
+        self.adversarial = cast(AdversarialLoss, build_module("adversarial", self.parts["adversarial"]))
+        described = self.parts["reconstruction"].items()
+        self.reconstruction = nn.ModuleDict({k: build_module(f"reconstruction.{k}", v) for k, v in described})
 
     def configure_metrics(self) -> None:
         """Build ``val_metrics``, whose values are logged as ``val/<name>``."""
@@ -127,8 +128,9 @@ class Pix2PixModule(EvaluationMixin, PersistenceMixin, LightningModule):
     def configure_models(self) -> None:
         """Build ``generator`` and ``discriminator`` from the parts; the first weights are a function of ``seed``."""
         with seed_torch(torch.device("cpu"), self.seed, Purpose.WEIGHTS):
-            self.generator = build_module(self.parts["generator"])
-            self.discriminator: Any = self.parts["discriminator"] and build_module(self.parts["discriminator"])
+            self.generator = build_module("generator", self.parts["generator"])
+            discriminator = self.parts["discriminator"]
+            self.discriminator: Any = discriminator and build_module("discriminator", discriminator)
         self.penalty_weight = 0.0 if self.discriminator is None else self.adversarial.penalty_weight
         if self.penalty_weight:
             check_penalty(self.discriminator)
