@@ -87,7 +87,7 @@ def _suggest_key(name: str, value: str | None, config_name: str, *, may_guess: b
         found = key
     elif key in leaves:
         found = leaves[key]
-    elif key.replace("_", ".", 1) in keys:
+    elif key.replace("_", ".", 1) in (*keys, *PATH_KEYS):
         found = key.replace("_", ".", 1)
     elif len(key) == 1:
         found = next((known for known in keys if known[0] == key and "." not in known), "")

@@ -174,9 +174,8 @@ def build_optimizers(parts: Parts, **networks: nn.Module | None) -> tuple[list[O
     optimizers, schedules = [], []
     for name, network in networks.items():
         if network is not None:
-            _check_rates(f"optimizer_{name}", parts[f"optimizer_{name}"])
+            _check_optimizer(f"optimizer_{name}", parts[f"optimizer_{name}"])
             optimizer = build_or_call(f"optimizer_{name}", parts[f"optimizer_{name}"], network.parameters())
-            _check_step(f"optimizer_{name}", optimizer)
             optimizers.append(optimizer)
             if parts["schedule"] is not None:
                 schedule = build_or_call("schedule", parts["schedule"], optimizer)
@@ -186,27 +185,25 @@ def build_optimizers(parts: Parts, **networks: nn.Module | None) -> tuple[list[O
     return optimizers, schedules
 
 
-def _check_rates(name: str, optimizer: Any) -> None:
-    """Check a described optimizer's rate, which torch takes infinite, and its betas, whose number it does not check."""
+def _check_optimizer(name: str, optimizer: Any) -> None:
+    """Check what torch does not: that a step needs gradients alone, an infinite rate, and the number of betas."""
     if not is_description(optimizer):
         return
+    cls = locate(optimizer[TARGET])
+    closure = inspect.signature(cls.step).parameters.get("closure") if hasattr(cls, "step") else None
+    needs_closure = closure is not None and closure.default is inspect.Parameter.empty
+    if needs_closure or cls is SparseAdam:
+        needed = "a function that computes the loss again" if needs_closure else "sparse gradients"
+        raise UserError(
+            f"{name}._target_={optimizer[TARGET]} needs {needed}, which a step here does not have: choose "
+            "torch.optim.Adam or another optimizer that steps from gradients"
+        )
     rate, betas = optimizer.get("lr", 0.0), optimizer.get("betas", (0.0, 0.0))
     if isinstance(rate, bool) or not isinstance(rate, Real) or not 0 <= rate < math.inf:
         raise UserError(f"{name}.lr={rate}: a finite number of at least 0 is expected")
     is_pair = isinstance(betas, Sequence) and not isinstance(betas, str) and len(betas) == 2
     if not is_pair or not all(isinstance(beta, Real) and 0 <= beta < 1 for beta in betas):
         raise UserError(f"{name}.betas={betas}: two numbers from 0 to below 1 are expected, such as [0.5, 0.999]")
-
-
-def _check_step(name: str, optimizer: Any) -> None:
-    """Refuse an optimizer that evaluates the loss again within a step, or takes sparse gradients alone."""
-    closure = inspect.signature(type(optimizer).step).parameters.get("closure")
-    if isinstance(optimizer, SparseAdam) or (closure is not None and closure.default is inspect.Parameter.empty):
-        kind = type(optimizer).__name__
-        raise UserError(
-            f"{name}: {kind} needs {'sparse gradients' if isinstance(optimizer, SparseAdam) else 'a closure'}, which "
-            "these networks do not have: choose torch.optim.Adam or another one that steps from the gradients"
-        )
 
 
 def complete_weights(

@@ -1,6 +1,5 @@
 """Checks of arguments that many parts share."""
 
-import os
 from collections.abc import Collection
 from numbers import Integral
 from pathlib import Path
@@ -54,20 +53,18 @@ def check_absent(path: Path, *, overwrite: bool) -> None:
 
 
 def check_folder(key: str, folder: Path) -> None:
-    """Check that a folder exists or can be made, and may be written.
+    """Check that no file is in the place of a folder, or of one above it.
 
     Args:
         key: The configuration key, for the message.
         folder: The folder.
 
     Raises:
-        UserError: A file is in its place or in that of a folder above it, or the user may not write there.
+        UserError: There is one.
     """
     existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     if not existing.is_dir():
         raise UserError(f"{key}={folder}: {existing} is a file, and a folder is expected: choose another {key}=")
-    if not os.access(existing, os.W_OK | os.X_OK):
-        raise UserError(f"{key}={folder}: this user may not write to {existing}: choose another {key}=")
 
 
 def is_whole_number(value: object) -> bool:
