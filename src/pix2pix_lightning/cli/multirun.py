@@ -80,7 +80,7 @@ def run_multirun(config_name: str, run: Callable[[DictConfig], Any], flags: list
             _set_run_dir(cfg, hydra_cfg)
             return _get_objective(cfg, run(cfg), hydra_cfg)
         except Exception as error:
-            line = format_error(error, config_name)
+            line = format_error(error, config_name, cfg)
             name = _format_job_name(hydra_cfg)
             print(f"error in {name}: {escape_controls(line)}" if line else traceback.format_exc(), file=sys.stderr)
             if os.getpid() != process:

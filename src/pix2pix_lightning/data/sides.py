@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 import cv2
 import numpy as np
@@ -257,8 +257,8 @@ class PairSpec:
         source: The side that is translated.
         target: The side that it is translated into.
         size: Side in pixels of the square that the networks see.
-        load_size: Side in pixels to which training images are resized before the random crop of ``size``; equal to
-            ``size`` without jitter.
+        load_size: Side in pixels to which training images are resized before the random crop of ``size``; by default
+            ``size``, which is no jitter.
         direction: Which of the files' A and B is the source: ``a_to_b`` or ``b_to_a``.
 
     Raises:
@@ -273,10 +273,12 @@ class PairSpec:
     source: SideSpec = field(default_factory=SideSpec)
     target: SideSpec = field(default_factory=SideSpec)
     size: int = 256
-    load_size: int = 256
+    load_size: int = cast(int, None)  # size, where it is not given
     direction: str = "a_to_b"
 
     def __post_init__(self) -> None:
+        if self.load_size is None:
+            object.__setattr__(self, "load_size", self.size)
         check_choice("direction", self.direction, get_args(Direction))
         check_counts(size=self.size, load_size=self.load_size)
         class_numbers.check_no_ignore_index(self.target.ignore_index)

@@ -16,6 +16,7 @@ from pix2pix_lightning.checkpoints.files import PROJECT_KEY
 from pix2pix_lightning.data.sides import PairSpec, SideSpec
 from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.finite import NonFiniteError, check_finite, sum_wide
+from pix2pix_lightning.utils.memory import is_out_of_memory
 
 _FORMAT = 1
 _MAX_SIDE = 2**16  # pixels
@@ -137,6 +138,8 @@ class OnnxSession:
                 path.read_bytes(), options, providers=[_PROVIDERS[device.type]]
             )
         except failures as error:
+            if is_out_of_memory(error):
+                raise
             raise UserError(f"{path} cannot be read as ONNX ({_shorten(error)}): {_FIX}") from None
         self.metadata: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
         self._device, self._failures = device, failures
@@ -156,6 +159,8 @@ class OnnxSession:
         try:
             (output,) = self._session.run(None, {self._session.get_inputs()[0].name: source.cpu().numpy()})
         except self._failures as error:
+            if is_out_of_memory(error):
+                raise
             raise UserError(
                 f"onnxruntime refuses the image ({_shorten(error)}): the file's metadata are wrong; {_FIX}"
             ) from None
@@ -199,6 +204,8 @@ class ProgramNetwork(ExportedNetwork):
         try:
             program = torch.export.load(path, extra_files=extra)
         except Exception as error:  # a trusted file can raise anything
+            if is_out_of_memory(error):
+                raise
             raise UserError(f"{path} cannot be read as a program of torch.export ({_shorten(error)}): {_FIX}") from None
         if device.type != "cpu":
             from torch.export.passes import move_to_device_pass

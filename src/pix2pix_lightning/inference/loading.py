@@ -105,7 +105,7 @@ def _complete_pair(description: Mapping[str, Any], pair: Mapping[str, Any]) -> P
                 f"pair.{side}={{kind:label,num_classes:{channels}}} or the like"
             )
         given.setdefault(side, {"kind": _KINDS.get(channels)})
-    return PairSpec.from_dict({"load_size": given.get("size", 256), **given})
+    return PairSpec.from_dict(given)
 
 
 def _read_ema_weights(path: Path) -> dict[str, Tensor]:

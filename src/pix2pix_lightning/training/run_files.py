@@ -16,8 +16,8 @@ from omegaconf import DictConfig, OmegaConf
 from pix2pix_lightning.training.run_logging import log_to_file
 from pix2pix_lightning.utils.atomic import atomic_write
 from pix2pix_lightning.utils.csv_file import read_metrics
-from pix2pix_lightning.utils.saved_files import build_damaged_error, read_json
 from pix2pix_lightning.utils.json_text import format_json
+from pix2pix_lightning.utils.saved_files import build_damaged_error, read_json
 
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule, Trainer

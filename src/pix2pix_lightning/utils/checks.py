@@ -75,6 +75,21 @@ def check_not_inside(name: str, output: Path, **sources: Path) -> None:
             raise UserError(f"{name}={output} would replace {key}={source}: choose another {name}")
 
 
+def check_folder(key: str, folder: Path) -> None:
+    """Check that no file is in the place of a folder, or of one above it.
+
+    Args:
+        key: The configuration key, for the message.
+        folder: The folder.
+
+    Raises:
+        UserError: There is one.
+    """
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not existing.is_dir():
+        raise UserError(f"{key}={folder}: {existing} is a file, and a folder is expected: choose another {key}=")
+
+
 def is_whole_number(value: object) -> bool:
     """Return whether a value is an integer, of Python or of NumPy; true and false are none."""
     return isinstance(value, Integral) and not isinstance(value, bool)
