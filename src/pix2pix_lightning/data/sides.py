@@ -23,6 +23,7 @@ Direction = Literal["a_to_b", "b_to_a"]
 Palette = tuple[tuple[int, int, int], ...]
 
 _MAX_CLASSES = 256
+_MAX_SIDE = 2**16  # pixels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -255,7 +256,7 @@ class PairSpec:
 
     def __post_init__(self) -> None:
         check_choice("direction", self.direction, get_args(Direction))
-        check_counts(size=self.size, load_size=self.load_size)
+        check_counts(at_most=_MAX_SIDE, size=self.size, load_size=self.load_size)
         for name in ("size", "load_size"):  # plain data has no integers of NumPy
             object.__setattr__(self, name, int(getattr(self, name)))
 

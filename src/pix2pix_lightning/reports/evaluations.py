@@ -10,7 +10,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from pix2pix_lightning.checkpoints.files import BEST, PROJECT_KEY, read_checkpoint
+from pix2pix_lightning.checkpoints.files import BEST, read_batches_seen
 from pix2pix_lightning.evaluation import METRICS_FILE
 from pix2pix_lightning.reports.run_files import build_damaged_error, read_json, read_yaml
 from pix2pix_lightning.utils.configs import LOADING_KEYS
@@ -74,7 +74,7 @@ def _check_current(run: Path, facts: Mapping[str, Any]) -> str | None:
         raise UserError(f"{subject} is of another run's {given}: {_format_command(run, facts, like={})}")
     if not own.is_file():
         return f"{subject} is of {own.name}, which no longer exists, so it may be of an earlier one"
-    now = read_checkpoint(own)[PROJECT_KEY]["batches_seen"]
+    now = read_batches_seen(own)
     if now != facts["batches_seen"]:
         raise UserError(
             f"{subject} is of {own.name} after {facts['batches_seen']} batches, and {own.name} is now after {now}: "
