@@ -17,13 +17,13 @@ from pix2pix_lightning.cli.overrides import (
     set_hydra_argv,
 )
 from pix2pix_lightning.cli.resume import load_resumed_config
-from pix2pix_lightning.utils.errors import Interrupted
+from pix2pix_lightning.utils.errors import CTRL_C_STATUS, Interrupted
 from pix2pix_lightning.utils.version import __version__
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-_USER_ERROR, _UNREADABLE, _INTERRUPTED = 1, 2, 130
+_USER_ERROR, _UNREADABLE = 1, 2
 
 
 def run_command(config_name: str, run: Callable[[DictConfig], Any], argv: Sequence[str] | None = None) -> int:
@@ -35,7 +35,8 @@ def run_command(config_name: str, run: Callable[[DictConfig], Any], argv: Sequen
         argv: Words of the command line after the command; default those of the process.
 
     Returns:
-        The exit status: 0, 1 for a user's error, 2 for a command line that cannot be read, 130 after Ctrl-C.
+        The exit status: 0, 1 for a user's error, 2 for a command line that cannot be read, 130 after Ctrl-C, 75 for a
+        training that another signal has stopped and that can be resumed.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     if "--version" in argv:
@@ -51,7 +52,7 @@ def run_command(config_name: str, run: Callable[[DictConfig], Any], argv: Sequen
         return stop.code if isinstance(stop.code, int) else _USER_ERROR if stop.code else 0
     except (Interrupted, KeyboardInterrupt) as stop:
         print(f"stopped: {stop}" if str(stop) else "stopped", file=sys.stderr)
-        return _INTERRUPTED
+        return stop.status if isinstance(stop, Interrupted) else CTRL_C_STATUS
     except Exception as error:
         line = format_error(error, config_name)
         if line is None:

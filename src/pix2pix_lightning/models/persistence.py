@@ -8,11 +8,13 @@ from typing import Any, Self
 
 import torch
 from lightning.pytorch import LightningModule
+from lightning.pytorch.trainer.states import TrainerFn
 
 from pix2pix_lightning.checkpoints import pretrained
 from pix2pix_lightning.checkpoints.files import PROJECT_KEY, TRAINING_STATE, open_checkpoint
 from pix2pix_lightning.checkpoints.restore import check_resumable, detach_lr_tensors, restore_module
 from pix2pix_lightning.data.sides import PairSpec
+from pix2pix_lightning.models.changed_settings import apply_changed_settings
 from pix2pix_lightning.models.components import Parts, describe_parts
 from pix2pix_lightning.utils.version import __version__
 
@@ -52,7 +54,8 @@ class PersistenceMixin(LightningModule):
         """Go on counting batches where the checkpoint stopped.
 
         Raises:
-            UserError: A trainer resumes with other pairs or other networks than the checkpoint's.
+            UserError: A trainer resumes with other pairs or other networks than the checkpoint's, or with settings of
+                an optimizer that do not go with its state.
         """
         self.batches_seen = checkpoint[PROJECT_KEY]["batches_seen"]
         try:
@@ -60,6 +63,8 @@ class PersistenceMixin(LightningModule):
         except RuntimeError:  # no trainer: the module is loaded, not resumed
             return
         check_resumable(self.pair_spec, self.hparams, checkpoint["hyper_parameters"])
+        if trainer.state.fn == TrainerFn.FITTING:
+            apply_changed_settings(checkpoint, self.hparams)
         if trainer.precision == "64-true":
             self.double()  # Lightning would load the weights into float32 and widen them afterwards
 

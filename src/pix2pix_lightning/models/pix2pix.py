@@ -28,6 +28,7 @@ from pix2pix_lightning.models.components import (
 )
 from pix2pix_lightning.models.defaults import ADAM, L1, PATCH_70, UNET_256, VANILLA
 from pix2pix_lightning.models.persistence import PersistenceMixin
+from pix2pix_lightning.models.rates import log_rates
 from pix2pix_lightning.models.split_metrics import SplitMetrics
 from pix2pix_lightning.models.trainer_checks import check_trainer
 from pix2pix_lightning.networks import cat_dense_grad, use_eval_mode
@@ -266,8 +267,7 @@ class Pix2PixModule(PersistenceMixin, LightningModule):
     def on_train_epoch_end(self) -> None:
         """Log the learning rates and step the schedules: with manual optimization the trainer does not."""
         self._log_progress()
-        for name, optimizer in zip("gd", self.trainer.optimizers, strict=False):
-            self.log(f"train/lr_{name}", optimizer.param_groups[0]["lr"], sync_dist=True)
+        log_rates(self)
         schedules: Any = self.lr_schedulers()
         for schedule in schedules if isinstance(schedules, list) else [schedules] if schedules else []:
             schedule.step()

@@ -8,6 +8,7 @@ from pathlib import Path
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from pix2pix_lightning.checkpoints.io import BackgroundCheckpointIO
+from pix2pix_lightning.utils.errors import Interrupted
 
 _log = logging.getLogger(__name__)
 
@@ -42,7 +43,8 @@ class SaveOnInterrupt(Callback):
 
         An error of the disk is only logged: another error has ended training.
         """
-        if not self._has_started or (trainer.world_size > 1 and not isinstance(exception, KeyboardInterrupt)):
+        stops_all = isinstance(exception, KeyboardInterrupt | Interrupted)
+        if not self._has_started or (trainer.world_size > 1 and not stops_all):
             return
         try:
             trainer.save_checkpoint(self._path)
