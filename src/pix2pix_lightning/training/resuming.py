@@ -88,8 +88,9 @@ def _find_newest_sound(folder: Path, cfg: DictConfig) -> Path:
         UserError: There is none.
         OSError: One cannot be read, although it may be sound; continuing from another would replace it.
     """
-    if (folder / LAST).is_file() and read_finished_metrics(cfg, folder) is not None:
-        return folder / LAST  # which is not used
+    is_same = not cfg.run_dir or Path(cfg.run_dir).resolve() == folder.resolve()
+    if is_same and (folder / LAST).is_file() and read_finished_metrics(cfg, folder) is not None:
+        return folder / LAST  # which nothing reads
     reasons: list[str] = []
     for path in _sort_newest_first(_list_checkpoints(folder), reasons):
         try:

@@ -8,6 +8,7 @@ from pix2pix_lightning.training.callbacks.journal import Journal
 from pix2pix_lightning.training.callbacks.keep_settings import KeepSettings
 from pix2pix_lightning.training.callbacks.overfit import Overfit
 from pix2pix_lightning.training.callbacks.performance import Performance
+from pix2pix_lightning.training.callbacks.save_by_time import SaveByTime
 from pix2pix_lightning.training.callbacks.save_on_interrupt import SaveOnInterrupt
 from pix2pix_lightning.training.callbacks.stop_on_signal import StopOnSignal
 
@@ -20,6 +21,7 @@ __all__ = [
     "KeepSettings",
     "Overfit",
     "Performance",
+    "SaveByTime",
     "SaveOnInterrupt",
     "StopOnSignal",
 ]
