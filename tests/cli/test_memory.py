@@ -1,4 +1,4 @@
-"""Errors of memory and of loader processes are told by what libraries really raise, and advise on the command's keys."""
+"""Errors of memory and of loader processes are known by what libraries raise, and advise on the command's keys."""
 
 import errno
 

@@ -30,6 +30,7 @@ Kind = Literal["rgb", "grayscale", "label"]
 Direction = Literal["a_to_b", "b_to_a"]
 
 _MAX_CLASSES = 256
+_MAX_SIDE = 2**16  # pixels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -280,7 +281,7 @@ class PairSpec:
         if self.load_size is None:
             object.__setattr__(self, "load_size", self.size)
         check_choice("direction", self.direction, get_args(Direction))
-        check_counts(size=self.size, load_size=self.load_size)
+        check_counts(at_most=_MAX_SIDE, size=self.size, load_size=self.load_size)
         class_numbers.check_no_ignore_index(self.target.ignore_index)
         for name in ("size", "load_size"):  # plain data has no integers of NumPy
             object.__setattr__(self, name, int(getattr(self, name)))

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from omegaconf import DictConfig
 
-from pix2pix_lightning.checkpoints.files import PROJECT_KEY, infer_checkpoint_kind, read_checkpoint
+from pix2pix_lightning.checkpoints.files import infer_checkpoint_kind, read_batches_seen
 from pix2pix_lightning.data.image_files import write_image
 from pix2pix_lightning.data.sides import PairSpec
 from pix2pix_lightning.evaluation.scores import Scores, TranslatedPair
@@ -141,8 +141,7 @@ def _read_batches_seen(checkpoint: Path) -> int | None:
     """Return the number of training batches of a training checkpoint, None for other files."""
     if infer_checkpoint_kind(checkpoint) != "training":
         return None
-    seen: int = read_checkpoint(checkpoint)[PROJECT_KEY]["batches_seen"]
-    return seen
+    return read_batches_seen(checkpoint)
 
 
 def write_json(folder: Path, scores: Scores, facts: Mapping[str, Any]) -> None:

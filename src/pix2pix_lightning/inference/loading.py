@@ -8,7 +8,13 @@ from typing import Any
 
 from torch import Tensor
 
-from pix2pix_lightning.checkpoints.files import EMA_KEY, PROJECT_KEY, infer_checkpoint_kind, read_checkpoint
+from pix2pix_lightning.checkpoints.files import (
+    EMA_KEY,
+    PROJECT_KEY,
+    infer_checkpoint_kind,
+    open_checkpoint,
+    read_checkpoint,
+)
 from pix2pix_lightning.checkpoints.junyanz import read_junyanz
 from pix2pix_lightning.checkpoints.pretrained import load_pretrained, read_pretrained
 from pix2pix_lightning.data.sides import PairSpec
@@ -52,9 +58,13 @@ def open_module(
             f"pair={_describe_pair(pair)}: {path} already contains the meaning of its images; leave pair out"
         )
     elif kind == "pretrained":
-        module = load_pretrained(_find_module_class(read_pretrained(path), path, trust), path, trust=trust)
+        module = load_pretrained(
+            _find_module_class(read_pretrained(path, verify=False), path, trust), path, trust=trust
+        )
     else:
-        module = _find_module_class(read_checkpoint(path), path, trust).load_from_checkpoint(path, trust=trust)
+        with open_checkpoint(path, skip=None) as saved:
+            cls = _find_module_class(saved, path, trust)
+        module = cls.load_from_checkpoint(path, trust=trust)
     if weights == "ema":
         ema = _read_ema_weights(path)
         check_finite(ema, module.generator, path)
@@ -109,7 +119,8 @@ def _complete_pair(description: Mapping[str, Any], pair: Mapping[str, Any]) -> P
 
 
 def _read_ema_weights(path: Path) -> dict[str, Tensor]:
-    checkpoint = read_checkpoint(path) if infer_checkpoint_kind(path) == "training" else {}
+    skip = ("state_dict", "optimizer_states")
+    checkpoint = read_checkpoint(path, skip=skip) if infer_checkpoint_kind(path) == "training" else {}
     if EMA_KEY not in checkpoint:
         raise UserError(f"{path} has no EMA weights: train with callbacks=[default,ema], or set weights=trained")
     weights: dict[str, Tensor] = checkpoint[EMA_KEY]

@@ -18,11 +18,13 @@ from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
 
+from pix2pix_lightning.checkpoints.files import LAST
 from pix2pix_lightning.checkpoints.io import AtomicCheckpointIO, BackgroundCheckpointIO
 from pix2pix_lightning.training.callbacks.flush_metrics import FlushMetrics
 from pix2pix_lightning.training.callbacks.keep_settings import KeepSettings
 from pix2pix_lightning.training.callbacks.performance import Performance
 from pix2pix_lightning.training.callbacks.repeat_validation import RepeatValidation
+from pix2pix_lightning.training.callbacks.save_by_time import SaveByTime
 from pix2pix_lightning.training.config_checks import check_built_module, check_monitors, name_key
 from pix2pix_lightning.training.ddp import NAME as DDP_PER_NETWORK
 from pix2pix_lightning.training.ddp import uses_plain_ddp
@@ -91,6 +93,9 @@ def build_training(cfg: DictConfig, saved: Path | None = None) -> Training:
     settings.setdefault(
         "enable_checkpointing", any(isinstance(callback, Checkpoint) for callback in callbacks.values())
     )
+    minutes = (cfg.get("saving") or {}).get("every_minutes")
+    if minutes is not None and settings["enable_checkpointing"]:
+        settings["callbacks"].append(SaveByTime(Path(cfg.run_dir, LAST), minutes))
     trainer = _build_trainer(settings)
     if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:  # not one that a strategy or a plugin brings
         in_background = cfg.speed.async_checkpoints

@@ -14,7 +14,7 @@ from pix2pix_lightning.utils.saved_config import load_saved_config
 from pix2pix_lightning.utils.saved_files import build_damaged_error
 
 _log = logging.getLogger(__name__)
-_IGNORED = ("about", "command", "objective", "run_dir", "resume", "speed", "trust")
+_IGNORED = ("about", "command", "objective", "run_dir", "resume", "saving", "speed", "trust")
 _STRETCHED = "module.schedule.total_epochs"
 _DETECTED = ("accelerator", "devices", "strategy")  # config.yaml has the machine's values in place of auto
 
