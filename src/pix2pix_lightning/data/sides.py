@@ -304,11 +304,11 @@ class PairSpec:
         Raises:
             UserError: A key is unknown, or a value is out of range.
         """
-        values = dict(data)
+        values = _parse_fields(data, cls)
         for side in ("source", "target"):
             if side in values:
                 values[side] = SideSpec(**_parse_fields(values[side], SideSpec))
-        return cls(**_parse_fields(values, cls))
+        return cls(**values)
 
 
 def _parse_palette(palette: Any) -> Palette:
