@@ -16,6 +16,8 @@ from pix2pix_lightning.data.sides import PairSpec
 from pix2pix_lightning.utils.checks import check_choice
 from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.instantiate import TARGET, build, check_trusted, locate
+from pix2pix_lightning.utils.saved_config import load_saved_config
+from pix2pix_lightning.utils.saved_files import build_damaged_error
 
 SPLITS = ("val", "test")
 _CONFIG = "config.yaml"
@@ -41,8 +43,8 @@ def describe_data(cfg: DictConfig, run: Path | None, trust: Sequence[str] = ()) 
 
     Raises:
         UserError: There is no description, or it names a class that is not trusted, or a key is unknown.
-    """
-    config = cast(DictConfig, OmegaConf.create() if run is None else OmegaConf.load(run / _CONFIG))
+    """  # noqa: DOC501  build_damaged_error returns a UserError
+    config = OmegaConf.create() if run is None else load_saved_config(run / _CONFIG)
     own = OmegaConf.select(config, "data")
     given = {str(key): value for key, value in _to_plain(cfg.data).items() if value is not None}
     if cfg.batch_size is not None:
@@ -51,6 +53,8 @@ def describe_data(cfg: DictConfig, run: Path | None, trust: Sequence[str] = ()) 
         if cast(dict[str, Any], OmegaConf.to_container(cfg.data, resolve=False)).get("seed") == _RUN_SEED:
             given["seed"] = OmegaConf.select(config, "data.seed") or 0
         return _without_augmentation(given)
+    if own is not None and not (OmegaConf.is_dict(own) and isinstance(own.get(TARGET), str)):
+        raise build_damaged_error(cast(Path, run) / _CONFIG, "data names no class")
     if run is None or own is None:
         raise UserError(
             f"checkpoint={cfg.checkpoint} is not in a run's folder, whose config.yaml would name the data: set "

@@ -36,8 +36,9 @@ def export(cfg: DictConfig, words: Sequence[str] = ()) -> Path:
     from pix2pix_lightning.cli.conf import PATH_KEYS
     from pix2pix_lightning.evaluation import find_run
     from pix2pix_lightning.export.formats import FORMATS, SUFFIXES, Export, check_keys
-    from pix2pix_lightning.inference.from_config import parse_trust, read_pair_spec
+    from pix2pix_lightning.inference.from_config import read_pair_spec
     from pix2pix_lightning.inference.loading import open_module
+    from pix2pix_lightning.utils.instantiate import parse_trust
 
     keys = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
     output = Path(str(cfg.output))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from pix2pix_lightning.utils.configs import LOADING_KEYS, list_differences
 from pix2pix_lightning.utils.errors import UserError
+from pix2pix_lightning.utils.saved_config import load_saved_config
+from pix2pix_lightning.utils.saved_files import build_damaged_error
 
-_IGNORED = ("about", "command", "objective", "run_dir", "resume", "speed")
+_log = logging.getLogger(__name__)
+_IGNORED = ("about", "command", "objective", "run_dir", "resume", "speed", "trust")
 _DETECTED = ("accelerator", "devices", "strategy")  # config.yaml has the machine's values in place of auto
 
 
@@ -26,7 +30,7 @@ def check_resumable_config(saved: Path, cfg: DictConfig) -> None:
     """
     if not saved.is_file():
         return
-    before: DictConfig = OmegaConf.load(saved)  # type: ignore[assignment]
+    before = load_saved_training(saved)
     differences = list_differences(before, cfg, ("data", "module"))
     if differences:
         key = differences[0]
@@ -47,7 +51,7 @@ def check_finished_config(saved: Path, cfg: DictConfig) -> None:
     Raises:
         UserError: Another setting differs.
     """
-    before, present = _make_comparable(OmegaConf.load(saved), cfg), _make_comparable(cfg, cfg)
+    before, present = _make_comparable(load_saved_training(saved), cfg), _make_comparable(cfg, cfg)
     del before["trainer"]["max_epochs"], present["trainer"]["max_epochs"]
     differences = list_differences(OmegaConf.create(before), OmegaConf.create(present), ())
     if differences:
@@ -60,11 +64,32 @@ def check_finished_config(saved: Path, cfg: DictConfig) -> None:
 
 
 def configs_match(saved: Path, cfg: DictConfig) -> bool:
-    """Return whether a run's ``config.yaml`` exists and describes the training of ``cfg``."""
+    """Return whether a run's ``config.yaml`` exists, is sound, and describes the training of ``cfg``."""
     if not saved.is_file():
         return False
+    try:
+        before = load_saved_training(saved)
+    except UserError as error:
+        _log.warning("passed over: %s", error)
+        return False
     present = OmegaConf.merge(cfg, {"run_dir": str(saved.parent)})
-    return _make_comparable(OmegaConf.load(saved), cfg) == _make_comparable(present, cfg)
+    return _make_comparable(before, cfg) == _make_comparable(present, cfg)
+
+
+def load_saved_training(saved: Path) -> DictConfig:
+    """Load the ``config.yaml`` of a training.
+
+    Returns:
+        The configuration.
+
+    Raises:
+        UserError: The file is damaged, or is not of a training.
+    """  # noqa: DOC501  build_damaged_error returns a UserError
+    cfg = load_saved_config(saved)
+    missing = [name for name in ("data", "module", "trainer") if not OmegaConf.is_dict(cfg.get(name))]
+    if missing or "max_epochs" not in cfg.trainer:
+        raise build_damaged_error(saved, f"{missing[0] if missing else 'trainer.max_epochs'} is missing")
+    return cfg
 
 
 def _make_comparable(cfg: Any, asked: DictConfig) -> dict[str, Any]:

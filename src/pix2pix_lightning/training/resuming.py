@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import math
+import shlex
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from pix2pix_lightning.checkpoints.files import LAST, find_checkpoint, read_checkpoint
-from pix2pix_lightning.training.resume_checks import check_finished_config, check_resumable_config, configs_match
+from pix2pix_lightning.training.resume_checks import (
+    check_finished_config,
+    check_resumable_config,
+    configs_match,
+    load_saved_training,
+)
 from pix2pix_lightning.training.run_files import CONFIG_FILE, SUMMARY_FILE, read_summary_metrics
+from pix2pix_lightning.utils.errors import UserError
+from pix2pix_lightning.utils.foreign_config import format_resume_words
 
 
 def find_resumed_checkpoint(cfg: DictConfig) -> Path | None:
@@ -62,7 +71,7 @@ def read_finished_metrics(cfg: DictConfig, folder: Path) -> dict[str, float] | N
     summary, saved = folder / SUMMARY_FILE, folder / CONFIG_FILE
     if not (summary.is_file() and saved.is_file()):
         return None
-    before: Any = OmegaConf.load(saved)
+    before: Any = load_saved_training(saved)
     if _get_epoch_limit(cfg) > _get_epoch_limit(before):
         return None
     check_finished_config(saved, cfg)
@@ -78,4 +87,7 @@ def format_resume_hint(folder: Path) -> str:
     """Format how to continue a run that was stopped."""
     if not (folder / LAST).exists():
         return "there is no checkpoint to continue from yet"
-    return f"continue with resume={folder}"
+    words = [f"resume={folder}"]
+    with suppress(UserError):
+        words += format_resume_words(load_saved_training(folder / CONFIG_FILE), folder)
+    return f"continue with {shlex.join(words) if len(words) > 1 else words[0]}"

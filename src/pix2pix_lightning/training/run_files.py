@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import platform
 import re
 from collections.abc import Iterator, Mapping
@@ -14,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from pix2pix_lightning.training.run_logging import log_to_file
 from pix2pix_lightning.utils.atomic import atomic_write
+from pix2pix_lightning.utils.saved_files import build_damaged_error, read_json
 
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule, Trainer
@@ -135,9 +137,11 @@ def write_summary(
 
 
 def read_summary_metrics(folder: Path) -> dict[str, float]:
-    """Read the metrics of a finished run from its ``summary.json``."""
-    metrics: dict[str, float] = json.loads((folder / SUMMARY_FILE).read_text())["metrics"]
-    return metrics
+    """Read the metrics of a finished run from its ``summary.json``; raise a UserError if the file is damaged."""
+    metrics = read_json(folder / SUMMARY_FILE).get("metrics")
+    if not isinstance(metrics, dict) or not all(isinstance(x, int | float | None) for x in metrics.values()):
+        raise build_damaged_error(folder / SUMMARY_FILE, "its metrics are not numbers by name")
+    return {name: math.nan if value is None else float(value) for name, value in metrics.items()}
 
 
 def collect_versions() -> dict[str, str]:

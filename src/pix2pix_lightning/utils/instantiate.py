@@ -78,6 +78,40 @@ def check_trusted(
             )
 
 
+def list_untrusted_packages(descriptions: Any, packages: Sequence[str] = TRUSTED) -> list[str]:
+    """List the packages that descriptions, nested ones too, name besides trusted ones. Nothing is imported.
+
+    Args:
+        descriptions: Plain data, nested to any depth.
+        packages: Packages that are trusted.
+
+    Returns:
+        Names of top-level packages, each once. A target that names no package is left to `check_trusted`.
+    """
+    names = [target.rpartition(".")[0] for target in _find_targets(descriptions) if isinstance(target, str)]
+    foreign = [name.partition(".")[0] for name in names if not _is_inside(name, packages)]
+    return list(dict.fromkeys(name for name in foreign if name.isidentifier()))
+
+
+def parse_trust(trust: Any) -> tuple[str, ...]:
+    """Parse the value of ``trust`` into names of packages: one name, a list of names, or None.
+
+    Args:
+        trust: The value, as the configuration has it.
+
+    Returns:
+        The names; an empty tuple for None.
+
+    Raises:
+        UserError: It is of another type.
+    """
+    is_list = isinstance(trust, Sequence) and not isinstance(trust, str | bytes)
+    names = [trust] if isinstance(trust, str) else list(trust) if is_list else trust or []
+    if not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
+        raise UserError(f"trust={trust}: a list of packages is expected, trust=[my_project]")
+    return tuple(names)
+
+
 def is_description(value: Any) -> bool:
     """Return whether a value is a mapping with a ``_target_``."""
     return isinstance(value, Mapping) and TARGET in value
