@@ -16,7 +16,9 @@ def steps(draw, *, at_most=4):
             st.one_of(
                 st.tuples(st.just("flip"), PLACE, st.integers(0, 7)),
                 st.tuples(st.just("set"), PLACE, st.binary(min_size=1, max_size=4)),
-                st.tuples(st.just("number"), PLACE, st.sampled_from(["<H", ">H", "<I", ">I"]), st.sampled_from(NUMBERS)),
+                st.tuples(
+                    st.just("number"), PLACE, st.sampled_from(["<H", ">H", "<I", ">I"]), st.sampled_from(NUMBERS)
+                ),
                 st.tuples(st.just("cut"), PLACE),
                 st.tuples(st.just("remove"), PLACE, st.integers(1, 64)),
                 st.tuples(st.just("insert"), PLACE, st.binary(min_size=1, max_size=16)),

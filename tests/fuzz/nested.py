@@ -11,7 +11,9 @@ SCALARS = st.one_of(
     st.sampled_from([2**15, 2**31, 2**63, -(2**63), 10**30]),
     st.floats(),
     st.text(max_size=6),
-    st.sampled_from(["auto", "null", "nan", "1e3", "${run_dir}", "${oc.env:HOME}", "../..", "/", "=", "torch.nn.ReLU", "é\n"]),
+    st.sampled_from(
+        ["auto", "null", "nan", "1e3", "${run_dir}", "${oc.env:HOME}", "../..", "/", "=", "torch.nn.ReLU", "é\n"]
+    ),
 )
 JUNK = st.recursive(
     SCALARS,

@@ -133,7 +133,10 @@ SHAPES = st.lists(st.integers(0, 5), max_size=5).map(tuple)
 def changed_states(draw):
     """The name of a network, and changes of its state dict: (how, share of the keys, value)."""
     changes = st.tuples(
-        st.sampled_from(["remove", "rename", "shape", "junk", "type", "wrap"]), st.floats(0, 1, exclude_max=True), SHAPES, JUNK
+        st.sampled_from(["remove", "rename", "shape", "junk", "type", "wrap"]),
+        st.floats(0, 1, exclude_max=True),
+        SHAPES,
+        JUNK,
     )
     return draw(st.sampled_from(sorted(NETWORKS_OF_JUNYANZ))), draw(st.lists(changes, min_size=1, max_size=3))
 

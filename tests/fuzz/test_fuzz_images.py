@@ -30,7 +30,11 @@ MODES = {
 }
 OPTIONS = {
     "jpeg": st.fixed_dictionaries(
-        {"quality": st.sampled_from([30, 75, 95]), "subsampling": st.sampled_from([0, 1, 2]), "progressive": st.booleans()}
+        {
+            "quality": st.sampled_from([30, 75, 95]),
+            "subsampling": st.sampled_from([0, 1, 2]),
+            "progressive": st.booleans(),
+        }
     ),
     "webp": st.fixed_dictionaries({"lossless": st.booleans()}),
     "png": st.fixed_dictionaries({"compress_level": st.sampled_from([0, 6]), "optimize": st.booleans()}),
@@ -233,7 +237,18 @@ def check_equal(image, expected, kind):
 
 
 def test_other_bytes(search):
-    magic = [b"", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"RIFF....WEBP", b"II*\0", b"MM\0*", b"II+\0", b"BM", b"P6 ", b"P7\n"]
+    magic = [
+        b"",
+        b"\x89PNG\r\n\x1a\n",
+        b"\xff\xd8\xff",
+        b"RIFF....WEBP",
+        b"II*\0",
+        b"MM\0*",
+        b"II+\0",
+        b"BM",
+        b"P6 ",
+        b"P7\n",
+    ]
 
     def attempt(drawn):
         Path("image.png").write_bytes(b"".join(drawn))
