@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from pix2pix_lightning.cli.errors import format_error
 from pix2pix_lightning.cli.main import run_command
 from pix2pix_lightning.utils.errors import UserError
+from pix2pix_lightning.utils.text import escape_controls, print_escaped
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -30,7 +31,13 @@ def predict(cfg: DictConfig) -> list[Path]:
         FileExistsError: An output exists; nothing is written then.
     """
     from pix2pix_lightning.inference import GeneratorNetwork
-    from pix2pix_lightning.inference.file_paths import find_images, list_suffixes, plan_outputs
+    from pix2pix_lightning.inference.file_paths import (
+        check_apart,
+        check_inputs_stay,
+        find_images,
+        list_suffixes,
+        plan_outputs,
+    )
     from pix2pix_lightning.inference.from_config import build_translator
     from pix2pix_lightning.inference.precision import describe_precision
     from pix2pix_lightning.inference.progress import ProgressBars
@@ -41,8 +48,10 @@ def predict(cfg: DictConfig) -> list[Path]:
     if output.exists() and not output.is_dir():
         raise UserError(f"output={output} is a file: give a folder")
     inputs = find_images(source, excluded=output)
+    check_apart(source, output, overwrite=cfg.overwrite)
     suffixes = list_suffixes(cfg.samples, spread=cfg.spread)
     outputs = plan_outputs(inputs, output, suffixes, overwrite=cfg.overwrite)
+    check_inputs_stay(outputs)
     bars = ProgressBars(sum(map(len, outputs.values())))
     translator = build_translator(cfg, precision=str(cfg.precision), progress=bars.update_tiles)
     check_sampling(translator, cfg.samples)
@@ -54,7 +63,7 @@ def predict(cfg: DictConfig) -> list[Path]:
         line = format_error(error, "predict")
         if line is None or len(inputs) == 1:
             raise error
-        print(f"error: {line}", file=sys.stderr)
+        print(f"error: {escape_controls(line)}", file=sys.stderr)
         failed.append(path)
         bars.advance_images(len(outputs[path]))
 
@@ -64,7 +73,7 @@ def predict(cfg: DictConfig) -> list[Path]:
         for path in translate_files(translator, outputs, samples=cfg.samples, on_error=report_error):
             written.append(path)
             bars.advance_images()
-    print(f"{len(inputs) - len(failed)} images in {output}")
+    print_escaped(f"{len(inputs) - len(failed)} images in {output}")
     if translator.seams:
         print(format_seams(translator.seams))
     if failed:

@@ -18,6 +18,7 @@ from pix2pix_lightning.cli.overrides import (
 )
 from pix2pix_lightning.cli.resume import load_resumed_config
 from pix2pix_lightning.utils.errors import Interrupted
+from pix2pix_lightning.utils.text import escape_controls, print_escaped
 from pix2pix_lightning.utils.version import __version__
 
 if TYPE_CHECKING:
@@ -47,16 +48,16 @@ def run_command(config_name: str, run: Callable[[DictConfig], Any], argv: Sequen
             run(cfg)
     except SystemExit as stop:
         if isinstance(stop.code, str):
-            print(stop.code, file=sys.stderr)
+            print_escaped(stop.code, file=sys.stderr)
         return stop.code if isinstance(stop.code, int) else _USER_ERROR if stop.code else 0
     except (Interrupted, KeyboardInterrupt) as stop:
-        print(f"stopped: {stop}" if str(stop) else "stopped", file=sys.stderr)
+        print_escaped(f"stopped: {stop}" if str(stop) else "stopped", file=sys.stderr)
         return _INTERRUPTED
     except Exception as error:
         line = format_error(error, config_name)
         if line is None:
             raise
-        print(f"error: {line}", file=sys.stderr)
+        print(f"error: {escape_controls(line)}", file=sys.stderr)
         return _UNREADABLE if type(error).__name__ == "OverrideParseException" else _USER_ERROR
     return 0
 

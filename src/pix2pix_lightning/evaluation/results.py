@@ -22,6 +22,7 @@ from pix2pix_lightning.evaluation.scores import Scores, TranslatedPair
 from pix2pix_lightning.inference import Translator
 from pix2pix_lightning.utils.atomic import atomic_folder
 from pix2pix_lightning.utils.checks import check_absent
+from pix2pix_lightning.utils.csv_file import quote_cell
 from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.version import __version__
 
@@ -161,7 +162,7 @@ def write_json(folder: Path, scores: Scores, facts: Mapping[str, Any]) -> None:
 def write_csv(folder: Path, scores: Scores) -> None:
     """Write ``metrics.csv``: a row for each image and a column for each metric of pairs.
 
-    A cell is empty where a metric is not defined.
+    A cell is empty where a metric is not defined. `utils.csv_file.unquote_cell` restores names from their cells.
 
     Args:
         folder: Folder of the file.
@@ -169,9 +170,9 @@ def write_csv(folder: Path, scores: Scores) -> None:
     """
     with (folder / "metrics.csv").open("w", newline="", encoding="utf-8", errors="replace") as file:
         writer = csv.writer(file)
-        writer.writerow(["name", *scores.values])
+        writer.writerow(["name", *map(quote_cell, scores.values)])
         for name, *values in zip(scores.names, *scores.values.values(), strict=True):
-            writer.writerow([name, *("" if math.isnan(value) else repr(float(value)) for value in values)])
+            writer.writerow([quote_cell(name), *("" if math.isnan(value) else repr(float(value)) for value in values)])
 
 
 def format_summary(scores: Scores, left_out: Mapping[str, str]) -> str:

@@ -18,9 +18,11 @@ from pix2pix_lightning.training.rendezvous import broadcast_decision, detect_pro
 from pix2pix_lightning.training.resume_checks import configs_match
 from pix2pix_lightning.training.resuming import find_resumed_checkpoint, format_resume_hint
 from pix2pix_lightning.training.run_files import CONFIG_FILE, LOG_FILE
+from pix2pix_lightning.utils.atomic import remove_leftovers
 from pix2pix_lightning.utils.lock import LOCK, lock_folder
 
 _FILES_OF_THE_START = {CONFIG_FILE, LOG_FILE, LOCK, "tensorboard", "wandb"}
+_WRITTEN = ("config.yaml*", "metrics.csv*", "summary.json*", "checkpoints/*", "gallery/*", "gallery/images/*/*")
 _ENVIRONMENT = "PIX2PIX_LIGHTNING_RUN"  # tells the processes that Lightning starts which run they belong to
 
 
@@ -130,6 +132,8 @@ def lock_run_dir(run: RunDir) -> Iterator[None]:
     os.environ[_ENVIRONMENT] = run.to_text()
     try:
         with lock_folder(run.folder) if run.is_first else nullcontext():
+            if run.is_first:
+                remove_leftovers(run.folder, *_WRITTEN)
             yield
     finally:
         if inherited is None:

@@ -6,6 +6,8 @@ import logging
 import sys
 from contextlib import suppress
 
+from pix2pix_lightning.utils.text import print_escaped
+
 
 class LogFile(logging.FileHandler):
     """Report once that the file cannot be written, and try again with the next line."""
@@ -19,7 +21,7 @@ class LogFile(logging.FileHandler):
             super().handleError(record)
         elif not self.has_failed:
             self.has_failed = True
-            print(f"{self.baseFilename} cannot be written: {error.strerror}", file=sys.stderr)
+            print_escaped(f"{self.baseFilename} cannot be written: {error.strerror}", file=sys.stderr)
 
     def close(self) -> None:
         """Close the file, without an error for lines that could not be written: it was reported."""
