@@ -70,7 +70,9 @@ def predict(cfg: DictConfig) -> list[Path]:
     written = []
     output.mkdir(parents=True, exist_ok=True)
     with bars:
-        for path in translate_files(translator, outputs, samples=cfg.samples, on_error=report_error):
+        for path in translate_files(
+            translator, outputs, samples=cfg.samples, on_error=report_error, overwrite=cfg.overwrite
+        ):
             written.append(path)
             bars.advance_images()
     print_escaped(f"{len(inputs) - len(failed)} images in {output}")

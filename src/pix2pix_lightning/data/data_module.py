@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Subset
 from pix2pix_lightning.data.augmentation import PairAugmentation
 from pix2pix_lightning.data.cache import CachedPairs, open_cache
 from pix2pix_lightning.data.dataset import EpochSampler, PairDataset, Sample
-from pix2pix_lightning.data.pairs import Pairs, open_pairs
+from pix2pix_lightning.data.pairs import FolderPairs, Pairs, StripPairs, open_pairs
 from pix2pix_lightning.data.position import PositionCallback
 from pix2pix_lightning.data.prepared import PreparedPairs
 from pix2pix_lightning.data.sides import PairSpec
@@ -224,6 +224,8 @@ class PairedDataModule(LightningDataModule):
     def _build_dataset(self, split: str) -> PairDataset:
         spec, folder = self.pair_spec, self.val_split if split == "val" else split
         pairs = self.open_split(folder)
+        if isinstance(pairs, StripPairs | FolderPairs):
+            pairs.sides = spec.a, spec.b
         fingerprints = _compute_fingerprints(pairs) if self.cache else []
         if self.max_pairs is not None:
             pairs = Subset(cast(Any, pairs), range(min(self.max_pairs, len(pairs))))

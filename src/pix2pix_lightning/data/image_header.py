@@ -26,8 +26,9 @@ _OTHER_KINDS = {
     b"\x89HDF": "an HDF5 file",
     b"v/1\x01": "an OpenEXR file",
     b"#?RADIANCE": "a Radiance file",
+    b"P7\n": "a PAM file",
     b"<": "a page or another text (an SVG file, or the message of a server)",
-    b"version https://git-lfs": "a Git LFS pointer: fetch the file itself",
+    b"version https://": "a Git LFS pointer: fetch the file itself",
 }
 
 
@@ -75,7 +76,11 @@ class ImageHeader:
 
 
 class _DamagedError(Exception):
-    """A header ends early or contradicts itself."""
+    """A header contradicts itself."""
+
+
+class _TruncatedError(Exception):
+    """A header ends early."""
 
 
 def read_header(path: Path) -> ImageHeader:
@@ -114,6 +119,8 @@ def parse_header(file: BinaryIO, path: Path) -> ImageHeader:
         raise UserError(f"{path} cannot be decoded as an image: {_describe_other(begin)}")
     try:
         header = parse(file)
+    except _TruncatedError:
+        raise UserError(f"{path} is truncated, within its header: copy or download it again") from None
     except (_DamagedError, struct.error, ValueError, OverflowError) as error:
         reason = f" ({error})" if isinstance(error, _DamagedError) else ""
         raise UserError(f"{path} cannot be decoded as an image: its header is damaged{reason}; replace it") from None
@@ -136,7 +143,7 @@ def _find_parser(begin: bytes) -> Callable[[BinaryIO], ImageHeader] | None:
         return _parse_tiff
     if begin.startswith(b"BM"):
         return _parse_bmp
-    if begin[:1] == b"P" and begin[1:2] in b"1234567" and begin[2:3].isspace():
+    if begin[:1] == b"P" and begin[1:2] in b"123456" and begin[2:3].isspace():
         return _parse_anymap
     return None
 
@@ -155,7 +162,7 @@ def _describe_other(begin: bytes) -> str:
 def _read(file: BinaryIO, count: int) -> bytes:
     content = file.read(count)
     if len(content) < count:
-        raise _DamagedError("it ends early")
+        raise _TruncatedError
     return content
 
 
@@ -324,7 +331,7 @@ def _parse_bmp(file: BinaryIO) -> ImageHeader:
         if length >= 56 and bits == 32:
             file.seek(14 + 52)
             (alpha_mask,) = struct.unpack("<I", _read(file, 4))
-    if bits not in (1, 2, 4, 8, 16, 24, 32) or width < 0:
+    if bits not in (1, 2, 4, 8, 16, 24, 32) or width < 0 or 12 < length < 36 or length < 12:
         raise _DamagedError(f"{bits} bits a pixel")
     has_alpha = bits == 32 and (alpha_mask != 0 or compression == 0)  # Pillow stores alpha in the unused byte
     return ImageHeader(
@@ -343,44 +350,30 @@ def _parse_anymap(file: BinaryIO) -> ImageHeader:
     file.seek(0)
     words = file.read(4096)
     kind = words[1:2]
-    if kind == b"7":
-        return _parse_pam(words)
     numbers: list[int] = []
     count = 2 if kind in b"14" else 3
     for line in words[2:].split(b"\n"):
-        numbers += [int(word) for word in line.partition(b"#")[0].split()[: count - len(numbers)]]
+        found = line.partition(b"#")[0].split()[: count - len(numbers)]
+        if not all(word.isdigit() and len(word) < 10 for word in found):
+            raise _DamagedError("a size that is no number")
+        numbers += map(int, found)
         if len(numbers) == count:
             break
     else:
-        raise _DamagedError("it ends early")
+        raise _TruncatedError
+    width, height, top = (*numbers, 1)[:3]
+    if not 0 < top < 2**16 or min(width, height) < 0:
+        raise _DamagedError(f"a greatest level of {top}")
     is_rgb = kind in b"36"
-    return _describe_anymap(numbers[0], numbers[1], 3 if is_rgb else 1, 1 if count == 2 else numbers[2], False)
-
-
-def _parse_pam(words: bytes) -> ImageHeader:
-    lines = (line.split(None, 1) for line in words.partition(b"ENDHDR")[0].split(b"\n") if not line.startswith(b"#"))
-    fields = {line[0]: line[1].strip() for line in lines if len(line) == 2}
-    try:
-        width, height, depth, top = (int(fields[key]) for key in (b"WIDTH", b"HEIGHT", b"DEPTH", b"MAXVAL"))
-    except KeyError as error:
-        raise _DamagedError(f"no {error.args[0].decode()}") from None
-    return _describe_anymap(width, height, depth, top, fields.get(b"TUPLTYPE", b"").endswith(b"_ALPHA"))
-
-
-def _describe_anymap(width: int, height: int, channels: int, top: int, has_alpha: bool) -> ImageHeader:
-    if not 0 < top < 2**16 or min(width, height, channels) < 0:
-        raise _DamagedError(f"a greatest value of {top}")
-    colours = {1: "grayscale", 3: "rgb"}.get(channels - has_alpha, "bands")
     return ImageHeader(
         format="ppm",
         width=width,
         height=height,
-        channels=channels,
+        channels=3 if is_rgb else 1,
         dtype="uint8" if top < 256 else "uint16",
         bits=top.bit_length(),
         max_level=top,
-        photometric=colours,
-        has_alpha=has_alpha,
+        photometric="rgb" if is_rgb else "grayscale",
     )
 
 

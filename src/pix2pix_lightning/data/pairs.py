@@ -10,7 +10,9 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from pix2pix_lightning.data.image_files import IMAGE_SUFFIXES, list_images, read_image
+from pix2pix_lightning.data.file_image import FileImage
+from pix2pix_lightning.data.image_files import IMAGE_SUFFIXES, list_images, open_image
+from pix2pix_lightning.data.sides import SideSpec
 from pix2pix_lightning.utils.errors import UserError
 
 Image = npt.NDArray[np.uint8]
@@ -26,7 +28,7 @@ class Pairs(Protocol):
         """Return the number of pairs."""
 
     def __getitem__(self, index: int) -> tuple[Image, Image, str]:
-        """Return A and B of pair ``index``, each (H, W, 3) uint8, and its name."""
+        """Return A and B of pair ``index``, each (H, W, 1) or (H, W, 3) uint8, and its name."""
 
 
 class StripPairs:
@@ -34,7 +36,13 @@ class StripPairs:
 
     Args:
         files: One file for each pair.
+
+    Attributes:
+        sides: What A and B take from a file: its colours, over the side's background where they are transparent, or
+            its class numbers.
     """
+
+    sides = SideSpec(), SideSpec()
 
     def __init__(self, files: list[Path]) -> None:
         self.files = files
@@ -44,20 +52,21 @@ class StripPairs:
         return len(self.files)
 
     def __getitem__(self, index: int) -> tuple[Image, Image, str]:
-        """Return A and B of pair ``index``, each (H, W, 3) uint8, and its name.
+        """Return A and B of pair ``index``, each (H, W, 1) or (H, W, 3) uint8, and its name.
 
         Raises:
-            UserError: The file is no image, or its width is odd.
+            UserError: The file is no image, its width is odd, or a side cannot take what it holds.
         """
         path = self.files[index]
-        strip = read_image(path)
-        width = strip.shape[1]
+        strip = open_image(path, has_numbers=any(side.has_class_numbers for side in self.sides))
+        width = strip.pixels.shape[1]
         if width % 2:
             raise UserError(
                 f"{path} is {width} pixels wide: a strip of A and B side by side has an even width; for A and B "
                 f"in separate files use the folders {path.parent / 'A'} and {path.parent / 'B'}"
             )
-        return strip[:, : width // 2], strip[:, width // 2 :], path.stem
+        a, b = strip.crop(0, width // 2), strip.crop(width // 2, width)
+        return _take(a, self.sides[0], "a"), _take(b, self.sides[1], "b"), path.stem
 
     def compute_fingerprints(self) -> list[list[str | int]]:
         """Return name, size and time of each pair's file; they change when the file does."""
@@ -75,7 +84,12 @@ class FolderPairs:
 
     Raises:
         UserError: A folder has no image, two files in it share a stem, or no file has a partner.
+
+    Attributes:
+        sides: As in ``StripPairs``.
     """
+
+    sides = SideSpec(), SideSpec()
 
     def __init__(self, folder_a: Path, folder_b: Path) -> None:
         a, b = _index_by_stem(folder_a), _index_by_stem(folder_b)
@@ -97,13 +111,16 @@ class FolderPairs:
         return len(self.files)
 
     def __getitem__(self, index: int) -> tuple[Image, Image, str]:
-        """Return A and B of pair ``index``, each (H, W, 3) uint8, and its name.
+        """Return A and B of pair ``index``, each (H, W, 1) or (H, W, 3) uint8, and its name.
 
         Raises:
-            UserError: One of its files is no image.
+            UserError: One of its files is no image, or a side cannot take what it holds.
         """
-        a, b = self.files[index]
-        return read_image(a), read_image(b), a.stem
+        a, b = (
+            _take(open_image(path, has_numbers=side.has_class_numbers), side, key)
+            for path, side, key in zip(self.files[index], self.sides, "ab", strict=True)
+        )
+        return a, b, self.files[index][0].stem
 
     def compute_fingerprints(self) -> list[list[str | int]]:
         """Return names, sizes and times of each pair's files; they change when a file does."""
@@ -147,6 +164,13 @@ def open_pairs(root: Path, split: str) -> StripPairs | FolderPairs:
     if strips.is_dir():
         raise UserError(_format_no_image(strips))
     raise UserError(f"{strips} does not exist: put strips of A and B there, or A and B into {strips}/A and {strips}/B")
+
+
+def _take(image: FileImage, side: SideSpec, key: str) -> Image:
+    try:
+        return image.to_pixels(side)
+    except UserError as error:
+        raise UserError(f"{image.name}, data.{key}: {error}") from None
 
 
 def _compute_fingerprint(path: Path) -> list[str | int]:

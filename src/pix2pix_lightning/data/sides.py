@@ -15,12 +15,19 @@ from torch.nn import functional as F
 
 from pix2pix_lightning.data.palette import check_colours_match, find_nearest_colours
 from pix2pix_lightning.data.resize import INTERPOLATIONS, resize
+from pix2pix_lightning.data.side_values import (
+    Palette,
+    parse_background,
+    parse_fields,
+    parse_palette,
+    parse_range,
+    to_plain,
+)
 from pix2pix_lightning.utils.checks import check_choice, check_counts
 from pix2pix_lightning.utils.errors import UserError
 
 Kind = Literal["rgb", "grayscale", "label"]
 Direction = Literal["a_to_b", "b_to_a"]
-Palette = tuple[tuple[int, int, int], ...]
 
 _MAX_CLASSES = 256
 
@@ -43,6 +50,9 @@ class SideSpec:
             for label sides and with ``snap_palette``, else ``bicubic``.
         dtype: Type of the files' values, ``uint8``.
         value_range: Least and greatest value of a file, from 0 to 255; they become -1 and 1.
+        alpha: What to do with transparent pixels: ``composite`` lays them over ``background``, ``error`` refuses the
+            file. By default ``error`` for label sides, else ``composite``.
+        background: RGB colour below transparent pixels, 0 to 255.
 
     Raises:
         UserError: A value is out of range, or two arguments contradict each other.
@@ -59,6 +69,8 @@ class SideSpec:
     interpolation: str | None = None
     dtype: str = "uint8"
     value_range: tuple[float, float] = (0.0, 255.0)
+    alpha: str | None = None
+    background: tuple[int, int, int] = (255, 255, 255)
 
     def __post_init__(self) -> None:
         if self.kind == "grey":  # the name in older configurations and checkpoints
@@ -66,8 +78,8 @@ class SideSpec:
         check_choice("kind", self.kind, get_args(Kind))
         check_choice("dtype", self.dtype, ("uint8",))
         if self.palette is not None:
-            object.__setattr__(self, "palette", _parse_palette(self.palette))
-        object.__setattr__(self, "value_range", _parse_range(self.value_range))
+            object.__setattr__(self, "palette", parse_palette(self.palette))
+        object.__setattr__(self, "value_range", parse_range(self.value_range))
         wants_palette = self.kind == "label" and self.num_classes is None
         if (wants_palette or self.snap_palette) and not self.palette:
             raise UserError(
@@ -95,6 +107,12 @@ class SideSpec:
         if self.interpolation is None:
             has_palette = self.kind == "label" or self.snap_palette
             object.__setattr__(self, "interpolation", "nearest" if has_palette else "bicubic")
+        object.__setattr__(self, "background", parse_background(self.background))
+        if self.alpha is None:
+            object.__setattr__(self, "alpha", "error" if self.kind == "label" else "composite")
+        check_choice("alpha", self.alpha, ("composite", "error"))
+        if self.has_class_numbers and self.alpha == "composite":
+            raise UserError("alpha='composite' in a side of class numbers, which cannot be mixed: set alpha=error")
         check_choice("interpolation", self.interpolation, INTERPOLATIONS)
         if self.kind == "label" and self.interpolation != "nearest":
             raise UserError(f"interpolation={self.interpolation!r} would mix class numbers: set interpolation=nearest")
@@ -112,8 +130,13 @@ class SideSpec:
         return 1 if self._is_one_channel else 3
 
     @property
+    def has_class_numbers(self) -> bool:
+        """Whether files hold class numbers, and not colours."""
+        return self.kind == "label" and not self.palette
+
+    @property
     def _is_one_channel(self) -> bool:
-        return self.kind == "grayscale" or (self.kind == "label" and not self.palette)
+        return self.kind == "grayscale" or self.has_class_numbers
 
     def prepare(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         """Convert an image from what its file holds to what a batch carries.
@@ -259,6 +282,16 @@ class PairSpec:
         for name in ("size", "load_size"):  # plain data has no integers of NumPy
             object.__setattr__(self, name, int(getattr(self, name)))
 
+    @property
+    def a(self) -> SideSpec:
+        """The side of the files' A."""
+        return self.source if self.direction == "a_to_b" else self.target
+
+    @property
+    def b(self) -> SideSpec:
+        """The side of the files' B."""
+        return self.target if self.direction == "a_to_b" else self.source
+
     def encode(self, image: Tensor, side: str, dtype: torch.dtype = torch.float32) -> Tensor:
         """Convert images of one side from what a batch carries to what a network sees.
 
@@ -288,7 +321,7 @@ class PairSpec:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the description as nested dicts, lists, strings and numbers."""
-        plain: dict[str, Any] = _to_plain(asdict(self))
+        plain: dict[str, Any] = to_plain(asdict(self))
         return plain
 
     @classmethod
@@ -304,47 +337,8 @@ class PairSpec:
         Raises:
             UserError: A key is unknown, or a value is out of range.
         """
-        values = _parse_fields(data, cls)
+        values = parse_fields(data, cls)
         for side in ("source", "target"):
             if side in values:
-                values[side] = SideSpec(**_parse_fields(values[side], SideSpec))
+                values[side] = SideSpec(**parse_fields(values[side], SideSpec))
         return cls(**values)
-
-
-def _parse_palette(palette: Any) -> Palette:
-    try:
-        colours = tuple(tuple(colour) for colour in palette)
-    except TypeError:
-        raise UserError(f"palette={palette}: a list of colours is expected, [[r, g, b], ...]") from None
-    for colour in colours:
-        if len(colour) != 3 or not all(isinstance(v, int) and 0 <= v <= 255 for v in colour):
-            raise UserError(f"palette colour {list(colour)}: three whole numbers from 0 to 255 are expected")
-    return colours
-
-
-def _parse_range(value_range: Any) -> tuple[float, float]:
-    try:
-        low, high = value_range
-        is_range = 0 <= low < high <= 255
-    except (TypeError, ValueError):
-        is_range = False
-    if not is_range:
-        given = list(value_range) if isinstance(value_range, tuple) else value_range
-        raise UserError(f"value_range={given}: a lower and a higher value from 0 to 255 are expected")
-    return low, high
-
-
-def _parse_fields(values: Any, cls: type) -> dict[str, Any]:
-    if not isinstance(values, Mapping):
-        raise UserError(f"{values!r} does not describe a {cls.__name__}: its keys are expected, such as {{kind: rgb}}")
-    names = [f.name for f in fields(cls)]
-    for key in values:
-        if key not in names:
-            raise UserError(f"{key!r} is no key of {cls.__name__}: use one of {', '.join(names)}")
-    return dict(values)
-
-
-def _to_plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _to_plain(item) for key, item in value.items()}
-    return [_to_plain(item) for item in value] if isinstance(value, tuple) else value

@@ -189,7 +189,7 @@ def _describe(fields: dict[int, Sequence[int]]) -> TiffDirectory:
         is_inverted=photometric == 0,
         orientation=orientation if 1 <= orientation <= 8 else 1,
         compression=first(_COMPRESSION, 1),
-        is_planar=first(_PLANAR, 1) == 2,
+        is_planar=first(_PLANAR, 1) == 2 and samples > 1,
         tile=tile if _TILE_WIDTH in fields else None,
     )
 

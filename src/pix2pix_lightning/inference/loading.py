@@ -16,6 +16,7 @@ from pix2pix_lightning.models.pix2pix import Pix2PixModule
 from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.instantiate import TARGET, check_trusted, locate
 
+_COLORIZATION = 1, 2  # L in, a and b out
 _KINDS = {3: "rgb", 1: "grayscale"}  # of a side by its channels, as in the reference implementation
 
 
@@ -87,6 +88,11 @@ def _load_junyanz(path: Path, pair: PairSpec | Mapping[str, Any] | None) -> Pix2
 def _complete_pair(description: Mapping[str, Any], pair: Mapping[str, Any]) -> PairSpec:
     """Fill what ``pair`` leaves open with the defaults of the reference implementation."""
     given = {key: value for key, value in pair.items() if value is not None}
+    if (description["in_channels"], description["out_channels"]) == _COLORIZATION and "target" not in given:
+        raise UserError(
+            "a generator of 1 channel in and 2 channels out is that of a colorization model, whose channels are L and "
+            "a, b of the colour space Lab: this is not supported; give a model from gray levels to RGB"
+        )
     for side, key in (("source", "in_channels"), ("target", "out_channels")):
         channels = description[key]
         if side not in given and channels not in _KINDS:
