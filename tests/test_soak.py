@@ -15,7 +15,8 @@ import pytest
 import torch
 from lightning.pytorch import Callback
 
-from helpers import TINY, make_strips
+from helpers import make_strips
+from tiny_training import SMALLEST
 
 STEPS, BATCHES = int(os.environ.get("SOAK_STEPS", "5000")), 100  # in all, and in an epoch
 EPOCHS, WARM, WINDOW = STEPS // BATCHES, min(2000, STEPS // 5) // BATCHES, 10
@@ -57,13 +58,8 @@ def read_row_sizes(path):
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="resident memory is read from /proc")
 def test_a_long_training_takes_no_more_than_a_short_one(tmp_path):
     make_strips(tmp_path / "pairs", train=BATCHES, val=2, side=20)
-    words = [*TINY, "data.root=pairs", "run_dir=run", "data.batch_size=1", f"trainer.max_epochs={EPOCHS}"]
-    words += [
-        "data.size=16",
-        "module.generator.num_downs=3",
-        "trainer.log_every_n_steps=5",
-        "+callbacks.sampler._target_=test_soak.Sampler",
-    ]
+    words = [*SMALLEST, "data.root=pairs", "run_dir=run", "data.batch_size=1", f"trainer.max_epochs={EPOCHS}"]
+    words += ["trainer.log_every_n_steps=5", "+callbacks.sampler._target_=test_soak.Sampler"]
     paths = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
     command = [sys.executable, "-m", "pix2pix_lightning.train", *words]
     subprocess.run(command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": paths}, check=True)
