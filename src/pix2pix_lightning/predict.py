@@ -81,7 +81,9 @@ def predict(cfg: DictConfig) -> list[Path]:
 
     written = []
     with create_folder(folder), bars:
-        for path in translate_files(translator, outputs, samples=cfg.samples, on_error=report_error):
+        for path in translate_files(
+            translator, outputs, samples=cfg.samples, on_error=report_error, overwrite=cfg.overwrite
+        ):
             written.append(path)
             bars.advance_images()
     print_escaped(str(output) if to_file else f"{len(inputs) - len(failed)} images in {output}")

@@ -341,8 +341,8 @@ class PairSpec:
         Raises:
             UserError: A key is unknown, or a value is out of range.
         """
-        values = dict(data)
+        values = parse_fields(data, cls)
         for side in ("source", "target"):
             if side in values:
                 values[side] = SideSpec(**parse_fields(values[side], SideSpec))
-        return cls(**parse_fields(values, cls))
+        return cls(**values)
