@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from pix2pix_lightning.training.run_logging import log_to_file
 from pix2pix_lightning.utils.atomic import atomic_write
 from pix2pix_lightning.utils.csv_file import read_metrics
+from pix2pix_lightning.utils.json_text import format_json
 from pix2pix_lightning.utils.saved_files import build_damaged_error, read_json
 
 if TYPE_CHECKING:
@@ -130,7 +131,7 @@ def write_summary(
     module: LightningModule,
     callbacks: Mapping[str, Any],
 ) -> None:
-    """Write ``summary.json``, which marks a finished run.
+    """Write ``summary.json``, which marks a finished run. Null stands for a metric that is not finite.
 
     Args:
         folder: Folder of the run.
@@ -149,7 +150,7 @@ def write_summary(
         "versions": collect_versions(),
     }
     with atomic_write(folder / SUMMARY_FILE) as scratch:
-        scratch.write_text(json.dumps(summary, indent=2) + "\n")
+        scratch.write_text(format_json(summary))
 
 
 def read_summary_metrics(folder: Path) -> dict[str, float]:
