@@ -56,12 +56,13 @@ COMMON = [
     "run_dir=run",
 ]
 EMA = ["callbacks=[default,ema]", "module.accumulate=2"]
+BY_TIME = "saving.every_minutes=0.001"  # every second batch or so
 VARIANTS = {
     "plain": (1, ["data.num_workers=0"]),
     "files in the foreground": (1, ["data.num_workers=0", "speed=off"]),
-    "accumulation, EMA": (1, ["data.num_workers=0", *EMA]),
+    "accumulation, EMA, by time": (1, ["data.num_workers=0", BY_TIME, *EMA]),
     "accumulation, EMA, workers": (1, ["data.num_workers=1", *EMA]),
-    "two processes, accumulation, EMA": (2, ["data.num_workers=0", "data.batch_size=1", *EMA]),
+    "two processes, accumulation, EMA, by time": (2, ["data.num_workers=0", "data.batch_size=1", BY_TIME, *EMA]),
 }
 TWO = ["trainer.devices=2", "trainer.strategy=ddp_per_network"]
 MOMENTS = {
