@@ -280,3 +280,4 @@ if __name__ == "__main__":
     for row in rows.values():
         for line in row["errors"] + row["differences"]:
             print(line)
+    sys.exit(any(row["errors"] or row["differences"] for row in rows.values()))

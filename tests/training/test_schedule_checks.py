@@ -6,6 +6,7 @@ from pix2pix_lightning.training.schedule_checks import check_schedule_length
 from pix2pix_lightning.utils.errors import UserError
 from tiny_training import configure
 
+FINAL = "module.schedule.final_factor=0.1"
 LINEAR = ["schedule=linear_decay", "module.schedule.hold_epochs=2", "module.schedule.decay_epochs=3"]
 
 
@@ -18,8 +19,7 @@ LINEAR = ["schedule=linear_decay", "module.schedule.hold_epochs=2", "module.sche
         (["schedule=cosine", "trainer.max_epochs=9"], None),
         (["schedule=cosine", "module.schedule.total_epochs=8", "trainer.max_epochs=9"], "total_epochs=9 "),
         (
-            ["schedule=cosine", "module.schedule.total_epochs=8", "trainer.max_epochs=9"]
-            + ["module.schedule.final_factor=0.1"],
+            ["schedule=cosine", "module.schedule.total_epochs=8", "trainer.max_epochs=9", FINAL],
             None,
         ),
         (["trainer.max_epochs=9"], None),
