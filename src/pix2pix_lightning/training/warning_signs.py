@@ -164,6 +164,13 @@ def find_validation_signs(
     Yields:
         The signs.
     """
+    if not math.isfinite(figures.l1):
+        yield Sign(
+            "nonfinite",
+            f"outputs or targets of the validation are not finite (L1 {figures.l1}), although the weights are: look at "
+            "the validation's files, and at an overflow in trainer.precision",
+        )
+        return
     is_varied = True
     for side in ("source", "target"):
         spread, contrast = figures.spread[side], figures.contrast[side]
