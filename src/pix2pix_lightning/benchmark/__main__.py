@@ -40,8 +40,11 @@ def benchmark(cfg: DictConfig) -> dict[str, Any] | None:
             raise UserError(f"compare={list(cfg.compare)}: two files are expected, compare=[before.json,after.json]")
         print(*format_comparison(*(read_report(Path(str(path))) for path in cfg.compare)), sep="\n")
         return None
-    if cfg.output is not None and Path(cfg.output).exists():
-        raise FileExistsError(f"output={cfg.output} exists: choose another file")
+    if cfg.output is not None:
+        if Path(cfg.output).exists():
+            raise FileExistsError(f"output={cfg.output} exists: choose another file")
+        if not Path(cfg.output).absolute().parent.is_dir():  # measured for minutes, then lost
+            raise UserError(f"output={cfg.output}: its folder does not exist: make it, or choose another file")
     with log_to_terminal() as log:
         log.setLevel(logging.WARNING)  # messages of the trainings would break up the table
         report = measure(cfg, partial(print, flush=True))

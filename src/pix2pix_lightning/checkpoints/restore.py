@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -18,7 +17,6 @@ from pix2pix_lightning.utils.instantiate import build, check_trusted, is_descrip
 
 Module = TypeVar("Module", bound=LightningModule)
 
-_log = logging.getLogger(__name__)
 _UNFIT = (TypeError, ValueError, RuntimeError, AttributeError, LookupError, ArithmeticError, MemoryError)
 """What is raised when descriptions or weights do not fit a module."""
 
@@ -117,8 +115,6 @@ def _check_shapes(shapes: Mapping[str, torch.Size], state: Mapping[str, torch.Te
 def check_resumable(spec: PairSpec, own: Mapping[str, Any], saved: Mapping[str, Any]) -> None:
     """Check that training can resume from a checkpoint: its images and networks must be the same.
 
-    Other optimizer settings give a warning, since the checkpoint's are used.
-
     Args:
         spec: What the training images mean.
         own: Hyperparameters of the module.
@@ -133,9 +129,6 @@ def check_resumable(spec: PairSpec, own: Mapping[str, Any], saved: Mapping[str, 
             raise UserError(
                 f"the checkpoint's {name} is {saved[name]}, not {own[name]}: resume with the run's own settings"
             )
-    for name in ("optimizer_g", "optimizer_d"):
-        if saved[name] != own[name]:
-            _log.warning("%s resumes with the checkpoint's settings, not with %s", name, own[name])
 
 
 def _check_pairs(own: PairSpec, saved: PairSpec) -> None:

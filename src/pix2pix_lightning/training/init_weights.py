@@ -10,7 +10,13 @@ from typing import Any
 from torch import Tensor, nn
 
 from pix2pix_lightning.checkpoints import pretrained
-from pix2pix_lightning.checkpoints.files import JUNYANZ, find_checkpoint, infer_checkpoint_kind, read_checkpoint
+from pix2pix_lightning.checkpoints.files import (
+    JUNYANZ,
+    TRAINING_STATE,
+    find_checkpoint,
+    infer_checkpoint_kind,
+    read_checkpoint,
+)
 from pix2pix_lightning.checkpoints.junyanz import find_discriminator, read_junyanz
 from pix2pix_lightning.models.pix2pix import Pix2PixModule
 from pix2pix_lightning.utils.errors import UserError
@@ -62,7 +68,7 @@ def _read_networks(path: Path) -> dict[str, tuple[Mapping[str, Tensor], Mapping[
         return {network.role: (network.state, network.description)}
     if kind == "exported":
         raise UserError(f"init_from={path} is an exported graph: give the checkpoint that it was made from")
-    saved = pretrained.read_pretrained(path) if kind == "pretrained" else read_checkpoint(path)
+    saved = pretrained.read_pretrained(path) if kind == "pretrained" else read_checkpoint(path, skip=TRAINING_STATE)
     state, described = saved["state_dict"], saved["hyper_parameters"]
     networks: dict[str, tuple[Mapping[str, Tensor], Mapping[str, Any] | None]] = {}
     for role in _ROLES:
