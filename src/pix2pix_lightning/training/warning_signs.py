@@ -24,7 +24,7 @@ class Thresholds:
 
     Attributes:
         after_steps: Steps of the generator before anything is judged that has to be learned first, and of a
-            discriminator that wins: an epoch of facades. A U-Net needs about 100, a generator without skip connections more.
+            discriminator that wins: an epoch of facades. A U-Net needs about 100, one without skip connections more.
         after_epochs: Epochs before outputs are compared with the mean target and with the source. Sharp outputs may
             have a larger L1 than a blurred mean for long, so this is later.
         low_loss_d: Discriminator's loss as a share of its loss when undecided. At 0.02, cross entropy is 0.014: it is
