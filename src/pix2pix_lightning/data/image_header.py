@@ -17,6 +17,8 @@ _MAX_PARTS = 4096
 """Most chunks or segments of a header; the files of cameras and drawing programs have some dozens."""
 _MAX_EXIF = 2**20
 _PNG_TAIL = 2**13  # bytes that are searched behind a PNG's pixels
+_BARE_MARKERS = frozenset((0x00, 0x01, *range(0xD0, 0xD9), 0xFF))  # of JPEG: without a length
+_FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _OTHER_KINDS = {
     b"GIF8": "a GIF",
     b"%PDF": "a PDF",
@@ -223,17 +225,22 @@ def _parse_jpeg(file: BinaryIO) -> ImageHeader:
     file.seek(2)
     orientation = 1
     for _ in range(_MAX_PARTS):
-        marker = _find_jpeg_marker(file)
-        if marker in (0x01, *range(0xD0, 0xD9)):  # markers without a segment
-            continue
+        begin = file.read(4)
+        if len(begin) < 4 or begin[0] != 0xFF or begin[1] in _BARE_MARKERS:  # padding, or something that is passed over
+            file.seek(-len(begin), io.SEEK_CUR)
+            marker = _find_jpeg_marker(file)
+            if marker in _BARE_MARKERS:
+                continue
+            length = int.from_bytes(_read(file, 2), "big") - 2
+        else:
+            marker, length = begin[1], (begin[2] << 8 | begin[3]) - 2
         if marker in (0xD9, 0xDA):
             raise _DamagedError("pixels before their size")
-        length = struct.unpack(">H", _read(file, 2))[0] - 2
         if marker == 0xE1 and length > 6:
             content = _read(file, length)
             if content.startswith(b"Exif\0\0") and orientation == 1:
                 orientation = find_orientation(io.BytesIO(content[6:]))
-        elif marker in range(0xC0, 0xD0) and marker not in (0xC4, 0xC8, 0xCC):
+        elif marker in _FRAME_MARKERS:
             bits, height, width, channels = struct.unpack(">BHHB", _read(file, 6))
             return ImageHeader(
                 format="jpeg",
