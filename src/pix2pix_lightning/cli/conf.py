@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pix2pix_lightning.compat import isolate_hydra
+from pix2pix_lightning.utils.errors import UserError
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 PATH_KEYS = ("checkpoint", "data.root", "init_from", "input", "output", "resume", "run_dir", "runs", "runtime")
 """Keys whose value is a path, which a command takes as it is typed."""
-NOT_REPEATED = ("command", "resume", "run_dir", "sweep")
-"""Keys that say where a run lies, not what it is: the command that repeats the run leaves them out."""
+NOT_REPEATED = ("command", "resume", "run_dir", "sweep", "trust")
+"""Keys that say where a run lies or comes from, not what it is: the command that repeats the run leaves them out."""
 _DISCRIMINATOR_TERMS = ("adversarial", "feature_matching")
 
 
@@ -30,6 +31,21 @@ def find_conf_dir() -> Path:
 def is_group(key: str) -> bool:
     """Return whether ``key`` is a group of configuration files, such as ``generator``."""
     return (find_conf_dir() / key).is_dir()
+
+
+def list_keys(node: Any, prefix: str = "") -> Iterator[str]:
+    """Yield the dotted keys of a configuration, each group before the keys in it.
+
+    Args:
+        node: A configuration.
+        prefix: Put before each key.
+    """
+    from omegaconf import OmegaConf
+
+    for key in node:
+        yield f"{prefix}{key}"
+        if not OmegaConf.is_missing(node, key) and OmegaConf.is_dict(node[key]):
+            yield from list_keys(node[key], f"{prefix}{key}.")
 
 
 def compose_files(
@@ -70,7 +86,15 @@ def complete_config(cfg: DictConfig, choices: Mapping[str, str | None], words: S
         cfg: The configuration as it was composed.
         choices: The name that was chosen for each group.
         words: The words of the command line after the command's name.
+
+    Raises:
+        UserError: ``trust`` is set, which nothing here needs.
     """
+    if "resume" in cfg and cfg.get("trust") is not None:
+        raise UserError(
+            f"trust={cfg.trust} goes with resume=<run folder> and single keys alone; what a command composes from its "
+            "own configuration files is trusted: leave it out"
+        )
     if "name" in cfg and cfg.name is None:
         cfg.name = choices.get("experiment") or "default"
     if "command" in cfg:

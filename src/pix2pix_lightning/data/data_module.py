@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 import zlib
 from collections.abc import Mapping, Sequence
@@ -27,6 +28,7 @@ from pix2pix_lightning.utils.checks import check_choice, check_counts, is_whole_
 from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.processes import is_first_process
 
+_log = logging.getLogger(__name__)
 _JITTER = 286 / 256  # the paper's ratio of the resized image to the crop
 
 
@@ -146,6 +148,7 @@ class PairedDataModule(LightningDataModule):
         )
         self._datasets: dict[str, PairDataset] = {}
         self._position = PositionCallback()
+        self._predicted_split = "test"
 
     def open_split(self, split: str) -> Pairs:
         """Open the pairs of a split; override this for pairs that do not come from a folder.
@@ -180,16 +183,17 @@ class PairedDataModule(LightningDataModule):
         """Open the splits of a stage, and check their files before a training.
 
         Args:
-            stage: ``fit`` (training and validation), ``validate`` or ``test``.
+            stage: ``fit`` (training and validation), ``validate``, ``test``, or ``predict``: the test split or, where
+                it cannot be opened, the validation split, with a warning.
 
         Raises:
             UserError: A split is missing, a pair cannot be used, or a cache does not fit on the disk.
         """
+        if stage == "predict":
+            self._predicted_split = self._choose_predicted_split()
+            return
         splits = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",)}.get(stage, ())
-        opened = {split: self._open_used(split) for split in splits if split not in self._datasets}
-        kept = self._check(opened) if stage == "fit" or self.on_error == "skip" else {}
-        for split, (pairs, count) in opened.items():
-            self._datasets[split] = self._build_dataset(split, pairs, kept.get(split, range(count)))
+        self._open_datasets(splits, is_training=stage == "fit")
         if stage == "fit" and self.trainer is not None:
             callbacks: list[Callback] = cast(Any, self.trainer).callbacks
             if self._position in callbacks:
@@ -199,15 +203,25 @@ class PairedDataModule(LightningDataModule):
 
     def state_dict(self) -> dict[str, int]:
         """Return the position in the order of training batches, for the checkpoint."""
-        return {"epoch": self._position.epoch, "num_batches": self._position.num_batches}
+        position = self._position
+        return {
+            "epoch": position.epoch,
+            "num_batches": position.num_batches,
+            "offset": position.offset,
+            "batch_size": self.batch_size,
+        }
 
     def load_state_dict(self, state_dict: Mapping[str, int]) -> None:
-        """Continue from the position of a checkpoint when training is resumed.
+        """Continue from the position of a checkpoint when training is resumed, also with batches of another size.
 
         Args:
             state_dict: What ``state_dict`` returned.
         """
-        self._position.epoch, self._position.num_batches = state_dict["epoch"], state_dict["num_batches"]
+        before = state_dict["num_batches"]
+        position = self._position
+        position.epoch = state_dict["epoch"]
+        position.num_batches = before * state_dict.get("batch_size", self.batch_size) // self.batch_size
+        position.offset = state_dict.get("offset", 0) + position.num_batches - before
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Build the loader of shuffled, augmented training pairs."""
@@ -242,6 +256,27 @@ class PairedDataModule(LightningDataModule):
     def test_dataloader(self) -> DataLoader[Any]:
         """Build the loader of each test pair once, in the files' order."""
         return self._build_loader("test", self._build_sampler("test"))
+
+    def predict_dataloader(self) -> DataLoader[Any]:
+        """Build the loader of each test pair, or validation pair where there is no test split, in the files' order."""
+        return self._build_loader(self._predicted_split, self._build_sampler(self._predicted_split))
+
+    def _choose_predicted_split(self) -> str:
+        """Open the test split or, where there is none, the validation split, and return which one it is."""
+        try:
+            self._open_datasets(["test"])
+        except UserError as error:
+            _log.warning("predicting the pairs of %s, since there is no test split: %s", self.val_split, error)
+            self._open_datasets(["val"])
+            return "val"
+        return "test"
+
+    def _open_datasets(self, splits: Sequence[str], *, is_training: bool = False) -> None:
+        """Open the splits that are not open yet."""
+        opened = {split: self._open_used(split) for split in splits if split not in self._datasets}
+        kept = self._check(opened) if is_training or self.on_error == "skip" else {}
+        for split, (pairs, count) in opened.items():
+            self._datasets[split] = self._build_dataset(split, pairs, kept.get(split, range(count)))
 
     def _open_used(self, split: str) -> tuple[Pairs, int]:
         """Return the pairs of a split, and how many of them are used: the first ones."""

@@ -143,5 +143,5 @@ def write_image(path: Path, image: npt.NDArray[np.uint8], *, overwrite: bool = F
         bgr = cv2.cvtColor(bgr, cv2.COLOR_GRAY2BGR)
     encoded, buffer = cv2.imencode(path.suffix, bgr)
     assert encoded, path
-    with atomic_write(path) as scratch:
+    with atomic_write(path, overwrite=overwrite) as scratch:
         scratch.write_bytes(buffer.tobytes())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 import cv2
 import numpy as np
@@ -30,6 +30,7 @@ Kind = Literal["rgb", "grayscale", "label"]
 Direction = Literal["a_to_b", "b_to_a"]
 
 _MAX_CLASSES = 256
+_MAX_SIDE = 2**16  # pixels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -257,8 +258,8 @@ class PairSpec:
         source: The side that is translated.
         target: The side that it is translated into.
         size: Side in pixels of the square that the networks see.
-        load_size: Side in pixels to which training images are resized before the random crop of ``size``; equal to
-            ``size`` without jitter.
+        load_size: Side in pixels to which training images are resized before the random crop of ``size``; by default
+            ``size``, which is no jitter.
         direction: Which of the files' A and B is the source: ``a_to_b`` or ``b_to_a``.
 
     Raises:
@@ -273,12 +274,14 @@ class PairSpec:
     source: SideSpec = field(default_factory=SideSpec)
     target: SideSpec = field(default_factory=SideSpec)
     size: int = 256
-    load_size: int = 256
+    load_size: int = cast(int, None)  # size, where it is not given
     direction: str = "a_to_b"
 
     def __post_init__(self) -> None:
+        if cast("int | None", self.load_size) is None:
+            object.__setattr__(self, "load_size", self.size)
         check_choice("direction", self.direction, get_args(Direction))
-        check_counts(size=self.size, load_size=self.load_size)
+        check_counts(at_most=_MAX_SIDE, size=self.size, load_size=self.load_size)
         class_numbers.check_no_ignore_index(self.target.ignore_index)
         for name in ("size", "load_size"):  # plain data has no integers of NumPy
             object.__setattr__(self, name, int(getattr(self, name)))
@@ -338,8 +341,8 @@ class PairSpec:
         Raises:
             UserError: A key is unknown, or a value is out of range.
         """
-        values = dict(data)
+        values = parse_fields(data, cls)
         for side in ("source", "target"):
             if side in values:
                 values[side] = SideSpec(**parse_fields(values[side], SideSpec))
-        return cls(**parse_fields(values, cls))
+        return cls(**values)
