@@ -214,7 +214,9 @@ def test_resuming_equals_going_through(whole, train_in, tmp_path):
     saving_each_batch = ["callbacks.gallery.num_images=1", "saving.every_minutes=1e-9", "callbacks.interrupted=null"]
     with pytest.raises(RuntimeError):
         train_in(parts, *DECAYING, "trainer.max_epochs=4", *saving_each_batch, use_probe(FailAfter(4)))
-    assert read_last(parts)["pix2pix_lightning"]["batches_seen"] == 3  # as if killed then: of the epoch, batch 1 is kept
+    assert (
+        read_last(parts)["pix2pix_lightning"]["batches_seen"] == 3
+    )  # as if killed then: of the epoch, batch 1 is kept
     saved = OmegaConf.load(parts / "config.yaml")
     del saved.callbacks.probe
     OmegaConf.save(saved, parts / "config.yaml")
