@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from pix2pix_lightning.cli.main import run_command
 from pix2pix_lightning.utils.errors import UserError
+from pix2pix_lightning.utils.text import print_escaped
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -36,6 +37,8 @@ def report(cfg: DictConfig) -> Path:
 
     several = OmegaConf.is_list(cfg.runs)
     folders = [Path(str(run)) for run in cfg.runs] if several else [Path(str(cfg.runs))]
+    if not folders:
+        raise UserError("runs=[] names no run: set runs=<a sweep's folder>, or a list of run folders")
     if several and cfg.output is None:
         raise UserError("output= is missing: set output=<folder> for a report on several folders")
     output = Path(str(cfg.output)) if cfg.output is not None else folders[0] / "report"
@@ -45,9 +48,8 @@ def report(cfg: DictConfig) -> Path:
     with open_output_folder(output, kind="report", mark=MARKDOWN, overwrite=cfg.overwrite) as folder:
         page = output / write_comparison(sweep, folder).name
     for remark in sweep.remarks:
-        print(remark, file=sys.stderr)
-    print((output / MARKDOWN).read_text("utf-8").partition("\n## ")[0].strip())
-    print(f"\n{page}")
+        print_escaped(remark, file=sys.stderr)
+    print_escaped((output / MARKDOWN).read_text("utf-8").partition("\n## ")[0].strip(), f"\n{page}")
     return page
 
 

@@ -35,6 +35,7 @@ def train(cfg: DictConfig) -> dict[str, float]:
             checkpoint from which the run can continue.
         SystemExit: A process other than the first was interrupted, or a callback ended the program.
     """
+    from pix2pix_lightning.training.config_checks import check_training_config
     from pix2pix_lightning.training.resuming import format_resume_hint, read_finished_metrics
     from pix2pix_lightning.training.run_dir import lock_run_dir, remove_if_empty, resolve_run_dir
     from pix2pix_lightning.training.run_logging import log_to_terminal
@@ -42,6 +43,7 @@ def train(cfg: DictConfig) -> dict[str, float]:
     from pix2pix_lightning.training.signals import handle_stop_signals, requeue_slurm_job
 
     with handle_stop_signals() as signals:
+        check_training_config(cfg)
         check_schedule_length(cfg)
         run = resolve_run_dir(cfg)
         try:

@@ -12,6 +12,7 @@ from lightning.pytorch import LightningModule
 from pix2pix_lightning.checkpoints.files import PROJECT_KEY
 from pix2pix_lightning.data.sides import PairSpec
 from pix2pix_lightning.utils.errors import UserError
+from pix2pix_lightning.utils.finite import check_finite
 from pix2pix_lightning.utils.instantiate import build, check_trusted, is_description
 
 Module = TypeVar("Module", bound=LightningModule)
@@ -46,7 +47,8 @@ def restore_module(
         The module, in training mode.
 
     Raises:
-        UserError: The data does not fit the class, names a class that is not trusted, or lacks a live object.
+        UserError: The data does not fit the class, names a class that is not trusted, or lacks a live object; or its
+            weights are not finite.
     """
     missing = [str(name) for name in saved[PROJECT_KEY]["live"] if str(name).partition(".")[0] not in live]
     if missing:
@@ -70,6 +72,7 @@ def restore_module(
     except _UNFIT as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"{origin} does not make a {cls.__name__}: {reason}") from None
+    check_finite(state, module, origin)
     return module
 
 

@@ -17,6 +17,7 @@ from pix2pix_lightning.cli.overrides import HYDRA_QUIET, complete_job_config, qu
 from pix2pix_lightning.compat import parse_overrides
 from pix2pix_lightning.utils.errors import CTRL_C_STATUS, Interrupted, UserError
 from pix2pix_lightning.utils.processes import count_processes
+from pix2pix_lightning.utils.text import escape_controls
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -79,10 +80,9 @@ def run_multirun(config_name: str, run: Callable[[DictConfig], Any], flags: list
             _set_run_dir(cfg, hydra_cfg)
             return _get_objective(cfg, run(cfg), hydra_cfg)
         except Exception as error:
-            line = format_error(error, config_name)
-            print(
-                f"error in {_format_job_name(hydra_cfg)}: {line}" if line else traceback.format_exc(), file=sys.stderr
-            )
+            line = format_error(error, config_name, cfg)
+            name = _format_job_name(hydra_cfg)
+            print(f"error in {name}: {escape_controls(line)}" if line else traceback.format_exc(), file=sys.stderr)
             if os.getpid() != process:
                 raise _JobError(_format_job_name(hydra_cfg)) from None
             failed.append(_format_job_name(hydra_cfg))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -13,7 +14,7 @@ from lightning.pytorch import LightningDataModule
 from omegaconf import DictConfig, OmegaConf
 
 from pix2pix_lightning.data.sides import PairSpec
-from pix2pix_lightning.utils.checks import check_choice
+from pix2pix_lightning.utils.checks import check_choice, check_not_inside
 from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.instantiate import TARGET, build, check_trusted, locate
 from pix2pix_lightning.utils.saved_config import load_saved_config
@@ -60,6 +61,8 @@ def describe_data(cfg: DictConfig, run: Path | None, trust: Sequence[str] = ()) 
             f"checkpoint={cfg.checkpoint} is not in a run's folder, whose config.yaml would name the data: set "
             "data=<group>, as for training"
         )
+    if isinstance(own.get("cache"), str):  # a folder outside of the run's, to which its file may not make this write
+        own.cache = None
     description = _without_augmentation(_to_plain(OmegaConf.merge(own, given)))
     config_file = str(run / _CONFIG)
     check_trusted(description, trust, kinds=(object,), packages=(_PACKAGE,), origin=config_file)
@@ -72,6 +75,27 @@ def describe_data(cfg: DictConfig, run: Path | None, trust: Sequence[str] = ()) 
                 f"data.{key}={value}: the run's data has no such key; it has {', '.join(accepted)}; or set data=<group>"
             )
     return description
+
+
+def check_output(output: Path, checkpoint: Path, description: Mapping[str, Any]) -> None:
+    """Check that an evaluation is not written over what it reads, or between the pairs, where it would be read as such.
+
+    Args:
+        output: Folder of the evaluation.
+        checkpoint: The file that is measured.
+        description: Description of the data module.
+
+    Raises:
+        UserError: It is.
+    """
+    root = description.get("root")
+    sources = {"checkpoint": checkpoint, **({"data.root": Path(root)} if isinstance(root, str) else {})}
+    check_not_inside("output", output, **sources)
+    if "data.root" not in sources or not output.resolve().is_relative_to(sources["data.root"].resolve()):
+        return
+    within = output.resolve().relative_to(sources["data.root"].resolve())
+    if re.fullmatch("[AB]|(train|val|test)[AB]?", within.parts[0]) or within.parts[0] == description.get("val_split"):
+        raise UserError(f"output={output} is among the pairs of data.root={root}: choose another output")
 
 
 def read_pair_spec(description: Mapping[str, Any]) -> PairSpec:

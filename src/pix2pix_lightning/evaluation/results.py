@@ -21,11 +21,14 @@ from pix2pix_lightning.data.sides import PairSpec
 from pix2pix_lightning.evaluation.scores import Scores, TranslatedPair
 from pix2pix_lightning.inference import Translator
 from pix2pix_lightning.utils.atomic import atomic_folder
-from pix2pix_lightning.utils.checks import check_absent
+from pix2pix_lightning.utils.checks import check_absent, check_folder
+from pix2pix_lightning.utils.csv_file import quote_cell
 from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.version import __version__
 
 METRICS_FILE = "metrics.json"
+_FILE_SUFFIXES = (".csv", ".html", ".json", ".md", ".pdf", ".png", ".txt", ".zip")
+"""Of files, which nobody means as the name of a folder."""
 
 
 def resolve_output(cfg: DictConfig, run: Path | None) -> Path:
@@ -59,6 +62,9 @@ def open_output_folder(
     """
     if folder.exists() and not folder.is_dir():
         raise UserError(f"output={folder} is a file: give a folder")
+    if folder.suffix in _FILE_SUFFIXES and not folder.exists():
+        raise UserError(f"output={folder}: a folder is written, set output={folder.with_suffix('')}")
+    check_folder("output", folder)
     if folder.is_dir() and any(folder.iterdir()):
         check_absent(folder, overwrite=overwrite)
         if not (folder / mark).is_file():
@@ -160,7 +166,7 @@ def write_json(folder: Path, scores: Scores, facts: Mapping[str, Any]) -> None:
 def write_csv(folder: Path, scores: Scores) -> None:
     """Write ``metrics.csv``: a row for each image and a column for each metric of pairs.
 
-    A cell is empty where a metric is not defined.
+    A cell is empty where a metric is not defined. `utils.csv_file.unquote_cell` restores names from their cells.
 
     Args:
         folder: Folder of the file.
@@ -168,9 +174,9 @@ def write_csv(folder: Path, scores: Scores) -> None:
     """
     with (folder / "metrics.csv").open("w", newline="", encoding="utf-8", errors="replace") as file:
         writer = csv.writer(file)
-        writer.writerow(["name", *scores.values])
+        writer.writerow(["name", *map(quote_cell, scores.values)])
         for name, *values in zip(scores.names, *scores.values.values(), strict=True):
-            writer.writerow([name, *("" if math.isnan(value) else repr(float(value)) for value in values)])
+            writer.writerow([quote_cell(name), *("" if math.isnan(value) else repr(float(value)) for value in values)])
 
 
 def format_summary(scores: Scores, left_out: Mapping[str, str]) -> str:

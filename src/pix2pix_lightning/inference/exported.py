@@ -16,6 +16,8 @@ from pix2pix_lightning.checkpoints.checksums import check_embedded, verify_archi
 from pix2pix_lightning.checkpoints.files import PROJECT_KEY
 from pix2pix_lightning.data.sides import PairSpec, SideSpec
 from pix2pix_lightning.utils.errors import UserError
+from pix2pix_lightning.utils.finite import NonFiniteError, check_finite, sum_wide
+from pix2pix_lightning.utils.memory import is_out_of_memory
 
 _FORMAT = 1
 _MAX_SIDE = 2**16  # pixels
@@ -85,6 +87,7 @@ class ExportedNetwork:
 
         Raises:
             UserError: The file was exported for one size, and the images have another.
+            NonFiniteError: The file returns values that are not finite.
         """
         if self.size is not None and source.shape[2:] != (self.size, self.size):
             raise UserError(
@@ -93,6 +96,10 @@ class ExportedNetwork:
             )
         source = source.float()
         output = self._run(self.pair_spec.source.decode(source) if self._bytes_in else source)
+        if not self._bytes_out and not bool(sum_wide(output).isfinite()):
+            raise NonFiniteError(
+                "the exported file returns values that are not finite: export a checkpoint that is sound"
+            )
         return _encode_bytes(self.pair_spec.target, output) if self._bytes_out else output
 
 
@@ -132,6 +139,8 @@ class OnnxSession:
             # bytes, not a path: a hostile file cannot refer to others
             self._session = onnxruntime.InferenceSession(content, options, providers=[_PROVIDERS[device.type]])
         except failures as error:
+            if is_out_of_memory(error):
+                raise
             raise UserError(f"{path} cannot be read as ONNX ({_shorten(error)}): {_FIX}") from None
         self.metadata: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
         self._device, self._failures = device, failures
@@ -151,6 +160,8 @@ class OnnxSession:
         try:
             (output,) = self._session.run(None, {self._session.get_inputs()[0].name: source.cpu().numpy()})
         except self._failures as error:
+            if is_out_of_memory(error):
+                raise
             raise UserError(
                 f"onnxruntime refuses the image ({_shorten(error)}): the file's metadata are wrong; {_FIX}"
             ) from None
@@ -182,7 +193,7 @@ class ProgramNetwork(ExportedNetwork):
         trust: Whether its author is trusted.
 
     Raises:
-        UserError: ``trust`` is off, or ``export`` did not write the file.
+        UserError: ``trust`` is off, ``export`` did not write the file, or its weights are not finite.
     """
 
     def __init__(self, path: Path, device: torch.device, *, trust: bool) -> None:
@@ -196,11 +207,14 @@ class ProgramNetwork(ExportedNetwork):
         try:
             program = torch.export.load(path, extra_files=extra)
         except Exception as error:  # a trusted file can raise anything
+            if is_out_of_memory(error):
+                raise
             raise UserError(f"{path} cannot be read as a program of torch.export ({_shorten(error)}): {_FIX}") from None
         if device.type != "cpu":
             from torch.export.passes import move_to_device_pass
 
             program = move_to_device_pass(program, device)
+        check_finite(program.state_dict, program.module(), path)
         super().__init__(program.module(), _read_metadata(extra[PROJECT_KEY], path), device)
 
 

@@ -16,6 +16,7 @@ from pix2pix_lightning.checkpoints.restore import check_resumable, detach_lr_ten
 from pix2pix_lightning.data.sides import PairSpec
 from pix2pix_lightning.models.changed_settings import apply_changed_settings
 from pix2pix_lightning.models.components import Parts, describe_parts
+from pix2pix_lightning.utils.finite import NonFiniteError, check_finite, find_nonfinite
 from pix2pix_lightning.utils.version import __version__
 
 
@@ -40,7 +41,15 @@ class PersistenceMixin(LightningModule):
         self.save_hyperparameters({**described, **values}, logger=False)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add what loading without arguments needs, as plain data."""
+        """Add what loading without arguments needs, as plain data.
+
+        Raises:
+            NonFiniteError: A weight is not finite. Nothing is saved, and a file that was there stays.
+        """
+        if (name := find_nonfinite(checkpoint["state_dict"], self)) is not None:
+            raise NonFiniteError(
+                f"{name} is not finite, so no checkpoint is saved: continue from an earlier one, at a lower rate"
+            )
         cls = type(self)
         checkpoint[PROJECT_KEY] = {
             "version": __version__,
@@ -55,7 +64,7 @@ class PersistenceMixin(LightningModule):
 
         Raises:
             UserError: A trainer resumes with other pairs or other networks than the checkpoint's, or with settings of
-                an optimizer that do not go with its state.
+                an optimizer that do not go with its state; or the checkpoint's weights are not finite.
         """
         self.batches_seen = checkpoint[PROJECT_KEY]["batches_seen"]
         try:
@@ -63,6 +72,7 @@ class PersistenceMixin(LightningModule):
         except RuntimeError:  # no trainer: the module is loaded, not resumed
             return
         check_resumable(self.pair_spec, self.hparams, checkpoint["hyper_parameters"])
+        check_finite(checkpoint["state_dict"], self, "the checkpoint")
         if trainer.state.fn == TrainerFn.FITTING:
             apply_changed_settings(checkpoint, self.hparams)
         if trainer.precision == "64-true":

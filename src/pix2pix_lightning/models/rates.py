@@ -18,6 +18,6 @@ def log_rates(module: LightningModule) -> None:
     rates = {f"train/lr_{name}": float(o.param_groups[0]["lr"]) for name, o in zip("gd", optimizers, strict=False)}
     module.log_dict(rates, logger=False)
     if module.trainer.is_global_zero:
-        step = max(0, int(module.batches_seen) - 1)  # type: ignore[operator, arg-type]
+        step = max(0, int(module.batches_seen) - 1)  # type: ignore[arg-type]
         for logger in module.trainer.loggers:
             logger.log_metrics({"epoch": module.current_epoch, **rates}, step)

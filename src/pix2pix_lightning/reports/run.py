@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +14,7 @@ from pix2pix_lightning.utils.saved_config import read_saved_values
 
 Row = Mapping[str, float]
 
+_MAX_BYTES = 2**20  # of a configuration that is shown
 _TRAINING = {  # names by (title, label of the y axis)
     ("Generator's loss", "loss"): ["train/loss_g"],
     ("Adversarial losses", "loss"): ["train/adversarial", "train/loss_d"],
@@ -57,15 +59,16 @@ def read_config_text(path: Path) -> tuple[str | None, str | None]:
     """Read a ``config.yaml`` as text, and the command in it that repeats the run.
 
     Returns:
-        The text, None if there is no file or it is damaged; the command, None if there is none.
+        The text, None if there is no file; the command, None if it cannot be read.
     """
     if not path.is_file():
         return None, None
-    try:
+    with path.open("rb") as file:
+        text = file.read(_MAX_BYTES).decode("utf-8", errors="replace")
+    with suppress(UserError):
         command = read_saved_values(path).get("command")
-    except UserError:
-        return None, None
-    return path.read_text("utf-8"), command if isinstance(command, str) and command else None
+        return text, command if isinstance(command, str) and command else None
+    return text, None
 
 
 def _sort_validation_metrics(names: Collection[str]) -> list[str]:

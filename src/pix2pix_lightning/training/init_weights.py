@@ -20,6 +20,7 @@ from pix2pix_lightning.checkpoints.files import (
 from pix2pix_lightning.checkpoints.junyanz import find_discriminator, read_junyanz
 from pix2pix_lightning.models.pix2pix import Pix2PixModule
 from pix2pix_lightning.utils.errors import UserError
+from pix2pix_lightning.utils.finite import check_finite
 from pix2pix_lightning.utils.instantiate import TARGET
 
 _log = logging.getLogger(__name__)
@@ -38,7 +39,7 @@ def load_initial_weights(module: Pix2PixModule, init_from: str | Sequence[str]) 
 
     Raises:
         FileNotFoundError: The file does not exist.
-        UserError: The file is none of these, or its generator is another network.
+        UserError: The file is none of these, its generator is another network, or its weights are not finite.
     """
     for name in [init_from] if isinstance(init_from, str) else init_from:
         try:
@@ -86,6 +87,7 @@ def _load_network(
     own = network.state_dict()
     other = next((key for key in [*own, *state] if _get_shape(own, key) != _get_shape(state, key)), None)
     if other is None:
+        check_finite(state, network, f"init_from={path}")
         network.load_state_dict(state)
         return True
     found = f"{other} is {_get_shape(state, other) or 'missing'} there and {_get_shape(own, other) or 'missing'} here"

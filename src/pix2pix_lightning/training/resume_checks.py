@@ -106,9 +106,11 @@ def load_saved_training(saved: Path) -> DictConfig:
         UserError: The file is damaged, or is not of a training.
     """  # noqa: DOC501  build_damaged_error returns a UserError
     cfg = load_saved_config(saved)
-    missing = [name for name in ("data", "module", "trainer") if not OmegaConf.is_dict(cfg.get(name))]
-    if missing or "max_epochs" not in cfg.trainer:
-        raise build_damaged_error(saved, f"{missing[0] if missing else 'trainer.max_epochs'} is missing")
+    for name in ("data", "trainer"):
+        if not OmegaConf.is_dict(cfg.get(name)):
+            raise build_damaged_error(saved, f"{name} is missing")
+    if not isinstance(epochs := cfg.trainer.get("max_epochs", ""), int | None):
+        raise build_damaged_error(saved, f"trainer.max_epochs={epochs}")
     return cfg
 
 

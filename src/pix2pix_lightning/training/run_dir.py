@@ -23,9 +23,12 @@ from pix2pix_lightning.training.resume_checks import (
 )
 from pix2pix_lightning.training.resuming import find_resumed_checkpoint, format_resume_hint
 from pix2pix_lightning.training.run_files import CONFIG_FILE, LOG_FILE, SUMMARY_FILE
+from pix2pix_lightning.utils.atomic import remove_leftovers
 from pix2pix_lightning.utils.lock import LOCK, lock_folder
+from pix2pix_lightning.utils.memory import is_loader_ended, is_out_of_memory
 
 _FILES_OF_THE_START = {CONFIG_FILE, LOG_FILE, LOCK, "tensorboard", "wandb"}
+_WRITTEN = ("config.yaml*", "metrics.csv*", "summary.json*", "checkpoints/*", "gallery/*", "gallery/images/*/*")
 _ENVIRONMENT = "PIX2PIX_LIGHTNING_RUN"  # tells the processes that Lightning starts which run they belong to
 
 
@@ -169,6 +172,8 @@ def lock_run_dir(run: RunDir) -> Iterator[None]:
     os.environ[_ENVIRONMENT] = run.to_text()
     try:
         with lock_folder(run.folder) if run.is_first else nullcontext():
+            if run.is_first:
+                remove_leftovers(run.folder, *_WRITTEN)
             yield
     finally:
         if inherited is None:
@@ -179,12 +184,13 @@ def lock_run_dir(run: RunDir) -> Iterator[None]:
 def remove_if_empty(run: RunDir) -> Iterator[None]:
     """After an error before anything was trained, remove the folders that `resolve_run_dir` has made.
 
-    An error of the disk after a checkpoint gets a note on how to continue.
+    An error of the disk, of memory or of a loader process after a checkpoint gets a note on how to continue.
     """
     try:
         yield
     except BaseException as error:
-        if isinstance(error, OSError) and (run.folder / LAST).exists():
+        may_continue = isinstance(error, OSError) or is_out_of_memory(error) or is_loader_ended(error)
+        if may_continue and (run.folder / LAST).exists():
             error.add_note(f"then {format_resume_hint(run.folder)}")
         if run.created and _holds_nothing_trained(run.folder):
             shutil.rmtree(run.folder)

@@ -55,6 +55,44 @@ def check_absent(path: Path, *, overwrite: bool) -> None:
         raise FileExistsError(f"{path} exists: choose another output, or set overwrite=true")
 
 
+def is_same_place(one: Path, other: Path) -> bool:
+    """Return whether two paths lead to the same place, also by links, ``..`` or letters of another case."""
+    if one.exists() and other.exists():
+        return one.samefile(other)
+    return one.resolve() == other.resolve()
+
+
+def check_not_inside(name: str, output: Path, **sources: Path) -> None:
+    """Check that what a command reads is not in the folder that it replaces, and is not what it writes.
+
+    Args:
+        name: Name of the output, for the message.
+        output: File or folder that is written as a whole.
+        **sources: Files and folders that are read, by the names of their keys.
+
+    Raises:
+        UserError: One is at ``output`` or in it.
+    """
+    for key, source in sources.items():
+        if any(is_same_place(output, path) for path in (source.absolute(), *source.resolve().parents)):
+            raise UserError(f"{name}={output} would replace {key}={source}: choose another {name}")
+
+
+def check_folder(key: str, folder: Path) -> None:
+    """Check that no file is in the place of a folder, or of one above it.
+
+    Args:
+        key: The configuration key, for the message.
+        folder: The folder.
+
+    Raises:
+        UserError: There is one.
+    """
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not existing.is_dir():
+        raise UserError(f"{key}={folder}: {existing} is a file, and a folder is expected: choose another {key}=")
+
+
 def is_whole_number(value: object) -> bool:
     """Return whether a value is an integer, of Python or of NumPy; true and false are none."""
     return isinstance(value, Integral) and not isinstance(value, bool)

@@ -46,19 +46,21 @@ def check_resumed_config(
         cfg: The configuration as `load_saved_config` returns it.
         folder: The run's folder.
         trust: Packages whose classes it may name, from the command line and not from the file.
-        given: Keys that the command line sets itself.
+        given: Keys that the command line sets itself; what the file has in their places does not count.
 
     Raises:
         UserError: It does.
     """
     file = folder / "config.yaml"
-    packages = list_foreign_packages(cfg, trust)
+    plain = _resolve(cfg, folder)
+    for key in given:
+        _drop(plain, key)
+    packages = _list_packages(plain, trust)
     if packages:
         raise UserError(
             f"{file} names classes of {' and '.join(packages)}: if you know and trust them, "
             f"add trust=[{','.join(dict.fromkeys([*trust, *packages]))}]"
         )
-    plain = _resolve(cfg, folder)
     for name, node in plain.items():
         kinds = _find_kinds(name)
         allowed = (*_PACKAGES.get(name, ()), *trust)
@@ -67,10 +69,9 @@ def check_resumed_config(
     if is_description(data) and not issubclass(locate(data[TARGET]), _import_data_module()):
         raise UserError(f"{file} names {data[TARGET]!r}, which is no data module")
     for key, value in _list_outside_paths(plain, folder):
-        if not any(key == other or key.startswith(f"{other}.") for other in given):
-            raise UserError(
-                f"{file} has {key}={value}, which is outside of the run's folder: if it is yours, add {key}={value}"
-            )
+        raise UserError(
+            f"{file} has {key}={value}, which is outside of the run's folder: if it is yours, add {key}={value}"
+        )
     _check_links(folder)
 
 
@@ -84,16 +85,14 @@ def format_resume_words(cfg: DictConfig, folder: Path) -> list[str]:
     Returns:
         ``trust=[...]`` for classes of other packages, and each key that names another folder.
     """
-    packages = list_foreign_packages(cfg)
-    paths = [f"{key}={value}" for key, value in _list_outside_paths(_resolve(cfg, folder), folder)]
+    plain = _resolve(cfg, folder)
+    packages = _list_packages(plain)
+    paths = [f"{key}={value}" for key, value in _list_outside_paths(plain, folder)]
     return [*([f"trust=[{','.join(packages)}]"] if packages else []), *paths]
 
 
-def list_foreign_packages(cfg: DictConfig, trust: Sequence[str] = ()) -> list[str]:
-    """List the packages, beyond those of this project and of ``trust``, whose classes a configuration names."""
-    from omegaconf import OmegaConf
-
-    plain: Any = OmegaConf.to_container(cfg, resolve=False)
+def _list_packages(plain: Mapping[str, Any], trust: Sequence[str] = ()) -> list[str]:
+    """List the packages, besides those that each node may name and ``trust``, whose classes a configuration names."""
     found = [
         package
         for name, node in plain.items()
@@ -114,6 +113,15 @@ def _find_kinds(node: str) -> tuple[type, ...]:
         "logger": (Logger,),
     }
     return kinds.get(node, (object,))
+
+
+def _drop(plain: dict[str, Any], key: str) -> None:
+    parent, _, leaf = key.rpartition(".")
+    node: Any = plain
+    for part in parent.split(".") if parent else ():
+        node = node.get(part) if isinstance(node, dict) else None
+    if isinstance(node, dict):
+        node.pop(leaf, None)
 
 
 def _import_data_module() -> type:

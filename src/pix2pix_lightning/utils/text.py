@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import unicodedata
+from pathlib import Path
 from typing import TextIO
 
 _HIDDEN = ("Cc", "Cf", "Cs", "Zl", "Zp")  # controls, also of the writing direction; bytes that are no UTF-8; line ends
@@ -41,11 +42,15 @@ def print_escaped(*lines: object, file: TextIO | None = None) -> None:
 
 
 class EscapedFormatter(logging.Formatter):
-    """Format log records with control characters escaped, and further lines of a message indented by two spaces.
+    """Format log records with control characters escaped, and the line ends of what is put into a message too.
 
     So no file's name can look like a line of the log.
     """
 
     def format(self, record: logging.LogRecord) -> str:
         """Format a record."""
-        return escape_controls(super().format(record), keep="\n\t").replace("\n", "\n  ")
+        args = record.args
+        if isinstance(args, tuple) and record.msg != "%s":  # which stands for a text of several lines
+            record = logging.makeLogRecord(record.__dict__)
+            record.args = tuple(escape_controls(str(arg)) if isinstance(arg, str | Path) else arg for arg in args)
+        return escape_controls(super().format(record), keep="\n\t")

@@ -28,6 +28,7 @@ from pix2pix_lightning.utils.atomic import atomic_write
 from pix2pix_lightning.utils.checks import check_absent
 from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.instantiate import check_size
+from pix2pix_lightning.utils.memory import is_out_of_memory
 from pix2pix_lightning.utils.version import __version__
 
 _FORMAT = 1
@@ -275,6 +276,8 @@ def _read_safetensors(path: Path) -> tuple[Mapping[str, str], dict[str, Tensor]]
         with safe_open(path, framework="pt") as file:
             return file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, RuntimeError, ValueError, TypeError, LookupError) as error:
+        if is_out_of_memory(error):
+            raise
         reason = " ".join(str(error).split()).partition(" at path ")[0]
         raise UserError(f"{path} cannot be read as safetensors ({reason}): copy or download it again") from None
 

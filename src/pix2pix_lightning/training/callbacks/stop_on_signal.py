@@ -30,7 +30,7 @@ class StopOnSignal(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take the signals over from Lightning, which would write a checkpoint elsewhere under Slurm."""
         if trainer.world_size > 1:
-            self._group = distributed.new_group(backend="gloo")  # type: ignore[no-untyped-call]
+            self._group = distributed.new_group(backend="gloo")
         self._signals.install()
         self._signals.is_training = True
 
