@@ -234,8 +234,7 @@ class PairSpec:
         source: The side that is translated.
         target: The side that it is translated into.
         size: Side in pixels of the square that the networks see.
-        load_size: Side in pixels to which training images are resized before the random crop of ``size``; by default
-            ``size``, which is no jitter.
+        load_size: Side in pixels of training images before the random crop of ``size``; by default ``size``.
         direction: Which of the files' A and B is the source: ``a_to_b`` or ``b_to_a``.
 
     Raises:
@@ -254,8 +253,7 @@ class PairSpec:
     direction: str = "a_to_b"
 
     def __post_init__(self) -> None:
-        if self.load_size is None:
-            object.__setattr__(self, "load_size", self.size)
+        object.__setattr__(self, "load_size", self.size if self.load_size is None else self.load_size)
         check_choice("direction", self.direction, get_args(Direction))
         check_counts(size=self.size, load_size=self.load_size)
         for name in ("size", "load_size"):  # plain data has no integers of NumPy
