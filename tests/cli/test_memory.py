@@ -31,9 +31,7 @@ TOLD = [
     RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
     RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
     RuntimeError("std::bad_alloc"),
-    RuntimeError(
-        "Caught RuntimeError in DataLoader worker process 0.\nDefaultCPUAllocator: can't allocate memory"
-    ),
+    RuntimeError("Caught RuntimeError in DataLoader worker process 0.\nDefaultCPUAllocator: can't allocate memory"),
     OSError(errno.ENOMEM, "Cannot allocate memory"),
 ]
 

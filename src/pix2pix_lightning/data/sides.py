@@ -253,7 +253,7 @@ class PairSpec:
     direction: str = "a_to_b"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "load_size", self.size if self.load_size is None else self.load_size)
+        object.__setattr__(self, "load_size", self.size if cast(Any, self.load_size) is None else self.load_size)
         check_choice("direction", self.direction, get_args(Direction))
         check_counts(size=self.size, load_size=self.load_size)
         for name in ("size", "load_size"):  # plain data has no integers of NumPy
