@@ -126,6 +126,7 @@ def test_as_a_real_command(tmp_path):
         ("trainer.max_epochs=0", ["trainer.max_epochs=0", "-1"]),
         ("trainer.limit_train_batches=0", ["trainer.limit_train_batches=0"]),
         ("trainer.limit_train_batches=-1", ["trainer: ", "limit_train_batches"]),
+        ("trainer.val_check_interval=100", ["trainer: ", "val_check_interval"]),
         ("trainer.precision=half", ["trainer.precision=half"]),
         ("trainer.gradient_clip_val=1", ["module.gradient_clip=1"]),
         ("trainer.accumulate_grad_batches=2", ["module.accumulate=2"]),

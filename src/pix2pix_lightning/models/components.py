@@ -208,7 +208,7 @@ def _check_optimizer(name: str, optimizer: Any) -> None:
 
 def _is_number_below(value: Any, limit: float) -> bool:
     """Return whether a value is a number from 0 to below a limit, and not NaN."""
-    return isinstance(value, Real) and not isinstance(value, bool) and 0 <= float(value) < limit
+    return type(value) is not bool and isinstance(value, Real) and 0 <= float(value) < limit
 
 
 def complete_weights(

@@ -60,9 +60,9 @@ def check_training_config(cfg: DictConfig) -> None:
     for key in ("limit_train_batches", "max_steps"):
         if trainer.get(key) == 0:
             raise UserError(f"trainer.{key}=0 trains nothing: set a number above 0, or leave it out")
-    name = Path(str(cfg.get("name") or "default"))
-    if name.is_absolute() or ".." in name.parts:
-        raise UserError(f"name={name} leaves the folder runs/: set a name without .., or run_dir=<folder>")
+    folder = Path(str(cfg.get("name") or "default"))
+    if folder.is_absolute() or ".." in folder.parts:
+        raise UserError(f"name={folder} leaves the folder runs/: set a name without .., or run_dir=<folder>")
     if cfg.get("run_dir") and not cfg.get("resume"):
         check_folder("run_dir", Path(str(cfg.run_dir)))
 
