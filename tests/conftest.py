@@ -1,11 +1,14 @@
 """Shared by all tests."""
 
 import os
+from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # the tensors are tiny, and threads would wait for each other
 
 import pytest
 import torch
+
+from pix2pix_lightning.utils import atomic
 
 torch.set_num_threads(1)
 
@@ -15,6 +18,25 @@ def _run_in_an_empty_folder(tmp_path, monkeypatch):
     """Whatever a test leaves behind is left in its own folder."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("PIX2PIX_DATA_DIR", raising=False)
+
+
+@pytest.fixture
+def full_disk(monkeypatch):
+    """A list of paths; when one is written the next time, the disk is full, and its name is taken off the list."""
+    full, create = [], atomic._create_scratch
+
+    def create_full(path):
+        scratch = create(path)
+        for name in full:
+            if path.absolute() == Path(name).absolute():
+                full.remove(name)
+                scratch.unlink()
+                scratch.symlink_to("/dev/full")
+                break
+        return scratch
+
+    monkeypatch.setattr(atomic, "_create_scratch", create_full)
+    return full
 
 
 @pytest.fixture(scope="session")

@@ -31,7 +31,7 @@ IMPORTS = {
     "training": {"checkpoints", "compat", "data", "metrics", "models", "networks", "reports", "utils"},
     "train": {"cli", "reports", "training", "utils"},
     "predict": {"cli", "inference", "utils"},
-    "evaluate": {"checkpoints", "cli", "evaluation", "inference", "reports"},
+    "evaluate": {"checkpoints", "cli", "evaluation", "inference", "reports", "utils"},
     "report": {"cli", "evaluation", "reports", "utils"},
     "prepare": {"cli", "utils"},
     "demo": {"checkpoints", "cli", "compat", "data", "inference", "utils"},

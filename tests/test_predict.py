@@ -17,6 +17,7 @@ from torch import nn
 from pix2pix_lightning import Pix2PixModule, Translator, compose, predict
 from pix2pix_lightning.checkpoints.junyanz import write_junyanz
 from pix2pix_lightning.data.resize import resize
+from pix2pix_lightning.networks import UNetGenerator
 from pix2pix_lightning.utils.errors import UserError
 from small_networks import UNET, by_hand, save, trained
 
@@ -337,6 +338,14 @@ def test_junyanz_generator(run, call, pictures, tmp_path):
         call(tmp_path, pictures / "a.png", tmp_path / "out", pair__source={"kind": "grayscale"})
     with pytest.raises(ValueError, match=r"pair={'size': 128}"):
         call(run[0], pictures / "a.png", tmp_path / "out", pair__size=128)
+
+
+def test_a_colorization_generator_is_not_taken_for_labels(tmp_path):
+    generator = UNetGenerator(in_channels=1, out_channels=2, num_downs=5, base_channels=2, dropout_at="junyanz")
+    write_junyanz(generator, tmp_path / "latest_net_G.pth")
+    with pytest.raises(ValueError, match="Lab") as raised:
+        Translator(tmp_path / "latest_net_G.pth")
+    assert "label" not in str(raised.value)
 
 
 def test_decompression_bombs(run, call, tmp_path):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pix2pix_lightning.cli.main import run_command
+from pix2pix_lightning.utils.text import print_escaped
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -37,23 +38,25 @@ def evaluate(cfg: DictConfig, command: str | None = None) -> dict[str, Interval]
 
     import pix2pix_lightning.evaluation as evaluation
     from pix2pix_lightning.checkpoints.files import find_checkpoint, infer_checkpoint_kind
-    from pix2pix_lightning.inference.from_config import build_translator, parse_trust
+    from pix2pix_lightning.inference.from_config import build_translator
     from pix2pix_lightning.reports.evaluation import render_evaluation_page
+    from pix2pix_lightning.utils.instantiate import parse_trust
 
     checkpoint = find_checkpoint(Path(str(cfg.checkpoint)))
     run = evaluation.find_run(checkpoint)
     describe_data = partial(evaluation.describe_data, cfg, run, () if cfg.trust is True else parse_trust(cfg.trust))
     lacks_pair_spec = infer_checkpoint_kind(checkpoint) == "junyanz"  # the data has it
     pair = {"pair": evaluation.read_pair_spec(describe_data())} if lacks_pair_spec else {}
+    output = evaluation.resolve_output(cfg, run)
     translator = build_translator(cfg, **pair)
     description = describe_data()
+    evaluation.check_output(output, checkpoint, description)
     spec = translator.pair_spec
     requested: Any = OmegaConf.to_container(cfg.metrics) if OmegaConf.is_config(cfg.metrics) else cfg.metrics
     metrics, left_out = evaluation.choose_metrics(requested, spec.target, spec.size)
     batches = evaluation.open_data(description, spec, cfg.split)
     facts = evaluation.collect_facts(cfg, checkpoint, translator, description)  # before a training replaces the file
     facts |= {"command": command, "left_out": left_out}
-    output = evaluation.resolve_output(cfg, run)
     with evaluation.open_output_folder(output, overwrite=cfg.overwrite) as folder:
         writer = evaluation.PairWriter(folder, spec)
         console = Console(stderr=True)
@@ -63,8 +66,8 @@ def evaluate(cfg: DictConfig, command: str | None = None) -> dict[str, Interval]
         evaluation.write_json(folder, scores, facts)
         page = render_evaluation_page(scores, writer.folders, facts, size=(spec.size, spec.size))
         (folder / "index.html").write_text(page, encoding="utf-8")
-    print(evaluation.format_summary(scores, left_out))
-    print(f"{len(scores.names)} pairs of {cfg.split}, 95 % intervals; {output / 'index.html'}")
+    pairs = f"{len(scores.names)} pairs of {cfg.split}, 95 % intervals; {output / 'index.html'}"
+    print_escaped(evaluation.format_summary(scores, left_out), pairs)
     return scores.figures
 
 

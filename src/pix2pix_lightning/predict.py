@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from pix2pix_lightning.cli.errors import format_error
 from pix2pix_lightning.cli.main import run_command
 from pix2pix_lightning.utils.errors import UserError
+from pix2pix_lightning.utils.text import escape_controls, print_escaped
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -33,6 +34,8 @@ def predict(cfg: DictConfig) -> list[Path]:
     """
     from pix2pix_lightning.inference import GeneratorNetwork
     from pix2pix_lightning.inference.file_paths import (
+        check_apart,
+        check_inputs_stay,
         find_images,
         is_output_file,
         list_suffixes,
@@ -49,12 +52,14 @@ def predict(cfg: DictConfig) -> list[Path]:
 
     source, output = str(cfg.input), Path(str(cfg.output))
     inputs = find_images(source, excluded=output)
+    check_apart(source, output, overwrite=cfg.overwrite)
     suffixes = list_suffixes(cfg.samples, spread=cfg.spread)
     to_file = is_output_file(output, source, cfg.samples)
     if to_file:
         outputs = plan_output_file(Path(source), output, overwrite=cfg.overwrite)
     else:
         outputs = plan_outputs(inputs, output, suffixes, overwrite=cfg.overwrite)
+    check_inputs_stay(outputs)
     folder = output.parent if to_file else output
     check_folder("output", folder)
     bars = ProgressBars(sum(map(len, outputs.values())))
@@ -70,16 +75,18 @@ def predict(cfg: DictConfig) -> list[Path]:
         line = format_error(error, "predict", cfg)
         if line is None or len(inputs) == 1:
             raise error
-        print(f"error: {line}", file=sys.stderr)
+        print(f"error: {escape_controls(line)}", file=sys.stderr)
         failed.append(path)
         bars.advance_images(len(outputs[path]))
 
     written = []
     with create_folder(folder), bars:
-        for path in translate_files(translator, outputs, samples=cfg.samples, on_error=report_error):
+        for path in translate_files(
+            translator, outputs, samples=cfg.samples, on_error=report_error, overwrite=cfg.overwrite
+        ):
             written.append(path)
             bars.advance_images()
-    print(output if to_file else f"{len(inputs) - len(failed)} images in {output}")
+    print_escaped(str(output) if to_file else f"{len(inputs) - len(failed)} images in {output}")
     if translator.seams:
         print(format_seams(translator.seams))
     if failed:

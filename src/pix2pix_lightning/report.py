@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from pix2pix_lightning.cli.main import run_command
 from pix2pix_lightning.utils.errors import UserError
+from pix2pix_lightning.utils.text import print_escaped
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -47,9 +48,8 @@ def report(cfg: DictConfig) -> Path:
     with open_output_folder(output, kind="report", mark=MARKDOWN, overwrite=cfg.overwrite) as folder:
         page = output / write_comparison(sweep, folder).name
     for remark in sweep.remarks:
-        print(remark, file=sys.stderr)
-    print((output / MARKDOWN).read_text("utf-8").partition("\n## ")[0].strip())
-    print(f"\n{page}")
+        print_escaped(remark, file=sys.stderr)
+    print_escaped((output / MARKDOWN).read_text("utf-8").partition("\n## ")[0].strip(), f"\n{page}")
     return page
 
 

@@ -182,16 +182,18 @@ def test_reading_and_removing_wait_for_earlier_writes(tmp_path, background, gate
 FULL = r"No space left on device: '.*/full\.ckpt'"
 
 
-def full(folder):
-    """Return the path of an existing checkpoint that cannot be overwritten, as the disk is full."""
-    (folder / "full.ckpt").write_bytes(b"the last good one")
-    (folder / "full.ckpt.part").symlink_to("/dev/full")
-    return folder / "full.ckpt"
+@pytest.fixture
+def full(tmp_path, full_disk):
+    """The path of an existing checkpoint that cannot be overwritten, as the disk is full."""
+    path = tmp_path / "full.ckpt"
+    path.write_bytes(b"the last good one")
+    full_disk.append(path)
+    return path
 
 
 @pytest.mark.parametrize("call", ["check", "save_checkpoint", "teardown", "load_checkpoint"])
-def test_full_disk_is_raised_once_by_the_next_call(tmp_path, background, gate, call):
-    background.save_checkpoint({"weight": torch.zeros(100_000)}, full(tmp_path))
+def test_full_disk_is_raised_once_by_the_next_call(tmp_path, background, gate, full, call):
+    background.save_checkpoint({"weight": torch.zeros(100_000)}, full)
     background.save_checkpoint({"number": 1}, tmp_path / "other.ckpt")
     gate.set()
     assert background._writes[0].done.exception()
@@ -203,8 +205,8 @@ def test_full_disk_is_raised_once_by_the_next_call(tmp_path, background, gate, c
     background.teardown()  # raises nothing
 
 
-def test_full_disk_does_not_hide_the_reason_of_an_interruption(tmp_path, state, background, caplog):
-    background.save_checkpoint({"weight": torch.zeros(100_000)}, full(tmp_path))
+def test_full_disk_does_not_hide_the_reason_of_an_interruption(tmp_path, state, background, full, caplog):
+    background.save_checkpoint({"weight": torch.zeros(100_000)}, full)
     state.status = TrainerStatus.INTERRUPTED
     with caplog.at_level(logging.WARNING):
         background.teardown()
@@ -287,12 +289,18 @@ def wait_for_writes(trainer):
     wait([write.done for write in trainer.strategy.checkpoint_io._writes])
 
 
-def fill_disk(trainer):
-    wait_for_writes(trainer)
-    Path("run/last.ckpt.part").symlink_to("/dev/full")
+@pytest.fixture
+def fill_disk(full_disk):
+    """A function that fills the disk for the last checkpoint."""
+
+    def fill(trainer):
+        wait_for_writes(trainer)
+        full_disk.append("run/last.ckpt")
+
+    return fill
 
 
-def test_full_disk_ends_training_at_the_next_batch(fit):
+def test_full_disk_ends_training_at_the_next_batch(fit, fill_disk):
     started = []
     count = LambdaCallback(on_train_batch_start=lambda trainer, *_: started.append(trainer.current_epoch))
     with pytest.raises(OSError, match=r"No space left on device: '.*run/last\.ckpt'"):
@@ -301,7 +309,7 @@ def test_full_disk_ends_training_at_the_next_batch(fit):
     assert read_checkpoint("run/last.ckpt")["epoch"] == 0
 
 
-def test_full_disk_at_the_last_checkpoint_is_raised_too(fit):
+def test_full_disk_at_the_last_checkpoint_is_raised_too(fit, fill_disk):
     with pytest.raises(OSError, match=r"No space left on device: '.*run/last\.ckpt'"):
         fit("run", True, Spoiler(1, fill_disk))
     assert read_checkpoint("run/last.ckpt")["epoch"] == 0

@@ -15,7 +15,7 @@ import torch
 from omegaconf import OmegaConf
 
 from helpers import TINY, make_strips
-from pix2pix_lightning import Translator, compose, evaluate, predict
+from pix2pix_lightning import Translator, compose, evaluate, predict, report
 from pix2pix_lightning.cli.errors import format_error
 from pix2pix_lightning.cli.overrides import set_hydra_argv
 from pix2pix_lightning.train import main, train
@@ -385,3 +385,8 @@ def test_a_file_that_is_no_checkpoint_is_named(tmp_path, small_pairs, content):
         path.write_bytes(path.read_bytes()[:-50])
     assert "a.ckpt" in describe_training(f"data.root={small_pairs}", "resume=a.ckpt")
     assert not (tmp_path / "runs").exists()
+
+
+def test_control_characters_of_a_name_are_shown(capfd):
+    assert report.main(["runs=a\x1b[2J\x07b"]) == 1
+    assert "runs=a\\x1b[2J\\x07b is not a folder" in capfd.readouterr().err

@@ -1,4 +1,4 @@
-"""Errors of memory and of loader processes are recognized as libraries raise them, and name the command's keys."""
+"""Errors of memory and of loader processes are known by what libraries raise, and advise on the command's keys."""
 
 import errno
 
@@ -31,7 +31,9 @@ TOLD = [
     RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
     RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
     RuntimeError("std::bad_alloc"),
-    RuntimeError("Caught RuntimeError in DataLoader worker process 0.\nDefaultCPUAllocator: can't allocate memory"),
+    RuntimeError(
+        "Caught RuntimeError in DataLoader worker process 0.\nDefaultCPUAllocator: can't allocate memory: you"
+    ),
     OSError(errno.ENOMEM, "Cannot allocate memory"),
 ]
 

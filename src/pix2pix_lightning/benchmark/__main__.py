@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pix2pix_lightning.cli.main import run_command
 from pix2pix_lightning.utils.errors import UserError
+from pix2pix_lightning.utils.json_text import format_json
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -26,7 +27,6 @@ def benchmark(cfg: DictConfig) -> dict[str, Any] | None:
         UserError: A setting is out of range, or a file to compare was not written by this command.
         FileExistsError: ``output`` exists; nothing is measured then.
     """
-    import json
     import logging
     from functools import partial
     from pathlib import Path
@@ -49,7 +49,7 @@ def benchmark(cfg: DictConfig) -> dict[str, Any] | None:
         log.setLevel(logging.WARNING)  # messages of the trainings would break up the table
         report = measure(cfg, partial(print, flush=True))
     if cfg.output is not None:
-        Path(cfg.output).write_text(json.dumps(report, indent=2) + "\n")
+        Path(cfg.output).write_text(format_json(report))
     return report
 
 

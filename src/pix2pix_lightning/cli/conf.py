@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pix2pix_lightning.compat import isolate_hydra
+from pix2pix_lightning.utils.errors import UserError
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 PATH_KEYS = ("checkpoint", "data.root", "init_from", "input", "output", "resume", "run_dir", "runs", "runtime")
 """Keys whose value is a path, which a command takes as it is typed."""
-NOT_REPEATED = ("command", "resume", "run_dir", "sweep")
-"""Keys that say where a run lies, not what it is: the command that repeats the run leaves them out."""
+NOT_REPEATED = ("command", "resume", "run_dir", "sweep", "trust")
+"""Keys that say where a run lies or comes from, not what it is: the command that repeats the run leaves them out."""
 _DISCRIMINATOR_TERMS = ("adversarial", "feature_matching")
 
 
@@ -85,7 +86,15 @@ def complete_config(cfg: DictConfig, choices: Mapping[str, str | None], words: S
         cfg: The configuration as it was composed.
         choices: The name that was chosen for each group.
         words: The words of the command line after the command's name.
+
+    Raises:
+        UserError: ``trust`` is set, which nothing here needs.
     """
+    if "resume" in cfg and cfg.get("trust") is not None:
+        raise UserError(
+            f"trust={cfg.trust} goes with resume=<run folder> and single keys alone; what a command composes from its "
+            "own configuration files is trusted: leave it out"
+        )
     if "name" in cfg and cfg.name is None:
         cfg.name = choices.get("experiment") or "default"
     if "command" in cfg:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -18,13 +19,14 @@ from pix2pix_lightning.cli.overrides import (
 )
 from pix2pix_lightning.cli.resume import load_resumed_config
 from pix2pix_lightning.cli.words import UsageError, check_words, iterate_overrides
-from pix2pix_lightning.utils.errors import Interrupted
+from pix2pix_lightning.utils.errors import CTRL_C_STATUS, Interrupted
+from pix2pix_lightning.utils.text import EscapedFormatter, escape_controls, print_escaped
 from pix2pix_lightning.utils.version import __version__
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-_USER_ERROR, _UNREADABLE, _INTERRUPTED = 1, 2, 130
+_USER_ERROR, _UNREADABLE = 1, 2
 
 
 def run_command(config_name: str, run: Callable[[DictConfig], Any], argv: Sequence[str] | None = None) -> int:
@@ -36,9 +38,12 @@ def run_command(config_name: str, run: Callable[[DictConfig], Any], argv: Sequen
         argv: Words of the command line after the command; default those of the process.
 
     Returns:
-        The exit status: 0, 1 for a user's error, 2 for a command line that cannot be read, 130 after Ctrl-C.
+        The exit status: 0, 1 for a user's error, 2 for a command line that cannot be read, 130 after Ctrl-C, 75 for a
+        training that another signal has stopped and that can be resumed.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
+    if logging.lastResort is not None:  # which shows the warnings of commands that set up no log
+        logging.lastResort.setFormatter(EscapedFormatter())
     if "--version" in argv:
         print(f"pix2pix_lightning {__version__}")
         return 0
@@ -49,16 +54,16 @@ def run_command(config_name: str, run: Callable[[DictConfig], Any], argv: Sequen
             run(cfg)
     except SystemExit as stop:
         if isinstance(stop.code, str):
-            print(stop.code, file=sys.stderr)
+            print_escaped(stop.code, file=sys.stderr)
         return stop.code if isinstance(stop.code, int) else _USER_ERROR if stop.code else 0
     except (Interrupted, KeyboardInterrupt) as stop:
-        print(f"stopped: {stop}" if str(stop) else "stopped", file=sys.stderr)
-        return _INTERRUPTED
+        print_escaped(f"stopped: {stop}" if str(stop) else "stopped", file=sys.stderr)
+        return stop.status if isinstance(stop, Interrupted) else CTRL_C_STATUS
     except Exception as error:
         line = format_error(error, config_name, cfg)
         if line is None:
             raise
-        print(f"error: {line}", file=sys.stderr)
+        print(f"error: {escape_controls(line)}", file=sys.stderr)
         is_unreadable = isinstance(error, UsageError) or type(error).__name__ == "OverrideParseException"
         return _UNREADABLE if is_unreadable else _USER_ERROR
     return 0

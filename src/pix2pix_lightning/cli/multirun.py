@@ -15,8 +15,9 @@ from pix2pix_lightning.cli.conf import find_conf_dir
 from pix2pix_lightning.cli.errors import format_error
 from pix2pix_lightning.cli.overrides import HYDRA_QUIET, complete_job_config, quote_path, set_hydra_argv
 from pix2pix_lightning.compat import parse_overrides
-from pix2pix_lightning.utils.errors import Interrupted, UserError
+from pix2pix_lightning.utils.errors import CTRL_C_STATUS, Interrupted, UserError
 from pix2pix_lightning.utils.processes import count_processes
+from pix2pix_lightning.utils.text import escape_controls
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -80,9 +81,8 @@ def run_multirun(config_name: str, run: Callable[[DictConfig], Any], flags: list
             return _get_objective(cfg, run(cfg), hydra_cfg)
         except Exception as error:
             line = format_error(error, config_name, cfg)
-            print(
-                f"error in {_format_job_name(hydra_cfg)}: {line}" if line else traceback.format_exc(), file=sys.stderr
-            )
+            name = _format_job_name(hydra_cfg)
+            print(f"error in {name}: {escape_controls(line)}" if line else traceback.format_exc(), file=sys.stderr)
             if os.getpid() != process:
                 raise _JobError(_format_job_name(hydra_cfg)) from None
             failed.append(_format_job_name(hydra_cfg))
@@ -99,8 +99,9 @@ def run_multirun(config_name: str, run: Callable[[DictConfig], Any], flags: list
             raise UserError(f"jobs failed, {error} and perhaps others: {again}") from None
         except _Refused as refused:
             raise UserError(str(refused)) from None
-        except (Interrupted, KeyboardInterrupt):
-            raise Interrupted("the same command continues the sweep") from None
+        except (Interrupted, KeyboardInterrupt) as stop:
+            status = stop.status if isinstance(stop, Interrupted) else CTRL_C_STATUS
+            raise Interrupted("the same command continues the sweep", status) from None
     if failed:
         raise UserError(f"{len(failed)} jobs failed: {', '.join(failed)}; {again}")
     results = Path(folders[-1]) / "optimization_results.yaml" if folders else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +12,23 @@ from pix2pix_lightning.cli.conf import compose_files, drop_unused_discriminator,
 from pix2pix_lightning.compat import parse_overrides
 from pix2pix_lightning.utils.configs import flatten_config, list_differences
 from pix2pix_lightning.utils.errors import UserError
+from pix2pix_lightning.utils.foreign_config import check_resumed_config
+from pix2pix_lightning.utils.instantiate import parse_trust
+from pix2pix_lightning.utils.saved_config import load_saved_config
+from pix2pix_lightning.utils.saved_files import build_damaged_error
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
+
+_TIED = {
+    "seed": ("data.seed", "module.seed"),
+    "speed.precision": ("trainer.precision",),
+    "speed.num_workers": ("data.num_workers",),
+    "speed.pin_memory": ("data.pin_memory",),
+    "trainer.max_epochs": ("module.schedule.total_epochs",),
+    "trainer.check_val_every_n_epoch": ("callbacks.best.every_n_epochs",),
+}
+"""Keys whose value others take over, by references in ``conf/``. A run's ``config.yaml`` has the values alone."""
 
 
 def load_resumed_config(words: Sequence[str], config_name: str = "train") -> DictConfig | None:
@@ -29,32 +43,56 @@ def load_resumed_config(words: Sequence[str], config_name: str = "train") -> Dic
         describe a whole run.
 
     Raises:
-        UserError: The run has no such key, or a value has another type than the run's.
+        UserError: The run has no such key, a value has another type than the run's, or the run's file is damaged, or
+            names classes or folders that are not trusted.
     """
     if not any(word.startswith("resume=") for word in words):
         return None
-    from omegaconf import OmegaConf
-
     overrides = parse_overrides(words)
     values = {o.key_or_group: o.value() for o in overrides if not (o.is_sweep_override() or o.is_delete())}
     saved = _find_saved_config(values.get("resume"))
     describes_whole_run = len(values) < len(overrides) or any(o.package or is_group(o.key_or_group) for o in overrides)
     if saved is None or describes_whole_run:
         return None
-    cfg: DictConfig = OmegaConf.load(saved)  # type: ignore[assignment]
+    from omegaconf import OmegaConf
+
+    cfg = load_saved_config(saved)
+    trust = parse_trust(values.pop("trust", None))
+    cfg.pop("trust", None)  # what the file says of itself does not count
     defaults, _ = compose_files(config_name, ["speed=off"] if config_name == "train" else [])
+    _check_structure(cfg, defaults, saved)
+    check_resumed_config(cfg, saved.parent, trust=trust, given=list(values))
     for name in defaults.keys() - cfg.keys():
         cfg[name] = defaults[name]
+    tied = _find_tied_keys(cfg, values)
     for override in overrides:
         _change_key(cfg, override.key_or_group, override.value(), add=override.is_add() or override.is_force_add())
-    if "speed.precision" in values and "trainer.precision" not in values:
-        cfg.trainer.precision = cfg.speed.precision
+    for key, value in tied.items():
+        OmegaConf.update(cfg, key, value)
     cfg.run_dir = values.get("run_dir")
     changed = select_repeatable_words(words)
     if cfg.command and changed:
         cfg.command = shlex.join([*shlex.split(cfg.command), *changed])
     drop_unused_discriminator(cfg)
     return cfg
+
+
+def _find_tied_keys(cfg: DictConfig, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the keys that follow a changed one, since the files of ``conf/`` refer to it, with their new values.
+
+    Args:
+        cfg: The run's configuration, in which references are resolved.
+        values: The changes by key. A key among them, and one that was set to another value before, does not follow.
+    """
+    from omegaconf import OmegaConf
+
+    tied: dict[str, Any] = {}
+    for key, followers in _TIED.items():
+        before = OmegaConf.select(cfg, key)
+        for follower in followers if key in values else ():
+            if follower not in values and before is not None and OmegaConf.select(cfg, follower) == before:
+                tied[follower] = values[key]
+    return tied
 
 
 def check_same_as_resumed(cfg: DictConfig, words: Sequence[str]) -> None:
@@ -67,12 +105,10 @@ def check_same_as_resumed(cfg: DictConfig, words: Sequence[str]) -> None:
     Raises:
         UserError: Data or module are not the run's, in a key that no word sets.
     """
-    from omegaconf import OmegaConf
-
     saved = _find_saved_config(cfg.get("resume"))
     if saved is None:
         return
-    before: DictConfig = OmegaConf.load(saved)  # type: ignore[assignment]
+    before = load_saved_config(saved)
     keys = {word.partition("=")[0].lstrip("+~") for word in words}
     other = [key for key in list_differences(before, cfg, ("data", "module")) if key not in keys]
     if other:
@@ -121,6 +157,26 @@ def _find_saved_config(resume: Any) -> Path | None:
     named = Path(str(resume))
     saved = (named if named.is_dir() else named.parent.parent) / "config.yaml"
     return saved if saved.is_file() else None
+
+
+def _check_structure(cfg: DictConfig, defaults: DictConfig, saved: Path) -> None:
+    """Check that what a run's file has in the places of groups, texts and numbers is such."""
+    from omegaconf import OmegaConf
+
+    for name, value in cfg.items():
+        expected = defaults.get(name)
+        is_text = name in ("name", "command", "about")
+        if not (value is None or isinstance(value, str) if is_text else _matches_type(value, expected)):
+            raise build_damaged_error(saved, f"{name!s}={value}")
+    for name in {"data", "module", "trainer"} & set(defaults):
+        if not OmegaConf.is_dict(cfg.get(name)):
+            raise build_damaged_error(saved, f"{name} is missing")
+    if "module" in defaults and not isinstance(cfg.module.get("weights") or {}, Mapping):
+        raise build_damaged_error(saved, f"module.weights={cfg.module.weights}")
+    try:
+        shlex.split(cfg.get("command") or "")
+    except ValueError as error:
+        raise build_damaged_error(saved, f"command: {error}") from None
 
 
 def _change_key(cfg: DictConfig, key: str, value: Any, *, add: bool) -> None:

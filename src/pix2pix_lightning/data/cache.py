@@ -21,9 +21,10 @@ from pix2pix_lightning.data.pairs import Image, Pairs
 from pix2pix_lightning.utils.atomic import atomic_folder
 from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.lock import wait_for_lock
+from pix2pix_lightning.utils.text import escape_controls
 
 _log = logging.getLogger(__name__)
-_FORMAT = 1
+_FORMAT = 2
 _SIDES = ("a.npy", "b.npy")
 _INDEX = "pairs.json"
 _NOT_WORD = re.compile(r"[^\w-]+")
@@ -38,12 +39,32 @@ class CachedPairs:
 
     Args:
         folder: The cache's folder.
+
+    Raises:
+        UserError: A file of it is damaged or missing.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.names: list[str] = json.loads((folder / _INDEX).read_text(encoding="utf-8"))["names"]
-        self._sides = [np.asarray(np.load(folder / side, mmap_mode="r")) for side in _SIDES]
+        try:
+            index = json.loads((folder / _INDEX).read_text(encoding="utf-8"))
+            self._sides = [np.asarray(np.load(folder / side, mmap_mode="r")) for side in _SIDES]
+            self.names: list[str] = index["names"]
+            shapes = [[len(self.names), *shape] for shape in index["shapes"]]
+        except (
+            ValueError,
+            LookupError,
+            TypeError,
+            AttributeError,
+            RecursionError,
+            EOFError,
+            FileNotFoundError,
+        ) as error:
+            raise UserError(f"the cache {folder} is damaged: {error}") from None
+        if shapes != [list(side.shape) for side in self._sides] or not all(isinstance(n, str) for n in self.names):
+            raise UserError(f"the cache {folder} is damaged: its files do not fit each other")
+        if any(side.dtype != np.uint8 for side in self._sides):
+            raise UserError(f"the cache {folder} is damaged: its images are no bytes")
 
     def __len__(self) -> int:
         """Return the number of pairs."""
@@ -85,14 +106,51 @@ def open_cache(
     kind = f"{_NOT_WORD.sub('_', title)}_{_compute_digest(settings)}"
     cache = folder / f"{kind}_{_compute_digest(fingerprints)}"
     with _add_note_to_errors(folder):
-        if not cache.is_dir():
-            folder.mkdir(parents=True, exist_ok=True)
-            with wait_for_lock(folder / f".{kind}.lock", lambda: _log_wait(folder)) as is_locked:
-                if not cache.is_dir():
-                    if is_locked:
-                        _remove_outdated(folder, kind)
-                    _build(cache, prepared, title, settings)
+        if (pairs := _open_sound(cache, len(prepared))) is not None:
+            return pairs
+        folder.mkdir(parents=True, exist_ok=True)
+        with wait_for_lock(folder / f".{kind}.lock", lambda: _log_wait(folder)) as is_locked:
+            if (pairs := _open_sound(cache, len(prepared))) is not None:
+                return pairs
+            if cache.is_dir():
+                _log.warning("the cache %s is damaged: building it again", cache)
+                _remove(cache)
+            if is_locked:
+                _remove_outdated(folder, kind)
+            _build(cache, prepared, title, settings)
         return CachedPairs(cache)
+
+
+def _open_sound(cache: Path, count: int) -> CachedPairs | None:
+    """Open a cache of so many pairs; None where it is missing or damaged."""
+    if not cache.is_dir():
+        return None
+    try:
+        pairs = CachedPairs(cache)
+    except UserError:
+        return None
+    return pairs if len(pairs) == count else None
+
+
+def _remove(cache: Path) -> None:
+    if cache.is_symlink():
+        cache.unlink()
+    else:
+        shutil.rmtree(cache, ignore_errors=True)
+
+
+def compute_fingerprints(pairs: Pairs) -> list[Any]:
+    """Return the fingerprints of pairs.
+
+    Raises:
+        UserError: The pairs have none.
+    """
+    if not hasattr(pairs, "compute_fingerprints"):
+        raise UserError(
+            f"data.cache: {type(pairs).__name__} has no compute_fingerprints(), by which changed files are found: add "
+            "it, or set data.cache=false"
+        )
+    return list(pairs.compute_fingerprints())
 
 
 def _log_wait(folder: Path) -> None:
@@ -102,17 +160,23 @@ def _log_wait(folder: Path) -> None:
 def _remove_outdated(folder: Path, kind: str) -> None:
     """Remove caches of earlier versions of the files, and what killed processes left."""
     for other in [*folder.glob(f"{kind}_*"), *folder.glob(f".{kind}_*.part")]:
-        shutil.rmtree(other, ignore_errors=True)
+        _remove(other)
 
 
 def _build(cache: Path, prepared: Pairs, title: str, settings: Mapping[str, Any]) -> None:
     from rich.console import Console
+    from rich.markup import escape
     from rich.progress import track
 
     first = prepared[0][:2]
     _check_disk_space(cache.parent, len(prepared) * sum(image.nbytes for image in first))
     console = Console(stderr=True)
-    indices = track(range(len(prepared)), f"cache of {title}", console=console, disable=not console.is_terminal)
+    indices = track(
+        range(len(prepared)),
+        escape(f"cache of {escape_controls(title)}"),
+        console=console,
+        disable=not console.is_terminal,
+    )
     with atomic_folder(cache, overwrite=False) as scratch:
         names = []
         with (scratch / _SIDES[0]).open("xb") as a, (scratch / _SIDES[1]).open("xb") as b:
@@ -126,7 +190,11 @@ def _build(cache: Path, prepared: Pairs, title: str, settings: Mapping[str, Any]
             for file in (a, b):
                 _flush(file)
         with (scratch / _INDEX).open("xb") as file:
-            file.write(json.dumps({**settings, "names": names}, ensure_ascii=False).encode())
+            file.write(
+                json.dumps(
+                    {**settings, "shapes": [x.shape for x in first], "names": names}, ensure_ascii=False
+                ).encode()
+            )
             _flush(file)
     _log.info("cached %d pairs of %s in %s", len(names), title, cache)
 

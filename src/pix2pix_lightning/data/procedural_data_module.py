@@ -35,6 +35,9 @@ class ProceduralDataModule(PairedDataModule):
             raise UserError(
                 "data.cache=true: drawn pairs have no folder of their own for the cache: set one, data.cache=<folder>"
             )
+        for key in ("check", "layout", "on_error"):
+            if key in options:
+                raise UserError(f"data.{key}={options[key]}: drawn pairs have no files: leave it out")
         super().__init__(".", **options)
         if self.pair_spec.size < MIN_SIZE:
             raise UserError(

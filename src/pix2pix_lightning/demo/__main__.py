@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pix2pix_lightning.cli.main import run_command
+from pix2pix_lightning.utils.errors import UserError
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -40,6 +42,7 @@ def demo(cfg: DictConfig) -> None:
     paths = cfg.checkpoint if OmegaConf.is_list(cfg.checkpoint) else [cfg.checkpoint]
     colours = parse_colours(cfg.brushes)
     models = ModelPool([str(path) for path in paths], open_translator, max_open=cfg.kept, colours=colours)
+    names = _parse_names(cfg.hosts)
     max_bytes = int(cfg.max_megabytes * 2**20)
     session = DemoSession(models, max_pixels=cfg.max_pixels, max_bytes=max_bytes, max_waiting=cfg.max_waiting)
     with open_socket(str(cfg.host), cfg.port) as socket, use_temporary_files():
@@ -49,7 +52,14 @@ def demo(cfg: DictConfig) -> None:
         page = build_page(session)
         host, port = socket.getsockname()[:2]
         print(f"draw on http://{host}:{port}; Ctrl-C ends it", flush=True)
-        serve(page, socket, max_bytes=max_bytes)
+        serve(page, socket, max_bytes=max_bytes, host=str(cfg.host), names=names)
+
+
+def _parse_names(hosts: Any) -> list[str]:
+    names = [hosts] if isinstance(hosts, str) else list(hosts or [])
+    if not all(isinstance(name, str) and re.fullmatch(r"[\w.:-]+", name) for name in names):
+        raise UserError(f"hosts={hosts}: a list of host names without ports is expected, hosts=[pc.example.org]")
+    return names
 
 
 def main(argv: Sequence[str] | None = None) -> int:

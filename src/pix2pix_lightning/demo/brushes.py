@@ -15,6 +15,7 @@ from pix2pix_lightning.data.palette import find_nearest_colours
 from pix2pix_lightning.data.procedural import PALETTE
 from pix2pix_lightning.data.sides import SideSpec
 from pix2pix_lightning.utils.errors import UserError
+from pix2pix_lightning.utils.saved_config import read_saved_values
 
 Colour = tuple[int, int, int]
 Image = npt.NDArray[np.uint8]
@@ -153,13 +154,11 @@ def find_run_colours(checkpoint: Path) -> dict[str, Colour] | None:
     Returns:
         RGB by name; None if the data is unknown or its labels are not the source.
     """
-    from omegaconf import OmegaConf
-
     config = checkpoint.parent.parent / "config.yaml"
     if checkpoint.parent.name != "checkpoints" or not config.is_file():
         return None
-    data = OmegaConf.select(OmegaConf.load(config), "data")
-    if not OmegaConf.is_dict(data) or data.get("direction") != "b_to_a":  # in both data sets B are the labels
+    data = read_saved_values(config).get("data")
+    if not isinstance(data, dict) or data.get("direction") != "b_to_a":  # in both data sets B are the labels
         return None
     if str(data.get("_target_")).endswith(".ProceduralDataModule"):
         return PALETTE

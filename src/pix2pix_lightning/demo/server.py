@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import signal
 import socket
-from collections.abc import MutableMapping
+from collections.abc import MutableMapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pix2pix_lightning.compat import check_gradio_files
+from pix2pix_lightning.demo.host_filter import HostFilter
 
 _POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
@@ -29,12 +30,16 @@ _CLOSED_ROUTES = re.compile(
 _FONT, _MONO = ["system-ui", "sans-serif"], ["ui-monospace", "monospace"]
 
 
-def build_server(page: gr.Blocks, *, max_bytes: int) -> uvicorn.Server:
+def build_server(
+    page: gr.Blocks, *, max_bytes: int, host: str = "127.0.0.1", names: Sequence[str] = ()
+) -> uvicorn.Server:
     """Build the server of a page. ``run(sockets=[...])`` serves until it is interrupted or ``should_exit`` is set.
 
     Args:
         page: The app of `build_page`, built inside `use_temporary_files`.
         max_bytes: Limit of a file. A request may have twice as many, since files are sent as text.
+        host: Name or address that is served.
+        names: Further host names that requests may have.
 
     Returns:
         The server, which does not run yet.
@@ -54,17 +59,26 @@ def build_server(page: gr.Blocks, *, max_bytes: int) -> uvicorn.Server:
         theme=gr.themes.Default(primary_hue="blue", font=_FONT, font_mono=_MONO),
         css_paths=Path(__file__).parent / "page.css",
     )
-    filtered = RequestFilter(app, 2 * max_bytes + 2**16)
+    filtered = HostFilter(RequestFilter(app, 2 * max_bytes + 2**16), host, names)
     return uvicorn.Server(uvicorn.Config(filtered, log_level="warning", timeout_graceful_shutdown=1))
 
 
-def serve(page: gr.Blocks, listener: socket.socket, *, max_bytes: int) -> None:
+def serve(
+    page: gr.Blocks,
+    listener: socket.socket,
+    *,
+    max_bytes: int,
+    host: str = "127.0.0.1",
+    names: Sequence[str] = (),
+) -> None:
     """Serve a page in the main thread, until Ctrl-C or SIGTERM.
 
     Args:
         page: The app of `build_page`.
         listener: A listening socket.
         max_bytes: Limit of an uploaded file.
+        host: Name or address that is served.
+        names: Further host names that requests may have.
 
     Raises:
         KeyboardInterrupt: At either signal.
@@ -73,7 +87,7 @@ def serve(page: gr.Blocks, listener: socket.socket, *, max_bytes: int) -> None:
     # a shell script has started the command in the background.
     before = {number: signal.signal(number, signal.default_int_handler) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        build_server(page, max_bytes=max_bytes).run(sockets=[listener])
+        build_server(page, max_bytes=max_bytes, host=host, names=names).run(sockets=[listener])
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

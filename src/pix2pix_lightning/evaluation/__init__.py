@@ -1,7 +1,7 @@
 """Measure a model on a split."""
 
 from pix2pix_lightning.evaluation.bootstrap import Interval, bootstrap
-from pix2pix_lightning.evaluation.data import describe_data, find_run, open_data, read_pair_spec
+from pix2pix_lightning.evaluation.data import check_output, describe_data, find_run, open_data, read_pair_spec
 from pix2pix_lightning.evaluation.measures import choose_metrics
 from pix2pix_lightning.evaluation.results import (
     METRICS_FILE,
@@ -22,6 +22,7 @@ __all__ = [
     "Scores",
     "TranslatedPair",
     "bootstrap",
+    "check_output",
     "choose_metrics",
     "collect_facts",
     "compute_scores",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -13,9 +14,11 @@ from lightning.pytorch import LightningDataModule
 from omegaconf import DictConfig, OmegaConf
 
 from pix2pix_lightning.data.sides import PairSpec
-from pix2pix_lightning.utils.checks import check_choice
+from pix2pix_lightning.utils.checks import check_choice, check_not_inside
 from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.instantiate import TARGET, build, check_trusted, locate
+from pix2pix_lightning.utils.saved_config import load_saved_config
+from pix2pix_lightning.utils.saved_files import build_damaged_error
 
 SPLITS = ("val", "test")
 _CONFIG = "config.yaml"
@@ -41,8 +44,8 @@ def describe_data(cfg: DictConfig, run: Path | None, trust: Sequence[str] = ()) 
 
     Raises:
         UserError: There is no description, or it names a class that is not trusted, or a key is unknown.
-    """
-    config = cast(DictConfig, OmegaConf.create() if run is None else OmegaConf.load(run / _CONFIG))
+    """  # noqa: DOC501  build_damaged_error returns a UserError
+    config = OmegaConf.create() if run is None else load_saved_config(run / _CONFIG)
     own = OmegaConf.select(config, "data")
     given = {str(key): value for key, value in _to_plain(cfg.data).items() if value is not None}
     if cfg.batch_size is not None:
@@ -51,11 +54,15 @@ def describe_data(cfg: DictConfig, run: Path | None, trust: Sequence[str] = ()) 
         if cast(dict[str, Any], OmegaConf.to_container(cfg.data, resolve=False)).get("seed") == _RUN_SEED:
             given["seed"] = OmegaConf.select(config, "data.seed") or 0
         return _without_augmentation(given)
+    if own is not None and not (OmegaConf.is_dict(own) and isinstance(own.get(TARGET), str)):
+        raise build_damaged_error(cast(Path, run) / _CONFIG, "data names no class")
     if run is None or own is None:
         raise UserError(
             f"checkpoint={cfg.checkpoint} is not in a run's folder, whose config.yaml would name the data: set "
             "data=<group>, as for training"
         )
+    if isinstance(own.get("cache"), str):  # a folder outside of the run's, to which its file may not make this write
+        own.cache = None
     description = _without_augmentation(_to_plain(OmegaConf.merge(own, given)))
     config_file = str(run / _CONFIG)
     check_trusted(description, trust, kinds=(object,), packages=(_PACKAGE,), origin=config_file)
@@ -68,6 +75,27 @@ def describe_data(cfg: DictConfig, run: Path | None, trust: Sequence[str] = ()) 
                 f"data.{key}={value}: the run's data has no such key; it has {', '.join(accepted)}; or set data=<group>"
             )
     return description
+
+
+def check_output(output: Path, checkpoint: Path, description: Mapping[str, Any]) -> None:
+    """Check that an evaluation is not written over what it reads, or between the pairs, where it would be read as such.
+
+    Args:
+        output: Folder of the evaluation.
+        checkpoint: The file that is measured.
+        description: Description of the data module.
+
+    Raises:
+        UserError: It is.
+    """
+    root = description.get("root")
+    sources = {"checkpoint": checkpoint, **({"data.root": Path(root)} if isinstance(root, str) else {})}
+    check_not_inside("output", output, **sources)
+    if "data.root" not in sources or not output.resolve().is_relative_to(sources["data.root"].resolve()):
+        return
+    within = output.resolve().relative_to(sources["data.root"].resolve())
+    if re.fullmatch("[AB]|(train|val|test)[AB]?", within.parts[0]) or within.parts[0] == description.get("val_split"):
+        raise UserError(f"output={output} is among the pairs of data.root={root}: choose another output")
 
 
 def read_pair_spec(description: Mapping[str, Any]) -> PairSpec:

@@ -15,13 +15,14 @@ from typing import Any
 import torch
 from omegaconf import DictConfig
 
-from pix2pix_lightning.checkpoints.files import PROJECT_KEY, infer_checkpoint_kind, read_checkpoint
+from pix2pix_lightning.checkpoints.files import infer_checkpoint_kind, read_batches_seen
 from pix2pix_lightning.data.image_files import write_image
 from pix2pix_lightning.data.sides import PairSpec
 from pix2pix_lightning.evaluation.scores import Scores, TranslatedPair
 from pix2pix_lightning.inference import Translator
 from pix2pix_lightning.utils.atomic import atomic_folder
 from pix2pix_lightning.utils.checks import check_absent, check_folder
+from pix2pix_lightning.utils.csv_file import quote_cell
 from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.version import __version__
 
@@ -140,8 +141,7 @@ def _read_batches_seen(checkpoint: Path) -> int | None:
     """Return the number of training batches of a training checkpoint, None for other files."""
     if infer_checkpoint_kind(checkpoint) != "training":
         return None
-    seen: int = read_checkpoint(checkpoint)[PROJECT_KEY]["batches_seen"]
-    return seen
+    return read_batches_seen(checkpoint)
 
 
 def write_json(folder: Path, scores: Scores, facts: Mapping[str, Any]) -> None:
@@ -166,7 +166,7 @@ def write_json(folder: Path, scores: Scores, facts: Mapping[str, Any]) -> None:
 def write_csv(folder: Path, scores: Scores) -> None:
     """Write ``metrics.csv``: a row for each image and a column for each metric of pairs.
 
-    A cell is empty where a metric is not defined.
+    A cell is empty where a metric is not defined. `utils.csv_file.unquote_cell` restores names from their cells.
 
     Args:
         folder: Folder of the file.
@@ -174,9 +174,9 @@ def write_csv(folder: Path, scores: Scores) -> None:
     """
     with (folder / "metrics.csv").open("w", newline="", encoding="utf-8", errors="replace") as file:
         writer = csv.writer(file)
-        writer.writerow(["name", *scores.values])
+        writer.writerow(["name", *map(quote_cell, scores.values)])
         for name, *values in zip(scores.names, *scores.values.values(), strict=True):
-            writer.writerow([name, *("" if math.isnan(value) else repr(float(value)) for value in values)])
+            writer.writerow([quote_cell(name), *("" if math.isnan(value) else repr(float(value)) for value in values)])
 
 
 def format_summary(scores: Scores, left_out: Mapping[str, str]) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from pix2pix_lightning.cli.main import run_command
 from pix2pix_lightning.utils.errors import UserError
+from pix2pix_lightning.utils.text import print_escaped
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -36,9 +37,10 @@ def export(cfg: DictConfig, words: Sequence[str] = ()) -> Path:
     from pix2pix_lightning.cli.conf import PATH_KEYS
     from pix2pix_lightning.evaluation import find_run
     from pix2pix_lightning.export.formats import FORMATS, SUFFIXES, Export, check_keys
-    from pix2pix_lightning.inference.from_config import parse_trust, read_pair_spec
+    from pix2pix_lightning.inference.from_config import read_pair_spec
     from pix2pix_lightning.inference.loading import open_module
-    from pix2pix_lightning.utils.checks import check_folder
+    from pix2pix_lightning.utils.checks import check_folder, check_not_inside
+    from pix2pix_lightning.utils.instantiate import parse_trust
 
     keys = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
     output = Path(str(cfg.output))
@@ -59,12 +61,16 @@ def export(cfg: DictConfig, words: Sequence[str] = ()) -> Path:
     checkpoint = find_checkpoint(Path(str(cfg.checkpoint)))
     if infer_checkpoint_kind(checkpoint) == "exported":
         raise UserError(f"checkpoint={checkpoint} is an exported graph: give the checkpoint that it was exported from")
+    if (
+        suffix or cfg.format == "web" or infer_checkpoint_kind(checkpoint) != "training"
+    ):  # the others keep what is there
+        check_not_inside("output", output, checkpoint=checkpoint)
     module = open_module(checkpoint, weights=cfg.weights, trust=parse_trust(cfg.trust), pair=read_pair_spec(cfg))
     keys["norm"] = cfg.norm or "image"
     overrides = [word for word in words if "=" in word and not word.startswith("-")]  # flags may have paths too
     shared = [word for word in overrides if word.partition("=")[0] not in PATH_KEYS]
     made_by = {"export": shlex.join(shared), "checkpoint": checkpoint.name, "batches_seen": module.batches_seen}
-    print(FORMATS[cfg.format](Export(module, find_run(checkpoint), output, keys, made_by)))
+    print_escaped(FORMATS[cfg.format](Export(module, find_run(checkpoint), output, keys, made_by)))
     return output
 
 

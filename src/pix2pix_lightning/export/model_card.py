@@ -24,8 +24,9 @@ from pix2pix_lightning.cli.conf import find_conf_dir
 from pix2pix_lightning.data.image_files import read_image
 from pix2pix_lightning.evaluation import METRICS_FILE
 from pix2pix_lightning.models.pix2pix import Pix2PixModule
-from pix2pix_lightning.reports.run_files import read_json, read_yaml
 from pix2pix_lightning.utils.csv_file import read_metrics
+from pix2pix_lightning.utils.saved_config import read_saved_values
+from pix2pix_lightning.utils.saved_files import read_json
 
 _NUM_PICTURES = 4
 _PROCEDURAL = "pix2pix_lightning.data.ProceduralDataModule"
@@ -73,8 +74,7 @@ def build_model_card(
     """
     if run is None:
         return Card(format_card(module, name=name, license=license))
-    config = read_yaml(run / "config.yaml") if (run / "config.yaml").is_file() else OmegaConf.create()
-    settings = cast(dict[str, Any], OmegaConf.to_container(config, resolve=False))
+    settings = read_saved_values(run / "config.yaml") if (run / "config.yaml").is_file() else {}
     data = _select(settings.get("data"), ("_target_", "archive", *_DATA_KEYS))
     known = _find_data_group(data)
     validation = _read_last_validation(run, module.batches_seen)

@@ -18,6 +18,7 @@ from pix2pix_lightning.export.graph import Graph
 from pix2pix_lightning.export.onnx_file import write_onnx
 from pix2pix_lightning.reports.rendering import build_environment, render
 from pix2pix_lightning.utils.errors import UserError
+from pix2pix_lightning.utils.saved_config import read_saved_values
 
 _HERE, _DEMO = Path(__file__).parent, Path(str(files("pix2pix_lightning.demo")))
 _MODEL, _MARK = "model.onnx", "page.json"
@@ -119,15 +120,14 @@ def _describe_side(side: SideSpec) -> dict[str, Any]:
     return {
         "kind": "numbers" if is_numbers else side.kind,
         "channels": side.file_channels,
+        "background": list(side.background),
         "spread": 255 // max(1, side.channels - 1) if is_numbers else 1,
     }
 
 
 def _read_title(run: Path | None) -> str:
-    from omegaconf import OmegaConf
-
     config = run / "config.yaml" if run else None
-    name = OmegaConf.select(OmegaConf.load(config), "name") if config and config.is_file() else None
+    name = read_saved_values(config).get("name") if config and config.is_file() else None
     return f"pix2pix: {name}" if name else "pix2pix"
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pix2pix_lightning.data.image_files import IMAGE_SUFFIXES
-from pix2pix_lightning.utils.checks import check_absent, check_counts
+from pix2pix_lightning.utils.checks import check_absent, check_counts, is_same_place
 from pix2pix_lightning.utils.errors import UserError
 
 _UNSUPPORTED_SUFFIXES = frozenset({".avif", ".exr", ".gif", ".heic", ".jp2", ".npy", ".pdf", ".svg", ".tga", ".zip"})
@@ -66,6 +66,43 @@ def list_suffixes(samples: int | None, *, spread: bool) -> tuple[str, ...]:
     if spread and samples == 1:
         raise UserError("spread=true needs several samples: set samples=8, for example")
     return (*(f".sample_{number}.png" for number in range(samples)), *([".spread.png"] if spread else []))
+
+
+def check_apart(source: str, output: Path, *, overwrite: bool = False) -> None:
+    """Check that outputs do not come between the inputs, where the next command would take them for inputs.
+
+    Args:
+        source: A file, a folder or a pattern, as `find_images` takes it.
+        output: Folder of the outputs.
+        overwrite: Accept that.
+
+    Raises:
+        UserError: ``output`` is the folder that is searched, and ``overwrite`` is off.
+    """
+    root = Path(source)
+    if root.is_file():
+        return
+    folder = root if root.is_dir() else _strip_wildcards(root)
+    if not overwrite and is_same_place(folder, output):
+        raise UserError(
+            f"output={output} is the folder of input={source}: choose another output, or set overwrite=true to write "
+            "the outputs between the inputs"
+        )
+
+
+def check_inputs_stay(outputs: Mapping[Path, Sequence[Path]]) -> None:
+    """Check that no output replaces an input.
+
+    Args:
+        outputs: The outputs of each input.
+
+    Raises:
+        UserError: One does.
+    """
+    known = {(status.st_dev, status.st_ino): path for path in outputs if (status := path.stat())}
+    for target in (target for targets in outputs.values() for target in targets):
+        if target.exists() and (path := known.get((target.stat().st_dev, target.stat().st_ino))) is not None:
+            raise UserError(f"the output {target} would replace the input {path}: choose another output")
 
 
 def is_output_file(output: Path, source: str, samples: int | None) -> bool:

@@ -7,7 +7,7 @@ from typing import Any, cast
 from omegaconf import DictConfig, OmegaConf
 
 from pix2pix_lightning.inference.translator import Translator
-from pix2pix_lightning.utils.errors import UserError
+from pix2pix_lightning.utils.instantiate import parse_trust
 
 _KEYS = (
     *("mode", "weights", "norm", "dropout", "seed", "device"),
@@ -35,24 +35,6 @@ def build_translator(cfg: DictConfig, **overrides: Any) -> Translator:
     options["trust"] = True if cfg.trust is True else parse_trust(cfg.trust)
     options["pair"] = read_pair_spec(cfg)
     return Translator(str(cfg.checkpoint), **{**options, **overrides})
-
-
-def parse_trust(trust: Any) -> tuple[str, ...]:
-    """Parse the value of ``trust`` into names of packages: one name, a list of names, or None.
-
-    Args:
-        trust: The value, as the configuration has it.
-
-    Returns:
-        The names; an empty tuple for None.
-
-    Raises:
-        UserError: It is of another type.
-    """
-    names = [trust] if isinstance(trust, str) else list(trust) if OmegaConf.is_list(trust) else trust or []
-    if not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
-        raise UserError(f"trust={trust}: a list of packages is expected, trust=[my_project]")
-    return tuple(names)
 
 
 def read_pair_spec(cfg: DictConfig) -> dict[str, Any] | None:

@@ -27,8 +27,9 @@ def translate_files(
     *,
     samples: int | None = None,
     on_error: ErrorHandler | None = None,
+    overwrite: bool = True,
 ) -> Iterator[Path]:
-    """Translate files into files, and replace those that exist.
+    """Translate files into files.
 
     Args:
         translator: Translator of the model.
@@ -37,12 +38,14 @@ def translate_files(
         samples: Number of translations of each input, each with noise of its own.
         on_error: Called with an input that is not an image, does not fit the model, or needs more memory than there
             is, and with the error; the other inputs go on. By default the error is raised.
+        overwrite: Replace outputs that exist by the time they are written, such as those of another process.
 
     Yields:
         Each file that was written.
 
     Raises:
         UserError: An input cannot be translated.
+        FileExistsError: An output exists, and ``overwrite`` is off.
         OSError: An output cannot be written. Earlier outputs are still finished.
     """
 
@@ -57,7 +60,7 @@ def translate_files(
     def write(result: tuple[Path, Image]) -> Path:
         path, image = result
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_image(path, image, overwrite=True)
+        write_image(path, image, overwrite=overwrite)
         return path
 
     def translate() -> Iterator[tuple[Path, Image]]:

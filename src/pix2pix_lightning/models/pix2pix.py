@@ -29,6 +29,7 @@ from pix2pix_lightning.models.components import (
 from pix2pix_lightning.models.defaults import ADAM, L1, PATCH_70, UNET_256, VANILLA
 from pix2pix_lightning.models.evaluation_steps import EvaluationMixin
 from pix2pix_lightning.models.persistence import PersistenceMixin
+from pix2pix_lightning.models.rates import log_rates
 from pix2pix_lightning.models.split_metrics import SplitMetrics
 from pix2pix_lightning.models.trainer_checks import check_trainer
 from pix2pix_lightning.networks import cat_dense_grad
@@ -141,14 +142,15 @@ class Pix2PixModule(EvaluationMixin, PersistenceMixin, LightningModule):
 
     # ---- one step: D, then G, on the same generated images (paper, section 3.3) --------------------------------------
 
-    def training_step(self, batch: Batch, batch_idx: int) -> None:
-        """Take one step of each network on a batch, with noise of the batch's own, and log the losses."""
+    def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        """Take one step of each network on a batch, with noise of the batch's own; log and return the losses."""
         self.window = AccumulationWindow.from_batch_idx(batch_idx, self.accumulate, self.trainer.num_training_batches)
         with seed_torch(self.device, self.seed, Purpose.STEP, self.batches_seen, self.global_rank):
             losses = self.step(batch["source"], batch["target"])
         self.batches_seen += 1
         self.log_dict({f"train/{name}": loss for name, loss in losses.items()}, on_step=True, on_epoch=False)
         self.log_progress(on_step=True)
+        return losses
 
     def step(self, source: Tensor, target: Tensor) -> dict[str, Tensor]:
         """Update the discriminator, then the generator.
@@ -269,8 +271,7 @@ class Pix2PixModule(EvaluationMixin, PersistenceMixin, LightningModule):
     def on_train_epoch_end(self) -> None:
         """Log the learning rates and step the schedules: with manual optimization the trainer does not."""
         self.log_progress()
-        for name, optimizer in zip("gd", self.trainer.optimizers, strict=False):
-            self.log(f"train/lr_{name}", optimizer.param_groups[0]["lr"], sync_dist=True)
+        log_rates(self)
         schedules: Any = self.lr_schedulers()
         for schedule in schedules if isinstance(schedules, list) else [schedules] if schedules else []:
             schedule.step()

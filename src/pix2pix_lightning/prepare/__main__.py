@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from pix2pix_lightning.cli.main import run_command
 from pix2pix_lightning.utils.errors import UserError
+from pix2pix_lightning.utils.text import print_escaped
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -45,7 +46,7 @@ def convert_from_junyanz(cfg: DictConfig) -> None:
         raise UserError(f"input={path} does not exist: give the train_opt.txt of that run")
     if path.is_dir():
         raise UserError(f"input={path} is a folder: give the train_opt.txt in it")
-    print(build_command(read_options(path)))
+    print_escaped(build_command(read_options(path)))
 
 
 _TASKS = {"from_junyanz": convert_from_junyanz}

@@ -8,13 +8,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-
-from pix2pix_lightning.checkpoints.files import BEST, PROJECT_KEY, read_checkpoint
+from pix2pix_lightning.checkpoints.files import BEST, read_batches_seen
 from pix2pix_lightning.evaluation import METRICS_FILE
-from pix2pix_lightning.reports.run_files import build_damaged_error, read_json, read_yaml
 from pix2pix_lightning.utils.configs import LOADING_KEYS
 from pix2pix_lightning.utils.errors import UserError
+from pix2pix_lightning.utils.saved_config import read_saved_values
+from pix2pix_lightning.utils.saved_files import build_damaged_error, read_json
 
 _DEFAULTS = {"weights": "trained", "norm": "image", "dropout": "off"}
 _WITHOUT_EFFECT = {"data.batch_size", *LOADING_KEYS}
@@ -74,7 +73,7 @@ def _check_current(run: Path, facts: Mapping[str, Any]) -> str | None:
         raise UserError(f"{subject} is of another run's {given}: {_format_command(run, facts, like={})}")
     if not own.is_file():
         return f"{subject} is of {own.name}, which no longer exists, so it may be of an earlier one"
-    now = read_checkpoint(own)[PROJECT_KEY]["batches_seen"]
+    now = read_batches_seen(own)
     if now != facts["batches_seen"]:
         raise UserError(
             f"{subject} is of {own.name} after {facts['batches_seen']} batches, and {own.name} is now after {now}: "
@@ -110,8 +109,8 @@ def _select_settings(facts: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _read_data_settings(run: Path) -> dict[str, Any]:
-    data = read_yaml(run / "config.yaml").get("data")
-    return _select_data_settings(OmegaConf.to_container(data, resolve=True)) if OmegaConf.is_dict(data) else {}
+    data = read_saved_values(run / "config.yaml").get("data")
+    return _select_data_settings(data) if isinstance(data, dict) else {}
 
 
 def _select_data_settings(data: Any) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,7 +19,10 @@ from pix2pix_lightning.reports.rendering import render_page
 from pix2pix_lightning.reports.run import RunMetrics, build_run_metrics, read_config_text
 from pix2pix_lightning.utils.atomic import atomic_write
 from pix2pix_lightning.utils.csv_file import read_metrics
+from pix2pix_lightning.utils.errors import UserError
+from pix2pix_lightning.utils.saved_files import read_json
 
+_log = logging.getLogger(__name__)
 _NAMES = "names.json"  # names of the pairs; names of their folders are restricted
 
 
@@ -97,11 +101,15 @@ class GalleryFolder:
         _write(self._folder / "index.html", text)
 
     def _read_names(self) -> dict[str, str]:
+        path = self._folder / _NAMES
         try:
-            names: dict[str, str] = json.loads((self._folder / _NAMES).read_text("utf-8"))
+            names = read_json(path)
         except FileNotFoundError:
             return {}
-        return names
+        except UserError as error:  # the folders' names stand for those of the pairs
+            _log.warning("%s", error)
+            return {}
+        return {str(folder): str(name) for folder, name in names.items()}
 
 
 def build_pair_folder_name(position: int, name: str) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pix2pix_lightning.metrics import MetricInfo
-from pix2pix_lightning.reports.run_files import build_damaged_error, read_json
+from pix2pix_lightning.utils.saved_files import build_damaged_error, read_json
 
 _KEY = "metric_info"
 

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError  # type: ignore[import-untyped]
-
 from pix2pix_lightning.metrics import METRICS, MetricInfo, metric_info
 from pix2pix_lightning.reports.curves import Chart, Point, average_points, build_chart
+from pix2pix_lightning.utils.errors import UserError
+from pix2pix_lightning.utils.saved_config import read_saved_values
 
 Row = Mapping[str, float]
 
+_MAX_BYTES = 2**20  # of a configuration that is shown
 _TRAINING = {  # names by (title, label of the y axis)
     ("Generator's loss", "loss"): ["train/loss_g"],
     ("Adversarial losses", "loss"): ["train/adversarial", "train/loss_d"],
@@ -61,11 +61,14 @@ def read_config_text(path: Path) -> tuple[str | None, str | None]:
     Returns:
         The text, None if there is no file; the command, None if it cannot be read.
     """
-    try:
-        text = path.read_text("utf-8", errors="replace")
-    except FileNotFoundError:
+    if not path.is_file():
         return None, None
-    return text, _parse_command(text)
+    with path.open("rb") as file:
+        text = file.read(_MAX_BYTES).decode("utf-8", errors="replace")
+    with suppress(UserError):
+        command = read_saved_values(path).get("command")
+        return text, command if isinstance(command, str) and command else None
+    return text, None
 
 
 def _sort_validation_metrics(names: Collection[str]) -> list[str]:
@@ -81,14 +84,6 @@ def _group_training_metrics(names: Collection[str]) -> list[tuple[list[str], str
     groups = [([name for name in group if name in names], *labels) for labels, group in _TRAINING.items()]
     groups += [([name], name, "value") for name in others if name not in grouped]
     return [group for group in groups if group[0]]
-
-
-def _parse_command(text: str) -> str | None:
-    try:
-        plain = OmegaConf.to_container(OmegaConf.create(text), resolve=False)
-    except (YAMLError, OmegaConfBaseException):
-        return None
-    return (plain.get("command") or None) if isinstance(plain, dict) else None
 
 
 def _build_chart(rows: Sequence[Row], names: Sequence[str], title: str, y_label: str) -> Chart:

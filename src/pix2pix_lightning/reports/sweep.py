@@ -7,21 +7,23 @@ import shlex
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
 from scipy import stats
 
 from pix2pix_lightning.compat import parse_overrides
 from pix2pix_lightning.metrics import MetricInfo, metric_info
 from pix2pix_lightning.reports.evaluations import describe_checkpoint, get_metrics_path, read_evaluations
 from pix2pix_lightning.reports.metric_info import get_metric_info
-from pix2pix_lightning.reports.run_files import build_damaged_error, read_json, read_yaml
 from pix2pix_lightning.utils.csv_file import read_metrics
 from pix2pix_lightning.utils.errors import UserError
+from pix2pix_lightning.utils.saved_config import read_saved_values
+from pix2pix_lightning.utils.saved_files import build_damaged_error, read_json
 
 _FLAGS_WITH_VALUES = ("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn")
+_MAX_VALUES = 10_000  # of one key of a sweep
 
 
 @dataclass(frozen=True)
@@ -227,7 +229,7 @@ def _parse_validation(path: Path, content: Mapping[str, Any]) -> dict[str, Figur
     try:
         metrics = content["metrics"].items()
         return {name.removeprefix("val/"): Figure(_to_float(x)) for name, x in metrics if name.startswith("val/")}
-    except (AttributeError, KeyError, TypeError):
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError):
         raise build_damaged_error(path, "its metrics are not numbers by name") from None
 
 
@@ -236,7 +238,7 @@ def _parse_evaluation(path: Path, content: Mapping[str, Any]) -> dict[str, Figur
     parts = ("mean", "low", "high")
     try:
         return {name: Figure(*(_to_float(each[part]) for part in parts)) for name, each in content["metrics"].items()}
-    except (KeyError, TypeError):
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError):
         raise build_damaged_error(path, "its metrics are not figures with intervals") from None
 
 
@@ -247,11 +249,11 @@ def _to_float(value: Any) -> float:
 
 def _read_job(run: Path, figures: Mapping[str, Figure]) -> Job:
     path = run / "config.yaml"
-    config: Any = read_yaml(path)
+    config = read_saved_values(path)
     command = config.get("command") or shlex.join(["python", "-m", "pix2pix_lightning.train", f"run_dir={run.name}"])
     try:
-        seed, settings = int(config.get("seed")), _parse_overrides(command)
-    except (TypeError, ValueError) as error:
+        seed, settings = int(config["seed"]), _parse_overrides(command)
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
         raise build_damaged_error(path, f"seed or command: {error}") from None
     return Job(run, command, settings, seed, figures, read_metrics(run / "metrics.csv"))
 
@@ -274,18 +276,30 @@ def _read_swept_values(folder: Path) -> dict[str, list[str]]:
     path = folder / "multirun.yaml"
     if not path.is_file():
         return {}
-    config = read_yaml(path)
-    params = OmegaConf.select(config, "hydra.sweeper.params") or {}
-    words = [f"{key}={value}" for key, value in params.items()]
-    words += OmegaConf.select(config, "hydra.overrides.task") or []
+    params, task = _read_hydra(path, "sweeper", "params") or {}, _read_hydra(path, "overrides", "task") or []
+    if not isinstance(params, dict) or not isinstance(task, list):
+        raise build_damaged_error(path, "its overrides are no list")
+    words = [*(f"{key}={value}" for key, value in params.items()), *map(str, task)]
     swept = [override for override in parse_overrides(words) if override.is_discrete_sweep()]
-    return {str(override.key_or_group): list(override.sweep_string_iterator()) for override in swept}
+    values = {str(each.key_or_group): list(islice(each.sweep_string_iterator(), _MAX_VALUES + 1)) for each in swept}
+    for key, found in values.items():
+        if len(found) > _MAX_VALUES:
+            raise build_damaged_error(path, f"{key} has more than {_MAX_VALUES} values")
+    return values
+
+
+def _read_hydra(path: Path, group: str, key: str) -> Any:
+    """Read a value of Hydra's ``multirun.yaml``, as the file has it."""
+    node: Any = read_saved_values(path)
+    for name in ("hydra", group, key):
+        node = node.get(name) if isinstance(node, dict) else None
+    return node
 
 
 def _find_missing_jobs(folder: Path, jobs: Sequence[Job]) -> str | None:
     """Return a remark if a grid has fewer runs than jobs: a job that fails before training leaves no folder."""
     path = folder / "multirun.yaml"
-    sweeper = str(OmegaConf.select(read_yaml(path), "hydra.sweeper._target_")) if path.is_file() else ""
+    sweeper = str(_read_hydra(path, "sweeper", "_target_")) if path.is_file() else ""
     expected = math.prod(map(len, _read_swept_values(folder).values())) if sweeper.endswith("BasicSweeper") else 0
     here = sum(job.folder.parent == folder for job in jobs)
     return (

@@ -14,11 +14,17 @@ from hydra.utils import instantiate
 from lightning.fabric.plugins.io import TorchCheckpointIO
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer, seed_everything
+from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
 
+from pix2pix_lightning.checkpoints.files import LAST
 from pix2pix_lightning.checkpoints.io import AtomicCheckpointIO, BackgroundCheckpointIO
+from pix2pix_lightning.training.callbacks.flush_metrics import FlushMetrics
+from pix2pix_lightning.training.callbacks.keep_settings import KeepSettings
 from pix2pix_lightning.training.callbacks.performance import Performance
+from pix2pix_lightning.training.callbacks.repeat_validation import RepeatValidation
+from pix2pix_lightning.training.callbacks.save_by_time import SaveByTime
 from pix2pix_lightning.training.config_checks import check_built_module, check_monitors, name_key
 from pix2pix_lightning.training.ddp import NAME as DDP_PER_NETWORK
 from pix2pix_lightning.training.ddp import uses_plain_ddp
@@ -79,8 +85,17 @@ def build_training(cfg: DictConfig, saved: Path | None = None) -> Training:
     if cfg.trainer.get("limit_val_batches") != 0:
         check_monitors(callbacks, module)
     settings: Any = OmegaConf.to_container(cfg.trainer, resolve=True)
-    settings["callbacks"] = [Performance(cfg.speed), *callbacks.values()]
+    own = [Performance(cfg.speed), FlushMetrics(), KeepSettings(), RepeatValidation()]
+    settings["callbacks"] = [*own, *callbacks.values()]
     settings["logger"] = _build_loggers(cfg.get("logger") or {})
+    # else Lightning writes to the current folder, and under Slurm starts from a checkpoint that it finds there
+    settings.setdefault("default_root_dir", str(cfg.run_dir))
+    settings.setdefault(
+        "enable_checkpointing", any(isinstance(callback, Checkpoint) for callback in callbacks.values())
+    )
+    minutes = (cfg.get("saving") or {}).get("every_minutes")
+    if minutes is not None and settings["enable_checkpointing"]:
+        settings["callbacks"].append(SaveByTime(Path(cfg.run_dir, LAST), minutes))
     trainer = _build_trainer(settings)
     if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:  # not one that a strategy or a plugin brings
         in_background = cfg.speed.async_checkpoints

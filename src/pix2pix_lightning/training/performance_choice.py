@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pix2pix_lightning.utils.devices import AUTO, resolve_device, supports_bfloat16
 from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.processes import count_processes
+from pix2pix_lightning.utils.saved_config import load_saved_config
+from pix2pix_lightning.utils.saved_files import build_damaged_error
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -86,10 +89,10 @@ def choose_options(cfg: DictConfig, saved: Path | None = None) -> list[Choice]:
 
 def _restore_values(cfg: DictConfig, saved: Path) -> None:
     """Replace ``auto`` by the values of a resumed run, in place."""
-    from omegaconf import OmegaConf
-
-    before: Any = OmegaConf.load(saved)
+    before: Any = load_saved_config(saved)
     speed = before.get("speed") or {}
+    if not isinstance(speed, Mapping):
+        raise build_damaged_error(saved, f"speed={speed}")
     if cfg.trainer.precision == AUTO:
         cfg.trainer.precision = before.trainer.precision
     for key, value in cfg.speed.items():

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pix2pix_lightning.utils.log_file import LogFile
+from pix2pix_lightning.utils.text import EscapedFormatter
 
 _PACKAGE = "pix2pix_lightning"
 _IGNORED_WARNINGS = (
@@ -39,6 +40,7 @@ def log_to_terminal(*, is_first: bool = True) -> Iterator[logging.Logger]:
     for name, level in levels.items():
         logging.getLogger(name).setLevel(level)
     logger, terminal = logging.getLogger(_PACKAGE), logging.StreamHandler()
+    terminal.setFormatter(EscapedFormatter())
     logger.addHandler(terminal)
     try:
         with warnings.catch_warnings():
@@ -55,7 +57,7 @@ def log_to_terminal(*, is_first: bool = True) -> Iterator[logging.Logger]:
 def log_to_file(path: Path) -> Iterator[None]:
     """Append to a file what this package logs, with times."""
     file = LogFile(path)
-    file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    file.setFormatter(EscapedFormatter("%(asctime)s %(levelname)s %(message)s"))
     logger = logging.getLogger(_PACKAGE)
     logger.addHandler(file)
     try:

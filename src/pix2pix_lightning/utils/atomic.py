@@ -2,27 +2,82 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from pix2pix_lightning.utils.checks import check_absent
+
+_SUFFIX = ".part"
+_MAX_LENGTH = 40  # of the file's own name in that of its temporary file, which a disk limits
+
 
 @contextmanager
-def atomic_write(path: Path) -> Iterator[Path]:
-    """Yield a temporary path and rename it to ``path`` on success. ``path`` is unchanged on error.
+def atomic_write(path: Path, *, overwrite: bool = True) -> Iterator[Path]:
+    """Yield an empty temporary file and rename it to ``path`` on success. ``path`` is unchanged on error.
+
+    The temporary file is new and has a name that cannot be foreseen, so nothing that lies there is written to. A link
+    at ``path`` is replaced, and what it leads to stays. A process that is killed leaves the temporary file:
+    `remove_leftovers`.
 
     Args:
         path: The file. The temporary one is in the same folder, since a rename is atomic only within one disk.
+        overwrite: Replace ``path`` where it exists by then. Else the first of several processes wins.
+
+    Raises:
+        FileExistsError: ``path`` exists, and ``overwrite`` is off.
+        OSError: It cannot be written. The error names ``path``.
     """
-    scratch = path.with_name(f"{path.name}.part")
+    scratch = _create_scratch(path)
     try:
         yield scratch
+        if not overwrite:
+            _reserve(scratch, path)
         scratch.replace(path)
+    except OSError as error:
+        if error.errno is not None and error.filename in (None, str(scratch)):
+            error.filename = str(path)  # what the user knows
+        raise
     finally:
         with suppress(OSError):
             scratch.unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: Path, *patterns: str) -> None:
+    """Remove the temporary files of `atomic_write` that killed processes left.
+
+    Args:
+        folder: A folder.
+        *patterns: Files below it, such as ``checkpoints/*``, that no other process writes now.
+    """
+    for pattern in patterns:
+        for scratch in folder.glob(f"{pattern}{_SUFFIX}"):
+            if not scratch.is_dir() or scratch.is_symlink():
+                scratch.unlink(missing_ok=True)
+
+
+def _reserve(scratch: Path, path: Path) -> None:
+    """Put a link to the temporary file at ``path``, which fails where something is there, unlike a rename."""
+    check_absent(path, overwrite=False)
+    try:
+        os.link(scratch, path)
+    except FileExistsError:
+        check_absent(path, overwrite=False)
+    except OSError:
+        pass  # a file system without such links
+
+
+def _create_scratch(path: Path) -> Path:
+    scratch = path.with_name(f"{path.name[:_MAX_LENGTH]}.{secrets.token_hex(8)}{_SUFFIX}")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL  # with these the last part of the path may be no link
+    try:
+        os.close(os.open(scratch, flags, 0o666))
+    except OSError as error:  # of a folder, or of the disk: the file is what the user knows
+        raise OSError(error.errno, error.strerror, str(path)) from None
+    return scratch
 
 
 @contextmanager
@@ -59,7 +114,7 @@ def atomic_folder(folder: Path, *, overwrite: bool) -> Iterator[Path]:
     Raises:
         OSError: The temporary folder cannot be created or renamed, or the old folder cannot be removed.
     """
-    scratch = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.part")
+    scratch = folder.with_name(f".{folder.name}.{secrets.token_hex(8)}{_SUFFIX}")
     try:
         scratch.mkdir(parents=True)
         yield scratch

@@ -7,7 +7,25 @@ from contextlib import suppress
 from io import StringIO
 from pathlib import Path
 
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "'")
 _WHOLE_NUMBERS = ("epoch", "step")
+
+
+def quote_cell(text: str) -> str:
+    """Put an apostrophe before a text that a spreadsheet would compute as a formula; numbers are written as they are.
+
+    Args:
+        text: A text, such as the name of an image. One that begins with an apostrophe gets another.
+
+    Returns:
+        The content of the cell, from which `unquote_cell` restores the text.
+    """
+    return f"'{text}" if text.startswith(_FORMULA) else text
+
+
+def unquote_cell(cell: str) -> str:
+    """Return the text of which `quote_cell` has made a cell."""
+    return cell[1:] if cell.startswith("'") and cell[1:].startswith(_FORMULA) else cell
 
 
 def read_metrics(path: Path) -> list[dict[str, float]]:
@@ -31,8 +49,9 @@ def parse_metrics(data: bytes) -> list[dict[str, float]]:
     rows: list[dict[str, float]] = []
     with suppress(csv.Error):
         for row in csv.DictReader(StringIO(text[: text.rfind("\n") + 1], newline="")):
-            with suppress(TypeError, ValueError):
-                rows.append({name: parse_number(name, value) for name, value in row.items() if value != ""})
+            with suppress(AttributeError, TypeError, ValueError):  # more cells than columns have no name
+                cells = {unquote_cell(name): value for name, value in row.items() if value != ""}
+                rows.append({name: parse_number(name, value) for name, value in cells.items()})
     return [row for row in rows if "step" in row]
 
 

@@ -6,6 +6,9 @@ import re
 from collections.abc import Collection
 from typing import Any
 
+CTRL_C_STATUS, RESUMABLE_STATUS = 130, 75
+"""Exit status after Ctrl-C, and after another signal: 75 is EX_TEMPFAIL, "try again", of sysexits.h."""
+
 
 class UserError(ValueError):
     """Something that the user can fix; the message says in one line what was wrong, the value and the fix.
@@ -37,4 +40,13 @@ def add_key(key: str, message: str, arguments: Collection[Any], *, always: bool 
 
 
 class Interrupted(BaseException):
-    """The user stopped a command; the message says how to continue."""
+    """A command was stopped by Ctrl-C or a signal; the message says how to continue.
+
+    Args:
+        message: How to continue.
+        status: Exit status of the command.
+    """
+
+    def __init__(self, message: str = "", status: int = CTRL_C_STATUS) -> None:
+        super().__init__(message)
+        self.status = status

@@ -11,6 +11,8 @@ from pix2pix_lightning.utils.errors import UserError
 
 TARGET = "_target_"
 TRUSTED = ("pix2pix_lightning", "torch.nn", "torch.optim")
+_MAX_DEPTH, _MAX_VALUES = 32, 10_000
+_MAX_NUMBER = 2**16  # in a description of torch.nn; classes of this package have limits of their own
 
 
 def build(description: Mapping[str, Any], *args: Any) -> Any:
@@ -24,8 +26,13 @@ def build(description: Mapping[str, Any], *args: Any) -> Any:
         The object.
 
     Raises:
-        UserError: The class cannot be found, or does not take these arguments.
+        UserError: A class cannot be found, does not take its arguments, or the description is of absurd size.
     """
+    check_size(description)
+    return _build(description, *args)
+
+
+def _build(description: Mapping[str, Any], *args: Any) -> Any:
     target = description[TARGET]
     cls = locate(target)
     kwargs = {key: _build_nested(value) for key, value in description.items() if key != TARGET}
@@ -34,6 +41,36 @@ def build(description: Mapping[str, Any], *args: Any) -> Any:
     except TypeError as error:
         raise UserError(f"{target}: {error}; it takes {', '.join(_list_parameters(cls))}") from None
     return cls(*args, **kwargs)
+
+
+def check_size(descriptions: Any, *, origin: str = "the description") -> None:
+    """Refuse descriptions of absurd size before anything is built: too deep, too many, or with layers too wide.
+
+    Args:
+        descriptions: Plain data, nested to any depth; it may contain itself.
+        origin: Where the descriptions come from, for the message.
+
+    Raises:
+        UserError: They are nested deeper than 32, have more than 10,000 values, or a number above 65,536 in a
+            description of ``torch.nn``.
+    """
+    waiting = [(descriptions, 0, False)]  # no recursion, which would end in an error of Python's own
+    seen = 0
+    while waiting:
+        value, depth, is_layer = waiting.pop()
+        if depth > _MAX_DEPTH:
+            raise UserError(f"{origin} has descriptions nested deeper than {_MAX_DEPTH} levels, which none needs")
+        if isinstance(value, Mapping):
+            is_layer = _is_inside(str(value.get(TARGET, "")), ("torch.nn",))
+            value = value.values()
+        elif not isinstance(value, list | tuple | set | frozenset):
+            if is_layer and isinstance(value, int) and abs(value) > _MAX_NUMBER:
+                raise UserError(f"{origin} has the number {value} for a layer of torch: at most {_MAX_NUMBER} is built")
+            continue
+        seen += len(value)
+        if seen > _MAX_VALUES:
+            raise UserError(f"{origin} has descriptions of more than {_MAX_VALUES} values, which none needs")
+        waiting += [(item, depth + 1, is_layer) for item in value]
 
 
 def check_trusted(
@@ -58,9 +95,11 @@ def check_trusted(
         origin: Where the descriptions come from, for the message.
 
     Raises:
-        UserError: A target is not accepted.
+        UserError: A target is not accepted, or the descriptions are of absurd size.
     """
     import torch
+
+    check_size(descriptions, origin=origin)
 
     kinds = kinds or (torch.nn.Module, torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler)
     packages = (*packages, *([trust] if isinstance(trust, str) else trust))
@@ -76,6 +115,40 @@ def check_trusted(
             raise UserError(
                 f"{origin} names {target!r}, which is no class of {', '.join(packages)} that is expected here"
             )
+
+
+def list_untrusted_packages(descriptions: Any, packages: Sequence[str] = TRUSTED) -> list[str]:
+    """List the packages that descriptions, nested ones too, name besides trusted ones. Nothing is imported.
+
+    Args:
+        descriptions: Plain data, nested to any depth.
+        packages: Packages that are trusted.
+
+    Returns:
+        Names of top-level packages, each once. A target that names no package is left to `check_trusted`.
+    """
+    names = [target.rpartition(".")[0] for target in _find_targets(descriptions) if isinstance(target, str)]
+    foreign = [name.partition(".")[0] for name in names if not _is_inside(name, packages)]
+    return list(dict.fromkeys(name for name in foreign if name.isidentifier()))
+
+
+def parse_trust(trust: Any) -> tuple[str, ...]:
+    """Parse the value of ``trust`` into names of packages: one name, a list of names, or None.
+
+    Args:
+        trust: The value, as the configuration has it.
+
+    Returns:
+        The names; an empty tuple for None.
+
+    Raises:
+        UserError: It is of another type.
+    """
+    is_list = isinstance(trust, Sequence) and not isinstance(trust, str | bytes)
+    names = [trust] if isinstance(trust, str) else list(trust) if is_list else trust or []
+    if not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
+        raise UserError(f"trust={trust}: a list of packages is expected, trust=[my_project]")
+    return tuple(names)
 
 
 def is_description(value: Any) -> bool:
@@ -100,7 +173,7 @@ def locate(target: str) -> Any:
 
 def _build_nested(value: Any) -> Any:
     if is_description(value):
-        return build(value)
+        return _build(value)
     if isinstance(value, Mapping):
         return {key: _build_nested(item) for key, item in value.items()}
     return [_build_nested(item) for item in value] if isinstance(value, list | tuple) else value

@@ -53,7 +53,7 @@ def wait_for_lock(path: Path, on_wait: Callable[[], None]) -> Iterator[bool]:
     Raises:
         OSError: The file cannot be opened for writing.
     """
-    file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    file = _open(path)
     try:
         try:
             is_locked = _lock(file)
@@ -67,9 +67,18 @@ def wait_for_lock(path: Path, on_wait: Callable[[], None]) -> Iterator[bool]:
         os.close(file)
 
 
+def _open(path: Path) -> int:
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)  # not on Windows
+    except OSError as error:
+        if error.errno == errno.ELOOP and path.is_symlink():
+            raise UserError(f"{path} is a link, and no lock is written through one: remove it") from None
+        raise
+
+
 def _open_locked(path: Path) -> int:
     while True:
-        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        file = _open(path)
         try:
             _lock(file)
         except OSError as error:

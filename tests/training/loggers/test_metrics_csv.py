@@ -24,7 +24,7 @@ def test_metrics_of_a_step_are_one_row_and_new_columns_are_added(tmp_path):
     rows = read(path)
     assert [row["loss"] for row in rows] == ["0.0", "0.1", "0.2", "0.3"]
     assert [row["val/l1"] for row in rows] == ["", "", "", "0.5"]
-    assert not path.with_suffix(".csv.part").exists()
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
 
 
 def test_resumed_run_replaces_rows_after_its_checkpoint(tmp_path):

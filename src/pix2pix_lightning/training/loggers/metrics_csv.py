@@ -13,7 +13,7 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
 from pix2pix_lightning.utils.atomic import atomic_write
-from pix2pix_lightning.utils.csv_file import parse_metrics, parse_number
+from pix2pix_lightning.utils.csv_file import parse_metrics, parse_number, quote_cell
 
 
 class MetricsCSV(Logger):
@@ -36,6 +36,11 @@ class MetricsCSV(Logger):
     def name(self) -> str:
         """Name of the logger."""
         return "csv"
+
+    @property
+    def path(self) -> Path:
+        """Path of the file."""
+        return self._path
 
     @property
     def version(self) -> str:
@@ -62,14 +67,17 @@ class MetricsCSV(Logger):
         self._write(self._rows[:-1], [])
 
     @rank_zero_only
-    def after_save_checkpoint(self, checkpoint_callback: ModelCheckpoint) -> None:
-        """Write the last row too: a run that continues from the checkpoint does not log it again. It may still grow."""
+    def write_growing(self) -> None:
+        """Write the last row too: a run that continues from a checkpoint does not log it again. It may still grow."""
         self._write(self._rows[:-1], self._rows[-1:])
 
-    @rank_zero_only
+    def after_save_checkpoint(self, checkpoint_callback: ModelCheckpoint) -> None:
+        """Write the last row too, as `write_growing` does."""
+        self.write_growing()
+
     def finalize(self, status: str) -> None:
         """Write all rows."""
-        self._write(self._rows[:-1], self._rows[-1:])
+        self.write_growing()
 
     def _write(self, rows: list[dict[str, Any]], growing: list[dict[str, Any]]) -> None:
         """Append rows. If a column is new, replace the file as a whole."""
@@ -84,7 +92,7 @@ class MetricsCSV(Logger):
             self._end += len(final)
         else:
             before = parse_metrics(self._path.read_bytes()[: self._end]) if self._end else []
-            kept = _format_lines([dict(zip(columns, columns, strict=True)), *before], columns)
+            kept = _format_lines([dict(zip(columns, map(quote_cell, columns), strict=True)), *before], columns)
             with atomic_write(self._path) as scratch:
                 scratch.write_bytes(kept + final + provisional)
             self._end = len(kept + final)
