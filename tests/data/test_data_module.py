@@ -362,6 +362,21 @@ def test_a_resumed_run_continues_with_the_next_batch(root, recorded, num_seen, h
 
 
 @without_optimizer
+def test_a_run_is_resumed_within_an_epoch_with_smaller_batches(root, recorded, tmp_path):
+    folder, batches = recorded
+    names = [name for batch in batches for name in batch["name"]]
+    num_seen = sum(len(batch["name"]) for batch in batches[:4])
+    smaller = Recorder(tmp_path)
+    checkpoint = folder / "4_on_train_batch_end.ckpt"
+    build_trainer(3).fit(smaller, build_data(root, batch_size=1), ckpt_path=checkpoint, weights_only=True)
+    assert [name for batch in smaller.seen for name in batch["name"]] == names[num_seen:]
+    again = Recorder()
+    checkpoint = tmp_path / "1_on_train_batch_end.ckpt"
+    build_trainer(3).fit(again, build_data(root, batch_size=1), ckpt_path=checkpoint, weights_only=True)
+    assert [name for batch in again.seen for name in batch["name"]] == names[num_seen + 1 :]
+
+
+@without_optimizer
 def test_an_epoch_that_is_cut_short_is_followed_by_the_next(root):
     class CutShort(Recorder):
         def on_train_batch_start(self, batch, batch_idx):
@@ -369,7 +384,7 @@ def test_an_epoch_that_is_cut_short_is_followed_by_the_next(root):
 
     data, recorder = build_data(root), Recorder()
     build_trainer(1).fit(CutShort(), data)
-    assert data.state_dict() == {"epoch": 1, "num_batches": 0}
+    assert data.state_dict() == {"epoch": 1, "num_batches": 0, "offset": 0, "batch_size": 3}
     build_trainer(1).fit(recorder, data)  # a new training begins at the beginning
     assert_equal(recorder.seen, read_epochs(build_data(root), 1)[0])
 

@@ -14,6 +14,7 @@ from PIL import BmpImagePlugin, PngImagePlugin, PpmImagePlugin
 from pix2pix_lightning.data.file_image import FileImage
 from pix2pix_lightning.data.image_header import ImageHeader
 from pix2pix_lightning.data.tiff import DamagedPixelsError, decode_tiff, turn
+from pix2pix_lightning.utils.memory import is_out_of_memory
 
 __all__ = ["DamagedPixelsError", "decode"]
 
@@ -78,7 +79,9 @@ def _decode_by_opencv(content: bytes, mode: int) -> Pixels:
     log_level = _opencv_logging.setLogLevel(0)  # a damaged file gets our message alone
     try:
         image: Any = cv2.imdecode(np.frombuffer(content, np.uint8), mode)
-    except cv2.error:
+    except cv2.error as error:
+        if is_out_of_memory(error):
+            raise
         image = None
     finally:
         _opencv_logging.setLogLevel(log_level)
