@@ -10,7 +10,7 @@ DOCS_STAMP := $(VENV)/.installed-docs
 CONSTRAINTS ?= constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart test test-slow test-lowest lint typecheck format bench docs build clean
+.PHONY: help setup quickstart test test-slow test-lowest fuzz soak lint typecheck format bench docs build clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +31,12 @@ test: lint typecheck ## lint, types and tests
 
 test-slow: setup ## quickstart with three seeds, and the wheel in an empty environment
 	$(BIN)/python -m pytest -m slow
+
+fuzz: setup ## random input for each reader, ten minutes each; FUZZ_MINUTES=1 is shorter
+	$(BIN)/python -m pytest -n auto -m fuzz tests/fuzz
+
+soak: setup ## one training of 20,000 tiny steps: memory, open files, threads and logs stay flat
+	SOAK_STEPS=20000 $(BIN)/python -m pytest -n 0 -s -m slow tests/test_soak.py
 
 test-lowest: $(STAMP_LOWEST) ## the tests with the lowest versions that pyproject.toml allows, in .venv-lowest
 	$(BIN_LOWEST)/python -m pytest -n auto
@@ -67,5 +73,5 @@ build: setup ## sdist and wheel in dist/
 	$(BIN)/python -m build --no-isolation
 
 clean: ## remove what make made
-	rm -rf $(VENV) $(VENV_LOWEST) dist build .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(VENV_LOWEST) dist build .hypothesis .mypy_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

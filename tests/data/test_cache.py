@@ -47,7 +47,8 @@ def root(tmp_path):
 
 
 def build_data(root, **options):
-    data = PairedDataModule(root, **{"size": SIZE, "batch_size": 2, "num_workers": 0, "seed": 1, **options})
+    options = {"size": SIZE, "batch_size": 2, "num_workers": 0, "seed": 1, "check": "off", **options}
+    data = PairedDataModule(root, **options)
     data.setup("fit")
     return data
 

@@ -3,36 +3,26 @@
 from __future__ import annotations
 
 import io
-import struct
-import warnings
-from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 import numpy.typing as npt
-from PIL import BmpImagePlugin, JpegImagePlugin, PngImagePlugin, PpmImagePlugin, TiffImagePlugin, WebPImagePlugin
 
+from pix2pix_lightning.data.decoding import DamagedPixelsError, decode
+from pix2pix_lightning.data.image_header import ImageHeader, parse_header
 from pix2pix_lightning.utils.atomic import atomic_write
 from pix2pix_lightning.utils.checks import check_absent
 from pix2pix_lightning.utils.errors import UserError
 
+if TYPE_CHECKING:
+    from pix2pix_lightning.data.file_image import FileImage
+    from pix2pix_lightning.data.sides import SideSpec
+
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
-
-# OpenCV 5 moved the function, and 4 does not have the new place
-_opencv_logging: Any = getattr(cv2.utils, "logging", cv2)
-
-_HEADER_PARSERS = (
-    JpegImagePlugin.JpegImageFile,
-    PngImagePlugin.PngImageFile,
-    WebPImagePlugin.WebPImageFile,
-    TiffImagePlugin.TiffImageFile,
-    BmpImagePlugin.BmpImageFile,
-    PpmImagePlugin.PpmImageFile,
-)
-_PARSER_ERRORS = (SyntaxError, OSError, ValueError, TypeError, LookupError, struct.error)
-"""Errors that the parsers raise for a file that is damaged or of another kind."""
+_MAX_PIXELS, _MAX_SIDE = 2**30, 2**20  # of OpenCV
+_JPEG_IN_TIFF = 7
 
 
 def list_images(folder: Path) -> list[Path]:
@@ -44,72 +34,93 @@ def list_images(folder: Path) -> list[Path]:
     )
 
 
-def read_image(path: Path, *, max_pixels: int | None = None) -> npt.NDArray[np.uint8]:
-    """Read an 8-bit image as RGB; grayscale files get three equal channels.
+def read_image(path: Path, *, max_pixels: int | None = None, side: SideSpec | None = None) -> npt.NDArray[np.uint8]:
+    """Read an image as a side of a pair takes it.
 
     Args:
         path: The image file.
-        max_pixels: Refuse a file whose header has more pixels than this, before memory is allocated. By default any
-            size is read.
+        max_pixels: Refuse a file of more pixels than this, before memory is allocated. By default any size is read.
+        side: The side. Transparent pixels are laid over its background, and a side of class numbers gets those of
+            the file. By default colours over white.
 
     Returns:
-        (H, W, 3) uint8.
+        (H, W, 3) uint8 RGB, of most grayscale files with three equal channels; or (H, W, 1) levels or class numbers.
 
     Raises:
-        UserError: The file is no image, is truncated, is too large, or has more than 8 bits a channel.
+        UserError: The file is no image, is damaged or too large, or holds something else than 8-bit gray levels,
+            palette colours or RGB, with or without alpha; or the side refuses its alpha.
+        OSError: The file cannot be read.
+    """
+    image = open_image(path, max_pixels=max_pixels, has_numbers=side is not None and side.has_class_numbers)
+    try:
+        return image.to_pixels(side)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+
+
+def open_image(path: Path, *, max_pixels: int | None = None, has_numbers: bool = False) -> FileImage:
+    """Read an image with all that its file holds.
+
+    Args:
+        path: The image file.
+        max_pixels: Refuse a file of more pixels than this, before memory is allocated.
+        has_numbers: Whether a side takes class numbers from it, so that a palette's numbers are read.
+
+    Returns:
+        The upright image.
+
+    Raises:
+        UserError: The file is no image, is damaged or too large, or holds what is not read.
         OSError: The file cannot be read.
     """
     content = path.read_bytes()
-    if _is_truncated_jpeg(content):
-        raise UserError(f"{path} is a truncated JPEG: copy or download it again")
-    if max_pixels is not None:
-        width, height = _read_header_size(content)
-        if not width * height:
-            raise UserError(f"{path} cannot be decoded as an image: it is damaged or of another kind; replace it")
-        if width * height > max_pixels:
-            raise UserError(
-                f"{path} claims {width} x {height} pixels, more than max_pixels={max_pixels}: make it smaller, or "
-                "raise max_pixels if you trust the file"
-            )
-    mode = cv2.IMREAD_ANYDEPTH | cv2.IMREAD_COLOR_RGB
-    log_level = _opencv_logging.setLogLevel(0)  # a damaged file gets our message alone
+    header = parse_header(io.BytesIO(content), path)
+    check_header(header, path, max_pixels=max_pixels)
     try:
-        image = cv2.imdecode(np.frombuffer(content, np.uint8), mode) if content else None
-    except cv2.error:
-        image = None
-    finally:
-        _opencv_logging.setLogLevel(log_level)
-    if image is None:
-        raise UserError(f"{path} cannot be decoded as an image: it is damaged or of another kind; replace it")
-    if image.dtype != np.uint8:
-        raise UserError(f"{path} holds {image.dtype} values, 8-bit images are expected: convert it first")
-    rgb: npt.NDArray[np.uint8] = image.astype(np.uint8, copy=False)
-    return rgb
+        return decode(content, header, str(path), has_numbers=has_numbers)
+    except DamagedPixelsError as error:
+        reason = f": {error}" if str(error) else ""
+        raise UserError(f"{path} cannot be decoded as an image, it is damaged{reason}; replace it") from None
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
 
 
-def _read_header_size(content: bytes) -> tuple[int, int]:
-    """Return width and height in pixels from the file's header; zeros for an unknown format."""
-    for parser in _HEADER_PARSERS:
-        # Image.open would apply the limit of the whole process to large files
-        with warnings.catch_warnings(action="ignore"), suppress(*_PARSER_ERRORS):
-            width, height = parser(io.BytesIO(content)).size
-            return int(width), int(height)
-    return 0, 0
+def check_header(header: ImageHeader, path: Path, *, max_pixels: int | None = None) -> None:
+    """Check that a file holds what is read: one picture of 8-bit gray levels, palette colours or RGB.
 
+    Args:
+        header: The file's header.
+        path: The file, for messages.
+        max_pixels: Greatest number of pixels.
 
-def _is_truncated_jpeg(content: bytes) -> bool:
-    """Return whether a JPEG has no end marker; OpenCV may fill the missing rest with gray without an error.
-
-    The marker counts only after the headers, which may hold a thumbnail with an end marker of its own. It may stand
-    anywhere there, since phones write more data after it.
+    Raises:
+        UserError: It holds something else, or is too large.
     """
-    if not content.startswith(b"\xff\xd8\xff"):
-        return False
-    start = 2
-    while content[start : start + 1] == b"\xff" and content[start + 1 : start + 2] != b"\xda":
-        is_padding = content[start + 1 : start + 2] == b"\xff"
-        start += 1 if is_padding else 2 + int.from_bytes(content[start + 2 : start + 4], "big")
-    return content.rfind(b"\xff\xd9", start) < 0
+    size, count = f"{header.width} x {header.height} pixels", header.width * header.height
+    if max_pixels is not None and count > max_pixels:
+        raise UserError(
+            f"{path} claims {size}, more than max_pixels={max_pixels}: make it smaller, or raise max_pixels if you "
+            "trust the file"
+        )
+    if count > _MAX_PIXELS or max(header.width, header.height) > _MAX_SIDE:
+        raise UserError(f"{path} claims {size}: at most {_MAX_PIXELS}, and {_MAX_SIDE} a side, are read; cut it")
+    if header.pages > 1:
+        kind = "pages" if header.format == "tiff" else "frames of an animation"
+        raise UserError(f"{path} holds {header.pages} {kind}, one picture is expected: save each as a file of its own")
+    channels = f"{header.channels} channel{'s' if header.channels > 1 else ''}"
+    if header.dtype != "uint8" or (header.format == "tiff" and header.bits not in (1, 2, 4, 8)):
+        raise UserError(
+            f"{path} holds {channels} of {header.dtype} values ({header.bits} bits), 8-bit images are expected: "
+            "convert it to 8 bits first"
+        )
+    is_rgb_once_decoded = header.directory is not None and header.directory.compression == _JPEG_IN_TIFF
+    if header.photometric in ("grayscale", "rgb", "palette") or (header.photometric == "ycbcr" and is_rgb_once_decoded):
+        return
+    meaning = "bands of unknown meaning" if header.photometric == "bands" else header.photometric
+    raise UserError(
+        f"{path} holds {channels} ({meaning}); gray levels or RGB, with or without alpha, are expected: save it as RGB "
+        "or grayscale"
+    )
 
 
 def write_image(path: Path, image: npt.NDArray[np.uint8], *, overwrite: bool = False) -> None:
@@ -132,5 +143,5 @@ def write_image(path: Path, image: npt.NDArray[np.uint8], *, overwrite: bool = F
         bgr = cv2.cvtColor(bgr, cv2.COLOR_GRAY2BGR)
     encoded, buffer = cv2.imencode(path.suffix, bgr)
     assert encoded, path
-    with atomic_write(path) as scratch:
+    with atomic_write(path, overwrite=overwrite) as scratch:
         scratch.write_bytes(buffer.tobytes())

@@ -19,7 +19,7 @@ class PreparedPairs:
     def __init__(self, pairs: Pairs, spec: PairSpec, length: int) -> None:
         self.pairs = pairs
         self.length = length
-        self.a, self.b = (spec.source, spec.target) if spec.direction == "a_to_b" else (spec.target, spec.source)
+        self.a, self.b = spec.a, spec.b
 
     def __len__(self) -> int:
         """Return the number of pairs."""

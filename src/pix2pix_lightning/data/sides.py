@@ -3,26 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Literal, get_args
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, cast, get_args
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
+from pix2pix_lightning.data import class_numbers
 from pix2pix_lightning.data.palette import check_colours_match, find_nearest_colours
 from pix2pix_lightning.data.resize import INTERPOLATIONS, resize
+from pix2pix_lightning.data.side_values import (
+    Palette,
+    parse_background,
+    parse_fields,
+    parse_palette,
+    parse_range,
+    to_plain,
+)
 from pix2pix_lightning.utils.checks import check_choice, check_counts
 from pix2pix_lightning.utils.errors import UserError
 
 Kind = Literal["rgb", "grayscale", "label"]
 Direction = Literal["a_to_b", "b_to_a"]
-Palette = tuple[tuple[int, int, int], ...]
 
 _MAX_CLASSES = 256
+_MAX_SIDE = 2**16  # pixels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,11 +46,16 @@ class SideSpec:
         palette: RGB colours, 0 to 255. Each colour in a file is replaced by the nearest of them, which removes the
             noise of JPEG. A label file that is drawn in other colours is refused.
         num_classes: Number of classes of a label side without a palette, 1 to 256.
+        ignore_index: Class number (Cityscapes' 255), or position in the palette, of pixels without a class. A network
+            sees -1 in all their channels. For sources alone: a target's pixels without a class cannot be learned.
         snap_palette: Replace every pixel of an rgb side by the nearest colour of the palette, before resizing.
         interpolation: How to resize this side: ``bicubic``, ``bilinear`` or ``nearest``. By default ``nearest``
             for label sides and with ``snap_palette``, else ``bicubic``.
         dtype: Type of the files' values, ``uint8``.
         value_range: Least and greatest value of a file, from 0 to 255; they become -1 and 1.
+        alpha: What to do with transparent pixels: ``composite`` lays them over ``background``, ``error`` refuses the
+            file. By default ``error`` for label sides, else ``composite``.
+        background: RGB colour below transparent pixels, 0 to 255; None is white.
 
     Raises:
         UserError: A value is out of range, or two arguments contradict each other.
@@ -55,10 +68,13 @@ class SideSpec:
     kind: str = "rgb"
     palette: Palette | None = None
     num_classes: int | None = None
+    ignore_index: int | None = None
     snap_palette: bool = False
     interpolation: str | None = None
     dtype: str = "uint8"
     value_range: tuple[float, float] = (0.0, 255.0)
+    alpha: str | None = None
+    background: tuple[int, int, int] = (255, 255, 255)
 
     def __post_init__(self) -> None:
         if self.kind == "grey":  # the name in older configurations and checkpoints
@@ -66,8 +82,8 @@ class SideSpec:
         check_choice("kind", self.kind, get_args(Kind))
         check_choice("dtype", self.dtype, ("uint8",))
         if self.palette is not None:
-            object.__setattr__(self, "palette", _parse_palette(self.palette))
-        object.__setattr__(self, "value_range", _parse_range(self.value_range))
+            object.__setattr__(self, "palette", parse_palette(self.palette))
+        object.__setattr__(self, "value_range", parse_range(self.value_range))
         wants_palette = self.kind == "label" and self.num_classes is None
         if (wants_palette or self.snap_palette) and not self.palette:
             raise UserError(
@@ -92,9 +108,17 @@ class SideSpec:
         if self.kind == "label" and not 1 <= self.channels <= _MAX_CLASSES:
             given = f"a palette of {self.channels} colours" if self.palette else f"num_classes={self.num_classes}"
             raise UserError(f"{given}: a label side has 1 to {_MAX_CLASSES} classes")
+        num_colours = len(self.palette) if self.palette else None
+        class_numbers.check_ignore_index(self.ignore_index, is_label=self.kind == "label", num_colours=num_colours)
         if self.interpolation is None:
             has_palette = self.kind == "label" or self.snap_palette
             object.__setattr__(self, "interpolation", "nearest" if has_palette else "bicubic")
+        object.__setattr__(self, "background", parse_background(self.background))
+        if self.alpha is None:
+            object.__setattr__(self, "alpha", "error" if self.kind == "label" else "composite")
+        check_choice("alpha", self.alpha, ("composite", "error"))
+        if self.has_class_numbers and self.alpha == "composite":
+            raise UserError("alpha='composite' in a side of class numbers, which cannot be mixed: set alpha=error")
         check_choice("interpolation", self.interpolation, INTERPOLATIONS)
         if self.kind == "label" and self.interpolation != "nearest":
             raise UserError(f"interpolation={self.interpolation!r} would mix class numbers: set interpolation=nearest")
@@ -112,8 +136,13 @@ class SideSpec:
         return 1 if self._is_one_channel else 3
 
     @property
+    def has_class_numbers(self) -> bool:
+        """Whether files hold class numbers, and not colours."""
+        return self.kind == "label" and not self.palette
+
+    @property
     def _is_one_channel(self) -> bool:
-        return self.kind == "grayscale" or (self.kind == "label" and not self.palette)
+        return self.kind == "grayscale" or self.has_class_numbers
 
     def prepare(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         """Convert an image from what its file holds to what a batch carries.
@@ -137,12 +166,8 @@ class SideSpec:
             image = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.uint8, copy=False)[..., None]
         elif not self._is_one_channel and image.shape[2] == 1:
             image = np.repeat(image, 3, 2)
-        if self.kind == "label" and not self.palette:
-            if image.max(initial=0) >= self.channels:
-                raise UserError(
-                    f"class number {image.max()} in a side of {self.channels} classes: raise num_classes, or give "
-                    "a palette where files hold colours"
-                )
+        if self.has_class_numbers:
+            class_numbers.check_class_numbers(image, self.channels, self.ignore_index)
             return image
         if not self.palette or not (self.kind == "label" or self.snap_palette):
             return image
@@ -186,8 +211,7 @@ class SideSpec:
         if image.is_floating_point():
             return image.to(dtype)
         if self.kind == "label":
-            one_hot = F.one_hot(image[:, 0].long(), self.channels).movedim(-1, 1)
-            return one_hot.to(dtype) * 2 - 1
+            return class_numbers.encode_classes(image, self.channels, self.ignore_index, dtype)
         low, high = self.value_range
         floats = image.to(dtype)  # a new tensor, since the files' values are integers
         return (floats.sub_(low) if low else floats).mul_(2 / (high - low)).sub_(1)
@@ -202,7 +226,7 @@ class SideSpec:
             (B, 3, H, W) colours, or (B, 1, H, W) gray levels or class numbers; uint8.
         """
         if self.kind == "label":
-            classes = output.argmax(1)
+            classes = class_numbers.decode_classes(output, self.ignore_index)
             if not self.palette:
                 return classes[:, None].to(torch.uint8)
             palette = torch.tensor(self.palette, dtype=torch.uint8, device=output.device)
@@ -221,7 +245,7 @@ class SideSpec:
             (H, W, C) uint8; class numbers without colours are spread over the gray levels.
         """
         if self.kind == "label" and not self.palette:
-            values = values * (255 // max(1, self.channels - 1))
+            values = (values.int() * (255 // max(1, self.channels - 1))).clamp(max=255)  # 255 may stand for no class
         picture: npt.NDArray[np.uint8] = values.permute(1, 2, 0).to("cpu", torch.uint8).numpy()
         return picture
 
@@ -234,8 +258,8 @@ class PairSpec:
         source: The side that is translated.
         target: The side that it is translated into.
         size: Side in pixels of the square that the networks see.
-        load_size: Side in pixels to which training images are resized before the random crop of ``size``; equal to
-            ``size`` without jitter.
+        load_size: Side in pixels to which training images are resized before the random crop of ``size``; by default
+            ``size``, which is no jitter.
         direction: Which of the files' A and B is the source: ``a_to_b`` or ``b_to_a``.
 
     Raises:
@@ -250,14 +274,27 @@ class PairSpec:
     source: SideSpec = field(default_factory=SideSpec)
     target: SideSpec = field(default_factory=SideSpec)
     size: int = 256
-    load_size: int = 256
+    load_size: int = cast(int, None)  # size, where it is not given
     direction: str = "a_to_b"
 
     def __post_init__(self) -> None:
+        if cast("int | None", self.load_size) is None:
+            object.__setattr__(self, "load_size", self.size)
         check_choice("direction", self.direction, get_args(Direction))
-        check_counts(size=self.size, load_size=self.load_size)
+        check_counts(at_most=_MAX_SIDE, size=self.size, load_size=self.load_size)
+        class_numbers.check_no_ignore_index(self.target.ignore_index)
         for name in ("size", "load_size"):  # plain data has no integers of NumPy
             object.__setattr__(self, name, int(getattr(self, name)))
+
+    @property
+    def a(self) -> SideSpec:
+        """The side of the files' A."""
+        return self.source if self.direction == "a_to_b" else self.target
+
+    @property
+    def b(self) -> SideSpec:
+        """The side of the files' B."""
+        return self.target if self.direction == "a_to_b" else self.source
 
     def encode(self, image: Tensor, side: str, dtype: torch.dtype = torch.float32) -> Tensor:
         """Convert images of one side from what a batch carries to what a network sees.
@@ -288,7 +325,7 @@ class PairSpec:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the description as nested dicts, lists, strings and numbers."""
-        plain: dict[str, Any] = _to_plain(asdict(self))
+        plain: dict[str, Any] = to_plain(asdict(self))
         return plain
 
     @classmethod
@@ -304,47 +341,8 @@ class PairSpec:
         Raises:
             UserError: A key is unknown, or a value is out of range.
         """
-        values = dict(data)
+        values = parse_fields(data, cls)
         for side in ("source", "target"):
             if side in values:
-                values[side] = SideSpec(**_parse_fields(values[side], SideSpec))
-        return cls(**_parse_fields(values, cls))
-
-
-def _parse_palette(palette: Any) -> Palette:
-    try:
-        colours = tuple(tuple(colour) for colour in palette)
-    except TypeError:
-        raise UserError(f"palette={palette}: a list of colours is expected, [[r, g, b], ...]") from None
-    for colour in colours:
-        if len(colour) != 3 or not all(isinstance(v, int) and 0 <= v <= 255 for v in colour):
-            raise UserError(f"palette colour {list(colour)}: three whole numbers from 0 to 255 are expected")
-    return colours
-
-
-def _parse_range(value_range: Any) -> tuple[float, float]:
-    try:
-        low, high = value_range
-        is_range = 0 <= low < high <= 255
-    except (TypeError, ValueError):
-        is_range = False
-    if not is_range:
-        given = list(value_range) if isinstance(value_range, tuple) else value_range
-        raise UserError(f"value_range={given}: a lower and a higher value from 0 to 255 are expected")
-    return low, high
-
-
-def _parse_fields(values: Any, cls: type) -> dict[str, Any]:
-    if not isinstance(values, Mapping):
-        raise UserError(f"{values!r} does not describe a {cls.__name__}: its keys are expected, such as {{kind: rgb}}")
-    names = [f.name for f in fields(cls)]
-    for key in values:
-        if key not in names:
-            raise UserError(f"{key!r} is no key of {cls.__name__}: use one of {', '.join(names)}")
-    return dict(values)
-
-
-def _to_plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _to_plain(item) for key, item in value.items()}
-    return [_to_plain(item) for item in value] if isinstance(value, tuple) else value
+                values[side] = SideSpec(**parse_fields(values[side], SideSpec))
+        return cls(**values)

@@ -89,8 +89,8 @@ class DemoSession:
         Raises:
             UserError: The file is no image, is too large, or does not belong to the source.
         """
-        image = self._decode(file, "the file")
         spec, brushes = self.models.get_source(name)
+        image = self._decode(file, "the file", spec.source)
         if to_training_size:
             image = resize(image, spec.size, spec.size, str(spec.source.interpolation))
         return {**self.describe_canvas(name), "picture": _to_data_url(brushes.to_drawing(image, spec.source))}
@@ -134,8 +134,8 @@ class DemoSession:
             for ending, result in zip(endings, results, strict=True)
         ]
 
-    def _decode(self, sent: object, what: str) -> Image:
-        """Decode a data URL to (H, W, 3)."""
+    def _decode(self, sent: object, what: str, side: SideSpec | None = None) -> Image:
+        """Decode a data URL as a side takes it, by default to (H, W, 3)."""
         found = _DATA.fullmatch(sent) if isinstance(sent, str) else None
         if found is None:
             raise UserError(f"{what} is empty or did not arrive: draw something, or upload a picture")
@@ -149,7 +149,7 @@ class DemoSession:
             path = Path(folder) / "picture"
             path.write_bytes(content)
             try:
-                return read_image(path, max_pixels=self.max_pixels)
+                return read_image(path, max_pixels=self.max_pixels, side=side)
             except ValueError as error:
                 raise UserError(str(error).replace(str(path), what)) from None
 

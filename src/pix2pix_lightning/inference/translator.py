@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from pix2pix_lightning.checkpoints.files import find_checkpoint, infer_checkpoint_kind
+from pix2pix_lightning.data.file_image import from_pil
 from pix2pix_lightning.data.image_files import read_image
 from pix2pix_lightning.data.sides import PairSpec
 from pix2pix_lightning.inference.exported import OnnxNetwork, ProgramNetwork, open_exported
@@ -22,8 +23,9 @@ from pix2pix_lightning.inference.padding import pad_to_multiple
 from pix2pix_lightning.inference.precision import PRECISIONS
 from pix2pix_lightning.inference.tiled_inference import TiledInference
 from pix2pix_lightning.models.pix2pix import Pix2PixModule
-from pix2pix_lightning.utils.checks import check_choice
+from pix2pix_lightning.utils.checks import check_choice, check_counts
 from pix2pix_lightning.utils.errors import UserError
+from pix2pix_lightning.utils.memory import is_out_of_memory
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PILImage
@@ -121,6 +123,7 @@ class Translator:
             check_choice("norm", norm, _NORMS)
         dropout = _MODES[mode][1] if dropout is None else dropout
         check_choice("dropout", dropout, _DROPOUT)
+        check_counts(max_pixels=max_pixels)
         self.dropout = dropout
         self.seed = seed
         self.sample = sample
@@ -163,7 +166,8 @@ class Translator:
             The translation, with the input's height and width, in the target's own type; floats for floats.
 
         Raises:
-            UserError: It is not an image, not of 8 bits, or has another number of channels than the source.
+            UserError: It is not an image, not of 8 bits, or has another number of channels than the source; or the
+                source refuses its transparent pixels.
         """
         return cast(AnyImage, self._translate(image))
 
@@ -179,26 +183,30 @@ class Translator:
         return self.network.generator
 
     def read(self, path: Path) -> npt.NDArray[np.uint8]:
-        """Read an image file of at most ``max_pixels`` as (H, W, 3) uint8.
+        """Read an image file of at most ``max_pixels`` as the source takes it.
 
         Args:
             path: The file.
 
         Returns:
-            The pixels in RGB.
+            (H, W, 3) RGB, over the source's background where it was transparent, or (H, W, 1) levels or class
+            numbers; uint8.
 
         Raises:
-            UserError: The file is not an image, not of 8 bits, or too large.
+            UserError: The file is not an image, not of 8 bits, or too large; or the source refuses what it holds.
             OSError: It cannot be read.
         """
-        return read_image(path, max_pixels=self.max_pixels)
+        return read_image(path, max_pixels=self.max_pixels, side=self.pair_spec.source)
 
     def _translate(self, image: Any) -> Any:
         if isinstance(image, list):
             return [self._translate(item) for item in image]
         if isinstance(image, Tensor):
-            if image.ndim not in (3, 4):
-                raise UserError(f"a tensor of shape {tuple(image.shape)}: (C, H, W) or (B, C, H, W) is expected")
+            if image.ndim not in (3, 4) or not image.numel():
+                raise UserError(
+                    f"a tensor of shape {tuple(image.shape)}: (C, H, W) or (B, C, H, W) is expected, with a pixel at "
+                    "least"
+                )
             batch = image if image.ndim == 4 else image[None]
             translated = self._translate_tensor(batch)
             return translated if image.ndim == 4 else translated[0]
@@ -239,13 +247,9 @@ class Translator:
         return results
 
     def _translate_pil(self, image: PILImage) -> PILImage:
-        from PIL import Image, ImageOps
+        from PIL import Image
 
-        image = ImageOps.exif_transpose(image)  # as for files
-        if image.mode == "F" or image.mode.startswith("I"):  # a conversion would clip values above 255
-            raise UserError(f"a PIL image of mode {image.mode}: 8-bit images are expected, convert it first")
-        array = np.asarray(image if image.mode in ("L", "RGB") else image.convert("RGB"))
-        translated = self.translate_arrays([array])[0]
+        translated = self.translate_arrays([from_pil(image).to_pixels(self.pair_spec.source)])[0]
         return Image.fromarray(translated[..., 0] if translated.shape[2] == 1 else translated)
 
     def _translate_tensor(self, batch: Tensor) -> Tensor:
@@ -256,16 +260,18 @@ class Translator:
         return torch.from_numpy(np.stack(translated)).permute(0, 3, 1, 2).to(batch.device)
 
     def _prepare(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-        if image.dtype != np.uint8 or image.ndim not in (2, 3):
+        if image.dtype != np.uint8 or image.ndim not in (2, 3) or not image.size:
             raise UserError(
-                f"an array of {image.dtype} and shape {image.shape}: (H, W, C) or (H, W) of uint8 is expected"
+                f"an array of {image.dtype} and shape {image.shape}: (H, W, C) or (H, W) of uint8 is expected, with a "
+                "pixel at least"
             )
         if image.ndim == 2:
             image = image[..., None]
+        if image.shape[2] not in (1, 3):
+            alpha = "; give an image with alpha as a PIL image or a file" if image.shape[2] in (2, 4) else ""
+            raise UserError(f"an image of {image.shape[2]} channels: 1 or 3 are expected{alpha}")
         if image.shape[2] == 1:
             image = np.repeat(image, 3, 2)
-        if image.shape[2] != 3:
-            raise UserError(f"an image of {image.shape[2]} channels: 1 or 3 are expected")
         source = self.pair_spec.source
         return source.prepare(image) if self.side is None else source.prepare_and_resize(image, self.side, self.side)
 
@@ -320,7 +326,9 @@ def _find_device(name: str) -> torch.device:
     try:
         device = torch.device(str(name))
         torch.zeros(1, device=device).cpu()
-    except (RuntimeError, AssertionError):  # torch without CUDA raises AssertionError
+    except (RuntimeError, AssertionError) as error:  # torch without CUDA raises AssertionError
+        if is_out_of_memory(error):
+            raise
         here = f"auto, cpu or cuda is expected, and torch {torch.__version__} finds {torch.cuda.device_count()} GPUs"
         raise UserError(f"device={name} cannot be used here: {here}") from None
     return device

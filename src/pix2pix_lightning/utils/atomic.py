@@ -9,12 +9,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from pix2pix_lightning.utils.checks import check_absent
+
 _SUFFIX = ".part"
 _MAX_LENGTH = 40  # of the file's own name in that of its temporary file, which a disk limits
 
 
 @contextmanager
-def atomic_write(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path, *, overwrite: bool = True) -> Iterator[Path]:
     """Yield an empty temporary file and rename it to ``path`` on success. ``path`` is unchanged on error.
 
     The temporary file is new and has a name that cannot be foreseen, so nothing that lies there is written to. A link
@@ -23,13 +25,17 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
     Args:
         path: The file. The temporary one is in the same folder, since a rename is atomic only within one disk.
+        overwrite: Replace ``path`` where it exists by then. Else the first of several processes wins.
 
     Raises:
+        FileExistsError: ``path`` exists, and ``overwrite`` is off.
         OSError: It cannot be written. The error names ``path``.
     """
     scratch = _create_scratch(path)
     try:
         yield scratch
+        if not overwrite:
+            _reserve(scratch, path)
         scratch.replace(path)
     except OSError as error:
         if error.errno is not None and error.filename in (None, str(scratch)):
@@ -53,6 +59,17 @@ def remove_leftovers(folder: Path, *patterns: str) -> None:
                 scratch.unlink(missing_ok=True)
 
 
+def _reserve(scratch: Path, path: Path) -> None:
+    """Put a link to the temporary file at ``path``, which fails where something is there, unlike a rename."""
+    check_absent(path, overwrite=False)
+    try:
+        os.link(scratch, path)
+    except FileExistsError:
+        check_absent(path, overwrite=False)
+    except OSError:
+        pass  # a file system without such links
+
+
 def _create_scratch(path: Path) -> Path:
     scratch = path.with_name(f"{path.name[:_MAX_LENGTH]}.{secrets.token_hex(8)}{_SUFFIX}")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL  # with these the last part of the path may be no link
@@ -61,6 +78,27 @@ def _create_scratch(path: Path) -> Path:
     except OSError as error:  # of a folder, or of the disk: the file is what the user knows
         raise OSError(error.errno, error.strerror, str(path)) from None
     return scratch
+
+
+@contextmanager
+def create_folder(folder: Path) -> Iterator[None]:
+    """Create a folder with its parents for a block. What is still empty after an error is removed.
+
+    Args:
+        folder: The folder, which may exist.
+
+    Raises:
+        OSError: It cannot be created.
+    """
+    created = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except BaseException:
+        for path in created:
+            with suppress(OSError):  # it is not empty
+                path.rmdir()
+        raise
 
 
 @contextmanager

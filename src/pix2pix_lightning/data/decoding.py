@@ -1,0 +1,181 @@
+"""Decode the bytes of image files without changing or leaving out what they hold."""
+
+from __future__ import annotations
+
+import io
+import struct
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from PIL import BmpImagePlugin, PngImagePlugin, PpmImagePlugin
+
+from pix2pix_lightning.data.file_image import FileImage
+from pix2pix_lightning.data.image_header import ImageHeader
+from pix2pix_lightning.data.tiff import DamagedPixelsError, decode_tiff, turn
+
+__all__ = ["DamagedPixelsError", "decode"]
+
+Pixels = npt.NDArray[np.uint8]
+
+# OpenCV 5 moved the function, and 4 does not have the new place
+_opencv_logging: Any = getattr(cv2.utils, "logging", cv2)
+
+_PILLOW_READERS = {
+    "bmp": BmpImagePlugin.BmpImageFile,
+    "png": PngImagePlugin.PngImageFile,
+    "ppm": PpmImagePlugin.PpmImageFile,
+}
+_PILLOW_ERRORS = (SyntaxError, OSError, ValueError, TypeError, LookupError, struct.error, OverflowError)
+_COLOURS = {"rgb": 3, "ycbcr": 3}
+
+
+def decode(content: bytes, header: ImageHeader, name: str, *, has_numbers: bool = False) -> FileImage:
+    """Decode an image file of 8-bit gray levels, palette colours or RGB.
+
+    Args:
+        content: The file.
+        header: Its header, which ``check_header`` has passed.
+        name: The file's name, for messages.
+        has_numbers: Whether a palette's numbers are wanted, and not its colours alone.
+
+    Returns:
+        The upright image.
+
+    Raises:
+        DamagedPixelsError: The pixels cannot be decoded, or contradict the header.
+        UserError: The compression of a TIFF is not read.
+    """
+    if header.format == "jpeg" and _is_truncated_jpeg(content):
+        raise DamagedPixelsError("a truncated JPEG")
+    is_palette = header.photometric == "palette"
+    alpha, palette = None, None
+    if header.directory is not None:
+        pixels, alpha, palette = _decode_tiff(content, header)
+    # OpenCV returns no numbers of a palette, and scales levels in some files alone
+    elif (has_numbers and is_palette) or (header.format == "ppm" and header.max_level not in (1, 255)):
+        pixels, alpha, palette = _decode_by_pillow(content, header)
+    elif header.has_alpha:
+        pixels, alpha = _decode_with_alpha(content, header)
+    else:
+        pixels = _decode_by_opencv(content, cv2.IMREAD_ANYDEPTH | cv2.IMREAD_COLOR_RGB)
+    if pixels.shape[:2] != header.upright_size[::-1] or pixels.dtype != np.uint8:
+        raise DamagedPixelsError(f"pixels of shape {pixels.shape} and {pixels.dtype}, which its header does not claim")
+    return FileImage(
+        pixels=pixels,
+        alpha=None if alpha is None or alpha.min(initial=255) == 255 else alpha,
+        max_level=255 if is_palette else header.max_level,
+        palette=palette,
+        is_premultiplied=header.is_premultiplied,
+        name=name,
+    )
+
+
+def _decode_by_opencv(content: bytes, mode: int) -> Pixels:
+    log_level = _opencv_logging.setLogLevel(0)  # a damaged file gets our message alone
+    try:
+        image: Any = cv2.imdecode(np.frombuffer(content, np.uint8), mode)
+    except cv2.error:
+        image = None
+    finally:
+        _opencv_logging.setLogLevel(log_level)
+    if image is None:
+        raise DamagedPixelsError
+    pixels: Pixels = image
+    return pixels
+
+
+def _decode_with_alpha(content: bytes, header: ImageHeader) -> tuple[Pixels, Pixels | None]:
+    """Decode colours and alpha, which OpenCV returns as they are stored, not turned."""
+    pixels = _decode_by_opencv(content, cv2.IMREAD_UNCHANGED)
+    alpha: Pixels | None = None
+    if pixels.ndim == 3 and pixels.shape[2] == 4:
+        pixels, alpha = cv2.cvtColor(pixels, cv2.COLOR_BGRA2RGB).astype(np.uint8, copy=False), pixels[..., 3]
+    elif header.format == "png":
+        pixels, alpha, _ = _decode_by_pillow(content, header, is_turned=False)
+    elif pixels.ndim == 3:
+        pixels = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
+        alpha = _read_bmp_alpha(content, header) if header.format == "bmp" else None
+    return turn(pixels, header.orientation), None if alpha is None else turn(alpha, header.orientation)
+
+
+def _read_bmp_alpha(content: bytes, header: ImageHeader) -> Pixels | None:
+    """Read the byte that a BMP of 32 bits has next to its colours; zeros everywhere mean that it is not used."""
+    start, height = struct.unpack_from("<I8xi", content, 10)
+    size = header.height * header.width * 4
+    if start + size > len(content):
+        raise DamagedPixelsError
+    alpha = np.frombuffer(content, np.uint8, size, start).reshape(header.height, header.width, 4)[..., 3]
+    return (alpha if height < 0 else alpha[::-1]) if alpha.any() else None
+
+
+def _decode_by_pillow(
+    content: bytes, header: ImageHeader, *, is_turned: bool = True
+) -> tuple[Pixels, Pixels | None, Pixels | None]:
+    """Decode gray levels, RGB or a palette's numbers with alpha and palette."""
+    try:
+        # Image.open would apply the limit of the whole process to large files
+        with _PILLOW_READERS[header.format](io.BytesIO(content)) as image:
+            if image.size != (header.width, header.height):
+                raise DamagedPixelsError
+            image.load()
+            key, mode = image.info.get("transparency"), image.mode
+            pixels = np.asarray(image).reshape(header.height, header.width, -1).astype(np.uint8, copy=False)
+            palette = np.asarray(image.getpalette("RGB"), np.uint8).reshape(-1, 3) if mode == "P" else None
+    except _PILLOW_ERRORS as error:
+        raise DamagedPixelsError(str(error)) from None
+    if header.photometric == "palette":
+        alpha = None if key is None else _get_palette_alpha(pixels[..., 0], key)
+    else:
+        pixels = pixels * np.uint8(255) if mode == "1" else pixels
+        alpha = None if key is None else _get_key_alpha(pixels, key, header)
+    if palette is not None and pixels.max(initial=0) >= len(palette):
+        raise DamagedPixelsError(f"number {pixels.max()} in a palette of {len(palette)} colours")
+    if not is_turned:
+        return pixels, alpha, palette
+    turned = None if alpha is None else turn(alpha, header.orientation)
+    return turn(pixels, header.orientation), turned, palette
+
+
+def _get_palette_alpha(numbers: Pixels, key: bytes | int) -> Pixels:
+    """Return the alpha of each pixel; colours that the file does not list are opaque."""
+    alphas = np.full(256, 255, np.uint8)
+    if isinstance(key, bytes):
+        alphas[: len(key)] = np.frombuffer(key[:256], np.uint8)
+    else:
+        alphas[key] = 0
+    return alphas[numbers]
+
+
+def _get_key_alpha(pixels: Pixels, key: Any, header: ImageHeader) -> Pixels:
+    """Return alpha 0 where a pixel has the transparent colour, and 255 elsewhere."""
+    scaled = np.atleast_1d(np.asarray(key)) * (255 // header.max_level)
+    is_clear = (pixels == scaled).all(-1)
+    return np.where(is_clear, np.uint8(0), np.uint8(255))
+
+
+def _decode_tiff(content: bytes, header: ImageHeader) -> tuple[Pixels, Pixels | None, Pixels | None]:
+    assert header.directory is not None
+    stored, palette = decode_tiff(content, header.directory)
+    pixels = stored[..., : _COLOURS.get(header.photometric, 1)]
+    alpha = stored[..., -1] if header.has_alpha else None
+    if palette is not None:
+        if pixels.max(initial=0) >= len(palette):
+            raise DamagedPixelsError(f"number {pixels.max()} in a palette of {len(palette)} colours")
+        return pixels, alpha, palette
+    pixels = pixels * np.uint8(255 // header.max_level) if header.max_level < 255 else pixels
+    return 255 - pixels if header.is_inverted else pixels, alpha, None
+
+
+def _is_truncated_jpeg(content: bytes) -> bool:
+    """Return whether a JPEG has no end marker; OpenCV may fill the missing rest with gray without an error.
+
+    The marker counts only after the headers, which may hold a thumbnail with an end marker of its own. It may stand
+    anywhere there, since phones write more data after it.
+    """
+    start = 2
+    while content[start : start + 1] == b"\xff" and content[start + 1 : start + 2] != b"\xda":
+        is_padding = content[start + 1 : start + 2] == b"\xff"
+        start += 1 if is_padding else 2 + int.from_bytes(content[start + 2 : start + 4], "big")
+    return content.rfind(b"\xff\xd9", start) < 0

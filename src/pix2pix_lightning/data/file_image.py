@@ -1,0 +1,180 @@
+"""What an image file or a picture in memory holds, and what a side makes of it."""
+
+from __future__ import annotations
+
+import logging
+import mmap
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pix2pix_lightning.utils.errors import UserError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as PILImage
+
+    from pix2pix_lightning.data.sides import SideSpec
+
+Pixels = npt.NDArray[np.uint8]
+
+WHITE = (255, 255, 255)
+_log = logging.getLogger(__name__)
+_has_said = mmap.mmap(-1, 1)  # shared with the loader's processes, so that each training says it once
+_lock = Lock()
+_PIL_MODES = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileImage:
+    """Hold the upright pixels of an 8-bit image before a side gives them a meaning.
+
+    Args:
+        pixels: (H, W, 1) or (H, W, 3) RGB, uint8; with a palette (H, W, 1) numbers of its colours.
+        alpha: (H, W) uint8, 0 where nothing is to be seen; None where all is opaque.
+        max_level: Greatest level that the file can hold, such as 15 for 4 bits; ``pixels`` are scaled from it to 255.
+        palette: (N, 3) RGB, uint8.
+        is_premultiplied: Whether ``pixels`` are multiplied by alpha.
+        name: Where the image is from, for messages.
+    """
+
+    pixels: Pixels
+    alpha: Pixels | None = None
+    max_level: int = 255
+    palette: Pixels | None = None
+    is_premultiplied: bool = False
+    name: str = "image"
+
+    def crop(self, left: int, right: int) -> FileImage:
+        """Return the columns from ``left`` to before ``right``."""
+        alpha = None if self.alpha is None else self.alpha[:, left:right]
+        return replace(self, pixels=self.pixels[:, left:right], alpha=alpha)
+
+    def to_pixels(self, side: SideSpec | None = None) -> Pixels:
+        """Return what ``SideSpec.prepare`` takes: colours or levels over the side's background, or class numbers.
+
+        Args:
+            side: The side; by default colours over white.
+
+        Returns:
+            (H, W, 1) or (H, W, 3) RGB, uint8.
+
+        Raises:
+            UserError: There are transparent pixels, and the side refuses them.
+        """
+        is_clear = self.alpha is not None and self.alpha.size > 0 and self.alpha.min() < 255
+        if is_clear and side is not None and side.alpha == "error":
+            raise UserError(_format_refusal(side))
+        if side is not None and side.has_class_numbers:
+            return self._to_numbers()
+        pixels: Pixels = self.pixels if self.palette is None else self.palette[self.pixels[..., 0]]
+        if not is_clear:
+            return pixels
+        background = WHITE if side is None else side.background
+        _say_composite(self.name, background)
+        return composite(pixels, self.alpha, background, is_premultiplied=self.is_premultiplied)
+
+    def _to_numbers(self) -> Pixels:
+        if self.palette is not None or self.max_level == 255:
+            return self.pixels
+        levels = (self.pixels.astype(np.uint32) * self.max_level + 127) // 255
+        return levels.astype(np.uint8)
+
+
+def composite(pixels: Pixels, alpha: Any, background: Sequence[int], *, is_premultiplied: bool = False) -> Pixels:
+    """Lay an image over a colour.
+
+    Args:
+        pixels: (H, W, 1) or (H, W, 3) uint8.
+        alpha: (H, W) uint8.
+        background: RGB, 0 to 255.
+        is_premultiplied: Whether ``pixels`` are multiplied by alpha.
+
+    Returns:
+        (H, W, 3) uint8, or (H, W, 1) for levels over a gray.
+    """
+    if pixels.shape[2] == 1 and len(set(background)) > 1:
+        pixels = np.repeat(pixels, 3, 2)
+    opacity = alpha[..., None].astype(np.uint32)
+    colour = np.asarray(background[: pixels.shape[2]], np.uint32)
+    front = pixels.astype(np.uint32) * (255 if is_premultiplied else opacity)
+    mixed = (front + colour * (255 - opacity) + 127) // 255
+    return np.minimum(mixed, 255).astype(np.uint8)
+
+
+def from_pil(image: PILImage) -> FileImage:
+    """Take a PIL image as its file would be taken: turned upright, with its alpha.
+
+    Args:
+        image: An image of mode 1, L, LA, P, PA, RGB or RGBA; or with premultiplied alpha.
+
+    Returns:
+        The image.
+
+    Raises:
+        UserError: It has another mode, of more than 8 bits or of other colours than RGB.
+    """
+    from PIL import ImageOps
+
+    if image.mode not in _PIL_MODES:
+        raise UserError(
+            f"a PIL image of mode {image.mode}: 8-bit gray levels or RGB are expected (L, LA, P, RGB, RGBA), and a "
+            "conversion would change its values: convert it first"
+        )
+    image = ImageOps.exif_transpose(image)
+    if image.mode in ("P", "PA"):
+        numbers = np.asarray(image).reshape(image.height, image.width, -1)[..., :1]
+        palette = _read_palette(image)
+        return FileImage(pixels=numbers, alpha=_get_alpha(image), palette=palette, name="the PIL image")
+    has_alpha = image.mode in ("LA", "La", "RGBA", "RGBa")
+    premultiplied = image.mode in ("La", "RGBa")
+    array = np.asarray(image.convert("L") if image.mode == "1" else image)
+    array = array.reshape(*array.shape[:2], -1)
+    colours = {1: 1, 2: 1, 3: 3, 4: 3}[array.shape[2]]
+    return FileImage(
+        pixels=array[..., :colours],
+        alpha=array[..., -1] if has_alpha else _get_alpha(image),
+        max_level=1 if image.mode == "1" else 255,
+        is_premultiplied=premultiplied,
+        name="the PIL image",
+    )
+
+
+def _read_palette(image: PILImage) -> Pixels:
+    """Return the palette's colours, black for numbers beyond its end."""
+    palette = np.zeros((256, 3), np.uint8)
+    colours = np.asarray(image.getpalette("RGB") or [], np.uint8).reshape(-1, 3)
+    palette[: len(colours)] = colours
+    return palette
+
+
+def _get_alpha(image: PILImage) -> Pixels | None:
+    """Return the alpha of a transparent colour or of a palette."""
+    if image.mode != "PA" and "transparency" not in image.info:
+        return None
+    return np.asarray(image.convert("RGBA"))[..., 3]
+
+
+def _format_refusal(side: SideSpec) -> str:
+    if side.has_class_numbers:
+        return "transparent pixels (alpha) in a side of class numbers, which have none: save the file without alpha"
+    fix = "save it without alpha" + (" in the palette's colours" if side.kind == "label" else "")
+    return (
+        f"transparent pixels (alpha) in a side with alpha=error: {fix}, or set alpha=composite and background=[r,g,b]"
+    )
+
+
+def _say_composite(name: str, background: Sequence[int]) -> None:
+    with _lock:
+        if _has_said[0]:
+            return
+        _has_said[0] = 1
+    _log.warning(
+        "%s has transparent pixels (alpha): it, and others like it, are laid over %s; background= and alpha=error of "
+        "a side change that",
+        name,
+        "white" if tuple(background) == WHITE else f"the colour {list(background)}",
+    )

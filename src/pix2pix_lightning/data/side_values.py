@@ -1,0 +1,88 @@
+"""Check the values of a side's description, and convert them from plain data and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+from pix2pix_lightning.utils.errors import UserError
+
+Palette = tuple[tuple[int, int, int], ...]
+
+
+def parse_palette(palette: Any) -> Palette:
+    """Return a palette as tuples.
+
+    Raises:
+        UserError: It is no list of colours.
+    """
+    try:
+        colours = tuple(tuple(colour) for colour in palette)
+    except TypeError:
+        raise UserError(f"palette={palette}: a list of colours is expected, [[r, g, b], ...]") from None
+    for colour in colours:
+        if len(colour) != 3 or not all(isinstance(v, int) and 0 <= v <= 255 for v in colour):
+            raise UserError(f"palette colour {list(colour)}: three whole numbers from 0 to 255 are expected")
+    return colours
+
+
+def parse_background(background: Any) -> tuple[int, int, int]:
+    """Return one colour as a tuple; white for None.
+
+    Raises:
+        UserError: It is no colour.
+    """
+    if background is None:
+        return 255, 255, 255
+    values = tuple(background) if isinstance(background, list | tuple) else ()
+    if len(values) != 3 or not all(type(value) is int and 0 <= value <= 255 for value in values):
+        given = list(background) if isinstance(background, tuple) else background
+        raise UserError(f"background={given}: three whole numbers from 0 to 255 are expected, [r, g, b]")
+    return values
+
+
+def parse_range(value_range: Any) -> tuple[float, float]:
+    """Return a range as a tuple.
+
+    Raises:
+        UserError: It is no range within 0 to 255.
+    """
+    try:
+        low, high = value_range
+        is_range = 0 <= low < high <= 255
+    except (TypeError, ValueError):
+        is_range = False
+    if not is_range:
+        given = list(value_range) if isinstance(value_range, tuple) else value_range
+        raise UserError(f"value_range={given}: a lower and a higher value from 0 to 255 are expected")
+    return low, high
+
+
+def parse_fields(values: Any, cls: type) -> dict[str, Any]:
+    """Return keyword arguments of a data class.
+
+    Args:
+        values: A mapping from names of fields to values.
+        cls: The data class.
+
+    Returns:
+        The mapping as a dict.
+
+    Raises:
+        UserError: It is no mapping, or a key is no field.
+    """
+    if not isinstance(values, Mapping):
+        raise UserError(f"{values!r} does not describe a {cls.__name__}: its keys are expected, such as {{kind: rgb}}")
+    names = [f.name for f in fields(cls)]
+    for key in values:
+        if key not in names:
+            raise UserError(f"{key!r} is no key of {cls.__name__}: use one of {', '.join(names)}")
+    return dict(values)
+
+
+def to_plain(value: Any) -> Any:
+    """Return nested dicts and tuples as dicts and lists."""
+    if isinstance(value, dict):
+        return {key: to_plain(item) for key, item in value.items()}
+    return [to_plain(item) for item in value] if isinstance(value, tuple) else value

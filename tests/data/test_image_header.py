@@ -1,0 +1,166 @@
+"""Headers of image files against what Pillow and tifffile wrote, and headers that mislead."""
+
+import io
+import random
+import struct
+import tracemalloc
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from pix2pix_lightning.data.image_header import parse_header, read_header
+from pix2pix_lightning.utils.errors import UserError
+
+
+def save(kind, mode, **options):
+    buffer = io.BytesIO()
+    levels = np.arange(6 * 4 * 4, dtype=np.uint8).reshape(6, 4, 4)
+    Image.fromarray(levels, "RGBA").convert(mode).save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def tiff(shape, dtype=np.uint8, **options):
+    buffer = io.BytesIO()
+    tifffile.imwrite(buffer, np.zeros(shape, dtype), **options)
+    return buffer.getvalue()
+
+
+def chunk(name, content):
+    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+
+def parse(content):
+    return parse_header(io.BytesIO(content), Path("x.img"))
+
+
+FORMATS = {"PNG": "png", "JPEG": "jpeg", "WEBP": "webp", "TIFF": "tiff", "BMP": "bmp", "PPM": "ppm"}
+STORED = {  # channels, photometric, alpha
+    "L": (1, "grayscale", False),
+    "LA": (2, "grayscale", True),
+    "RGB": (3, "rgb", False),
+    "RGBA": (4, "rgb", True),
+    "CMYK": (4, "cmyk", False),
+}
+
+
+WRITTEN = {
+    "PNG": ("L", "LA", "RGB", "RGBA"),
+    "JPEG": ("L", "RGB", "CMYK"),
+    "WEBP": ("RGB", "RGBA"),
+    "TIFF": tuple(STORED),
+    "BMP": ("RGB", "RGBA"),
+    "PPM": ("L", "RGB"),
+}
+
+
+@pytest.mark.parametrize(("kind", "mode"), [(kind, mode) for kind, modes in WRITTEN.items() for mode in modes])
+def test_channels_and_size(kind, mode):
+    header = parse(save(kind, mode))
+    assert (header.format, header.width, header.height, header.pages) == (FORMATS[kind], 4, 6, 1)
+    assert (header.channels, header.photometric, header.has_alpha) == STORED[mode]
+    assert (header.dtype, header.max_level) == ("uint8", 255)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("number", [1, 3, 6, 8])
+def test_orientation(tmp_path, kind, number):
+    exif = Image.Exif()
+    exif[0x112] = number
+    path = tmp_path / "image"
+    path.write_bytes(save(kind, "RGB", exif=exif))
+    header = read_header(path)
+    assert header.orientation == number
+    assert header.upright_size == ((6, 4) if number > 4 else (4, 6))
+
+
+def test_an_orientation_behind_the_pixels_counts():
+    exif = Image.Exif()
+    exif[0x112] = 6
+    content = save("PNG", "RGB")
+    late = content[:-12] + chunk(b"eXIf", exif.tobytes()[6:]) + content[-12:]
+    assert parse(late).orientation == 6
+    assert parse(late.replace(b"eXIf", b"eXIF")).orientation == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (tiff((6, 4, 13), planarconfig="contig", photometric="minisblack"), (13, "bands", "uint8")),
+        (tiff((4, 6, 4), planarconfig="separate", photometric="minisblack"), (4, "bands", "uint8")),
+        (tiff((6, 4, 4), photometric="rgb", extrasamples=[0]), (4, "bands", "uint8")),
+        (tiff((6, 4, 2), planarconfig="contig", photometric="minisblack", extrasamples=[2]), (2, "grayscale", "uint8")),
+        (tiff((6, 4), np.uint16, bigtiff=True, photometric="miniswhite"), (1, "grayscale", "uint16")),
+        (tiff((6, 4), np.float32, byteorder=">"), (1, "grayscale", "float32")),
+        (tiff((6, 4), np.int8), (1, "grayscale", "int8")),
+        (save("PNG", "P"), (1, "palette", "uint8")),
+        (b"P5 4 6\n# a comment 9\n1000 " + bytes(48), (1, "grayscale", "uint16")),
+    ],
+)
+def test_channels_types_and_meaning(content, expected):
+    header = parse(content)
+    assert (header.channels, header.photometric, header.dtype) == expected
+    assert (header.width, header.height) == (4, 6)
+
+
+def test_pages_and_frames_are_counted_and_reduced_copies_are_not():
+    frames = [Image.new("RGB", (4, 6), colour) for colour in ("red", "blue", "green")]
+    for kind in ("PNG", "WEBP", "TIFF"):
+        buffer = io.BytesIO()
+        frames[0].save(buffer, kind, save_all=True, append_images=frames[1:])
+        assert parse(buffer.getvalue()).pages == 3
+    buffer = io.BytesIO()
+    with tifffile.TiffWriter(buffer) as writer:
+        writer.write(np.zeros((6, 4, 3), np.uint8))
+        writer.write(np.zeros((3, 2, 3), np.uint8), subfiletype=1)
+    assert parse(buffer.getvalue()).pages == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "word"),
+    [
+        (b"", "empty"),
+        (b"GIF89a" + bytes(40), "GIF"),
+        (b"<!DOCTYPE html><p>404", "server"),
+        (b"version https://git-lfs.github.com/spec/v1", "LFS"),
+        (b"P7\nWIDTH 1\n", "PAM"),
+        (b"nothing of the kind", "another kind"),
+        (save("PNG", "RGB")[:20], "truncated"),
+        (b"P6 0 4 255\n", "0 x 4"),
+        (b"P6 4 -4 255\n", "damaged"),
+    ],
+)
+def test_what_is_no_image_is_named(content, word):
+    with pytest.raises(UserError, match=word) as raised:
+        parse(content)
+    assert "x.img" in str(raised.value)
+
+
+def test_a_loop_of_pages_ends():
+    content = bytearray(tiff((6, 4)))
+    (first,) = struct.unpack_from("<I", content, 4)
+    (count,) = struct.unpack_from("<H", content, first)
+    struct.pack_into("<I", content, first + 2 + 12 * count, first)
+    assert parse(bytes(content)).pages == 1
+
+
+def test_damaged_headers_give_a_header_or_a_line_in_little_memory():
+    sound = [save(kind, "RGB") for kind in FORMATS] + [tiff((6, 4), np.float32, bigtiff=True), save("PNG", "P")]
+    generator = random.Random(0)
+    tracemalloc.start()
+    for _ in range(600):
+        content = bytearray(generator.choice(sound))
+        for _ in range(generator.randint(1, 8)):
+            content[generator.randrange(len(content))] = generator.choice((0, 1, 0x7F, 0xFF, generator.randrange(256)))
+        try:
+            header = parse(bytes(content[: generator.randint(1, len(content))]))
+        except UserError:
+            continue
+        assert min(header.width, header.height, header.channels, header.pages) >= 1
+        assert header.orientation in range(1, 9)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2**23
