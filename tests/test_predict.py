@@ -170,6 +170,18 @@ def test_nothing_is_overwritten_by_default(run, call, pictures, tmp_path):
     assert_within_one_level(output / "c.png", compute_expected(run[1], pictures / "c.bmp"))
 
 
+def test_a_folder_is_not_translated_into_itself(run, call, pictures):
+    before = {path.name: path.read_bytes() for path in pictures.iterdir()}
+    with pytest.raises(ValueError, match="overwrite=true"):
+        call(run[0], pictures, pictures / "../pictures")
+    with pytest.raises(ValueError, match=r"a\.png"):  # an input of that name is replaced in no case
+        call(run[0], pictures, pictures, overwrite=True)
+    assert {path.name: path.read_bytes() for path in pictures.iterdir()} == before
+    (pictures / "a.png").unlink()
+    call(run[0], pictures, pictures, overwrite=True)
+    assert {path.name for path in pictures.iterdir()} == {*before, "b.b.png", "c.png"} - {"a.png"}
+
+
 def test_output_that_cannot_be_written(run, call, pictures, tmp_path):
     output = tmp_path / "output"
     (output / "b.b.png").mkdir(parents=True)
