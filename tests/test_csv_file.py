@@ -1,6 +1,6 @@
 import math
 
-from pix2pix_lightning.utils.csv_file import parse_metrics, read_metrics
+from pix2pix_lightning.utils.csv_file import parse_metrics, quote_cell, read_metrics, unquote_cell
 
 
 def test_only_complete_rows_are_read(tmp_path):
@@ -25,3 +25,13 @@ def test_only_complete_rows_are_read(tmp_path):
 
 def test_an_empty_file_has_no_rows():
     assert parse_metrics(b"") == parse_metrics(b"epoch,step\n") == []
+
+
+def test_texts_that_a_spreadsheet_would_compute_are_quoted_and_restored():
+    for text in ("=1+1", "+1", "-0.5", "@a", "\t=1", "\r=1", "'=1", "''a", "'"):
+        assert quote_cell(text) == f"'{text}"
+        assert unquote_cell(quote_cell(text)) == text
+    for text in ("", "a=1", "val/l1", "1-1", " =1"):
+        assert quote_cell(text) == unquote_cell(text) == text
+    assert unquote_cell("'a") == "'a"  # of an earlier version
+    assert parse_metrics(b"step,'-l1\n3,-0.5\n") == [{"step": 3, "-l1": -0.5}]

@@ -199,6 +199,8 @@ def test_a_project_of_ones_own(installed, tmp_path):
     metrics = " ".join(OWN_METRICS.split())
     commands = [
         ["train", ["--config-dir", "conf", "experiment=mine", "run_dir=run"]],
+        ["train", ["resume=run"]],
+        ["train", ["resume=run", trust]],
         ["predict", predict_words],
         ["predict", [*predict_words, trust]],
         ["evaluate", ["checkpoint=run", "output=measured", f"metrics={metrics}", trust]],
@@ -211,9 +213,14 @@ def test_a_project_of_ones_own(installed, tmp_path):
         text=True,
     )
     statuses = re.findall(r"(?m)^status (\w+) (\d+)$", process.stdout)
-    assert statuses == [("train", "0"), ("predict", "1"), ("predict", "0"), ("evaluate", "0")], process.stderr
+    assert statuses == [
+        *(("train", status) for status in "010"),
+        ("predict", "1"),
+        ("predict", "0"),
+        ("evaluate", "0"),
+    ], process.stderr
     assert f"package {installed / 'pix2pix_lightning'}" in process.stdout
-    assert trust in process.stderr  # why the first predict was refused
+    assert process.stderr.count(trust) == 2  # why the second train and the first predict were refused
     assert (tmp_path / "out/input.png").stat().st_size > 0
 
     saved = read_checkpoint(tmp_path / "run/checkpoints/last.ckpt")

@@ -19,6 +19,8 @@ from pix2pix_lightning import Pix2PixModule, Translator, compose, predict
 from pix2pix_lightning.checkpoints.junyanz import write_junyanz
 from pix2pix_lightning.data.resize import resize
 from pix2pix_lightning.inference import from_config
+from pix2pix_lightning.networks import UNetGenerator
+from pix2pix_lightning.utils.errors import UserError
 from small_networks import UNET, by_hand, save, trained
 
 
@@ -238,6 +240,58 @@ def test_images_that_do_not_fit_the_model_are_named(call, tmp_path, capsys):
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["drawn.png"]
 
 
+@pytest.mark.parametrize(("name", "levels"), [("x.png", 1), ("new/folder/y.bmp", 1), ("z.JPG", 40)])
+def test_one_image_into_a_file(run, call, pictures, tmp_path, capsys, name, levels):
+    path = tmp_path / name
+    assert call(run[0], pictures / "a.png", path) == [path]
+    assert capsys.readouterr().out == f"{path}\n"
+    expected = compute_expected(run[1], pictures / "a.png")
+    assert np.abs(np.asarray(Image.open(path)).astype(int) - expected).max() <= levels
+    before = path.read_bytes()
+    with pytest.raises(FileExistsError, match=path.name):
+        call(run[0], pictures / "c.bmp", path)
+    assert path.read_bytes() == before
+    call(run[0], pictures / "c.bmp", path, overwrite=True)
+    assert Image.open(path).size == (33, 7)
+    (tmp_path / "folder.png").mkdir()
+    assert call(run[0], pictures / "a.png", tmp_path / "folder.png") == [tmp_path / "folder.png" / "a.png"]
+
+
+def test_class_colours_are_no_jpeg(call, tmp_path):
+    spec = {"target": {"kind": "label", "palette": [[255, 0, 0], [0, 0, 255]]}}
+    path = save(trained(UNET, pair_spec=spec), tmp_path / "label.ckpt")
+    Image.new("RGB", (8, 8)).save(tmp_path / "in.png")
+    with pytest.raises(UserError, match=r"out\.jpg"):
+        call(path, tmp_path / "in.png", tmp_path / "out.jpg")
+    assert not (tmp_path / "out.jpg").exists()
+
+
+def test_an_image_that_needs_too_much_memory_is_one_failed_image(run, call, pictures, tmp_path, capsys, monkeypatch):
+    translate, read = Translator.translate_arrays, Translator.read
+
+    def translate_small(self, images):
+        if images[0].shape[0] == 30:  # a.png
+            torch.empty(2**48)
+        return translate(self, images)
+
+    def read_small(self, path):
+        if path.suffix == ".bmp":
+            np.empty(2**48)
+        return read(self, path)
+
+    monkeypatch.setattr(Translator, "translate_arrays", translate_small)
+    monkeypatch.setattr(Translator, "read", read_small)
+    with pytest.raises(UserError, match="2 of 3"):
+        call(run[0], pictures, tmp_path / "output", tile=512)
+    first, second = capsys.readouterr().err.strip().splitlines()
+    assert all(part in first for part in ("error: ", "a.png", "tile=512", "resize="))
+    assert "c.bmp" in second
+    assert [path.name for path in (tmp_path / "output").iterdir()] == ["b.b.png"]
+    assert predict.main([f"checkpoint={run[0]}", f"input={pictures / 'a.png'}", f"output={tmp_path / 'one'}"]) == 1
+    assert_one_line(capsys, "a.png", "tile=512", "1048576.00 GiB")
+    assert not (tmp_path / "one").exists()
+
+
 def test_subfolders_and_patterns(run, call, pictures, tmp_path):
     (pictures / "x" / "y").mkdir(parents=True)
     for name in ("a.png", "x/a.png", "x/y/c.bmp"):
@@ -302,6 +356,14 @@ def test_junyanz_generator(run, call, pictures, tmp_path):
         call(run[0], pictures / "a.png", tmp_path / "out", pair__size=128)
 
 
+def test_a_colorization_generator_is_not_taken_for_labels(tmp_path):
+    generator = UNetGenerator(in_channels=1, out_channels=2, num_downs=5, base_channels=2, dropout_at="junyanz")
+    write_junyanz(generator, tmp_path / "latest_net_G.pth")
+    with pytest.raises(ValueError, match="Lab") as raised:
+        Translator(tmp_path / "latest_net_G.pth")
+    assert "label" not in str(raised.value)
+
+
 def test_decompression_bombs(run, call, tmp_path):
     head = struct.pack(">IIBBBBB", 40_000, 25_000, 8, 2, 0, 0, 0)
     chunks = [(b"IHDR", head), (b"IDAT", zlib.compress(bytes(1000))), (b"IEND", b"")]
@@ -360,6 +422,13 @@ def test_module_of_a_user(call, pictures, tmp_path):
         ({"source": "twice"}, "a.jpg"),
         ({"source": "text.png"}, "text.png"),
         ({"output": "text.png"}, "text.png"),
+        ({"output": "page.ckpt"}, "page.ckpt"),
+        ({"output": "page.ckpt/below"}, "page.ckpt"),
+        ({"output": "moving.gif"}, ".png"),
+        ({"source": "twice", "output": "one.png"}, "one"),
+        ({"source": "tw*/a.png", "output": "one.png"}, "one"),
+        ({"output": "one.png", "samples": 2, "mode": "paper"}, "samples=2"),
+        ({"max_pixels": 0}, "max_pixels=0"),
         ({"checkpoint": "none"}, "none"),
         ({"checkpoint": "empty"}, "checkpoints/best.ckpt"),
         ({"checkpoint": "page.ckpt"}, "page.ckpt"),

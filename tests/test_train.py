@@ -195,13 +195,33 @@ def test_training_learns(train_in):
     assert metrics["val/l1"] < 0.8 * first
 
 
+class FailAfter(Callback):
+    """Raises an error at the end of a batch, before the end of its epoch."""
+
+    def __init__(self, batches):
+        self.batches = batches
+
+    def on_train_batch_end(self, trainer, module, *args):
+        if module.batches_seen == self.batches:
+            raise_runtime_error()
+
+
 # ---- resuming ------------------------------------------------------------------------------------------------------
 
 
 def test_resuming_equals_going_through(whole, train_in, tmp_path):
     parts = tmp_path / "parts"
-    train_in(parts, *DECAYING, "trainer.max_epochs=1", "callbacks.gallery.num_images=1")
-    train(compose("train", [f"resume={parts}", "trainer.max_epochs=2"]))
+    saving_each_batch = ["callbacks.gallery.num_images=1", "saving.every_minutes=1e-9", "callbacks.interrupted=null"]
+    with pytest.raises(RuntimeError):
+        train_in(parts, *DECAYING, "trainer.max_epochs=4", *saving_each_batch, use_probe(FailAfter(4)))
+    assert (
+        read_last(parts)["pix2pix_lightning"]["batches_seen"] == 3
+    )  # as if killed then: of the epoch, batch 1 is kept
+    saved = OmegaConf.load(parts / "config.yaml")
+    del saved.callbacks.probe
+    OmegaConf.save(saved, parts / "config.yaml")
+    train(compose("train", [f"resume={parts}", "trainer.max_epochs=2", "saving.every_minutes=15"]))
+    assert OmegaConf.load(parts / "config.yaml").saving.every_minutes == 15
     assert not (tmp_path / "runs").exists()
     parts.rename(tmp_path / "moved")  # a checkpoint of the run names it too, and its folder may have been moved
     train(compose("train", [f"resume={tmp_path}/moved/checkpoints/last.ckpt", "trainer.max_epochs=4"]))

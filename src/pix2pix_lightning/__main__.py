@@ -53,7 +53,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(format_help())
         return 0
     if command not in COMMANDS:
-        print(f"error: {command} is no command: one of {', '.join(COMMANDS)} is expected", file=sys.stderr)
+        from pix2pix_lightning.cli.words import suggest_commands
+
+        print(f"error: {suggest_commands(command, list(COMMANDS))}", file=sys.stderr)
         return 2
     module = f"{__package__}.{command}" + (".__main__" if command in _PACKAGES else "")
     status: int = import_module(module).main(words)

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 def predict(cfg: DictConfig) -> list[Path]:
     """Translate a file, a folder with its subfolders, or the files of a pattern, into PNG files of the same names.
 
+    Of one image, ``output`` may also be the file to write, in the format of its suffix.
+
     Args:
         cfg: Configuration of ``compose("predict", [...])``.
 
@@ -35,32 +37,42 @@ def predict(cfg: DictConfig) -> list[Path]:
         check_apart,
         check_inputs_stay,
         find_images,
+        is_output_file,
         list_suffixes,
+        plan_output_file,
         plan_outputs,
     )
     from pix2pix_lightning.inference.from_config import build_translator
     from pix2pix_lightning.inference.precision import describe_precision
     from pix2pix_lightning.inference.progress import ProgressBars
     from pix2pix_lightning.inference.tiled_inference import format_seams
-    from pix2pix_lightning.inference.translate_files import check_sampling, translate_files
+    from pix2pix_lightning.inference.translate_files import check_lossless, check_sampling, translate_files
+    from pix2pix_lightning.utils.atomic import create_folder
+    from pix2pix_lightning.utils.checks import check_folder
 
     source, output = str(cfg.input), Path(str(cfg.output))
-    if output.exists() and not output.is_dir():
-        raise UserError(f"output={output} is a file: give a folder")
     inputs = find_images(source, excluded=output)
     check_apart(source, output, overwrite=cfg.overwrite)
     suffixes = list_suffixes(cfg.samples, spread=cfg.spread)
-    outputs = plan_outputs(inputs, output, suffixes, overwrite=cfg.overwrite)
+    to_file = is_output_file(output, source, cfg.samples)
+    if to_file:
+        outputs = plan_output_file(Path(source), output, overwrite=cfg.overwrite)
+    else:
+        outputs = plan_outputs(inputs, output, suffixes, overwrite=cfg.overwrite)
     check_inputs_stay(outputs)
+    folder = output.parent if to_file else output
+    check_folder("output", folder)
     bars = ProgressBars(sum(map(len, outputs.values())))
     translator = build_translator(cfg, precision=str(cfg.precision), progress=bars.update_tiles)
     check_sampling(translator, cfg.samples)
+    if to_file:
+        check_lossless(output, translator.pair_spec.target)
     if cfg.precision == "auto" and isinstance(translator.network, GeneratorNetwork):
         print(describe_precision(translator.precision, translator.device))
     failed: list[Path] = []
 
     def report_error(path: Path, error: Exception) -> None:
-        line = format_error(error, "predict")
+        line = format_error(error, "predict", cfg)
         if line is None or len(inputs) == 1:
             raise error
         print(f"error: {escape_controls(line)}", file=sys.stderr)
@@ -68,14 +80,13 @@ def predict(cfg: DictConfig) -> list[Path]:
         bars.advance_images(len(outputs[path]))
 
     written = []
-    output.mkdir(parents=True, exist_ok=True)
-    with bars:
+    with create_folder(folder), bars:
         for path in translate_files(
             translator, outputs, samples=cfg.samples, on_error=report_error, overwrite=cfg.overwrite
         ):
             written.append(path)
             bars.advance_images()
-    print_escaped(f"{len(inputs) - len(failed)} images in {output}")
+    print_escaped(str(output) if to_file else f"{len(inputs) - len(failed)} images in {output}")
     if translator.seams:
         print(format_seams(translator.seams))
     if failed:

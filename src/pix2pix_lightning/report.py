@@ -37,6 +37,8 @@ def report(cfg: DictConfig) -> Path:
 
     several = OmegaConf.is_list(cfg.runs)
     folders = [Path(str(run)) for run in cfg.runs] if several else [Path(str(cfg.runs))]
+    if not folders:
+        raise UserError("runs=[] names no run: set runs=<a sweep's folder>, or a list of run folders")
     if several and cfg.output is None:
         raise UserError("output= is missing: set output=<folder> for a report on several folders")
     output = Path(str(cfg.output)) if cfg.output is not None else folders[0] / "report"

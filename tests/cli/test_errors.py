@@ -15,7 +15,7 @@ import torch
 from omegaconf import OmegaConf
 
 from helpers import TINY, make_strips
-from pix2pix_lightning import Translator, compose, evaluate, predict
+from pix2pix_lightning import Translator, compose, evaluate, predict, report
 from pix2pix_lightning.cli.errors import format_error
 from pix2pix_lightning.cli.overrides import set_hydra_argv
 from pix2pix_lightning.train import main, train
@@ -82,8 +82,6 @@ def test_a_value_of_another_type_is_named(capfd, tmp_path, small_pairs, word):
 
 def test_a_line_that_cannot_be_read_has_status_2(capfd):
     run_command(capfd, "data.a={kind", status=2)
-    assert main(["--nonsense"]) == 2  # argparse writes a usage text
-    assert "--nonsense" in capfd.readouterr().err
 
 
 def test_a_bug_keeps_its_traceback(monkeypatch):
@@ -124,9 +122,34 @@ def test_as_a_real_command(tmp_path):
     ("word", "names"),
     [
         ("data.batch_size=0", ["data.batch_size=0"]),
+        ("trainer.check_val_every_n_epoch=0", ["trainer.check_val_every_n_epoch=0"]),
+        ("trainer.max_epochs=0", ["trainer.max_epochs=0", "-1"]),
+        ("trainer.limit_train_batches=0", ["trainer.limit_train_batches=0"]),
+        ("trainer.limit_train_batches=-1", ["trainer: ", "limit_train_batches"]),
+        ("trainer.precision=half", ["trainer.precision=half"]),
+        ("trainer.gradient_clip_val=1", ["module.gradient_clip=1"]),
+        ("trainer.accumulate_grad_batches=2", ["module.accumulate=2"]),
+        ("name=../elsewhere", ["name=../elsewhere"]),
+        ("module.optimizer_g.lr=.nan", ["module.optimizer_g.lr=nan"]),
+        ("module.optimizer_d.lr=.inf", ["module.optimizer_d.lr=inf"]),
+        ("module.optimizer_d.betas=[0.5]", ["module.optimizer_d.betas=[0.5]", "0.999"]),
+        ("module.optimizer_g.betas=[1.5,0.9]", ["module.optimizer_g.betas=[1.5, 0.9]"]),
+        ("module.optimizer_g._target_=torch.optim.LBFGS", ["module.optimizer_g._target_=torch.optim.LBFGS", "Adam"]),
+        ("module.optimizer_d._target_=torch.optim.SparseAdam", ["module.optimizer_d", "SparseAdam", "Adam"]),
+        ("module.weights.l1=-100", ["module.weights.l1=-100"]),
+        ("module.weights.l1=.inf", ["module.weights.l1=inf"]),
+        ("module.generator.base_channels=0", ["module.generator.base_channels=0"]),
+        ("module.discriminator.norm=layer", ["module.discriminator.norm='layer'"]),
+        ("module.discriminator.num_layers=9", ["data.size=16", "module.discriminator.num_layers"]),
+        ("module.metrics=psnr", ["callbacks.best.monitor=val/l1", "val/psnr"]),
+        ("callbacks.best.monitor=val/foo", ["callbacks.best.monitor=val/foo", "val/ssim"]),
+        ("callbacks.best.mode=biggest", ["callbacks.best: ", "biggest"]),
+        ("data.root=a_file", ["data.root=a_file"]),
+        ("run_dir=a_file", ["run_dir=a_file", "file"]),
+        ("run_dir=a_file/below", ["run_dir=a_file/below", "file"]),
         ("seed=-1", ["seed=-1"]),
         ("data.direction=sideways", ["a_to_b, b_to_a"]),
-        ("data.size=20", ["8"]),
+        ("data.size=20", ["data.size=20", "data.size=24", "module.generator"]),
         ("trainer.accelerator=abacus", ["abacus"]),
         ("trainer.accelerator=tpu", ["trainer.accelerator=tpu"]),
         ("resume=nothing_here", ["nothing_here"]),
@@ -144,9 +167,9 @@ def test_as_a_real_command(tmp_path):
         ("module.generator.out_channels=2", ["generator.out_channels=2", "3"]),
         ("module.discriminator.in_channels=3", ["discriminator.in_channels=3", "6"]),
         ("module.optimizer_g._target_=torch.optim.Adamm", ["Adamm"]),
-        ("module.optimizer_g.lr=-1.0", ["optimizer_g"]),
-        ("module.gradient_clip=-1", ["gradient_clip=-1"]),
-        ("module.gradient_clip=some", ["gradient_clip=some"]),
+        ("module.optimizer_g.lr=-1.0", ["module.optimizer_g.lr=-1.0"]),
+        ("module.gradient_clip=-1", ["module.gradient_clip=-1"]),
+        ("module.gradient_clip=some", ["module.gradient_clip=some"]),
         ("adversarial=wgan_gp", ["module.discriminator.norm=instance"]),
         ("module.generator.depth=3", ["depth"]),
         ("module.loss_weight=3", ["loss_weight"]),
@@ -155,6 +178,7 @@ def test_as_a_real_command(tmp_path):
     ],
 )
 def test_a_wrong_setting_is_named(tmp_path, small_pairs, word, names):
+    (tmp_path / "a_file").write_text("mine")
     cfg = configure(f"data.root={small_pairs}", "run_dir=deep/er/run", NO_GALLERY)
     key, _, value = word.partition("=")
     if key == "adversarial":
@@ -163,12 +187,18 @@ def test_a_wrong_setting_is_named(tmp_path, small_pairs, word, names):
         OmegaConf.update(cfg, key, OmegaConf.from_dotlist([f"value={value}"]).value, force_add=True)
     line = describe(train, cfg)
     assert all(name in line for name in names), line
-    assert not (tmp_path / "deep").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["a_file"]
 
 
 def test_a_split_that_is_not_drawn_is_named():
     line = describe(train, compose("train", ["data=procedural", "data.size=32", "+data.val_split=night"]))
     assert "data.val_split='night'" in line
+
+
+def test_drawn_pairs_that_are_too_small_name_the_size_that_was_given():
+    line = describe(train, compose("train", ["data=procedural", "data.size=16"]))
+    assert "data.size=16" in line
+    assert "data.size=32" in line
 
 
 def test_a_number_of_procedural_pictures_is_whole():
@@ -353,3 +383,8 @@ def test_a_file_that_is_no_checkpoint_is_named(tmp_path, small_pairs, content):
         path.write_bytes(path.read_bytes()[:-50])
     assert "a.ckpt" in describe_training(f"data.root={small_pairs}", "resume=a.ckpt")
     assert not (tmp_path / "runs").exists()
+
+
+def test_control_characters_of_a_name_are_shown(capfd):
+    assert report.main(["runs=a\x1b[2J\x07b"]) == 1
+    assert "runs=a\\x1b[2J\\x07b is not a folder" in capfd.readouterr().err

@@ -1,6 +1,7 @@
 """The cache: the same batches, built once, and complete even if the process that builds it is killed."""
 
 import fcntl
+import io
 import logging
 import multiprocessing
 import os
@@ -46,7 +47,8 @@ def root(tmp_path):
 
 
 def build_data(root, **options):
-    data = PairedDataModule(root, **{"size": SIZE, "batch_size": 2, "num_workers": 0, "seed": 1, **options})
+    options = {"size": SIZE, "batch_size": 2, "num_workers": 0, "seed": 1, "check": "off", **options}
+    data = PairedDataModule(root, **options)
     data.setup("fit")
     return data
 
@@ -366,3 +368,45 @@ def test_pairs_without_fingerprints_are_refused(root):
     with pytest.raises(ValueError, match="compute_fingerprints"):
         Own(root, cache=True).setup("fit")
     Own(root, cache=False).setup("fit")
+
+
+DAMAGES = {
+    "a cut map": ("a.npy", lambda content: content[:200]),
+    "an empty map": ("b.npy", lambda content: b""),
+    "no map": ("a.npy", None),
+    "a map of other things": ("a.npy", lambda content: npy(np.zeros((3, 2, 2, 3)))),
+    "a map of fewer pairs": ("b.npy", lambda content: npy(np.zeros((2, 16, 16, 3), np.uint8))),
+    "a map of another size": ("b.npy", lambda content: npy(np.zeros((3, 5, 5, 3), np.uint8))),
+    "a map of objects": ("a.npy", lambda content: content.replace(b"|u1", b"|O ")),
+    "no index": ("pairs.json", None),
+    "a cut index": ("pairs.json", lambda content: content[:-5]),
+    "another index": ("pairs.json", lambda content: b"[1]"),
+    "an index of numbers": ("pairs.json", lambda content: content.replace(b'"names": ["0"', b'"names": [0')),
+    "an index of nothing": ("pairs.json", lambda content: b"[" * 100_000),
+}  # fmt: skip
+
+
+def npy(array):
+    file = io.BytesIO()
+    np.save(file, array)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_cache_is_built_again(tmp_path, caplog, damage):
+    folder, pairs = tmp_path / "cached", [(noise(i, 8, 8), noise(i + 10, 8, 6), str(i)) for i in range(3)]
+    before = open_slow(folder, pairs)
+    name, change = DAMAGES[damage]
+    path = before.folder / name
+    content = path.read_bytes()
+    path.unlink()
+    if change is not None:
+        path.write_bytes(change(content))
+    with caplog.at_level(logging.WARNING):
+        assert is_complete(open_slow(folder, pairs))
+    assert str(before.folder) in caplog.text
+    assert path.read_bytes() == content
+    caplog.clear()
+    with caplog.at_level(logging.WARNING):
+        open_slow(folder, pairs)
+    assert caplog.text == ""

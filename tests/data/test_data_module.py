@@ -188,7 +188,7 @@ def test_training_images_are_windows_of_the_resized_image(tmp_path):
     save(tmp_path / "train" / "x.png", strip)
     save(tmp_path / "val" / "x.png", strip)
     resized = [resize_with_pillow(half, LOAD_SIZE) for half in (strip[:, :40], strip[:, 40:])]
-    data = build_data(tmp_path)
+    data = build_data(tmp_path, layout="strip")
     for (batch,) in read_epochs(data, 4):
         fits = []
         for image, whole in zip((batch["source"][0], batch["target"][0]), resized, strict=True):
@@ -498,7 +498,7 @@ def test_a_palette_is_snapped_to_before_a_smooth_resizing():
 
 
 def test_two_folders_with_sides_of_unequal_size(tmp_path):
-    a, b = noise(0, 40, 30), noise(1, 64, 64)
+    a, b = noise(0, 40, 30), noise(1, 80, 60)
     for split in ("train", "val"):
         save(tmp_path / split / "A" / "x.png", a)
         save(tmp_path / split / "B" / "x.png", b)
@@ -650,3 +650,90 @@ def test_strips_of_unequal_size_share_a_batch(tmp_path):
     data.setup("validate")
     (batch,) = list(data.val_dataloader())
     assert batch["source"].shape == (2, 3, 24, 24)
+
+
+# --- files that become unreadable while a training runs
+
+
+def damage(root, *names):
+    for name in names:
+        (root / name.partition("_")[0] / f"{name}.png").write_text("text")
+
+
+@pytest.fixture
+def damaged(tmp_path):
+    """A function that builds data of twelve training and three validation pairs, and damages some of them then."""
+
+    def build(*names, **options):
+        for split, count in (("train", 12), ("val", 3)):
+            for index in range(count):
+                save(tmp_path / split / f"{split}_{index}.png", noise(compute_seed(split, index), SIZE, 2 * SIZE))
+        data = build_data(tmp_path, **{"batch_size": 2, "on_error": "skip", **options})
+        damage(tmp_path, *names)
+        return data
+
+    return build
+
+
+def test_another_pair_takes_the_place_of_an_unreadable_one(damaged, caplog):
+    epochs = read_epochs(damaged("train_3", "train_7"), 3)
+    sound = read_epochs(damaged(), 3)
+    replacements = []
+    for batches, expected in zip(epochs, sound, strict=True):
+        assert len(batches) == len(expected) == 6
+        for batch, other in zip(batches, expected, strict=True):
+            for index, name in enumerate(other["name"]):
+                if name in ("train_3", "train_7"):
+                    assert batch["name"][index] not in ("train_3", "train_7")
+                    replacements.append(batch["name"][index])
+                else:
+                    assert batch["name"][index] == name
+                    assert torch.equal(batch["source"][index], other["source"][index])
+    assert len(set(replacements)) > 2  # each epoch draws anew
+    assert sum("train_3.png" in line for line in caplog.messages) == 1
+    assert sum("train_7.png" in line for line in caplog.messages) == 1
+
+    data = damaged("train_3", "train_7", num_workers=2)
+    for batches, other in zip(epochs, read_epochs(data, 3), strict=True):
+        assert_equal(batches, other)
+    assert data.train_dataloader().dataset.num_unreadable == 2
+
+
+def test_a_validation_leaves_out_what_is_unreadable(damaged, caplog):
+    data = damaged("val_1")
+    batches = list(data.val_dataloader())
+    assert [batch["name"] for batch in batches] == [["val_0"], ["val_2"]]
+    assert "val_1.png" in caplog.text
+    data = damaged("val_0", "val_1")
+    assert [batch["name"] for batch in data.val_dataloader()] == [["val_2"]]  # of the first batch nothing is left
+
+
+@without_optimizer
+def test_a_trainer_goes_on_without_unreadable_pairs(damaged):
+    class Validated(Recorder):
+        def validation_step(self, batch):
+            names.append(batch["name"])
+
+    names = []
+    recorder = Validated()
+    build_trainer(1).fit(recorder, damaged("train_0", "val_0", "val_1"))
+    assert len(recorder.seen) == 6
+    assert names == [["val_2"]]
+
+
+def test_a_data_set_that_has_disappeared_is_an_error(damaged):
+    data = damaged(*(f"train_{index}" for index in range(12)))
+    with pytest.raises(ValueError, match=r"in a row .*data\.root"):
+        read_epochs(data, 1)
+
+
+def test_by_default_the_error_advises_to_skip(damaged):
+    data = damaged("train_3", on_error="raise")
+    with pytest.raises(ValueError, match=r"train_3\.png.*data\.on_error=skip"):
+        read_epochs(data, 1)
+
+
+@pytest.mark.parametrize("key", ["check", "layout", "on_error"])
+def test_drawn_pairs_have_no_files_to_check(key):
+    with pytest.raises(ValueError, match=rf"data\.{key}="):
+        ProceduralDataModule(**{key: "auto"})

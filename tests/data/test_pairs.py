@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from pix2pix_lightning.data import FolderPairs, StripPairs, open_pairs
+from pix2pix_lightning.data.sides import SideSpec
 
 LAYOUTS = {
     "split/A split/B": ("train/A", "train/B"),
@@ -153,3 +154,103 @@ def test_fingerprints_change_with_the_files_and_not_with_their_folder(tmp_path, 
     save(last, image(1, 8, 10))
     os.utime(last, ns=(0, times))
     assert [one == other for one, other in zip(compute(tmp_path / "there"), before, strict=True)] == [True, False]
+
+
+def test_each_side_takes_what_it_needs_of_a_file(tmp_path):
+    rgba = np.dstack([image(0, 8, 16), image(1, 8, 16)[..., :1]])
+    save(tmp_path / "train" / "clear.png", rgba)
+    pairs = open_pairs(tmp_path, "train")
+    pairs.sides = SideSpec(background=(0, 0, 0)), SideSpec()
+    a, b, _ = pairs[0]
+    shares = rgba[..., 3:].astype(int)
+    expected = (rgba[..., :3] * shares + [[[0]] * 8 + [[255]] * 8] * (255 - shares)) / 255
+    assert abs(np.hstack([a, b]) - expected).max() <= 0.5
+    pairs.sides = SideSpec(), SideSpec(alpha="error")
+    with pytest.raises(ValueError, match=r"clear\.png, data\.b: .*alpha=composite"):
+        pairs[0]
+
+
+@pytest.mark.parametrize("layout", ["strips", "folders"])
+def test_a_palette_gives_numbers_to_one_side_and_colours_to_the_other(tmp_path, layout):
+    numbers = image(0, 8, 16)[..., 0] % 3
+    colours = np.array([[9, 8, 7], [200, 10, 3], [0, 250, 77]], np.uint8)
+    strip = Image.fromarray(numbers, "P")
+    strip.putpalette(colours.ravel().tolist())
+    boxes = {"train/x.png": (0, 0, 16, 8)} if layout == "strips" else {
+        "train/A/x.png": (0, 0, 8, 8), "train/B/x.png": (8, 0, 16, 8)
+    }  # fmt: skip
+    for name, box in boxes.items():
+        (tmp_path / name).parent.mkdir(parents=True)
+        strip.crop(box).save(tmp_path / name)
+    pairs = open_pairs(tmp_path, "train")
+    pairs.sides = SideSpec(), SideSpec(kind="label", num_classes=3)
+    a, b, _ = pairs[0]
+    np.testing.assert_array_equal(a, colours[numbers[:, :8]])
+    np.testing.assert_array_equal(b[..., 0], numbers[:, 8:])
+
+
+@pytest.mark.parametrize("layout", ["strips", *LAYOUTS])
+def test_images_in_folders_below_are_used_and_named_by_their_path(tmp_path, layout):
+    names = ["day/2/one", "day/one", "one", "zwei"]
+    for index, name in enumerate(names):
+        a, b = image(index), image(100 + index)
+        if layout == "strips":
+            save(tmp_path / "train" / f"{name}.png", np.hstack([a, b]))
+        else:
+            folder_a, folder_b = LAYOUTS[layout]
+            save(tmp_path / folder_a / f"{name}.png", a)
+            save(tmp_path / folder_b / f"{name}.bmp", b)
+    save(tmp_path / ("train" if layout == "strips" else LAYOUTS[layout][0]) / ".hidden" / "one.png", image(7))
+    pairs = open_pairs(tmp_path, "train")
+    assert [pairs[index][2] for index in range(len(pairs))] == names
+    for index in range(4):
+        np.testing.assert_array_equal(pairs[index][0], image(index))
+        np.testing.assert_array_equal(pairs[index][1], image(100 + index))
+    assert [row[0] for row in pairs.compute_fingerprints()] == [f"{name}.png" for name in names]
+
+
+def test_links_to_folders_are_followed_but_not_in_a_circle(tmp_path):
+    save(tmp_path / "elsewhere" / "x.png", image(0, 8, 16))
+    (tmp_path / "root" / "train").mkdir(parents=True)
+    (tmp_path / "root" / "train" / "link").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "back").symlink_to(tmp_path / "root" / "train")
+    pairs = open_pairs(tmp_path / "root", "train")
+    assert [pairs[index][2] for index in range(len(pairs))] == ["link/x"]
+
+
+def test_two_folders_of_equal_names_are_not_taken_as_strips(tmp_path):
+    for folder in ("input", "target"):
+        for name in ("x", "y"):
+            save(tmp_path / "train" / folder / f"{name}.png", image(0, 8, 16))
+    with pytest.raises(ValueError, match=r"input, target .*train/A and .*data\.layout=strip"):
+        open_pairs(tmp_path, "train")
+    assert len(open_pairs(tmp_path, "train", "strip")) == 4
+    save(tmp_path / "train" / "z.png", image(0, 8, 16))  # strips among them
+    assert len(open_pairs(tmp_path, "train")) == 5
+
+
+def test_a_layout_may_be_asked_for(tmp_path):
+    for side in ("A", "B"):
+        save(tmp_path / "train" / side / "x.png", image(0, 8, 16))
+    assert isinstance(open_pairs(tmp_path, "train", "folders"), FolderPairs)
+    strips = open_pairs(tmp_path, "train", "strip")
+    assert [strips[index][2] for index in range(len(strips))] == ["A/x", "B/x"]
+    save(tmp_path / "val" / "x.png", image(0, 8, 16))
+    with pytest.raises(ValueError, match=r"val/A and .*val/B.*data\.layout=strip"):
+        open_pairs(tmp_path, "val", "folders")
+    with pytest.raises(ValueError, match=r"data\.layout='strips'"):
+        open_pairs(tmp_path, "val", "strips")
+
+
+def test_what_is_passed_over_is_named(tmp_path, caplog):
+    for folder in ("train/A", "train/B", "train/C", "train", "trainA", "trainB"):
+        save(tmp_path / folder / "x.png", image(0))
+    (tmp_path / "train/A" / "y.gif").write_bytes(b"GIF89a")
+    (tmp_path / "train/A" / "notes.txt").write_text("text")
+    open_pairs(tmp_path, "train")
+    lines = [record.getMessage() for record in caplog.records]
+    folders = [line.partition(" is passed over")[0] for line in lines if "is passed over" in line]
+    assert sorted(folders) == [str(tmp_path / folder) for folder in ("train", "train/C", "trainA", "trainB")]
+    (other,) = [line for line in lines if "is passed over" not in line]
+    assert ".gif" in other
+    assert "1 file" in other

@@ -147,6 +147,10 @@ def test_class_numbers_are_read_from_grayscale_files():
         ({"kind": "label", "palette": [[1, 2, 3], [1, 2, 3]]}, r"palette colour \[1, 2, 3\]"),
         ({"value_range": (255, 0)}, r"value_range=\[255, 0\]"),
         ({"value_range": (0, 300)}, r"value_range=\[0, 300\]"),
+        ({"alpha": "drop"}, "alpha='drop'.*composite, error"),
+        ({"background": [0, 0, 256]}, r"background=\[0, 0, 256\]"),
+        ({"background": "white"}, "background=white"),
+        ({"kind": "label", "num_classes": 3, "alpha": "composite"}, "alpha='composite'.*class numbers"),
     ],
 )
 def test_contradictions_are_named(options, message):
@@ -207,6 +211,14 @@ def test_the_description_is_plain_data_and_comes_back():
         assert PairSpec.from_dict(data) == SPEC
     assert SPEC.to_dict()["source"]["palette"] == [list(colour) for colour in PALETTE]
     assert (SPEC.to_dict()["size"], SPEC.to_dict()["direction"]) == (64, "b_to_a")
+
+
+def test_transparent_pixels_have_a_default_of_each_kind():
+    source = PairSpec.from_dict({"source": {"kind": "rgb", "alpha": None, "background": None}}).source
+    assert source == SideSpec(alpha="composite", background=[255, 255, 255])
+    assert SideSpec(kind="label", palette=PALETTE).alpha == "error"
+    side = PairSpec.from_dict({"target": {"kind": "label", "palette": PALETTE, "alpha": "composite"}}).target
+    assert (side.alpha, side.background) == ("composite", (255, 255, 255))
 
 
 def test_sizes_of_numpy_become_plain_data():

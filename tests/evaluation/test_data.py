@@ -4,7 +4,8 @@ import pytest
 from omegaconf import OmegaConf
 
 from pix2pix_lightning import compose
-from pix2pix_lightning.evaluation import describe_data, read_pair_spec
+from pix2pix_lightning.evaluation import check_output, describe_data, read_pair_spec
+from pix2pix_lightning.utils.errors import UserError
 
 
 @pytest.mark.parametrize("group", [[], ["data=procedural"]])
@@ -15,3 +16,40 @@ def test_training_transforms_need_no_trust_and_are_left_out(tmp_path, group):
     description = describe_data(compose("evaluate", [f"checkpoint={tmp_path}", *group]), tmp_path)
     assert "augmentation" not in description
     assert read_pair_spec(description).size == (256 if group else 32)
+
+
+def write_run(folder, **data):
+    data = {"_target_": "pix2pix_lightning.data.PairedDataModule", "root": str(folder / "pairs"), "size": 32, **data}
+    (folder / "config.yaml").write_text(OmegaConf.to_yaml({"name": "x", "data": data}))
+    return lambda *words: describe_data(compose("evaluate", [f"checkpoint={folder}", *words]), folder)
+
+
+def test_a_run_from_elsewhere_reads_no_variable_and_writes_no_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("SECRET", "hunter2")
+    describe = write_run(tmp_path, cache=str(tmp_path / "elsewhere"))
+    assert describe()["cache"] is None
+    assert describe("data.cache=mine")["cache"] == "mine"
+    with pytest.raises(UserError, match=r"oc\.env:SECRET") as caught:
+        write_run(tmp_path, root="/x/${oc.env:SECRET}")()
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["", "- 1", "data: 3", "data: {size: 3}", "data: {_target_: [1]}", "data: {", "\x00"])
+def test_a_damaged_configuration_is_one_line(tmp_path, text):
+    (tmp_path / "config.yaml").write_text(text)
+    with pytest.raises(UserError, match=r"config\.yaml is damaged"):
+        describe_data(compose("evaluate", [f"checkpoint={tmp_path}"]), tmp_path)
+
+
+def test_an_output_among_what_is_read_is_refused(tmp_path):
+    root, checkpoint = tmp_path / "pairs", tmp_path / "run/checkpoints/best.ckpt"
+    description = {"root": str(root), "val_split": "holdout"}
+    for folder in (root / "val", root / "A", checkpoint.parent):
+        folder.mkdir(parents=True)
+    (tmp_path / "link").symlink_to(root / "val")
+    for name in ("pairs", "pairs/val/new", "pairs/holdout", "pairs/A/val", "link/new", ".", "run", "run/checkpoints"):
+        with pytest.raises(UserError, match=f"output=.*{name}"):
+            check_output(tmp_path / name, checkpoint, description)
+    for name in ("new", "run/evaluation", "pairs/results", "pairs2"):
+        check_output(tmp_path / name, checkpoint, description)
+    check_output(tmp_path / "new", checkpoint, {"num_val": 3})

@@ -5,7 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from pix2pix_lightning.inference.file_paths import find_images, list_suffixes, plan_outputs
+from pix2pix_lightning.inference.file_paths import (
+    check_apart,
+    check_inputs_stay,
+    find_images,
+    list_suffixes,
+    plan_outputs,
+)
+from pix2pix_lightning.utils.errors import UserError
 
 
 @pytest.fixture
@@ -97,3 +104,28 @@ def test_suffixes_of_samples():
             list_suffixes(samples, spread=False)
     with pytest.raises(ValueError, match="spread=true"):
         list_suffixes(1, spread=True)
+
+
+def test_outputs_between_the_inputs_have_to_be_asked_for(tree):
+    (tree.parent / "link").symlink_to(tree)
+    other = tree / ".." / tree.name
+    for source in (str(tree), str(tree / "*.png"), str(tree.parent / "link")):
+        for output in (tree, tree.parent / "link", other):
+            with pytest.raises(UserError, match="overwrite=true"):
+                check_apart(source, output)
+            check_apart(source, output, overwrite=True)
+        check_apart(source, tree / "out")
+        check_apart(source, tree.parent / "out")
+    check_apart(str(next(path for path in tree.iterdir() if path.is_file())), tree)
+
+
+def test_no_input_is_replaced(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "link").symlink_to("a")
+    one, two = tmp_path / "a/1.png", tmp_path / "a/2.png"
+    for path in (one, two):
+        path.touch()
+    check_inputs_stay({one: [tmp_path / "a/3.png"], two: [tmp_path / "out/1.png"]})
+    for target in (one, two, tmp_path / "link/2.png", tmp_path / "link/../a/1.png"):
+        with pytest.raises(UserError, match="replace"):
+            check_inputs_stay({one: [target], two: []})

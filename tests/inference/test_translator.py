@@ -183,10 +183,25 @@ def test_pil_images(translator):
     assert isinstance(rgb, Image.Image)
     assert rgb.mode == "RGB"
     assert (np.asarray(rgb) == expected).all()
-    alpha = np.concatenate([image, make_image(20, 30, 1)], 2)
-    assert (np.asarray(translator(Image.fromarray(alpha))) == expected).all()
+    opaque = np.concatenate([image, np.full((20, 30, 1), 255, np.uint8)], 2)
+    assert (np.asarray(translator(Image.fromarray(opaque))) == expected).all()
     grayscale = image[..., 0]
     assert (np.asarray(translator(Image.fromarray(grayscale))) == translator(np.stack([grayscale] * 3, 2))).all()
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+def test_a_pil_image_with_alpha_is_translated_as_its_file_over_the_background(tmp_path, mode):
+    spec = PairSpec(source=SideSpec(background=(0, 0, 250)))
+    translator = Translator(Pix2PixModule(UNET, None, pair_spec=spec))
+    image = Image.fromarray(np.dstack([make_image(20, 30), make_image(20, 30, 1, seed=1)])).convert(mode)
+    options = {"transparency": 3} if mode == "P" else {}
+    image.save(tmp_path / "clear.png", **options)
+    with Image.open(tmp_path / "clear.png") as clear:
+        below = Image.new("RGBA", clear.size, (0, 0, 250, 255))
+        flat = np.asarray(Image.alpha_composite(below, clear.convert("RGBA")).convert("RGB"))
+        translated = np.asarray(translator(clear))
+    np.testing.assert_array_equal(translated, translator(tmp_path / "clear.png"))
+    assert abs(translated.astype(int) - translator(flat)).max() <= 2  # Pillow rounds its mixture otherwise
 
 
 @pytest.mark.parametrize("dtype", [np.uint16, np.int32, np.float32])
@@ -353,7 +368,11 @@ def test_unknown_options(checkpoint, options, message):
 @pytest.mark.parametrize(
     ("image", "message"),
     [
-        (np.zeros((16, 16, 4), np.uint8), "4 channels"),
+        (np.zeros((16, 16, 4), np.uint8), "4 channels.*PIL"),
+        (np.zeros((16, 16, 3), np.uint16), "uint16"),
+        (np.zeros((0, 16, 3), np.uint8), r"shape \(0, 16, 3\)"),
+        (torch.zeros(3, 0, 16), r"shape \(3, 0, 16\)"),
+        (torch.zeros(0, 3, 16, 16, dtype=torch.uint8), r"shape \(0, 3, 16, 16\)"),
         (np.zeros((16, 16, 3)), "float64"),
         (torch.zeros(1, 4, 16, 16), "4 channels.* 3"),
         (torch.zeros(16, 16), r"shape \(16, 16\)"),

@@ -495,3 +495,23 @@ def test_a_report_that_cannot_be_written_leaves_the_earlier_one(sweep):
     with pytest.raises(OSError, match="epoch_0099"):
         report(cfg)
     assert {path.name for path in sweep.iterdir() if "-" not in path.name} == {"multirun.yaml", "report"}
+
+
+def test_nothing_that_the_files_name_is_resolved(tmp_path, monkeypatch, capsys):
+    """Environment variables that a run from elsewhere names stay names, in the page and in what is printed."""
+    monkeypatch.setenv("SECRET", "hunter2")
+    root = tmp_path / "sweep"
+    for loss in ("l1", "gan"):
+        make_run(root / loss, f"loss={loss} name=${{oc.env:SECRET}}", {"l1": 0.1})
+    (root / "multirun.yaml").write_text(
+        "hydra:\n  sweeper: {params: {loss: '${oc.env:SECRET},gan'}}\n  overrides: {task: ['name=${oc.env:SECRET}']}\n"
+    )
+    assert main([f"runs={root}"]) == 0
+    page = (root / "report/index.html").read_text() + "".join(capsys.readouterr())
+    assert "oc.env:SECRET" in page
+    assert "hunter2" not in page
+
+
+def test_a_sweep_of_any_number_of_values_is_not_listed(pair):
+    (pair[0].parent / "multirun.yaml").write_text("hydra: {overrides: {task: ['seed=range(0,1000000000000)']}}")
+    assert "seed" in read_error([pair[0].parent], None)

@@ -1,13 +1,14 @@
-"""Folders that are complete at any time."""
+"""Files and folders that are complete at any time."""
 
 import errno
 import os
+import re
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 
 import pytest
 
-from pix2pix_lightning.utils.atomic import atomic_folder, atomic_write
+from pix2pix_lightning.utils.atomic import atomic_folder, atomic_write, remove_leftovers
 
 
 def read_all(folder):
@@ -83,3 +84,57 @@ def test_of_writers_at_once_the_first_wins_and_readers_see_whole_files(tmp_path)
     assert results.count(None) == 20
     assert seen <= {"a" * 5000, "b" * 5000}
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_is_written_to_a_new_place_that_cannot_be_foreseen(tmp_path):
+    path, names = tmp_path / ("n" * 250), []
+    for text in ("1", "2"):
+        with atomic_write(path) as scratch:
+            assert scratch.read_bytes() == b""
+            assert scratch.parent == tmp_path
+            names += re.findall(r"^n+\.([0-9a-f]{16})\.part$", scratch.name)
+            scratch.write_text(text)
+        assert read_all(tmp_path) == {path.name: text}
+    assert len(set(names)) == 2
+
+
+def test_nothing_is_written_through_a_link(tmp_path, monkeypatch):
+    (tmp_path / "other").write_text("the user's")
+    path = tmp_path / "file"
+    path.symlink_to("other")
+    with atomic_write(path) as scratch:
+        scratch.write_text("1")
+    assert not path.is_symlink()
+    assert read_all(tmp_path) == {"file": "1", "other": "the user's"}
+
+    monkeypatch.setattr("secrets.token_hex", lambda count: "foreseen")
+    (tmp_path / "file.foreseen.part").symlink_to("other")
+    with pytest.raises(FileExistsError, match="file'"), atomic_write(path):
+        pass
+    assert (tmp_path / "other").read_text() == "the user's"
+
+
+def test_errors_of_the_disk_name_the_file(tmp_path):
+    with pytest.raises(FileNotFoundError) as caught, atomic_write(tmp_path / "none/file"):
+        pass
+    assert caught.value.filename == str(tmp_path / "none/file")
+
+    def write():
+        with atomic_write(tmp_path / "file") as scratch:
+            scratch.unlink()
+            scratch.symlink_to("/dev/full")
+            scratch.write_text("1")
+
+    with pytest.raises(OSError, match="No space left") as caught:
+        write()
+    assert caught.value.filename == str(tmp_path / "file")
+    assert not list(tmp_path.iterdir())
+
+
+def test_leftovers_are_removed_where_nobody_writes(tmp_path):
+    names = ["config.yaml.0a.part", "model.onnx.0a.part", "checkpoints/last.ckpt.0a.part", "checkpoints/last.ckpt"]
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    remove_leftovers(tmp_path, "config.yaml*", "checkpoints/*", "none/*")
+    assert set(read_all(tmp_path)) == {"model.onnx.0a.part", "checkpoints/last.ckpt"}

@@ -10,7 +10,7 @@ import pytest
 from lightning.pytorch import Callback
 
 from pix2pix_lightning.train import train
-from pix2pix_lightning.utils.lock import LOCK, lock_folder
+from pix2pix_lightning.utils.lock import LOCK, lock_folder, wait_for_lock
 from tiny_training import NO_GALLERY, configure, use_probe
 
 HOLD = """
@@ -116,3 +116,14 @@ def test_a_lock_whose_file_was_just_removed_is_taken_again(monkeypatch, tmp_path
     with lock_folder(tmp_path):
         assert (tmp_path / LOCK).read_text().startswith(f"process {os.getpid()} on ")
     assert len(calls) == 2
+
+
+def test_no_lock_is_written_through_a_link():
+    Path("run").mkdir()
+    Path("other").write_text("the user's")
+    (Path("run") / LOCK).symlink_to(Path("other").absolute())
+    with pytest.raises(ValueError, match=LOCK), lock_folder(Path("run")):
+        pass
+    with pytest.raises(ValueError, match=LOCK), wait_for_lock(Path("run") / LOCK, list):
+        pass
+    assert Path("other").read_text() == "the user's"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pix2pix_lightning.cli.main import run_command
 from pix2pix_lightning.utils.errors import UserError
+from pix2pix_lightning.utils.json_text import format_json
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -26,7 +27,6 @@ def benchmark(cfg: DictConfig) -> dict[str, Any] | None:
         UserError: A setting is out of range, or a file to compare was not written by this command.
         FileExistsError: ``output`` exists; nothing is measured then.
     """
-    import json
     import logging
     from functools import partial
     from pathlib import Path
@@ -40,13 +40,16 @@ def benchmark(cfg: DictConfig) -> dict[str, Any] | None:
             raise UserError(f"compare={list(cfg.compare)}: two files are expected, compare=[before.json,after.json]")
         print(*format_comparison(*(read_report(Path(str(path))) for path in cfg.compare)), sep="\n")
         return None
-    if cfg.output is not None and Path(cfg.output).exists():
-        raise FileExistsError(f"output={cfg.output} exists: choose another file")
+    if cfg.output is not None:
+        if Path(cfg.output).exists():
+            raise FileExistsError(f"output={cfg.output} exists: choose another file")
+        if not Path(cfg.output).absolute().parent.is_dir():  # measured for minutes, then lost
+            raise UserError(f"output={cfg.output}: its folder does not exist: make it, or choose another file")
     with log_to_terminal() as log:
         log.setLevel(logging.WARNING)  # messages of the trainings would break up the table
         report = measure(cfg, partial(print, flush=True))
     if cfg.output is not None:
-        Path(cfg.output).write_text(json.dumps(report, indent=2) + "\n")
+        Path(cfg.output).write_text(format_json(report))
     return report
 
 

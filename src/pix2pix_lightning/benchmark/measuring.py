@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 import tempfile
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -92,7 +93,7 @@ def _check_config(cfg: DictConfig) -> None:
     if not cfg.batch_sizes:
         raise UserError("batch_sizes=[]: at least one is expected")
     check_counts(rounds=cfg.rounds)
-    if cfg.turn < 0:
+    if not 0 <= cfg.turn < math.inf:
         raise UserError(f"turn={cfg.turn}: seconds are expected, 0 for a single step in each turn")
     for key, choices in (("allocator", ("own", "same")), ("device", ("auto", "cpu", "cuda", "gpu"))):
         if cfg[key] not in choices:

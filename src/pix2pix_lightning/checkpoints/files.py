@@ -8,20 +8,25 @@ import re
 import struct
 import warnings
 import zipfile
-from collections.abc import Mapping
+import zlib
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from pix2pix_lightning.utils.atomic import atomic_write
 from pix2pix_lightning.utils.errors import UserError
+from pix2pix_lightning.utils.instantiate import check_size
 
 if TYPE_CHECKING:
-    import torch
+    from pix2pix_lightning.checkpoints.checksums import Archive
 
 PROJECT_KEY = "pix2pix_lightning"
 """Key of what this project adds to a checkpoint of Lightning."""
 EMA_KEY = "ema_generator"
 """Key of the EMA weights of the generator, if the run has them."""
+TRAINING_STATE = ("optimizer_states", EMA_KEY)
+"""Keys whose tensors are not needed to build a module."""
 BEST, LAST = "checkpoints/best.ckpt", "checkpoints/last.ckpt"
 """Paths of the checkpoints in the folder of a run."""
 PRETRAINED, JUNYANZ = "model.safetensors", "latest_net_G.pth"
@@ -34,15 +39,18 @@ _KINDS = {
     ".pt2": "exported",
 }
 _UNREADABLE = (
-    RuntimeError,
+    RuntimeError,  # RecursionError and NotImplementedError too
     pickle.UnpicklingError,
     zipfile.BadZipFile,
+    zlib.error,
     AssertionError,
     EOFError,
     LookupError,
     TypeError,
     AttributeError,
     ValueError,
+    ArithmeticError,
+    MemoryError,
     struct.error,
 )
 """What torch.load raises for bytes that torch.save did not write."""
@@ -77,59 +85,99 @@ def find_checkpoint(path: Path, *, prefer: str = BEST) -> Path:
     raise FileNotFoundError(f"{path} has no {prefer}: give a .ckpt file, or the folder of a run that has one")
 
 
-def read_checkpoint(path: str | Path, map_location: str | torch.device = "cpu") -> dict[str, Any]:
+def read_checkpoint(path: str | Path, *, skip: Collection[str] = ()) -> dict[str, Any]:
     """Read a checkpoint of `Pix2PixModule` as plain data. No code in the file is run.
 
     Args:
         path: A file that training wrote.
-        map_location: Device of the tensors. On the CPU they are mapped into memory and read when they are used.
+        skip: Keys of the checkpoint whose tensors the caller does not use, so that their checksums are not compared.
 
     Returns:
-        The dict that Lightning saved, with ``hyper_parameters``, ``state_dict`` and ``PROJECT_KEY`` among its keys.
+        The dict that Lightning saved, with ``hyper_parameters``, ``state_dict`` and ``PROJECT_KEY`` among its keys. Its
+        tensors are mapped into memory.
 
     Raises:
         FileNotFoundError: There is no file at `path`.
-        UserError: The file is no such checkpoint.
+        UserError: The file is no such checkpoint, or is damaged.
+        OSError: The file cannot be read.
+    """
+    with open_checkpoint(path, skip=skip) as checkpoint:
+        return checkpoint
+
+
+@contextmanager
+def open_checkpoint(path: str | Path, *, skip: Collection[str] | None = ()) -> Iterator[dict[str, Any]]:
+    """Yield what `read_checkpoint` returns, and compare checksums of tensors in threads while the block uses them.
+
+    Args:
+        path: A file that training wrote.
+        skip: As in `read_checkpoint`; None for a block that uses no tensor at all.
+
+    Raises:
+        FileNotFoundError: There is no file at `path`.
+        UserError: The file is no such checkpoint, or is damaged, which may be known at the block's end only.
         OSError: The file cannot be read.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"checkpoint {path} does not exist: give a .ckpt file or a run's folder")
     hint = "give a .ckpt file that training wrote"
-    checkpoint = read_data(path, hint=hint, map_location=map_location, mmap=True)
+    archive, checkpoint = _load_data(path, hint, mmap=True)
     if not _is_complete(checkpoint):
         raise UserError(f"{path} is no checkpoint of Pix2PixModule: {hint}")
-    return cast(dict[str, Any], checkpoint)
+    check_size(checkpoint["hyper_parameters"], origin=str(path))
+    used = {} if skip is None else {key: value for key, value in checkpoint.items() if key not in skip}
+    with archive.verify(used) if archive else nullcontext():
+        yield cast(dict[str, Any], checkpoint)
 
 
-def read_data(path: Path, *, hint: str, map_location: str | torch.device = "cpu", mmap: bool = False) -> Any:
+def read_batches_seen(path: str | Path) -> int:
+    """Read the number of training batches of a checkpoint; raises as `read_checkpoint`."""
+    with open_checkpoint(path, skip=None) as checkpoint:
+        seen: int = checkpoint[PROJECT_KEY]["batches_seen"]
+    return seen
+
+
+def read_data(path: Path, *, hint: str, verify_tensors: bool = True) -> Any:
     """Read plain data that `torch.save` wrote. No code in the file is run.
 
     Args:
-        path: An existing file.
+        path: An existing file. One of torch before 1.6 has no checksums.
         hint: What the user should give instead, for the error message.
-        map_location: Device of the tensors.
-        mmap: Whether tensors are mapped into memory and read when they are used. Files of torch before 1.6 are then
-            refused.
+        verify_tensors: Whether the checksums of the tensors are compared; those of the rest always are.
 
     Returns:
-        What was saved.
+        What was saved, with tensors on the CPU.
 
     Raises:
         UserError: The file has another format, is damaged, or holds more than plain data.
         OSError: The file cannot be read.
-    """  # noqa: DOC501  BadZipFile is caught here
+    """
+    archive, data = _load_data(path, hint, mmap=False)
+    with archive.verify(data) if archive and verify_tensors else nullcontext():
+        return data
+
+
+def _load_data(path: Path, hint: str, *, mmap: bool) -> tuple[Archive | None, Any]:
+    """Load data and checksums. ``mmap`` reads tensors when they are used, and refuses files of torch before 1.6."""
     import torch
+
+    from pix2pix_lightning.checkpoints.checksums import Archive, DamagedFileError
 
     with path.open("rb") as file:  # raises the reason, where is_zipfile returns False
         is_pickle = file.read(1) == pickle.PROTO
     try:
-        if not zipfile.is_zipfile(path) and (mmap or not is_pickle):
+        is_archive = zipfile.is_zipfile(path)
+        if not is_archive and (mmap or not is_pickle):
             raise zipfile.BadZipFile("no zip archive, or one that is cut short")
+        archive = Archive(path) if is_archive else None
         with warnings.catch_warnings(action="ignore"):  # about TorchScript, which is refused anyway
-            return torch.load(path, map_location=map_location, weights_only=True, mmap=mmap)
+            data = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+    except DamagedFileError:
+        raise
     except _UNREADABLE as error:
         raise UserError(f"{path} cannot be read as a checkpoint ({_shorten(error)}): {hint}") from None
+    return archive, data
 
 
 def write_checkpoint(checkpoint: Mapping[str, Any], path: str | Path) -> None:

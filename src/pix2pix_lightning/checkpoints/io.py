@@ -16,7 +16,7 @@ from lightning.fabric.plugins.io import TorchCheckpointIO
 from lightning.pytorch.trainer.states import TrainerFn, TrainerState, TrainerStatus
 from torch import Tensor, UntypedStorage
 
-from pix2pix_lightning.checkpoints.files import write_checkpoint
+from pix2pix_lightning.checkpoints.files import read_data, write_checkpoint
 from pix2pix_lightning.utils.background import Background
 
 _log = logging.getLogger(__name__)
@@ -45,6 +45,25 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         """
         assert storage_options is None
         write_checkpoint(checkpoint, path)
+
+    def load_checkpoint(self, path: str | Path, map_location: Any = None, weights_only: bool | None = None) -> Any:
+        """Read a checkpoint as plain data.
+
+        Args:
+            path: The file. Whoever chose it has compared the checksums of its tensors (`training.resuming`).
+            map_location: Must be None; part of Lightning's interface.
+            weights_only: Must not be false: no code in the file is run.
+
+        Returns:
+            What was saved, with tensors on the CPU.
+
+        Raises:
+            UserError: The file is no checkpoint, or is damaged.
+            OSError: The file cannot be read.
+        """
+        assert map_location is None
+        assert weights_only is not False
+        return read_data(Path(path), hint="give a .ckpt file that training wrote", verify_tensors=False)
 
 
 class BackgroundCheckpointIO(AtomicCheckpointIO):
@@ -97,7 +116,7 @@ class BackgroundCheckpointIO(AtomicCheckpointIO):
         done = self._background.do(partial(_write_snapshot, snapshot, path))
         self._writes.append(_Write(path, snapshot, done))
 
-    def load_checkpoint(self, path: str | Path, *args: Any, **kwargs: Any) -> dict[str, Any]:
+    def load_checkpoint(self, path: str | Path, *args: Any, **kwargs: Any) -> Any:
         """Read a checkpoint after all earlier ones are written."""
         self._finish()
         return super().load_checkpoint(path, *args, **kwargs)

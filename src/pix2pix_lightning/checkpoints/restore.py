@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -13,11 +12,11 @@ from lightning.pytorch import LightningModule
 from pix2pix_lightning.checkpoints.files import PROJECT_KEY
 from pix2pix_lightning.data.sides import PairSpec
 from pix2pix_lightning.utils.errors import UserError
+from pix2pix_lightning.utils.finite import check_finite
 from pix2pix_lightning.utils.instantiate import build, check_trusted, is_description
 
 Module = TypeVar("Module", bound=LightningModule)
 
-_log = logging.getLogger(__name__)
 _UNFIT = (TypeError, ValueError, RuntimeError, AttributeError, LookupError, ArithmeticError, MemoryError)
 """What is raised when descriptions or weights do not fit a module."""
 
@@ -48,7 +47,8 @@ def restore_module(
         The module, in training mode.
 
     Raises:
-        UserError: The data does not fit the class, names a class that is not trusted, or lacks a live object.
+        UserError: The data does not fit the class, names a class that is not trusted, or lacks a live object; or its
+            weights are not finite.
     """
     missing = [str(name) for name in saved[PROJECT_KEY]["live"] if str(name).partition(".")[0] not in live]
     if missing:
@@ -72,6 +72,7 @@ def restore_module(
     except _UNFIT as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"{origin} does not make a {cls.__name__}: {reason}") from None
+    check_finite(state, module, origin)
     return module
 
 
@@ -114,8 +115,6 @@ def _check_shapes(shapes: Mapping[str, torch.Size], state: Mapping[str, torch.Te
 def check_resumable(spec: PairSpec, own: Mapping[str, Any], saved: Mapping[str, Any]) -> None:
     """Check that training can resume from a checkpoint: its images and networks must be the same.
 
-    Other optimizer settings give a warning, since the checkpoint's are used.
-
     Args:
         spec: What the training images mean.
         own: Hyperparameters of the module.
@@ -130,9 +129,6 @@ def check_resumable(spec: PairSpec, own: Mapping[str, Any], saved: Mapping[str, 
             raise UserError(
                 f"the checkpoint's {name} is {saved[name]}, not {own[name]}: resume with the run's own settings"
             )
-    for name in ("optimizer_g", "optimizer_d"):
-        if saved[name] != own[name]:
-            _log.warning("%s resumes with the checkpoint's settings, not with %s", name, own[name])
 
 
 def _check_pairs(own: PairSpec, saved: PairSpec) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +31,21 @@ def find_conf_dir() -> Path:
 def is_group(key: str) -> bool:
     """Return whether ``key`` is a group of configuration files, such as ``generator``."""
     return (find_conf_dir() / key).is_dir()
+
+
+def list_keys(node: Any, prefix: str = "") -> Iterator[str]:
+    """Yield the dotted keys of a configuration, each group before the keys in it.
+
+    Args:
+        node: A configuration.
+        prefix: Put before each key.
+    """
+    from omegaconf import OmegaConf
+
+    for key in node:
+        yield f"{prefix}{key}"
+        if not OmegaConf.is_missing(node, key) and OmegaConf.is_dict(node[key]):
+            yield from list_keys(node[key], f"{prefix}{key}.")
 
 
 def compose_files(

@@ -8,12 +8,16 @@ import io
 import os
 import re
 import traceback
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from pix2pix_lightning.cli.conf import compose_files
+from pix2pix_lightning.cli.conf import compose_files, list_keys
+from pix2pix_lightning.cli.memory import format_loader_error, format_memory_error
 from pix2pix_lightning.utils.errors import UserError
+from pix2pix_lightning.utils.memory import is_loader_ended, is_out_of_memory
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 _FIXES = {
     errno.ENOSPC: "make room there",
@@ -27,15 +31,16 @@ _PEER_ENDED = r"gloo/transport|NCCL error|Connection (closed|reset) by peer|wait
 _BAD_ARGUMENTS = "unexpected keyword|required positional|required keyword"
 
 
-def format_error(error: BaseException, config_name: str) -> str | None:
+def format_error(error: BaseException, config_name: str, cfg: DictConfig | None = None) -> str | None:
     """Return one line for a user's error, and None for a bug, which keeps its traceback.
 
     A user's error is a `UserError`, also from a process that loads data; an `OSError` that says what the disk or the
-    network refuses; and what Hydra and Lightning say of their own settings.
+    network refuses; memory that ran out; and what Hydra and Lightning say of their own settings.
 
     Args:
         error: What was raised.
         config_name: Name of the command, whose keys are proposed for a misspelt one.
+        cfg: Configuration of the command, whose present values are named; None where there is none yet.
     """
     from hydra.errors import HydraException, InstantiationException, MissingConfigException
     from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
@@ -51,9 +56,15 @@ def format_error(error: BaseException, config_name: str) -> str | None:
         cause = error.__cause__
         if cause is None or isinstance(cause, ImportError) or re.search(_BAD_ARGUMENTS, str(cause)):
             return _join_lines(error)
-        return format_error(cause, config_name)
+        return format_error(cause, config_name, cfg)
+    if isinstance(error, HydraException) and (word := getattr(error, "override", None)):
+        return _format_unreadable(str(word))
     if isinstance(error, HydraException | OmegaConfBaseException):
         return _format_misspelt_key(error, config_name) or _join_lines(error)
+    if is_loader_ended(error):
+        return format_loader_error(error, cfg)
+    if is_out_of_memory(error):
+        return format_memory_error(error, config_name, cfg)
     if isinstance(error, UserError | OSError):
         if in_worker := re.match(r"Caught (\w+) in DataLoader worker", str(error)):
             return _format_worker_error(error, in_worker[1])
@@ -63,6 +74,15 @@ def format_error(error: BaseException, config_name: str) -> str | None:
     if type(error).__name__ == "MisconfigurationException":
         return _join_lines(error)
     return None
+
+
+def _format_unreadable(word: str) -> str:
+    """Format what Hydra's grammar cannot read."""
+    key, _, value = word.partition("=")
+    return (
+        f"{word} cannot be read: close what is open, and put a value with spaces or signs in two kinds of quotes, "
+        f"'{key}=\"{value}\"'"
+    )
 
 
 def _format_worker_error(error: UserError | OSError, name: str) -> str:
@@ -104,7 +124,7 @@ def _format_misspelt_key(error: BaseException, config_name: str) -> str | None:
     if found is None or ("not in struct" not in f"{error} {error.__cause__}" and "match" not in str(error)):
         return None
     key = found[1]
-    keys = list(_list_keys(compose_files(config_name)[0]))
+    keys = list(list_keys(compose_files(config_name)[0]))
     if key in keys:
         return (
             f"{key} is no key of what was chosen here, whose group has other keys or is switched off: --help lists them"
@@ -112,15 +132,6 @@ def _format_misspelt_key(error: BaseException, config_name: str) -> str | None:
     close = difflib.get_close_matches(key, keys, 1)
     hint = f"did you mean {close[0]}?" if close else "--help lists the keys"
     return f"{key} is no key of this configuration: {hint}"
-
-
-def _list_keys(node: Any, prefix: str = "") -> Iterator[str]:
-    from omegaconf import OmegaConf
-
-    for key in node:
-        yield f"{prefix}{key}"
-        if not OmegaConf.is_missing(node, key) and OmegaConf.is_dict(node[key]):
-            yield from _list_keys(node[key], f"{prefix}{key}.")
 
 
 def _join_lines(error: BaseException) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -17,14 +18,15 @@ from pix2pix_lightning.cli.overrides import (
     set_hydra_argv,
 )
 from pix2pix_lightning.cli.resume import load_resumed_config
-from pix2pix_lightning.utils.errors import Interrupted
-from pix2pix_lightning.utils.text import escape_controls, print_escaped
+from pix2pix_lightning.cli.words import UsageError, check_words, iterate_overrides
+from pix2pix_lightning.utils.errors import CTRL_C_STATUS, Interrupted
+from pix2pix_lightning.utils.text import EscapedFormatter, escape_controls, print_escaped
 from pix2pix_lightning.utils.version import __version__
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-_USER_ERROR, _UNREADABLE, _INTERRUPTED = 1, 2, 130
+_USER_ERROR, _UNREADABLE = 1, 2
 
 
 def run_command(config_name: str, run: Callable[[DictConfig], Any], argv: Sequence[str] | None = None) -> int:
@@ -36,12 +38,16 @@ def run_command(config_name: str, run: Callable[[DictConfig], Any], argv: Sequen
         argv: Words of the command line after the command; default those of the process.
 
     Returns:
-        The exit status: 0, 1 for a user's error, 2 for a command line that cannot be read, 130 after Ctrl-C.
+        The exit status: 0, 1 for a user's error, 2 for a command line that cannot be read, 130 after Ctrl-C, 75 for a
+        training that another signal has stopped and that can be resumed.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
+    if logging.lastResort is not None:  # which shows the warnings of commands that set up no log
+        logging.lastResort.setFormatter(EscapedFormatter())
     if "--version" in argv:
         print(f"pix2pix_lightning {__version__}")
         return 0
+    cfg: DictConfig | None = None
     try:
         cfg = _compose_or_multirun(config_name, run, argv)
         if cfg is not None:
@@ -52,19 +58,21 @@ def run_command(config_name: str, run: Callable[[DictConfig], Any], argv: Sequen
         return stop.code if isinstance(stop.code, int) else _USER_ERROR if stop.code else 0
     except (Interrupted, KeyboardInterrupt) as stop:
         print_escaped(f"stopped: {stop}" if str(stop) else "stopped", file=sys.stderr)
-        return _INTERRUPTED
+        return stop.status if isinstance(stop, Interrupted) else CTRL_C_STATUS
     except Exception as error:
-        line = format_error(error, config_name)
+        line = format_error(error, config_name, cfg)
         if line is None:
             raise
         print(f"error: {escape_controls(line)}", file=sys.stderr)
-        return _UNREADABLE if type(error).__name__ == "OverrideParseException" else _USER_ERROR
+        is_unreadable = isinstance(error, UsageError) or type(error).__name__ == "OverrideParseException"
+        return _UNREADABLE if is_unreadable else _USER_ERROR
     return 0
 
 
 def _compose_or_multirun(config_name: str, run: Callable[[DictConfig], Any], argv: list[str]) -> DictConfig | None:
     """Return the configuration of a single run, or run all jobs of a sweep and return None."""
-    overrides = [word for word in argv if not word.startswith("-") and ("=" in word or word.startswith("~"))]
+    check_words(argv, config_name)
+    overrides = list(iterate_overrides(argv))
     flags = [word for word in argv if word not in overrides]
     check_group_names(overrides)
     if find_sweep(overrides) is None and not {"-m", "--multirun"} & set(flags):

@@ -15,7 +15,7 @@ from pix2pix_lightning.cli.conf import find_conf_dir
 from pix2pix_lightning.cli.errors import format_error
 from pix2pix_lightning.cli.overrides import HYDRA_QUIET, complete_job_config, quote_path, set_hydra_argv
 from pix2pix_lightning.compat import parse_overrides
-from pix2pix_lightning.utils.errors import Interrupted, UserError
+from pix2pix_lightning.utils.errors import CTRL_C_STATUS, Interrupted, UserError
 from pix2pix_lightning.utils.processes import count_processes
 from pix2pix_lightning.utils.text import escape_controls
 
@@ -80,7 +80,7 @@ def run_multirun(config_name: str, run: Callable[[DictConfig], Any], flags: list
             _set_run_dir(cfg, hydra_cfg)
             return _get_objective(cfg, run(cfg), hydra_cfg)
         except Exception as error:
-            line = format_error(error, config_name)
+            line = format_error(error, config_name, cfg)
             name = _format_job_name(hydra_cfg)
             print(f"error in {name}: {escape_controls(line)}" if line else traceback.format_exc(), file=sys.stderr)
             if os.getpid() != process:
@@ -99,8 +99,9 @@ def run_multirun(config_name: str, run: Callable[[DictConfig], Any], flags: list
             raise UserError(f"jobs failed, {error} and perhaps others: {again}") from None
         except _Refused as refused:
             raise UserError(str(refused)) from None
-        except (Interrupted, KeyboardInterrupt):
-            raise Interrupted("the same command continues the sweep") from None
+        except (Interrupted, KeyboardInterrupt) as stop:
+            status = stop.status if isinstance(stop, Interrupted) else CTRL_C_STATUS
+            raise Interrupted("the same command continues the sweep", status) from None
     if failed:
         raise UserError(f"{len(failed)} jobs failed: {', '.join(failed)}; {again}")
     results = Path(folders[-1]) / "optimization_results.yaml" if folders else None

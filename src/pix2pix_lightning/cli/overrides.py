@@ -61,7 +61,7 @@ def quote_path(word: str) -> str:
     if key not in PATH_KEYS or not value or value in ("null", "auto") or value[0] in "'\"":
         return word
     if value.startswith("[") and value.endswith("]") and not Path(value).exists():
-        return f"{key}=[{','.join(_expand(item.strip()) for item in value[1:-1].split(','))}]"
+        return f"{key}=[{','.join(_expand(item.strip()) for item in value[1:-1].split(',') if item.strip())}]"
     return f"{key}={_expand(value)}"
 
 

@@ -20,6 +20,16 @@ from pix2pix_lightning.utils.saved_files import build_damaged_error
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+_TIED = {
+    "seed": ("data.seed", "module.seed"),
+    "speed.precision": ("trainer.precision",),
+    "speed.num_workers": ("data.num_workers",),
+    "speed.pin_memory": ("data.pin_memory",),
+    "trainer.max_epochs": ("module.schedule.total_epochs",),
+    "trainer.check_val_every_n_epoch": ("callbacks.best.every_n_epochs",),
+}
+"""Keys whose value others take over, by references in ``conf/``. A run's ``config.yaml`` has the values alone."""
+
 
 def load_resumed_config(words: Sequence[str], config_name: str = "train") -> DictConfig | None:
     """Load the configuration of the run that ``resume=`` names, and change single keys of it.
@@ -44,6 +54,8 @@ def load_resumed_config(words: Sequence[str], config_name: str = "train") -> Dic
     describes_whole_run = len(values) < len(overrides) or any(o.package or is_group(o.key_or_group) for o in overrides)
     if saved is None or describes_whole_run:
         return None
+    from omegaconf import OmegaConf
+
     cfg = load_saved_config(saved)
     trust = parse_trust(values.pop("trust", None))
     cfg.pop("trust", None)  # what the file says of itself does not count
@@ -52,16 +64,35 @@ def load_resumed_config(words: Sequence[str], config_name: str = "train") -> Dic
     check_resumed_config(cfg, saved.parent, trust=trust, given=list(values))
     for name in defaults.keys() - cfg.keys():
         cfg[name] = defaults[name]
+    tied = _find_tied_keys(cfg, values)
     for override in overrides:
         _change_key(cfg, override.key_or_group, override.value(), add=override.is_add() or override.is_force_add())
-    if "speed.precision" in values and "trainer.precision" not in values:
-        cfg.trainer.precision = cfg.speed.precision
+    for key, value in tied.items():
+        OmegaConf.update(cfg, key, value)
     cfg.run_dir = values.get("run_dir")
     changed = select_repeatable_words(words)
     if cfg.command and changed:
         cfg.command = shlex.join([*shlex.split(cfg.command), *changed])
     drop_unused_discriminator(cfg)
     return cfg
+
+
+def _find_tied_keys(cfg: DictConfig, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the keys that follow a changed one, since the files of ``conf/`` refer to it, with their new values.
+
+    Args:
+        cfg: The run's configuration, in which references are resolved.
+        values: The changes by key. A key among them, and one that was set to another value before, does not follow.
+    """
+    from omegaconf import OmegaConf
+
+    tied: dict[str, Any] = {}
+    for key, followers in _TIED.items():
+        before = OmegaConf.select(cfg, key)
+        for follower in followers if key in values else ():
+            if follower not in values and before is not None and OmegaConf.select(cfg, follower) == before:
+                tied[follower] = values[key]
+    return tied
 
 
 def check_same_as_resumed(cfg: DictConfig, words: Sequence[str]) -> None:

@@ -139,6 +139,20 @@ def _remove(cache: Path) -> None:
         shutil.rmtree(cache, ignore_errors=True)
 
 
+def compute_fingerprints(pairs: Pairs) -> list[Any]:
+    """Return the fingerprints of pairs.
+
+    Raises:
+        UserError: The pairs have none.
+    """
+    if not hasattr(pairs, "compute_fingerprints"):
+        raise UserError(
+            f"data.cache: {type(pairs).__name__} has no compute_fingerprints(), by which changed files are found: add "
+            "it, or set data.cache=false"
+        )
+    return list(pairs.compute_fingerprints())
+
+
 def _log_wait(folder: Path) -> None:
     _log.info("another process is building a cache in %s: waiting for it", folder)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 import zlib
 from collections.abc import Mapping, Sequence
@@ -14,17 +15,20 @@ from lightning.pytorch import Callback, LightningDataModule
 from torch.utils.data import DataLoader, Subset
 
 from pix2pix_lightning.data.augmentation import PairAugmentation
-from pix2pix_lightning.data.cache import CachedPairs, open_cache
-from pix2pix_lightning.data.dataset import EpochSampler, PairDataset, Sample
-from pix2pix_lightning.data.pairs import FolderPairs, Pairs, StripPairs, open_pairs
+from pix2pix_lightning.data.cache import CachedPairs, compute_fingerprints, open_cache
+from pix2pix_lightning.data.check import MODES, ON_ERROR, check_splits
+from pix2pix_lightning.data.dataset import DroppingLoader, EpochSampler, OnError, PairDataset, collate_kept
+from pix2pix_lightning.data.pairs import LAYOUTS, FolderPairs, Pairs, StripPairs, open_pairs
 from pix2pix_lightning.data.position import PositionCallback
 from pix2pix_lightning.data.prepared import PreparedPairs
 from pix2pix_lightning.data.sides import PairSpec
 from pix2pix_lightning.data.transforms import PairTransform
 from pix2pix_lightning.data.workers import check_num_workers, choose_num_workers, count_available_cores, use_one_thread
-from pix2pix_lightning.utils.checks import check_counts, is_whole_number
+from pix2pix_lightning.utils.checks import check_choice, check_counts, is_whole_number
 from pix2pix_lightning.utils.errors import UserError
+from pix2pix_lightning.utils.processes import is_first_process
 
+_log = logging.getLogger(__name__)
 _JITTER = 286 / 256  # the paper's ratio of the resized image to the crop
 
 
@@ -56,6 +60,12 @@ class PairedDataModule(LightningDataModule):
         pin_memory: Copy batches to page-locked memory, which a GPU reads faster; None and ``auto`` do so where there
             is a GPU.
         prefetch_factor: Batches that each loader process has ready; None is torch's default, 2.
+        check: How the files are checked before a training: ``quick`` reads all headers, which it remembers in the
+            folder of ``cache``, or below ``root``, and decodes a few pairs; ``full`` decodes all pairs; ``off``.
+        layout: ``strip`` for files that hold A and B side by side, of any width; ``folders`` for two folders;
+            ``auto`` finds out, and takes files as strips only if they are twice as wide as high.
+        on_error: ``raise`` ends with an error for a pair that cannot be used; ``skip`` leaves out the pairs that the
+            check finds, takes another pair for one that becomes unreadable in training, and measures without it.
         archive: Address of the data set, for the error message when ``root`` is missing.
 
     Raises:
@@ -86,6 +96,9 @@ class PairedDataModule(LightningDataModule):
         cache: bool | str | Path | None = None,
         pin_memory: bool | Literal["auto"] | None = None,
         prefetch_factor: int | None = None,
+        check: Literal["quick", "full", "off", False] = "quick",
+        layout: Literal["auto", "strip", "folders"] = "auto",
+        on_error: Literal["raise", "skip"] = "raise",
         archive: str | None = None,
     ) -> None:
         super().__init__()
@@ -96,6 +109,13 @@ class PairedDataModule(LightningDataModule):
         optional = {"max_pairs": max_pairs, "prefetch_factor": prefetch_factor}
         check_counts(prefix="data.", **{name: count for name, count in optional.items() if count is not None})
         check_num_workers(num_workers)
+        check = "off" if check is False else check  # YAML 1.1 reads off as false
+        for name, value, choices in (
+            ("check", check, MODES),
+            ("layout", layout, LAYOUTS),
+            ("on_error", on_error, ON_ERROR),
+        ):
+            check_choice(f"data.{name}", value, choices)
         if not (is_whole_number(seed) and 0 <= seed < 2**32):
             raise UserError(f"seed={seed}: a whole number from 0 to 2**32 - 1 is expected")
         for name, folder in (("root", root), ("val_split", val_split)):
@@ -112,6 +132,9 @@ class PairedDataModule(LightningDataModule):
         self.cache = cache
         self.pin_memory = None if pin_memory == "auto" else pin_memory
         self.prefetch_factor = prefetch_factor
+        self.check = check
+        self.layout = layout
+        self.on_error = on_error
         self.archive = archive
         source, target = (b, a) if direction == "b_to_a" else (a, b)
         self.pair_spec = PairSpec.from_dict(
@@ -125,6 +148,7 @@ class PairedDataModule(LightningDataModule):
         )
         self._datasets: dict[str, PairDataset] = {}
         self._position = PositionCallback()
+        self._predicted_split = "test"
 
     def open_split(self, split: str) -> Pairs:
         """Open the pairs of a split; override this for pairs that do not come from a folder.
@@ -144,30 +168,32 @@ class PairedDataModule(LightningDataModule):
             hint = f": unpack {self.archive} there, or" if self.archive else ":"
             raise UserError(f"data.root={self.root} is no folder{hint} set data.root=<folder> to that of the pairs")
         try:
-            return open_pairs(self.root, split)
+            return open_pairs(self.root, split, self.layout)
         except ValueError as error:
             raise UserError(f"{error}; the archive is at {self.archive}" if self.archive else str(error)) from None
 
     def resolve_cache_folder(self) -> Path:
         """Return the folder of this data set's caches."""
-        if self.cache is True:
+        if self.cache in (True, False, None):
             return self.root / ".pix2pix_cache"
         root = self.root.resolve()
         return Path(str(self.cache)) / f"{root.name}_{zlib.crc32(str(root).encode()):08x}"
 
     def setup(self, stage: str) -> None:
-        """Open the splits of a stage.
+        """Open the splits of a stage, and check their files before a training.
 
         Args:
-            stage: ``fit`` (training and validation), ``validate`` or ``test``.
+            stage: ``fit`` (training and validation), ``validate``, ``test``, or ``predict``: the test split or, where
+                it cannot be opened, the validation split, with a warning.
 
         Raises:
-            UserError: A split is missing, or its cache does not fit on the disk.
+            UserError: A split is missing, a pair cannot be used, or a cache does not fit on the disk.
         """
+        if stage == "predict":
+            self._predicted_split = self._choose_predicted_split()
+            return
         splits = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",)}.get(stage, ())
-        for split in splits:
-            if split not in self._datasets:
-                self._datasets[split] = self._build_dataset(split)
+        self._open_datasets(splits, is_training=stage == "fit")
         if stage == "fit" and self.trainer is not None:
             callbacks: list[Callback] = cast(Any, self.trainer).callbacks
             if self._position in callbacks:
@@ -177,17 +203,27 @@ class PairedDataModule(LightningDataModule):
 
     def state_dict(self) -> dict[str, int]:
         """Return the position in the order of training batches, for the checkpoint."""
-        return {"epoch": self._position.epoch, "num_batches": self._position.num_batches}
+        position = self._position
+        return {
+            "epoch": position.epoch,
+            "num_batches": position.num_batches,
+            "offset": position.offset,
+            "batch_size": self.batch_size,
+        }
 
     def load_state_dict(self, state_dict: Mapping[str, int]) -> None:
-        """Continue from the position of a checkpoint when training is resumed.
+        """Continue from the position of a checkpoint when training is resumed, also with batches of another size.
 
         Args:
             state_dict: What ``state_dict`` returned.
         """
-        self._position.epoch, self._position.num_batches = state_dict["epoch"], state_dict["num_batches"]
+        before = state_dict["num_batches"]
+        position = self._position
+        position.epoch = state_dict["epoch"]
+        position.num_batches = before * state_dict.get("batch_size", self.batch_size) // self.batch_size
+        position.offset = state_dict.get("offset", 0) + position.num_batches - before
 
-    def train_dataloader(self) -> DataLoader[Sample]:
+    def train_dataloader(self) -> DataLoader[Any]:
         """Build the loader of shuffled, augmented training pairs."""
         sampler = self._build_sampler("train")
         if self.trainer is not None:
@@ -200,7 +236,7 @@ class PairedDataModule(LightningDataModule):
             sampler.skip = position.num_batches * self.batch_size
         return self._build_loader("train", sampler)
 
-    def val_dataloader(self) -> DataLoader[Sample]:
+    def val_dataloader(self) -> DataLoader[Any]:
         """Build the loader of each validation pair once, in the files' order.
 
         Returns:
@@ -217,24 +253,73 @@ class PairedDataModule(LightningDataModule):
             )
         return self._build_loader("val", sampler)
 
-    def test_dataloader(self) -> DataLoader[Sample]:
+    def test_dataloader(self) -> DataLoader[Any]:
         """Build the loader of each test pair once, in the files' order."""
         return self._build_loader("test", self._build_sampler("test"))
 
-    def _build_dataset(self, split: str) -> PairDataset:
-        spec, folder = self.pair_spec, self.val_split if split == "val" else split
-        pairs = self.open_split(folder)
+    def predict_dataloader(self) -> DataLoader[Any]:
+        """Build the loader of each test pair, or validation pair where there is no test split, in the files' order."""
+        return self._build_loader(self._predicted_split, self._build_sampler(self._predicted_split))
+
+    def _choose_predicted_split(self) -> str:
+        """Open the test split or, where there is none, the validation split, and return which one it is."""
+        try:
+            self._open_datasets(["test"])
+        except UserError as error:
+            _log.warning("predicting the pairs of %s, since there is no test split: %s", self.val_split, error)
+            self._open_datasets(["val"])
+            return "val"
+        return "test"
+
+    def _open_datasets(self, splits: Sequence[str], *, is_training: bool = False) -> None:
+        """Open the splits that are not open yet."""
+        opened = {split: self._open_used(split) for split in splits if split not in self._datasets}
+        kept = self._check(opened) if is_training or self.on_error == "skip" else {}
+        for split, (pairs, count) in opened.items():
+            self._datasets[split] = self._build_dataset(split, pairs, kept.get(split, range(count)))
+
+    def _open_used(self, split: str) -> tuple[Pairs, int]:
+        """Return the pairs of a split, and how many of them are used: the first ones."""
+        pairs = self.open_split(self._get_folder_name(split))
         if isinstance(pairs, StripPairs | FolderPairs):
-            pairs.sides = spec.a, spec.b
-        fingerprints = _compute_fingerprints(pairs) if self.cache else []
-        if self.max_pairs is not None:
-            pairs = Subset(cast(Any, pairs), range(min(self.max_pairs, len(pairs))))
+            pairs.sides = self.pair_spec.a, self.pair_spec.b
+        return pairs, len(pairs) if self.max_pairs is None else min(self.max_pairs, len(pairs))
+
+    def _get_folder_name(self, split: str) -> str:
+        return self.val_split if split == "val" else split
+
+    def _check(self, opened: Mapping[str, tuple[Pairs, int]]) -> dict[str, Sequence[int]]:
+        """Check pairs that come from files, and return the numbers of those that are used, by split."""
+        files = {
+            split: (pairs, count)
+            for split, (pairs, count) in opened.items()
+            if isinstance(pairs, StripPairs | FolderPairs)
+        }
+        is_first = is_first_process() if self.trainer is None else self.trainer.is_global_zero
+        # where pairs are left out, each process has to know which
+        if self.check == "off" or not files or not (is_first or self.on_error == "skip"):
+            return {}
+        folder = self.resolve_cache_folder()
+        mode = "full" if self.cache and self.on_error == "skip" else self.check  # a cache is built of all pairs
+        findings = check_splits(files, self.pair_spec, mode=mode, layout=self.layout, root=self.root, folder=folder)
+        findings.report(skip=self.on_error == "skip", folder=folder, is_first=is_first)
+        return {**findings.list_kept()}
+
+    def _build_dataset(self, split: str, pairs: Pairs, used: Sequence[int]) -> PairDataset:
+        spec, folder = self.pair_spec, self._get_folder_name(split)
+        fingerprints: list[Any] = []
+        if self.cache:
+            fingerprints = compute_fingerprints(pairs)
+            fingerprints = [fingerprints[index] for index in used]
+        if len(used) < len(pairs):
+            pairs = Subset(cast(Any, pairs), used)
         augmentation = self._build_augmentation() if split == "train" else None
         prepared: Pairs | None = None
         if self.cache:
             length = spec.size if augmentation is None else spec.load_size
-            prepared = self._open_cache(folder, PreparedPairs(pairs, spec, length), fingerprints[: len(pairs)])
-        return PairDataset(pairs, spec, augmentation=augmentation, seed=self.seed, prepared=prepared)
+            prepared = self._open_cache(folder, PreparedPairs(pairs, spec, length), fingerprints)
+        on_error: OnError = "raise" if self.on_error == "raise" else "replace" if split == "train" else "drop"
+        return PairDataset(pairs, spec, augmentation=augmentation, seed=self.seed, prepared=prepared, on_error=on_error)
 
     def _build_augmentation(self) -> PairAugmentation | None:
         spec = self.pair_spec
@@ -267,13 +352,15 @@ class PairedDataModule(LightningDataModule):
             world_size=world_size,
         )
 
-    def _build_loader(self, split: str, sampler: EpochSampler) -> DataLoader[Sample]:
+    def _build_loader(self, split: str, sampler: EpochSampler) -> DataLoader[Any]:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "This DataLoader will create")  # check_num_workers has warned
-            return DataLoader(
+            drops = self._datasets[split].on_error == "drop"  # a replacement would be measured twice
+            return (DroppingLoader if drops else DataLoader)(
                 self._datasets[split],
                 batch_size=self.batch_size,
                 sampler=sampler,
+                collate_fn=collate_kept if drops else None,
                 num_workers=self.num_workers,
                 pin_memory=torch.cuda.is_available() if self.pin_memory is None else self.pin_memory,
                 prefetch_factor=self.prefetch_factor if self.num_workers else None,
@@ -282,15 +369,6 @@ class PairedDataModule(LightningDataModule):
                 # without it, each iterator draws a number from the global generator
                 generator=torch.Generator().manual_seed(self.seed),
             )
-
-
-def _compute_fingerprints(pairs: Pairs) -> list[Any]:
-    if not hasattr(pairs, "compute_fingerprints"):
-        raise UserError(
-            f"data.cache: {type(pairs).__name__} has no compute_fingerprints(), by which changed files are found: add "
-            "it, or set data.cache=false"
-        )
-    return cast(list[Any], pairs.compute_fingerprints())
 
 
 def _check_list(augmentation: Sequence[Any] | None) -> list[Any]:

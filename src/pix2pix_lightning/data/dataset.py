@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict
 
 import cv2
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset, default_collate
 from torch.utils.data.distributed import DistributedSampler
 
 from pix2pix_lightning.data.augmentation import PairAugmentation
+from pix2pix_lightning.data.header_cache import format_reason
 from pix2pix_lightning.data.pairs import Image, Pairs
 from pix2pix_lightning.data.prepared import PreparedPairs
 from pix2pix_lightning.data.sides import PairSpec
+from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.seeding import Purpose, seed_sequence
+
+OnError = Literal["raise", "replace", "drop"]
+
+_log = logging.getLogger(__name__)
+_MAX_REPLACED = 20
+"""Unreadable pairs in a row after which it is not single files that are at fault."""
 
 
 class Sample(TypedDict):
@@ -27,7 +36,7 @@ class Sample(TypedDict):
     name: str
 
 
-class PairDataset(Dataset[Sample]):
+class PairDataset(Dataset[Sample | None]):
     """Resize and augment pairs, and return them as source and target.
 
     It is indexed by ``(epoch, index)``, so that a worker which lives for many epochs knows the epoch. A plain index
@@ -40,6 +49,8 @@ class PairDataset(Dataset[Sample]):
         seed: Seed of the augmentation, not negative.
         prepared: The same pairs as the augmentation takes them, from a cache. By default a pair is prepared each time
             it is read.
+        on_error: What happens to a pair that cannot be read: ``raise`` ends with an error; ``replace`` returns another
+            pair, drawn by (seed, epoch, index); ``drop`` returns None. The latter two log each such pair once.
     """
 
     def __init__(
@@ -50,6 +61,7 @@ class PairDataset(Dataset[Sample]):
         augmentation: PairAugmentation | None,
         seed: int,
         prepared: Pairs | None = None,
+        on_error: OnError = "raise",
     ) -> None:
         length = spec.size if augmentation is None else spec.load_size
         self.pairs = pairs
@@ -57,24 +69,72 @@ class PairDataset(Dataset[Sample]):
         self.spec = spec
         self.augmentation = augmentation
         self.seed = seed
+        self.on_error = on_error
+        # shared with the loader's processes, so that a pair is logged by the first that meets it
+        self._unreadable = None if on_error == "raise" else torch.zeros(len(pairs), dtype=torch.bool)
+        if self._unreadable is not None:
+            self._unreadable.share_memory_()  # type: ignore[no-untyped-call]
 
     def __len__(self) -> int:
         """Return the number of pairs."""
         return len(self.pairs)
 
-    def __getitem__(self, key: int | tuple[int, int]) -> Sample:
-        """Return pair ``index`` with the augmentation of ``epoch``.
+    @property
+    def num_unreadable(self) -> int:
+        """Number of pairs that could not be read so far, by any of the loader's processes."""
+        return 0 if self._unreadable is None else int(self._unreadable.sum())
+
+    def __getitem__(self, key: int | tuple[int, int]) -> Sample | None:
+        """Return pair ``index`` with the augmentation of ``epoch``, or None for an unreadable pair that is dropped.
 
         Raises:
-            UserError: A file is damaged or does not fit the description of its side.
+            UserError: A file cannot be read or does not fit the description of its side, and ``on_error`` is
+                ``raise``; or many pairs in a row are so.
         """
         epoch, index = key if isinstance(key, tuple) else (0, key)
-        a, b, name = self.prepared[index]
+        found = self._read(epoch, index)
+        if found is None:
+            return None
+        a, b, name = found
         source, target = (b, a) if self.spec.direction == "b_to_a" else (a, b)
         if self.augmentation is not None:
             seed = seed_sequence(self.seed, Purpose.AUGMENTATION, epoch, index)
             source, target = self.augmentation(source, target, seed)
         return {"source": _to_tensor(source), "target": _to_tensor(target), "name": name}
+
+    def _read(self, epoch: int, index: int) -> tuple[Image, Image, str] | None:
+        """Return a prepared pair, or what takes its place."""
+        generator, place = None, index
+        for _ in range(_MAX_REPLACED):
+            try:
+                return self.prepared[place]
+            except (UserError, OSError) as error:
+                reason = format_reason(error)
+                if self._unreadable is None:
+                    raise UserError(f"{reason}; data.on_error=skip goes on without such pairs") from error
+            if not self._unreadable[place]:
+                self._unreadable[place] = True
+                _log.warning("a pair is left out, number %d of such: %s", self.num_unreadable, reason)
+            if self.on_error == "drop":
+                return None
+            if generator is None:
+                generator = np.random.default_rng(seed_sequence(self.seed, Purpose.REPLACEMENT, epoch, index))
+            place = int(generator.integers(len(self.pairs)))
+        raise UserError(f"{_MAX_REPLACED} pairs in a row cannot be read: is data.root still there? The last: {reason}")
+
+
+class DroppingLoader(DataLoader[Any]):
+    """Load batches by ``collate_kept``, without those of which no sample is left."""
+
+    def __iter__(self) -> Any:
+        """Yield the batches."""
+        return (batch for batch in super().__iter__() if batch is not None)
+
+
+def collate_kept(samples: list[Sample | None]) -> Any:
+    """Collate the samples that a ``PairDataset`` has not dropped; None if there are none."""
+    kept = [sample for sample in samples if sample is not None]
+    return default_collate(kept) if kept else None
 
 
 class EpochSampler(DistributedSampler[tuple[int, int]]):

@@ -70,7 +70,7 @@ class FileImage:
             raise UserError(_format_refusal(side))
         if side is not None and side.has_class_numbers:
             return self._to_numbers()
-        pixels = self.pixels if self.palette is None else self.palette[self.pixels[..., 0]]
+        pixels: Pixels = self.pixels if self.palette is None else self.palette[self.pixels[..., 0]]
         if not is_clear:
             return pixels
         background = WHITE if side is None else side.background

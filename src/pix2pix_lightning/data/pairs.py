@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -11,14 +12,17 @@ import numpy as np
 import numpy.typing as npt
 
 from pix2pix_lightning.data.file_image import FileImage
-from pix2pix_lightning.data.image_files import IMAGE_SUFFIXES, list_images, open_image
+from pix2pix_lightning.data.file_listing import Listing, PathList, list_images_below
+from pix2pix_lightning.data.image_files import IMAGE_SUFFIXES, open_image
 from pix2pix_lightning.data.sides import SideSpec
+from pix2pix_lightning.utils.checks import check_choice
 from pix2pix_lightning.utils.errors import UserError
 
 Image = npt.NDArray[np.uint8]
 
 _log = logging.getLogger(__name__)
 _MAX_NAMES = 10
+LAYOUTS = ("auto", "strip", "folders")
 
 
 class Pairs(Protocol):
@@ -36,6 +40,7 @@ class StripPairs:
 
     Args:
         files: One file for each pair.
+        folder: Folder of the files. A pair's name is the path below it without the ending; by default the file's name.
 
     Attributes:
         sides: What A and B take from a file: its colours, over the side's background where they are transparent, or
@@ -44,8 +49,9 @@ class StripPairs:
 
     sides = SideSpec(), SideSpec()
 
-    def __init__(self, files: list[Path]) -> None:
+    def __init__(self, files: Sequence[Path], folder: Path | None = None) -> None:
         self.files = files
+        self.folder = folder
 
     def __len__(self) -> int:
         """Return the number of pairs."""
@@ -61,29 +67,30 @@ class StripPairs:
         strip = open_image(path, has_numbers=any(side.has_class_numbers for side in self.sides))
         width = strip.pixels.shape[1]
         if width % 2:
-            raise UserError(
-                f"{path} is {width} pixels wide: a strip of A and B side by side has an even width; for A and B "
-                f"in separate files use the folders {path.parent / 'A'} and {path.parent / 'B'}"
-            )
+            raise UserError(format_odd_width(path, width))
         a, b = strip.crop(0, width // 2), strip.crop(width // 2, width)
-        return _take(a, self.sides[0], "a"), _take(b, self.sides[1], "b"), path.stem
+        return _take(a, self.sides[0], "a"), _take(b, self.sides[1], "b"), self.get_name(index)
+
+    def get_name(self, index: int) -> str:
+        """Return the name of pair ``index``."""
+        return _build_name(self.files[index], self.folder)
 
     def compute_fingerprints(self) -> list[list[str | int]]:
         """Return name, size and time of each pair's file; they change when the file does."""
-        return [_compute_fingerprint(path) for path in self.files]
+        return [_compute_fingerprint(path, self.folder) for path in self.files]
 
 
 class FolderPairs:
-    """Read pairs from two folders; A and B of a pair are files with the same stem.
+    """Read pairs from two folders; A and B of a pair are files with the same path below them, but for the ending.
 
     Files without a partner are left out and named in a warning.
 
     Args:
-        folder_a: Folder of the files of A.
+        folder_a: Folder of the files of A; those in folders below it count too.
         folder_b: Folder of the files of B.
 
     Raises:
-        UserError: A folder has no image, two files in it share a stem, or no file has a partner.
+        UserError: A folder has no image, two files differ in their ending alone, or no file has a partner.
 
     Attributes:
         sides: As in ``StripPairs``.
@@ -96,19 +103,25 @@ class FolderPairs:
         for folder, found in ((folder_a, a), (folder_b, b)):
             if not found:
                 raise UserError(_format_no_image(folder))
-        self.files = [(a[stem], b[stem]) for stem in sorted(a.keys() & b.keys())]
-        unmatched = [str(a[s]) for s in sorted(a.keys() - b.keys())] + [str(b[s]) for s in sorted(b.keys() - a.keys())]
-        if not self.files:
+        matched = sorted(a.keys() & b.keys(), key=lambda stem: stem.split("/"))
+        self.files_a = PathList(folder_a, [a[stem] for stem in matched])
+        self.files_b = PathList(folder_b, [b[stem] for stem in matched])
+        unmatched = [
+            f"{folder}/{files[stem]}"
+            for folder, files, others in ((folder_a, a, b), (folder_b, b, a))
+            for stem in sorted(files.keys() - others.keys())
+        ]
+        if not matched:
             raise UserError(
-                f"{folder_a} and {folder_b} have no file name in common: A and B are matched by the name before "
-                f"the ending; without a partner: {_format_names(unmatched)}"
+                f"{folder_a} and {folder_b} have no file name in common: A and B are matched by the path below these "
+                f"folders before the ending; without a partner: {_format_names(unmatched)}"
             )
         if unmatched:
             _log.warning("%d files without a partner are left out: %s", len(unmatched), _format_names(unmatched))
 
     def __len__(self) -> int:
         """Return the number of pairs."""
-        return len(self.files)
+        return len(self.files_a)
 
     def __getitem__(self, index: int) -> tuple[Image, Image, str]:
         """Return A and B of pair ``index``, each (H, W, 1) or (H, W, 3) uint8, and its name.
@@ -118,31 +131,39 @@ class FolderPairs:
         """
         a, b = (
             _take(open_image(path, has_numbers=side.has_class_numbers), side, key)
-            for path, side, key in zip(self.files[index], self.sides, "ab", strict=True)
+            for path, side, key in zip((self.files_a[index], self.files_b[index]), self.sides, "ab", strict=True)
         )
-        return a, b, self.files[index][0].stem
+        return a, b, self.get_name(index)
+
+    def get_name(self, index: int) -> str:
+        """Return the name of pair ``index``."""
+        return self.files_a.names[index].rpartition(".")[0]
 
     def compute_fingerprints(self) -> list[list[str | int]]:
         """Return names, sizes and times of each pair's files; they change when a file does."""
-        return [_compute_fingerprint(a) + _compute_fingerprint(b) for a, b in self.files]
+        sides = [[_compute_fingerprint(path, files.folder) for path in files] for files in (self.files_a, self.files_b)]
+        return [a + b for a, b in zip(*sides, strict=True)]
 
 
-def open_pairs(root: Path, split: str) -> StripPairs | FolderPairs:
+def open_pairs(root: Path, split: str, layout: str = "auto") -> StripPairs | FolderPairs:
     """Open the pairs of a split, in whichever layout they are found.
 
     Layouts: strips in ``root/split``; or two folders, ``root/split/A`` and ``root/split/B``, ``root/A/split`` and
-    ``root/B/split``, or ``root/splitA`` and ``root/splitB``.
+    ``root/B/split``, or ``root/splitA`` and ``root/splitB``. Images in folders below these belong to them.
 
     Args:
         root: Folder of the data set.
         split: Name of the split, such as ``train``.
+        layout: ``strip`` and ``folders`` look for that layout alone; ``auto`` looks for folders first.
 
     Returns:
         The pairs, in the order of their files' names. No image is read.
 
     Raises:
-        UserError: The split or one of its two folders is missing, or there is no image in it.
+        UserError: The split or one of its two folders is missing, or there is no image in it, or strips lie in
+            folders of equal content and ``layout`` is ``auto``.
     """
+    check_choice("data.layout", layout, LAYOUTS)
     strips = root / split
     if strips.is_dir():
         next(strips.iterdir(), None)  # raises the error that names the folder itself, if it may not be read
@@ -151,19 +172,32 @@ def open_pairs(root: Path, split: str) -> StripPairs | FolderPairs:
         (root / "A" / split, root / "B" / split),
         (root / f"{split}A", root / f"{split}B"),
     ]
-    for folder_a, folder_b in layouts:
-        if folder_a.is_dir() and folder_b.is_dir():
-            return FolderPairs(folder_a, folder_b)
-    files = list_images(strips) if strips.is_dir() else []
-    if files:
-        return StripPairs(files)
-    for folder_a, folder_b in layouts:
+    complete = [both for both in layouts if both[0].is_dir() and both[1].is_dir()]
+    if complete and layout != "strip":
+        pairs = FolderPairs(*complete[0])
+        _warn_passed_over(strips, complete)
+        return pairs
+    listing = list_images_below(strips)
+    has_strips = layout == "strip" or any("/" not in file for file in listing.files)
+    for folder_a, folder_b in layouts[: 1 if has_strips else 3] if layout != "strip" else ():
         present, missing = (folder_a, folder_b) if folder_a.is_dir() else (folder_b, folder_a)
         if present.is_dir():
             raise UserError(f"{missing} does not exist, but {present} does: put the other side of each pair there")
-    if strips.is_dir():
+    if layout == "folders":
+        raise UserError(
+            f"{strips} has no folders A and B: put A and B of each pair into {strips}/A and {strips}/B, or set "
+            "data.layout=strip if each file holds both"
+        )
+    if not strips.is_dir():
+        raise UserError(
+            f"{strips} does not exist: put strips of A and B there, or A and B into {strips}/A and {strips}/B"
+        )
+    _warn_unknown_kinds(strips, listing)
+    if not listing.files:
         raise UserError(_format_no_image(strips))
-    raise UserError(f"{strips} does not exist: put strips of A and B there, or A and B into {strips}/A and {strips}/B")
+    if layout == "auto":
+        _check_no_side_folders(strips, listing)
+    return StripPairs(PathList(strips, listing.files), strips)
 
 
 def _take(image: FileImage, side: SideSpec, key: str) -> Image:
@@ -173,23 +207,85 @@ def _take(image: FileImage, side: SideSpec, key: str) -> Image:
         raise UserError(f"{image.name}, data.{key}: {error}") from None
 
 
-def _compute_fingerprint(path: Path) -> list[str | int]:
+def format_odd_width(path: Path, width: int) -> str:
+    """Return what is wrong with a strip of an odd width in pixels."""
+    return (
+        f"{path} is {width} pixels wide: a strip of A and B side by side has an even width; for A and B "
+        f"in separate files use the folders {path.parent / 'A'} and {path.parent / 'B'}"
+    )
+
+
+def _warn_passed_over(strips: Path, complete: list[tuple[Path, Path]]) -> None:
+    """Warn of images next to the two folders that are used, which are in no pair."""
+    used = complete[0]
+    places = {folder: list_images_below(folder) for both in complete[1:] for folder in both}
+    if strips.is_dir():
+        places[strips] = list_images_below(strips, recursive=False)
+        for folder in sorted(strips.iterdir()):
+            if folder.is_dir() and folder not in used and not folder.name.startswith("."):
+                places[folder] = list_images_below(folder)
+    for folder, listing in places.items():
+        if listing.files:
+            _log.warning(
+                "%s is passed over, with %d images: the pairs are those of %s and %s; move it away, or set data.layout",
+                folder,
+                len(listing.files),
+                *used,
+            )
+
+
+def _warn_unknown_kinds(folder: Path, listing: Listing) -> None:
+    for suffix, count in listing.passed_over.items():
+        _log.warning(
+            "%s: %d files that end with %s are passed over: convert them to one of %s",
+            folder,
+            count,
+            suffix,
+            " ".join(sorted(IMAGE_SUFFIXES)),
+        )
+
+
+def _check_no_side_folders(strips: Path, listing: Listing) -> None:
+    """Refuse strips in several folders of equal names, which are probably the two sides of pairs."""
+    if any("/" not in file for file in listing.files):
+        return
+    stems: dict[str, set[str]] = {}
+    for file in listing.files:
+        folder, _, rest = file.partition("/")
+        stems.setdefault(folder, set()).add(rest.rpartition(".")[0])
+    first, *others = stems.values()
+    if others and all(2 * len(first & other) >= min(len(first), len(other)) for other in others):
+        raise UserError(
+            f"{strips} has the folders {', '.join(stems)} with the same file names, but not A and B: rename the "
+            f"sides to {strips}/A and {strips}/B, or set data.layout=strip if each file holds A and B side by side"
+        )
+
+
+def _build_name(path: Path, folder: Path | None) -> str:
+    return path.stem if folder is None else path.relative_to(folder).with_suffix("").as_posix()
+
+
+def _compute_fingerprint(path: Path, folder: Path | None) -> list[str | int]:
     status = path.stat()
-    return [path.name, status.st_size, status.st_mtime_ns]
+    name = path.name if folder is None else path.relative_to(folder).as_posix()
+    return [name, status.st_size, status.st_mtime_ns]
 
 
 def _format_no_image(folder: Path) -> str:
     return f"{folder}: no image in it; files that end with {' '.join(sorted(IMAGE_SUFFIXES))} are expected"
 
 
-def _index_by_stem(folder: Path) -> dict[str, Path]:
-    files = list_images(folder)
-    duplicates = [stem for stem, count in Counter(path.stem for path in files).items() if count > 1]
+def _index_by_stem(folder: Path) -> dict[str, str]:
+    """Return the files below a folder, relative to it, by their path without the ending."""
+    listing = list_images_below(folder)
+    _warn_unknown_kinds(folder, listing)
+    stems = [file.rpartition(".")[0] for file in listing.files]
+    duplicates = [stem for stem, count in Counter(stems).items() if count > 1]
     if duplicates:
         raise UserError(
             f"{folder} has several files with the stem {_format_names(sorted(duplicates))}: keep one file of each"
         )
-    return {path.stem: path for path in files}
+    return dict(zip(stems, listing.files, strict=True))
 
 
 def _format_names(names: list[str]) -> str:

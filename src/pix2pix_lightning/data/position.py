@@ -13,20 +13,22 @@ class PositionCallback(Callback):
     Attributes:
         epoch: Epoch of the next training batch, from 0.
         num_batches: Number of batches of that epoch that were trained on.
+        offset: What is added to the trainer's number of a batch, in an epoch that began with batches of another size.
     """
 
     def __init__(self) -> None:
         self.epoch = 0
         self.num_batches = 0
+        self.offset = 0
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
         """Move on by one batch; after an epoch's last batch the next epoch follows, even if validation is still due."""
-        self.epoch, self.num_batches = trainer.current_epoch, batch_idx + 1
+        self.epoch, self.num_batches = trainer.current_epoch, batch_idx + 1 + self.offset
         if self.num_batches >= trainer.num_training_batches:
             self.epoch, self.num_batches = self.epoch + 1, 0
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Move on to the next epoch, also from one that was cut short."""
-        self.epoch, self.num_batches = trainer.current_epoch + 1, 0
+        self.epoch, self.num_batches, self.offset = trainer.current_epoch + 1, 0, 0

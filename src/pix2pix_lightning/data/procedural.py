@@ -15,6 +15,8 @@ from pix2pix_lightning.utils.errors import UserError
 
 __all__ = ["PALETTE", "ProceduralPairs"]
 
+MIN_SIZE = 32
+"""Least side of the drawn pairs in pixels, below which their parts vanish."""
 PALETTE: dict[str, tuple[int, int, int]] = {
     "sky": (0, 0, 128),
     "neighbour": (112, 0, 112),
@@ -61,7 +63,12 @@ class ProceduralPairs:
     def __init__(
         self, num: int, *, size: int = 256, seed: int = 0, split: str = "train", num_looks: int | None = None
     ) -> None:
-        for name, value, least in (("num", num, 1), ("size", size, 32), ("seed", seed, 0), ("num_looks", num_looks, 1)):
+        for name, value, least in (
+            ("num", num, 1),
+            ("size", size, MIN_SIZE),
+            ("seed", seed, 0),
+            ("num_looks", num_looks, 1),
+        ):
             if value is not None and value < least:
                 raise UserError(f"{name}={value} of the drawn pairs: give {least} or more")
         self.num = num

@@ -6,7 +6,7 @@ from typing import Any
 
 from pix2pix_lightning.data.data_module import PairedDataModule
 from pix2pix_lightning.data.pairs import Pairs
-from pix2pix_lightning.data.procedural import ProceduralPairs
+from pix2pix_lightning.data.procedural import MIN_SIZE, ProceduralPairs
 from pix2pix_lightning.utils.checks import check_choice, check_counts
 from pix2pix_lightning.utils.errors import UserError
 
@@ -35,7 +35,14 @@ class ProceduralDataModule(PairedDataModule):
             raise UserError(
                 "data.cache=true: drawn pairs have no folder of their own for the cache: set one, data.cache=<folder>"
             )
+        for key in ("check", "layout", "on_error"):
+            if key in options:
+                raise UserError(f"data.{key}={options[key]}: drawn pairs have no files: leave it out")
         super().__init__(".", **options)
+        if self.pair_spec.size < MIN_SIZE:
+            raise UserError(
+                f"data.size={self.pair_spec.size}: drawn pairs have {MIN_SIZE} pixels or more: set data.size={MIN_SIZE}"
+            )
         self.num_pairs = {"train": num_train, "val": num_val, "test": num_val}
         check_choice("data.val_split", self.val_split, self.num_pairs)
         self.num_looks = num_looks

@@ -28,11 +28,13 @@ def parse_palette(palette: Any) -> Palette:
 
 
 def parse_background(background: Any) -> tuple[int, int, int]:
-    """Return one colour as a tuple.
+    """Return one colour as a tuple; white for None.
 
     Raises:
         UserError: It is no colour.
     """
+    if background is None:
+        return 255, 255, 255
     values = tuple(background) if isinstance(background, list | tuple) else ()
     if len(values) != 3 or not all(type(value) is int and 0 <= value <= 255 for value in values):
         given = list(background) if isinstance(background, tuple) else background

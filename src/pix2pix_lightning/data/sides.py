@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
+from pix2pix_lightning.data import class_numbers
 from pix2pix_lightning.data.palette import check_colours_match, find_nearest_colours
 from pix2pix_lightning.data.resize import INTERPOLATIONS, resize
 from pix2pix_lightning.data.side_values import (
@@ -30,6 +30,7 @@ Kind = Literal["rgb", "grayscale", "label"]
 Direction = Literal["a_to_b", "b_to_a"]
 
 _MAX_CLASSES = 256
+_MAX_SIDE = 2**16  # pixels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +46,8 @@ class SideSpec:
         palette: RGB colours, 0 to 255. Each colour in a file is replaced by the nearest of them, which removes the
             noise of JPEG. A label file that is drawn in other colours is refused.
         num_classes: Number of classes of a label side without a palette, 1 to 256.
+        ignore_index: Class number (Cityscapes' 255), or position in the palette, of pixels without a class. A network
+            sees -1 in all their channels. For sources alone: a target's pixels without a class cannot be learned.
         snap_palette: Replace every pixel of an rgb side by the nearest colour of the palette, before resizing.
         interpolation: How to resize this side: ``bicubic``, ``bilinear`` or ``nearest``. By default ``nearest``
             for label sides and with ``snap_palette``, else ``bicubic``.
@@ -52,7 +55,7 @@ class SideSpec:
         value_range: Least and greatest value of a file, from 0 to 255; they become -1 and 1.
         alpha: What to do with transparent pixels: ``composite`` lays them over ``background``, ``error`` refuses the
             file. By default ``error`` for label sides, else ``composite``.
-        background: RGB colour below transparent pixels, 0 to 255.
+        background: RGB colour below transparent pixels, 0 to 255; None is white.
 
     Raises:
         UserError: A value is out of range, or two arguments contradict each other.
@@ -65,6 +68,7 @@ class SideSpec:
     kind: str = "rgb"
     palette: Palette | None = None
     num_classes: int | None = None
+    ignore_index: int | None = None
     snap_palette: bool = False
     interpolation: str | None = None
     dtype: str = "uint8"
@@ -104,6 +108,8 @@ class SideSpec:
         if self.kind == "label" and not 1 <= self.channels <= _MAX_CLASSES:
             given = f"a palette of {self.channels} colours" if self.palette else f"num_classes={self.num_classes}"
             raise UserError(f"{given}: a label side has 1 to {_MAX_CLASSES} classes")
+        num_colours = len(self.palette) if self.palette else None
+        class_numbers.check_ignore_index(self.ignore_index, is_label=self.kind == "label", num_colours=num_colours)
         if self.interpolation is None:
             has_palette = self.kind == "label" or self.snap_palette
             object.__setattr__(self, "interpolation", "nearest" if has_palette else "bicubic")
@@ -160,12 +166,8 @@ class SideSpec:
             image = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.uint8, copy=False)[..., None]
         elif not self._is_one_channel and image.shape[2] == 1:
             image = np.repeat(image, 3, 2)
-        if self.kind == "label" and not self.palette:
-            if image.max(initial=0) >= self.channels:
-                raise UserError(
-                    f"class number {image.max()} in a side of {self.channels} classes: raise num_classes, or give "
-                    "a palette where files hold colours"
-                )
+        if self.has_class_numbers:
+            class_numbers.check_class_numbers(image, self.channels, self.ignore_index)
             return image
         if not self.palette or not (self.kind == "label" or self.snap_palette):
             return image
@@ -209,8 +211,7 @@ class SideSpec:
         if image.is_floating_point():
             return image.to(dtype)
         if self.kind == "label":
-            one_hot = F.one_hot(image[:, 0].long(), self.channels).movedim(-1, 1)
-            return one_hot.to(dtype) * 2 - 1
+            return class_numbers.encode_classes(image, self.channels, self.ignore_index, dtype)
         low, high = self.value_range
         floats = image.to(dtype)  # a new tensor, since the files' values are integers
         return (floats.sub_(low) if low else floats).mul_(2 / (high - low)).sub_(1)
@@ -225,7 +226,7 @@ class SideSpec:
             (B, 3, H, W) colours, or (B, 1, H, W) gray levels or class numbers; uint8.
         """
         if self.kind == "label":
-            classes = output.argmax(1)
+            classes = class_numbers.decode_classes(output, self.ignore_index)
             if not self.palette:
                 return classes[:, None].to(torch.uint8)
             palette = torch.tensor(self.palette, dtype=torch.uint8, device=output.device)
@@ -244,7 +245,7 @@ class SideSpec:
             (H, W, C) uint8; class numbers without colours are spread over the gray levels.
         """
         if self.kind == "label" and not self.palette:
-            values = values * (255 // max(1, self.channels - 1))
+            values = (values.int() * (255 // max(1, self.channels - 1))).clamp(max=255)  # 255 may stand for no class
         picture: npt.NDArray[np.uint8] = values.permute(1, 2, 0).to("cpu", torch.uint8).numpy()
         return picture
 
@@ -257,8 +258,8 @@ class PairSpec:
         source: The side that is translated.
         target: The side that it is translated into.
         size: Side in pixels of the square that the networks see.
-        load_size: Side in pixels to which training images are resized before the random crop of ``size``; equal to
-            ``size`` without jitter.
+        load_size: Side in pixels to which training images are resized before the random crop of ``size``; by default
+            ``size``, which is no jitter.
         direction: Which of the files' A and B is the source: ``a_to_b`` or ``b_to_a``.
 
     Raises:
@@ -273,12 +274,15 @@ class PairSpec:
     source: SideSpec = field(default_factory=SideSpec)
     target: SideSpec = field(default_factory=SideSpec)
     size: int = 256
-    load_size: int = 256
+    load_size: int = cast(int, None)  # size, where it is not given
     direction: str = "a_to_b"
 
     def __post_init__(self) -> None:
+        if self.load_size is None:
+            object.__setattr__(self, "load_size", self.size)
         check_choice("direction", self.direction, get_args(Direction))
-        check_counts(size=self.size, load_size=self.load_size)
+        check_counts(at_most=_MAX_SIDE, size=self.size, load_size=self.load_size)
+        class_numbers.check_no_ignore_index(self.target.ignore_index)
         for name in ("size", "load_size"):  # plain data has no integers of NumPy
             object.__setattr__(self, name, int(getattr(self, name)))
 

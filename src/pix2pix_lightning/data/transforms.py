@@ -15,6 +15,7 @@ import numpy.typing as npt
 from pix2pix_lightning.data.sides import PairSpec
 from pix2pix_lightning.utils.checks import check_choice
 from pix2pix_lightning.utils.errors import UserError
+from pix2pix_lightning.utils.memory import is_out_of_memory
 
 Image = npt.NDArray[np.uint8]
 
@@ -86,6 +87,8 @@ class PairTransform:
         try:
             result = self._pipeline(image=pair[self._main or self.sides[0]], **arrays)
         except Exception as error:  # any package's transform
+            if is_out_of_memory(error):
+                raise
             raise UserError(f"{self.name} fails: {_join_lines(error)}") from error
         for side in self.sides:
             pair[side] = self._check(result["image" if side == self._main else side], side, pair[side].shape)

@@ -37,7 +37,8 @@ def open_socket(host: str, port: int) -> socket.socket:
                 f"host={host} is no address of this machine: set host=127.0.0.1, or 0.0.0.0 for all addresses"
             ) from None
         reason = "in use" if error.errno == errno.EADDRINUSE else (error.strerror or str(error)).lower()
-        raise UserError(f"port={port} of {host} is {reason}: set port={port + 1}, or port=0 for any free one") from None
+        other = port + 1 if port < 65535 else port - 1
+        raise UserError(f"port={port} of {host} is {reason}: set port={other}, or port=0 for any free one") from None
 
 
 @contextmanager

@@ -61,6 +61,8 @@ def describe_data(cfg: DictConfig, run: Path | None, trust: Sequence[str] = ()) 
             f"checkpoint={cfg.checkpoint} is not in a run's folder, whose config.yaml would name the data: set "
             "data=<group>, as for training"
         )
+    if isinstance(own.get("cache"), str):  # a folder outside of the run's, to which its file may not make this write
+        own.cache = None
     description = _without_augmentation(_to_plain(OmegaConf.merge(own, given)))
     config_file = str(run / _CONFIG)
     check_trusted(description, trust, kinds=(object,), packages=(_PACKAGE,), origin=config_file)

@@ -15,18 +15,20 @@ from typing import Any
 import torch
 from omegaconf import DictConfig
 
-from pix2pix_lightning.checkpoints.files import PROJECT_KEY, infer_checkpoint_kind, read_checkpoint
+from pix2pix_lightning.checkpoints.files import infer_checkpoint_kind, read_batches_seen
 from pix2pix_lightning.data.image_files import write_image
 from pix2pix_lightning.data.sides import PairSpec
 from pix2pix_lightning.evaluation.scores import Scores, TranslatedPair
 from pix2pix_lightning.inference import Translator
 from pix2pix_lightning.utils.atomic import atomic_folder
-from pix2pix_lightning.utils.checks import check_absent
+from pix2pix_lightning.utils.checks import check_absent, check_folder
 from pix2pix_lightning.utils.csv_file import quote_cell
 from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.version import __version__
 
 METRICS_FILE = "metrics.json"
+_FILE_SUFFIXES = (".csv", ".html", ".json", ".md", ".pdf", ".png", ".txt", ".zip")
+"""Of files, which nobody means as the name of a folder."""
 
 
 def resolve_output(cfg: DictConfig, run: Path | None) -> Path:
@@ -60,6 +62,9 @@ def open_output_folder(
     """
     if folder.exists() and not folder.is_dir():
         raise UserError(f"output={folder} is a file: give a folder")
+    if folder.suffix in _FILE_SUFFIXES and not folder.exists():
+        raise UserError(f"output={folder}: a folder is written, set output={folder.with_suffix('')}")
+    check_folder("output", folder)
     if folder.is_dir() and any(folder.iterdir()):
         check_absent(folder, overwrite=overwrite)
         if not (folder / mark).is_file():
@@ -136,8 +141,7 @@ def _read_batches_seen(checkpoint: Path) -> int | None:
     """Return the number of training batches of a training checkpoint, None for other files."""
     if infer_checkpoint_kind(checkpoint) != "training":
         return None
-    seen: int = read_checkpoint(checkpoint)[PROJECT_KEY]["batches_seen"]
-    return seen
+    return read_batches_seen(checkpoint)
 
 
 def write_json(folder: Path, scores: Scores, facts: Mapping[str, Any]) -> None:

@@ -39,7 +39,7 @@ def export(cfg: DictConfig, words: Sequence[str] = ()) -> Path:
     from pix2pix_lightning.export.formats import FORMATS, SUFFIXES, Export, check_keys
     from pix2pix_lightning.inference.from_config import read_pair_spec
     from pix2pix_lightning.inference.loading import open_module
-    from pix2pix_lightning.utils.checks import check_not_inside
+    from pix2pix_lightning.utils.checks import check_folder, check_not_inside
     from pix2pix_lightning.utils.instantiate import parse_trust
 
     keys = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
@@ -57,6 +57,7 @@ def export(cfg: DictConfig, words: Sequence[str] = ()) -> Path:
             f"mode={cfg.mode}: an exported graph has no noise that a seed determines; set mode=deterministic, and use "
             "predict or Translator for mode=paper"
         )
+    check_folder("output", output.parent)
     checkpoint = find_checkpoint(Path(str(cfg.checkpoint)))
     if infer_checkpoint_kind(checkpoint) == "exported":
         raise UserError(f"checkpoint={checkpoint} is an exported graph: give the checkpoint that it was exported from")

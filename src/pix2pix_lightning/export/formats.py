@@ -155,6 +155,9 @@ def check_keys(name: str, keys: Mapping[str, Any]) -> None:
             raise UserError(
                 f"{key}={keys[key]} has no effect for format={name}, it is for {', '.join(formats)}: leave it out"
             )
+    for key in ("pictures", "private"):
+        if keys[key] not in (None, True, False):
+            raise UserError(f"{key}={keys[key]}: true or false is expected")
 
 
 SUFFIXES = {"onnx": ".onnx", "torch": ".pt2", "safetensors": ".safetensors"}

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pix2pix_lightning.data.class_numbers import build_channel_numbers
 from pix2pix_lightning.data.sides import PairSpec, SideSpec
 from pix2pix_lightning.models.pix2pix import Pix2PixModule
 from pix2pix_lightning.networks import find_image_norms, measure_receptive_field, use_eval_mode
@@ -135,14 +136,14 @@ def _encode_bytes(side: SideSpec, values: Tensor) -> Tensor:
         distance = F.conv2d(values.float(), -2 * palette[:, :, None, None], (palette**2).sum(1))
         nearest = distance.argmin(1, keepdim=True)
         if side.kind == "label":
-            return _one_hot(nearest, side.channels)
+            return _one_hot(nearest, side.channels, side.ignore_index)
         return F.conv2d((_one_hot(nearest, len(palette)) + 1) / 2, palette.t()[:, :, None, None]) / 127.5 - 1
     if side.kind == "label":
-        return _one_hot(values.long(), side.channels)
+        return _one_hot(values.long(), side.channels, side.ignore_index)
     return side.encode(values)
 
 
-def _one_hot(classes: Tensor, count: int) -> Tensor:
+def _one_hot(classes: Tensor, count: int, ignore_index: int | None = None) -> Tensor:
     """Encode classes (B, 1, H, W) as (B, count, H, W), 1 for the class and -1 for the others."""
-    numbers = torch.arange(count, device=classes.device)[None, :, None, None]
+    numbers = build_channel_numbers(count, ignore_index, classes.device)
     return (classes == numbers).float() * 2 - 1

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch.export import Dim
 
+from pix2pix_lightning.checkpoints.checksums import CHECKSUM_KEY, NO_CHECKSUM, embed_checksum
 from pix2pix_lightning.checkpoints.files import PROJECT_KEY
 from pix2pix_lightning.export.graph import Graph
 from pix2pix_lightning.export.output_check import TOLERANCE, check_outputs, choose_sizes
@@ -87,12 +88,14 @@ def write_onnx(
     if half:
         _store_half(model)
     metadata = graph.build_metadata({**made_by, "onnx": onnx.__version__})
-    onnx.helper.set_model_props(model, {PROJECT_KEY: json.dumps(metadata)})
+    onnx.helper.set_model_props(model, {PROJECT_KEY: json.dumps({**metadata, CHECKSUM_KEY: NO_CHECKSUM})})
     model.producer_name = PROJECT_KEY
     model.doc_string = "A generator of pix2pix_lightning: source to target, (batch, channels, height, width)"
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path) as scratch:
-        scratch.write_bytes(model.SerializeToString())
+        content = bytearray(model.SerializeToString())
+        embed_checksum(content)
+        scratch.write_bytes(content)
         onnx.checker.check_model(str(scratch))
         run, tolerance = OnnxSession(scratch, torch.device("cpu")).run, TOLERANCE_HALF if half else TOLERANCE
         return check_outputs(graph, run, choose_sizes(graph, least), tolerance)

@@ -39,7 +39,7 @@ const decodeUpload = async sent => {
   const [result, context] = blank(page.canvas.size, page.canvas.size);
   context.imageSmoothingEnabled = page.source.interpolation !== "nearest";
   context.imageSmoothingQuality = "high";
-  context.fillStyle = "#ffffff"; // behind transparent pixels
+  context.fillStyle = `rgb(${page.source.background})`; // behind transparent pixels
   context.fillRect(0, 0, result.width, result.height);
   context.drawImage(picture, 0, 0, result.width, result.height);
   if (isNumbers) colour(context, result);

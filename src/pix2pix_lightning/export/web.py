@@ -120,6 +120,7 @@ def _describe_side(side: SideSpec) -> dict[str, Any]:
     return {
         "kind": "numbers" if is_numbers else side.kind,
         "channels": side.file_channels,
+        "background": list(side.background),
         "spread": 255 // max(1, side.channels - 1) if is_numbers else 1,
     }
 

@@ -12,9 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pix2pix_lightning.checkpoints.checksums import check_embedded, verify_archive
 from pix2pix_lightning.checkpoints.files import PROJECT_KEY
 from pix2pix_lightning.data.sides import PairSpec, SideSpec
 from pix2pix_lightning.utils.errors import UserError
+from pix2pix_lightning.utils.finite import NonFiniteError, check_finite, sum_wide
+from pix2pix_lightning.utils.memory import is_out_of_memory
 
 _FORMAT = 1
 _MAX_SIDE = 2**16  # pixels
@@ -84,6 +87,7 @@ class ExportedNetwork:
 
         Raises:
             UserError: The file was exported for one size, and the images have another.
+            NonFiniteError: The file returns values that are not finite.
         """
         if self.size is not None and source.shape[2:] != (self.size, self.size):
             raise UserError(
@@ -92,6 +96,10 @@ class ExportedNetwork:
             )
         source = source.float()
         output = self._run(self.pair_spec.source.decode(source) if self._bytes_in else source)
+        if not self._bytes_out and not bool(sum_wide(output).isfinite()):
+            raise NonFiniteError(
+                "the exported file returns values that are not finite: export a checkpoint that is sound"
+            )
         return _encode_bytes(self.pair_spec.target, output) if self._bytes_out else output
 
 
@@ -106,7 +114,7 @@ class OnnxSession:
         metadata: The file's metadata by key.
 
     Raises:
-        UserError: The file is not ONNX, onnxruntime is missing, or it cannot use the device.
+        UserError: The file is not ONNX or is damaged, onnxruntime is missing, or it cannot use the device.
     """
 
     def __init__(self, path: Path, device: torch.device) -> None:
@@ -125,12 +133,14 @@ class OnnxSession:
         failures: tuple[type[Exception], ...] = tuple(
             value for value in vars(state).values() if isinstance(value, type) and issubclass(value, Exception)
         )
+        content = path.read_bytes()
+        check_embedded(content, path)
         try:
             # bytes, not a path: a hostile file cannot refer to others
-            self._session = onnxruntime.InferenceSession(
-                path.read_bytes(), options, providers=[_PROVIDERS[device.type]]
-            )
+            self._session = onnxruntime.InferenceSession(content, options, providers=[_PROVIDERS[device.type]])
         except failures as error:
+            if is_out_of_memory(error):
+                raise
             raise UserError(f"{path} cannot be read as ONNX ({_shorten(error)}): {_FIX}") from None
         self.metadata: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
         self._device, self._failures = device, failures
@@ -150,6 +160,8 @@ class OnnxSession:
         try:
             (output,) = self._session.run(None, {self._session.get_inputs()[0].name: source.cpu().numpy()})
         except self._failures as error:
+            if is_out_of_memory(error):
+                raise
             raise UserError(
                 f"onnxruntime refuses the image ({_shorten(error)}): the file's metadata are wrong; {_FIX}"
             ) from None
@@ -181,23 +193,28 @@ class ProgramNetwork(ExportedNetwork):
         trust: Whether its author is trusted.
 
     Raises:
-        UserError: ``trust`` is off, or ``export`` did not write the file.
+        UserError: ``trust`` is off, ``export`` did not write the file, or its weights are not finite.
     """
 
     def __init__(self, path: Path, device: torch.device, *, trust: bool) -> None:
         if not trust:
             raise UserError(f"{path}: reading a .pt2 file runs code in it: set trust=true if you trust its author")
-        if not zipfile.is_zipfile(path):
-            raise UserError(f"{path} cannot be read as a program of torch.export: {_FIX}")
+        try:
+            verify_archive(path)
+        except zipfile.BadZipFile:
+            raise UserError(f"{path} cannot be read as a program of torch.export: {_FIX}") from None
         extra = {PROJECT_KEY: ""}
         try:
             program = torch.export.load(path, extra_files=extra)
         except Exception as error:  # a trusted file can raise anything
+            if is_out_of_memory(error):
+                raise
             raise UserError(f"{path} cannot be read as a program of torch.export ({_shorten(error)}): {_FIX}") from None
         if device.type != "cpu":
             from torch.export.passes import move_to_device_pass
 
             program = move_to_device_pass(program, device)
+        check_finite(program.state_dict, program.module(), path)
         super().__init__(program.module(), _read_metadata(extra[PROJECT_KEY], path), device)
 
 

@@ -11,6 +11,9 @@ from pix2pix_lightning.data.image_files import IMAGE_SUFFIXES
 from pix2pix_lightning.utils.checks import check_absent, check_counts, is_same_place
 from pix2pix_lightning.utils.errors import UserError
 
+_UNSUPPORTED_SUFFIXES = frozenset({".avif", ".exr", ".gif", ".heic", ".jp2", ".npy", ".pdf", ".svg", ".tga", ".zip"})
+"""Of files that are not written, but which nobody means as the name of a folder."""
+
 
 def find_images(source: str, *, excluded: Path) -> dict[Path, Path]:
     """Find the image files of a source, sorted by path.
@@ -100,6 +103,53 @@ def check_inputs_stay(outputs: Mapping[Path, Sequence[Path]]) -> None:
     for target in (target for targets in outputs.values() for target in targets):
         if target.exists() and (path := known.get((target.stat().st_dev, target.stat().st_ino))) is not None:
             raise UserError(f"the output {target} would replace the input {path}: choose another output")
+
+
+def is_output_file(output: Path, source: str, samples: int | None) -> bool:
+    """Return whether ``output`` names one file to write: it has the suffix of an image and is no existing folder.
+
+    Args:
+        output: A file or a folder.
+        source: What is translated.
+        samples: Number of translations of each image, or None.
+
+    Raises:
+        UserError: It names a file, and there are several images to write; it is a file of another kind; or it has the
+            suffix of a format that is not written.
+    """
+    suffix = output.suffix.lower()
+    if output.is_dir():
+        return False
+    if suffix in IMAGE_SUFFIXES:
+        folder = f"give a folder, output={output.with_suffix('')}"
+        if not Path(source).is_file():
+            raise UserError(f"output={output} is one file, but input={source} is no single image: {folder}")
+        if samples is not None:
+            raise UserError(f"output={output} is one file, but samples={samples} writes several: {folder}")
+        return True
+    if output.exists():
+        raise UserError(f"output={output} is a file: give a folder, or a file that ends with .png")
+    if suffix in _UNSUPPORTED_SUFFIXES:
+        raise UserError(f"output={output}: {suffix} is not written: give a file that ends with .png, or a folder")
+    return False
+
+
+def plan_output_file(source: Path, output: Path, *, overwrite: bool = False) -> dict[Path, list[Path]]:
+    """Plan the output of one image, as `plan_outputs` does for many.
+
+    Args:
+        source: The input file.
+        output: The file to write.
+        overwrite: Accept an output that exists.
+
+    Returns:
+        The output by the input.
+
+    Raises:
+        FileExistsError: The output exists, and ``overwrite`` is off.
+    """
+    check_absent(output, overwrite=overwrite)
+    return {source: [output]}
 
 
 def plan_outputs(

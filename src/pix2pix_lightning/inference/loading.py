@@ -8,12 +8,19 @@ from typing import Any
 
 from torch import Tensor
 
-from pix2pix_lightning.checkpoints.files import EMA_KEY, PROJECT_KEY, infer_checkpoint_kind, read_checkpoint
+from pix2pix_lightning.checkpoints.files import (
+    EMA_KEY,
+    PROJECT_KEY,
+    infer_checkpoint_kind,
+    open_checkpoint,
+    read_checkpoint,
+)
 from pix2pix_lightning.checkpoints.junyanz import read_junyanz
 from pix2pix_lightning.checkpoints.pretrained import load_pretrained, read_pretrained
 from pix2pix_lightning.data.sides import PairSpec
 from pix2pix_lightning.models.pix2pix import Pix2PixModule
 from pix2pix_lightning.utils.errors import UserError
+from pix2pix_lightning.utils.finite import check_finite
 from pix2pix_lightning.utils.instantiate import TARGET, check_trusted, locate
 
 _COLORIZATION = 1, 2  # L in, a and b out
@@ -41,8 +48,8 @@ def open_module(
         The module.
 
     Raises:
-        UserError: The file is of another kind, has no EMA weights, names a class that is not trusted, or ``pair``
-            does not fit it.
+        UserError: The file is of another kind, has no EMA weights, names a class that is not trusted, holds weights
+            that are not finite, or ``pair`` does not fit it.
     """
     if (kind := infer_checkpoint_kind(path)) == "junyanz":
         module = _load_junyanz(path, pair)
@@ -51,11 +58,17 @@ def open_module(
             f"pair={_describe_pair(pair)}: {path} already contains the meaning of its images; leave pair out"
         )
     elif kind == "pretrained":
-        module = load_pretrained(_find_module_class(read_pretrained(path), path, trust), path, trust=trust)
+        module = load_pretrained(
+            _find_module_class(read_pretrained(path, verify=False), path, trust), path, trust=trust
+        )
     else:
-        module = _find_module_class(read_checkpoint(path), path, trust).load_from_checkpoint(path, trust=trust)
+        with open_checkpoint(path, skip=None) as saved:
+            cls = _find_module_class(saved, path, trust)
+        module = cls.load_from_checkpoint(path, trust=trust)
     if weights == "ema":
-        module.generator.load_state_dict(_read_ema_weights(path))
+        ema = _read_ema_weights(path)
+        check_finite(ema, module.generator, path)
+        module.generator.load_state_dict(ema)
     return module
 
 
@@ -81,6 +94,7 @@ def _load_junyanz(path: Path, pair: PairSpec | Mapping[str, Any] | None) -> Pix2
                 f"{side.channels}: set pair.source= and pair.target= to the meaning of its images"
             )
     module = Pix2PixModule(network.description, None, pair_spec=spec)
+    check_finite(network.state, module.generator, path)
     module.generator.load_state_dict(network.state)
     return module.eval()
 
@@ -101,11 +115,12 @@ def _complete_pair(description: Mapping[str, Any], pair: Mapping[str, Any]) -> P
                 f"pair.{side}={{kind:label,num_classes:{channels}}} or the like"
             )
         given.setdefault(side, {"kind": _KINDS.get(channels)})
-    return PairSpec.from_dict({"load_size": given.get("size", 256), **given})
+    return PairSpec.from_dict(given)
 
 
 def _read_ema_weights(path: Path) -> dict[str, Tensor]:
-    checkpoint = read_checkpoint(path) if infer_checkpoint_kind(path) == "training" else {}
+    skip = ("state_dict", "optimizer_states")
+    checkpoint = read_checkpoint(path, skip=skip) if infer_checkpoint_kind(path) == "training" else {}
     if EMA_KEY not in checkpoint:
         raise UserError(f"{path} has no EMA weights: train with callbacks=[default,ema], or set weights=trained")
     weights: dict[str, Tensor] = checkpoint[EMA_KEY]

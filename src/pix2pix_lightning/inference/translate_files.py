@@ -10,10 +10,12 @@ import numpy.typing as npt
 from torch import nn
 
 from pix2pix_lightning.data.image_files import write_image
+from pix2pix_lightning.data.sides import SideSpec
 from pix2pix_lightning.inference.prefetch import map_ahead
 from pix2pix_lightning.inference.spread import Spread
 from pix2pix_lightning.inference.translator import Translator
 from pix2pix_lightning.utils.errors import UserError
+from pix2pix_lightning.utils.memory import is_out_of_memory
 
 Image = npt.NDArray[np.uint8]
 ErrorHandler = Callable[[Path, Exception], None]
@@ -34,8 +36,8 @@ def translate_files(
         outputs: Files to write for each input, in the order of work: the translation; or with ``samples`` one for
             each sample and, where there is one file more, their spread (``Spread``).
         samples: Number of translations of each input, each with noise of its own.
-        on_error: Called with an input that is not an image, or does not fit the model, and with the error; the other
-            inputs go on. By default the error is raised.
+        on_error: Called with an input that is not an image, does not fit the model, or needs more memory than there
+            is, and with the error; the other inputs go on. By default the error is raised.
         overwrite: Replace outputs that exist by the time they are written, such as those of another process.
 
     Yields:
@@ -50,7 +52,9 @@ def translate_files(
     def read(path: Path) -> tuple[Path, Image | Exception]:
         try:
             return path, translator.read(path)
-        except (ValueError, OSError) as error:
+        except Exception as error:
+            if not _is_of_image(error):
+                raise
             return path, error
 
     def write(result: tuple[Path, Image]) -> Path:
@@ -66,7 +70,9 @@ def translate_files(
                     raise image
                 results = _translate_image(translator, image, len(outputs[path]), samples)
                 yield from zip(outputs[path], results, strict=True)
-            except (ValueError, OSError) as error:
+            except Exception as error:
+                if not _is_of_image(error):
+                    raise
                 named = _add_path(error, path)
                 if on_error is None:
                     raise named from None
@@ -90,6 +96,20 @@ def check_sampling(translator: Translator, samples: int | None) -> None:
         raise UserError(f"samples={samples} are all equal, since this generator has no dropout: leave samples out")
 
 
+def check_lossless(path: Path, side: SideSpec) -> None:
+    """Check that a file's format keeps the colours or numbers of classes, which JPEG changes.
+
+    Args:
+        path: The file to write.
+        side: What the pixels of the output mean.
+
+    Raises:
+        UserError: They would be changed.
+    """
+    if path.suffix.lower() in (".jpg", ".jpeg") and (side.kind == "label" or side.snap_palette):
+        raise UserError(f"output={path}: JPEG would change the classes' colours or numbers: give a .png file")
+
+
 def _translate_image(translator: Translator, image: Image, num_outputs: int, samples: int | None) -> Iterator[Image]:
     if samples is None:
         yield translator.translate_arrays([image])[0]
@@ -103,8 +123,16 @@ def _translate_image(translator: Translator, image: Image, num_outputs: int, sam
         yield spread.to_image()
 
 
+def _is_of_image(error: Exception) -> bool:
+    """Return whether an error concerns one image, so that others can be translated."""
+    return isinstance(error, ValueError | OSError) or is_out_of_memory(error)
+
+
 def _add_path(error: Exception, path: Path) -> Exception:
-    """Return the error with the file's path in its message."""
+    """Return the error with the file's path in its message, or in a note where it is of memory."""
+    if is_out_of_memory(error):
+        error.add_note(f"the image is {path}")
+        return error
     if isinstance(error, OSError) or str(path) in str(error):
         return error
     return UserError(f"{path}: {error}").with_traceback(error.__traceback__)

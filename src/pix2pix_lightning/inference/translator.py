@@ -23,8 +23,9 @@ from pix2pix_lightning.inference.padding import pad_to_multiple
 from pix2pix_lightning.inference.precision import PRECISIONS
 from pix2pix_lightning.inference.tiled_inference import TiledInference
 from pix2pix_lightning.models.pix2pix import Pix2PixModule
-from pix2pix_lightning.utils.checks import check_choice
+from pix2pix_lightning.utils.checks import check_choice, check_counts
 from pix2pix_lightning.utils.errors import UserError
+from pix2pix_lightning.utils.memory import is_out_of_memory
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PILImage
@@ -122,6 +123,7 @@ class Translator:
             check_choice("norm", norm, _NORMS)
         dropout = _MODES[mode][1] if dropout is None else dropout
         check_choice("dropout", dropout, _DROPOUT)
+        check_counts(max_pixels=max_pixels)
         self.dropout = dropout
         self.seed = seed
         self.sample = sample
@@ -324,7 +326,9 @@ def _find_device(name: str) -> torch.device:
     try:
         device = torch.device(str(name))
         torch.zeros(1, device=device).cpu()
-    except (RuntimeError, AssertionError):  # torch without CUDA raises AssertionError
+    except (RuntimeError, AssertionError) as error:  # torch without CUDA raises AssertionError
+        if is_out_of_memory(error):
+            raise
         here = f"auto, cpu or cuda is expected, and torch {torch.__version__} finds {torch.cuda.device_count()} GPUs"
         raise UserError(f"device={name} cannot be used here: {here}") from None
     return device

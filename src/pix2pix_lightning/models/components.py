@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import inspect
+import math
+from collections.abc import Mapping, Sequence
+from numbers import Real
 from typing import Any, cast
 
 from torch import nn
-from torch.optim import Optimizer
+from torch.optim import Optimizer, SparseAdam
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from pix2pix_lightning.data.sides import PairSpec
 from pix2pix_lightning.utils.checks import check_counts
-from pix2pix_lightning.utils.errors import UserError
+from pix2pix_lightning.utils.errors import UserError, add_key
 from pix2pix_lightning.utils.instantiate import TARGET, build, is_description, locate
 
 Batch = dict[str, Any]
@@ -110,9 +113,26 @@ def describe_parts(parts: Parts) -> tuple[Parts, list[str]]:
     return described, live
 
 
-def build_module(part: nn.Module | Description) -> nn.Module:
-    """Build what is described; return an object as it is."""
-    module: nn.Module = build(cast(Description, part)) if is_description(part) else cast(nn.Module, part)
+def build_module(name: str, part: nn.Module | Description) -> nn.Module:
+    """Build what is described; return an object as it is.
+
+    Args:
+        name: What the part is called in an error.
+        part: A description or an object.
+
+    Returns:
+        The object.
+
+    Raises:
+        UserError: An argument is wrong.
+    """
+    if not is_description(part):
+        return cast(nn.Module, part)
+    description = cast(Description, part)
+    try:
+        module: nn.Module = build(description)
+    except UserError as error:
+        raise UserError(add_key(name, str(error), description)) from error
     return module
 
 
@@ -130,10 +150,11 @@ def build_or_call(name: str, builder: Any, *args: Any) -> Any:
     Raises:
         UserError: The arguments do not fit.
     """
+    arguments = builder if is_description(builder) else ()
     try:
         return build(builder, *args) if is_description(builder) else builder(*args)
-    except (TypeError, ValueError) as error:
-        raise UserError(f"{name}: {error}") from None
+    except (TypeError, ValueError, LookupError) as error:
+        raise UserError(add_key(name, str(error), arguments, always=True)) from None
 
 
 def build_optimizers(parts: Parts, **networks: nn.Module | None) -> tuple[list[Optimizer], list[dict[str, Any]]]:
@@ -147,11 +168,13 @@ def build_optimizers(parts: Parts, **networks: nn.Module | None) -> tuple[list[O
         The optimizers in the order of the networks, and the schedules as Lightning takes them.
 
     Raises:
-        UserError: An optimizer or the schedule does not take its arguments, or the schedule needs a metric.
+        UserError: An optimizer or the schedule does not take its arguments, the optimizer needs more than gradients
+            for a step, or the schedule needs a metric.
     """
     optimizers, schedules = [], []
     for name, network in networks.items():
         if network is not None:
+            _check_optimizer(f"optimizer_{name}", parts[f"optimizer_{name}"])
             optimizer = build_or_call(f"optimizer_{name}", parts[f"optimizer_{name}"], network.parameters())
             optimizers.append(optimizer)
             if parts["schedule"] is not None:
@@ -160,6 +183,27 @@ def build_optimizers(parts: Parts, **networks: nn.Module | None) -> tuple[list[O
                     raise UserError("schedule: ReduceLROnPlateau follows a metric; choose a schedule of the epochs")
                 schedules.append({"scheduler": schedule, "name": f"lr_{name}"})
     return optimizers, schedules
+
+
+def _check_optimizer(name: str, optimizer: Any) -> None:
+    """Check what torch does not: that a step needs gradients alone, an infinite rate, and the number of betas."""
+    if not is_description(optimizer):
+        return
+    cls = locate(optimizer[TARGET])
+    closure = inspect.signature(cls.step).parameters.get("closure") if hasattr(cls, "step") else None
+    needs_closure = closure is not None and closure.default is inspect.Parameter.empty
+    if needs_closure or cls is SparseAdam:
+        needed = "a function that computes the loss again" if needs_closure else "sparse gradients"
+        raise UserError(
+            f"{name}._target_={optimizer[TARGET]} needs {needed}, which a step here does not have: choose "
+            "torch.optim.Adam or another optimizer that steps from gradients"
+        )
+    rate, betas = optimizer.get("lr", 0.0), optimizer.get("betas", (0.0, 0.0))
+    if isinstance(rate, bool) or not isinstance(rate, Real) or not 0 <= rate < math.inf:
+        raise UserError(f"{name}.lr={rate}: a finite number of at least 0 is expected")
+    is_pair = isinstance(betas, Sequence) and not isinstance(betas, str) and len(betas) == 2
+    if not is_pair or not all(isinstance(beta, Real) and 0 <= beta < 1 for beta in betas):
+        raise UserError(f"{name}.betas={betas}: two numbers from 0 to below 1 are expected, such as [0.5, 0.999]")
 
 
 def complete_weights(
@@ -184,6 +228,9 @@ def complete_weights(
     for name in weights:
         if name not in known:
             raise UserError(f"weights.{name}: no such term here, there are {', '.join(known)}")
+    for name, weight in weights.items():
+        if not (isinstance(weight, Real) and 0 <= weight < math.inf):
+            raise UserError(f"weights.{name}={weight}: a finite number of at least 0 is expected")
     if not known:
         raise UserError("neither a discriminator nor a reconstruction loss: there is nothing to train on")
     return {name: float(weights.get(name, default)) for name, default in known.items()}
@@ -205,8 +252,8 @@ def check_settings(*, discriminator_steps: int, accumulate: int, gradient_clip: 
         raise UserError(
             f"accumulate={accumulate} with discriminator_steps={discriminator_steps}: only one of them can be above 1"
         )
-    if gradient_clip is not None and not (isinstance(gradient_clip, int | float) and gradient_clip > 0):
-        raise UserError(f"gradient_clip={gradient_clip}: a norm above 0 is expected, or null")
+    if gradient_clip is not None and not (isinstance(gradient_clip, int | float) and 0 < gradient_clip < math.inf):
+        raise UserError(f"gradient_clip={gradient_clip}: a finite norm above 0 is expected, or null")
 
 
 def check_penalty(discriminator: nn.Module) -> None:

@@ -6,13 +6,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
+import torch
 from lightning.pytorch import LightningModule
+from lightning.pytorch.trainer.states import TrainerFn
 
 from pix2pix_lightning.checkpoints import pretrained
-from pix2pix_lightning.checkpoints.files import PROJECT_KEY, read_checkpoint
+from pix2pix_lightning.checkpoints.files import PROJECT_KEY, TRAINING_STATE, open_checkpoint
 from pix2pix_lightning.checkpoints.restore import check_resumable, detach_lr_tensors, restore_module
 from pix2pix_lightning.data.sides import PairSpec
+from pix2pix_lightning.models.changed_settings import apply_changed_settings
 from pix2pix_lightning.models.components import Parts, describe_parts
+from pix2pix_lightning.utils.finite import NonFiniteError, check_finite, find_nonfinite
 from pix2pix_lightning.utils.version import __version__
 
 
@@ -37,7 +41,15 @@ class PersistenceMixin(LightningModule):
         self.save_hyperparameters({**described, **values}, logger=False)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add what loading without arguments needs, as plain data."""
+        """Add what loading without arguments needs, as plain data.
+
+        Raises:
+            NonFiniteError: A weight is not finite. Nothing is saved, and a file that was there stays.
+        """
+        if (name := find_nonfinite(checkpoint["state_dict"], self)) is not None:
+            raise NonFiniteError(
+                f"{name} is not finite, so no checkpoint is saved: continue from an earlier one, at a lower rate"
+            )
         cls = type(self)
         checkpoint[PROJECT_KEY] = {
             "version": __version__,
@@ -51,7 +63,8 @@ class PersistenceMixin(LightningModule):
         """Go on counting batches where the checkpoint stopped.
 
         Raises:
-            UserError: A trainer resumes with other pairs or other networks than the checkpoint's.
+            UserError: A trainer resumes with other pairs or other networks than the checkpoint's, or with settings of
+                an optimizer that do not go with its state; or the checkpoint's weights are not finite.
         """
         self.batches_seen = checkpoint[PROJECT_KEY]["batches_seen"]
         try:
@@ -59,6 +72,9 @@ class PersistenceMixin(LightningModule):
         except RuntimeError:  # no trainer: the module is loaded, not resumed
             return
         check_resumable(self.pair_spec, self.hparams, checkpoint["hyper_parameters"])
+        check_finite(checkpoint["state_dict"], self, "the checkpoint")
+        if trainer.state.fn == TrainerFn.FITTING:
+            apply_changed_settings(checkpoint, self.hparams)
         if trainer.precision == "64-true":
             self.double()  # Lightning would load the weights into float32 and widen them afterwards
 
@@ -67,7 +83,7 @@ class PersistenceMixin(LightningModule):
         cls,
         checkpoint_path: str | Path,
         *,
-        map_location: Any = "cpu",
+        map_location: str | torch.device = "cpu",
         trust: Sequence[str] = (),
         strict: bool = True,
         **live: Any,
@@ -76,7 +92,7 @@ class PersistenceMixin(LightningModule):
 
         Args:
             checkpoint_path: A file that a training run wrote.
-            map_location: Device of the weights.
+            map_location: Device of the module.
             trust: Packages, besides this one and torch's, whose networks and losses the file may name.
             strict: Whether all weights must fit.
             **live: Arguments of the constructor, in place of those in the file. What was an object in the saved module
@@ -86,10 +102,11 @@ class PersistenceMixin(LightningModule):
             The module in evaluation mode.
 
         Raises:
-            UserError: The file is no such checkpoint, names what is not trusted, or an object is missing.
+            UserError: The file is no such checkpoint, is damaged, names what is not trusted, or an object is missing.
         """
-        saved = read_checkpoint(checkpoint_path, map_location)
-        return restore_module(cls, saved, origin=checkpoint_path, trust=trust, strict=strict, live=live).eval()
+        with open_checkpoint(checkpoint_path, skip=TRAINING_STATE) as saved:
+            module = restore_module(cls, saved, origin=checkpoint_path, trust=trust, strict=strict, live=live)
+        return module.to(map_location).eval()
 
     @classmethod
     def from_pretrained(

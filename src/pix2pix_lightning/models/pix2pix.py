@@ -27,14 +27,16 @@ from pix2pix_lightning.models.components import (
     complete_weights,
 )
 from pix2pix_lightning.models.defaults import ADAM, L1, PATCH_70, UNET_256, VANILLA
+from pix2pix_lightning.models.evaluation_steps import EvaluationMixin
 from pix2pix_lightning.models.persistence import PersistenceMixin
+from pix2pix_lightning.models.rates import log_rates
 from pix2pix_lightning.models.split_metrics import SplitMetrics
 from pix2pix_lightning.models.trainer_checks import check_trainer
-from pix2pix_lightning.networks import cat_dense_grad, use_eval_mode
+from pix2pix_lightning.networks import cat_dense_grad
 from pix2pix_lightning.utils.seeding import Purpose, seed_torch
 
 
-class Pix2PixModule(PersistenceMixin, LightningModule):
+class Pix2PixModule(EvaluationMixin, PersistenceMixin, LightningModule):
     """Train a generator and a discriminator in turn (paper, sections 3 and 6.2).
 
     Networks, losses and optimizers are objects or descriptions, ``{"_target_": "package.Class", "argument": value}``.
@@ -116,8 +118,9 @@ class Pix2PixModule(PersistenceMixin, LightningModule):
 
     def configure_losses(self) -> None:
         """Build ``adversarial`` and ``reconstruction`` from the parts."""
-        self.adversarial = cast(AdversarialLoss, build_module(self.parts["adversarial"]))
-        self.reconstruction = nn.ModuleDict({k: build_module(v) for k, v in self.parts["reconstruction"].items()})
+        self.adversarial = cast(AdversarialLoss, build_module("adversarial", self.parts["adversarial"]))
+        described = self.parts["reconstruction"].items()
+        self.reconstruction = nn.ModuleDict({k: build_module(f"reconstruction.{k}", v) for k, v in described})
 
     def configure_metrics(self) -> None:
         """Build ``val_metrics``, whose values are logged as ``val/<name>``."""
@@ -126,8 +129,9 @@ class Pix2PixModule(PersistenceMixin, LightningModule):
     def configure_models(self) -> None:
         """Build ``generator`` and ``discriminator`` from the parts; the first weights are a function of ``seed``."""
         with seed_torch(torch.device("cpu"), self.seed, Purpose.WEIGHTS):
-            self.generator = build_module(self.parts["generator"])
-            self.discriminator: Any = self.parts["discriminator"] and build_module(self.parts["discriminator"])
+            self.generator = build_module("generator", self.parts["generator"])
+            discriminator = self.parts["discriminator"]
+            self.discriminator: Any = discriminator and build_module("discriminator", discriminator)
         self.penalty_weight = 0.0 if self.discriminator is None else self.adversarial.penalty_weight
         if self.penalty_weight:
             check_penalty(self.discriminator)
@@ -138,14 +142,15 @@ class Pix2PixModule(PersistenceMixin, LightningModule):
 
     # ---- one step: D, then G, on the same generated images (paper, section 3.3) --------------------------------------
 
-    def training_step(self, batch: Batch, batch_idx: int) -> None:
-        """Take one step of each network on a batch, with noise of the batch's own, and log the losses."""
+    def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        """Take one step of each network on a batch, with noise of the batch's own; log and return the losses."""
         self.window = AccumulationWindow.from_batch_idx(batch_idx, self.accumulate, self.trainer.num_training_batches)
         with seed_torch(self.device, self.seed, Purpose.STEP, self.batches_seen, self.global_rank):
             losses = self.step(batch["source"], batch["target"])
         self.batches_seen += 1
         self.log_dict({f"train/{name}": loss for name, loss in losses.items()}, on_step=True, on_epoch=False)
-        self._log_progress(on_step=True)
+        self.log_progress(on_step=True)
+        return losses
 
     def step(self, source: Tensor, target: Tensor) -> dict[str, Tensor]:
         """Update the discriminator, then the generator.
@@ -265,9 +270,8 @@ class Pix2PixModule(PersistenceMixin, LightningModule):
 
     def on_train_epoch_end(self) -> None:
         """Log the learning rates and step the schedules: with manual optimization the trainer does not."""
-        self._log_progress()
-        for name, optimizer in zip("gd", self.trainer.optimizers, strict=False):
-            self.log(f"train/lr_{name}", optimizer.param_groups[0]["lr"], sync_dist=True)
+        self.log_progress()
+        log_rates(self)
         schedules: Any = self.lr_schedulers()
         for schedule in schedules if isinstance(schedules, list) else [schedules] if schedules else []:
             schedule.step()
@@ -277,24 +281,7 @@ class Pix2PixModule(PersistenceMixin, LightningModule):
         check_trainer(self.trainer, penalty_weight=self.penalty_weight, accumulate=self.accumulate)
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Make floats in [-1, 1] of the batch's integers by the PairSpec, on the device."""
+        """Make floats in [-1, 1] of the batch's integers by the PairSpec, on the device. Prediction needs no target."""
         dtype = cast(torch.dtype, self.dtype)
-        return {**batch, **{side: self.pair_spec.encode(batch[side], side, dtype) for side in ("source", "target")}}
-
-    def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        """Measure the output in mode ``deterministic``: each image by its own statistics, without dropout."""
-        with use_eval_mode(self.generator, norm="image", dropout=False):
-            output = self.generator.forward(batch["source"])  # not what was compiled for training
-        self.val_metrics.update(output, batch["target"])
-        return {"output": output}
-
-    def on_validation_epoch_end(self) -> None:
-        """Log the validation metrics."""
-        self.log_dict(cast(Any, self.val_metrics.compute()), prog_bar=True, sync_dist=True)
-        self._log_progress()
-
-    def _log_progress(self, *, on_step: bool = False) -> None:
-        """Log against the batch's number in the run, right after a resume too; Lightning then adds no epoch itself."""
-        step = float(max(0, self.batches_seen - 1))
-        values = {"step": step, "epoch": float(self.current_epoch)}
-        self.log_dict(values, on_step=on_step, on_epoch=not on_step, sync_dist=not on_step)
+        sides = [side for side in ("source", "target") if side in batch]
+        return {**batch, **{side: self.pair_spec.encode(batch[side], side, dtype) for side in sides}}

@@ -12,7 +12,9 @@ from torch.nn import functional as F
 
 from pix2pix_lightning.networks.layers import (
     LEAK,
+    MAX_CHANNELS,
     MAX_CHANNELS_FACTOR,
+    MAX_LEVELS,
     apply_spectral_norm,
     build_norm,
     build_sequential,
@@ -60,7 +62,8 @@ class PatchDiscriminator(nn.Module):
         spectral_norm: bool = False,
     ) -> None:
         super().__init__()
-        check_counts(in_channels=in_channels, num_layers=num_layers, base_channels=base_channels)
+        check_counts(at_most=MAX_CHANNELS, in_channels=in_channels, base_channels=base_channels)
+        check_counts(at_most=MAX_LEVELS, num_layers=num_layers)
         # Each of the two layers of stride 1 makes a map smaller by one pixel: 3 become 1.
         self.min_side = 3 * 2**num_layers
         stages = []
@@ -125,7 +128,7 @@ class PixelDiscriminator(nn.Module):
         self, in_channels: int = 6, *, base_channels: int = 64, norm: str = "batch", spectral_norm: bool = False
     ) -> None:
         super().__init__()
-        check_counts(in_channels=in_channels, base_channels=base_channels)
+        check_counts(at_most=MAX_CHANNELS, in_channels=in_channels, base_channels=base_channels)
         bias = uses_bias(norm)
         self.stages = nn.ModuleList(
             [
@@ -204,7 +207,7 @@ class MultiScaleDiscriminator(nn.Module):
         spectral_norm: bool = False,
     ) -> None:
         super().__init__()
-        check_counts(num_scales=num_scales)
+        check_counts(at_most=MAX_LEVELS, num_scales=num_scales)
         scales = [
             PatchDiscriminator(
                 in_channels,

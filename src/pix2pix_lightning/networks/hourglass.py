@@ -6,7 +6,9 @@ from torch import Tensor, nn
 
 from pix2pix_lightning.networks.layers import (
     LEAK,
+    MAX_CHANNELS,
     MAX_CHANNELS_FACTOR,
+    MAX_LEVELS,
     Dropout,
     build_norm,
     build_sequential,
@@ -61,11 +63,9 @@ class HourglassGenerator(nn.Module):
     ) -> None:
         super().__init__()
         check_counts(
-            in_channels=in_channels,
-            out_channels=out_channels,
-            num_downs=num_downs,
-            base_channels=base_channels,
+            at_most=MAX_CHANNELS, in_channels=in_channels, out_channels=out_channels, base_channels=base_channels
         )
+        check_counts(at_most=MAX_LEVELS, num_downs=num_downs)
         self.side_multiple = 2**num_downs
         widths = [base_channels * min(2**depth, MAX_CHANNELS_FACTOR) for depth in range(num_downs)]
         self.down = _build_down_levels(in_channels, widths, norm=norm)

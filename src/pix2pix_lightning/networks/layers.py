@@ -13,6 +13,8 @@ from pix2pix_lightning.utils.errors import UserError
 
 LEAK = 0.2
 MAX_CHANNELS_FACTOR = 8
+MAX_CHANNELS, MAX_BLOCKS, MAX_LEVELS = 2**12, 1000, 16
+"""Limits far beyond what can be trained, so that a description of absurd size is refused before anything is built."""
 
 _NORMS: dict[str, type[nn.Module]] = {
     "batch": nn.BatchNorm2d,

@@ -14,6 +14,7 @@ from torch.overrides import TorchFunctionMode
 from pix2pix_lightning.networks.eval_mode import NORMS
 from pix2pix_lightning.networks.patching import Forward, patch_forwards
 from pix2pix_lightning.utils.errors import UserError
+from pix2pix_lightning.utils.memory import is_out_of_memory
 
 __all__ = ["ReceptiveField", "measure_receptive_field"]
 
@@ -113,6 +114,8 @@ def _probe(
         with patch_forwards(network, choose_forward), spread:
             output = network.forward(image)  # the call itself may be compiled, for training
     except RuntimeError as error:
+        if is_out_of_memory(error):
+            raise
         reason = str(error).splitlines()[0]
         raise UserError(f"{kind} of side_multiple {stride} does not take an image of {size}: {reason}") from error
     if 3 * stride * spread.min_side < 2 * length:

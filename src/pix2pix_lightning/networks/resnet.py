@@ -3,6 +3,8 @@
 from torch import Tensor, nn
 
 from pix2pix_lightning.networks.layers import (
+    MAX_BLOCKS,
+    MAX_CHANNELS,
     Dropout,
     build_norm,
     build_upsampling,
@@ -60,11 +62,9 @@ class ResNetGenerator(nn.Module):
     ) -> None:
         super().__init__()
         check_counts(
-            in_channels=in_channels,
-            out_channels=out_channels,
-            num_blocks=num_blocks,
-            base_channels=base_channels,
+            at_most=MAX_CHANNELS, in_channels=in_channels, out_channels=out_channels, base_channels=base_channels
         )
+        check_counts(at_most=MAX_BLOCKS, num_blocks=num_blocks)
         check_dropout(dropout)
         bias = uses_bias(norm)
         width = base_channels

@@ -42,6 +42,8 @@ def convert_from_junyanz(cfg: DictConfig) -> None:
     from pix2pix_lightning.prepare.junyanz_options import read_options
 
     path = Path(str(cfg.input))
+    if not path.exists():
+        raise UserError(f"input={path} does not exist: give the train_opt.txt of that run")
     if path.is_dir():
         raise UserError(f"input={path} is a folder: give the train_opt.txt in it")
     print_escaped(build_command(read_options(path)))

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pix2pix_lightning.checkpoints.files import BEST, PROJECT_KEY, read_checkpoint
+from pix2pix_lightning.checkpoints.files import BEST, read_batches_seen
 from pix2pix_lightning.evaluation import METRICS_FILE
 from pix2pix_lightning.utils.configs import LOADING_KEYS
 from pix2pix_lightning.utils.errors import UserError
@@ -73,7 +73,7 @@ def _check_current(run: Path, facts: Mapping[str, Any]) -> str | None:
         raise UserError(f"{subject} is of another run's {given}: {_format_command(run, facts, like={})}")
     if not own.is_file():
         return f"{subject} is of {own.name}, which no longer exists, so it may be of an earlier one"
-    now = read_checkpoint(own)[PROJECT_KEY]["batches_seen"]
+    now = read_batches_seen(own)
     if now != facts["batches_seen"]:
         raise UserError(
             f"{subject} is of {own.name} after {facts['batches_seen']} batches, and {own.name} is now after {now}: "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,11 +14,18 @@ from hydra.utils import instantiate
 from lightning.fabric.plugins.io import TorchCheckpointIO
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer, seed_everything
+from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
 
+from pix2pix_lightning.checkpoints.files import LAST
 from pix2pix_lightning.checkpoints.io import AtomicCheckpointIO, BackgroundCheckpointIO
+from pix2pix_lightning.training.callbacks.flush_metrics import FlushMetrics
+from pix2pix_lightning.training.callbacks.keep_settings import KeepSettings
 from pix2pix_lightning.training.callbacks.performance import Performance
+from pix2pix_lightning.training.callbacks.repeat_validation import RepeatValidation
+from pix2pix_lightning.training.callbacks.save_by_time import SaveByTime
+from pix2pix_lightning.training.config_checks import check_built_module, check_monitors, name_key
 from pix2pix_lightning.training.ddp import NAME as DDP_PER_NETWORK
 from pix2pix_lightning.training.ddp import uses_plain_ddp
 from pix2pix_lightning.training.init_weights import load_initial_weights
@@ -66,15 +74,28 @@ def build_training(cfg: DictConfig, saved: Path | None = None) -> Training:
     data.setup("fit")
     choices += choose_compile(cfg, data)
     seed_everything(cfg.seed, workers=True, verbose=False)
-    module = instantiate(cfg.module, pair_spec=data.pair_spec.to_dict())
+    with name_key("module", cfg.module):
+        module = instantiate(cfg.module, pair_spec=data.pair_spec.to_dict())
+        check_built_module(module, data.pair_spec.size)
     if cfg.get("init_from") and saved is None:
         load_initial_weights(module, cfg.init_from if isinstance(cfg.init_from, str) else list(cfg.init_from))
     if not keep_memory(cfg.speed.keep_memory) and cfg.speed.keep_memory:
         _log.warning("speed.keep_memory=true has no effect here: it is for Linux with glibc")
-    callbacks = {name: instantiate(node) for name, node in (cfg.get("callbacks") or {}).items() if node is not None}
+    callbacks = _build_callbacks(cfg.get("callbacks") or {})
+    if cfg.trainer.get("limit_val_batches") != 0:
+        check_monitors(callbacks, module)
     settings: Any = OmegaConf.to_container(cfg.trainer, resolve=True)
-    settings["callbacks"] = [Performance(cfg.speed), *callbacks.values()]
+    own = [Performance(cfg.speed), FlushMetrics(), KeepSettings(), RepeatValidation()]
+    settings["callbacks"] = [*own, *callbacks.values()]
     settings["logger"] = _build_loggers(cfg.get("logger") or {})
+    # else Lightning writes to the current folder, and under Slurm starts from a checkpoint that it finds there
+    settings.setdefault("default_root_dir", str(cfg.run_dir))
+    settings.setdefault(
+        "enable_checkpointing", any(isinstance(callback, Checkpoint) for callback in callbacks.values())
+    )
+    minutes = (cfg.get("saving") or {}).get("every_minutes")
+    if minutes is not None and settings["enable_checkpointing"]:
+        settings["callbacks"].append(SaveByTime(Path(cfg.run_dir, LAST), minutes))
     trainer = _build_trainer(settings)
     if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:  # not one that a strategy or a plugin brings
         in_background = cfg.speed.async_checkpoints
@@ -82,6 +103,15 @@ def build_training(cfg: DictConfig, saved: Path | None = None) -> Training:
             BackgroundCheckpointIO(trainer.state) if in_background else AtomicCheckpointIO()
         )
     return Training(data, module, trainer, callbacks, choices)
+
+
+def _build_callbacks(nodes: Mapping[Any, Any]) -> dict[str, Callback]:
+    callbacks: dict[str, Callback] = {}
+    for name, node in nodes.items():
+        if node is not None:
+            with name_key(f"callbacks.{name}", node, always=True):
+                callbacks[str(name)] = instantiate(node)
+    return callbacks
 
 
 def _build_trainer(settings: Mapping[str, Any]) -> Trainer:
@@ -101,8 +131,12 @@ def _create_trainer(settings: Mapping[str, Any]) -> Trainer:
     try:
         trainer: Trainer = build({"_target_": "lightning.pytorch.Trainer", **settings})
     except (TypeError, ValueError) as error:
-        raise UserError(f"trainer: {error}") from None
+        key = f"trainer.precision={settings.get('precision')}" if "recision" in str(error) else "trainer"
+        raise UserError(f"{key}: {error}") from None
     except (MisconfigurationException, ImportError) as error:
+        is_setting = isinstance(error, MisconfigurationException)
+        if is_setting and not re.search(r"accelerator|device|strategy|GPU|TPU|num_nodes", str(error)):
+            raise UserError(f"trainer: {error}") from None
         asked = " ".join(f"trainer.{key}={settings.get(key)}" for key in ("accelerator", "devices"))
         raise UserError(f"{asked}: {error} {_describe_devices()}: set trainer.accelerator=auto") from None
     return trainer

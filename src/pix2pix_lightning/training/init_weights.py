@@ -10,10 +10,17 @@ from typing import Any
 from torch import Tensor, nn
 
 from pix2pix_lightning.checkpoints import pretrained
-from pix2pix_lightning.checkpoints.files import JUNYANZ, find_checkpoint, infer_checkpoint_kind, read_checkpoint
+from pix2pix_lightning.checkpoints.files import (
+    JUNYANZ,
+    TRAINING_STATE,
+    find_checkpoint,
+    infer_checkpoint_kind,
+    read_checkpoint,
+)
 from pix2pix_lightning.checkpoints.junyanz import find_discriminator, read_junyanz
 from pix2pix_lightning.models.pix2pix import Pix2PixModule
 from pix2pix_lightning.utils.errors import UserError
+from pix2pix_lightning.utils.finite import check_finite
 from pix2pix_lightning.utils.instantiate import TARGET
 
 _log = logging.getLogger(__name__)
@@ -32,7 +39,7 @@ def load_initial_weights(module: Pix2PixModule, init_from: str | Sequence[str]) 
 
     Raises:
         FileNotFoundError: The file does not exist.
-        UserError: The file is none of these, or its generator is another network.
+        UserError: The file is none of these, its generator is another network, or its weights are not finite.
     """
     for name in [init_from] if isinstance(init_from, str) else init_from:
         try:
@@ -61,7 +68,7 @@ def _read_networks(path: Path) -> dict[str, tuple[Mapping[str, Tensor], Mapping[
         return {network.role: (network.state, network.description)}
     if kind == "exported":
         raise UserError(f"init_from={path} is an exported graph: give the checkpoint that it was made from")
-    saved = pretrained.read_pretrained(path) if kind == "pretrained" else read_checkpoint(path)
+    saved = pretrained.read_pretrained(path) if kind == "pretrained" else read_checkpoint(path, skip=TRAINING_STATE)
     state, described = saved["state_dict"], saved["hyper_parameters"]
     networks: dict[str, tuple[Mapping[str, Tensor], Mapping[str, Any] | None]] = {}
     for role in _ROLES:
@@ -80,6 +87,7 @@ def _load_network(
     own = network.state_dict()
     other = next((key for key in [*own, *state] if _get_shape(own, key) != _get_shape(state, key)), None)
     if other is None:
+        check_finite(state, network, f"init_from={path}")
         network.load_state_dict(state)
         return True
     found = f"{other} is {_get_shape(state, other) or 'missing'} there and {_get_shape(own, other) or 'missing'} here"

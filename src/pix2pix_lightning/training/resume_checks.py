@@ -14,7 +14,8 @@ from pix2pix_lightning.utils.saved_config import load_saved_config
 from pix2pix_lightning.utils.saved_files import build_damaged_error
 
 _log = logging.getLogger(__name__)
-_IGNORED = ("about", "command", "objective", "run_dir", "resume", "speed", "trust")
+_IGNORED = ("about", "command", "objective", "run_dir", "resume", "saving", "speed", "trust")
+_STRETCHED = "module.schedule.total_epochs"
 _DETECTED = ("accelerator", "devices", "strategy")  # config.yaml has the machine's values in place of auto
 
 
@@ -32,6 +33,8 @@ def check_resumable_config(saved: Path, cfg: DictConfig) -> None:
         return
     before = load_saved_training(saved)
     differences = list_differences(before, cfg, ("data", "module"))
+    if _is_stretched(before, cfg):
+        differences = [key for key in differences if key != _STRETCHED]
     if differences:
         key = differences[0]
         values = [OmegaConf.select(node, key) for node in (before, cfg)]
@@ -63,6 +66,24 @@ def check_finished_config(saved: Path, cfg: DictConfig) -> None:
         )
 
 
+def check_initial_weights(saved: Path, cfg: DictConfig) -> None:
+    """Check that a run that has trained is not given other initial weights, which it would not use.
+
+    Args:
+        saved: The run's ``config.yaml``.
+        cfg: Configuration with which the run is to continue.
+
+    Raises:
+        UserError: ``init_from`` differs.
+    """
+    before = load_saved_training(saved).get("init_from")
+    if cfg.get("init_from") != before:
+        raise UserError(
+            f"init_from={cfg.get('init_from')} has no effect on {saved.parent}, which has trained and begun with "
+            f"init_from={before}: leave it out, or start a new run without resume="
+        )
+
+
 def configs_match(saved: Path, cfg: DictConfig) -> bool:
     """Return whether a run's ``config.yaml`` exists, is sound, and describes the training of ``cfg``."""
     if not saved.is_file():
@@ -72,8 +93,7 @@ def configs_match(saved: Path, cfg: DictConfig) -> bool:
     except UserError as error:
         _log.warning("passed over: %s", error)
         return False
-    present = OmegaConf.merge(cfg, {"run_dir": str(saved.parent)})
-    return _make_comparable(before, cfg) == _make_comparable(present, cfg)
+    return _make_comparable(before, cfg) == _make_comparable(cfg, cfg)
 
 
 def load_saved_training(saved: Path) -> DictConfig:
@@ -94,9 +114,15 @@ def load_saved_training(saved: Path) -> DictConfig:
     return cfg
 
 
+def _is_stretched(before: DictConfig, cfg: DictConfig) -> bool:
+    """Return whether a schedule is as long as the training in both, as ``schedule=cosine`` makes it."""
+    return all(OmegaConf.select(node, _STRETCHED) == node.trainer.max_epochs for node in (before, cfg))
+
+
 def _make_comparable(cfg: Any, asked: DictConfig) -> dict[str, Any]:
     """Return plain data without what may differ between equal runs: loading, speed, and what stands for ``auto``."""
-    plain: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
+    placed = OmegaConf.merge(cfg, {"run_dir": "."})  # the folder may have been moved
+    plain: dict[str, Any] = OmegaConf.to_container(placed, resolve=True)  # type: ignore[assignment]
     detected = (*_DETECTED, "precision") if asked.trainer.precision == "auto" else _DETECTED
     plain["trainer"] = {key: value for key, value in plain["trainer"].items() if key not in detected}
     plain["data"] = {key: value for key, value in plain["data"].items() if f"data.{key}" not in LOADING_KEYS}

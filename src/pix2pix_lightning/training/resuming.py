@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import errno
+import logging
 import math
 import shlex
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
 
-from pix2pix_lightning.checkpoints.files import LAST, find_checkpoint, read_checkpoint
+from pix2pix_lightning.checkpoints.files import LAST, find_checkpoint, read_batches_seen, read_checkpoint
 from pix2pix_lightning.training.resume_checks import (
     check_finished_config,
     check_resumable_config,
@@ -21,37 +24,107 @@ from pix2pix_lightning.training.run_files import CONFIG_FILE, SUMMARY_FILE, read
 from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.foreign_config import format_resume_words
 
+_log = logging.getLogger(__name__)
+
 
 def find_resumed_checkpoint(cfg: DictConfig) -> Path | None:
-    """Find the checkpoint that ``resume`` names.
+    """Find the checkpoint that ``resume`` names: of a run's folder the newest that is sound.
 
     ``resume=auto`` looks in ``run_dir`` or, if that is open, for the latest unfinished run of the same configuration.
+    What is passed over since it is damaged is logged.
 
     Args:
         cfg: Configuration of a training; ``run_dir``, ``resume`` and ``name`` are read.
 
     Returns:
-        The checkpoint, or None if a new run is to be started.
+        The checkpoint, whose checksums were compared, or None if a new run is to be started.
 
     Raises:
         FileNotFoundError: The checkpoint does not exist.
-        UserError: The file is no checkpoint, or belongs to a run with another configuration.
+        UserError: The file is no checkpoint, all checkpoints of the run are damaged, or they belong to a run with
+            another configuration.
+        OSError: A checkpoint cannot be read, although it may be sound.
     """
     if cfg.resume is None:
         return None
     if cfg.resume != "auto":
-        checkpoint = find_checkpoint(Path(str(cfg.resume)), prefer=LAST)
+        named = Path(str(cfg.resume))
+        if _list_checkpoints(named):
+            return _find_newest_sound(named, cfg)
+        checkpoint = find_checkpoint(named, prefer=LAST)
         read_checkpoint(checkpoint)  # a damaged file is refused before a folder is made
         return checkpoint
     if cfg.run_dir:
-        last = Path(cfg.run_dir) / LAST
-        if not last.is_file():
+        folder = Path(cfg.run_dir)
+        if not _list_checkpoints(folder):
             return None
-        check_resumable_config(Path(cfg.run_dir) / CONFIG_FILE, cfg)
-        return last
-    checkpoints = sorted(Path("runs", str(cfg.name)).glob(f"*/{LAST}"), key=lambda path: path.stat().st_mtime)
-    unfinished = [path for path in checkpoints if _is_unfinished(path.parents[1], cfg)]
-    return unfinished[-1] if unfinished else None
+        check_resumable_config(folder / CONFIG_FILE, cfg)
+        return _find_newest_sound(folder, cfg)
+    runs = [path for path in Path("runs", str(cfg.name)).glob("*") if _list_checkpoints(path)]
+    damaged: list[UserError] = []
+    for folder in sorted(runs, key=_get_time_of_checkpoint, reverse=True):
+        if _is_unfinished(folder, cfg):
+            try:
+                return _find_newest_sound(folder, cfg)
+            except UserError as error:
+                damaged.append(error)
+                _log.warning("%s is passed over: %s", folder, error)
+    if damaged:
+        raise damaged[0]
+    return None
+
+
+def _list_checkpoints(folder: Path) -> list[Path]:
+    """List the checkpoints of a run: `LAST` first, which is the newest."""
+    last = folder / LAST
+    others = sorted(path for path in last.parent.glob("*.ckpt") if path != last)
+    return [path for path in (last, *others) if path.is_file()]
+
+
+def _find_newest_sound(folder: Path, cfg: DictConfig) -> Path:
+    """Return the newest checkpoint of a run whose checksums are right, and log which were passed over, and why.
+
+    Raises:
+        UserError: There is none.
+        OSError: One cannot be read, although it may be sound; continuing from another would replace it.
+    """
+    is_same = not cfg.run_dir or Path(cfg.run_dir).resolve() == folder.resolve()
+    if is_same and (folder / LAST).is_file() and read_finished_metrics(cfg, folder) is not None:
+        return folder / LAST  # which nothing reads
+    reasons: list[str] = []
+    for path in _sort_newest_first(_list_checkpoints(folder), reasons):
+        try:
+            read_checkpoint(path)
+        except UserError as error:
+            reasons.append(str(error))
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise
+            reasons.append(f"{path}: {error.strerror}")
+        else:
+            if path != folder / LAST and not reasons:
+                reasons.append(f"{folder / LAST} is missing")
+            if reasons:
+                _log.warning("continuing from %s, an older checkpoint, since %s", path, "; ".join(reasons))
+            return path
+    raise UserError(f"{reasons[0]}; {folder} has no other sound checkpoint: start again with another run_dir")
+
+
+def _sort_newest_first(paths: list[Path], reasons: list[str]) -> Iterator[Path]:
+    """Yield `LAST`, then the others by the batches that they have seen; reasons why one has no number are added."""
+    if paths and paths[0].name == Path(LAST).name:
+        yield paths.pop(0)
+    numbers = {}
+    for path in paths:
+        try:
+            numbers[path] = read_batches_seen(path)
+        except UserError as error:
+            reasons.append(str(error))
+    yield from sorted(numbers, key=lambda path: numbers[path], reverse=True)
+
+
+def _get_time_of_checkpoint(folder: Path) -> float:
+    return max(path.stat().st_mtime for path in _list_checkpoints(folder))
 
 
 def _is_unfinished(folder: Path, cfg: DictConfig) -> bool:

@@ -15,11 +15,17 @@ from omegaconf import DictConfig
 
 from pix2pix_lightning.checkpoints.files import LAST
 from pix2pix_lightning.training.rendezvous import broadcast_decision, detect_process
-from pix2pix_lightning.training.resume_checks import configs_match
+from pix2pix_lightning.training.resume_checks import (
+    check_initial_weights,
+    check_resumable_config,
+    configs_match,
+    load_saved_training,
+)
 from pix2pix_lightning.training.resuming import find_resumed_checkpoint, format_resume_hint
-from pix2pix_lightning.training.run_files import CONFIG_FILE, LOG_FILE
+from pix2pix_lightning.training.run_files import CONFIG_FILE, LOG_FILE, SUMMARY_FILE
 from pix2pix_lightning.utils.atomic import remove_leftovers
 from pix2pix_lightning.utils.lock import LOCK, lock_folder
+from pix2pix_lightning.utils.memory import is_loader_ended, is_out_of_memory
 
 _FILES_OF_THE_START = {CONFIG_FILE, LOG_FILE, LOCK, "tensorboard", "wandb"}
 _WRITTEN = ("config.yaml*", "metrics.csv*", "summary.json*", "checkpoints/*", "gallery/*", "gallery/images/*/*")
@@ -89,13 +95,44 @@ def _find_or_create(cfg: DictConfig) -> RunDir:
     checkpoint = find_resumed_checkpoint(cfg)
     home = None if checkpoint is None else checkpoint.parent.parent
     if home is not None and (home / CONFIG_FILE).is_file() and _is_same_path(cfg.run_dir or home, home):
+        check_initial_weights(home / CONFIG_FILE, cfg)
         return RunDir(home, checkpoint)
     folder = Path(cfg.run_dir) if cfg.run_dir else _build_new_path(cfg)
-    if cfg.resume == "auto" and configs_match(folder / CONFIG_FILE, cfg):  # the same run, stopped before a checkpoint
-        return RunDir(folder, checkpoint)
+    if cfg.run_dir and cfg.resume == "auto" and checkpoint is None and _can_start_again(folder, cfg):
+        return RunDir(folder, None)
     missing = tuple(path for path in (folder, *folder.parents) if not path.exists())
     folder = _create(folder, may_rename=not cfg.run_dir)
     return RunDir(folder, checkpoint, (folder, *missing[1:]))
+
+
+def _can_start_again(folder: Path, cfg: DictConfig) -> bool:
+    """Return whether a folder is that of a run which was stopped before its first checkpoint, so that it can be used.
+
+    A finished run of the same configuration counts too: it is found to be finished. Files of others never do.
+
+    Raises:
+        UserError: Another run was stopped there after it had begun to train, or the file of a run is damaged.
+    """
+    if not folder.is_dir():
+        return False
+    saved = folder / CONFIG_FILE
+    if not saved.is_file():
+        return {path.name for path in folder.iterdir() if not _is_scratch_of(path, CONFIG_FILE)} <= {LOCK, LOG_FILE}
+    if (folder / SUMMARY_FILE).is_file():
+        return configs_match(saved, cfg)
+    load_saved_training(saved)
+    if not _holds_nothing_trained(folder):
+        check_resumable_config(saved, cfg)
+    return True
+
+
+def _holds_nothing_trained(folder: Path) -> bool:
+    return {path.name for path in folder.iterdir() if not _is_scratch_of(path, CONFIG_FILE)} <= _FILES_OF_THE_START
+
+
+def _is_scratch_of(path: Path, name: str) -> bool:
+    """Return whether a file is what a killed process has left of an atomic write."""
+    return path.suffix == ".part" and name in path.name and path.is_file()
 
 
 def _is_same_path(one: str | Path, other: Path) -> bool:
@@ -114,9 +151,12 @@ def _create(folder: Path, *, may_rename: bool) -> Path:
             break
         except FileExistsError:
             if not may_rename:
-                raise FileExistsError(
-                    f"run_dir={folder} exists: set resume={folder} to continue it, or choose another run_dir"
-                ) from None
+                fix = (
+                    f"resume={folder} to continue it"
+                    if (folder / LAST).is_file()
+                    else "resume=auto if it is this run's"
+                )
+                raise FileExistsError(f"run_dir={folder} exists: set {fix}, or choose another run_dir") from None
             folder = folder.with_name(f"{folder.name.partition('.')[0]}.{attempt}")  # another run of the same second
     return folder
 
@@ -144,14 +184,15 @@ def lock_run_dir(run: RunDir) -> Iterator[None]:
 def remove_if_empty(run: RunDir) -> Iterator[None]:
     """After an error before anything was trained, remove the folders that `resolve_run_dir` has made.
 
-    An error of the disk after a checkpoint gets a note on how to continue.
+    An error of the disk, of memory or of a loader process after a checkpoint gets a note on how to continue.
     """
     try:
         yield
     except BaseException as error:
-        if isinstance(error, OSError) and (run.folder / LAST).exists():
+        may_continue = isinstance(error, OSError) or is_out_of_memory(error) or is_loader_ended(error)
+        if may_continue and (run.folder / LAST).exists():
             error.add_note(f"then {format_resume_hint(run.folder)}")
-        if run.created and {path.name for path in run.folder.iterdir()} <= _FILES_OF_THE_START:
+        if run.created and _holds_nothing_trained(run.folder):
             shutil.rmtree(run.folder)
             for parent in run.created[1:]:
                 with suppress(OSError):  # another run is in it

@@ -15,6 +15,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from pix2pix_lightning.training.run_logging import log_to_file
 from pix2pix_lightning.utils.atomic import atomic_write
+from pix2pix_lightning.utils.csv_file import read_metrics
+from pix2pix_lightning.utils.json_text import format_json
 from pix2pix_lightning.utils.saved_files import build_damaged_error, read_json
 
 if TYPE_CHECKING:
@@ -99,11 +101,24 @@ def collect_metrics(trainer: Trainer, best: Any = None) -> dict[str, float]:
         The last epoch's metrics by name and, with a best checkpoint, ``best/<name>``, the value that it monitors.
     """
     progress = ("step", "epoch")  # which the module logs for the rows of metrics.csv
-    metrics = {name: float(value) for name, value in trainer.callback_metrics.items() if name not in progress}
+    recorded = _read_last_metrics(trainer)  # a run that was stopped after its last batch has logged nothing since
+    metrics = recorded | {n: float(value) for n, value in trainer.callback_metrics.items() if n not in progress}
     score = getattr(best, "best_model_score", None)
     if score is not None:
         metrics[f"best/{best.monitor.removeprefix('val/')}"] = float(score)
     return metrics
+
+
+def _read_last_metrics(trainer: Trainer) -> dict[str, float]:
+    """Return the last value of each column of ``metrics.csv``, if the training has one."""
+    from pix2pix_lightning.training.loggers import MetricsCSV
+
+    last: dict[str, float] = {}
+    for logger in trainer.loggers:
+        if isinstance(logger, MetricsCSV):
+            for row in read_metrics(logger.path):
+                last |= {name: value for name, value in row.items() if name not in ("step", "epoch")}
+    return last
 
 
 def write_summary(
@@ -114,7 +129,7 @@ def write_summary(
     module: LightningModule,
     callbacks: Mapping[str, Any],
 ) -> None:
-    """Write ``summary.json``, which marks a finished run.
+    """Write ``summary.json``, which marks a finished run. Null stands for a metric that is not finite.
 
     Args:
         folder: Folder of the run.
@@ -133,7 +148,7 @@ def write_summary(
         "versions": collect_versions(),
     }
     with atomic_write(folder / SUMMARY_FILE) as scratch:
-        scratch.write_text(json.dumps(summary, indent=2) + "\n")
+        scratch.write_text(format_json(summary))
 
 
 def read_summary_metrics(folder: Path) -> dict[str, float]:

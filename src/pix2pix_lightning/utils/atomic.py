@@ -81,6 +81,27 @@ def _create_scratch(path: Path) -> Path:
 
 
 @contextmanager
+def create_folder(folder: Path) -> Iterator[None]:
+    """Create a folder with its parents for a block. What is still empty after an error is removed.
+
+    Args:
+        folder: The folder, which may exist.
+
+    Raises:
+        OSError: It cannot be created.
+    """
+    created = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except BaseException:
+        for path in created:
+            with suppress(OSError):  # it is not empty
+                path.rmdir()
+        raise
+
+
+@contextmanager
 def atomic_folder(folder: Path, *, overwrite: bool) -> Iterator[Path]:
     """Yield a temporary folder and rename it to ``folder`` on success. ``folder`` is unchanged on error.
 

@@ -22,20 +22,23 @@ def check_choice(name: str, value: object, choices: Collection[str]) -> None:
         raise UserError(f"{name}={value!r} is unknown: one of {', '.join(choices)} is expected")
 
 
-def check_counts(*, at_least: int = 1, prefix: str = "", **counts: object) -> None:
-    """Check that all of ``counts`` are whole numbers, of Python or of NumPy, and not too small.
+def check_counts(*, at_least: int = 1, at_most: int | None = None, prefix: str = "", **counts: object) -> None:
+    """Check that all of ``counts`` are whole numbers, of Python or of NumPy, and not too small or absurdly large.
 
     Args:
         at_least: Smallest number that is allowed.
+        at_most: Largest number that is allowed, or None.
         prefix: What the message puts in front of a name, such as ``data.``.
         **counts: The numbers by the names of their arguments.
 
     Raises:
-        UserError: One of them is no whole number, or is below ``at_least``. The message has its name.
+        UserError: One of them is no whole number, or is out of range. The message has its name.
     """
     for name, count in counts.items():
         if not is_whole_number(count) or int(count) < at_least:  # type: ignore[call-overload]
             raise UserError(f"{prefix}{name}={count}: a whole number of at least {at_least} is expected")
+        if at_most is not None and int(count) > at_most:  # type: ignore[call-overload]
+            raise UserError(f"{prefix}{name}={count}: a whole number from {at_least} to {at_most} is expected")
 
 
 def check_absent(path: Path, *, overwrite: bool) -> None:
@@ -73,6 +76,21 @@ def check_not_inside(name: str, output: Path, **sources: Path) -> None:
     for key, source in sources.items():
         if any(is_same_place(output, path) for path in (source.absolute(), *source.resolve().parents)):
             raise UserError(f"{name}={output} would replace {key}={source}: choose another {name}")
+
+
+def check_folder(key: str, folder: Path) -> None:
+    """Check that no file is in the place of a folder, or of one above it.
+
+    Args:
+        key: The configuration key, for the message.
+        folder: The folder.
+
+    Raises:
+        UserError: There is one.
+    """
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not existing.is_dir():
+        raise UserError(f"{key}={folder}: {existing} is a file, and a folder is expected: choose another {key}=")
 
 
 def is_whole_number(value: object) -> bool:

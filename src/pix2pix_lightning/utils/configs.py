@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-LOADING_KEYS = {f"data.{key}" for key in ("cache", "num_workers", "pin_memory", "prefetch_factor")}
+LOADING_KEYS = {f"data.{key}" for key in ("cache", "check", "num_workers", "on_error", "pin_memory", "prefetch_factor")}
 """Keys that change how batches are loaded, and not what is in them."""
 
 

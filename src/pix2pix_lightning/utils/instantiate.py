@@ -11,6 +11,8 @@ from pix2pix_lightning.utils.errors import UserError
 
 TARGET = "_target_"
 TRUSTED = ("pix2pix_lightning", "torch.nn", "torch.optim")
+_MAX_DEPTH, _MAX_VALUES = 32, 10_000
+_MAX_NUMBER = 2**16  # in a description of torch.nn; classes of this package have limits of their own
 
 
 def build(description: Mapping[str, Any], *args: Any) -> Any:
@@ -24,8 +26,13 @@ def build(description: Mapping[str, Any], *args: Any) -> Any:
         The object.
 
     Raises:
-        UserError: The class cannot be found, or does not take these arguments.
+        UserError: A class cannot be found, does not take its arguments, or the description is of absurd size.
     """
+    check_size(description)
+    return _build(description, *args)
+
+
+def _build(description: Mapping[str, Any], *args: Any) -> Any:
     target = description[TARGET]
     cls = locate(target)
     kwargs = {key: _build_nested(value) for key, value in description.items() if key != TARGET}
@@ -34,6 +41,36 @@ def build(description: Mapping[str, Any], *args: Any) -> Any:
     except TypeError as error:
         raise UserError(f"{target}: {error}; it takes {', '.join(_list_parameters(cls))}") from None
     return cls(*args, **kwargs)
+
+
+def check_size(descriptions: Any, *, origin: str = "the description") -> None:
+    """Refuse descriptions of absurd size before anything is built: too deep, too many, or with layers too wide.
+
+    Args:
+        descriptions: Plain data, nested to any depth; it may contain itself.
+        origin: Where the descriptions come from, for the message.
+
+    Raises:
+        UserError: They are nested deeper than 32, have more than 10,000 values, or a number above 65,536 in a
+            description of ``torch.nn``.
+    """
+    waiting = [(descriptions, 0, False)]  # no recursion, which would end in an error of Python's own
+    seen = 0
+    while waiting:
+        value, depth, is_layer = waiting.pop()
+        if depth > _MAX_DEPTH:
+            raise UserError(f"{origin} has descriptions nested deeper than {_MAX_DEPTH} levels, which none needs")
+        if isinstance(value, Mapping):
+            is_layer = _is_inside(str(value.get(TARGET, "")), ("torch.nn",))
+            value = value.values()
+        elif not isinstance(value, list | tuple | set | frozenset):
+            if is_layer and isinstance(value, int) and abs(value) > _MAX_NUMBER:
+                raise UserError(f"{origin} has the number {value} for a layer of torch: at most {_MAX_NUMBER} is built")
+            continue
+        seen += len(value)
+        if seen > _MAX_VALUES:
+            raise UserError(f"{origin} has descriptions of more than {_MAX_VALUES} values, which none needs")
+        waiting += [(item, depth + 1, is_layer) for item in value]
 
 
 def check_trusted(
@@ -58,9 +95,11 @@ def check_trusted(
         origin: Where the descriptions come from, for the message.
 
     Raises:
-        UserError: A target is not accepted.
+        UserError: A target is not accepted, or the descriptions are of absurd size.
     """
     import torch
+
+    check_size(descriptions, origin=origin)
 
     kinds = kinds or (torch.nn.Module, torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler)
     packages = (*packages, *([trust] if isinstance(trust, str) else trust))
@@ -134,7 +173,7 @@ def locate(target: str) -> Any:
 
 def _build_nested(value: Any) -> Any:
     if is_description(value):
-        return build(value)
+        return _build(value)
     if isinstance(value, Mapping):
         return {key: _build_nested(item) for key, item in value.items()}
     return [_build_nested(item) for item in value] if isinstance(value, list | tuple) else value

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from contextlib import suppress
+from pathlib import Path
 
 from pix2pix_lightning.utils.text import print_escaped
 
@@ -13,6 +14,11 @@ class LogFile(logging.FileHandler):
     """Report once that the file cannot be written, and try again with the next line."""
 
     has_failed = False
+
+    def __init__(self, path: Path) -> None:
+        if path.is_symlink():  # a log is added to, and may not be added to what a link leads to
+            path.unlink()
+        super().__init__(path)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
         """Print one line where the disk is at fault."""

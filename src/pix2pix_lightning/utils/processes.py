@@ -1,7 +1,8 @@
-"""The number of processes of a trainer's settings."""
+"""The processes of a run: how many there are, and which of them this is."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,3 +21,8 @@ def count_processes(trainer: Mapping[str, Any]) -> int:
     else:  # auto, or all: -1
         each = 1 if trainer.get("accelerator") == "cpu" else max(1, torch.cuda.device_count())
     return each * int(trainer.get("num_nodes", 1))
+
+
+def is_first_process() -> bool:
+    """Return whether this is the first of a run's processes, by what torchrun and Lightning tell those they start."""
+    return int(os.environ.get("RANK") or os.environ.get("LOCAL_RANK") or 0) == 0

@@ -17,6 +17,7 @@ class Purpose(IntEnum):
     AUGMENTATION = 2  # epoch, index
     WEIGHTS = 3  # none
     STEP = 4  # batches seen, rank: dropout, and the gradient penalty's mixtures
+    REPLACEMENT = 5  # epoch, index: other pairs in place of one that cannot be read
 
 
 def seed_sequence(seed: int, purpose: Purpose, *counters: int) -> np.random.SeedSequence:

@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -18,6 +18,7 @@ import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor
 
+from pix2pix_lightning.checkpoints.checksums import CHECKSUM_KEY, NO_CHECKSUM, embed_checksum, verify_embedded
 from pix2pix_lightning.checkpoints.files import PROJECT_KEY
 from pix2pix_lightning.checkpoints.pretrained.card import Card, build_card
 from pix2pix_lightning.checkpoints.pretrained.hub import CONFIG, WEIGHTS, require_extra, upload_folder
@@ -26,6 +27,8 @@ from pix2pix_lightning.data.image_files import write_image
 from pix2pix_lightning.utils.atomic import atomic_write
 from pix2pix_lightning.utils.checks import check_absent
 from pix2pix_lightning.utils.errors import UserError
+from pix2pix_lightning.utils.instantiate import check_size
+from pix2pix_lightning.utils.memory import is_out_of_memory
 from pix2pix_lightning.utils.version import __version__
 
 _FORMAT = 1
@@ -58,44 +61,48 @@ def load_pretrained(cls: type[Module], path: str | Path, *, trust: Sequence[str]
         UserError: The file is no model, names a class that is not trusted, or a live object is missing.
         OSError: The file does not exist or cannot be read.
     """
-    saved = read_pretrained(path)
-    module = restore_module(cls, saved, origin=path, trust=trust, live=live)
+    with verify_embedded(_find_weights(Path(path))):  # beside the building of the networks, which takes longer
+        saved = read_pretrained(path, verify=False)
+        module = restore_module(cls, saved, origin=path, trust=trust, live=live)
     precisions = {value.dtype for value in saved["state_dict"].values() if value.is_floating_point()}
     if len(precisions) == 1 and precisions <= _OTHER_PRECISIONS:
         module.to(precisions.pop()).load_state_dict(saved["state_dict"])
     return module.eval()
 
 
-def read_pretrained(path: str | Path) -> dict[str, Any]:
+def read_pretrained(path: str | Path, *, verify: bool = True) -> dict[str, Any]:
     """Read a saved module as plain data. Nothing in it is called.
 
     Args:
         path: A folder, or a file with the configuration in its header. A ``config.json`` next to
             ``model.safetensors`` takes precedence over the header, as users edit it.
+        verify: Whether the weights are compared with the checksum in their file, if it has one.
 
     Returns:
         ``hyper_parameters``, ``state_dict`` and ``PROJECT_KEY``, as `read_checkpoint` returns them.
 
     Raises:
         FileNotFoundError: `path` does not exist, or the folder lacks one of its two files.
-        UserError: The file has another format, is truncated, or was written by a later version.
+        UserError: The file has another format, is damaged, or was written by a later version.
         OSError: The file cannot be read.
     """
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist: {_HINT}")
-    weights = path / WEIGHTS if path.is_dir() else path
+    weights = _find_weights(path)
     config = weights.with_name(CONFIG)
     for file in (weights, config) if path.is_dir() else ():
         if not file.is_file():
             raise FileNotFoundError(f"{path} has no {file.name}: {_HINT}")
-    header, state = _read_safetensors(weights)
+    with verify_embedded(weights) if verify else nullcontext():
+        header, state = _read_safetensors(weights)
     if weights.name == WEIGHTS and config.is_file():
         with config.open("rb") as opened:
             own = _parse_config(opened.read(_MAX_CONFIG_BYTES + 1), config)
     else:
         own = _parse_config(header.get(PROJECT_KEY, ""), weights)
     hyper_parameters = own.pop("hyper_parameters")
+    check_size(hyper_parameters, origin=str(path))
     return {PROJECT_KEY: own, "hyper_parameters": hyper_parameters, "state_dict": state}
 
 
@@ -232,15 +239,22 @@ def _to_config(module: LightningModule) -> str:
         ) from None
 
 
-def _to_safetensors(module: LightningModule, config: str) -> bytes:
-    """Return the bytes of a file.
+def _to_safetensors(module: LightningModule, config: str) -> bytearray:
+    """Return the bytes of a file, with its checksum.
 
     safetensors' `save_file` hides the errors of the disk and ignores the user's umask.
     """
     with require_extra():
         from safetensors.torch import save
 
-    return save(dict(_separate(module.state_dict())), {"format": "pt", PROJECT_KEY: config})
+    metadata = {"format": "pt", PROJECT_KEY: config, CHECKSUM_KEY: NO_CHECKSUM}
+    content = bytearray(save(dict(_separate(module.state_dict())), metadata))
+    embed_checksum(content)
+    return content
+
+
+def _find_weights(path: Path) -> Path:
+    return path / WEIGHTS if path.is_dir() else path
 
 
 def _separate(state: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
@@ -262,6 +276,8 @@ def _read_safetensors(path: Path) -> tuple[Mapping[str, str], dict[str, Tensor]]
         with safe_open(path, framework="pt") as file:
             return file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, RuntimeError, ValueError, TypeError, LookupError) as error:
+        if is_out_of_memory(error):
+            raise
         reason = " ".join(str(error).split()).partition(" at path ")[0]
         raise UserError(f"{path} cannot be read as safetensors ({reason}): copy or download it again") from None
 

@@ -16,6 +16,7 @@ from pix2pix_lightning.models.pix2pix import Pix2PixModule
 from pix2pix_lightning.reports import GalleryFolder, build_pair_folder_name
 from pix2pix_lightning.training.loggers import log_images
 from pix2pix_lightning.utils.background import Background
+from pix2pix_lightning.utils.checks import check_counts
 
 _log = logging.getLogger(__name__)
 _MAX_PENDING = 64  # pairs and pages; training waits for a disk that is slower
@@ -35,6 +36,7 @@ class Gallery(Callback):
     def __init__(self, folder: str | Path, *, num_images: int = 8, run_dir: str | Path | None = None) -> None:
         self._path = Path(folder)
         self._folder = GalleryFolder(self._path, None if run_dir is None else Path(run_dir))
+        check_counts(num_images=num_images)
         self._num_images = num_images
         self._shown = 0
         self._background = Background("gallery", at_most=_MAX_PENDING)

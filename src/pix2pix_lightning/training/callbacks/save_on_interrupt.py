@@ -8,6 +8,8 @@ from pathlib import Path
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from pix2pix_lightning.checkpoints.io import BackgroundCheckpointIO
+from pix2pix_lightning.utils.errors import Interrupted
+from pix2pix_lightning.utils.finite import NonFiniteError
 
 _log = logging.getLogger(__name__)
 
@@ -38,15 +40,23 @@ class SaveOnInterrupt(Callback):
         self._has_started = False
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Save, unless other processes may be gone, for which saving would wait.
+        """Save, unless other processes may be gone, for which saving would wait, or a step was cut in two.
 
+        Memory runs out between the steps of the two networks, and the state of then is none that a run passes through.
         An error of the disk is only logged: another error has ended training.
         """
-        if not self._has_started or (trainer.world_size > 1 and not isinstance(exception, KeyboardInterrupt)):
+        if isinstance(exception, NonFiniteError):  # what there is to save is lost
+            return
+        is_error = not isinstance(exception, KeyboardInterrupt | Interrupted)
+        is_in_step = getattr(pl_module, "losses", None) is not None
+        if not self._has_started or (is_error and (trainer.world_size > 1 or is_in_step)):
             return
         try:
             trainer.save_checkpoint(self._path)
         except OSError as error:
             _log.warning("%s stays as it was, what was trained since is lost: %s", self._path, error.strerror)
+            return
+        except NonFiniteError as error:
+            _log.warning("%s stays as it was: %s", self._path, error)
             return
         _log.info("saved %s", self._path)

@@ -38,6 +38,11 @@ class MetricsCSV(Logger):
         return "csv"
 
     @property
+    def path(self) -> Path:
+        """Path of the file."""
+        return self._path
+
+    @property
     def version(self) -> str:
         """Version of the logger, always empty."""
         return ""
@@ -62,14 +67,17 @@ class MetricsCSV(Logger):
         self._write(self._rows[:-1], [])
 
     @rank_zero_only
-    def after_save_checkpoint(self, checkpoint_callback: ModelCheckpoint) -> None:
-        """Write the last row too: a run that continues from the checkpoint does not log it again. It may still grow."""
+    def write_growing(self) -> None:
+        """Write the last row too: a run that continues from a checkpoint does not log it again. It may still grow."""
         self._write(self._rows[:-1], self._rows[-1:])
 
-    @rank_zero_only
+    def after_save_checkpoint(self, checkpoint_callback: ModelCheckpoint) -> None:
+        """Write the last row too, as `write_growing` does."""
+        self.write_growing()
+
     def finalize(self, status: str) -> None:
         """Write all rows."""
-        self._write(self._rows[:-1], self._rows[-1:])
+        self.write_growing()
 
     def _write(self, rows: list[dict[str, Any]], growing: list[dict[str, Any]]) -> None:
         """Append rows. If a column is new, replace the file as a whole."""

@@ -1,0 +1,163 @@
+"""Look at a data set before it is trained on: headers of all files, and the pixels of some or all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pix2pix_lightning.data.check_content import PairContent, SideContent, examine_pair, summarize_content
+from pix2pix_lightning.data.check_findings import Findings, format_names
+from pix2pix_lightning.data.check_headers import (
+    CheckedSplit,
+    find_bad_headers,
+    find_copies,
+    find_odd_strips,
+    find_turned,
+)
+from pix2pix_lightning.data.header_cache import map_parallel
+from pix2pix_lightning.data.pairs import FolderPairs, StripPairs
+from pix2pix_lightning.data.sides import PairSpec
+from pix2pix_lightning.utils.atomic import atomic_write
+from pix2pix_lightning.utils.lock import wait_for_lock
+
+_log = logging.getLogger(__name__)
+MODES = ("quick", "full", "off")
+ON_ERROR = ("raise", "skip")
+_NUM_EXAMINED = 8  # pairs of a split whose pixels a quick check looks at
+_LEAST_REMEMBERED = 500  # pairs
+_RESULTS, _LOCK = "check_full.json", ".check_full.lock"
+_FORMAT = 1
+_NOT_WORD = re.compile(r"[^\w-]+")
+
+
+def check_splits(
+    splits: Mapping[str, tuple[StripPairs | FolderPairs, int]],
+    spec: PairSpec,
+    *,
+    mode: str,
+    layout: str,
+    root: Path,
+    folder: Path | None,
+) -> Findings:
+    """Find pairs that cannot be trained on, and what looks wrong.
+
+    Args:
+        splits: Pairs of each split by its name, and how many of them are used: the first ones.
+        spec: What the pixels of both sides mean.
+        mode: ``quick`` reads the headers of all files and decodes a few pairs; ``full`` decodes all pairs.
+        layout: ``strip`` if the user has said that files are strips: they may have any aspect ratio then.
+        root: Folder of the data set.
+        folder: Folder for what is remembered between runs; None remembers nothing.
+
+    Returns:
+        The findings, which are not reported yet.
+    """
+    findings = Findings({name: count for name, (_, count) in splits.items()})
+    checked = []
+    for name, (pairs, count) in splits.items():
+        memory = None if folder is None else folder / f"headers_{_NOT_WORD.sub('_', name)}.npz"
+        split = CheckedSplit(name, pairs, count, root, memory)
+        checked.append(split)
+        findings.bad += find_bad_headers(split, is_strip_sure=layout == "strip")
+        findings.warnings += [*find_turned(split), *find_odd_strips(split)]
+    findings.warnings += _describe_copies(checked, is_full=mode == "full")
+    kept = findings.list_kept()
+    if mode == "full":
+        chosen = kept
+    else:
+        chosen = {name: [numbers[place] for place in _spread(len(numbers))] for name, numbers in kept.items()}
+    contents = _examine_all(checked, chosen, spec, folder if mode == "full" else None)
+    for split in checked:
+        for index, content in zip(chosen[split.name], contents[split.name], strict=True):
+            if content.error is not None:
+                findings.bad.append(split.build_bad(index, content.error))
+    usable = [content for found in contents.values() for content in found if content.error is None]
+    findings.warnings += summarize_content(usable, spec)
+    findings.bad.sort(key=lambda pair: (list(splits).index(pair.split), pair.index))
+    return findings
+
+
+def _spread(count: int) -> list[int]:
+    """Return a few numbers below ``count``, evenly spread."""
+    return sorted(set(np.linspace(0, count - 1, min(_NUM_EXAMINED, count)).astype(int).tolist()))
+
+
+def _describe_copies(checked: list[CheckedSplit], *, is_full: bool) -> list[str]:
+    """Warn of pairs that are in two splits, and, if all files are read anyway, of copies within a split."""
+    warnings = []
+    for number, split in enumerate(checked):
+        for other in checked[:number]:
+            copies = find_copies(split, other)
+            if copies:
+                names = [f"{split.get_paths(one)[0]} = {other.get_paths(two)[0]}" for one, two in copies]
+                warnings.append(
+                    f"{len(copies)} of {split.count} pairs of {split.name} are copies of pairs of {other.name}: "
+                    f"its metrics are too good: remove them from one of the two: {format_names(names)}"
+                )
+        copies = find_copies(split, split) if is_full else []
+        if copies:
+            names = [f"{split.get_paths(one)[0]} = {split.get_paths(two)[0]}" for one, two in copies]
+            warnings.append(f"{len(copies)} pairs of {split.name} are copies of others: {format_names(names)}")
+    return warnings
+
+
+def _examine_all(
+    checked: list[CheckedSplit], chosen: Mapping[str, list[int]], spec: PairSpec, folder: Path | None
+) -> dict[str, list[PairContent]]:
+    """Examine the chosen pairs of each split, or read what an earlier run has found in the same files."""
+    if folder is None or sum(map(len, chosen.values())) < _LEAST_REMEMBERED:
+        return {split.name: _examine(split, chosen[split.name], spec) for split in checked}
+    digest = _compute_digest(checked, chosen, spec)
+    with _lock(folder):  # of several processes, one decodes
+        contents = _load(folder / _RESULTS, digest)
+        if contents is None:
+            contents = {split.name: _examine(split, chosen[split.name], spec) for split in checked}
+            with suppress(OSError), atomic_write(folder / _RESULTS) as scratch:
+                scratch.write_text(json.dumps({"digest": digest, "contents": contents}), encoding="utf-8")
+    return contents
+
+
+def _examine(split: CheckedSplit, indices: list[int], spec: PairSpec) -> list[PairContent]:
+    pairs = split.pairs
+    return map_parallel(
+        lambda index: examine_pair(pairs, index, pairs.get_name(index), spec), indices, title=f"pairs of {split.name}"
+    )
+
+
+def _load(path: Path, digest: str) -> dict[str, list[PairContent]] | None:
+    try:
+        saved = json.loads(path.read_text(encoding="utf-8"))
+        if saved["digest"] != digest:
+            return None
+        return {name: [_parse_content(*row) for row in rows] for name, rows in saved["contents"].items()}
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):  # missing or damaged
+        return None
+
+
+def _parse_content(name: str, error: str | None, a: list[Any] | None, b: list[Any] | None) -> PairContent:
+    return PairContent(name, error, SideContent(*a) if a else None, SideContent(*b) if b else None)
+
+
+def _compute_digest(checked: list[CheckedSplit], chosen: Mapping[str, list[int]], spec: PairSpec) -> str:
+    digest = hashlib.sha256(json.dumps([_FORMAT, spec.to_dict(), chosen]).encode())
+    for split in checked:
+        digest.update("\0".join(split.cache.names).encode(errors="surrogateescape"))
+        digest.update(split.cache.sizes.tobytes() + split.cache.times.tobytes())
+    return digest.hexdigest()
+
+
+@contextmanager
+def _lock(folder: Path) -> Iterator[None]:
+    with ExitStack() as stack:
+        with suppress(OSError):  # a folder that cannot be written to
+            folder.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(wait_for_lock(folder / _LOCK, lambda: _log.info("another process checks the data")))
+        yield

@@ -1,0 +1,133 @@
+"""What the pixels of pairs tell: damaged files, wrong labels, single colours, class numbers read as pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from pix2pix_lightning.data.check_findings import format_names
+from pix2pix_lightning.data.header_cache import format_reason
+from pix2pix_lightning.data.pairs import Image, Pairs
+from pix2pix_lightning.data.sides import PairSpec
+from pix2pix_lightning.utils.errors import UserError
+
+_MAX_LEVELS = 64  # a picture has more of them
+_MAX_CLASS = 200
+_DARK = 63
+
+
+class SideContent(NamedTuple):
+    """What the pixels of one image hold.
+
+    Attributes:
+        is_constant: Whether all have one colour.
+        levels: The gray levels as bits of a number, 0 where there are colours or more levels than classes need.
+    """
+
+    is_constant: bool
+    levels: int
+
+
+class PairContent(NamedTuple):
+    """What the pixels of a pair hold.
+
+    Attributes:
+        name: The pair's name.
+        error: Why it cannot be used, or None.
+        a: Content of A, for pictures that could be read.
+        b: Content of B.
+    """
+
+    name: str
+    error: str | None
+    a: SideContent | None = None
+    b: SideContent | None = None
+
+
+def examine_pair(pairs: Pairs, index: int, name: str, spec: PairSpec) -> PairContent:
+    """Decode a pair, and check its values against the descriptions of its sides.
+
+    Args:
+        pairs: The pairs.
+        index: Number of the pair.
+        name: Name of the pair, for the case that it cannot be read.
+        spec: What the pixels of both sides mean.
+
+    Returns:
+        What it holds, or why it cannot be used.
+    """
+    try:
+        images = pairs[index][:2]
+    except (UserError, OSError) as error:
+        return PairContent(name, format_reason(error))
+    contents: list[SideContent | None] = []
+    for image, (key, side) in zip(images, (("a", spec.a), ("b", spec.b)), strict=True):
+        try:
+            side.prepare(image)
+        except UserError as error:
+            return PairContent(name, f"pair {name}, data.{key}: {error}")
+        contents.append(None if side.kind == "label" or side.snap_palette else _examine(image))
+    return PairContent(name, None, *contents)
+
+
+def summarize_content(contents: Sequence[PairContent], spec: PairSpec) -> list[str]:
+    """Return warnings about what is right for single images, and wrong for a data set.
+
+    Args:
+        contents: What was found in the pairs that can be used.
+        spec: What the pixels of both sides mean.
+    """
+    warnings = []
+    for key, side in (("a", spec.a), ("b", spec.b)):
+        found = [(pair.name, content) for pair in contents if (content := getattr(pair, key)) is not None]
+        constant = [name for name, content in found if content.is_constant]
+        if constant:
+            warnings.append(
+                f"data.{key}: {len(constant)} of {len(found)} images that were decoded have a single colour: "
+                f"{format_names(constant)}"
+            )
+        gray = [content.levels for _, content in found if content.levels]
+        if 2 * len(gray) > len(found):
+            line = _describe_class_numbers(key, gray, may_ignore=side is spec.source)
+            warnings += [line] if line else []
+    return warnings
+
+
+def _examine(image: Image) -> SideContent:
+    is_constant = bool((image == image[:1, :1]).all())
+    first = image[..., 0]
+    if image.shape[2] > 1 and (image[..., 1:] != image[..., :1]).any():
+        return SideContent(is_constant, 0)
+    levels = np.flatnonzero(np.bincount(first.ravel(), minlength=256)).tolist()
+    return SideContent(is_constant, sum(1 << level for level in levels) if len(levels) <= _MAX_LEVELS else 0)
+
+
+def _describe_class_numbers(key: str, gray: Sequence[int], *, may_ignore: bool) -> str | None:
+    """Say that grayscale pictures look like class numbers, or return None where they do not.
+
+    Class numbers begin near 0, most of them are in use, and they leave the upper levels empty but for 255, which often
+    stands for no class.
+
+    Args:
+        key: ``a`` or ``b``.
+        gray: Levels of each image, as ``SideContent`` has them.
+        may_ignore: Whether the side may have an ``ignore_index``.
+
+    Returns:
+        A warning, or None.
+    """
+    union = 0
+    for levels in gray:
+        union |= levels
+    numbers = [level for level in range(255) if union >> level & 1]
+    if len(numbers) < 2 or numbers[-1] > _MAX_CLASS or (numbers[-1] > _DARK and 2 * len(numbers) <= numbers[-1]):
+        return None
+    has_void = bool(union >> 255)
+    ignore = f" data.{key}.ignore_index=255" if has_void and may_ignore else ""
+    return (
+        f"data.{key}: the images that were decoded hold the values {numbers[0]} to {numbers[-1]}"
+        f"{' and 255' if has_void else ''} alone, as files of class numbers do: if they are, set data.{key}.kind=label "
+        f"data.{key}.num_classes={numbers[-1] + 1}{ignore}; as pictures they are nearly black"
+    )

@@ -1,0 +1,246 @@
+"""What the headers and the bytes of a split's files tell: files that are no pairs, and copies."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from pix2pix_lightning.data.check_findings import BadPair, format_names
+from pix2pix_lightning.data.file_listing import PathList
+from pix2pix_lightning.data.header_cache import HeaderCache
+from pix2pix_lightning.data.image_header import ImageHeader
+from pix2pix_lightning.data.pairs import FolderPairs, StripPairs, format_odd_width
+
+_TOLERANCE = 0.01  # of an aspect ratio: sides are rounded to pixels, and cut to multiples
+_USUAL = 0.9  # share of the strips whose aspect ratio the others are compared with
+_MAX_COMPARED = 200  # pairs whose whole files are compared
+
+Numbers = npt.NDArray[np.int64]
+
+
+class CheckedSplit:
+    """The files of a split with their headers.
+
+    Args:
+        name: Name of the split.
+        pairs: Its pairs.
+        count: How many of them are used: the first ones.
+        root: Folder of the data set.
+        memory: File that remembers the headers, or None.
+
+    Attributes:
+        sides: The files of A and those of B, or those of the strips alone.
+        codes: (sides, count) positions of the headers in ``cache.entries``.
+    """
+
+    def __init__(self, name: str, pairs: StripPairs | FolderPairs, count: int, root: Path, memory: Path | None) -> None:
+        self.name = name
+        self.pairs = pairs
+        self.count = count
+        self.sides: list[Sequence[Path]] = (
+            [pairs.files[:count]] if isinstance(pairs, StripPairs) else [pairs.files_a[:count], pairs.files_b[:count]]
+        )
+        self.cache = HeaderCache(list(chain.from_iterable(map(_to_strings, self.sides))), root, memory)
+        self.codes: Numbers = self.cache.codes.reshape(len(self.sides), count)
+
+    def get_paths(self, index: int) -> list[Path]:
+        """Return the files of a pair."""
+        return [side[index] for side in self.sides]
+
+    def list_header_groups(self) -> Iterator[tuple[list[ImageHeader | str], Numbers]]:
+        """Yield the headers of a pair, and the numbers of the pairs that have them."""
+        entries = self.cache.entries
+        keys = self.codes[0] if len(self.sides) == 1 else self.codes[0] * len(entries) + self.codes[1]
+        order = np.argsort(keys, kind="stable")
+        for indices in np.split(order, np.flatnonzero(np.diff(keys[order])) + 1):
+            yield [entries[code] for code in self.codes[:, indices[0]]], indices
+
+    def build_bad(self, index: int, text: str, fix: str = "") -> BadPair:
+        """Build the entry of a pair that cannot be trained on."""
+        return BadPair(self.name, int(index), self.pairs.get_name(int(index)), text, fix)
+
+
+def _to_strings(files: Sequence[Path]) -> list[str]:
+    return files.to_strings() if isinstance(files, PathList) else [str(path) for path in files]
+
+
+def find_bad_headers(split: CheckedSplit, *, is_strip_sure: bool) -> list[BadPair]:
+    """Find pairs whose files cannot be read, are no strips, or differ in shape.
+
+    Args:
+        split: The split.
+        is_strip_sure: Whether strips may have any aspect ratio.
+
+    Returns:
+        An entry for each of them.
+    """
+    bad = []
+    for entries, indices in split.list_header_groups():
+        if _describe_misfit(entries, split.get_paths(indices[0]), is_strip_sure=is_strip_sure) is None:
+            continue
+        for index in indices:
+            found = _describe_misfit(entries, split.get_paths(index), is_strip_sure=is_strip_sure)
+            assert found is not None
+            bad.append(split.build_bad(index, *found))
+    return bad
+
+
+def _describe_misfit(
+    entries: list[ImageHeader | str], paths: list[Path], *, is_strip_sure: bool
+) -> tuple[str, str] | None:
+    """Return what is wrong with a pair and what to do, or None."""
+    headers = []
+    for entry in entries:
+        if isinstance(entry, str):
+            return entry, ""
+        headers.append(entry)
+    if len(headers) == 2:
+        return _describe_unequal(headers, paths)
+    width, height = headers[0].upright_size
+    if width % 2:
+        return format_odd_width(paths[0], width), ""
+    if is_strip_sure or abs(width - 2 * height) <= max(1, 2 * _TOLERANCE * width):
+        return None
+    folder = paths[0].parent
+    return (
+        f"{paths[0]} is {width} x {height} pixels, and a strip of two squares side by side is twice as wide as high",
+        "set data.layout=strip if the left half is A and the right half B, else put A and B into separate folders, "
+        f"{folder / 'A'} and {folder / 'B'}",
+    )
+
+
+def _describe_unequal(headers: list[ImageHeader], paths: list[Path]) -> tuple[str, str] | None:
+    a, b = headers
+    if _have_one_shape(a.upright_size, b.upright_size):
+        return None
+    shapes = [
+        f"{path} is {header.upright_size[0]} x {header.upright_size[1]} pixels{_format_turn(header)}"
+        for path, header in zip(paths, headers, strict=True)
+    ]
+    text = f"A and B of a pair differ in shape: {' and '.join(shapes)}"
+    if a.orientation != b.orientation and _have_one_shape((a.width, a.height), (b.width, b.height)):
+        return text, "turn the pixels of both alike and remove the EXIF orientation"
+    return text, "give both the same part of the scene, or set data.check=off to train on them as they are"
+
+
+def _have_one_shape(one: tuple[int, int], other: tuple[int, int]) -> bool:
+    """Return whether one size is a multiple of the other, but for a rounding of its sides."""
+    small, large = sorted((one, other))
+    expected = large[1] * small[0] / large[0]
+    return abs(small[1] - expected) <= max(1, _TOLERANCE * expected)
+
+
+def _format_turn(header: ImageHeader) -> str:
+    return f" (turned by its EXIF orientation {header.orientation})" if header.orientation > 1 else ""
+
+
+def find_turned(split: CheckedSplit) -> list[str]:
+    """Warn of pairs of equal shape of which EXIF orientation turns or mirrors one side and not the other.
+
+    They are right where the other side was drawn on the turned picture, and misaligned where it was made from the
+    pixels as stored: of squares, and of pictures upside down, the shape tells nothing.
+
+    Returns:
+        One warning, or none.
+    """
+    turned = []
+    for entries, indices in split.list_header_groups():
+        headers = [entry for entry in entries if isinstance(entry, ImageHeader)]
+        if len(headers) < 2 or headers[0].orientation == headers[1].orientation:
+            continue
+        stored = [(header.width, header.height) for header in headers]
+        if _have_one_shape(*(header.upright_size for header in headers)) and _have_one_shape(*stored):
+            turned += [str(split.get_paths(index)[0]) for index in sorted(indices.tolist())]
+    if not turned:
+        return []
+    return [
+        f"{len(turned)} pairs have a side that is turned by its EXIF orientation and one that is not: check that they "
+        f"belong together as shown by a viewer: {format_names(turned)}"
+    ]
+
+
+def find_odd_strips(split: CheckedSplit) -> list[str]:
+    """Warn of strips with half the width of nearly all others, as single photos have it, or one and a half times."""
+    if len(split.sides) > 1:
+        return []
+    ratios = np.full(split.count, np.nan)
+    for (entry,), indices in split.list_header_groups():
+        if isinstance(entry, ImageHeader):
+            ratios[indices] = entry.upright_size[0] / entry.upright_size[1]
+    usual = np.nanmedian(ratios) if np.isfinite(ratios).any() else np.nan
+    if not (np.abs(ratios / usual - 1) <= 2 * _TOLERANCE).mean() >= _USUAL:
+        return []
+    relative = ratios / usual
+    odd = np.flatnonzero(np.minimum(np.abs(relative - 0.5), np.abs(relative - 1.5)) <= 2 * _TOLERANCE)
+    names = [str(split.sides[0][index]) for index in odd.tolist()]
+    if not names:
+        return []
+    return [
+        f"{len(names)} files of {split.name} are 0.5 or 1.5 times as wide for their height as the other strips, as "
+        f"single photos and rows of three are: {format_names(names)}"
+    ]
+
+
+def find_copies(one: CheckedSplit, other: CheckedSplit) -> list[tuple[int, int]]:
+    """Find pairs of one split that are copies of pairs of the other: all of their files have the same bytes.
+
+    Files of one path are no copies. Files are compared by their sizes first, then by parts, then as a whole.
+
+    Args:
+        one: A split.
+        other: Another one, or the same one.
+
+    Returns:
+        Numbers of the copy in ``one``, and of the first equal pair in ``other``.
+    """
+    if len(one.sides) != len(other.sides):
+        return []
+    is_same = one is other
+    sizes = [_combine(split, split.cache.sizes.reshape(split.codes.shape)) for split in (one, other)]
+    if is_same:
+        values, counts = np.unique(sizes[0], return_counts=True)
+        candidates = [np.flatnonzero(np.isin(sizes[0], values[counts > 1]))] * 2
+    else:
+        candidates = [np.flatnonzero(np.isin(mine, theirs)) for mine, theirs in (sizes, sizes[::-1])]
+    first: dict[tuple[int, ...], int] = {}
+    keys = [_compute_keys(split, found) for split, found in zip((one, other), candidates, strict=True)]
+    for index, key in zip(candidates[1].tolist(), keys[1], strict=True):
+        first.setdefault(key, index)
+    copies: list[tuple[int, int]] = []
+    for index, key in zip(candidates[0].tolist(), keys[0], strict=True):
+        place = first.get(key)
+        if place is None or min(key) < 0 or (is_same and place == index):
+            continue
+        mine, theirs = one.get_paths(index), other.get_paths(place)
+        if mine != theirs and (len(copies) >= _MAX_COMPARED or _compute_digest(mine) == _compute_digest(theirs)):
+            copies.append((index, place))
+    return copies
+
+
+def _combine(split: CheckedSplit, values: Numbers) -> Numbers:
+    combined: Numbers = values[0] if len(split.sides) == 1 else values[0] * 2**31 + values[1]
+    return combined
+
+
+def _compute_keys(split: CheckedSplit, indices: Numbers) -> list[tuple[int, ...]]:
+    """Return sizes and checksums of the files of each pair."""
+    columns = []
+    for number in range(len(split.sides)):
+        places = indices + number * split.count
+        columns += [split.cache.sizes[places].tolist(), split.cache.compute_checksums(places).tolist()]
+    return list(zip(*columns, strict=True))
+
+
+def _compute_digest(paths: list[Path]) -> bytes | None:
+    digest = hashlib.sha256()
+    try:
+        for path in paths:
+            digest.update(path.read_bytes())
+    except OSError:
+        return None
+    return digest.digest()

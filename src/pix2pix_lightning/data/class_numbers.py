@@ -1,0 +1,124 @@
+"""Class numbers of label sides: their check, and their channels, of which pixels without a class have none."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from pix2pix_lightning.utils.errors import UserError
+
+_MAX_NUMBER = 255
+
+
+def check_class_numbers(image: npt.NDArray[np.uint8], num_classes: int, ignore_index: int | None) -> None:
+    """Check that an image holds class numbers; recognise masks of 0 and 255, and gray levels that stand for classes.
+
+    Args:
+        image: (H, W, 1) uint8.
+        num_classes: Number of classes.
+        ignore_index: Number of pixels without a class, or None.
+
+    Raises:
+        UserError: A number is neither below ``num_classes`` nor ``ignore_index``. The message advises what fits the
+            numbers that occur.
+    """
+    if image.max(initial=0) < num_classes:
+        return
+    numbers = np.flatnonzero(np.bincount(image.ravel(), minlength=_MAX_NUMBER + 1)).tolist()
+    wrong = [number for number in numbers if number >= num_classes and number != ignore_index]
+    if not wrong:
+        return
+    is_void = wrong == [_MAX_NUMBER] and ignore_index is None
+    void = "set ignore_index=255 if 255 marks pixels without a class"
+    if set(numbers) <= {0, _MAX_NUMBER}:
+        mask = "a mask of 0 and 255: set palette=[[0,0,0],[255,255,255]] in place of num_classes"
+        raise UserError(mask + (f", or {void}" if is_void and num_classes != 2 else ""))
+    if is_void:
+        raise UserError(
+            f"255 among the numbers of {num_classes} classes: {void}, or a palette where files hold colours"
+        )
+    if len(numbers) == num_classes > 2:
+        palette = ",".join(f"[{level},{level},{level}]" for level in numbers)
+        raise UserError(
+            f"gray levels {', '.join(map(str, numbers))} in place of the numbers of {num_classes} classes: set "
+            f"palette=[{palette}] in place of num_classes"
+        )
+    raise UserError(
+        f"class number {wrong[-1]} in a side of {num_classes} classes: raise num_classes, or give a palette where "
+        "files hold colours"
+    )
+
+
+def check_ignore_index(ignore_index: object, *, is_label: bool, num_colours: int | None) -> None:
+    """Check the class number that stands for no class.
+
+    Args:
+        ignore_index: The number, or None.
+        is_label: Whether the side has classes.
+        num_colours: Number of colours of its palette, if it has one.
+
+    Raises:
+        UserError: It is no number that a file can hold, or has no effect.
+    """
+    if ignore_index is None:
+        return
+    if not is_label:
+        raise UserError(f"ignore_index={ignore_index} has no effect without classes: set kind=label, or leave it out")
+    most = _MAX_NUMBER if num_colours is None else num_colours - 1
+    if type(ignore_index) is not int or not 0 <= ignore_index <= most:
+        meaning = "a class number" if num_colours is None else "the number of a colour of the palette"
+        raise UserError(f"ignore_index={ignore_index}: {meaning} is expected, from 0 to {most}")
+
+
+def check_no_ignore_index(ignore_index: int | None) -> None:
+    """Check that a target has a class for each pixel.
+
+    Raises:
+        UserError: It has pixels without a class, which a loss would teach as a colour of their own.
+    """
+    if ignore_index is not None:
+        raise UserError(
+            f"ignore_index={ignore_index} of the target: a loss compares all of its pixels; give these pixels a class "
+            "of their own, or translate in the other direction"
+        )
+
+
+def encode_classes(numbers: Tensor, num_classes: int, ignore_index: int | None, dtype: torch.dtype) -> Tensor:
+    """Encode class numbers as one channel for each class.
+
+    Args:
+        numbers: (B, 1, H, W) integers.
+        num_classes: Number of channels.
+        ignore_index: Number of pixels that have no class: they are -1 in all channels.
+        dtype: Type of the result.
+
+    Returns:
+        (B, num_classes, H, W), 1 where the class is and -1 elsewhere.
+    """
+    if ignore_index is None:
+        return F.one_hot(numbers[:, 0].long(), num_classes).movedim(-1, 1).to(dtype) * 2 - 1
+    wanted = build_channel_numbers(num_classes, ignore_index, numbers.device)
+    return (numbers.long() == wanted).to(dtype) * 2 - 1
+
+
+def build_channel_numbers(num_classes: int, ignore_index: int | None, device: torch.device) -> Tensor:
+    """Return the class number of each channel, (1, num_classes, 1, 1); -1 for the one that is always off."""
+    numbers = [-1 if number == ignore_index else number for number in range(num_classes)]
+    return torch.tensor(numbers, device=device)[None, :, None, None]
+
+
+def decode_classes(output: Tensor, ignore_index: int | None) -> Tensor:
+    """Return the class number of each pixel.
+
+    Args:
+        output: (B, num_classes, H, W) floats in [-1, 1].
+        ignore_index: Number of pixels that are -1 in all channels, or None.
+
+    Returns:
+        (B, H, W) integers.
+    """
+    classes = output.argmax(1)
+    return classes if ignore_index is None else torch.where((output == -1).all(1), ignore_index, classes)

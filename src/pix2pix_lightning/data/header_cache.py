@@ -1,0 +1,247 @@
+"""Headers of many image files: read in parallel, and remembered between runs by path, size and time."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import zipfile
+import zlib
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import asdict, replace
+from itertools import chain
+from pathlib import Path
+from typing import Any, BinaryIO, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from pix2pix_lightning.data.image_files import check_header, open_image
+from pix2pix_lightning.data.image_header import ImageHeader, parse_header
+from pix2pix_lightning.data.workers import count_available_cores
+from pix2pix_lightning.utils.atomic import atomic_write
+from pix2pix_lightning.utils.errors import UserError
+
+_log = logging.getLogger(__name__)
+_FORMAT = 1
+_LEAST_NEW = 500  # reading fewer headers than this takes less than a tenth of a second
+_PART = 16 * 1024  # bytes
+_TAIL = 4 * 1024  # bytes
+_READING_ERRORS = (OSError, ValueError, LookupError, TypeError, EOFError, zipfile.BadZipFile, zlib.error)
+"""Errors that NumPy and JSON raise for a damaged file."""
+
+Numbers = npt.NDArray[np.int64]
+Entry = ImageHeader | str
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class HeaderCache:
+    """Headers and checksums of files, with a file that remembers them.
+
+    Every file is asked for its size and time once. What has not changed since it was remembered is not opened. A memory
+    that is missing, damaged or of another version counts as empty, and one that cannot be written is left out.
+
+    Args:
+        files: Paths of the image files, of which 140,000 as ``Path`` would take a second to build.
+        root: Folder of the data set. Files are remembered by their path relative to it.
+        memory: File that remembers them; None remembers nothing.
+
+    Attributes:
+        names: Paths of the files relative to ``root``.
+        sizes: Sizes of the files in bytes, -1 for one that has disappeared.
+        times: Their times of change in nanoseconds.
+        codes: For each file the position of its header in ``entries``.
+        entries: Each header that occurs, once; for a file whose header cannot be read, what is wrong with it.
+    """
+
+    def __init__(self, files: Sequence[str], root: Path, memory: Path | None = None) -> None:
+        self._paths = files
+        self._memory = memory
+        prefix = f"{root}/" if str(root) != "." else ""
+        self.names = [path.removeprefix(prefix) for path in files]
+        facts = np.array(map_parallel(_read_status, self._paths), np.int64).reshape(-1, 2)
+        self.sizes: Numbers = facts[:, 0]
+        self.times: Numbers = facts[:, 1]
+        self.codes: Numbers = np.full(len(self._paths), -1, np.int64)
+        self._checksums: Numbers = np.full(len(self._paths), -1, np.int64)
+        self.entries: list[Entry] = []
+        self._load()
+        self._read_missing()
+
+    def compute_checksums(self, indices: Numbers) -> Numbers:
+        """Return checksums of the beginning, the middle and the end of some files, which tell most files apart.
+
+        Args:
+            indices: Positions of the files.
+
+        Returns:
+            One number from 0 for each; -1 for a file that cannot be read.
+        """
+        missing = np.unique(indices[self._checksums[indices] < 0])
+        self._checksums[missing] = map_parallel(_compute_checksum, [self._paths[index] for index in missing.tolist()])
+        if len(missing) > _LEAST_NEW:
+            self._save()
+        checksums: Numbers = self._checksums[indices]
+        return checksums
+
+    def _read_missing(self) -> None:
+        missing = np.flatnonzero(self.codes < 0)
+        read = map_parallel(_read_entry, [self._paths[index] for index in missing.tolist()], title="headers of images")
+        positions = {entry: code for code, entry in enumerate(self.entries)}
+        for index, entry in zip(missing.tolist(), read, strict=True):
+            code = positions.setdefault(entry, len(self.entries))
+            if code == len(self.entries):
+                self.entries.append(entry)
+            self.codes[index] = code
+        if len(missing) > _LEAST_NEW:
+            self._save()
+
+    def _load(self) -> None:
+        if self._memory is None or not self._memory.is_file():
+            return
+        try:
+            # NumPy itself leaves a damaged file open
+            with self._memory.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+                names, entries, columns = _unpack(arrays)
+        except _READING_ERRORS as error:
+            _log.info("%s is damaged and is built anew: %s", self._memory, error)
+            return
+        if names == self.names:
+            positions = np.arange(len(names))
+        else:
+            places = {name: place for place, name in enumerate(names)}
+            positions = np.array([places.get(name, -1) for name in self.names], np.int64)
+        known = positions >= 0
+        known[known] = (columns[:2, positions[known]] == np.stack([self.sizes, self.times])[:, known]).all(0)
+        self.codes[known], self._checksums[known] = columns[2:, positions[known]]
+        self.entries = entries
+
+    def _save(self) -> None:
+        """Write what is known. A file whose header cannot be read is not remembered, so that it is tried again."""
+        if self._memory is None:
+            return
+        is_header = np.array([isinstance(entry, ImageHeader) for entry in self.entries])
+        kept = np.flatnonzero(is_header[self.codes])
+        # placeholders hold the positions of what is left out
+        entries = [asdict(entry) if isinstance(entry, ImageHeader) else None for entry in self.entries]
+        columns = np.stack([self.sizes, self.times, self.codes, self._checksums])[:, kept]
+        names = "\0".join(self.names[index] for index in kept).encode("utf-8", "surrogateescape")
+        described = json.dumps({"format": _FORMAT, "entries": entries}).encode()
+        with suppress(OSError):
+            self._memory.parent.mkdir(parents=True, exist_ok=True)
+            with atomic_write(self._memory) as scratch, scratch.open("wb") as file:
+                np.savez(
+                    file,
+                    columns=columns,
+                    names=np.frombuffer(names, np.uint8),
+                    described=np.frombuffer(described, np.uint8),
+                )
+
+
+def map_parallel(function: Callable[[T], R], values: Sequence[T], *, title: str = "") -> list[R]:
+    """Call a function for each value in threads, and show the progress on a terminal.
+
+    Args:
+        function: Called for each value; it should release Python's lock for most of its time.
+        values: The values.
+        title: Title of the progress bar; without one, none is shown.
+
+    Returns:
+        The results, in the order of the values.
+    """
+    size = max(1, min(256, len(values) // 64))
+    parts = [values[start : start + size] for start in range(0, len(values), size)]
+    if len(parts) < 2:
+        return [function(value) for value in values]
+    threads = min(32, 4 * count_available_cores())  # they mostly wait for the disk
+    with ThreadPoolExecutor(threads) as pool:
+        results: Iterable[list[R]] = pool.map(lambda part: [function(value) for value in part], parts)
+        if title and len(values) > _LEAST_NEW:
+            results = _track(results, title, len(parts))
+        return list(chain.from_iterable(results))
+
+
+def _track(results: Iterable[list[R]], title: str, total: int) -> Iterable[list[R]]:
+    from rich.console import Console
+    from rich.progress import track
+
+    console = Console(stderr=True)
+    return track(results, title, total=total, console=console, disable=not console.is_terminal)
+
+
+def _read_status(path: str) -> tuple[int, int]:
+    try:
+        status = os.stat(path)  # noqa: PTH116
+    except OSError:
+        return -1, -1
+    return status.st_size, status.st_mtime_ns
+
+
+def _read_entry(name: str) -> Entry:
+    path = Path(name)
+    try:
+        with path.open("rb") as file:
+            header = parse_header(file, path)
+            check_header(header, path)
+            may_be_cut = not _has_end(file, header.format)
+        if may_be_cut:
+            open_image(path)
+    except (UserError, OSError) as error:
+        return format_reason(error)
+    return replace(header, directory=None)  # it differs between files of equal pixels
+
+
+def _has_end(file: BinaryIO, kind: str) -> bool:
+    """Return whether the end of an image is where it belongs, which it is not in a file that was cut short."""
+    if kind == "webp":
+        file.seek(4)
+        length = int.from_bytes(file.read(4), "little")
+        return file.seek(0, os.SEEK_END) >= 8 + length
+    mark = {"jpeg": b"\xff\xd9", "png": b"IEND"}.get(kind)
+    if mark is None:
+        return True
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(0, size - _TAIL))
+    return mark in file.read()
+
+
+def format_reason(error: UserError | OSError) -> str:
+    """Return in one line what is wrong with a file."""
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"{os.fsdecode(error.filename)} cannot be read: {error.strerror.lower()}"
+    return " ".join(str(error).split())
+
+
+def _compute_checksum(path: str) -> int:
+    try:
+        with Path(path).open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            checksum = zlib.crc32(file.read(_PART))
+            for start in (size // 2, size - _PART):
+                if start > _PART:
+                    file.seek(start)
+                    checksum = zlib.crc32(file.read(_PART), checksum)
+    except OSError:
+        return -1
+    return checksum
+
+
+def _unpack(arrays: Any) -> tuple[list[str], list[Entry], Numbers]:
+    """Return names, entries and columns (4, N) of a memory.
+
+    Raises:
+        ValueError: It is of another version or contradicts itself.
+    """
+    described = json.loads(arrays["described"].tobytes())
+    if described["format"] != _FORMAT:
+        raise ValueError(f"format {described['format']} is not {_FORMAT}")
+    entries: list[Entry] = ["" if entry is None else ImageHeader(**entry) for entry in described["entries"]]
+    blob = arrays["names"].tobytes().decode("utf-8", "surrogateescape")
+    names = blob.split("\0") if blob else []
+    columns = np.asarray(arrays["columns"], np.int64)
+    if columns.shape != (4, len(names)) or (columns[2] < 0).any() or (columns[2] >= len(entries)).any():
+        raise ValueError("its parts do not fit each other")
+    return names, entries, columns

@@ -1,0 +1,114 @@
+"""Resume with changed optimizers and schedules: change the states of a checkpoint, which would win otherwise."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pix2pix_lightning.checkpoints.files import PROJECT_KEY
+from pix2pix_lightning.utils.errors import UserError
+from pix2pix_lightning.utils.instantiate import TARGET, locate
+
+_log = logging.getLogger(__name__)
+_OWN = "pix2pix_lightning."
+
+
+def apply_changed_settings(checkpoint: dict[str, Any], own: Mapping[str, Any]) -> None:
+    """Put the present settings of optimizers and schedule into a checkpoint's states, in place. Each is logged.
+
+    Objects and functions, which a checkpoint does not describe, are not compared.
+
+    Args:
+        checkpoint: What a trainer is about to load.
+        own: Hyperparameters of the module that is resumed.
+
+    Raises:
+        UserError: A setting cannot be changed in a resumed training.
+    """
+    saved = checkpoint["hyper_parameters"]
+    for index, name in enumerate(("optimizer_g", "optimizer_d")[: len(checkpoint.get("optimizer_states", ()))]):
+        if saved.get(name) and own.get(name):
+            _change_optimizer(checkpoint, index, name, saved[name], own[name])
+    if "schedule" not in checkpoint[PROJECT_KEY]["live"] and "lr_schedulers" in checkpoint:
+        _change_schedule(checkpoint, saved.get("schedule"), own.get("schedule"))
+
+
+def _change_optimizer(
+    checkpoint: dict[str, Any], index: int, name: str, before: Mapping[str, Any], now: Mapping[str, Any]
+) -> None:
+    for key in sorted({*before, *now}):
+        old, new = (_get_value(name, part, key) for part in (before, now))
+        if old == new:
+            continue
+        groups = checkpoint["optimizer_states"][index]["param_groups"]
+        needs_other_state = key in (TARGET, "amsgrad", "centered") or (key == "momentum" and not old)
+        if needs_other_state or any(key not in group for group in groups):
+            raise UserError(
+                f"module.{name}.{key}={new} does not go with the checkpoint's state, which was made with {old}: keep "
+                "that, or start anew with init_from="
+            )
+        _log.info("module.%s.%s=%s from here on, it was %s", name, key, new, old)
+        for number, group in enumerate(groups):
+            if key == "lr":
+                _change_rate(checkpoint, index, number, float(new))
+            else:
+                group[key] = tuple(new) if isinstance(new, list) else new
+
+
+def _get_value(name: str, part: Mapping[str, Any], key: str) -> Any:
+    """Return what a description sets, or the default of its class."""
+    if key in part:
+        return part[key]
+    parameter = inspect.signature(locate(part[TARGET])).parameters.get(key)
+    if parameter is None:
+        raise UserError(f"module.{name}: {part[TARGET]} has no {key}")
+    return list(parameter.default) if isinstance(parameter.default, tuple) else parameter.default
+
+
+def _change_rate(checkpoint: dict[str, Any], index: int, number: int, rate: float) -> None:
+    group = checkpoint["optimizer_states"][index]["param_groups"][number]
+    schedules = checkpoint.get("lr_schedulers") or ()
+    base = group.get("initial_lr", group["lr"])
+    group["lr"] = rate * group["lr"] / base if schedules and base else rate
+    if "initial_lr" in group:
+        group["initial_lr"] = rate
+    if index < len(schedules):
+        for state in _walk_states(schedules[index]):
+            for key in {"base_lrs", "_last_lr"} & state.keys():
+                before = state[key][number]
+                state[key][number] = rate * before / base if base else rate
+
+
+def _walk_states(state: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield state
+    for inner in state.get("_schedulers") or ():
+        yield from _walk_states(inner)
+
+
+def _change_schedule(checkpoint: dict[str, Any], before: Any, now: Any) -> None:
+    if before == now or (now is None and before is None):
+        return
+    if now is not None and not str(now.get(TARGET)).startswith(_OWN):
+        raise UserError(
+            f"module.schedule={now} does not go with the checkpoint, which was trained with {before}: keep that, "
+            "choose linear_decay, cosine or constant, which go on at any epoch, or start anew with init_from="
+        )
+    _log.info("module.schedule=%s from here on, it was %s", now, before)
+    states = checkpoint["lr_schedulers"]
+    num_epochs = states[0]["last_epoch"] if states else _count_finished_epochs(checkpoint)
+    checkpoint["lr_schedulers"] = []
+    for state in checkpoint["optimizer_states"]:
+        rates = [group.get("initial_lr", group["lr"]) for group in state["param_groups"]]
+        if now is None:
+            for group, rate in zip(state["param_groups"], rates, strict=True):
+                group["lr"] = rate
+                group.pop("initial_lr", None)
+        else:
+            checkpoint["lr_schedulers"].append({"base_lrs": rates, "last_epoch": num_epochs})
+
+
+def _count_finished_epochs(checkpoint: dict[str, Any]) -> int:
+    number: int = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
+    return number

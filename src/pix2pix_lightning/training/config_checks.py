@@ -1,0 +1,154 @@
+"""Check the values of a training's configuration before its folder is made."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from hydra.errors import InstantiationException
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch import Callback, LightningModule
+from omegaconf import DictConfig, OmegaConf
+
+from pix2pix_lightning.models.components import Parts, build_optimizers
+from pix2pix_lightning.models.pix2pix import Pix2PixModule
+from pix2pix_lightning.utils.checks import check_folder, is_whole_number
+from pix2pix_lightning.utils.errors import UserError, add_key
+from pix2pix_lightning.utils.instantiate import is_description
+
+_OF_THE_MODULE = {"gradient_clip_val": "gradient_clip", "accumulate_grad_batches": "accumulate"}
+_LEAST = {"check_val_every_n_epoch": 1, "log_every_n_steps": 1, "num_nodes": 1, "num_sanity_val_steps": -1}
+"""Keys of the trainer that are whole numbers, with the least that they can be."""
+
+
+def check_training_config(cfg: DictConfig) -> None:
+    """Check what can be seen without building anything.
+
+    Args:
+        cfg: Configuration of a training.
+
+    Raises:
+        UserError: A value is out of range; the line has its key.
+    """
+    for node in ("data", "module", "trainer"):
+        for key, value in _iterate_numbers(OmegaConf.to_container(cfg[node], resolve=True), node):
+            if not math.isfinite(value):
+                raise UserError(f"{key}={value}: a finite number is expected")
+    trainer = cfg.trainer
+    for key, name in _OF_THE_MODULE.items():
+        if trainer.get(key) not in (None, 1 if name == "accumulate" else None):
+            raise UserError(
+                f"trainer.{key}={trainer[key]} does not work with two networks: set module.{name}={trainer[key]}"
+            )
+    for key, least in _LEAST.items():
+        value = trainer.get(key)
+        if value is not None and not (is_whole_number(value) and value >= least):
+            raise UserError(f"trainer.{key}={value}: a whole number of at least {least} is expected")
+    epochs = trainer.get("max_epochs")
+    if epochs is not None and not (is_whole_number(epochs) and (epochs >= 1 or epochs == -1)):
+        raise UserError(f"trainer.max_epochs={epochs}: at least 1 is expected, or -1 for no limit")
+    for key in ("limit_train_batches", "max_steps"):
+        if trainer.get(key) == 0:
+            raise UserError(f"trainer.{key}=0 trains nothing: set a number above 0, or leave it out")
+    name = Path(str(cfg.get("name") or "default"))
+    if name.is_absolute() or ".." in name.parts:
+        raise UserError(f"name={name} leaves the folder runs/: set a name without .., or run_dir=<folder>")
+    if cfg.get("run_dir") and not cfg.get("resume"):
+        check_folder("run_dir", Path(str(cfg.run_dir)))
+
+
+def _iterate_numbers(value: Any, key: str) -> Iterator[tuple[str, float]]:
+    """Yield the numbers with a fraction in plain data, by their dotted keys."""
+    if isinstance(value, Mapping):
+        for name, item in value.items():
+            yield from _iterate_numbers(item, f"{key}.{name}")
+    elif isinstance(value, list):
+        for item in value:
+            yield from _iterate_numbers(item, key)
+    elif isinstance(value, float):
+        yield key, value
+
+
+@contextmanager
+def name_key(key: str, arguments: Mapping[Any, Any], *, always: bool = False) -> Iterator[None]:
+    """Put a configuration key in front of errors that are raised inside by the class that it describes.
+
+    Args:
+        key: The key, such as ``callbacks.ema``.
+        arguments: Arguments of the class by name. A message that begins with one of them gets ``key.`` before it.
+        always: Whether other messages get ``key:`` before them.
+
+    Raises:
+        UserError: An argument is wrong, with the key in the message.
+        InstantiationException: Hydra's error of another cause.
+    """
+    try:
+        yield
+    except InstantiationException as error:
+        cause = error.__cause__
+        if not isinstance(cause, UserError | MisconfigurationException):
+            raise
+        raise UserError(add_key(key, str(cause), arguments, always=always)) from cause
+    except UserError as error:
+        raise UserError(add_key(key, str(error), arguments, always=always)) from error
+
+
+def check_built_module(module: LightningModule, size: int) -> None:
+    """Check what a training would find out in its first step: the optimizers, and the size of the images.
+
+    Args:
+        module: The module. One with optimizers of its own is not checked for them.
+        size: Side of the images in pixels, ``data.size``.
+
+    Raises:
+        UserError: An optimizer or a schedule does not take its arguments or cannot train such networks, or a network
+            cannot take images of this size.
+    """
+    if not isinstance(module, Pix2PixModule):
+        return
+    for name in ("generator", "discriminator"):
+        network = getattr(module, name)
+        multiple, least = (int(getattr(network, key, 1)) for key in ("side_multiple", "min_side"))
+        least = max(least, multiple)
+        if size < least or size % multiple:
+            accepted = f"multiples of {multiple} from {least}" if multiple > 1 else f"sides from {least}"
+            fits = max(least, -(-size // multiple) * multiple)
+            raise UserError(
+                f"data.size={size}: the {name} takes {accepted}; set data.size={fits}, or a smaller network by "
+                f"module.{name}.{'num_downs' if multiple > 1 else 'num_layers'}"
+            )
+    has_own = type(module).configure_optimizers is not Pix2PixModule.configure_optimizers
+    if not has_own:
+        parts: Parts = {key: part for key, part in module.parts.items() if key == "schedule" or is_description(part)}
+        parts["schedule"] = parts["schedule"] if is_description(parts["schedule"]) else None
+        networks = {"g": module.generator, "d": module.discriminator}
+        build_optimizers(parts, **{key: net for key, net in networks.items() if f"optimizer_{key}" in parts})
+
+
+def check_monitors(callbacks: Mapping[str, Callback], module: LightningModule) -> None:
+    """Check that the metrics which callbacks follow are those of the validation, which is seen after an epoch else.
+
+    Args:
+        callbacks: Callbacks by their name in the configuration.
+        module: The module. One with a validation of its own is not checked.
+
+    Raises:
+        UserError: A callback follows a metric ``val/...`` that the module does not compute.
+    """
+    steps = ("validation_step", "on_validation_epoch_end")
+    if not isinstance(module, Pix2PixModule) or any(
+        inspect.unwrap(getattr(type(module), step)) is not getattr(Pix2PixModule, step) for step in steps
+    ):
+        return
+    known = [str(name) for name in module.val_metrics.collection]
+    for key, callback in callbacks.items():
+        monitor = getattr(callback, "monitor", None)
+        if isinstance(monitor, str) and monitor.startswith("val/") and monitor not in known:
+            raise UserError(
+                f"callbacks.{key}.monitor={monitor} is no metric of the validation, which has {', '.join(known)}: set "
+                f"callbacks.{key}.monitor= to one of them (and its mode=min or max), or add it to module.metrics"
+            )

@@ -1,0 +1,160 @@
+"""Warnings of trainings that go wrong with finite numbers. Whole trainings: tests/training/test_sabotage.py."""
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from float_batches import build, fit, make_batches
+from pix2pix_lightning.training.callbacks import WatchTraining
+from pix2pix_lightning.training.validation_figures import MeanTarget, ValidationFigures, ValidationMeter
+from pix2pix_lightning.training.warning_signs import (
+    EpochFigures,
+    NetworkFigures,
+    Thresholds,
+    find_training_signs,
+    find_validation_signs,
+)
+
+LIMITS = Thresholds()
+SOUND = ValidationFigures(
+    num_images=24,
+    l1=0.1,
+    l1_mean=0.15,
+    l1_copy=0.3,
+    own=0.08,
+    other=0.12,
+    certainty=9.0,
+    spread={"output": 0.08, "target": 0.1, "source": 0.2},
+    contrast={"output": 0.2, "target": 0.2, "source": 0.3},
+    saturated={"output": 0.01, "target": 0.02},
+)
+NETWORK = NetworkFigures(rate=2e-4, gradient_rms=1e-4, gradient_ratio=0.5, has_moved=True)
+EPOCH = EpochFigures(
+    num_batches=100,
+    losses={"loss_d": 0.4, "l1": 0.3, "adversarial": 1.0, "loss_g": 31.0},
+    terms={"l1": 100.0, "adversarial": 1.0, "feature_matching": 0.0},
+    undecided=0.693,
+    networks={"g": NETWORK, "d": NETWORK},
+)
+
+
+def test_figures_of_a_validation_are_those_of_numpy():
+    generator = torch.Generator().manual_seed(0)
+    source, target, output = (torch.rand(6, 3, 16, 16, generator=generator) * 2 - 1 for _ in range(3))
+    output[2:, :, :8] = 1.0
+    mean = torch.rand(3, 8, 8, generator=generator)
+    meter = ValidationMeter()
+    for part in (slice(0, 4), slice(4, 6)):  # of unequal sizes
+        meter.add(source[part], target[part], output[part], mean)
+    figures = meter.compute()
+    s, t, o = ((image.double().numpy() + 1) / 2 for image in (source, target, output))
+    resized = (F.interpolate(mean[None], (16, 16), mode="bilinear").double().numpy() + 1) / 2
+    distances = np.abs(o[:, None] - t[None]).mean((2, 3, 4))
+    own = distances.diagonal()
+    other = (distances.sum(1) - own) / 5
+    expected = {
+        "num_images": 6,
+        "l1": np.abs(o - t).mean(),
+        "l1_mean": np.abs(resized - t).mean(),
+        "l1_copy": np.abs(s - t).mean(),
+        "own": own.mean(),
+        "other": other.mean(),
+        "certainty": (other - own).mean() / (np.std(other - own) / np.sqrt(6)),
+    }
+    for name, value in expected.items():
+        assert getattr(figures, name) == pytest.approx(value, rel=1e-3), name
+    images = {"output": o, "target": t, "source": s}
+    assert figures.spread == pytest.approx({side: each.std(0).mean() for side, each in images.items()}, rel=1e-3)
+    assert figures.contrast == pytest.approx({side: each.std() for side, each in images.items()}, rel=1e-3)
+    ends = {side: (np.abs(images[side] - 0.5) > 0.495).mean() for side in ("output", "target")}
+    assert figures.saturated == pytest.approx(ends, rel=1e-3)
+    assert meter.compute() is None
+
+
+def test_sides_of_other_channels_are_no_baseline():
+    meter = ValidationMeter()
+    meter.add(torch.zeros(2, 1, 8, 8), torch.zeros(2, 3, 8, 8), torch.ones(2, 3, 8, 8), None)
+    figures = meter.compute()
+    assert np.isnan(figures.l1_copy)
+    assert np.isnan(figures.l1_mean)
+    assert figures.l1 == 0.5
+
+
+def test_the_mean_target_leaves_out_other_shapes():
+    mean = MeanTarget()
+    assert mean.compute() is None
+    batches = [torch.full((2, 3, 4, 4), value) for value in (0.0, 1.0, 0.5)]
+    for batch in (*batches, torch.full((2, 3, 8, 8), 9.0)):
+        mean.add(batch)
+    assert torch.equal(mean.compute(), torch.full((3, 4, 4), 0.5))
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind"),
+    [
+        ({}, None),
+        ({"saturated": {"output": 0.95, "target": 0.1}}, "saturated"),
+        ({"saturated": {"output": 0.95, "target": 0.9}}, None),  # one-hot labels
+        ({"spread": {"output": 0.004, "target": 0.1, "source": 0.2}}, "collapse"),
+        ({"spread": {"output": 0.0, "target": 0.004, "source": 0.2}}, "constant_target"),
+        ({"spread": {"output": 0.08, "target": 0.1, "source": 0.004}}, "constant_source"),
+        ({"own": 0.1199}, "unrelated"),
+        ({"certainty": 1.5}, "unrelated"),
+        ({"certainty": 1.5, "num_images": 7}, None),  # too few to tell
+        ({"l1": 0.16}, "baseline_mean"),
+        ({"l1_copy": 0.05}, "baseline_copy"),
+        ({"l1_mean": np.nan, "l1_copy": np.nan}, None),
+    ],
+)
+def test_signs_of_a_validation(changes, kind):
+    found = [sign.kind for sign in find_validation_signs(SOUND._replace(**changes), 500, 10, LIMITS)]
+    assert found == ([kind] if kind else [])
+
+
+def test_outputs_of_a_loss_that_sees_no_pairs_are_not_compared_with_targets():
+    bad = SOUND._replace(l1=0.5, certainty=0.0)
+    assert not list(find_validation_signs(bad, 500, 10, LIMITS, is_paired=False))
+
+
+def test_what_has_to_be_learned_is_not_judged_at_once():
+    bad = SOUND._replace(l1=0.5, own=0.2, certainty=0.0, saturated={"output": 1.0, "target": 0.0})
+    assert not list(find_validation_signs(bad, LIMITS.after_steps - 1, 1, LIMITS))
+    early = {sign.kind for sign in find_validation_signs(bad, LIMITS.after_steps, 1, LIMITS)}
+    late = {sign.kind for sign in find_validation_signs(bad, LIMITS.after_steps, LIMITS.after_epochs, LIMITS)}
+    assert late - early == {"baseline_mean", "baseline_copy"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind"),
+    [
+        ({}, None),
+        ({"networks": {"g": NETWORK, "d": NETWORK._replace(has_moved=False)}}, "frozen_d"),
+        ({"networks": {"g": NETWORK._replace(gradient_rms=0.0), "d": NETWORK}}, "vanishing_g"),
+        ({"networks": {"g": NETWORK, "d": NETWORK._replace(gradient_ratio=1e5)}}, "exploding_d"),
+        ({"batches_won": LIMITS.after_steps}, "won_d"),
+        ({"terms": {"l1": 1e6, "adversarial": 1.0}}, "no_effect_adversarial"),
+        ({"terms": {"l1": 1e-3, "adversarial": 1.0}}, "no_effect_l1"),
+        ({"losses": {}}, None),  # a step that returns none
+    ],
+)
+def test_signs_of_an_epoch(changes, kind):
+    figures = EpochFigures(**{**vars(EPOCH), **changes})
+    assert [sign.kind for sign in find_training_signs(figures, LIMITS)] == ([kind] if kind else [])
+
+
+def test_a_frozen_network_is_told_once_with_its_rate(caplog):
+    module = build()
+    module.parts["optimizer_d"] = {"_target_": "torch.optim.Adam", "lr": 0.0}
+    with caplog.at_level("WARNING", "pix2pix_lightning"):
+        fit(module, make_batches(3), WatchTraining(), epochs=2)
+    (line,) = [record.getMessage() for record in caplog.records if record.name.startswith("pix2pix_lightning")]
+    assert line.startswith("epoch 1: the discriminator's weights did not change")
+    assert "module.optimizer_d.lr" in line
+
+
+@pytest.mark.parametrize("thresholds", [{"collaps": 0.1}, {"collapse": -1}, {"collapse": "much"}])
+def test_thresholds_that_do_not_exist_or_are_no_numbers_are_refused(thresholds):
+    ((name, _),) = thresholds.items()
+    with pytest.raises(ValueError, match=f"callbacks.warn.{name}"):
+        WatchTraining(**thresholds)
