@@ -278,7 +278,7 @@ class PairSpec:
     direction: str = "a_to_b"
 
     def __post_init__(self) -> None:
-        if self.load_size is None:
+        if cast("int | None", self.load_size) is None:
             object.__setattr__(self, "load_size", self.size)
         check_choice("direction", self.direction, get_args(Direction))
         check_counts(at_most=_MAX_SIDE, size=self.size, load_size=self.load_size)
