@@ -30,7 +30,7 @@ class Thresholds:
         low_loss_d: Discriminator's loss as a share of its loss when undecided. At 0.02, cross entropy is 0.014: it is
             right with 98.6 % probability everywhere.
         vanishing: Root mean square of a network's gradients. Below 1e-9 Adam's epsilon of 1e-8 rules its steps.
-        exploding: Norm of a network's gradients as a multiple of that of its weights. No ordinary training reaches 1000.
+        exploding: Norm of a network's gradients as a multiple of that of its weights. No sound run reaches 1000.
         no_effect: Share of a loss term in the generator's loss, weighted. Below 0.001 Adam moves by the others alone.
         collapse: Deviation between outputs as a share of that between targets.
         saturated: Share of output values at the ends of their range, where fewer than half of the targets' are.
