@@ -4,6 +4,7 @@ import os
 import resource
 import struct
 import zlib
+from contextlib import nullcontext
 from copy import deepcopy
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from torch import nn
 from pix2pix_lightning import Pix2PixModule, Translator, compose, predict
 from pix2pix_lightning.checkpoints.junyanz import write_junyanz
 from pix2pix_lightning.data.resize import resize
+from pix2pix_lightning.inference import from_config
 from pix2pix_lightning.networks import UNetGenerator
 from pix2pix_lightning.utils.errors import UserError
 from small_networks import UNET, by_hand, save, trained
@@ -168,6 +170,35 @@ def test_nothing_is_overwritten_by_default(run, call, pictures, tmp_path):
     assert (output / "c.png").read_text() == "precious"
     call(run[0], pictures, output, overwrite=True)
     assert_within_one_level(output / "c.png", compute_expected(run[1], pictures / "c.bmp"))
+
+
+def test_a_folder_is_not_translated_into_itself(run, call, pictures):
+    before = {path.name: path.read_bytes() for path in pictures.iterdir()}
+    with pytest.raises(ValueError, match="overwrite=true"):
+        call(run[0], pictures, pictures / "../pictures")
+    with pytest.raises(ValueError, match=r"a\.png"):  # an input of that name is replaced in no case
+        call(run[0], pictures, pictures, overwrite=True)
+    assert {path.name: path.read_bytes() for path in pictures.iterdir()} == before
+    (pictures / "a.png").unlink()
+    call(run[0], pictures, pictures, overwrite=True)
+    assert {path.name for path in pictures.iterdir()} == {*before, "b.b.png", "c.png"} - {"a.png"}
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_file_that_another_process_writes_meanwhile(run, call, pictures, tmp_path, monkeypatch, overwrite):
+    output, build = tmp_path / "output", from_config.build_translator
+
+    def build_late(*args, **kwargs):
+        output.mkdir()
+        (output / "c.png").write_bytes(b"of another process")
+        return build(*args, **kwargs)
+
+    monkeypatch.setattr(from_config, "build_translator", build_late)
+    refused = nullcontext() if overwrite else pytest.raises(FileExistsError, match=r"c\.png")
+    with refused:
+        call(run[0], pictures, output, overwrite=overwrite)
+    assert ((output / "c.png").read_bytes() == b"of another process") != overwrite
+    assert np.asarray(Image.open(output / "a.png")).shape == (30, 20, 3)
 
 
 def test_output_that_cannot_be_written(run, call, pictures, tmp_path):

@@ -667,6 +667,25 @@ def test_strips_of_unequal_size_share_a_batch(tmp_path):
     assert batch["source"].shape == (2, 3, 24, 24)
 
 
+def test_sides_take_their_numbers_and_background_from_files(tmp_path):
+    numbers = (np.arange(256).reshape(16, 16) % 3).astype(np.uint8)
+    for side in "AB":
+        (tmp_path / "val" / side).mkdir(parents=True)
+    drawing = np.zeros((16, 16, 4), np.uint8)
+    drawing[4:9, 3:12, 3] = 255
+    Image.fromarray(drawing).save(tmp_path / "val/A/x.png")
+    indexed = Image.fromarray(numbers, "P")
+    indexed.putpalette([9, 8, 7, 200, 10, 3, 0, 250, 77])
+    indexed.save(tmp_path / "val/B/x.png")
+    sides = {"a": {"background": [7, 80, 255]}, "b": {"kind": "label", "num_classes": 3}}
+    data = PairedDataModule(tmp_path, direction="b_to_a", size=16, num_workers=0, **sides)
+    data.setup("validate")
+    (batch,) = data.val_dataloader()
+    np.testing.assert_array_equal(batch["source"][0, 0], numbers)
+    expected = np.where(drawing[..., 3:] == 255, 0, np.array([7, 80, 255], np.uint8))
+    np.testing.assert_array_equal(batch["target"][0].permute(1, 2, 0), expected)
+
+
 # --- files that become unreadable while a training runs
 
 

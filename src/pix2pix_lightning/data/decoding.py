@@ -50,6 +50,8 @@ def decode(content: bytes, header: ImageHeader, name: str, *, has_numbers: bool 
     """
     if header.format == "jpeg" and _is_truncated_jpeg(content):
         raise DamagedPixelsError("a truncated JPEG")
+    if header.format == "png":
+        _check_chunks(content)
     is_palette = header.photometric == "palette"
     alpha, palette = None, None
     if header.directory is not None:
@@ -161,7 +163,7 @@ def _get_key_alpha(pixels: Pixels, key: Any, header: ImageHeader) -> Pixels:
 def _decode_tiff(content: bytes, header: ImageHeader) -> tuple[Pixels, Pixels | None, Pixels | None]:
     assert header.directory is not None
     stored, palette = decode_tiff(content, header.directory)
-    pixels = stored[..., : _COLOURS.get(header.photometric, 1)]
+    pixels = np.ascontiguousarray(stored[..., : _COLOURS.get(header.photometric, 1)])
     alpha = stored[..., -1] if header.has_alpha else None
     if palette is not None:
         if pixels.max(initial=0) >= len(palette):
@@ -169,6 +171,15 @@ def _decode_tiff(content: bytes, header: ImageHeader) -> tuple[Pixels, Pixels | 
         return pixels, alpha, palette
     pixels = pixels * np.uint8(255 // header.max_level) if header.max_level < 255 else pixels
     return 255 - pixels if header.is_inverted else pixels, alpha, None
+
+
+def _check_chunks(content: bytes) -> None:
+    """Check that each chunk of a PNG is in the file; OpenCV would allocate what a chunk claims."""
+    place = 8
+    while content[place + 4 : place + 8] != b"IEND":
+        place += 12 + int.from_bytes(content[place : place + 4], "big")
+        if place >= len(content):
+            raise DamagedPixelsError("a truncated PNG")
 
 
 def _is_truncated_jpeg(content: bytes) -> bool:
