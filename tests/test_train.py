@@ -391,7 +391,7 @@ def test_ctrl_c_leaves_a_checkpoint_and_tells_how_to_go_on(whole, small_pairs, c
     finally:
         signal.signal(signal.SIGINT, handler)
     err = capfd.readouterr().err
-    assert err.rstrip().endswith("resume=run 'trust=[test_train]'")
+    assert err.rstrip().endswith("resume=run 'trust=[tiny_training]'")
     assert "Traceback" not in err
     assert read_last()["pix2pix_lightning"]["batches_seen"] in (3, 4)
     train(compose("train", ["resume=run", "callbacks.probe=null"]))
