@@ -163,7 +163,7 @@ def test_the_damage_takes_the_place_of_errors_that_it_causes(tiny):
     """A shape that is another in the file is no error of the description."""
     state = {**tiny.state_dict(), "generator.down.0.conv.weight": torch.zeros(1)}
     write_checkpoint(build_checkpoint(hyper_parameters=dict(tiny.hparams), state_dict=state), path := Path("a.ckpt"))
-    with pytest.raises(UserError, match="4x3x4x4|2x3x4x4"):
+    with pytest.raises(UserError, match=r"4x3x4x4|2x3x4x4"):
         Pix2PixModule.load_from_checkpoint(path)
     weight = state["generator.up.0.conv.weight"]
     flip(path, find_tensor(path, weight))
@@ -197,7 +197,7 @@ def test_files_without_a_checksum_are_read():
     embed_checksum(content)
     check_embedded(bytes(content), Path("a"))
     content[3] = 0
-    with pytest.raises(DamagedFileError, match="^a is damaged"):
+    with pytest.raises(DamagedFileError, match=r"^a is damaged"):
         check_embedded(bytes(content), Path("a"))
 
 

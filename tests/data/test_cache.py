@@ -253,6 +253,26 @@ def test_without_locks_each_process_builds_and_one_cache_stays(tmp_path, monkeyp
     assert len(list_caches(folder)) == 1
 
 
+def test_processes_with_two_versions_of_the_files_each_read_their_own(tmp_path):
+    """Each removes the other's cache as outdated, again and again."""
+
+    def child(version, results):
+        for _ in range(5):
+            cached = open_cache(folder, pairs[version], title="two", settings={}, fingerprints=[version])
+            results.put(all(np.array_equal(cached[index][0], noise(index + 9 * version, 8, 8)) for index in range(2)))
+
+    folder = tmp_path / "cached"
+    pairs = [[(noise(index + version, 8, 8), noise(0, 8, 8), str(index)) for index in range(2)] for version in (0, 9)]
+    results = FORK.SimpleQueue()
+    children = [FORK.Process(target=child, args=(version, results)) for version in (0, 1)]
+    for process in children:
+        process.start()
+    for process in children:
+        process.join(20)
+    assert [process.exitcode for process in children] == [0, 0]
+    assert [results.get() for _ in range(10)] == [True] * 10
+
+
 def test_waiting_is_logged(tmp_path, caplog):
     folder, pairs = tmp_path / "cached", SlowPairs(tmp_path / "read")
     builder = FORK.Process(target=open_slow, args=(folder, pairs))

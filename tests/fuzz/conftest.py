@@ -1,7 +1,7 @@
 """A search for input that a reader does not bear: ``make fuzz``.
 
-A test describes the input as a Hypothesis strategy and gives a function that tries one value. What fails is made small and
-printed as ``Falsifying example``. A try that does not end within a minute, or that kills the process, is found in
+A test describes the input as a Hypothesis strategy and gives a function that tries one value. What fails is made small
+and printed as ``Failing test case``. A try that does not end within a minute, or that kills the process, is found in
 ``last_try.txt`` of the test's temporary folder.
 """
 

@@ -9,13 +9,13 @@ import torch
 from damage import apply_steps, steps
 from hypothesis import strategies as st
 from nested import JUNK, changed
+from refusals import read_or_refuse
 
 from pix2pix_lightning import networks
 from pix2pix_lightning.checkpoints.files import read_checkpoint, write_checkpoint
 from pix2pix_lightning.checkpoints.junyanz import read_junyanz, write_junyanz
 from pix2pix_lightning.checkpoints.pretrained import write_safetensors
 from pix2pix_lightning.inference.loading import open_module
-from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.instantiate import build
 from small_networks import NETWORKS, save, trained
 
@@ -38,20 +38,6 @@ def sound(tmp_path):
     return {kind: (tmp_path / f"sound{suffix}").read_bytes() for kind, suffix in SUFFIXES.items()}
 
 
-def open_file(path):
-    """The module of a file, None where it was refused."""
-    try:
-        return open_module(path)
-    except (UserError, OSError) as error:
-        check_one_line(error)
-        return None
-
-
-def check_one_line(error):
-    assert str(error)
-    assert "\n" not in str(error)
-
-
 def check_equal_weights(module):
     expected = build_module().state_dict()
     found = module.state_dict()
@@ -66,7 +52,7 @@ def test_damaged_files(search, sound, kind):
     def attempt(changes):
         path = Path(f"damaged{SUFFIXES[kind]}")
         path.write_bytes(apply_steps(sound[kind], changes))
-        module = open_file(path)
+        module = read_or_refuse(open_module, path)
         if module is not None:
             check_equal_weights(module)
 
@@ -82,7 +68,7 @@ def test_other_descriptions(search, sound):
     def attempt(data):
         path = Path("other.ckpt")
         write_checkpoint({**saved, **data}, path)
-        module = open_file(path)
+        module = read_or_refuse(open_module, path)
         if module is not None:
             check_equal_weights(module)
 
@@ -106,10 +92,8 @@ def write_network(name, folder):
 
 
 def read_network(path):
-    try:
-        found = read_junyanz(path)
-    except (UserError, OSError) as error:
-        check_one_line(error)
+    found = read_or_refuse(read_junyanz, path)
+    if found is None:
         return
     network = build(found.description)
     network.load_state_dict(found.state)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import strategies as st
+from refusals import read_or_refuse
 
 from pix2pix_lightning import Translator
 from pix2pix_lightning.inference.tiles import plan_tiling, run_in_tiles
@@ -50,10 +51,9 @@ def test_tiles_are_the_untiled_output(search):
         source = torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(seed)) * 2 - 1
         expected = Translator(module, tile=None, **options)(source)
         translator = Translator(module, tile=tile, **options)
-        try:
-            output = translator(source)
-        except UserError as error:
-            assert f"tile={tile}" in str(error)
+        output = read_or_refuse(translator, source)
+        if output is None:  # windows too small for what the network sees
+            assert tile < max(height, width)
             return
         scale = max(1.0, expected.abs().max().item())
         torch.testing.assert_close(output, expected, rtol=0, atol=1e-4 * scale)

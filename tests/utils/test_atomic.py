@@ -1,6 +1,10 @@
 """Files and folders that are complete at any time."""
 
+import errno
+import os
 import re
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 
 import pytest
 
@@ -36,6 +40,50 @@ def test_an_error_changes_nothing_and_leaves_nothing(tmp_path):
         fail()
     assert read_all(tmp_path) == {"result/first": "1"}
     assert list(tmp_path.iterdir()) == [folder]
+
+
+@pytest.mark.parametrize("has_links", [True, False])
+def test_a_file_that_exists_by_then_is_replaced_only_with_overwrite(tmp_path, monkeypatch, has_links):
+    def fail(*args):
+        raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+
+    if not has_links:
+        monkeypatch.setattr(os, "link", fail)
+    path = tmp_path / "output.png"
+    with atomic_write(path, overwrite=False) as scratch:
+        scratch.write_text("first")
+    with pytest.raises(FileExistsError, match=r"output\.png"), atomic_write(path, overwrite=False) as scratch:
+        scratch.write_text("second")
+    assert read_all(tmp_path) == {"output.png": "first"}
+    with atomic_write(path) as scratch:
+        scratch.write_text("third")
+    assert read_all(tmp_path) == {"output.png": "third"}
+
+
+def test_of_writers_at_once_the_first_wins_and_readers_see_whole_files(tmp_path):
+    """Both wait for each other before each rename; a reader looks all the time."""
+    path, barrier, results, seen = tmp_path / "output.png", Barrier(2), [], set()
+
+    def write(letter):
+        for _ in range(20):
+            try:
+                with atomic_write(path, overwrite=False) as scratch:
+                    scratch.write_text(letter * 5000)
+                    barrier.wait(20)
+                results.append(letter)
+            except FileExistsError:
+                results.append(None)
+            if barrier.wait(20) == 0:
+                seen.add(path.read_text())
+                path.unlink()
+            barrier.wait(20)
+
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(write, "ab"))
+    assert len(results) == 40
+    assert results.count(None) == 20
+    assert seen <= {"a" * 5000, "b" * 5000}
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_file_is_written_to_a_new_place_that_cannot_be_foreseen(tmp_path):

@@ -118,7 +118,7 @@ def open_cache(
             if is_locked:
                 _remove_outdated(folder, kind)
             _build(cache, prepared, title, settings)
-        return CachedPairs(cache)
+            return CachedPairs(cache)  # before another process with other versions of the files removes it
 
 
 def _open_sound(cache: Path, count: int) -> CachedPairs | None:

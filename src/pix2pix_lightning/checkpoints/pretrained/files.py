@@ -225,7 +225,7 @@ def _stage_files(folder: Path) -> Iterator[Path]:
 
 
 def _to_config(module: LightningModule) -> str:
-    own: dict[str, Any] = {}
+    own: dict[str, Any] = {"state_dict": module.state_dict()}
     module.on_save_checkpoint(own)
     try:
         return json.dumps(

@@ -17,9 +17,9 @@ class SaveByTime(Callback):
     """Save a checkpoint every few minutes, before the next batch, so that a killed run loses at most as much.
 
     A resumed run continues with that batch and equals one that was not stopped. With accumulated gradients the
-    checkpoint waits for the end of a step. Several processes follow the clock of the first, which they ask at few
-    batches only, the more often the nearer the time is. Lightning's ``ModelCheckpoint(train_time_interval=...)`` never
-    saves with manual optimization.
+    checkpoint waits for the end of a step. Several processes follow the clock of the first, for which they ask it about
+    a hundred times between two checkpoints, not at each batch. Lightning's ``ModelCheckpoint(train_time_interval=...)``
+    never saves with manual optimization.
 
     Args:
         path: Path of the checkpoint, which is replaced.
@@ -35,9 +35,9 @@ class SaveByTime(Callback):
             raise UserError(f"saving.every_minutes={every_minutes}: a number above 0 is expected, or null")
         self._path = Path(path)
         self._seconds = 60.0 * every_minutes
-        self._saved_at = 0.0  # time, of the first process
-        self._saved_batches = 0
-        self._next_look = 0  # number of batches at which the processes look at the clock
+        self._saved_at = self._looked_at = 0.0  # on the clock
+        self._looked_batches = 0
+        self._next_look = 0  # number of batches at which the processes look at the clock again
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock."""
@@ -61,14 +61,17 @@ class SaveByTime(Callback):
         self._restart(pl_module)
 
     def _restart(self, pl_module: LightningModule) -> None:
-        self._saved_at, self._saved_batches = time.monotonic(), cast(Pix2PixModule, pl_module).batches_seen
-        self._next_look = self._saved_batches + 1
+        self._saved_at = self._looked_at = time.monotonic()
+        self._looked_batches = cast(Pix2PixModule, pl_module).batches_seen
+        self._next_look = self._looked_batches + 1
 
     def _look(self, batches_seen: int, world_size: int) -> tuple[bool, int]:
         """Return whether it is time to save, and the number of batches at which to look again."""
-        elapsed = time.monotonic() - self._saved_at
+        now = time.monotonic()
+        remaining = self._saved_at + self._seconds - now
         if world_size == 1:
-            return elapsed >= self._seconds, batches_seen + 1
-        per_batch = elapsed / (batches_seen - self._saved_batches)
-        half_way = (self._seconds - elapsed) / 2 / max(per_batch, 1e-6)  # the next batches may be slower
-        return elapsed >= self._seconds, batches_seen + max(1, int(half_way))
+            return remaining <= 0, batches_seen + 1
+        per_batch = max((now - self._looked_at) / (batches_seen - self._looked_batches), 1e-6)
+        self._looked_at, self._looked_batches = now, batches_seen
+        wait = min(remaining / 2, self._seconds / 100)  # short, since the next batches may be slower
+        return remaining <= 0, batches_seen + max(1, int(wait / per_batch))
