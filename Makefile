@@ -29,7 +29,7 @@ quickstart: setup ## train on pictures that the program draws itself, for minute
 test: lint typecheck ## lint, types and tests
 	$(BIN)/python -m pytest -n auto
 
-test-slow: setup ## quickstart with three seeds, and the wheel in an empty environment
+test-slow: setup ## quickstart with three seeds, 200 killed runs, and the wheel in an empty environment
 	$(BIN)/python -m pytest -m slow
 
 fuzz: setup ## random input for each reader, ten minutes each; FUZZ_MINUTES=1 is shorter

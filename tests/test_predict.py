@@ -172,6 +172,18 @@ def test_nothing_is_overwritten_by_default(run, call, pictures, tmp_path):
     assert_within_one_level(output / "c.png", compute_expected(run[1], pictures / "c.bmp"))
 
 
+def test_a_folder_is_not_translated_into_itself(run, call, pictures):
+    before = {path.name: path.read_bytes() for path in pictures.iterdir()}
+    with pytest.raises(ValueError, match="overwrite=true"):
+        call(run[0], pictures, pictures / "../pictures")
+    with pytest.raises(ValueError, match=r"a\.png"):  # an input of that name is replaced in no case
+        call(run[0], pictures, pictures, overwrite=True)
+    assert {path.name: path.read_bytes() for path in pictures.iterdir()} == before
+    (pictures / "a.png").unlink()
+    call(run[0], pictures, pictures, overwrite=True)
+    assert {path.name for path in pictures.iterdir()} == {*before, "b.b.png", "c.png"} - {"a.png"}
+
+
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_a_file_that_another_process_writes_meanwhile(run, call, pictures, tmp_path, monkeypatch, overwrite):
     output, build = tmp_path / "output", from_config.build_translator
@@ -240,19 +252,22 @@ def test_images_that_do_not_fit_the_model_are_named(call, tmp_path, capsys):
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["drawn.png"]
 
 
-@pytest.mark.parametrize(("name", "levels"), [("x.png", 1), ("new/folder/y.bmp", 1), ("z.JPG", 40)])
+@pytest.mark.parametrize(("name", "levels"), [("x.png", 0.1), ("new/folder/y.bmp", 0.1), ("z.JPG", 40)])
 def test_one_image_into_a_file(run, call, pictures, tmp_path, capsys, name, levels):
     path = tmp_path / name
     assert call(run[0], pictures / "a.png", path) == [path]
     assert capsys.readouterr().out == f"{path}\n"
     expected = compute_expected(run[1], pictures / "a.png")
-    assert np.abs(np.asarray(Image.open(path)).astype(int) - expected).max() <= levels
+    with Image.open(path) as image:
+        assert image.format == {".png": "PNG", ".bmp": "BMP", ".jpg": "JPEG"}[path.suffix.lower()]
+        assert np.abs(np.asarray(image).astype(int) - expected).mean() <= levels
     before = path.read_bytes()
     with pytest.raises(FileExistsError, match=path.name):
         call(run[0], pictures / "c.bmp", path)
     assert path.read_bytes() == before
     call(run[0], pictures / "c.bmp", path, overwrite=True)
-    assert Image.open(path).size == (33, 7)
+    with Image.open(path) as image:
+        assert image.size == (33, 7)
     (tmp_path / "folder.png").mkdir()
     assert call(run[0], pictures / "a.png", tmp_path / "folder.png") == [tmp_path / "folder.png" / "a.png"]
 
@@ -445,7 +460,7 @@ def test_errors(run, call, pictures, tmp_path, options, part):
         Image.new("RGB", (8, 8)).save(tmp_path / "twice" / name)
     paths = {key: tmp_path / options[key] for key in ("checkpoint", "source", "output") if key in options}
     given = {"checkpoint": run[0], "source": pictures / "a.png", "output": tmp_path / "output", **options, **paths}
-    with pytest.raises((ValueError, FileNotFoundError)) as caught:
+    with pytest.raises((ValueError, FileNotFoundError, FileExistsError)) as caught:
         call(**given)
     assert part in str(caught.value)
     assert "\n" not in str(caught.value)

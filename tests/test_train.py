@@ -38,6 +38,9 @@ DECAYING = [
     "module.schedule.hold_epochs=1",
     "module.schedule.decay_epochs=3",
 ]
+NO_PROBE = ["callbacks.probe=null", "trust=[test_train]"]
+SLURM = {"SLURM_JOB_ID": "42", "SLURM_JOB_NAME": "x", "SLURM_NTASKS": "1", "SLURM_PROCID": "0", "SLURM_LOCALID": "0"}
+SLURM |= {"SLURM_NODEID": "0", "SLURM_NNODES": "1"}
 
 
 @pytest.fixture(scope="session")
@@ -262,6 +265,8 @@ def test_resume_with_groups_describes_the_whole_run(train_in, small_pairs):
 def test_a_finished_run_stays_as_it_is(run, finished, train_in):
     assert train_in("run", "resume=run", "callbacks.gallery.num_images=2") == finished[1]
     assert read_files() == run
+    shutil.copytree("run", "moved")
+    assert train_in("moved", "resume=moved", "callbacks.gallery.num_images=2") == finished[1]
     for key in ("trainer.gradient_clip", "trainer.limit_train_batches"):
         with pytest.raises(Exception, match=key):
             train(compose("train", ["resume=run", f"{key}=2"]))
@@ -284,14 +289,29 @@ def test_a_moved_run_keeps_its_best_checkpoint(train_in):
     assert metrics["best/l1"] == min(*values, metrics["val/l1"])
 
 
-def test_a_longer_cosine_goes_on_above_zero(train_in):
+class LooksAtMetrics(Callback):
+    """Reads metrics.csv when a checkpoint is saved, before it is written."""
+
+    rows = None
+
+    def on_save_checkpoint(self, trainer, module, checkpoint):
+        LooksAtMetrics.rows = read_rows()
+
+
+def test_a_longer_cosine_and_another_rate_are_used_and_recorded(train_in):
     cosine = ["schedule=cosine", "module.schedule.warmup_epochs=0", "trainer.limit_train_batches=1"]
-    train_in("run", *cosine, "trainer.max_epochs=3")
-    train_in("run", *cosine, "module.schedule.total_epochs=6", "trainer.max_epochs=6", "resume=run")
-    rates = [float(row["train/lr_g"]) for row in read_rows() if row["train/lr_g"]]
+    train_in("run", *cosine, "trainer.max_epochs=3", "callbacks.probe._target_=test_train.LooksAtMetrics")
+    assert LooksAtMetrics.rows == read_rows()  # a run that is killed after its checkpoint has lost no cell
+    words = ["resume=run", "trainer.max_epochs=6", "module.optimizer_g.lr=1e-3", *NO_PROBE]
+    train(compose("train", words))
     short = [(1 + math.cos(math.pi * e / 2)) / 2 for e in range(3)]
     long = [(1 + math.cos(math.pi * e / 5)) / 2 for e in range(3, 6)]
-    assert rates == [pytest.approx(2e-4 * factor, abs=1e-9) for factor in short + long]
+    for name, later in (("g", 1e-3), ("d", 2e-4)):
+        rates = [float(row[f"train/lr_{name}"]) for row in read_rows() if row[f"train/lr_{name}"]]
+        expected = [2e-4 * factor for factor in short] + [later * factor for factor in long]
+        assert rates == [pytest.approx(rate, abs=1e-9) for rate in expected]
+    saved = OmegaConf.load("run/config.yaml").module
+    assert (saved.optimizer_g.lr, saved.optimizer_d.lr, saved.schedule.total_epochs) == (1e-3, 2e-4, 6)
 
 
 def test_resume_auto_goes_on_with_the_unfinished_run_of_the_same_settings(train_in, tmp_path, monkeypatch):
@@ -382,17 +402,51 @@ def test_an_error_before_the_first_batch_does_not_touch_the_resumed_checkpoint(r
     assert last.read_bytes() == run[last]
 
 
-def test_ctrl_c_leaves_a_checkpoint_and_tells_how_to_go_on(whole, small_pairs, capfd):
+class SendsSignal(Callback):
+    """Before the third batch."""
+
+    def __init__(self, number):
+        self.number = number
+
+    def on_train_batch_start(self, trainer, module, batch, batch_idx):
+        if module.batches_seen == 2:
+            os.kill(os.getpid(), self.number)
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGUSR1, 75)])
+def test_a_signal_leaves_a_checkpoint_and_tells_how_to_go_on(whole, small_pairs, capfd, monkeypatch, number, status):
     handler = signal.signal(signal.SIGINT, signal.default_int_handler)  # tests in the background ignore it
+    if number == signal.SIGUSR1:
+        for name, value in SLURM.items():
+            monkeypatch.setenv(name, value)
     command = [*SMALLEST, f"data.root={small_pairs}", "run_dir=run", NO_GALLERY, *DECAYING, "trainer.max_epochs=4"]
-    press = StopAt(3, lambda: os.kill(os.getpid(), signal.SIGINT))
+    probe = ["+callbacks.probe._target_=test_train.SendsSignal", f"+callbacks.probe.number={number.value}"]
     try:
-        assert main([*command, f"+{use_probe(press)}"]) == 130
+        assert main([*command, *probe]) == status
     finally:
         signal.signal(signal.SIGINT, handler)
     err = capfd.readouterr().err
     assert err.rstrip().endswith("resume=run 'trust=[test_train]'")
     assert "Traceback" not in err
-    assert read_last()["pix2pix_lightning"]["batches_seen"] in (3, 4)
-    train(compose("train", ["resume=run", "callbacks.probe=null"]))
+    assert [path.name for path in Path().iterdir()] == ["run"]
+    assert read_last()["pix2pix_lightning"]["batches_seen"] == 3  # the batch that was running is trained
+    train(compose("train", ["resume=run", *NO_PROBE]))
     assert_same_weights(whole, "run")
+
+
+class StopInValidation(Callback):
+    """Sends SIGTERM in the second epoch, when the first of several validation batches was seen."""
+
+    def on_validation_batch_end(self, trainer, module, outputs, batch, batch_idx, dataloader_idx=0):
+        if trainer.current_epoch == 1 and batch_idx == 0:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_a_validation_that_was_stopped_is_repeated_as_a_whole(train_in):
+    words = ["data.batch_size=1", "trainer.limit_train_batches=1", "trainer.max_epochs=2"]
+    expected = train_in("whole", *words)
+    with pytest.raises(Interrupted) as stop:
+        train_in("run", *words, use_probe(StopInValidation()))
+    assert stop.value.status == 75
+    assert train_in("run", *words, "resume=run") == expected
+    assert read_rows("whole") == read_rows()

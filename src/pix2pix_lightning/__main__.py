@@ -36,6 +36,17 @@ def format_help() -> str:
     )
 
 
+def suggest_command(word: str) -> str:
+    """Format one line for a first word that is no command."""
+    import difflib
+
+    if word.startswith("-") or "=" in word:
+        return f"{word}: a command is expected before it, one of {', '.join(COMMANDS)}"
+    close = difflib.get_close_matches(word.lower().removesuffix(".py"), COMMANDS, 1)
+    hint = f"did you mean {close[0]}?" if close else f"one of {', '.join(COMMANDS)} is expected"
+    return f"{word} is no command: {hint}"
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command that the first word names, or list the commands.
 
@@ -53,9 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(format_help())
         return 0
     if command not in COMMANDS:
-        from pix2pix_lightning.cli.words import suggest_commands
-
-        print(f"error: {suggest_commands(command, list(COMMANDS))}", file=sys.stderr)
+        print(f"error: {suggest_command(command)}", file=sys.stderr)
         return 2
     module = f"{__package__}.{command}" + (".__main__" if command in _PACKAGES else "")
     status: int = import_module(module).main(words)

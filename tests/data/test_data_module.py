@@ -362,6 +362,21 @@ def test_a_resumed_run_continues_with_the_next_batch(root, recorded, num_seen, h
 
 
 @without_optimizer
+def test_a_run_is_resumed_within_an_epoch_with_smaller_batches(root, recorded, tmp_path):
+    folder, batches = recorded
+    names = [name for batch in batches for name in batch["name"]]
+    num_seen = sum(len(batch["name"]) for batch in batches[:4])
+    smaller = Recorder(tmp_path)
+    checkpoint = folder / "4_on_train_batch_end.ckpt"
+    build_trainer(3).fit(smaller, build_data(root, batch_size=1), ckpt_path=checkpoint, weights_only=True)
+    assert [name for batch in smaller.seen for name in batch["name"]] == names[num_seen:]
+    again = Recorder()
+    checkpoint = tmp_path / "1_on_train_batch_end.ckpt"
+    build_trainer(3).fit(again, build_data(root, batch_size=1), ckpt_path=checkpoint, weights_only=True)
+    assert [name for batch in again.seen for name in batch["name"]] == names[num_seen + 1 :]
+
+
+@without_optimizer
 def test_an_epoch_that_is_cut_short_is_followed_by_the_next(root):
     class CutShort(Recorder):
         def on_train_batch_start(self, batch, batch_idx):
@@ -369,7 +384,7 @@ def test_an_epoch_that_is_cut_short_is_followed_by_the_next(root):
 
     data, recorder = build_data(root), Recorder()
     build_trainer(1).fit(CutShort(), data)
-    assert data.state_dict() == {"epoch": 1, "num_batches": 0}
+    assert data.state_dict() == {"epoch": 1, "num_batches": 0, "offset": 0, "batch_size": 3}
     build_trainer(1).fit(recorder, data)  # a new training begins at the beginning
     assert_equal(recorder.seen, read_epochs(build_data(root), 1)[0])
 
@@ -650,6 +665,25 @@ def test_strips_of_unequal_size_share_a_batch(tmp_path):
     data.setup("validate")
     (batch,) = list(data.val_dataloader())
     assert batch["source"].shape == (2, 3, 24, 24)
+
+
+def test_sides_take_their_numbers_and_background_from_files(tmp_path):
+    numbers = (np.arange(256).reshape(16, 16) % 3).astype(np.uint8)
+    for side in "AB":
+        (tmp_path / "val" / side).mkdir(parents=True)
+    drawing = np.zeros((16, 16, 4), np.uint8)
+    drawing[4:9, 3:12, 3] = 255
+    Image.fromarray(drawing).save(tmp_path / "val/A/x.png")
+    indexed = Image.fromarray(numbers, "P")
+    indexed.putpalette([9, 8, 7, 200, 10, 3, 0, 250, 77])
+    indexed.save(tmp_path / "val/B/x.png")
+    sides = {"a": {"background": [7, 80, 255]}, "b": {"kind": "label", "num_classes": 3}}
+    data = PairedDataModule(tmp_path, direction="b_to_a", size=16, num_workers=0, **sides)
+    data.setup("validate")
+    (batch,) = data.val_dataloader()
+    np.testing.assert_array_equal(batch["source"][0, 0], numbers)
+    expected = np.where(drawing[..., 3:] == 255, 0, np.array([7, 80, 255], np.uint8))
+    np.testing.assert_array_equal(batch["target"][0].permute(1, 2, 0), expected)
 
 
 # --- files that become unreadable while a training runs

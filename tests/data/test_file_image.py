@@ -3,6 +3,7 @@
 import io
 import logging
 import lzma
+import resource
 import struct
 import tracemalloc
 import zlib
@@ -337,3 +338,15 @@ def test_a_cut_tiff_is_damaged_whatever_its_compression(tmp_path, fraction):
         path.write_bytes(buffer.getvalue()[: int(len(buffer.getvalue()) * fraction)])
         with pytest.raises(UserError, match=r"cut\.tif"):
             read_image(path)
+
+
+def test_a_png_chunk_that_claims_more_than_the_file_has_is_refused_in_little_memory(tmp_path):
+    path = tmp_path / "claim.png"
+    Image.fromarray(RGBA).save(path)
+    content = bytearray(path.read_bytes())
+    struct.pack_into(">I", content, content.index(b"IDAT") - 4, 2**29)
+    path.write_bytes(content)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(UserError, match=r"claim\.png.*truncated"):
+        read_image(path)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**16  # kilobytes; the chunk claims 2**19

@@ -225,6 +225,8 @@ def test_sizes_of_numpy_become_plain_data():
     spec = PairSpec(size=np.int64(64), load_size=np.int64(72))
     assert [type(value) for value in (spec.size, spec.load_size)] == [int, int]
     assert spec == PairSpec(size=64, load_size=72)
+    assert PairSpec(size=512).load_size == PairSpec.from_dict({"size": 512}).load_size == 512  # no jitter
+    assert PairSpec.from_dict({"size": 512, "load_size": 256}).load_size == 256  # of older checkpoints
 
 
 def test_unknown_keys_and_directions_are_named():

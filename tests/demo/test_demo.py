@@ -1,5 +1,6 @@
 """Errors of the command. What it serves is tested in test_demo_page.py."""
 
+import errno
 import socket
 import sys
 
@@ -23,6 +24,15 @@ def error_line(capsys, *overrides):
     assert printed.out == ""
     (line,) = printed.err.splitlines()
     return line
+
+
+def test_the_last_port_in_use_suggests_the_one_before(monkeypatch):
+    def refuse(*args, **options):
+        raise OSError(errno.EADDRINUSE, "Address already in use")
+
+    monkeypatch.setattr(socket, "create_server", refuse)
+    with pytest.raises(ValueError, match=r"port=65535 .*port=65534"):
+        open_socket("127.0.0.1", 65535)
 
 
 def test_port_in_use_suggests_the_next(checkpoint, capsys):

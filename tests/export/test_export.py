@@ -138,6 +138,10 @@ def test_junyanz_files_both_ways(deep_checkpoint, capsys):
     assert list(first) == list(second)
     assert all(torch.equal(first[key], second[key]) for key in first)
     assert not Path("again/latest_net_D.pth").exists()
+    capsys.readouterr()
+    Path("link").symlink_to("theirs")
+    assert call("theirs/latest_net_G.pth", "link", "format=junyanz", "overwrite=true") == 1  # onto its own checkpoint
+    assert "checkpoint=theirs" in read_line(capsys)
     assert {path.name: path.read_bytes() for path in Path("theirs").iterdir()} == before
 
 

@@ -165,7 +165,7 @@ def test_brushes_follow_the_source(tmp_path, without_onnx, source, brushes, kind
     assert len(canvas["brushes"]) == brushes
     assert (canvas["size"], canvas["free"]) == (64, False)  # a multiple of 8, as the network needs
     assert (described["source"]["kind"], described["source"]["channels"]) == (kind, channels)
-    assert described["target"] == {"kind": "numbers", "channels": 1, "spread": 127}
+    assert described["target"] == {"kind": "numbers", "channels": 1, "spread": 127, "background": [255, 255, 255]}
     if source is LABEL:
         assert [b["colour"] for b in canvas["brushes"]] == ["#c80000", "#00c800", "#0000c8"]
 

@@ -8,6 +8,7 @@ milliseconds later, or after a while. The kernel's timer does it, so that nothin
 """
 
 import csv
+import faulthandler
 import json
 import os
 import random
@@ -55,12 +56,13 @@ COMMON = [
     "run_dir=run",
 ]
 EMA = ["callbacks=[default,ema]", "module.accumulate=2"]
+BY_TIME = "saving.every_minutes=0.001"  # every second batch or so
 VARIANTS = {
     "plain": (1, ["data.num_workers=0"]),
     "files in the foreground": (1, ["data.num_workers=0", "speed=off"]),
-    "accumulation, EMA": (1, ["data.num_workers=0", *EMA]),
+    "accumulation, EMA, by time": (1, ["data.num_workers=0", BY_TIME, *EMA]),
     "accumulation, EMA, workers": (1, ["data.num_workers=1", *EMA]),
-    "two processes, accumulation, EMA": (2, ["data.num_workers=0", "data.batch_size=1", *EMA]),
+    "two processes, accumulation, EMA, by time": (2, ["data.num_workers=0", "data.batch_size=1", BY_TIME, *EMA]),
 }
 TWO = ["trainer.devices=2", "trainer.strategy=ddp_per_network"]
 MOMENTS = {
@@ -122,6 +124,7 @@ def start(folder, cfg, rank, num_processes, port, plan):
         os.dup2(log, 2)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        faulthandler.register(signal.SIGUSR2)
         if num_processes > 1:
             os.environ |= {"TORCHELASTIC_RUN_ID": "none", "WORLD_SIZE": "2", "RANK": str(rank), "LOCAL_RANK": str(rank)}
             os.environ |= {"MASTER_ADDR": "127.0.0.1", "LOCAL_WORLD_SIZE": "2", "GROUP_RANK": "0"}
@@ -150,12 +153,16 @@ def run_once(folder, cfg, num_processes, plan=None, seconds=120):
             found, status = os.waitpid(pid, os.WNOHANG)
             if found:
                 statuses[left.pop(pid)] = os.waitstatus_to_exitcode(status)
-                if statuses != [0] * num_processes and any(status for status in statuses):
-                    deadline = min(deadline, time.monotonic() + 20)
+                if any(statuses):  # as torchrun does: at the start, the others would wait for it for ten minutes
+                    deadline = min(deadline, time.monotonic() + 8)
         time.sleep(0.002)
     for pid in left:
+        os.kill(pid, signal.SIGUSR2)  # its log has where it is
+        time.sleep(0.5)
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
+        if any(statuses):
+            statuses[left[pid]] = -signal.SIGKILL
     return statuses
 
 
@@ -273,3 +280,4 @@ if __name__ == "__main__":
     for row in rows.values():
         for line in row["errors"] + row["differences"]:
             print(line)
+    sys.exit(any(row["errors"] or row["differences"] for row in rows.values()))

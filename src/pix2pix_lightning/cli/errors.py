@@ -28,6 +28,7 @@ _FIXES = {
 }
 """What to do where the disk refuses."""
 _PEER_ENDED = r"gloo/transport|NCCL error|Connection (closed|reset) by peer|waiting for clients"
+_TRAINER_SETTINGS = r"`(val_check_interval|check_val_every_n_epoch|limit_\w+_batches)`"  # found when data is loaded
 _BAD_ARGUMENTS = "unexpected keyword|required positional|required keyword"
 
 
@@ -73,6 +74,8 @@ def format_error(error: BaseException, config_name: str, cfg: DictConfig | None 
         return "another process of this run has ended or does not answer: its own line says what was wrong"
     if type(error).__name__ == "MisconfigurationException":
         return _join_lines(error)
+    if isinstance(error, ValueError) and re.search(_TRAINER_SETTINGS, str(error)):
+        return f"trainer: {_join_lines(error)}"
     return None
 
 

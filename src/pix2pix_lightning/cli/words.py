@@ -136,20 +136,6 @@ def _advise_on_bare_word(word: str, following: str | None, config_name: str, giv
     return f"{word} is no key=value: {advice}"
 
 
-def suggest_commands(word: str, commands: Sequence[str]) -> str:
-    """Return one line for a first word that is no command.
-
-    Args:
-        word: The word.
-        commands: Names of the commands.
-    """
-    if word.startswith("-") or "=" in word:
-        return f"{word}: a command is expected before it, one of {', '.join(commands)}"
-    close = difflib.get_close_matches(word.lower().removesuffix(".py"), commands, 1)
-    hint = f"did you mean {close[0]}?" if close else f"one of {', '.join(commands)} is expected"
-    return f"{word} is no command: {hint}"
-
-
 def iterate_overrides(words: Sequence[str]) -> Iterator[str]:
     """Yield the overrides of a command line whose words were checked, without options and their values."""
     position = 0

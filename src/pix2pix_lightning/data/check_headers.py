@@ -61,7 +61,16 @@ class CheckedSplit:
             yield [entries[code] for code in self.codes[:, indices[0]]], indices
 
     def build_bad(self, index: int, text: str, fix: str = "") -> BadPair:
-        """Build the entry of a pair that cannot be trained on."""
+        """Build the entry of a pair that cannot be trained on.
+
+        Args:
+            index: Number of the pair.
+            text: What is wrong, with the file.
+            fix: What to do, where the text does not say it.
+
+        Returns:
+            The entry, with the names of pair and split.
+        """
         return BadPair(self.name, int(index), self.pairs.get_name(int(index)), text, fix)
 
 

@@ -105,7 +105,16 @@ def encode_classes(numbers: Tensor, num_classes: int, ignore_index: int | None, 
 
 
 def build_channel_numbers(num_classes: int, ignore_index: int | None, device: torch.device) -> Tensor:
-    """Return the class number of each channel, (1, num_classes, 1, 1); -1 for the one that is always off."""
+    """Return the class number of each channel.
+
+    Args:
+        num_classes: Number of channels.
+        ignore_index: Number of pixels without a class, or None. If it is that of a channel, this is always off.
+        device: Device of the result.
+
+    Returns:
+        (1, num_classes, 1, 1) integers, -1 for the channel that is off.
+    """
     numbers = [-1 if number == ignore_index else number for number in range(num_classes)]
     return torch.tensor(numbers, device=device)[None, :, None, None]
 

@@ -14,6 +14,7 @@ from PIL import BmpImagePlugin, PngImagePlugin, PpmImagePlugin
 from pix2pix_lightning.data.file_image import FileImage
 from pix2pix_lightning.data.image_header import ImageHeader
 from pix2pix_lightning.data.tiff import DamagedPixelsError, decode_tiff, turn
+from pix2pix_lightning.utils.memory import is_out_of_memory
 
 __all__ = ["DamagedPixelsError", "decode"]
 
@@ -49,6 +50,8 @@ def decode(content: bytes, header: ImageHeader, name: str, *, has_numbers: bool 
     """
     if header.format == "jpeg" and _is_truncated_jpeg(content):
         raise DamagedPixelsError("a truncated JPEG")
+    if header.format == "png":
+        _check_chunks(content)
     is_palette = header.photometric == "palette"
     alpha, palette = None, None
     if header.directory is not None:
@@ -76,7 +79,9 @@ def _decode_by_opencv(content: bytes, mode: int) -> Pixels:
     log_level = _opencv_logging.setLogLevel(0)  # a damaged file gets our message alone
     try:
         image: Any = cv2.imdecode(np.frombuffer(content, np.uint8), mode)
-    except cv2.error:
+    except cv2.error as error:
+        if is_out_of_memory(error):
+            raise
         image = None
     finally:
         _opencv_logging.setLogLevel(log_level)
@@ -158,7 +163,7 @@ def _get_key_alpha(pixels: Pixels, key: Any, header: ImageHeader) -> Pixels:
 def _decode_tiff(content: bytes, header: ImageHeader) -> tuple[Pixels, Pixels | None, Pixels | None]:
     assert header.directory is not None
     stored, palette = decode_tiff(content, header.directory)
-    pixels = stored[..., : _COLOURS.get(header.photometric, 1)]
+    pixels = np.ascontiguousarray(stored[..., : _COLOURS.get(header.photometric, 1)])
     alpha = stored[..., -1] if header.has_alpha else None
     if palette is not None:
         if pixels.max(initial=0) >= len(palette):
@@ -166,6 +171,15 @@ def _decode_tiff(content: bytes, header: ImageHeader) -> tuple[Pixels, Pixels | 
         return pixels, alpha, palette
     pixels = pixels * np.uint8(255 // header.max_level) if header.max_level < 255 else pixels
     return 255 - pixels if header.is_inverted else pixels, alpha, None
+
+
+def _check_chunks(content: bytes) -> None:
+    """Check that each chunk of a PNG is in the file; OpenCV would allocate what a chunk claims."""
+    place = 8
+    while content[place + 4 : place + 8] != b"IEND":
+        place += 12 + int.from_bytes(content[place : place + 4], "big")
+        if place >= len(content):
+            raise DamagedPixelsError("a truncated PNG")
 
 
 def _is_truncated_jpeg(content: bytes) -> bool:

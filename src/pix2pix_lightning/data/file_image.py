@@ -25,6 +25,7 @@ WHITE = (255, 255, 255)
 _log = logging.getLogger(__name__)
 _has_said = mmap.mmap(-1, 1)  # shared with the loader's processes, so that each training says it once
 _lock = Lock()
+_CHUNK = 2**20  # pixels that are mixed at once
 _PIL_MODES = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX")
 
 
@@ -80,8 +81,8 @@ class FileImage:
     def _to_numbers(self) -> Pixels:
         if self.palette is not None or self.max_level == 255:
             return self.pixels
-        levels = (self.pixels.astype(np.uint32) * self.max_level + 127) // 255
-        return levels.astype(np.uint8)
+        levels: Pixels = ((np.arange(256) * self.max_level + 127) // 255).astype(np.uint8)[self.pixels]
+        return levels
 
 
 def composite(pixels: Pixels, alpha: Any, background: Sequence[int], *, is_premultiplied: bool = False) -> Pixels:
@@ -98,11 +99,18 @@ def composite(pixels: Pixels, alpha: Any, background: Sequence[int], *, is_premu
     """
     if pixels.shape[2] == 1 and len(set(background)) > 1:
         pixels = np.repeat(pixels, 3, 2)
-    opacity = alpha[..., None].astype(np.uint32)
-    colour = np.asarray(background[: pixels.shape[2]], np.uint32)
-    front = pixels.astype(np.uint32) * (255 if is_premultiplied else opacity)
-    mixed = (front + colour * (255 - opacity) + 127) // 255
-    return np.minimum(mixed, 255).astype(np.uint8)
+    colour = np.asarray(background[: pixels.shape[2]], np.uint16)
+    mixed: Pixels = np.empty_like(pixels)
+    rows = max(1, _CHUNK // pixels.shape[1])
+    for top in range(0, len(pixels), rows):  # so that a large image needs little more memory
+        front = pixels[top : top + rows].astype(np.uint16)
+        opacity = alpha[top : top + rows, :, None].astype(np.uint16)
+        if is_premultiplied:
+            part = np.minimum(front + (colour * (255 - opacity) + 127) // 255, 255)
+        else:
+            part = (front * opacity + colour * (255 - opacity) + 127) // 255
+        mixed[top : top + rows] = part
+    return mixed
 
 
 def from_pil(image: PILImage) -> FileImage:
@@ -126,8 +134,9 @@ def from_pil(image: PILImage) -> FileImage:
         )
     image = ImageOps.exif_transpose(image)
     if image.mode in ("P", "PA"):
-        numbers = np.asarray(image).reshape(image.height, image.width, -1)[..., :1]
+        numbers = np.asarray(image).reshape(image.height, image.width, -1)
         palette = _read_palette(image)
+        numbers = np.ascontiguousarray(numbers[..., :1])
         return FileImage(pixels=numbers, alpha=_get_alpha(image), palette=palette, name="the PIL image")
     has_alpha = image.mode in ("LA", "La", "RGBA", "RGBa")
     premultiplied = image.mode in ("La", "RGBa")
@@ -135,7 +144,7 @@ def from_pil(image: PILImage) -> FileImage:
     array = array.reshape(*array.shape[:2], -1)
     colours = {1: 1, 2: 1, 3: 3, 4: 3}[array.shape[2]]
     return FileImage(
-        pixels=array[..., :colours],
+        pixels=np.ascontiguousarray(array[..., :colours]),
         alpha=array[..., -1] if has_alpha else _get_alpha(image),
         max_level=1 if image.mode == "1" else 255,
         is_premultiplied=premultiplied,

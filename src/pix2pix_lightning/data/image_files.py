@@ -96,31 +96,37 @@ def check_header(header: ImageHeader, path: Path, *, max_pixels: int | None = No
     Raises:
         UserError: It holds something else, or is too large.
     """
-    size, count = f"{header.width} x {header.height} pixels", header.width * header.height
-    if max_pixels is not None and count > max_pixels:
+    pixels = header.width * header.height
+    if max_pixels is not None and pixels > max_pixels:
         raise UserError(
-            f"{path} claims {size}, more than max_pixels={max_pixels}: make it smaller, or raise max_pixels if you "
-            "trust the file"
+            f"{path} claims {header.width} x {header.height} pixels, more than max_pixels={max_pixels}: make it "
+            "smaller, or raise max_pixels if you trust the file"
         )
-    if count > _MAX_PIXELS or max(header.width, header.height) > _MAX_SIDE:
-        raise UserError(f"{path} claims {size}: at most {_MAX_PIXELS}, and {_MAX_SIDE} a side, are read; cut it")
+    if pixels > _MAX_PIXELS or max(header.width, header.height) > _MAX_SIDE:
+        raise UserError(
+            f"{path} claims {header.width} x {header.height} pixels: at most {_MAX_PIXELS}, and {_MAX_SIDE} a side, "
+            "are read; cut it"
+        )
     if header.pages > 1:
         kind = "pages" if header.format == "tiff" else "frames of an animation"
         raise UserError(f"{path} holds {header.pages} {kind}, one picture is expected: save each as a file of its own")
-    channels = f"{header.channels} channel{'s' if header.channels > 1 else ''}"
     if header.dtype != "uint8" or (header.format == "tiff" and header.bits not in (1, 2, 4, 8)):
         raise UserError(
-            f"{path} holds {channels} of {header.dtype} values ({header.bits} bits), 8-bit images are expected: "
-            "convert it to 8 bits first"
+            f"{path} holds {_count_channels(header)} of {header.dtype} values ({header.bits} bits), 8-bit images are "
+            "expected: convert it to 8 bits first"
         )
     is_rgb_once_decoded = header.directory is not None and header.directory.compression == _JPEG_IN_TIFF
     if header.photometric in ("grayscale", "rgb", "palette") or (header.photometric == "ycbcr" and is_rgb_once_decoded):
         return
     meaning = "bands of unknown meaning" if header.photometric == "bands" else header.photometric
     raise UserError(
-        f"{path} holds {channels} ({meaning}); gray levels or RGB, with or without alpha, are expected: save it as RGB "
-        "or grayscale"
+        f"{path} holds {_count_channels(header)} ({meaning}); gray levels or RGB, with or without alpha, are expected: "
+        "save it as RGB or grayscale"
     )
+
+
+def _count_channels(header: ImageHeader) -> str:
+    return f"{header.channels} channel{'s' if header.channels > 1 else ''}"
 
 
 def write_image(path: Path, image: npt.NDArray[np.uint8], *, overwrite: bool = False) -> None:

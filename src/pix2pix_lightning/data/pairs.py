@@ -6,7 +6,7 @@ import logging
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -14,9 +14,11 @@ import numpy.typing as npt
 from pix2pix_lightning.data.file_image import FileImage
 from pix2pix_lightning.data.file_listing import Listing, PathList, list_images_below
 from pix2pix_lightning.data.image_files import IMAGE_SUFFIXES, open_image
-from pix2pix_lightning.data.sides import SideSpec
 from pix2pix_lightning.utils.checks import check_choice
 from pix2pix_lightning.utils.errors import UserError
+
+if TYPE_CHECKING:  # it imports torch, which pairs do without
+    from pix2pix_lightning.data.sides import SideSpec
 
 Image = npt.NDArray[np.uint8]
 
@@ -44,10 +46,10 @@ class StripPairs:
 
     Attributes:
         sides: What A and B take from a file: its colours, over the side's background where they are transparent, or
-            its class numbers.
+            its class numbers. None takes colours over white.
     """
 
-    sides = SideSpec(), SideSpec()
+    sides: tuple[SideSpec | None, SideSpec | None] = (None, None)
 
     def __init__(self, files: Sequence[Path], folder: Path | None = None) -> None:
         self.files = files
@@ -64,7 +66,7 @@ class StripPairs:
             UserError: The file is no image, its width is odd, or a side cannot take what it holds.
         """
         path = self.files[index]
-        strip = open_image(path, has_numbers=any(side.has_class_numbers for side in self.sides))
+        strip = open_image(path, has_numbers=any(map(_has_class_numbers, self.sides)))
         width = strip.pixels.shape[1]
         if width % 2:
             raise UserError(format_odd_width(path, width))
@@ -96,7 +98,7 @@ class FolderPairs:
         sides: As in ``StripPairs``.
     """
 
-    sides = SideSpec(), SideSpec()
+    sides: tuple[SideSpec | None, SideSpec | None] = (None, None)
 
     def __init__(self, folder_a: Path, folder_b: Path) -> None:
         a, b = _index_by_stem(folder_a), _index_by_stem(folder_b)
@@ -130,7 +132,7 @@ class FolderPairs:
             UserError: One of its files is no image, or a side cannot take what it holds.
         """
         a, b = (
-            _take(open_image(path, has_numbers=side.has_class_numbers), side, key)
+            _take(open_image(path, has_numbers=_has_class_numbers(side)), side, key)
             for path, side, key in zip((self.files_a[index], self.files_b[index]), self.sides, "ab", strict=True)
         )
         return a, b, self.get_name(index)
@@ -200,7 +202,11 @@ def open_pairs(root: Path, split: str, layout: str = "auto") -> StripPairs | Fol
     return StripPairs(PathList(strips, listing.files), strips)
 
 
-def _take(image: FileImage, side: SideSpec, key: str) -> Image:
+def _has_class_numbers(side: SideSpec | None) -> bool:
+    return side is not None and side.has_class_numbers
+
+
+def _take(image: FileImage, side: SideSpec | None, key: str) -> Image:
     try:
         return image.to_pixels(side)
     except UserError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import lzma
 import warnings
 import zlib
@@ -15,6 +16,9 @@ from PIL import TiffImagePlugin
 
 from pix2pix_lightning.data.tiff_header import TiffDirectory
 from pix2pix_lightning.utils.errors import UserError
+
+# what it logs of a damaged file would be printed next to our message where a program has no logging
+logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
 Array = npt.NDArray[Any]
 

@@ -199,11 +199,16 @@ def _check_optimizer(name: str, optimizer: Any) -> None:
             "torch.optim.Adam or another optimizer that steps from gradients"
         )
     rate, betas = optimizer.get("lr", 0.0), optimizer.get("betas", (0.0, 0.0))
-    if isinstance(rate, bool) or not isinstance(rate, Real) or not 0 <= rate < math.inf:
+    if not _is_number_below(rate, math.inf):
         raise UserError(f"{name}.lr={rate}: a finite number of at least 0 is expected")
     is_pair = isinstance(betas, Sequence) and not isinstance(betas, str) and len(betas) == 2
-    if not is_pair or not all(isinstance(beta, Real) and 0 <= beta < 1 for beta in betas):
+    if not is_pair or not all(_is_number_below(beta, 1.0) for beta in betas):
         raise UserError(f"{name}.betas={betas}: two numbers from 0 to below 1 are expected, such as [0.5, 0.999]")
+
+
+def _is_number_below(value: Any, limit: float) -> bool:
+    """Return whether a value is a number from 0 to below a limit, and not NaN."""
+    return type(value) is not bool and isinstance(value, Real) and 0 <= float(value) < limit
 
 
 def complete_weights(
@@ -229,7 +234,7 @@ def complete_weights(
         if name not in known:
             raise UserError(f"weights.{name}: no such term here, there are {', '.join(known)}")
     for name, weight in weights.items():
-        if not (isinstance(weight, Real) and 0 <= weight < math.inf):
+        if not _is_number_below(weight, math.inf):
             raise UserError(f"weights.{name}={weight}: a finite number of at least 0 is expected")
     if not known:
         raise UserError("neither a discriminator nor a reconstruction loss: there is nothing to train on")

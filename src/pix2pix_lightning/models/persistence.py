@@ -46,7 +46,7 @@ class PersistenceMixin(LightningModule):
         Raises:
             NonFiniteError: A weight is not finite. Nothing is saved, and a file that was there stays.
         """
-        if (name := find_nonfinite(checkpoint["state_dict"], self)) is not None:
+        if (name := find_nonfinite(checkpoint.get("state_dict") or self.state_dict(), self)) is not None:
             raise NonFiniteError(
                 f"{name} is not finite, so no checkpoint is saved: continue from an earlier one, at a lower rate"
             )

@@ -16,7 +16,7 @@ def log_rates(module: LightningModule) -> None:
     """
     optimizers = module.trainer.optimizers
     rates = {f"train/lr_{name}": float(o.param_groups[0]["lr"]) for name, o in zip("gd", optimizers, strict=False)}
-    module.log_dict(rates, logger=False)
+    module.log_dict(rates, logger=False, sync_dist=True)
     if module.trainer.is_global_zero:
         step = max(0, int(module.batches_seen) - 1)  # type: ignore[arg-type]
         for logger in module.trainer.loggers:

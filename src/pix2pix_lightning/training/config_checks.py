@@ -7,13 +7,14 @@ import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from hydra.errors import InstantiationException
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, LightningModule
 from omegaconf import DictConfig, OmegaConf
 
+from pix2pix_lightning.data.sides import PairSpec
 from pix2pix_lightning.models.components import Parts, build_optimizers
 from pix2pix_lightning.models.pix2pix import Pix2PixModule
 from pix2pix_lightning.utils.checks import check_folder, is_whole_number
@@ -38,6 +39,11 @@ def check_training_config(cfg: DictConfig) -> None:
         for key, value in _iterate_numbers(OmegaConf.to_container(cfg[node], resolve=True), node):
             if not math.isfinite(value):
                 raise UserError(f"{key}={value}: a finite number is expected")
+    if str(cfg.data.get("_target_")).startswith("pix2pix_lightning."):
+        for side in ("a", "b"):
+            described = OmegaConf.to_container(cfg.data.get(side) or OmegaConf.create(), resolve=True)
+            with name_key(f"data.{side}", cast(dict[Any, Any], described), always=True):
+                PairSpec.from_dict({"source": described})
     trainer = cfg.trainer
     for key, name in _OF_THE_MODULE.items():
         if trainer.get(key) not in (None, 1 if name == "accumulate" else None):
@@ -54,9 +60,9 @@ def check_training_config(cfg: DictConfig) -> None:
     for key in ("limit_train_batches", "max_steps"):
         if trainer.get(key) == 0:
             raise UserError(f"trainer.{key}=0 trains nothing: set a number above 0, or leave it out")
-    name = Path(str(cfg.get("name") or "default"))
-    if name.is_absolute() or ".." in name.parts:
-        raise UserError(f"name={name} leaves the folder runs/: set a name without .., or run_dir=<folder>")
+    folder = Path(str(cfg.get("name") or "default"))
+    if folder.is_absolute() or ".." in folder.parts:
+        raise UserError(f"name={folder} leaves the folder runs/: set a name without .., or run_dir=<folder>")
     if cfg.get("run_dir") and not cfg.get("resume"):
         check_folder("run_dir", Path(str(cfg.run_dir)))
 

@@ -80,7 +80,7 @@ def format_broken_step(step: StepFigures, steps: Sequence[StepFigures], trainer:
     name = NETWORKS[network] if is_known else " or the ".join(NETWORKS.values())
     return (
         f"{where}: the {name}'s losses are not finite ({losses}): {cause}; "
-        f"{format_continuation(trainer, run_dir, network)}"
+        f"{format_continuation(trainer, run_dir, None if _is_16_bit(trainer) else network)}"
     )
 
 
@@ -100,7 +100,7 @@ def format_broken_weights(what: str, network: str, batch_idx: int, trainer: Trai
     where = f"epoch {trainer.current_epoch + 1}, batch {batch_idx + 1}"
     return (
         f"{where}: the {NETWORKS[network]}'s {what} are not finite: {_find_cause(network, (), trainer)}; "
-        f"{format_continuation(trainer, run_dir, network)}"
+        f"{format_continuation(trainer, run_dir, None if _is_16_bit(trainer) else network)}"
     )
 
 
@@ -122,7 +122,7 @@ def _find_cause(network: str, steps: Sequence[StepFigures], trainer: Trainer) ->
     if highest is not None and highest >= _HIGH_RATE:
         other = "" if highest == rate else " of the other network"
         return f"the learning rate {highest:.3g}{other} is likely too high (usual is {_USUAL_RATE})"
-    if trainer.precision in ("16-mixed", "16-true"):
+    if _is_16_bit(trainer):
         return (
             f"trainer.precision={trainer.precision} likely overflows, above 65504: set speed.precision=bf16-mixed or "
             "32-true"
@@ -135,6 +135,10 @@ def _find_cause(network: str, steps: Sequence[StepFigures], trainer: Trainer) ->
         "the losses before were ordinary, so a weight, a loss or a layer likely overflows or divides by 0, or an image "
         f"is far out of range (the learning rate is {'unknown' if rate is None else f'{rate:.3g}'})"
     )
+
+
+def _is_16_bit(trainer: Trainer) -> bool:
+    return trainer.precision in ("16-mixed", "16-true")
 
 
 def _compute_growth(steps: Sequence[StepFigures]) -> float:

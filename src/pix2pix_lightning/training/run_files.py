@@ -102,7 +102,9 @@ def collect_metrics(trainer: Trainer, best: Any = None) -> dict[str, float]:
     """
     progress = ("step", "epoch")  # which the module logs for the rows of metrics.csv
     recorded = _read_last_metrics(trainer)  # a run that was stopped after its last batch has logged nothing since
-    metrics = recorded | {n: float(value) for n, value in trainer.callback_metrics.items() if n not in progress}
+    present = {name: float(value) for name, value in trainer.callback_metrics.items() if name not in progress}
+    rates = {name: value for name, value in recorded.items() if name.startswith("train/lr_")}  # not as float32
+    metrics = recorded | present | rates
     score = getattr(best, "best_model_score", None)
     if score is not None:
         metrics[f"best/{best.monitor.removeprefix('val/')}"] = float(score)

@@ -23,7 +23,8 @@ class Thresholds:
     """Where an ordinary training ends and a warning begins. See docs/reliability.md for runs on both sides.
 
     Attributes:
-        after_steps: Steps of the generator before anything is judged that has to be learned first.
+        after_steps: Steps of the generator before anything is judged that has to be learned first, and of a
+            discriminator that wins: an epoch of facades. A U-Net needs about 100, one without skip connections more.
         after_epochs: Epochs before outputs are compared with the mean target and with the source. Sharp outputs may
             have a larger L1 than a blurred mean for long, so this is later.
         low_loss_d: Discriminator's loss as a share of its loss when undecided. At 0.02, cross entropy is 0.014: it is
@@ -38,7 +39,7 @@ class Thresholds:
         certainty: ... and in standard errors: below both, outputs have nothing to do with their targets.
     """
 
-    after_steps: int = 80
+    after_steps: int = 400
     after_epochs: int = 10
     low_loss_d: float = 0.02
     vanishing: float = 1e-9
@@ -164,6 +165,13 @@ def find_validation_signs(
     Yields:
         The signs.
     """
+    if not math.isfinite(figures.l1):
+        yield Sign(
+            "nonfinite",
+            f"outputs or targets of the validation are not finite (L1 {figures.l1}), although the weights are: look at "
+            "the validation's files, and at an overflow in trainer.precision",
+        )
+        return
     is_varied = True
     for side in ("source", "target"):
         spread, contrast = figures.spread[side], figures.contrast[side]

@@ -25,6 +25,8 @@ def test_one_pair_is_fitted_and_training_ends(words, tmp_path, capfd):
     assert summary["metrics"]["val/l1"] < 0.08
     assert summary["epochs"] < 1000
     assert "fitted: val/l1 0.0" in capfd.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+    assert not list(tmp_path.rglob("*.ckpt"))
     assert [p.name for p in (tmp_path / "run/gallery/images").iterdir()] == [
         "000_train_0"
     ]  # the pair it was trained on

@@ -103,6 +103,7 @@ def test_the_mean_target_leaves_out_other_shapes():
         ({"certainty": 1.5}, "unrelated"),
         ({"certainty": 1.5, "num_images": 7}, None),  # too few to tell
         ({"l1": 0.16}, "baseline_mean"),
+        ({"l1": np.nan, "certainty": np.nan}, "nonfinite"),
         ({"l1_copy": 0.05}, "baseline_copy"),
         ({"l1_mean": np.nan, "l1_copy": np.nan}, None),
     ],

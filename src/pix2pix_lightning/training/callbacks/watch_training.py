@@ -117,9 +117,7 @@ class WatchTraining(Callback):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Warn of what losses, gradients and weights of the epoch show."""
         present = get_networks(pl_module)
-        moves = [
-            (_sample_weights(network) != self._first_weights[short]).any().float() for short, network in present.items()
-        ]
+        moves = [_has_moved(network, self._first_weights.get(short)) for short, network in present.items()]
         steps, numbers = self._history.read(*moves, *self._norms)
         moved, numbers = numbers[: len(moves)], numbers[len(moves) :]
         names = dict.fromkeys(name for step in steps for name in step.values if name not in SUMS)
@@ -134,13 +132,15 @@ class WatchTraining(Callback):
             if not rows or index >= len(trainer.optimizers):
                 continue
             count = sum(weight.numel() for weight in network.parameters() if weight.requires_grad)
+            if not count:
+                continue
             gradients, weights = zip(*(row[2 * index : 2 * index + 2] for row in rows), strict=True)
             ratios = [gradient / max(weight, 1e-12) for gradient, weight in zip(gradients, weights, strict=True)]
             group = trainer.optimizers[list(NETWORKS).index(short)].param_groups[0]
             is_scaled = trainer.precision == "16-mixed" and group.get("fused")  # gradients keep the scaler's factor
             networks[short] = NetworkFigures(
                 rate=float(group["lr"]),
-                gradient_rms=math.nan if is_scaled else median(gradients) / math.sqrt(max(count, 1)),
+                gradient_rms=math.nan if is_scaled else median(gradients) / math.sqrt(count),
                 gradient_ratio=math.nan if is_scaled else median(ratios),
                 has_moved=bool(moved[index]),
             )
@@ -179,9 +179,17 @@ def _sees_pairs(module: LightningModule) -> bool:
 
 
 def _sample_weights(network: nn.Module) -> Tensor:
-    """Copy some values of each weight that is trained."""
-    samples = [weight.detach().flatten()[:_SAMPLE].float() for weight in network.parameters() if weight.requires_grad]
+    """Copy some values of each weight."""
+    samples = [weight.detach().flatten()[:_SAMPLE].float() for weight in network.parameters()]
     return torch.cat(samples) if samples else torch.empty(0)
+
+
+def _has_moved(network: nn.Module, first: Tensor | None) -> Tensor:
+    """Return whether weights are others than the samples, as 0 or 1 on the device; 1 where there are none."""
+    present = _sample_weights(network)
+    if first is None or first.shape != present.shape:
+        return torch.ones((), device=present.device)
+    return (present != first).any().float()
 
 
 def _compute_undecided_loss(module: LightningModule) -> float:

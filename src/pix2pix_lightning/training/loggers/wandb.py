@@ -13,6 +13,8 @@ from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 
+from pix2pix_lightning.utils.atomic import atomic_write
+
 _log = logging.getLogger(__name__)
 
 
@@ -75,7 +77,8 @@ class Wandb(WandbLogger):
                     f"{str(error).rstrip('.')}; logger.wandb.offline=true keeps the run in its folder, without login "
                     "and network"
                 ) from error
-            self._id_file.write_text(f"{self._arguments['id']}\n")
+            with atomic_write(self._id_file) as scratch:
+                scratch.write_text(f"{self._arguments['id']}\n")
             run.define_metric("trainer/global_step")
             run.define_metric("*", step_metric="trainer/global_step", step_sync=True)
             _log.info("wandb: %s", run.url or f"kept in the run's folder; to send it: wandb sync {self._files}")
