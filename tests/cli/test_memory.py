@@ -81,6 +81,7 @@ def test_training_names_present_values_and_what_is_left_to_change():
     line = format_error(error, "train", configure("data.batch_size=1", "speed.checkpoint_activations=true"))
     assert "data.batch_size" not in line
     assert "checkpoint_activations" not in line
+    assert "data.size=16" in line
 
 
 @pytest.mark.parametrize(

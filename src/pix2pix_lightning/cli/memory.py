@@ -92,7 +92,8 @@ def _advise_train(values: _Values, on_gpu: bool) -> str:
         advice.append("speed.checkpoint_activations=true")
     if on_gpu and str(values.get("trainer.precision")).startswith("32"):
         advice.append("speed.precision=bf16-mixed")
-    return f"set {', '.join([*advice, '']) or ''}or for a new run a smaller {values.describe('data.size')}"
+    size = f"a smaller {values.describe('data.size')}"
+    return f"set {', '.join(advice)}, or for a new run {size}" if advice else f"start a new run with {size}"
 
 
 def _advise_predict(values: _Values, on_gpu: bool) -> str:

@@ -89,7 +89,7 @@ def build_training(cfg: DictConfig, saved: Path | None = None) -> Training:
     settings["callbacks"] = [*own, *callbacks.values()]
     settings["logger"] = _build_loggers(cfg.get("logger") or {})
     # else Lightning writes to the current folder, and under Slurm starts from a checkpoint that it finds there
-    settings.setdefault("default_root_dir", str(cfg.run_dir))
+    settings["default_root_dir"] = settings.get("default_root_dir") or str(cfg.run_dir)  # null is the current folder
     settings.setdefault(
         "enable_checkpointing", any(isinstance(callback, Checkpoint) for callback in callbacks.values())
     )

@@ -105,7 +105,16 @@ def format_broken_weights(what: str, network: str, batch_idx: int, trainer: Trai
 
 
 def format_continuation(trainer: Trainer, run_dir: Path | None, network: str | None = None) -> str:
-    """Format how to go on from the last checkpoint, or how to start anew where there is none."""
+    """Format how to go on from the last checkpoint, or how to start anew where there is none.
+
+    Args:
+        trainer: The trainer.
+        run_dir: Folder of the run, where there is one.
+        network: ``"g"`` or ``"d"``, whose learning rate is to be lower; None where the rate is not the cause.
+
+    Returns:
+        A clause, with the keys to set.
+    """
     rate = _get_rate(trainer, network) if network else None
     lower = None if rate is None else min(rate / 10, _USUAL_RATE)
     if run_dir is not None and (run_dir / LAST).is_file():

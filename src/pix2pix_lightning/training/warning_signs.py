@@ -30,7 +30,7 @@ class Thresholds:
         low_loss_d: Discriminator's loss as a share of its loss when undecided. At 0.02, cross entropy is 0.014: it is
             right with 98.6 % probability everywhere.
         vanishing: Root mean square of a network's gradients. Below 1e-9 Adam's epsilon of 1e-8 rules its steps.
-        exploding: Norm of a network's gradients as a multiple of that of its weights. Ordinary trainings have below 10.
+        exploding: Norm of a network's gradients as a multiple of that of its weights. No sound run reaches 1000.
         no_effect: Share of a loss term in the generator's loss, weighted. Below 0.001 Adam moves by the others alone.
         collapse: Deviation between outputs as a share of that between targets.
         saturated: Share of output values at the ends of their range, where fewer than half of the targets' are.
@@ -132,7 +132,16 @@ def find_training_signs(figures: EpochFigures, limits: Thresholds) -> Iterator[S
 
 
 def is_won(loss_d: float, undecided: float, limits: Thresholds) -> bool:
-    """Return whether a discriminator's mean loss is near 0. False where its form has no such loss."""
+    """Return whether a discriminator's mean loss is near 0.
+
+    Args:
+        loss_d: The mean loss; NaN where it is not known.
+        undecided: The loss for logits of 0; NaN where its form has no lowest value.
+        limits: Where a warning begins.
+
+    Returns:
+        False as well where one of them is NaN.
+    """
     return loss_d < limits.low_loss_d * undecided
 
 

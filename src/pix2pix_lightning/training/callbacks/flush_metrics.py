@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -17,7 +18,11 @@ class FlushMetrics(Callback):
     """
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Write the rows, also the last one, which may still grow."""
+        """Write the rows, also the last one, which may still grow.
+
+        An error of the disk does not cost the checkpoint: the logger meets and raises it right afterwards.
+        """
         for logger in trainer.loggers:
             if isinstance(logger, MetricsCSV):
-                logger.write_growing()
+                with suppress(OSError):
+                    logger.write_growing()

@@ -22,6 +22,10 @@ class Journal(Callback):
         self._epoch_start = 0.0
         self._epoch_end = 0.0
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock for an epoch that was begun before, for which Lightning does not call the next method."""
+        self.on_train_epoch_start(trainer, pl_module)
+
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock."""
         self._epoch_images = 0

@@ -70,6 +70,7 @@ class WatchTraining(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start counting where a resumed training does."""
         self._num_batches = int(getattr(pl_module, "batches_seen", 0))
+        self.on_train_epoch_start(trainer, pl_module)  # Lightning does not call it for an epoch that was begun before
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Keep some of the weights."""
