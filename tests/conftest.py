@@ -15,9 +15,14 @@ torch.set_num_threads(1)
 
 @pytest.fixture(autouse=True)
 def _run_in_an_empty_folder(tmp_path, monkeypatch):
-    """Whatever a test leaves behind is left in its own folder."""
+    """Whatever a test leaves behind is left in its own folder, and nothing that libraries write there by themselves."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("PIX2PIX_DATA_DIR", raising=False)
+    yield
+    names = {path.name for path in tmp_path.iterdir()} if tmp_path.is_dir() else set()
+    unasked = {"lightning_logs", "csv", "hparams.yaml", ".hydra", "multirun", "outputs", "optuna.db"}
+    assert not names & unasked, "written to the current folder by itself"
+    assert not [name for name in names if name.startswith("hpc_ckpt")]
 
 
 @pytest.fixture
