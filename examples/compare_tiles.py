@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from pix2pix_lightning import Translator
-from pix2pix_lightning.data.image_files import read_image
+from pix2pix_lightning.data.files.image_files import read_image
 from pix2pix_lightning.inference.padding import pad_to_multiple
 from pix2pix_lightning.inference.statistics import estimate_statistics, shrink_image
 from pix2pix_lightning.inference.tiles import plan_tiling

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pix2pix_lightning.data.image_files import read_image, write_image
+from pix2pix_lightning.data.files.image_files import read_image, write_image
 
 _GAP = 4  # pixels between pictures, white
 

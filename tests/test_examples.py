@@ -7,7 +7,7 @@ import pytest
 
 from helpers import TINY
 from pix2pix_lightning import compose
-from pix2pix_lightning.data.image_files import read_image, write_image
+from pix2pix_lightning.data.files.image_files import read_image, write_image
 from pix2pix_lightning.train import train
 
 SCRIPT = Path(__file__).parents[1] / "examples/compare_with_baselines.py"

@@ -13,7 +13,7 @@ import pytest
 
 from helpers import make_strips
 from pix2pix_lightning.checkpoints.files import read_checkpoint
-from pix2pix_lightning.data.image_files import read_image
+from pix2pix_lightning.data.files.image_files import read_image
 
 ROOT = Path(__file__).parents[1]
 PROJECT = {

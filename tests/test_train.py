@@ -426,7 +426,7 @@ def test_a_signal_leaves_a_checkpoint_and_tells_how_to_go_on(whole, small_pairs,
     finally:
         signal.signal(signal.SIGINT, handler)
     err = capfd.readouterr().err
-    assert err.rstrip().endswith("resume=run 'trust=[tiny_training]'")
+    assert err.rstrip().endswith("resume=run 'trust=[test_train]'")
     assert "Traceback" not in err
     assert [path.name for path in Path().iterdir()] == ["run"]
     assert read_last()["pix2pix_lightning"]["batches_seen"] == 3  # the batch that was running is trained

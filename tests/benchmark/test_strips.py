@@ -4,7 +4,7 @@ from hydra.utils import instantiate
 from pix2pix_lightning import compose
 from pix2pix_lightning.benchmark.strips import use_files
 from pix2pix_lightning.data import ProceduralPairs
-from pix2pix_lightning.data.image_files import read_image
+from pix2pix_lightning.data.files.image_files import read_image
 
 
 def test_procedural_pairs_are_written_to_files(tmp_path):

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 from refusals import read_or_refuse
 
-from pix2pix_lightning.data.image_files import read_image
-from pix2pix_lightning.data.image_header import read_header
+from pix2pix_lightning.data.files.image_files import read_image
+from pix2pix_lightning.data.files.image_header import read_header
 
 pytestmark = pytest.mark.fuzz
 

@@ -10,7 +10,7 @@ from torch import nn
 
 import small_networks
 from pix2pix_lightning import PairSpec, Pix2PixModule, SideSpec, Translator
-from pix2pix_lightning.data.image_files import write_image
+from pix2pix_lightning.data.files.image_files import write_image
 from small_networks import by_hand, save, trained
 
 UNET = {**small_networks.UNET, "num_downs": 4}

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from selenium.webdriver import Keys
 
-from pix2pix_lightning.data.image_files import write_image
+from pix2pix_lightning.data.files.image_files import write_image
 from pix2pix_lightning.evaluation import Interval, Scores
 from pix2pix_lightning.metrics import MetricInfo
 from pix2pix_lightning.reports.evaluation import render_evaluation_page

@@ -8,7 +8,7 @@ import pytest
 from jinja2 import UndefinedError
 from selenium.webdriver import Keys
 
-from pix2pix_lightning.data.image_files import write_image
+from pix2pix_lightning.data.files.image_files import write_image
 from pix2pix_lightning.reports.rendering import build_environment, read_assets, render
 
 NASTY = """<script>alert(1)</script>&"'#?%20.png"""

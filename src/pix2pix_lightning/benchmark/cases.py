@@ -22,7 +22,7 @@ from pix2pix_lightning.benchmark.plain_networks import build_plain_networks
 from pix2pix_lightning.benchmark.training import run_training
 from pix2pix_lightning.benchmark.turns import Contender, release_workers, take_turns
 from pix2pix_lightning.data import PairedDataModule
-from pix2pix_lightning.data.image_files import write_image
+from pix2pix_lightning.data.files.image_files import write_image
 from pix2pix_lightning.export.graph import Graph
 from pix2pix_lightning.export.onnx_file import write_onnx
 from pix2pix_lightning.export.torch_program import write_program

@@ -10,7 +10,7 @@ import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
 from pix2pix_lightning.data import ProceduralPairs
-from pix2pix_lightning.data.image_files import write_image
+from pix2pix_lightning.data.files.image_files import write_image
 
 _SPLITS = {"train": (40, 400), "val": (1, 1)}  # images drawn, and files: as many as the facades have
 _PROCEDURAL = ("num_train", "num_val", "num_looks")

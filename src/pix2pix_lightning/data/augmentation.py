@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+from pix2pix_lightning.data.sides import PairSpec
 from pix2pix_lightning.data.transforms import PairTransform
+from pix2pix_lightning.utils.errors import UserError
 
 Image = npt.NDArray[np.uint8]
 
@@ -54,3 +57,42 @@ class PairAugmentation:
     def _crop(self, image: Image, top: int, left: int, is_mirrored: bool) -> Image:
         part = image[top : top + self.size, left : left + self.size]
         return cv2.flip(part, 1).reshape(part.shape) if is_mirrored else part  # type: ignore[return-value]
+
+
+def check_entries(entries: Sequence[Any] | None) -> list[Any]:
+    """Check that ``data.augmentation`` is a list.
+
+    Returns:
+        The list; an empty one for None.
+
+    Raises:
+        UserError: It is something else.
+    """
+    if entries is None:
+        return []
+    if isinstance(entries, str | Mapping) or not isinstance(entries, Sequence):
+        raise UserError(
+            f"data.augmentation={entries}: a list of transforms is expected, "
+            "[{_target_: albumentations.<Class>, ...}, ...]"
+        )
+    return list(entries)
+
+
+def build_augmentation(entries: Sequence[Any], spec: PairSpec, *, mirror: bool) -> PairAugmentation | None:
+    """Build the augmentation of training pairs.
+
+    Args:
+        entries: Transforms or their descriptions, those of ``data.augmentation``.
+        spec: Kinds and sizes of the pair; images of ``load_size`` are cropped to ``size``.
+        mirror: Mirror left to right with probability 1/2.
+
+    Returns:
+        The augmentation; None where pairs stay as they are.
+
+    Raises:
+        UserError: An entry describes no transform.
+    """
+    transforms = [PairTransform(entry, spec, f"data.augmentation[{number}]") for number, entry in enumerate(entries)]
+    if not (transforms or mirror or spec.load_size > spec.size):
+        return None
+    return PairAugmentation(spec.size, mirror=mirror, transforms=transforms)

@@ -14,15 +14,14 @@ import torch
 from lightning.pytorch import Callback, LightningDataModule
 from torch.utils.data import DataLoader, Subset
 
-from pix2pix_lightning.data.augmentation import PairAugmentation
+from pix2pix_lightning.data.augmentation import build_augmentation, check_entries
 from pix2pix_lightning.data.cache import CachedPairs, compute_fingerprints, open_cache
-from pix2pix_lightning.data.check import MODES, ON_ERROR, check_splits
+from pix2pix_lightning.data.check.splits import MODES, ON_ERROR, check_splits
 from pix2pix_lightning.data.dataset import DroppingLoader, EpochSampler, OnError, PairDataset, collate_kept
 from pix2pix_lightning.data.pairs import LAYOUTS, FolderPairs, Pairs, StripPairs, open_pairs
 from pix2pix_lightning.data.position import PositionCallback
 from pix2pix_lightning.data.prepared import PreparedPairs
 from pix2pix_lightning.data.sides import PairSpec
-from pix2pix_lightning.data.transforms import PairTransform
 from pix2pix_lightning.data.workers import check_num_workers, choose_num_workers, count_available_cores, use_one_thread
 from pix2pix_lightning.utils.checks import check_choice, check_counts, is_whole_number
 from pix2pix_lightning.utils.errors import UserError
@@ -110,12 +109,9 @@ class PairedDataModule(LightningDataModule):
         check_counts(prefix="data.", **{name: count for name, count in optional.items() if count is not None})
         check_num_workers(num_workers)
         check = "off" if check is False else check  # YAML 1.1 reads off as false
-        for name, value, choices in (
-            ("check", check, MODES),
-            ("layout", layout, LAYOUTS),
-            ("on_error", on_error, ON_ERROR),
-        ):
-            check_choice(f"data.{name}", value, choices)
+        check_choice("data.check", check, MODES)
+        check_choice("data.layout", layout, LAYOUTS)
+        check_choice("data.on_error", on_error, ON_ERROR)
         if not (is_whole_number(seed) and 0 <= seed < 2**32):
             raise UserError(f"seed={seed}: a whole number from 0 to 2**32 - 1 is expected")
         for name, folder in (("root", root), ("val_split", val_split)):
@@ -123,7 +119,7 @@ class PairedDataModule(LightningDataModule):
                 raise UserError(f"data.{name}=null: a folder is expected")
         self.root = Path(root)
         self.mirror = mirror
-        self.augmentation = _check_list(augmentation)
+        self.augmentation = check_entries(augmentation)
         self.batch_size = batch_size
         self.num_workers = num_workers
         self.seed = seed
@@ -203,13 +199,7 @@ class PairedDataModule(LightningDataModule):
 
     def state_dict(self) -> dict[str, int]:
         """Return the position in the order of training batches, for the checkpoint."""
-        position = self._position
-        return {
-            "epoch": position.epoch,
-            "num_batches": position.num_batches,
-            "offset": position.offset,
-            "batch_size": self.batch_size,
-        }
+        return self._position.to_dict(self.batch_size)
 
     def load_state_dict(self, state_dict: Mapping[str, int]) -> None:
         """Continue from the position of a checkpoint when training is resumed, also with batches of another size.
@@ -217,11 +207,7 @@ class PairedDataModule(LightningDataModule):
         Args:
             state_dict: What ``state_dict`` returned.
         """
-        before = state_dict["num_batches"]
-        position = self._position
-        position.epoch = state_dict["epoch"]
-        position.num_batches = before * state_dict.get("batch_size", self.batch_size) // self.batch_size
-        position.offset = state_dict.get("offset", 0) + position.num_batches - before
+        self._position.restore(state_dict, self.batch_size)
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Build the loader of shuffled, augmented training pairs."""
@@ -313,22 +299,14 @@ class PairedDataModule(LightningDataModule):
             fingerprints = [fingerprints[index] for index in used]
         if len(used) < len(pairs):
             pairs = Subset(cast(Any, pairs), used)
-        augmentation = self._build_augmentation() if split == "train" else None
+        is_training = split == "train"
+        augmentation = build_augmentation(self.augmentation, spec, mirror=self.mirror) if is_training else None
         prepared: Pairs | None = None
         if self.cache:
             length = spec.size if augmentation is None else spec.load_size
             prepared = self._open_cache(folder, PreparedPairs(pairs, spec, length), fingerprints)
-        on_error: OnError = "raise" if self.on_error == "raise" else "replace" if split == "train" else "drop"
+        on_error: OnError = "raise" if self.on_error == "raise" else "replace" if is_training else "drop"
         return PairDataset(pairs, spec, augmentation=augmentation, seed=self.seed, prepared=prepared, on_error=on_error)
-
-    def _build_augmentation(self) -> PairAugmentation | None:
-        spec = self.pair_spec
-        transforms = [
-            PairTransform(entry, spec, f"data.augmentation[{number}]") for number, entry in enumerate(self.augmentation)
-        ]
-        if not (transforms or self.mirror or spec.load_size > spec.size):
-            return None
-        return PairAugmentation(spec.size, mirror=self.mirror, transforms=transforms)
 
     def _open_cache(self, folder: str, prepared: PreparedPairs, fingerprints: list[Any]) -> CachedPairs:
         settings = {
@@ -369,14 +347,3 @@ class PairedDataModule(LightningDataModule):
                 # without it, each iterator draws a number from the global generator
                 generator=torch.Generator().manual_seed(self.seed),
             )
-
-
-def _check_list(augmentation: Sequence[Any] | None) -> list[Any]:
-    if augmentation is None:
-        return []
-    if isinstance(augmentation, str | Mapping) or not isinstance(augmentation, Sequence):
-        raise UserError(
-            f"data.augmentation={augmentation}: a list of transforms is expected, "
-            "[{_target_: albumentations.<Class>, ...}, ...]"
-        )
-    return list(augmentation)

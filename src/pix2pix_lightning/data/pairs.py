@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from pix2pix_lightning.data.file_image import FileImage
-from pix2pix_lightning.data.file_listing import Listing, PathList, list_images_below
-from pix2pix_lightning.data.image_files import IMAGE_SUFFIXES, open_image
+from pix2pix_lightning.data.files.file_image import FileImage
+from pix2pix_lightning.data.files.image_files import IMAGE_SUFFIXES, open_image
+from pix2pix_lightning.data.files.listing import Listing, PathList, list_images_below
 from pix2pix_lightning.utils.checks import check_choice
 from pix2pix_lightning.utils.errors import UserError
 

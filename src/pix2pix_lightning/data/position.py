@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 
@@ -32,3 +34,28 @@ class PositionCallback(Callback):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Move on to the next epoch, also from one that was cut short."""
         self.epoch, self.num_batches, self.offset = trainer.current_epoch + 1, 0, 0
+
+    def to_dict(self, batch_size: int) -> dict[str, int]:
+        """Return the position as plain data.
+
+        Args:
+            batch_size: Pairs in a batch of each process.
+        """
+        return {
+            "epoch": self.epoch,
+            "num_batches": self.num_batches,
+            "offset": self.offset,
+            "batch_size": batch_size,
+        }
+
+    def restore(self, saved: Mapping[str, int], batch_size: int) -> None:
+        """Go to a position.
+
+        Args:
+            saved: What ``to_dict`` returned, with the same or another size of batches.
+            batch_size: Pairs in a batch of each process from now on.
+        """
+        before = saved["num_batches"]
+        self.epoch = saved["epoch"]
+        self.num_batches = before * saved.get("batch_size", batch_size) // batch_size
+        self.offset = saved.get("offset", 0) + self.num_batches - before

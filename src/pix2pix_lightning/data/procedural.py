@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from pix2pix_lightning.data.facade_layout import Part, draw_facade, paint_parts
-from pix2pix_lightning.data.facade_photo import render_photo
+from pix2pix_lightning.data.facades.layout import Part, draw_facade, paint_parts
+from pix2pix_lightning.data.facades.photo import render_photo
 from pix2pix_lightning.utils.errors import UserError
 
 __all__ = ["PALETTE", "ProceduralPairs"]

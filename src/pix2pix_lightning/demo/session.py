@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from pix2pix_lightning.data.image_files import read_image, write_image
+from pix2pix_lightning.data.files.image_files import read_image, write_image
 from pix2pix_lightning.data.resize import resize
 from pix2pix_lightning.data.sides import SideSpec
 from pix2pix_lightning.demo.model_pool import ModelPool

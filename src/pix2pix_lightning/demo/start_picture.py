@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.interpolate import make_interp_spline
 
-from pix2pix_lightning.data.facade_layout import Part, draw_facade, paint_parts
+from pix2pix_lightning.data.facades.layout import Part, draw_facade, paint_parts
 from pix2pix_lightning.demo.brushes import Brushes
 
 Image = npt.NDArray[np.uint8]

@@ -16,7 +16,7 @@ import torch
 from omegaconf import DictConfig
 
 from pix2pix_lightning.checkpoints.files import infer_checkpoint_kind, read_batches_seen
-from pix2pix_lightning.data.image_files import write_image
+from pix2pix_lightning.data.files.image_files import write_image
 from pix2pix_lightning.data.sides import PairSpec
 from pix2pix_lightning.evaluation.scores import Scores, TranslatedPair
 from pix2pix_lightning.inference import Translator

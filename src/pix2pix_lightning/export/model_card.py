@@ -21,7 +21,7 @@ from pix2pix_lightning.checkpoints.pretrained.card import (
     join_lines,
 )
 from pix2pix_lightning.cli.conf import find_conf_dir
-from pix2pix_lightning.data.image_files import read_image
+from pix2pix_lightning.data.files.image_files import read_image
 from pix2pix_lightning.evaluation import METRICS_FILE
 from pix2pix_lightning.models.pix2pix import Pix2PixModule
 from pix2pix_lightning.utils.csv_file import read_metrics

@@ -9,7 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from pix2pix_lightning.data.image_files import write_image
+from pix2pix_lightning.data.files.image_files import write_image
 from pix2pix_lightning.data.sides import SideSpec
 from pix2pix_lightning.demo.brushes import build_brushes, find_run_colours
 from pix2pix_lightning.demo.start_picture import draw_start_picture

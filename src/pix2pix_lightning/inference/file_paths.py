@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pix2pix_lightning.data.image_files import IMAGE_SUFFIXES
+from pix2pix_lightning.data.files.image_files import IMAGE_SUFFIXES
 from pix2pix_lightning.utils.checks import check_absent, check_counts, is_same_place
 from pix2pix_lightning.utils.errors import UserError
 

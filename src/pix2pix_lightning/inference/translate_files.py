@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import nn
 
-from pix2pix_lightning.data.image_files import write_image
+from pix2pix_lightning.data.files.image_files import write_image
 from pix2pix_lightning.data.sides import SideSpec
 from pix2pix_lightning.inference.prefetch import map_ahead
 from pix2pix_lightning.inference.spread import Spread

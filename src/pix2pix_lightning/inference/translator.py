@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from pix2pix_lightning.checkpoints.files import find_checkpoint, infer_checkpoint_kind
-from pix2pix_lightning.data.file_image import from_pil
-from pix2pix_lightning.data.image_files import read_image
+from pix2pix_lightning.data.files.file_image import from_pil
+from pix2pix_lightning.data.files.image_files import read_image
 from pix2pix_lightning.data.sides import PairSpec
 from pix2pix_lightning.inference.exported import OnnxNetwork, ProgramNetwork, open_exported
 from pix2pix_lightning.inference.generator import GeneratorNetwork

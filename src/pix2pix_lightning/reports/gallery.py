@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from pix2pix_lightning.data.image_files import write_image
+from pix2pix_lightning.data.files.image_files import write_image
 from pix2pix_lightning.reports.metric_info import parse_metric_info, read_metric_info
 from pix2pix_lightning.reports.rendering import render_page
 from pix2pix_lightning.reports.run import RunMetrics, build_run_metrics, read_config_text

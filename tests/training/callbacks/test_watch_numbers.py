@@ -12,9 +12,9 @@ from torch.utils.data import DataLoader
 from float_batches import Identity, Silent, build, fit, make_batches
 from pix2pix_lightning.checkpoints.files import read_checkpoint
 from pix2pix_lightning.training.callbacks import SaveOnInterrupt, WatchNumbers
-from pix2pix_lightning.training.nonfinite import find_network
 from pix2pix_lightning.training.run_files import read_summary_metrics
-from pix2pix_lightning.training.step_history import StepFigures, StepHistory
+from pix2pix_lightning.training.watching.nonfinite import find_network
+from pix2pix_lightning.training.watching.step_history import StepFigures, StepHistory
 from pix2pix_lightning.utils.finite import NonFiniteError, find_nonfinite
 from pix2pix_lightning.utils.json_text import format_json
 

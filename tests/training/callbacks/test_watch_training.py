@@ -7,8 +7,8 @@ from torch.nn import functional as F
 
 from float_batches import build, fit, make_batches
 from pix2pix_lightning.training.callbacks import WatchTraining
-from pix2pix_lightning.training.validation_figures import MeanTarget, ValidationFigures, ValidationMeter
-from pix2pix_lightning.training.warning_signs import (
+from pix2pix_lightning.training.watching.validation_figures import MeanTarget, ValidationFigures, ValidationMeter
+from pix2pix_lightning.training.watching.warning_signs import (
     EpochFigures,
     NetworkFigures,
     Thresholds,

@@ -23,7 +23,7 @@ from pix2pix_lightning.checkpoints.files import PROJECT_KEY
 from pix2pix_lightning.checkpoints.pretrained.card import Card, build_card
 from pix2pix_lightning.checkpoints.pretrained.hub import CONFIG, WEIGHTS, require_extra, upload_folder
 from pix2pix_lightning.checkpoints.restore import Module, restore_module
-from pix2pix_lightning.data.image_files import write_image
+from pix2pix_lightning.data.files.image_files import write_image
 from pix2pix_lightning.utils.atomic import atomic_write
 from pix2pix_lightning.utils.checks import check_absent
 from pix2pix_lightning.utils.errors import UserError

@@ -13,15 +13,15 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 
-from pix2pix_lightning.training.nonfinite import (
+from pix2pix_lightning.training.watching.nonfinite import (
     find_first_step,
     format_broken_step,
     format_broken_weights,
     format_continuation,
     get_networks,
 )
-from pix2pix_lightning.training.skip_steps import StepGuard
-from pix2pix_lightning.training.step_history import SUMS, StepFigures, StepHistory
+from pix2pix_lightning.training.watching.skip_steps import StepGuard
+from pix2pix_lightning.training.watching.step_history import SUMS, StepFigures, StepHistory
 from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.finite import NonFiniteError, find_nonfinite
 

@@ -15,10 +15,10 @@ from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 
-from pix2pix_lightning.training.nonfinite import NETWORKS, get_networks
-from pix2pix_lightning.training.step_history import SUMS, StepHistory
-from pix2pix_lightning.training.validation_figures import MeanTarget, ValidationMeter
-from pix2pix_lightning.training.warning_signs import (
+from pix2pix_lightning.training.watching.nonfinite import NETWORKS, get_networks
+from pix2pix_lightning.training.watching.step_history import SUMS, StepHistory
+from pix2pix_lightning.training.watching.validation_figures import MeanTarget, ValidationMeter
+from pix2pix_lightning.training.watching.warning_signs import (
     EpochFigures,
     NetworkFigures,
     Sign,
@@ -44,7 +44,7 @@ class WatchTraining(Callback):
     device, and read at the end of an epoch or a validation.
 
     Args:
-        **thresholds: Fields of ``training.warning_signs.Thresholds``, in place of its defaults.
+        **thresholds: Fields of ``training.watching.warning_signs.Thresholds``, in place of its defaults.
 
     Raises:
         UserError: A threshold is unknown, or no number of at least 0.

@@ -13,16 +13,16 @@ from typing import Any
 
 import numpy as np
 
-from pix2pix_lightning.data.check_content import PairContent, SideContent, examine_pair, summarize_content
-from pix2pix_lightning.data.check_findings import Findings, format_names
-from pix2pix_lightning.data.check_headers import (
+from pix2pix_lightning.data.check.content import PairContent, SideContent, examine_pair, summarize_content
+from pix2pix_lightning.data.check.findings import Findings, format_names
+from pix2pix_lightning.data.check.header_cache import map_parallel
+from pix2pix_lightning.data.check.headers import (
     CheckedSplit,
     find_bad_headers,
     find_copies,
     find_odd_strips,
     find_turned,
 )
-from pix2pix_lightning.data.header_cache import map_parallel
 from pix2pix_lightning.data.pairs import FolderPairs, StripPairs
 from pix2pix_lightning.data.sides import PairSpec
 from pix2pix_lightning.utils.atomic import atomic_write

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from pix2pix_lightning.data import PairedDataModule, check, header_cache
-from pix2pix_lightning.data.check_findings import BadPair, Findings
+from pix2pix_lightning.data.check.findings import BadPair, Findings
 from pix2pix_lightning.utils.errors import UserError
 
 

@@ -11,7 +11,7 @@ from lightning.pytorch import Trainer
 from torch import nn
 
 from pix2pix_lightning.checkpoints.files import LAST
-from pix2pix_lightning.training.step_history import SUMS, StepFigures
+from pix2pix_lightning.training.watching.step_history import SUMS, StepFigures
 
 NETWORKS = {"g": "generator", "d": "discriminator"}
 """Attributes of the module with the networks, by the name of their optimizer."""

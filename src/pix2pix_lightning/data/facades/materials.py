@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from pix2pix_lightning.data.facade_layout import Part
+from pix2pix_lightning.data.facades.layout import Part
 
 Bytes = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]

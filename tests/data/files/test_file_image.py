@@ -14,9 +14,9 @@ import pytest
 import tifffile
 from PIL import Image
 
-from pix2pix_lightning.data import file_image, tiff
-from pix2pix_lightning.data.file_image import composite, from_pil
-from pix2pix_lightning.data.image_files import read_image
+from pix2pix_lightning.data.files import file_image, tiff
+from pix2pix_lightning.data.files.file_image import composite, from_pil
+from pix2pix_lightning.data.files.image_files import read_image
 from pix2pix_lightning.data.sides import SideSpec
 from pix2pix_lightning.utils.errors import UserError
 

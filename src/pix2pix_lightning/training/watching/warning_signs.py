@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from pix2pix_lightning.training.nonfinite import NETWORKS
-from pix2pix_lightning.training.validation_figures import ValidationFigures
+from pix2pix_lightning.training.watching.nonfinite import NETWORKS
+from pix2pix_lightning.training.watching.validation_figures import ValidationFigures
 
 
 class Sign(NamedTuple):

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pix2pix_lightning.data.facade_layout import Facade, Part, Shape
-from pix2pix_lightning.data.facade_materials import Bytes, Colour, Floats, blur, draw_noise, fill, merge
+from pix2pix_lightning.data.facades.layout import Facade, Part, Shape
+from pix2pix_lightning.data.facades.materials import Bytes, Colour, Floats, blur, draw_noise, fill, merge
 
 
 class Weather(NamedTuple):

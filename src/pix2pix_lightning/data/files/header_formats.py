@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from pix2pix_lightning.data.tiff_header import TiffDirectory, find_orientation, read_directories
+from pix2pix_lightning.data.files.tiff_header import TiffDirectory, find_orientation, read_directories
 
 _MAX_PARTS = 4096
 """Most chunks or segments of a header; the files of cameras and drawing programs have some dozens."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from pix2pix_lightning.data.facade_layout import Facade, Part, Shape
-from pix2pix_lightning.data.facade_light import WEATHER, compute_shading, draw_sky, expose
-from pix2pix_lightning.data.facade_materials import (
+from pix2pix_lightning.data.facades.layout import Facade, Part, Shape
+from pix2pix_lightning.data.facades.light import WEATHER, compute_shading, draw_sky, expose
+from pix2pix_lightning.data.facades.materials import (
     BRICKS,
     FRAMES,
     PAINTS,
@@ -27,7 +27,7 @@ from pix2pix_lightning.data.facade_materials import (
     paint,
     pick_colour,
 )
-from pix2pix_lightning.data.facade_openings import draw_balconies, draw_doors, draw_shops, draw_windows
+from pix2pix_lightning.data.facades.openings import draw_balconies, draw_doors, draw_shops, draw_windows
 
 
 def render_photo(

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, overload
 
-from pix2pix_lightning.data.image_files import IMAGE_SUFFIXES
+from pix2pix_lightning.data.files.image_files import IMAGE_SUFFIXES
 
 _OTHER_IMAGES = frozenset(
     f".{kind}"

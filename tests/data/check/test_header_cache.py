@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pix2pix_lightning.data import header_cache
-from pix2pix_lightning.data.header_cache import HeaderCache
+from pix2pix_lightning.data.check import header_cache
+from pix2pix_lightning.data.check.header_cache import HeaderCache
 
 
 @pytest.fixture

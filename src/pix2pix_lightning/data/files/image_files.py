@@ -10,14 +10,14 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from pix2pix_lightning.data.decoding import DamagedPixelsError, decode
-from pix2pix_lightning.data.image_header import ImageHeader, parse_header
+from pix2pix_lightning.data.files.decoding import DamagedPixelsError, decode
+from pix2pix_lightning.data.files.image_header import ImageHeader, parse_header
 from pix2pix_lightning.utils.atomic import atomic_write
 from pix2pix_lightning.utils.checks import check_absent
 from pix2pix_lightning.utils.errors import UserError
 
 if TYPE_CHECKING:
-    from pix2pix_lightning.data.file_image import FileImage
+    from pix2pix_lightning.data.files.file_image import FileImage
     from pix2pix_lightning.data.sides import SideSpec
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})

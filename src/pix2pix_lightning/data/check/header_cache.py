@@ -18,8 +18,8 @@ from typing import Any, BinaryIO, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from pix2pix_lightning.data.image_files import check_header, open_image
-from pix2pix_lightning.data.image_header import ImageHeader, parse_header
+from pix2pix_lightning.data.files.image_files import check_header, open_image
+from pix2pix_lightning.data.files.image_header import ImageHeader, parse_header
 from pix2pix_lightning.data.workers import count_available_cores
 from pix2pix_lightning.utils.atomic import atomic_write
 from pix2pix_lightning.utils.errors import UserError

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import TiffImagePlugin
 
-from pix2pix_lightning.data.tiff_header import TiffDirectory
+from pix2pix_lightning.data.files.tiff_header import TiffDirectory
 from pix2pix_lightning.utils.errors import UserError
 
 # what it logs of a damaged file would be printed next to our message where a program has no logging

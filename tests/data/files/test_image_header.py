@@ -12,7 +12,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from pix2pix_lightning.data.image_header import parse_header, read_header
+from pix2pix_lightning.data.files.image_header import parse_header, read_header
 from pix2pix_lightning.utils.errors import UserError
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from pix2pix_lightning.data.facade_layout import Facade, Part, Shape
-from pix2pix_lightning.data.facade_light import Weather
-from pix2pix_lightning.data.facade_materials import CURTAINS, PAINTS, Colour, Floats, fill, merge, pick_colour
+from pix2pix_lightning.data.facades.layout import Facade, Part, Shape
+from pix2pix_lightning.data.facades.light import Weather
+from pix2pix_lightning.data.facades.materials import CURTAINS, PAINTS, Colour, Floats, fill, merge, pick_colour
 
 
 def draw_windows(facade: Facade, sky: Floats, frame: Colour, weather: Weather, look: np.random.Generator) -> Floats:

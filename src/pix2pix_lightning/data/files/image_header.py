@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
-from pix2pix_lightning.data.header_formats import (
+from pix2pix_lightning.data.files.header_formats import (
     DamagedHeaderError,
     ImageHeader,
     TruncatedHeaderError,
@@ -18,7 +18,7 @@ from pix2pix_lightning.data.header_formats import (
     parse_tiff,
     parse_webp,
 )
-from pix2pix_lightning.data.tiff_header import TIFF_MAGIC
+from pix2pix_lightning.data.files.tiff_header import TIFF_MAGIC
 from pix2pix_lightning.utils.errors import UserError
 
 __all__ = ["ImageHeader", "parse_header", "read_header"]

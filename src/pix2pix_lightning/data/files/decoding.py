@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import BmpImagePlugin, PngImagePlugin, PpmImagePlugin
 
-from pix2pix_lightning.data.file_image import FileImage
-from pix2pix_lightning.data.image_header import ImageHeader
-from pix2pix_lightning.data.tiff import DamagedPixelsError, decode_tiff, turn
+from pix2pix_lightning.data.files.file_image import FileImage
+from pix2pix_lightning.data.files.image_header import ImageHeader
+from pix2pix_lightning.data.files.tiff import DamagedPixelsError, decode_tiff, turn
 from pix2pix_lightning.utils.memory import is_out_of_memory
 
 __all__ = ["DamagedPixelsError", "decode"]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pix2pix_lightning.data.image_files import list_images, read_image, write_image
+from pix2pix_lightning.data.files.image_files import list_images, read_image, write_image
 
 
 def noise(*shape, dtype=np.uint8):

@@ -1,0 +1,1 @@
+"""Look at the files of a data set before a training."""

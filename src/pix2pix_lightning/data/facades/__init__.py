@@ -1,0 +1,1 @@
+"""Draw facades and their label maps."""

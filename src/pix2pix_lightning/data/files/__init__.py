@@ -1,0 +1,1 @@
+"""Read image files, and what their headers say."""
