@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import struct
 from collections.abc import Sequence
 from contextlib import suppress
@@ -105,6 +106,7 @@ class _Reader:
 
     def __init__(self, file: BinaryIO) -> None:
         self.file = file
+        self.size = self.file.seek(0, io.SEEK_END)
         self.file.seek(0)
         begin = self.file.read(16)
         if begin[:4] not in TIFF_MAGIC:
@@ -130,6 +132,8 @@ class _Reader:
                 values = self._read_values(_TYPES[kind], min(number, _MAX_VALUES), value)
                 if values:
                     fields[tag] = values
+                elif tag in (_SAMPLES, _BITS, _FORMAT, _PHOTOMETRIC, _EXTRA):  # the default would be wrong pixels
+                    raise ValueError(f"the value of field {tag} lies outside of the file")
         if len(content) < count * size:
             raise ValueError("it ends early")
         self.file.seek(start + count * size)
@@ -143,7 +147,7 @@ class _Reader:
         size = number * struct.calcsize(self.order + kind)
         if size > len(value):
             (place,) = struct.unpack(self.order + ("Q" if self.is_big else "I"), value)
-            if place >= 2**63:
+            if place > self.size:
                 return ()
             self.file.seek(place)
             value = self.file.read(size)
@@ -152,7 +156,7 @@ class _Reader:
         return struct.unpack_from(f"{self.order}{number}{kind}", value)
 
     def _unpack(self, place: int, kind: str) -> tuple[int, ...]:
-        if place >= 2**63:
+        if place > self.size:
             raise ValueError("a place outside of the file")
         self.file.seek(place)
         return struct.unpack(self.order + kind, self.file.read(struct.calcsize(self.order + kind)))
