@@ -229,6 +229,7 @@ def run(words, patch, capfd):
     status = command.main(arguments)
     assert status == (130 if len(jobs) == MAX_JOBS else 0), capfd.readouterr().err
     written = find_files() - before
+    assert not [path for path, _ in written if not path.is_relative_to(find_output(name, arguments))]
     if name == "train":
         check_number(arguments, len(jobs))
         assert len([path for path, _ in written if path.name == "summary.json"]) == 1
@@ -236,6 +237,17 @@ def run(words, patch, capfd):
         assert len([path for path, _ in written if path.suffix == ".png"]) == len(list(Path("photos").iterdir()))
     else:
         assert written or capfd.readouterr().out
+
+
+def find_output(name, arguments):
+    """The folder in which a command may write; what it leaves elsewhere would be a surprise."""
+    given = dict(word.split("=", 1) for word in arguments if "=" in word)
+    if name == "train":
+        return given.get("run_dir", given["resume"] if given.get("resume", "auto") != "auto" else "runs")
+    if name == "export":
+        return "model.safetensors"  # of the row of SMALL
+    kept = {"evaluate": "trained/evaluation", "report": given.get("runs"), "demo": "gradio"}
+    return given.get("output", kept.get(name, "nothing"))
 
 
 def check_composes(words, patch, capfd):
