@@ -102,7 +102,7 @@ def failing(configured, capfd):
     """The error line of a training that fails; no traceback was printed."""
 
     def line(*words):
-        with pytest.raises(OSError) as caught:  # noqa: PT011
+        with pytest.raises((OSError, UserError)) as caught:
             train.train(configured(*words))
         err = capfd.readouterr().err
         assert "Traceback" not in err
@@ -281,7 +281,12 @@ def test_pairs_that_may_not_be_read(closed, failing, name, workers):
     Path(name).chmod(0)
     line = failing("data.root=pairs", f"data.num_workers={workers}")
     Path(name).chmod(0o755)
-    assert line.removesuffix(GO_ON) == f"{name}: {CLOSED}"
+    if Path(name).is_dir():
+        assert line.removesuffix(GO_ON) == f"{name}: {CLOSED}"
+    else:
+        assert all(
+            words in line for words in (name, "permission denied", "allow it to this user", "data.on_error=skip")
+        )
 
 
 def test_a_run_that_becomes_closed_goes_on_when_it_is_open_again(closed, run, failing, undisturbed, capfd):

@@ -71,7 +71,9 @@ def _train_in(run: RunDir, cfg: DictConfig, signals: StopSignals) -> dict[str, f
     from pix2pix_lightning.training.run_files import CONFIG_FILE, collect_metrics, open_run, write_summary
 
     folder, checkpoint = run.folder, run.checkpoint
-    data, module, trainer, callbacks, choices = build_training(cfg, folder / CONFIG_FILE if checkpoint else None)
+    data, module, trainer, callbacks, choices = build_training(
+        cfg, folder / CONFIG_FILE if checkpoint else None, checkpoint
+    )
     trainer.callbacks.insert(0, StopOnSignal(signals))  # type: ignore[attr-defined]
     with open_run(folder, cfg, trainer):
         _log.info("%s %s", f"resuming {checkpoint} in" if checkpoint else "training in", folder)

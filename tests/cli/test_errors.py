@@ -368,9 +368,8 @@ def test_evaluate_and_predict_refuse_what_the_checkpoint_was_not_trained_on(capf
 def test_an_existing_run_dir_is_refused_and_left_alone(tmp_path, small_pairs):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "precious.txt").write_text("mine")
-    line = describe_training(f"data.root={small_pairs}", "run_dir=run")
-    assert "run_dir=run" in line
-    assert "resume=run" in line
+    for words in ([], ["resume=auto"]):
+        assert "run_dir=run" in describe_training(f"data.root={small_pairs}", "run_dir=run", *words)
     assert [p.name for p in (tmp_path / "run").iterdir()] == ["precious.txt"]
 
 

@@ -8,6 +8,7 @@ import torch
 from helpers import make_strips
 from pix2pix_lightning import PairedDataModule
 from pix2pix_lightning.train import train
+from pix2pix_lightning.utils.errors import UserError
 from tiny_training import NO_GALLERY, StopAt, configure, use_probe
 
 
@@ -25,7 +26,7 @@ def test_reading_fails_while_it_is_away_and_goes_on_after(tmp_path, num_workers)
     data.setup("fit")
     before = [read_batches(data, epoch) for epoch in (0, 1)]
     root.rename(away)
-    with pytest.raises(OSError, match=r"train_\d\.png"):
+    with pytest.raises(UserError, match=r"train_\d\.png"):
         read_batches(data, 0)
     away.rename(root)
     for epoch in (0, 1):

@@ -9,7 +9,7 @@ from typing import Any, TypeVar, cast
 import torch
 from lightning.pytorch import LightningModule
 
-from pix2pix_lightning.checkpoints.files import PROJECT_KEY
+from pix2pix_lightning.checkpoints.files import PROJECT_KEY, open_checkpoint
 from pix2pix_lightning.data.sides import PairSpec
 from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.finite import check_finite
@@ -129,6 +129,20 @@ def check_resumable(spec: PairSpec, own: Mapping[str, Any], saved: Mapping[str, 
             raise UserError(
                 f"the checkpoint's {name} is {saved[name]}, not {own[name]}: resume with the run's own settings"
             )
+
+
+def check_same_pairs(own: PairSpec, path: Path) -> None:
+    """Check that images mean what they meant to the training of a checkpoint.
+
+    Args:
+        own: What the images mean.
+        path: The checkpoint.
+
+    Raises:
+        UserError: A side or the direction differs; the message names the setting.
+    """
+    with open_checkpoint(path, skip=None) as checkpoint:
+        _check_pairs(own, PairSpec.from_dict(checkpoint["hyper_parameters"]["pair_spec"]))
 
 
 def _check_pairs(own: PairSpec, saved: PairSpec) -> None:

@@ -36,6 +36,7 @@ def convert_from_junyanz(cfg: DictConfig) -> None:
         cfg: ``input`` is the ``train_opt.txt`` of that run.
 
     Raises:
+        FileNotFoundError: There is no such file.
         UserError: The file does not belong to a training of pix2pix.
     """
     from pix2pix_lightning.prepare.junyanz_command import build_command
@@ -43,7 +44,7 @@ def convert_from_junyanz(cfg: DictConfig) -> None:
 
     path = Path(str(cfg.input))
     if not path.exists():
-        raise UserError(f"input={path} does not exist: give the train_opt.txt of that run")
+        raise FileNotFoundError(f"input={path} does not exist: give the train_opt.txt of that run")
     if path.is_dir():
         raise UserError(f"input={path} is a folder: give the train_opt.txt in it")
     print_escaped(build_command(read_options(path)))

@@ -20,6 +20,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from pix2pix_lightning.checkpoints.files import LAST
 from pix2pix_lightning.checkpoints.io import AtomicCheckpointIO, BackgroundCheckpointIO
+from pix2pix_lightning.checkpoints.restore import check_same_pairs
+from pix2pix_lightning.data.data_module import PairedDataModule
 from pix2pix_lightning.training.callbacks.flush_metrics import FlushMetrics
 from pix2pix_lightning.training.callbacks.keep_settings import KeepSettings
 from pix2pix_lightning.training.callbacks.performance import Performance
@@ -56,12 +58,13 @@ class Training(NamedTuple):
     choices: list[Choice]
 
 
-def build_training(cfg: DictConfig, saved: Path | None = None) -> Training:
+def build_training(cfg: DictConfig, saved: Path | None = None, checkpoint: Path | None = None) -> Training:
     """Build everything that a training needs. Nothing is written.
 
     Args:
         cfg: Configuration of the training, with ``run_dir`` set. What ``speed`` leaves to ``auto`` is filled in.
         saved: The ``config.yaml`` of the run that is resumed. Its values of ``speed`` are kept.
+        checkpoint: The checkpoint that is resumed. What its images mean is compared before the files are looked at.
 
     Returns:
         The parts, ready for ``trainer.fit``.
@@ -71,6 +74,8 @@ def build_training(cfg: DictConfig, saved: Path | None = None) -> Training:
     """
     choices = choose_options(cfg, saved)
     data = instantiate(cfg.data, _convert_="all")
+    if checkpoint is not None and isinstance(data, PairedDataModule):
+        check_same_pairs(data.pair_spec, checkpoint)
     data.setup("fit")
     choices += choose_compile(cfg, data)
     seed_everything(cfg.seed, workers=True, verbose=False)
@@ -88,13 +93,14 @@ def build_training(cfg: DictConfig, saved: Path | None = None) -> Training:
     own = [Performance(cfg.speed), FlushMetrics(), KeepSettings(), RepeatValidation()]
     settings["callbacks"] = [*own, *callbacks.values()]
     settings["logger"] = _build_loggers(cfg.get("logger") or {})
-    # else Lightning writes to the current folder, and under Slurm starts from a checkpoint that it finds there
-    settings["default_root_dir"] = settings.get("default_root_dir") or str(cfg.run_dir)  # null is the current folder
+    # null is the current folder, where under Slurm Lightning starts from a checkpoint that it finds
+    if cfg.run_dir and not settings.get("default_root_dir"):
+        settings["default_root_dir"] = str(cfg.run_dir)
     settings.setdefault(
         "enable_checkpointing", any(isinstance(callback, Checkpoint) for callback in callbacks.values())
     )
     minutes = (cfg.get("saving") or {}).get("every_minutes")
-    if minutes is not None and settings["enable_checkpointing"]:
+    if minutes is not None and settings["enable_checkpointing"] and cfg.run_dir:
         settings["callbacks"].append(SaveByTime(Path(cfg.run_dir, LAST), minutes))
     trainer = _build_trainer(settings)
     if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:  # not one that a strategy or a plugin brings
@@ -135,7 +141,7 @@ def _create_trainer(settings: Mapping[str, Any]) -> Trainer:
         raise UserError(f"{key}: {error}") from None
     except (MisconfigurationException, ImportError) as error:
         is_setting = isinstance(error, MisconfigurationException)
-        if is_setting and not re.search(r"accelerator|device|strategy|GPU|TPU|num_nodes", str(error)):
+        if is_setting and not re.search(r"(?i)accelerator|device|strategy|gpu|tpu|num_nodes", str(error)):
             raise UserError(f"trainer: {error}") from None
         asked = " ".join(f"trainer.{key}={settings.get(key)}" for key in ("accelerator", "devices"))
         raise UserError(f"{asked}: {error} {_describe_devices()}: set trainer.accelerator=auto") from None

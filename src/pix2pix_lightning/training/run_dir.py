@@ -101,7 +101,7 @@ def _find_or_create(cfg: DictConfig) -> RunDir:
     if cfg.run_dir and cfg.resume == "auto" and checkpoint is None and _can_start_again(folder, cfg):
         return RunDir(folder, None)
     missing = tuple(path for path in (folder, *folder.parents) if not path.exists())
-    folder = _create(folder, may_rename=not cfg.run_dir)
+    folder = _create(folder, may_rename=not cfg.run_dir, resumes=cfg.resume is not None)
     return RunDir(folder, checkpoint, (folder, *missing[1:]))
 
 
@@ -143,7 +143,7 @@ def _build_new_path(cfg: DictConfig) -> Path:
     return Path("runs") / str(cfg.name) / datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
 
 
-def _create(folder: Path, *, may_rename: bool) -> Path:
+def _create(folder: Path, *, may_rename: bool, resumes: bool) -> Path:
     folder.parent.mkdir(parents=True, exist_ok=True)
     for attempt in range(1, 1000):
         try:
@@ -151,12 +151,13 @@ def _create(folder: Path, *, may_rename: bool) -> Path:
             break
         except FileExistsError:
             if not may_rename:
-                fix = (
-                    f"resume={folder} to continue it"
-                    if (folder / LAST).is_file()
-                    else "resume=auto if it is this run's"
-                )
-                raise FileExistsError(f"run_dir={folder} exists: set {fix}, or choose another run_dir") from None
+                if (folder / LAST).is_file():
+                    hint = f"set resume={folder} to continue it, or choose another run_dir"
+                elif resumes:
+                    hint = "it holds no run of this configuration: choose another run_dir"
+                else:
+                    hint = "set resume=auto if a run was stopped there, or choose another run_dir"
+                raise FileExistsError(f"run_dir={folder} exists: {hint}") from None
             folder = folder.with_name(f"{folder.name.partition('.')[0]}.{attempt}")  # another run of the same second
     return folder
 

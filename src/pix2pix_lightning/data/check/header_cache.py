@@ -211,7 +211,8 @@ def _has_end(file: BinaryIO, kind: str) -> bool:
 def format_reason(error: UserError | OSError) -> str:
     """Return in one line what is wrong with a file."""
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
-        return f"{os.fsdecode(error.filename)} cannot be read: {error.strerror.lower()}"
+        fix = ", allow it to this user" if isinstance(error, PermissionError) else ""
+        return f"{os.fsdecode(error.filename)} cannot be read: {error.strerror.lower()}{fix}"
     return " ".join(str(error).split())
 
 
