@@ -18,6 +18,7 @@ from helpers import TINY, make_strips
 from pix2pix_lightning import compose, evaluate, predict, train
 from pix2pix_lightning.checkpoints.files import read_checkpoint, write_checkpoint
 from pix2pix_lightning.cli.errors import format_error
+from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.log_file import LogFile
 
 LAST, BEST = "run/checkpoints/last.ckpt", "run/checkpoints/best.ckpt"
