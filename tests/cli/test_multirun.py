@@ -158,9 +158,8 @@ def test_folders_with_odd_names_go_into_a_sweep(jobs):
     ],
 )
 def test_the_folder_of_a_sweep_is_named_as_that_of_a_run(jobs, words, name):
-    assert main([*words, "-m", "seed=0,1"]) == 0
-    assert [job.run_dir for job in jobs] == [f"runs/{name}/sweep_seed/seed-{seed}" for seed in (0, 1)]
-    assert {job.name for job in jobs} == {name}
+    assert main([*words, "-m", "seed=choice(3)"]) == 0
+    assert [(job.name, job.run_dir) for job in jobs] == [(name, f"runs/{name}/sweep_seed/seed-3")]
 
 
 class Unlucky(StopAt):
