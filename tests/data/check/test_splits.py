@@ -282,6 +282,23 @@ def test_single_colours_are_a_warning_but_not_for_classes(tmp_path, caplog):
     assert not caplog.records
 
 
+def test_class_numbers_in_jpeg_files_are_a_warning(tmp_path, caplog):
+    save_pairs(tmp_path, b=lambda _: np.zeros((16, 16), np.uint8))
+    save(tmp_path / "train" / "B" / "train1.jpg", np.zeros((16, 16), np.uint8))
+    (tmp_path / "train" / "B" / "train1.png").unlink()
+    setup(tmp_path, b={"kind": "label", "num_classes": 2})
+    assert [record.getMessage().count("train1.jpg") for record in caplog.records] == [1]
+    caplog.clear()
+    setup(tmp_path, b={"kind": "label", "palette": [[0, 0, 0], [9, 9, 9]]})
+    assert not caplog.records
+    save_strips(tmp_path / "strips")
+    for path in (tmp_path / "strips").glob("*/*.png"):
+        save(path.with_suffix(".jpg"), np.zeros((16, 32), np.uint8))
+        path.unlink()
+    setup(tmp_path / "strips", b={"kind": "label", "num_classes": 2}, a={"kind": "label", "num_classes": 3})
+    assert sum(" as JPEG, " in line for line in caplog.messages) == 4
+
+
 def test_wrong_labels_are_found_before_training(tmp_path):
     save_pairs(tmp_path, b=lambda _: np.full((16, 16), 7, np.uint8))
     with pytest.raises(UserError, match=r"6 of 6 pairs .*pair train0, data\.b: .* 7 "):
