@@ -35,7 +35,7 @@ def check_class_numbers(image: npt.NDArray[np.uint8], num_classes: int, ignore_i
         return
     is_void = wrong == [_MAX_NUMBER] and ignore_index is None
     void = "set ignore_index=255 if 255 marks pixels without a class"
-    is_noisy = num_classes == 2 and 0 < counts[192:].sum() and counts[64:192].sum() <= _MAX_NOISE * counts.sum()
+    is_noisy = num_classes == 2 and counts[192:].sum() > 0 and counts[64:192].sum() <= _MAX_NOISE * counts.sum()
     if set(numbers) <= {0, _MAX_NUMBER} or is_noisy:  # by JPEG
         mask = "a mask of 0 and 255: set palette=[[0,0,0],[255,255,255]] in place of num_classes"
         raise UserError(mask + (f", or {void}" if is_void and num_classes != 2 else ""))

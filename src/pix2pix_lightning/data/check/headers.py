@@ -208,7 +208,7 @@ def find_lossy_numbers(split: CheckedSplit) -> list[str]:
         names = [str(files[index]) for index in np.flatnonzero(is_lossy[codes]).tolist()]
         if names:
             warnings.append(
-                f"data.{key}: {len(names)} files of {split.name} hold class numbers as JPEG, which changes numbers near "
+                f"data.{key}: {len(names)} files of {split.name} hold class numbers as JPEG, which changes them near "
                 f"the edges of the classes: write them as PNG from the originals: {format_names(names)}"
             )
     return warnings
