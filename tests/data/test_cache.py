@@ -8,6 +8,7 @@ import os
 import pickle
 import resource
 import signal
+import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -410,3 +411,12 @@ def test_a_damaged_cache_is_built_again(tmp_path, caplog, damage):
     with caplog.at_level(logging.WARNING):
         open_slow(folder, pairs)
     assert caplog.text == ""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+def test_a_name_that_is_no_utf8_is_kept(root):
+    name = os.fsdecode(b"\xfc")
+    next(iter(sorted((root / "train").iterdir()))).rename(root / "train" / f"{name}.png")
+    for _ in ("built", "opened"):
+        batches = read_batches(build_data(root, cache=True))
+        assert any(name in batch["name"] for batch in batches)

@@ -254,3 +254,29 @@ def test_what_is_passed_over_is_named(tmp_path, caplog):
     (other,) = [line for line in lines if "is passed over" not in line]
     assert ".gif" in other
     assert "1 file" in other
+
+
+def test_names_of_two_unicode_forms_match(tmp_path):
+    """macOS writes an accent as a character of its own."""
+    save(tmp_path / "train" / "A" / "\N{LATIN SMALL LETTER E WITH ACUTE}.png", image(0))
+    save(tmp_path / "train" / "B" / "e\N{COMBINING ACUTE ACCENT}.png", image(1))
+    pairs = open_pairs(tmp_path, "train")
+    np.testing.assert_array_equal(pairs[0][1], image(1))
+    assert pairs[0][2] == "\N{LATIN SMALL LETTER E WITH ACUTE}"
+
+
+def test_a_link_to_nothing_counts_as_a_file(tmp_path):
+    save(tmp_path / "train" / "x.png", image(0, 8, 16))
+    (tmp_path / "train" / "y.png").symlink_to(tmp_path / "gone.png")
+    pairs = open_pairs(tmp_path, "train")
+    assert [pairs.get_name(index) for index in range(len(pairs))] == ["x", "y"]
+    assert len(pairs.compute_fingerprints()) == 2
+    with pytest.raises(FileNotFoundError):
+        pairs[1]
+
+
+def test_strips_of_one_name_are_a_warning(tmp_path, caplog):
+    for name in ("x.png", "x.bmp", "sub/x.png", "z.png"):
+        save(tmp_path / "train" / name, image(0, 8, 16))
+    assert len(open_pairs(tmp_path, "train")) == 4
+    assert [record.getMessage().endswith(": x") for record in caplog.records] == [True]

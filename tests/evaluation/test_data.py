@@ -34,6 +34,14 @@ def test_a_run_from_elsewhere_reads_no_variable_and_writes_no_cache(tmp_path, mo
     assert "hunter2" not in str(caught.value)
 
 
+def test_the_advice_to_skip_pairs_can_be_followed(tmp_path):
+    describe = write_run(tmp_path)
+    given = {"on_error": "skip", "check": "full", "layout": "strip"}
+    assert given.items() <= describe(*(f"data.{key}={value}" for key, value in given.items())).items()
+    drawn = write_run(tmp_path, _target_="pix2pix_lightning.data.ProceduralDataModule")
+    assert not given.keys() & drawn().keys()
+
+
 @pytest.mark.parametrize("text", ["", "- 1", "data: 3", "data: {size: 3}", "data: {_target_: [1]}", "data: {", "\x00"])
 def test_a_damaged_configuration_is_one_line(tmp_path, text):
     (tmp_path / "config.yaml").write_text(text)

@@ -375,6 +375,8 @@ def test_unknown_options(checkpoint, options, message):
         (torch.zeros(0, 3, 16, 16, dtype=torch.uint8), r"shape \(0, 3, 16, 16\)"),
         (np.zeros((16, 16, 3)), "float64"),
         (torch.zeros(1, 4, 16, 16), "4 channels.* 3"),
+        (torch.full((3, 16, 16), 255.0), "from 255 to 255"),
+        (torch.full((3, 16, 16), torch.nan), "nan"),
         (torch.zeros(16, 16), r"shape \(16, 16\)"),
         (torch.zeros(1, 1, 3, 16, 16), r"shape \(1, 1, 3, 16, 16\)"),
         (torch.zeros(3, 16, 16, dtype=torch.int64), "int64"),

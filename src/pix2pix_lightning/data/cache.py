@@ -190,11 +190,8 @@ def _build(cache: Path, prepared: Pairs, title: str, settings: Mapping[str, Any]
             for file in (a, b):
                 _flush(file)
         with (scratch / _INDEX).open("xb") as file:
-            file.write(
-                json.dumps(
-                    {**settings, "shapes": [x.shape for x in first], "names": names}, ensure_ascii=False
-                ).encode()
-            )
+            # in ASCII, since names of files need not be UTF-8
+            file.write(json.dumps({**settings, "shapes": [x.shape for x in first], "names": names}).encode())
             _flush(file)
     _log.info("cached %d pairs of %s in %s", len(names), title, cache)
 

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from pix2pix_lightning.utils.errors import UserError
 
 _MAX_NUMBER = 255
+_MAX_NOISE = 0.1  # share of the pixels of a mask that JPEG and resizing make neither dark nor bright
 
 
 def check_class_numbers(image: npt.NDArray[np.uint8], num_classes: int, ignore_index: int | None) -> None:
@@ -27,13 +28,15 @@ def check_class_numbers(image: npt.NDArray[np.uint8], num_classes: int, ignore_i
     """
     if image.max(initial=0) < num_classes:
         return
-    numbers = np.flatnonzero(np.bincount(image.ravel(), minlength=_MAX_NUMBER + 1)).tolist()
+    counts = np.bincount(image.ravel(), minlength=_MAX_NUMBER + 1)
+    numbers = np.flatnonzero(counts).tolist()
     wrong = [number for number in numbers if number >= num_classes and number != ignore_index]
     if not wrong:
         return
     is_void = wrong == [_MAX_NUMBER] and ignore_index is None
     void = "set ignore_index=255 if 255 marks pixels without a class"
-    if set(numbers) <= {0, _MAX_NUMBER}:
+    is_noisy = num_classes == 2 and counts[192:].sum() > 0 and counts[64:192].sum() <= _MAX_NOISE * counts.sum()
+    if set(numbers) <= {0, _MAX_NUMBER} or is_noisy:  # by JPEG
         mask = "a mask of 0 and 255: set palette=[[0,0,0],[255,255,255]] in place of num_classes"
         raise UserError(mask + (f", or {void}" if is_void and num_classes != 2 else ""))
     if is_void:

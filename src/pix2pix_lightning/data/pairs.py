@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -199,6 +200,12 @@ def open_pairs(root: Path, split: str, layout: str = "auto") -> StripPairs | Fol
         raise UserError(_format_no_image(strips))
     if layout == "auto":
         _check_no_side_folders(strips, listing)
+    if duplicates := _find_duplicates([file.rpartition(".")[0] for file in listing.files]):
+        _log.warning(
+            "%s has several files that differ in their ending alone, each is a pair, and their names are equal: %s",
+            strips,
+            _format_names(duplicates),
+        )
     return StripPairs(PathList(strips, listing.files), strips)
 
 
@@ -272,8 +279,11 @@ def _build_name(path: Path, folder: Path | None) -> str:
 
 
 def _compute_fingerprint(path: Path, folder: Path | None) -> list[str | int]:
-    status = path.stat()
     name = path.name if folder is None else path.relative_to(folder).as_posix()
+    try:
+        status = path.stat()
+    except FileNotFoundError:  # reading it says so, unless the pair is left out
+        return [name, -1, -1]
     return [name, status.st_size, status.st_mtime_ns]
 
 
@@ -285,13 +295,18 @@ def _index_by_stem(folder: Path) -> dict[str, str]:
     """Return the files below a folder, relative to it, by their path without the ending."""
     listing = list_images_below(folder)
     _warn_unknown_kinds(folder, listing)
-    stems = [file.rpartition(".")[0] for file in listing.files]
-    duplicates = [stem for stem, count in Counter(stems).items() if count > 1]
+    # the systems that wrote A and B may differ in the form of an accented letter
+    stems = [unicodedata.normalize("NFC", file.rpartition(".")[0]) for file in listing.files]
+    duplicates = _find_duplicates(stems)
     if duplicates:
-        raise UserError(
-            f"{folder} has several files with the stem {_format_names(sorted(duplicates))}: keep one file of each"
-        )
+        raise UserError(f"{folder} has several files with the stem {_format_names(duplicates)}: keep one file of each")
     return dict(zip(stems, listing.files, strict=True))
+
+
+def _find_duplicates(stems: list[str]) -> list[str]:
+    if len(set(stems)) == len(stems):
+        return []
+    return sorted(stem for stem, count in Counter(stems).items() if count > 1)
 
 
 def _format_names(names: list[str]) -> str:

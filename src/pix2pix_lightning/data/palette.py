@@ -12,6 +12,7 @@ from pix2pix_lightning.utils.errors import UserError
 
 _MAX_DISTANCE, _MAX_SHARE = 32, 2 / 3
 _NUM_SAMPLES = 4096
+_FAR, _LEAST_PART = 64, 0.02  # distance of an unknown colour, and its share of an image
 _CHUNK = 2**20  # pixels, each with a distance to every colour
 
 Colours = Sequence[tuple[int, int, int]]
@@ -64,3 +65,25 @@ def check_colours_match(image: npt.NDArray[np.uint8], nearest: Numbers, palette:
             f"{pixels[worst].tolist()}, to which {near[worst].tolist()} is nearest: give the palette that the file is "
             "drawn in, change data.direction if A and B are swapped, or set kind=rgb if it is a photo"
         )
+
+
+def find_unknown_colours(image: npt.NDArray[np.uint8], palette: Colours) -> list[list[int]]:
+    """Find colours that fill a part of an image and are far from all of a palette's, as of a class that it lacks.
+
+    Only pixels of exactly one colour count as a part, so that noise of JPEG and smooth edges are none. In the label
+    maps of the facades data set, which are JPEGs, nothing is found, and what is left out of their palette is.
+
+    Args:
+        image: (H, W, 1) or (H, W, 3) uint8.
+        palette: RGB colours, 0 to 255.
+
+    Returns:
+        RGB colours.
+    """
+    step = max(1, image.shape[0] * image.shape[1] // _NUM_SAMPLES)
+    pixels = np.broadcast_to(image.reshape(-1, image.shape[2])[::step], (-(-image[..., 0].size // step), 3))
+    near = np.asarray(palette, np.int32)[find_nearest_colours(pixels[None], palette)[0]]
+    is_far = ((pixels - near) ** 2).sum(1) > _FAR**2
+    colours, counts = np.unique(pixels[is_far], axis=0, return_counts=True)
+    unknown: list[list[int]] = colours[counts >= _LEAST_PART * len(pixels)].tolist()
+    return unknown

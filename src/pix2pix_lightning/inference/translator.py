@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 MAX_PIXELS = 2**28
 """Default limit of an image file, 16384 x 16384 pixels."""
+_MAX_FLOAT = 1.5
 _MODES = {"deterministic": ("image", "off"), "paper": ("image", "on")}
 _NORMS, _DROPOUT, _WEIGHTS = ("image", "running"), ("on", "off"), ("trained", "ema")
 
@@ -166,8 +167,8 @@ class Translator:
             The translation, with the input's height and width, in the target's own type; floats for floats.
 
         Raises:
-            UserError: It is not an image, not of 8 bits, or has another number of channels than the source; or the
-                source refuses its transparent pixels.
+            UserError: It is not an image, not of 8 bits, has floats far from [-1, 1], or has another number of channels
+                than the source; or the source refuses its transparent pixels.
         """
         return cast(AnyImage, self._translate(image))
 
@@ -254,6 +255,7 @@ class Translator:
 
     def _translate_tensor(self, batch: Tensor) -> Tensor:
         if batch.is_floating_point():
+            _check_floats(batch)
             return self._run(batch.to(self.device)).to(batch).contiguous()
         arrays = [image.permute(1, 2, 0).cpu().numpy() for image in batch]
         translated = self.translate_arrays(arrays)
@@ -304,6 +306,13 @@ def _check_exported_options(path: Path, *, dropout: str, weights: str, precision
             raise UserError(
                 f"{name}={value} with {path}: an exported graph is fixed; use the checkpoint that it was exported from"
             )
+
+
+def _check_floats(batch: Tensor) -> None:
+    """Check that floats can be those of [-1, 1]; resizing may go a little beyond."""
+    low, high = (bound.item() for bound in torch.aminmax(batch))
+    if not -_MAX_FLOAT <= low <= high <= _MAX_FLOAT:  # nor NaN
+        raise UserError(f"a tensor of floats from {low:g} to {high:g}: -1 to 1 is expected; bytes become x / 127.5 - 1")
 
 
 def _check_packages(trust: Sequence[str] | bool) -> Sequence[str]:

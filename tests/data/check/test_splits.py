@@ -284,6 +284,48 @@ def test_single_colours_are_a_warning_but_not_for_classes(tmp_path, caplog):
     assert not caplog.records
 
 
+def test_class_numbers_in_jpeg_files_are_a_warning(tmp_path, caplog):
+    save_pairs(tmp_path, b=lambda _: np.zeros((16, 16), np.uint8))
+    save(tmp_path / "train" / "B" / "train1.jpg", np.zeros((16, 16), np.uint8))
+    (tmp_path / "train" / "B" / "train1.png").unlink()
+    setup(tmp_path, b={"kind": "label", "num_classes": 2})
+    assert [record.getMessage().count("train1.jpg") for record in caplog.records] == [1]
+    caplog.clear()
+    setup(tmp_path, b={"kind": "label", "palette": [[0, 0, 0], [9, 9, 9]]})
+    assert not caplog.records
+    save_strips(tmp_path / "strips")
+    for path in (tmp_path / "strips").glob("*/*.png"):
+        save(path.with_suffix(".jpg"), np.zeros((16, 32), np.uint8))
+        path.unlink()
+    setup(tmp_path / "strips", b={"kind": "label", "num_classes": 2}, a={"kind": "label", "num_classes": 3})
+    assert sum(" as JPEG, " in line for line in caplog.messages) == 4
+
+
+@pytest.mark.parametrize("side", [{"kind": "label"}, {"snap_palette": True}])
+def test_a_colour_that_the_palette_lacks_is_a_warning(tmp_path, caplog, monkeypatch, side):
+    palette = [[0, 0, 0], [255, 255, 255], [200, 0, 0]]
+
+    def draw(number):
+        labels = np.random.default_rng(number).integers(0, 2, (50, 50)) * 255
+        image = np.repeat(labels[..., None], 3, 2).astype(np.uint8)
+        image[0, :10] = 100  # smaller than a part of a class
+        if number == 1001:
+            image[:, :5] = palette[2]
+        return image
+
+    monkeypatch.setattr(check, "_LEAST_REMEMBERED", 0)
+    save_pairs(tmp_path, b=draw, a=lambda number: noise(number, 50, 50))
+    setup(tmp_path, b={**side, "palette": palette}, check="full")
+    assert not caplog.records
+    for _ in ("found", "remembered"):
+        caplog.clear()
+        setup(tmp_path, b={**side, "palette": palette[:2]}, check="full")
+        [line] = caplog.messages
+        assert "data.b: 1 of 6" in line
+        assert "[200, 0, 0]" in line
+        assert line.endswith("train1")
+
+
 def test_wrong_labels_are_found_before_training(tmp_path):
     save_pairs(tmp_path, b=lambda _: np.full((16, 16), 7, np.uint8))
     with pytest.raises(UserError, match=r"6 of 6 pairs .*pair train0, data\.b: .* 7 "):

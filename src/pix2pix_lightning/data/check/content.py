@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -10,6 +11,7 @@ import numpy as np
 from pix2pix_lightning.data.check.findings import format_names
 from pix2pix_lightning.data.check.header_cache import format_reason
 from pix2pix_lightning.data.pairs import Image, Pairs
+from pix2pix_lightning.data.palette import find_unknown_colours
 from pix2pix_lightning.data.sides import PairSpec
 from pix2pix_lightning.utils.errors import UserError
 
@@ -24,10 +26,12 @@ class SideContent(NamedTuple):
     Attributes:
         is_constant: Whether all have one colour.
         levels: The gray levels as bits of a number, 0 where there are colours or more levels than classes need.
+        unknown: Colours of parts of the image that the side's palette lacks.
     """
 
     is_constant: bool
     levels: int
+    unknown: Sequence[Sequence[int]] = ()
 
 
 class PairContent(NamedTuple):
@@ -36,7 +40,7 @@ class PairContent(NamedTuple):
     Attributes:
         name: The pair's name.
         error: Why it cannot be used, or None.
-        a: Content of A, for pictures that could be read.
+        a: Content of A, for pictures and colours of a palette that could be read.
         b: Content of B.
     """
 
@@ -68,7 +72,10 @@ def examine_pair(pairs: Pairs, index: int, name: str, spec: PairSpec) -> PairCon
             side.prepare(image)
         except UserError as error:
             return PairContent(name, f"pair {name}, data.{key}: {error}")
-        contents.append(None if side.kind == "label" or side.snap_palette else _examine(image))
+        if side.palette:
+            contents.append(SideContent(False, 0, find_unknown_colours(image, side.palette)))
+        else:
+            contents.append(None if side.kind == "label" else _examine(image))
     return PairContent(name, None, *contents)
 
 
@@ -88,6 +95,7 @@ def summarize_content(contents: Sequence[PairContent], spec: PairSpec) -> list[s
                 f"data.{key}: {len(constant)} of {len(found)} images that were decoded have a single colour: "
                 f"{format_names(constant)}"
             )
+        warnings += _describe_unknown_colours(key, found)
         gray = [content.levels for _, content in found if content.levels]
         if 2 * len(gray) > len(found):
             line = _describe_class_numbers(key, gray, may_ignore=side is spec.source)
@@ -102,6 +110,20 @@ def _examine(image: Image) -> SideContent:
         return SideContent(is_constant, 0)
     levels = np.flatnonzero(np.bincount(first.ravel(), minlength=256)).tolist()
     return SideContent(is_constant, sum(1 << level for level in levels) if len(levels) <= _MAX_LEVELS else 0)
+
+
+def _describe_unknown_colours(key: str, found: Sequence[tuple[str, SideContent]]) -> list[str]:
+    """Warn of colours that a palette lacks: its nearest colour takes their place."""
+    counts = Counter(tuple(colour) for _, content in found for colour in content.unknown)
+    if not counts:
+        return []
+    colours = [str(list(colour)) for colour, _ in counts.most_common()]
+    names = [name for name, content in found if content.unknown]
+    return [
+        f"data.{key}: {len(names)} of {len(found)} decoded images have parts in colours that the palette lacks, "
+        f"{format_names(colours)}; the nearest colour takes their place: add them to data.{key}.palette, or redraw "
+        f"{format_names(names)}"
+    ]
 
 
 def _describe_class_numbers(key: str, gray: Sequence[int], *, may_ignore: bool) -> str | None:

@@ -195,6 +195,25 @@ def find_odd_strips(split: CheckedSplit) -> list[str]:
     ]
 
 
+def find_lossy_numbers(split: CheckedSplit) -> list[str]:
+    """Warn of class numbers in JPEG files, which turns them into others near the edges of the classes."""
+    warnings = []
+    for key, side, codes, files in zip(
+        "ab", split.pairs.sides, np.broadcast_to(split.codes, (2, split.count)), (split.sides * 2)[:2], strict=True
+    ):
+        if side is None or not side.has_class_numbers:
+            continue
+        entries = split.cache.entries
+        is_lossy = np.array([isinstance(entry, ImageHeader) and entry.format == "jpeg" for entry in entries], bool)
+        names = [str(files[index]) for index in np.flatnonzero(is_lossy[codes]).tolist()]
+        if names:
+            warnings.append(
+                f"data.{key}: {len(names)} files of {split.name} hold class numbers as JPEG, which changes them near "
+                f"the edges of the classes: write them as PNG from the originals: {format_names(names)}"
+            )
+    return warnings
+
+
 def find_copies(one: CheckedSplit, other: CheckedSplit) -> list[tuple[int, int]]:
     """Find pairs of one split that are copies of pairs of the other: all of their files have the same bytes.
 

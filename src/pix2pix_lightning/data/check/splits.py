@@ -20,6 +20,7 @@ from pix2pix_lightning.data.check.headers import (
     CheckedSplit,
     find_bad_headers,
     find_copies,
+    find_lossy_numbers,
     find_odd_strips,
     find_turned,
 )
@@ -34,7 +35,7 @@ ON_ERROR = ("raise", "skip")
 _NUM_EXAMINED = 8  # pairs of a split whose pixels a quick check looks at
 _LEAST_REMEMBERED = 500  # pairs
 _RESULTS, _LOCK = "check_full.json", ".check_full.lock"
-_FORMAT = 1
+_FORMAT = 2
 _NOT_WORD = re.compile(r"[^\w-]+")
 
 
@@ -67,7 +68,7 @@ def check_splits(
         split = CheckedSplit(name, pairs, count, root, memory)
         checked.append(split)
         findings.bad += find_bad_headers(split, is_strip_sure=layout == "strip")
-        findings.warnings += [*find_turned(split), *find_odd_strips(split)]
+        findings.warnings += [*find_turned(split), *find_odd_strips(split), *find_lossy_numbers(split)]
     findings.warnings += _describe_copies(checked, is_full=mode == "full")
     kept = findings.list_kept()
     if mode == "full":

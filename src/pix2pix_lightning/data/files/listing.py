@@ -123,9 +123,14 @@ def _walk(root: Path, *, recursive: bool) -> Iterator[tuple[str, str]]:
             for entry in entries:
                 if entry.name.startswith("."):
                     continue
-                if entry.is_file():
-                    yield below, entry.name
-                elif recursive and entry.is_dir():
+                if recursive and entry.is_dir():
                     real = os.path.realpath(entry.path)
                     if real not in ancestors:  # a link to an ancestor would never end
                         waiting.append((f"{below}{entry.name}/", (*ancestors, real)))
+                elif entry.is_file() or _is_dangling(entry):
+                    yield below, entry.name
+
+
+def _is_dangling(entry: os.DirEntry[str]) -> bool:
+    """Return whether an entry is a link to nothing, which the check names; left out, nobody would miss it."""
+    return entry.is_symlink() and not Path(entry.path).exists()
