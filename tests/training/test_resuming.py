@@ -3,6 +3,7 @@
 import errno
 import json
 import logging
+import math
 import os
 from pathlib import Path
 
@@ -40,12 +41,12 @@ def configure(**values):
     return OmegaConf.create({**CONFIG, "run_dir": None, "resume": "auto", **values})
 
 
-def write_run(folder, **batches_seen):
-    """A run's folder with checkpoints by their names, each of so many batches."""
+def write_run(folder, *, first=0.0, **batches_seen):
+    """A run's folder with checkpoints by their names, each of so many batches; ``first`` is a weight."""
     folder = Path(folder)
     for name, batches in batches_seen.items():
         own = {"module": "pix2pix_lightning.models.pix2pix.Pix2PixModule", "live": [], "batches_seen": batches}
-        state = {"a": torch.arange(300.0)}
+        state = {"a": torch.arange(300.0), "b": torch.tensor([first, 1.0])}
         data = {"hyper_parameters": {}, "state_dict": state, "pix2pix_lightning": own}
         write_checkpoint(data, folder / f"checkpoints/{name}.ckpt")
     OmegaConf.save(OmegaConf.create({**CONFIG, "run_dir": str(folder)}), folder / "config.yaml")
@@ -106,6 +107,7 @@ def test_only_a_checkpoint_that_is_damaged_is_passed_over(number, is_passed_over
     def read(path):
         if path.name == "last.ckpt":
             raise OSError(number, os.strerror(number), str(path))
+        return {"state_dict": {}}
 
     monkeypatch.setattr(resuming, "read_checkpoint", read)
     if is_passed_over:
