@@ -288,6 +288,7 @@ class Recorder(LightningModule):
     def __init__(self, folder=None):
         super().__init__()
         self.seen = []
+        self.num_validated = 0
         self.folder = folder
 
     def training_step(self, batch):
@@ -298,6 +299,7 @@ class Recorder(LightningModule):
         self.save("on_train_batch_end")
 
     def on_validation_end(self):
+        self.num_validated += 1
         self.save("on_validation_end")
 
     def on_train_epoch_end(self):
@@ -374,6 +376,31 @@ def test_a_run_is_resumed_within_an_epoch_with_smaller_batches(root, recorded, t
     checkpoint = tmp_path / "1_on_train_batch_end.ckpt"
     build_trainer(3).fit(again, build_data(root, batch_size=1), ckpt_path=checkpoint, weights_only=True)
     assert [name for batch in again.seen for name in batch["name"]] == names[num_seen + 1 :]
+    assert smaller.num_validated == again.num_validated == 2
+
+
+@without_optimizer
+@pytest.mark.parametrize(
+    ("checkpoint", "batch_size", "accumulate", "first"),
+    [
+        ("5_on_train_batch_end", 4, 1, 7 + 4),  # the two pairs of a batch that would be cut are seen again
+        ("4_training_step", 4, 1, 7),
+        ("5_on_train_batch_end", 3, 2, 7 + 6),
+        ("4_on_train_batch_end", 3, 2, 7),  # a window begins with its first batch
+        ("6_on_validation_end", 2, 1, 14),
+    ],
+)
+def test_an_epoch_that_goes_on_with_other_batches_ends_with_its_last_pair(
+    root, recorded, checkpoint, batch_size, accumulate, first
+):
+    folder, batches = recorded
+    names = [name for batch in batches for name in batch["name"]]
+    resumed = Recorder()
+    resumed.accumulate = accumulate
+    data = build_data(root, batch_size=batch_size)
+    build_trainer(3).fit(resumed, data, ckpt_path=folder / f"{checkpoint}.ckpt", weights_only=True)
+    assert [name for batch in resumed.seen for name in batch["name"]] == names[first:]
+    assert resumed.num_validated == (1 if first == 14 else 2)
 
 
 @without_optimizer
@@ -384,7 +411,7 @@ def test_an_epoch_that_is_cut_short_is_followed_by_the_next(root):
 
     data, recorder = build_data(root), Recorder()
     build_trainer(1).fit(CutShort(), data)
-    assert data.state_dict() == {"epoch": 1, "num_batches": 0, "offset": 0, "batch_size": 3}
+    assert data.state_dict() == {"epoch": 1, "num_batches": 0, "batch_size": 3, "num_processes": 1}
     build_trainer(1).fit(recorder, data)  # a new training begins at the beginning
     assert_equal(recorder.seen, read_epochs(build_data(root), 1)[0])
 

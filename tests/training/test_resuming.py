@@ -3,15 +3,18 @@
 import errno
 import json
 import logging
+import math
 import os
 from pathlib import Path
 
 import pytest
+import tiny_training
 import torch
 from omegaconf import OmegaConf
 
 from pix2pix_lightning.checkpoints.files import write_checkpoint
 from pix2pix_lightning.training import resuming
+from pix2pix_lightning.training.resume_checks import check_resumable_config, configs_match
 from pix2pix_lightning.training.resuming import find_resumed_checkpoint, read_finished_metrics
 from pix2pix_lightning.utils.errors import UserError
 
@@ -40,12 +43,12 @@ def configure(**values):
     return OmegaConf.create({**CONFIG, "run_dir": None, "resume": "auto", **values})
 
 
-def write_run(folder, **batches_seen):
-    """A run's folder with checkpoints by their names, each of so many batches."""
+def write_run(folder, *, first=0.0, **batches_seen):
+    """A run's folder with checkpoints by their names, each of so many batches; ``first`` is a weight."""
     folder = Path(folder)
     for name, batches in batches_seen.items():
         own = {"module": "pix2pix_lightning.models.pix2pix.Pix2PixModule", "live": [], "batches_seen": batches}
-        state = {"a": torch.arange(300.0)}
+        state = {"a": torch.arange(300.0), "b": torch.tensor([first, 1.0])}
         data = {"hyper_parameters": {}, "state_dict": state, "pix2pix_lightning": own}
         write_checkpoint(data, folder / f"checkpoints/{name}.ckpt")
     OmegaConf.save(OmegaConf.create({**CONFIG, "run_dir": str(folder)}), folder / "config.yaml")
@@ -106,6 +109,7 @@ def test_only_a_checkpoint_that_is_damaged_is_passed_over(number, is_passed_over
     def read(path):
         if path.name == "last.ckpt":
             raise OSError(number, os.strerror(number), str(path))
+        return {"state_dict": {}}
 
     monkeypatch.setattr(resuming, "read_checkpoint", read)
     if is_passed_over:
@@ -139,3 +143,22 @@ def test_a_finished_run_is_found_whatever_its_checkpoint():
 def test_how_often_a_run_is_saved_does_not_make_it_another():
     run = write_run("runs/run/1", last=40)
     assert find_resumed_checkpoint(configure(saving={"every_minutes": 3})) == run / "checkpoints/last.ckpt"
+
+
+def test_a_run_of_an_earlier_version_is_the_same_without_the_keys_that_were_added_since(tmp_path):
+    cfg = tiny_training.configure("data.root=pairs", f"run_dir={tmp_path}", "resume=auto")
+    before = OmegaConf.to_container(OmegaConf.merge(cfg, {"run_dir": "HERE"}), resolve=True)
+    del before["saving"], before["callbacks"]["watch"], before["callbacks"]["warn"]
+    for key in ("check", "layout", "on_error", "archive"):
+        before["data"].pop(key, None)
+    for side in ("a", "b"):
+        del before["data"][side]["alpha"], before["data"][side]["background"]
+    saved = tmp_path / "config.yaml"
+    before["run_dir"] = str(tmp_path)
+    saved.write_text(OmegaConf.to_yaml(OmegaConf.create(before)).replace("HERE", "${run_dir}"))
+    assert configs_match(saved, cfg)
+    check_resumable_config(saved, cfg)
+    cfg.data.layout = "strip"
+    assert not configs_match(saved, cfg)
+    with pytest.raises(UserError, match=r"data\.layout"):
+        check_resumable_config(saved, cfg)

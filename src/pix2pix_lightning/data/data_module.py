@@ -199,7 +199,7 @@ class PairedDataModule(LightningDataModule):
 
     def state_dict(self) -> dict[str, int]:
         """Return the position in the order of training batches, for the checkpoint."""
-        return self._position.to_dict(self.batch_size)
+        return self._position.to_dict(self.batch_size, 1 if self.trainer is None else self.trainer.world_size)
 
     def load_state_dict(self, state_dict: Mapping[str, int]) -> None:
         """Continue from the position of a checkpoint when training is resumed, also with batches of another size.
@@ -207,7 +207,7 @@ class PairedDataModule(LightningDataModule):
         Args:
             state_dict: What ``state_dict`` returned.
         """
-        self._position.restore(state_dict, self.batch_size)
+        self._position.restore(state_dict)
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Build the loader of shuffled, augmented training pairs."""
@@ -219,7 +219,7 @@ class PairedDataModule(LightningDataModule):
             if position.epoch < self.trainer.current_epoch:
                 position.epoch, position.num_batches = self.trainer.current_epoch, 0
             sampler.set_epoch(position.epoch)
-            sampler.skip = position.num_batches * self.batch_size
+            sampler.skip = position.skip_seen(self.trainer, len(sampler), self.batch_size)
         return self._build_loader("train", sampler)
 
     def val_dataloader(self) -> DataLoader[Any]:

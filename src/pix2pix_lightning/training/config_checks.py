@@ -60,6 +60,13 @@ def check_training_config(cfg: DictConfig) -> None:
     for key in ("limit_train_batches", "max_steps"):
         if trainer.get(key) == 0:
             raise UserError(f"trainer.{key}=0 trains nothing: set a number above 0, or leave it out")
+    for key, node in (cfg.get("callbacks") or {}).items():
+        is_captured = (cfg.get("speed") or {}).get("cuda_graph") is True
+        if is_captured and OmegaConf.is_dict(node) and node.get("on_nan") == "skip_batch":
+            raise UserError(
+                f"callbacks.{key}.on_nan=skip_batch looks at each step before it is taken, which a captured step does "
+                f"not allow: set speed.cuda_graph=false, or callbacks.{key}.on_nan=stop"
+            )
     folder = Path(str(cfg.get("name") or "default"))
     if folder.is_absolute() or ".." in folder.parts:
         raise UserError(f"name={folder} leaves the folder runs/: set a name without .., or run_dir=<folder>")

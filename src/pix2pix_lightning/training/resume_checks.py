@@ -16,6 +16,7 @@ from pix2pix_lightning.utils.saved_files import build_damaged_error
 _log = logging.getLogger(__name__)
 _IGNORED = ("about", "command", "objective", "run_dir", "resume", "saving", "speed", "trust")
 _STRETCHED = "module.schedule.total_epochs"
+_WATCHING = ("watch", "warn")  # callbacks that change nothing in a training that they do not end
 _DETECTED = ("accelerator", "devices", "strategy")  # config.yaml has the machine's values in place of auto
 
 
@@ -93,7 +94,8 @@ def configs_match(saved: Path, cfg: DictConfig) -> bool:
     except UserError as error:
         _log.warning("passed over: %s", error)
         return False
-    return _make_comparable(before, cfg) == _make_comparable(cfg, cfg)
+    one, other = (OmegaConf.create(_make_comparable(node, cfg)) for node in (before, cfg))
+    return not list_differences(one, other, ())
 
 
 def load_saved_training(saved: Path) -> DictConfig:
@@ -120,10 +122,12 @@ def _is_stretched(before: DictConfig, cfg: DictConfig) -> bool:
 
 
 def _make_comparable(cfg: Any, asked: DictConfig) -> dict[str, Any]:
-    """Return plain data without what may differ between equal runs: loading, speed, and what stands for ``auto``."""
+    """Return plain data without what may differ between equal runs: loading, speed, watching, what is ``auto``."""
     placed = OmegaConf.merge(cfg, {"run_dir": "."})  # the folder may have been moved
     plain: dict[str, Any] = OmegaConf.to_container(placed, resolve=True)  # type: ignore[assignment]
     detected = (*_DETECTED, "precision") if asked.trainer.precision == "auto" else _DETECTED
     plain["trainer"] = {key: value for key, value in plain["trainer"].items() if key not in detected}
     plain["data"] = {key: value for key, value in plain["data"].items() if f"data.{key}" not in LOADING_KEYS}
+    if isinstance(callbacks := plain.get("callbacks"), dict):
+        plain["callbacks"] = {key: value for key, value in callbacks.items() if key not in _WATCHING}
     return {key: value for key, value in plain.items() if key not in _IGNORED}

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
+from torch.nn import Module
 
 from pix2pix_lightning.checkpoints.files import LAST, find_checkpoint, read_batches_seen, read_checkpoint
 from pix2pix_lightning.training.resume_checks import (
@@ -22,6 +23,7 @@ from pix2pix_lightning.training.resume_checks import (
 )
 from pix2pix_lightning.training.run_files import CONFIG_FILE, SUMMARY_FILE, read_summary_metrics
 from pix2pix_lightning.utils.errors import UserError
+from pix2pix_lightning.utils.finite import find_nonfinite, has_nan
 from pix2pix_lightning.utils.foreign_config import format_resume_words
 
 _log = logging.getLogger(__name__)
@@ -82,7 +84,10 @@ def _list_checkpoints(folder: Path) -> list[Path]:
 
 
 def _find_newest_sound(folder: Path, cfg: DictConfig) -> Path:
-    """Return the newest checkpoint of a run whose checksums are right, and log which were passed over, and why.
+    """Return the newest checkpoint of a run whose checksums are right and whose weights are finite.
+
+    Which were passed over is logged, and why. Infinity alone may be a constant, such as the mask of an attention layer:
+    then a checkpoint without it is preferred, where there is one.
 
     Raises:
         UserError: There is none.
@@ -92,9 +97,10 @@ def _find_newest_sound(folder: Path, cfg: DictConfig) -> Path:
     if is_same and (folder / LAST).is_file() and read_finished_metrics(cfg, folder) is not None:
         return folder / LAST  # which nothing reads
     reasons: list[str] = []
+    infinite: Path | None = None
     for path in _sort_newest_first(_list_checkpoints(folder), reasons):
         try:
-            read_checkpoint(path)
+            state = read_checkpoint(path)["state_dict"]
         except UserError as error:
             reasons.append(str(error))
         except OSError as error:
@@ -102,11 +108,17 @@ def _find_newest_sound(folder: Path, cfg: DictConfig) -> Path:
                 raise
             reasons.append(f"{path}: {error.strerror}")
         else:
+            if (name := find_nonfinite(state, Module())) is not None:
+                infinite = infinite or (None if has_nan(state) else path)
+                reasons.append(f"{path} holds weights that are not finite, {name} among them")
+                continue
             if path != folder / LAST and not reasons:
                 reasons.append(f"{folder / LAST} is missing")
             if reasons:
                 _log.warning("continuing from %s, an older checkpoint, since %s", path, "; ".join(reasons))
             return path
+    if infinite is not None:
+        return infinite
     raise UserError(f"{reasons[0]}; {folder} has no other sound checkpoint: start again with another run_dir")
 
 

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 
 LOADING_KEYS = {f"data.{key}" for key in ("cache", "check", "num_workers", "on_error", "pin_memory", "prefetch_factor")}
 """Keys that change how batches are loaded, and not what is in them."""
+_ADDED_KEYS = {"data.layout": "auto"}
+"""What keys stand for that a run of an earlier version does not have, where that is not null."""
 
 
 def list_differences(one: DictConfig, other: DictConfig, nodes: Sequence[str]) -> list[str]:
@@ -27,7 +29,8 @@ def list_differences(one: DictConfig, other: DictConfig, nodes: Sequence[str]) -
 
     flat = [dict(flatten_config(OmegaConf.to_container(cfg, resolve=True), nodes)) for cfg in (one, other)]
     keys = (flat[0].keys() | flat[1].keys()) - LOADING_KEYS
-    return sorted(key for key in keys if flat[0].get(key) != flat[1].get(key))
+    one_flat, other_flat = ({**_ADDED_KEYS, **node} for node in flat)
+    return sorted(key for key in keys if one_flat.get(key) != other_flat.get(key))
 
 
 def flatten_config(node: Any, nodes: Sequence[str] = (), prefix: str = "") -> Iterator[tuple[str, Any]]:

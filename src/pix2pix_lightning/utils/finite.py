@@ -44,6 +44,11 @@ def find_nonfinite(state: Mapping[str, Tensor], network: nn.Module) -> str | Non
     return None
 
 
+def has_nan(state: Mapping[str, Tensor]) -> bool:
+    """Return whether a tensor of a state holds NaN, which no weight and no constant may."""
+    return any(bool(value.isnan().any()) for value in state.values() if _holds_floats(value))
+
+
 def check_finite(state: Mapping[str, Tensor], network: nn.Module, origin: object) -> None:
     """Refuse weights that are not finite.
 
@@ -68,5 +73,5 @@ def sum_wide(value: Tensor) -> Tensor:
 
 
 def _holds_floats(value: Tensor) -> bool:
-    is_float = value.is_floating_point() or value.is_complex()
+    is_float = isinstance(value, Tensor) and (value.is_floating_point() or value.is_complex())
     return is_float and value.layout is torch.strided and value.device.type != "meta"

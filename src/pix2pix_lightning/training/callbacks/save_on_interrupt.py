@@ -8,6 +8,7 @@ from pathlib import Path
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from pix2pix_lightning.checkpoints.io import BackgroundCheckpointIO
+from pix2pix_lightning.models.accumulation import AccumulationWindow
 from pix2pix_lightning.utils.errors import Interrupted
 from pix2pix_lightning.utils.finite import NonFiniteError
 
@@ -43,12 +44,14 @@ class SaveOnInterrupt(Callback):
         """Save, unless other processes may be gone, for which saving would wait, or a step was cut in two.
 
         Memory runs out between the steps of the two networks, and the state of then is none that a run passes through.
+        Within a window of accumulated gradients these would be lost.
         An error of the disk is only logged: another error has ended training.
         """
         if isinstance(exception, NonFiniteError):  # what there is to save is lost
             return
         is_error = not isinstance(exception, KeyboardInterrupt | Interrupted)
-        is_in_step = getattr(pl_module, "losses", None) is not None
+        window = getattr(pl_module, "window", AccumulationWindow())
+        is_in_step = getattr(pl_module, "losses", None) is not None or not window.is_last
         if not self._has_started or (is_error and (trainer.world_size > 1 or is_in_step)):
             return
         try:
