@@ -25,15 +25,6 @@ _MAX_PIXELS, _MAX_SIDE = 2**30, 2**20  # of OpenCV
 _JPEG_IN_TIFF = 7
 
 
-def list_images(folder: Path) -> list[Path]:
-    """Return the image files directly in ``folder``, sorted by name, without hidden files."""
-    return sorted(
-        path
-        for path in folder.iterdir()
-        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
-    )
-
-
 def read_image(path: Path, *, max_pixels: int | None = None, side: SideSpec | None = None) -> npt.NDArray[np.uint8]:
     """Read an image as a side of a pair takes it.
 

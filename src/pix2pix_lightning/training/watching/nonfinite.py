@@ -5,16 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from lightning.pytorch import Trainer
-from torch import nn
 
 from pix2pix_lightning.checkpoints.files import LAST
+from pix2pix_lightning.training.watching.networks import NETWORKS
 from pix2pix_lightning.training.watching.step_history import SUMS, StepFigures
 
-NETWORKS = {"g": "generator", "d": "discriminator"}
-"""Attributes of the module with the networks, by the name of their optimizer."""
 _OF_DISCRIMINATOR = ("loss_d", "d_real", "d_fake", "gradient_penalty")
 _HIGH_RATE = 1e-2
 """Adam moves each weight by about its rate in a step. First weights are drawn with a deviation of 0.02: a step of half
@@ -164,9 +161,3 @@ def _get_rate(trainer: Trainer, network: str | None) -> float | None:
     if index >= len(trainer.optimizers):
         return None
     return float(trainer.optimizers[index].param_groups[0]["lr"])
-
-
-def get_networks(module: nn.Module) -> dict[str, nn.Module]:
-    """Return the networks of a module that are trained, by the names of their optimizers, ``"g"`` and ``"d"``."""
-    networks: dict[str, Any] = {short: getattr(module, name, None) for short, name in NETWORKS.items()}
-    return {short: network for short, network in networks.items() if isinstance(network, nn.Module)}
