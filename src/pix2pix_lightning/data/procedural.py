@@ -109,7 +109,7 @@ class ProceduralPairs:
 
     def compute_fingerprints(self) -> list[list[str | int | None]]:
         """Return what each pair is a function of: the arguments, its number and a checksum of the code."""
-        folder = Path(__file__).parent
-        code = b"".join(path.read_bytes() for path in (Path(__file__), *sorted(folder.glob("facade_*.py"))))
+        folder = Path(__file__).with_name("facades")
+        code = b"".join(path.read_bytes() for path in (Path(__file__), *sorted(folder.glob("*.py"))))
         common: list[str | int | None] = [self.split, self.seed, self.size, self.num_looks, zlib.crc32(code)]
         return [[*common, index] for index in range(self.num)]

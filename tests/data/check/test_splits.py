@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pix2pix_lightning.data import PairedDataModule, check, header_cache
+from pix2pix_lightning.data import PairedDataModule
+from pix2pix_lightning.data.check import header_cache
+from pix2pix_lightning.data.check import splits as check
 from pix2pix_lightning.data.check.findings import BadPair, Findings
 from pix2pix_lightning.utils.errors import UserError
 
