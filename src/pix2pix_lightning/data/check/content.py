@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pix2pix_lightning.data.check.header_cache import format_reason
+from pix2pix_lightning.data.files.image_files import format_reason
 from pix2pix_lightning.data.pairs import Image, Pairs
 from pix2pix_lightning.data.sides import PairSpec
 from pix2pix_lightning.utils.errors import UserError

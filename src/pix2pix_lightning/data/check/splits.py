@@ -54,7 +54,7 @@ def check_splits(
         splits: Pairs of each split by its name, and how many of them are used: the first ones.
         spec: What the pixels of both sides mean.
         mode: ``quick`` reads the headers of all files and decodes a few pairs; ``full`` decodes all pairs.
-        layout: ``strip`` if the user has said that files are strips: they may have any aspect ratio then.
+        layout: ``data.layout``; with ``strip`` files may have any aspect ratio.
         root: Folder of the data set.
         folder: Folder for what is remembered between runs; None remembers nothing.
 
