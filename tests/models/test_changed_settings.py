@@ -5,7 +5,10 @@ import copy
 import pytest
 import torch
 
+from pix2pix_lightning.checkpoints.restore import check_resumable
+from pix2pix_lightning.data.sides import PairSpec
 from pix2pix_lightning.models.changed_settings import apply_changed_settings
+from pix2pix_lightning.models.pix2pix import Pix2PixModule
 from pix2pix_lightning.training.schedulers import LinearDecay
 from pix2pix_lightning.utils.errors import UserError
 
@@ -13,6 +16,7 @@ ADAM = {"_target_": "torch.optim.Adam", "lr": 0.4, "betas": [0.5, 0.999]}
 DECAY = {
     "_target_": "pix2pix_lightning.training.schedulers.LinearDecay", "hold_epochs": 1, "decay_epochs": 3
 }  # fmt: skip
+GENERATOR = {"_target_": "pix2pix_lightning.networks.UNetGenerator", "num_downs": 2, "base_channels": 4}
 STEPS = {"_target_": "torch.optim.lr_scheduler.StepLR", "step_size": 1, "gamma": 0.5}
 
 
@@ -101,3 +105,16 @@ def test_what_does_not_go_with_the_state_is_refused(changed, schedule, key):
         apply_changed_settings(
             checkpoint, {"optimizer_g": {**ADAM, **changed}, "optimizer_d": None, "schedule": schedule}
         )
+
+
+def test_a_schedule_by_its_name_alone_is_refused_before_training():
+    with pytest.raises(UserError, match=r"schedule=linear_decay.*LinearDecay"):
+        Pix2PixModule(GENERATOR, None, schedule="linear_decay")
+
+
+def test_another_network_is_refused_by_its_key():
+    before = {"pair_spec": PairSpec().to_dict(), "generator": GENERATOR, "discriminator": None}
+    now = {**before, "generator": {**GENERATOR, "base_channels": 8}}
+    check_resumable(PairSpec(), before, before)
+    with pytest.raises(UserError, match=r"module\.generator\.base_channels=8, .* 4:"):
+        check_resumable(PairSpec(), now, before)

@@ -3,15 +3,14 @@
 import errno
 import json
 import logging
-import math
 import os
 from pathlib import Path
 
 import pytest
-import tiny_training
 import torch
 from omegaconf import OmegaConf
 
+import tiny_training
 from pix2pix_lightning.checkpoints.files import write_checkpoint
 from pix2pix_lightning.training import resuming
 from pix2pix_lightning.training.resume_checks import check_resumable_config, configs_match

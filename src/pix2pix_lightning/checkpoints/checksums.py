@@ -84,7 +84,7 @@ class Archive:
             DamagedFileError: A checksum differs. It takes the place of an error in the block.
         """
         memory = _collect_memory(data) if self._has_checksums else {}
-        with _run_beside([partial(self._check, name, storage) for name, storage in memory.values()]):
+        with _run_in_threads([partial(self._check, name, storage) for name, storage in memory.values()]):
             yield
 
     def _check(self, name: str, storage: UntypedStorage) -> None:
@@ -125,7 +125,7 @@ def verify_embedded(path: Path) -> Iterator[None]:
     with (
         path.open("rb") as file,
         mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content,
-        _run_beside([lambda: check_embedded(content, path)]),
+        _run_in_threads([lambda: check_embedded(content, path)]),
     ):
         yield
 
@@ -248,8 +248,8 @@ def _collect_memory(data: Any) -> dict[int, tuple[str, UntypedStorage]]:
 
 
 @contextmanager
-def _run_beside(jobs: list[Callable[[], None]]) -> Iterator[None]:
-    """Run jobs in threads beside the block; the first error of a job takes the place of an error of the block."""
+def _run_in_threads(jobs: list[Callable[[], None]]) -> Iterator[None]:
+    """Run jobs in threads while the block runs; the first error of a job takes the place of an error of the block."""
     if not jobs:
         yield
         return

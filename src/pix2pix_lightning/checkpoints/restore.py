@@ -125,10 +125,16 @@ def check_resumable(spec: PairSpec, own: Mapping[str, Any], saved: Mapping[str, 
     """
     _check_pairs(spec, PairSpec.from_dict(saved["pair_spec"]))
     for name in ("generator", "discriminator"):
-        if saved[name] != own[name]:
-            raise UserError(
-                f"the checkpoint's {name} is {saved[name]}, not {own[name]}: resume with the run's own settings"
-            )
+        before, now = saved[name], own[name]
+        if before == now:
+            continue
+        if not (before and now):
+            raise UserError(f"the checkpoint's {name} is {before}, not {now}: resume with the run's own settings")
+        key = next(key for key in (*now, *before) if now.get(key) != before.get(key))
+        raise UserError(
+            f"module.{name}.{key}={now.get(key)}, but the checkpoint was trained with {before.get(key)}: resume with "
+            "the run's own settings, or start anew without resume="
+        )
 
 
 def check_same_pairs(own: PairSpec, path: Path) -> None:

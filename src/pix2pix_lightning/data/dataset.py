@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 from torch.utils.data.distributed import DistributedSampler
 
 from pix2pix_lightning.data.augmentation import PairAugmentation
-from pix2pix_lightning.data.check.header_cache import format_reason
+from pix2pix_lightning.data.files.image_files import format_reason
 from pix2pix_lightning.data.pairs import Image, Pairs
 from pix2pix_lightning.data.prepared import PreparedPairs
 from pix2pix_lightning.data.sides import PairSpec

@@ -17,6 +17,7 @@ from pix2pix_lightning.data.files.image_files import IMAGE_SUFFIXES, open_image
 from pix2pix_lightning.data.files.listing import Listing, PathList, list_images_below
 from pix2pix_lightning.utils.checks import check_choice
 from pix2pix_lightning.utils.errors import UserError
+from pix2pix_lightning.utils.text import format_names
 
 if TYPE_CHECKING:  # it imports torch, which pairs do without
     from pix2pix_lightning.data.sides import SideSpec
@@ -24,7 +25,6 @@ if TYPE_CHECKING:  # it imports torch, which pairs do without
 Image = npt.NDArray[np.uint8]
 
 _log = logging.getLogger(__name__)
-_MAX_NAMES = 10
 LAYOUTS = ("auto", "strip", "folders")
 
 
@@ -117,10 +117,10 @@ class FolderPairs:
         if not matched:
             raise UserError(
                 f"{folder_a} and {folder_b} have no file name in common: A and B are matched by the path below these "
-                f"folders before the ending; without a partner: {_format_names(unmatched)}"
+                f"folders before the ending; without a partner: {format_names(unmatched)}"
             )
         if unmatched:
-            _log.warning("%d files without a partner are left out: %s", len(unmatched), _format_names(unmatched))
+            _log.warning("%d files without a partner are left out: %s", len(unmatched), format_names(unmatched))
 
     def __len__(self) -> int:
         """Return the number of pairs."""
@@ -204,7 +204,7 @@ def open_pairs(root: Path, split: str, layout: str = "auto") -> StripPairs | Fol
         _log.warning(
             "%s has several files that differ in their ending alone, each is a pair, and their names are equal: %s",
             strips,
-            _format_names(duplicates),
+            format_names(duplicates),
         )
     return StripPairs(PathList(strips, listing.files), strips)
 
@@ -299,7 +299,7 @@ def _index_by_stem(folder: Path) -> dict[str, str]:
     stems = [unicodedata.normalize("NFC", file.rpartition(".")[0]) for file in listing.files]
     duplicates = _find_duplicates(stems)
     if duplicates:
-        raise UserError(f"{folder} has several files with the stem {_format_names(duplicates)}: keep one file of each")
+        raise UserError(f"{folder} has several files with the stem {format_names(duplicates)}: keep one file of each")
     return dict(zip(stems, listing.files, strict=True))
 
 
@@ -307,8 +307,3 @@ def _find_duplicates(stems: list[str]) -> list[str]:
     if len(set(stems)) == len(stems):
         return []
     return sorted(stem for stem, count in Counter(stems).items() if count > 1)
-
-
-def _format_names(names: list[str]) -> str:
-    more = len(names) - _MAX_NAMES
-    return ", ".join(names[:_MAX_NAMES]) + (f" and {more} more" if more > 0 else "")

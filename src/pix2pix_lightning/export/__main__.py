@@ -61,9 +61,8 @@ def export(cfg: DictConfig, words: Sequence[str] = ()) -> Path:
     checkpoint = find_checkpoint(Path(str(cfg.checkpoint)))
     if infer_checkpoint_kind(checkpoint) == "exported":
         raise UserError(f"checkpoint={checkpoint} is an exported graph: give the checkpoint that it was exported from")
-    if (
-        suffix or cfg.format == "web" or infer_checkpoint_kind(checkpoint) != "training"
-    ):  # the others keep what is there
+    keeps_others = not suffix and cfg.format != "web" and infer_checkpoint_kind(checkpoint) == "training"
+    if not keeps_others:  # what lies in the output's folder is replaced
         check_not_inside("output", output, checkpoint=checkpoint)
     module = open_module(checkpoint, weights=cfg.weights, trust=parse_trust(cfg.trust), pair=read_pair_spec(cfg))
     keys["norm"] = cfg.norm or "image"

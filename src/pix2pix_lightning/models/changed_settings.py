@@ -93,7 +93,8 @@ def _change_schedule(checkpoint: dict[str, Any], before: Any, now: Any) -> None:
     if now is not None and not str(now.get(TARGET)).startswith(_OWN):
         raise UserError(
             f"module.schedule={now} does not go with the checkpoint, which was trained with {before}: keep that, "
-            "choose linear_decay, cosine or constant, which go on at any epoch, or start anew with init_from="
+            "choose LinearDecay or WarmupCosine of pix2pix_lightning.training.schedulers or null, which go on at any "
+            "epoch, or start anew with init_from="
         )
     _log.info("module.schedule=%s from here on, it was %s", now, before)
     states = checkpoint["lr_schedulers"]

@@ -50,6 +50,11 @@ def complete_parts(parts: Parts, spec: PairSpec, *, conditional: bool) -> Parts:
     for name in ("optimizer_g", "optimizer_d", "schedule"):
         if is_description(parts[name]):
             locate(parts[name][TARGET])  # a wrong name is refused now, not when training starts
+    if isinstance(parts["schedule"], str):
+        raise UserError(
+            f"schedule={parts['schedule']}: a description is expected, such as "
+            "{_target_: pix2pix_lightning.training.schedulers.LinearDecay}, or null"
+        )
     return {**parts, "generator": infer_depth(generator, spec.size), "discriminator": discriminator}
 
 

@@ -17,6 +17,8 @@ _LOADER_ENDED = re.compile(
     re.IGNORECASE,
 )
 """Of torch for a loader process that ended, or that finds no room in ``/dev/shm``, where it puts the batches."""
+_LIBRARIES = ("cv2", "onnxruntime", "torch")
+"""Packages that have errors of their own for memory that ran out."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -28,9 +30,6 @@ def is_out_of_memory(error: BaseException) -> bool:
     # ValueError and its kind are of people and parsers, which write of memory too
     is_of_a_library = isinstance(error, RuntimeError) or type(error).__module__.partition(".")[0] in _LIBRARIES
     return is_of_a_library and not is_loader_ended(error) and _OUT_OF_MEMORY.search(str(error)) is not None
-
-
-_LIBRARIES = ("cv2", "onnxruntime", "torch")
 
 
 def is_loader_ended(error: BaseException) -> bool:

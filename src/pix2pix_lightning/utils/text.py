@@ -1,14 +1,22 @@
-"""Text from files, such as their names, on a terminal and in a log."""
+"""Text from files, such as their names, in messages, on a terminal and in a log."""
 
 from __future__ import annotations
 
 import logging
 import sys
 import unicodedata
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TextIO
 
 _HIDDEN = ("Cc", "Cf", "Cs", "Zl", "Zp")  # controls, also of the writing direction; bytes that are no UTF-8; line ends
+_MAX_NAMES = 10
+
+
+def format_names(names: Sequence[str]) -> str:
+    """Return up to ten names in a line, and how many more there are."""
+    more = len(names) - _MAX_NAMES
+    return ", ".join(names[:_MAX_NAMES]) + (f" and {more} more" if more > 0 else "")
 
 
 def escape_controls(text: str, *, keep: str = "") -> str:

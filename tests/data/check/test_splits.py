@@ -328,7 +328,7 @@ def test_a_colour_that_the_palette_lacks_is_a_warning(tmp_path, caplog, monkeypa
 
 def test_wrong_labels_are_found_before_training(tmp_path):
     save_pairs(tmp_path, b=lambda _: np.full((16, 16), 7, np.uint8))
-    with pytest.raises(UserError, match=r"6 of 6 pairs .*pair train0, data\.b: .* 7 "):
+    with pytest.raises(UserError, match=r"6 of 6 pairs .*train0\.png, data\.b: .* 7 "):
         setup(tmp_path, b={"kind": "label", "num_classes": 7})
 
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pix2pix_lightning.data.files.image_files import list_images, read_image, write_image
+from pix2pix_lightning.data.files.image_files import read_image, write_image
+from pix2pix_lightning.data.files.listing import list_images_below
 
 
 def noise(*shape, dtype=np.uint8):
@@ -128,12 +129,12 @@ def test_names_beyond_ascii(tmp_path):
     path = tmp_path / "façade 图像 ü.png"
     image = noise(6, 5, 3)
     write_image(path, image)
-    assert list_images(tmp_path) == [path]
+    assert list_images_below(tmp_path).files == [path.name]
     np.testing.assert_array_equal(read_image(path), image)
 
 
-def test_list_images_passes_over_what_is_none(tmp_path):
+def test_list_images_below_passes_over_what_is_none(tmp_path):
     for name in ("b.PNG", "a.jpg", "._a.jpg", "notes.txt", "c.tiff"):
         (tmp_path / name).touch()
     (tmp_path / "folder.png").mkdir()
-    assert [path.name for path in list_images(tmp_path)] == ["a.jpg", "b.PNG", "c.tiff"]
+    assert list_images_below(tmp_path).files == ["a.jpg", "b.PNG", "c.tiff"]

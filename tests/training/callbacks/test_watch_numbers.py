@@ -2,6 +2,7 @@
 
 import json
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from float_batches import Identity, Silent, build, fit, make_batches
 from pix2pix_lightning.checkpoints.files import read_checkpoint
 from pix2pix_lightning.training.callbacks import SaveOnInterrupt, WatchNumbers
 from pix2pix_lightning.training.run_files import read_summary_metrics
-from pix2pix_lightning.training.watching.nonfinite import find_network
+from pix2pix_lightning.training.watching.nonfinite import find_network, format_broken_weights
 from pix2pix_lightning.training.watching.step_history import StepFigures, StepHistory
 from pix2pix_lightning.utils.finite import NonFiniteError, find_nonfinite
 from pix2pix_lightning.utils.json_text import format_json
@@ -118,9 +119,20 @@ def test_broken_first_weights_are_named_before_the_first_step():
     assert module.batches_seen == 0
 
 
-def test_a_rate_that_is_too_high_is_named_with_a_lower_one():
-    with pytest.raises(NonFiniteError, match=r"rate 1e\+30 .*lr=0\.0002"):
-        fit(build(rate=1e30), make_batches(3), WatchNumbers())
+@pytest.mark.parametrize("network", ["g", "d"])
+def test_a_rate_that_is_too_high_is_named_with_a_lower_one(network):
+    module = build()
+    module.parts[f"optimizer_{network}"] = {"_target_": "torch.optim.Adam", "lr": 1e30}
+    with pytest.raises(NonFiniteError, match=rf"rate 1e\+30 .*module\.optimizer_{network}\.lr=0\.0002"):
+        fit(module, make_batches(3), WatchNumbers())
+
+
+def test_the_rate_that_is_too_high_may_be_the_other_networks():
+    rates = [SimpleNamespace(param_groups=[{"lr": rate}]) for rate in (2e-4, 1.0)]
+    trainer = SimpleNamespace(optimizers=rates, current_epoch=0, precision="16-mixed")
+    line = format_broken_weights("weights (a.weight)", "g", 4, trainer, None)
+    assert "the generator's weights (a.weight)" in line
+    assert line.endswith("module.optimizer_d.lr=0.0002")
 
 
 def test_the_device_is_read_at_the_interval_and_at_the_epochs_end_alone(monkeypatch):
@@ -169,10 +181,13 @@ def test_too_many_batches_left_out_end_training():
         fit(build(), make_batches(6, broken), WatchNumbers("skip_batch", max_skipped=2))
 
 
-@pytest.mark.parametrize("options", [{"on_nan": "go_on"}, {"max_skipped": -1}, {"every_n_batches": 0}])
+@pytest.mark.parametrize(
+    "options",
+    [{"on_nan": "go_on"}, {"max_skipped": -1}, {"every_n_batches": 0}, {"every_n_batches": "few"}],
+)
 def test_arguments_out_of_range_are_refused(options):
     ((key, value),) = options.items()
-    with pytest.raises(ValueError, match=f"{key}={value}"):
+    with pytest.raises(ValueError, match=f"{key}={value!r}|{key}={value}"):
         WatchNumbers(**options)
 
 

@@ -31,7 +31,6 @@ SOUND = ValidationFigures(
 )
 NETWORK = NetworkFigures(rate=2e-4, gradient_rms=1e-4, gradient_ratio=0.5, has_moved=True)
 EPOCH = EpochFigures(
-    num_batches=100,
     losses={"loss_d": 0.4, "l1": 0.3, "adversarial": 1.0, "loss_g": 31.0},
     terms={"l1": 100.0, "adversarial": 1.0, "feature_matching": 0.0},
     undecided=0.693,
@@ -152,6 +151,20 @@ def test_a_frozen_network_is_told_once_with_its_rate(caplog):
     (line,) = [record.getMessage() for record in caplog.records if record.name.startswith("pix2pix_lightning")]
     assert line.startswith("epoch 1: the discriminator's weights did not change")
     assert "module.optimizer_d.lr" in line
+
+
+def test_the_last_epoch_of_a_cosine_may_have_the_rate_0(caplog):
+    module = build()
+    module.parts["schedule"] = {
+        "_target_": "pix2pix_lightning.training.schedulers.WarmupCosine",
+        "warmup_epochs": 0,
+        "total_epochs": 2,
+    }
+    with caplog.at_level("WARNING", "pix2pix_lightning"):
+        fit(module, make_batches(2), WatchTraining(), epochs=2)
+        assert not [record for record in caplog.records if "did not change" in record.getMessage()]
+        fit(module, make_batches(2), WatchTraining(), epochs=3)
+    assert [record for record in caplog.records if "epoch 2: the generator's weights did not" in record.getMessage()]
 
 
 @pytest.mark.parametrize("thresholds", [{"collaps": 0.1}, {"collapse": -1}, {"collapse": "much"}])

@@ -61,7 +61,7 @@ def load_pretrained(cls: type[Module], path: str | Path, *, trust: Sequence[str]
         UserError: The file is no model, names a class that is not trusted, or a live object is missing.
         OSError: The file does not exist or cannot be read.
     """
-    with verify_embedded(_find_weights(Path(path))):  # beside the building of the networks, which takes longer
+    with verify_embedded(_find_weights(Path(path))):  # while the networks are built, which takes longer
         saved = read_pretrained(path, verify=False)
         module = restore_module(cls, saved, origin=path, trust=trust, live=live)
     precisions = {value.dtype for value in saved["state_dict"].values() if value.is_floating_point()}

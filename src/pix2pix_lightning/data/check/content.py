@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from pix2pix_lightning.data.check.findings import format_names
-from pix2pix_lightning.data.check.header_cache import format_reason
+from pix2pix_lightning.data.files.image_files import format_reason
 from pix2pix_lightning.data.pairs import Image, Pairs
 from pix2pix_lightning.data.palette import find_unknown_colours
 from pix2pix_lightning.data.sides import PairSpec
 from pix2pix_lightning.utils.errors import UserError
+from pix2pix_lightning.utils.text import format_names
 
 _MAX_LEVELS = 64  # a picture has more of them
 _MAX_CLASS = 200
@@ -50,13 +51,14 @@ class PairContent(NamedTuple):
     b: SideContent | None = None
 
 
-def examine_pair(pairs: Pairs, index: int, name: str, spec: PairSpec) -> PairContent:
+def examine_pair(pairs: Pairs, index: int, name: str, files: Sequence[Path], spec: PairSpec) -> PairContent:
     """Decode a pair, and check its values against the descriptions of its sides.
 
     Args:
         pairs: The pairs.
         index: Number of the pair.
         name: Name of the pair, for the case that it cannot be read.
+        files: File of A and file of B, or that of both.
         spec: What the pixels of both sides mean.
 
     Returns:
@@ -67,15 +69,15 @@ def examine_pair(pairs: Pairs, index: int, name: str, spec: PairSpec) -> PairCon
     except (UserError, OSError) as error:
         return PairContent(name, format_reason(error))
     contents: list[SideContent | None] = []
-    for image, (key, side) in zip(images, (("a", spec.a), ("b", spec.b)), strict=True):
+    for image, key, side, file in zip(images, "ab", (spec.a, spec.b), (files[0], files[-1]), strict=True):
         try:
             side.prepare(image)
         except UserError as error:
-            return PairContent(name, f"pair {name}, data.{key}: {error}")
+            return PairContent(name, f"{file}, data.{key}: {error}")
         if side.palette:
             contents.append(SideContent(False, 0, find_unknown_colours(image, side.palette)))
         else:
-            contents.append(None if side.kind == "label" else _examine(image))
+            contents.append(None if side.kind == "label" or side.snap_palette else _examine(image))
     return PairContent(name, None, *contents)
 
 

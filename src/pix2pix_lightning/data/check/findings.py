@@ -1,4 +1,4 @@
-"""What the check of a data set has found, and how it is said."""
+"""What the check of a data set has found: warnings, and an error or pairs that are left out."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 
 from pix2pix_lightning.utils.atomic import atomic_write
 from pix2pix_lightning.utils.errors import UserError
+from pix2pix_lightning.utils.text import format_names
 
 _log = logging.getLogger(__name__)
 _MAX_LINES = 10
@@ -101,12 +102,6 @@ class Findings:
             more = f"; or set data.on_error=skip to leave {'such pairs' if count > 1 else 'this pair'} out"
         fix = f": {first.fix}" if first.fix else ""
         raise UserError(f"{amount}{first.text}{fix}{more}{listed}")
-
-
-def format_names(names: Sequence[str]) -> str:
-    """Return up to ten names, and how many more there are."""
-    more = len(names) - _MAX_LINES
-    return ", ".join(names[:_MAX_LINES]) + (f" and {more} more" if more > 0 else "")
 
 
 def _write_list(lines: Sequence[str], folder: Path | None) -> Path:

@@ -18,7 +18,7 @@ from typing import Any, BinaryIO, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from pix2pix_lightning.data.files.image_files import check_header, open_image
+from pix2pix_lightning.data.files.image_files import check_header, format_reason, open_image
 from pix2pix_lightning.data.files.image_header import ImageHeader, parse_header
 from pix2pix_lightning.data.workers import count_available_cores
 from pix2pix_lightning.utils.atomic import atomic_write
@@ -206,14 +206,6 @@ def _has_end(file: BinaryIO, kind: str) -> bool:
     size = file.seek(0, os.SEEK_END)
     file.seek(max(0, size - _TAIL))
     return mark in file.read()
-
-
-def format_reason(error: UserError | OSError) -> str:
-    """Return in one line what is wrong with a file."""
-    if isinstance(error, OSError) and error.filename is not None and error.strerror:
-        fix = ", allow it to this user" if isinstance(error, PermissionError) else ""
-        return f"{os.fsdecode(error.filename)} cannot be read: {error.strerror.lower()}{fix}"
-    return " ".join(str(error).split())
 
 
 def _compute_checksum(path: str) -> int:

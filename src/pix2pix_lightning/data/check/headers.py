@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from pix2pix_lightning.data.check.findings import BadPair, format_names
+from pix2pix_lightning.data.check.findings import BadPair
 from pix2pix_lightning.data.check.header_cache import HeaderCache
 from pix2pix_lightning.data.files.image_header import ImageHeader
 from pix2pix_lightning.data.files.listing import PathList
 from pix2pix_lightning.data.pairs import FolderPairs, StripPairs, format_odd_width
+from pix2pix_lightning.utils.text import format_names
 
 _TOLERANCE = 0.01  # of an aspect ratio: sides are rounded to pixels, and cut to multiples
 _USUAL = 0.9  # share of the strips whose aspect ratio the others are compared with

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from pix2pix_lightning.data.check.content import PairContent, SideContent, examine_pair, summarize_content
-from pix2pix_lightning.data.check.findings import Findings, format_names
+from pix2pix_lightning.data.check.findings import Findings
 from pix2pix_lightning.data.check.header_cache import map_parallel
 from pix2pix_lightning.data.check.headers import (
     CheckedSplit,
@@ -28,6 +28,7 @@ from pix2pix_lightning.data.pairs import FolderPairs, StripPairs
 from pix2pix_lightning.data.sides import PairSpec
 from pix2pix_lightning.utils.atomic import atomic_write
 from pix2pix_lightning.utils.lock import wait_for_lock
+from pix2pix_lightning.utils.text import format_names
 
 _log = logging.getLogger(__name__)
 MODES = ("quick", "full", "off")
@@ -54,7 +55,7 @@ def check_splits(
         splits: Pairs of each split by its name, and how many of them are used: the first ones.
         spec: What the pixels of both sides mean.
         mode: ``quick`` reads the headers of all files and decodes a few pairs; ``full`` decodes all pairs.
-        layout: ``strip`` if the user has said that files are strips: they may have any aspect ratio then.
+        layout: ``data.layout``; with ``strip`` files may have any aspect ratio.
         root: Folder of the data set.
         folder: Folder for what is remembered between runs; None remembers nothing.
 
@@ -129,7 +130,9 @@ def _examine_all(
 def _examine(split: CheckedSplit, indices: list[int], spec: PairSpec) -> list[PairContent]:
     pairs = split.pairs
     return map_parallel(
-        lambda index: examine_pair(pairs, index, pairs.get_name(index), spec), indices, title=f"pairs of {split.name}"
+        lambda index: examine_pair(pairs, index, pairs.get_name(index), split.get_paths(index), spec),
+        indices,
+        title=f"pairs of {split.name}",
     )
 
 

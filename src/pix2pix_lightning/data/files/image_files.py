@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,15 +24,6 @@ if TYPE_CHECKING:
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 _MAX_PIXELS, _MAX_SIDE = 2**30, 2**20  # of OpenCV
 _JPEG_IN_TIFF = 7
-
-
-def list_images(folder: Path) -> list[Path]:
-    """Return the image files directly in ``folder``, sorted by name, without hidden files."""
-    return sorted(
-        path
-        for path in folder.iterdir()
-        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
-    )
 
 
 def read_image(path: Path, *, max_pixels: int | None = None, side: SideSpec | None = None) -> npt.NDArray[np.uint8]:
@@ -127,6 +119,14 @@ def check_header(header: ImageHeader, path: Path, *, max_pixels: int | None = No
 
 def _count_channels(header: ImageHeader) -> str:
     return f"{header.channels} channel{'s' if header.channels > 1 else ''}"
+
+
+def format_reason(error: UserError | OSError) -> str:
+    """Return in one line what is wrong with a file."""
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        fix = ", allow it to this user" if isinstance(error, PermissionError) else ""
+        return f"{os.fsdecode(error.filename)} cannot be read: {error.strerror.lower()}{fix}"
+    return " ".join(str(error).split())
 
 
 def write_image(path: Path, image: npt.NDArray[np.uint8], *, overwrite: bool = False) -> None:

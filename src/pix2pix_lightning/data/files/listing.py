@@ -40,12 +40,10 @@ class Listing(NamedTuple):
 
     Attributes:
         files: Paths of the images relative to the folder, with ``/`` between names, in the order of their names.
-        folders: Folders below it that hold images themselves, relative and sorted; ``""`` stands for itself.
         passed_over: Number of files by ending that hold images of a kind that is not read.
     """
 
     files: list[str]
-    folders: list[str]
     passed_over: dict[str, int]
 
 
@@ -98,18 +96,16 @@ def list_images_below(folder: Path, *, recursive: bool = True) -> Listing:
         OSError: A folder cannot be read.
     """
     files: list[str] = []
-    folders: set[str] = set()
     passed_over: Counter[str] = Counter()
     for below, name in _walk(folder, recursive=recursive):
         stem, dot, ending = name.rpartition(".")
         suffix = (dot + ending).lower() if stem else ""
         if suffix in IMAGE_SUFFIXES:
             files.append(f"{below}{name}")
-            folders.add(below.rstrip("/"))
         elif suffix in _OTHER_IMAGES:
             passed_over[suffix] += 1
-    files.sort(key=None if folders <= {""} else lambda path: path.split("/"))
-    return Listing(files, sorted(folders), dict(passed_over))
+    files.sort(key=(lambda path: path.split("/")) if any("/" in file for file in files) else None)
+    return Listing(files, dict(passed_over))
 
 
 def _walk(root: Path, *, recursive: bool) -> Iterator[tuple[str, str]]:

@@ -8,29 +8,28 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from torch import Tensor, nn
-from torch.nn.utils import get_total_norm
+from torch import nn
 
+from pix2pix_lightning.training.watching.networks import compute_norms, get_networks
 from pix2pix_lightning.training.watching.nonfinite import (
     find_first_step,
     format_broken_step,
     format_broken_weights,
     format_continuation,
-    get_networks,
 )
 from pix2pix_lightning.training.watching.skip_steps import StepGuard
 from pix2pix_lightning.training.watching.step_history import SUMS, StepFigures, StepHistory
+from pix2pix_lightning.utils.checks import check_choice, check_counts
 from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.finite import NonFiniteError, find_nonfinite
+from pix2pix_lightning.utils.text import format_names
 
 _log = logging.getLogger(__name__)
 _MAX_STEPS = 500
 """Steps that are kept at most before they are read."""
 _LOWEST_SCALE = 1.0
 """A loss scale below it means that gradients exceed 65504 as they are, and that every step is left out."""
-_MAX_NAMES = 10
 
 
 class WatchNumbers(Callback):
@@ -58,12 +57,10 @@ class WatchNumbers(Callback):
         every_n_batches: int | None = None,
         run_dir: str | Path | None = None,
     ) -> None:
-        if on_nan not in ("stop", "skip_batch"):
-            raise UserError(f"on_nan={on_nan}: stop is expected, or skip_batch")
-        if max_skipped < 0:
-            raise UserError(f"max_skipped={max_skipped}: a number of batches from 0 is expected")
-        if every_n_batches is not None and every_n_batches < 1:
-            raise UserError(f"every_n_batches={every_n_batches}: a number of batches from 1 is expected")
+        check_choice("on_nan", on_nan, ("stop", "skip_batch"))
+        check_counts(at_least=0, max_skipped=max_skipped)
+        if every_n_batches is not None:
+            check_counts(every_n_batches=every_n_batches)
         self.on_nan, self.max_skipped, self.every_n_batches = on_nan, max_skipped, every_n_batches
         self._run_dir = None if run_dir is None else Path(run_dir)
         self._history = StepHistory()
@@ -90,8 +87,8 @@ class WatchNumbers(Callback):
             options = [getattr(callback, "options", None) for callback in trainer.callbacks]  # type: ignore[attr-defined]
             if any(getattr(option, "cuda_graph", False) for option in options):
                 raise UserError(
-                    "on_nan=skip_batch looks at each step before it is taken, which a captured step does not allow: "
-                    "set speed.cuda_graph=false, or on_nan=stop"
+                    "callbacks.watch.on_nan=skip_batch looks at each step before it is taken, which a captured step "
+                    "does not allow: set speed.cuda_graph=false, or callbacks.watch.on_nan=stop"
                 )
             self._guard = StepGuard(trainer, pl_module)
 
@@ -139,7 +136,7 @@ class WatchNumbers(Callback):
                 "epoch %d: %d batches were left out, since their losses or gradients were not finite: %s",
                 trainer.current_epoch + 1,
                 len(self._skipped),
-                self._list_skipped(),
+                format_names(list(self._skipped.values())),
             )
             self._skipped = {}
 
@@ -161,7 +158,7 @@ class WatchNumbers(Callback):
 
     def _check(self, trainer: Trainer, module: LightningModule) -> None:
         networks = get_networks(module)
-        norms = [norm for network in networks.values() for norm in _compute_norms(network)]
+        norms = [norm for network in networks.values() for norm in compute_norms(network)]
         steps, numbers = self._history.read(*norms)
         has_losses = any(step.values.keys() - set(SUMS) for step in steps)
         if not has_losses and steps:  # a training step that returns nothing may have logged its losses
@@ -209,23 +206,9 @@ class WatchNumbers(Callback):
         where = f"epoch {trainer.current_epoch + 1}, batch {step.batch + 1}"
         return (
             f"{where}: {len(self._skipped)} batches of this epoch had losses or gradients that are not finite, "
-            f"max_skipped={self.max_skipped}: lower the learning rate, or look at these batches and pairs: "
-            f"{self._list_skipped()}; {format_continuation(trainer, self._run_dir)}"
+            f"callbacks.watch.max_skipped={self.max_skipped}: lower the learning rate, or look at these batches and "
+            f"pairs: {format_names(list(self._skipped.values()))}; {format_continuation(trainer, self._run_dir)}"
         )
-
-    def _list_skipped(self) -> str:
-        more = len(self._skipped) - _MAX_NAMES
-        shown = ", ".join(list(self._skipped.values())[:_MAX_NAMES])
-        return f"{shown} and {more} more" if more > 0 else shown
-
-
-def _compute_norms(network: nn.Module) -> tuple[Tensor, Tensor]:
-    """Compute the norms of a network's gradients and of its weights, scalars on the device."""
-    weights = [weight.detach() for weight in network.parameters()]
-    gradients = [weight.grad.detach() for weight in network.parameters() if weight.grad is not None]
-    device = weights[0].device if weights else torch.device("cpu")
-    norms = get_total_norm(gradients), get_total_norm(weights)
-    return norms[0].float().to(device), norms[1].float().to(device)
 
 
 def _read_logged_losses(trainer: Trainer) -> dict[str, float]:

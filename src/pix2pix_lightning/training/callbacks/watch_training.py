@@ -13,9 +13,8 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
-from torch.nn.utils import get_total_norm
 
-from pix2pix_lightning.training.watching.nonfinite import NETWORKS, get_networks
+from pix2pix_lightning.training.watching.networks import NETWORKS, compute_norms, get_networks
 from pix2pix_lightning.training.watching.step_history import SUMS, StepHistory
 from pix2pix_lightning.training.watching.validation_figures import MeanTarget, ValidationMeter
 from pix2pix_lightning.training.watching.warning_signs import (
@@ -88,7 +87,7 @@ class WatchTraining(Callback):
             if isinstance(target := batch.get("target"), Tensor):
                 self._mean_target.add(target)
         if is_last or (batch_idx + 1) % (getattr(trainer, "log_every_n_steps", 0) or 50) == 0:
-            self._norms.append(_compute_norms(pl_module))
+            self._norms.append(_compute_all_norms(pl_module))
             del self._norms[:-_MAX_SAMPLES]
 
     def on_validation_batch_end(
@@ -143,10 +142,9 @@ class WatchTraining(Callback):
                 rate=float(group["lr"]),
                 gradient_rms=math.nan if is_scaled else median(gradients) / math.sqrt(count),
                 gradient_ratio=math.nan if is_scaled else median(ratios),
-                has_moved=bool(moved[index]),
+                has_moved=bool(moved[index]) or _has_ended(group, trainer),
             )
         figures = EpochFigures(
-            num_batches=self._num_batches,
             losses=losses,
             terms=getattr(pl_module, "weights", {}),
             undecided=undecided,
@@ -162,14 +160,10 @@ class WatchTraining(Callback):
                 _log.warning("epoch %d: %s", trainer.current_epoch + 1, message)
 
 
-def _compute_norms(module: LightningModule) -> Tensor:
+def _compute_all_norms(module: LightningModule) -> Tensor:
     """Compute the norms of gradients and weights of each network, on the device."""
-    norms = []
-    for network in get_networks(module).values():
-        weights = [weight.detach() for weight in network.parameters()]
-        gradients = [weight.grad.detach() for weight in network.parameters() if weight.grad is not None]
-        norms += [get_total_norm(gradients), get_total_norm(weights)]
-    return torch.stack([norm.float().to(module.device) for norm in norms]) if norms else torch.empty(0)
+    norms = [norm.to(module.device) for network in get_networks(module).values() for norm in compute_norms(network)]
+    return torch.stack(norms) if norms else torch.empty(0)
 
 
 def _sees_pairs(module: LightningModule) -> bool:
@@ -191,6 +185,12 @@ def _has_moved(network: nn.Module, first: Tensor | None) -> Tensor:
     if first is None or first.shape != present.shape:
         return torch.ones((), device=present.device)
     return (present != first).any().float()
+
+
+def _has_ended(group: Mapping[str, Any], trainer: Trainer) -> bool:
+    """Return whether a schedule has brought the rate to 0 in the last epoch, as a cosine does."""
+    is_last = trainer.current_epoch + 1 == trainer.max_epochs
+    return is_last and group["lr"] == 0 and group.get("initial_lr", 0) > 0
 
 
 def _compute_undecided_loss(module: LightningModule) -> float:

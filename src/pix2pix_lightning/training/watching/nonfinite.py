@@ -5,16 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from lightning.pytorch import Trainer
-from torch import nn
 
 from pix2pix_lightning.checkpoints.files import LAST
+from pix2pix_lightning.training.watching.networks import NETWORKS
 from pix2pix_lightning.training.watching.step_history import SUMS, StepFigures
 
-NETWORKS = {"g": "generator", "d": "discriminator"}
-"""Attributes of the module with the networks, by the name of their optimizer."""
 _OF_DISCRIMINATOR = ("loss_d", "d_real", "d_fake", "gradient_penalty")
 _HIGH_RATE = 1e-2
 """Adam moves each weight by about its rate in a step. First weights are drawn with a deviation of 0.02: a step of half
@@ -74,13 +71,13 @@ def format_broken_step(step: StepFigures, steps: Sequence[StepFigures], trainer:
     network = find_network(step)
     broken = {name: value for name, value in step.values.items() if not math.isfinite(value)}
     losses = ", ".join(f"{name}={value}" for name, value in broken.items())
-    cause = _find_cause(network, steps, trainer)
+    cause, too_fast = _find_cause(network, steps, trainer)
     # what spread to both networks in batches whose losses are not known began in either
     is_known = network == "g" or all(earlier.values.keys() - set(SUMS) for earlier in steps)
     name = NETWORKS[network] if is_known else " or the ".join(NETWORKS.values())
     return (
         f"{where}: the {name}'s losses are not finite ({losses}): {cause}; "
-        f"{format_continuation(trainer, run_dir, None if _is_16_bit(trainer) else network)}"
+        f"{format_continuation(trainer, run_dir, too_fast)}"
     )
 
 
@@ -98,9 +95,10 @@ def format_broken_weights(what: str, network: str, batch_idx: int, trainer: Trai
         Epoch, batch, network, the likely cause, and how to go on.
     """
     where = f"epoch {trainer.current_epoch + 1}, batch {batch_idx + 1}"
+    cause, too_fast = _find_cause(network, (), trainer)
     return (
-        f"{where}: the {NETWORKS[network]}'s {what} are not finite: {_find_cause(network, (), trainer)}; "
-        f"{format_continuation(trainer, run_dir, None if _is_16_bit(trainer) else network)}"
+        f"{where}: the {NETWORKS[network]}'s {what} are not finite: {cause}; "
+        f"{format_continuation(trainer, run_dir, too_fast)}"
     )
 
 
@@ -125,25 +123,28 @@ def format_continuation(trainer: Trainer, run_dir: Path | None, network: str | N
     return f"there is no checkpoint to go on from yet: start anew, with module.optimizer_{network}.lr={lower:.3g}"
 
 
-def _find_cause(network: str, steps: Sequence[StepFigures], trainer: Trainer) -> str:
-    rate = _get_rate(trainer, network)
-    highest = max((r for r in (_get_rate(trainer, n) for n in NETWORKS) if r is not None), default=None)
-    if highest is not None and highest >= _HIGH_RATE:
-        other = "" if highest == rate else " of the other network"
-        return f"the learning rate {highest:.3g}{other} is likely too high (usual is {_USUAL_RATE})"
+def _find_cause(network: str, steps: Sequence[StepFigures], trainer: Trainer) -> tuple[str, str | None]:
+    """Return the likely cause, and the network whose learning rate is to be lower, if one is."""
+    rates = {name: rate for name in (network, *NETWORKS) if (rate := _get_rate(trainer, name)) is not None}
+    fastest = max(rates, key=lambda name: rates[name], default=None)
+    if fastest is not None and rates[fastest] >= _HIGH_RATE:
+        other = "" if fastest == network else " of the other network"
+        return f"the learning rate {rates[fastest]:.3g}{other} is likely too high (usual is {_USUAL_RATE})", fastest
     if _is_16_bit(trainer):
         return (
             f"trainer.precision={trainer.precision} likely overflows, above 65504: set speed.precision=bf16-mixed or "
             "32-true"
-        )
+        ), None
+    rate = rates.get(network)
+    shown = "unknown" if rate is None else f"{rate:.3g}"
     if (growth := _compute_growth(steps)) > _GROWTH:
         return (
-            f"a loss grew {growth:.0f} times in the batches before, so the learning rate {rate:.3g} is likely too high"
-        )
+            f"a loss grew {growth:.0f} times in the batches before, so the learning rate {shown} is likely too high"
+        ), network
     return (
         "the losses before were ordinary, so a weight, a loss or a layer likely overflows or divides by 0, or an image "
-        f"is far out of range (the learning rate is {'unknown' if rate is None else f'{rate:.3g}'})"
-    )
+        f"is far out of range (the learning rate is {shown})"
+    ), network
 
 
 def _is_16_bit(trainer: Trainer) -> bool:
@@ -164,9 +165,3 @@ def _get_rate(trainer: Trainer, network: str | None) -> float | None:
     if index >= len(trainer.optimizers):
         return None
     return float(trainer.optimizers[index].param_groups[0]["lr"])
-
-
-def get_networks(module: nn.Module) -> dict[str, nn.Module]:
-    """Return the networks of a module that are trained, by the names of their optimizers, ``"g"`` and ``"d"``."""
-    networks: dict[str, Any] = {short: getattr(module, name, None) for short, name in NETWORKS.items()}
-    return {short: network for short, network in networks.items() if isinstance(network, nn.Module)}

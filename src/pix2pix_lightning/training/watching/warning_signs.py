@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from pix2pix_lightning.training.watching.nonfinite import NETWORKS
+from pix2pix_lightning.training.watching.networks import NETWORKS
 from pix2pix_lightning.training.watching.validation_figures import ValidationFigures
 
 
@@ -59,7 +59,7 @@ class NetworkFigures(NamedTuple):
         rate: Its learning rate.
         gradient_rms: Median root mean square of its gradients.
         gradient_ratio: Median norm of its gradients, as a multiple of that of its weights.
-        has_moved: Whether its weights are others than at the epoch's start.
+        has_moved: Whether its weights are others than at the epoch's start, or a schedule has ended with the rate 0.
     """
 
     rate: float
@@ -73,7 +73,6 @@ class EpochFigures:
     """Figures of a training epoch.
 
     Attributes:
-        num_batches: Training batches so far, in all epochs.
         losses: Mean losses of the epoch by name.
         terms: Weights of the generator's loss terms by name.
         undecided: Discriminator's loss for logits of 0; NaN where its form has no such value.
@@ -81,7 +80,6 @@ class EpochFigures:
         networks: Figures by network, ``"g"`` and ``"d"``.
     """
 
-    num_batches: int
     losses: Mapping[str, float] = field(default_factory=dict)
     terms: Mapping[str, float] = field(default_factory=dict)
     undecided: float = math.nan
