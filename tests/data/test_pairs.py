@@ -280,3 +280,13 @@ def test_strips_of_one_name_are_a_warning(tmp_path, caplog):
         save(tmp_path / "train" / name, image(0, 8, 16))
     assert len(open_pairs(tmp_path, "train")) == 4
     assert [record.getMessage().endswith(": x") for record in caplog.records] == [True]
+
+
+def test_folders_of_sides_next_to_strips_are_no_strips(tmp_path, caplog):
+    for name in ("A/x", "B/x"):
+        save(tmp_path / "train" / f"{name}.png", image(0, 8, 8))
+    assert len(open_pairs(tmp_path, "train", "strip")) == 2  # folders may have any name
+    save(tmp_path / "train" / "y.png", image(0, 8, 16))
+    pairs = open_pairs(tmp_path, "train", "strip")
+    assert [pairs.get_name(index) for index in range(len(pairs))] == ["y"]
+    assert "2 images in its folders A and B" in caplog.text

@@ -129,3 +129,12 @@ def test_no_input_is_replaced(tmp_path):
     for target in (one, two, tmp_path / "link/2.png", tmp_path / "link/../a/1.png"):
         with pytest.raises(UserError, match="replace"):
             check_inputs_stay({one: [target], two: []})
+
+
+def test_a_link_to_nothing_is_an_input(tmp_path):
+    (tmp_path / "in").mkdir()
+    link = tmp_path / "in" / "x.png"
+    link.symlink_to(tmp_path / "gone.png")
+    for source in ("in", "in/*"):
+        assert list(find_images(str(tmp_path / source), excluded=tmp_path / "out")) == [link]
+    check_inputs_stay({link: [tmp_path / "out" / "x.png"]})

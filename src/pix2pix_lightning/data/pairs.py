@@ -181,6 +181,8 @@ def open_pairs(root: Path, split: str, layout: str = "auto") -> StripPairs | Fol
         _warn_passed_over(strips, complete)
         return pairs
     listing = list_images_below(strips)
+    if complete[:1] == layouts[:1]:
+        listing = _leave_out_sides(strips, listing)
     has_strips = layout == "strip" or any("/" not in file for file in listing.files)
     for folder_a, folder_b in layouts[: 1 if has_strips else 3] if layout != "strip" else ():
         present, missing = (folder_a, folder_b) if folder_a.is_dir() else (folder_b, folder_a)
@@ -245,6 +247,15 @@ def _warn_passed_over(strips: Path, complete: list[tuple[Path, Path]]) -> None:
                 len(listing.files),
                 *used,
             )
+
+
+def _leave_out_sides(strips: Path, listing: Listing) -> Listing:
+    """Leave out the images of the folders A and B next to strips, which are no strips."""
+    files = [file for file in listing.files if not file.startswith(("A/", "B/"))]
+    if not any("/" not in file for file in files):
+        return listing
+    _log.warning("%s: %d images in its folders A and B are passed over", strips, len(listing.files) - len(files))
+    return listing._replace(files=files)
 
 
 def _warn_unknown_kinds(folder: Path, listing: Listing) -> None:

@@ -99,7 +99,7 @@ def check_inputs_stay(outputs: Mapping[Path, Sequence[Path]]) -> None:
     Raises:
         UserError: One does.
     """
-    known = {(status.st_dev, status.st_ino): path for path in outputs if (status := path.stat())}
+    known = {(status.st_dev, status.st_ino): path for path in outputs if path.exists() and (status := path.stat())}
     for target in (target for targets in outputs.values() for target in targets):
         if target.exists() and (path := known.get((target.stat().st_dev, target.stat().st_ino))) is not None:
             raise UserError(f"the output {target} would replace the input {path}: choose another output")
@@ -209,7 +209,10 @@ def _strip_wildcards(pattern: Path) -> Path:
 
 
 def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
+    """Return whether a path names an image that is a file, or a link to nothing, which reading it reports."""
+    if path.suffix.lower() not in IMAGE_SUFFIXES or path.name.startswith("."):
+        return False
+    return path.is_file() or (path.is_symlink() and not path.exists())
 
 
 def _is_in(path: Path, folder: Path) -> bool:

@@ -235,6 +235,12 @@ def test_copies_of_training_pairs_are_named(tmp_path, caplog):
     assert not caplog.records
 
 
+def test_a_split_that_is_validated_on_itself_is_not_compared(tmp_path, monkeypatch):
+    save_pairs(tmp_path)
+    monkeypatch.setattr(header_cache.HeaderCache, "compute_checksums", None)
+    setup(tmp_path, val_split="train")
+
+
 def test_equal_parts_of_unequal_files_are_no_copies(tmp_path, caplog):
     def draw(number):
         image = np.zeros((200, 400, 3), np.uint8)

@@ -227,9 +227,9 @@ def find_copies(one: CheckedSplit, other: CheckedSplit) -> list[tuple[int, int]]
     Returns:
         Numbers of the copy in ``one``, and of the first equal pair in ``other``.
     """
-    if len(one.sides) != len(other.sides):
-        return []
     is_same = one is other
+    if len(one.sides) != len(other.sides) or (not is_same and one.cache.names == other.cache.names):
+        return []
     sizes = [_combine(split, split.cache.sizes.reshape(split.codes.shape)) for split in (one, other)]
     if is_same:
         values, counts = np.unique(sizes[0], return_counts=True)
