@@ -12,7 +12,9 @@ import tiny_training
 import torch
 from omegaconf import OmegaConf
 
+from pix2pix_lightning import compose
 from pix2pix_lightning.checkpoints.files import write_checkpoint
+from pix2pix_lightning.cli.resume import load_resumed_config
 from pix2pix_lightning.training import resuming
 from pix2pix_lightning.training.resume_checks import check_resumable_config, configs_match
 from pix2pix_lightning.training.resuming import find_resumed_checkpoint, read_finished_metrics
@@ -162,3 +164,15 @@ def test_a_run_of_an_earlier_version_is_the_same_without_the_keys_that_were_adde
     assert not configs_match(saved, cfg)
     with pytest.raises(UserError, match=r"data\.layout"):
         check_resumable_config(saved, cfg)
+
+
+def test_minutes_are_changed_to_a_fraction_also_where_the_run_has_a_whole_number(tmp_path):
+    words = ["data.size=32", "trainer=cpu"]
+    cfg = compose("train", [*words, "data=procedural", "saving.every_minutes=3"])
+    cfg.run_dir = str(tmp_path)
+    (tmp_path / "config.yaml").write_text(OmegaConf.to_yaml(cfg))
+    resumed = load_resumed_config([f"resume={tmp_path}", "saving.every_minutes=0.5"])
+    assert resumed.saving.every_minutes == 0.5
+    with pytest.raises(UserError, match="saving.every_minutes"):
+        load_resumed_config([f"resume={tmp_path}", "saving.every_minutes=often"])
+    assert isinstance(compose("train", words).saving.every_minutes, float)  # so that a command takes a fraction

@@ -66,7 +66,9 @@ def load_resumed_config(words: Sequence[str], config_name: str = "train") -> Dic
         cfg[name] = defaults[name]
     tied = _find_tied_keys(cfg, values)
     for override in overrides:
-        _change_key(cfg, override.key_or_group, override.value(), add=override.is_add() or override.is_force_add())
+        key = override.key_or_group
+        expected = OmegaConf.select(defaults, key)
+        _change_key(cfg, key, override.value(), expected, add=override.is_add() or override.is_force_add())
     for key, value in tied.items():
         OmegaConf.update(cfg, key, value)
     cfg.run_dir = values.get("run_dir")
@@ -179,7 +181,7 @@ def _check_structure(cfg: DictConfig, defaults: DictConfig, saved: Path) -> None
         raise build_damaged_error(saved, f"command: {error}") from None
 
 
-def _change_key(cfg: DictConfig, key: str, value: Any, *, add: bool) -> None:
+def _change_key(cfg: DictConfig, key: str, value: Any, default: Any, *, add: bool) -> None:
     from omegaconf import OmegaConf
 
     parent, _, leaf = key.rpartition(".")
@@ -192,5 +194,8 @@ def _change_key(cfg: DictConfig, key: str, value: Any, *, add: bool) -> None:
             f"{key} is no key of the run that is resumed"
             + (f": did you mean {close[0]}?" if close else ", whose keys are in its config.yaml")
         )
-    check_type(key, value, node[leaf] if exists else None)
+    expected = node[leaf] if exists else None
+    if isinstance(expected, int) and isinstance(default, float):  # a number that was given without a fraction
+        expected = default
+    check_type(key, value, expected)
     OmegaConf.update(cfg, key, value, force_add=True)

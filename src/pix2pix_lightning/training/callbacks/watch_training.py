@@ -143,12 +143,12 @@ class WatchTraining(Callback):
                 rate=float(group["lr"]),
                 gradient_rms=math.nan if is_scaled else median(gradients) / math.sqrt(count),
                 gradient_ratio=math.nan if is_scaled else median(ratios),
-                has_moved=bool(moved[index]),
+                has_moved=bool(moved[index]) or _is_last_of_schedule(trainer, group),
             )
         figures = EpochFigures(
             num_batches=self._num_batches,
             losses=losses,
-            terms=getattr(pl_module, "weights", {}),
+            terms=_select_terms(pl_module),
             undecided=undecided,
             batches_won=self._batches_won,
             networks=networks,
@@ -191,6 +191,26 @@ def _has_moved(network: nn.Module, first: Tensor | None) -> Tensor:
     if first is None or first.shape != present.shape:
         return torch.ones((), device=present.device)
     return (present != first).any().float()
+
+
+def _is_last_of_schedule(trainer: Trainer, group: Mapping[str, Any]) -> bool:
+    """Return whether a schedule has brought a rate to 0 in the last epoch, as a cosine does."""
+    is_last = trainer.current_epoch + 1 == trainer.max_epochs
+    return is_last and float(group["lr"]) == 0 and float(group.get("initial_lr", 0.0)) > 0
+
+
+def _select_terms(module: LightningModule) -> dict[str, float]:
+    """Select the weights of the loss terms whose value tells their size.
+
+    That of hinge and Wasserstein is a mean of logits, which may be 0 while its gradients are large.
+    """
+    weights = dict(getattr(module, "weights", {}))
+    loss = getattr(module, "adversarial", None)
+    if "adversarial" in weights and loss is not None:
+        logits = torch.zeros(1, 1, 1, 1, device=module.device)
+        if float(loss.generator(logits, logits)) == 0:
+            del weights["adversarial"]
+    return weights
 
 
 def _compute_undecided_loss(module: LightningModule) -> float:
