@@ -3,6 +3,7 @@
 import errno
 import json
 import logging
+import math
 import os
 from pathlib import Path
 
@@ -89,6 +90,20 @@ def test_the_newest_sound_checkpoint_is_taken(damage, caplog):
     assert "epoch_2.ckpt" in caplog.records[-1].getMessage()
 
 
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_checkpoint_that_is_not_finite_is_passed_over(value, caplog):
+    run = write_run("run", best=10)
+    write_run(run, first=value, last=40, epoch_2=20)
+    assert find_resumed_checkpoint(configure(run_dir="run")) == run / "checkpoints/best.ckpt"
+    assert str(run / "checkpoints/last.ckpt") in caplog.text
+    write_run(run, first=value, best=10)
+    if math.isinf(value):  # a constant, as far as can be seen
+        assert find_resumed_checkpoint(configure(run_dir="run")) == run / "checkpoints/last.ckpt"
+    else:
+        with pytest.raises(UserError, match=r"last\.ckpt"):
+            find_resumed_checkpoint(configure(run_dir="run"))
+
+
 @pytest.mark.parametrize("damage", ["flipped", "cut", "empty", "a text"])
 def test_a_run_without_a_sound_checkpoint_is_an_error(damage):
     run = write_run("run", last=40, best=10)
@@ -172,6 +187,7 @@ def test_minutes_are_changed_to_a_fraction_also_where_the_run_has_a_whole_number
     (tmp_path / "config.yaml").write_text(OmegaConf.to_yaml(cfg, resolve=True))
     resumed = load_resumed_config([f"resume={tmp_path}", "saving.every_minutes=0.5"])
     assert resumed.saving.every_minutes == 0.5
+    assert load_resumed_config([f"resume={tmp_path}", "saving.every_minutes=null"]).saving.every_minutes is None
     with pytest.raises(UserError, match=r"saving\.every_minutes"):
         load_resumed_config([f"resume={tmp_path}", "saving.every_minutes=often"])
     assert isinstance(compose("train", words).saving.every_minutes, float)  # so that a command takes a fraction

@@ -29,6 +29,7 @@ _TIED = {
     "trainer.check_val_every_n_epoch": ("callbacks.best.every_n_epochs",),
 }
 """Keys whose value others take over, by references in ``conf/``. A run's ``config.yaml`` has the values alone."""
+_NULLABLE = ("saving.every_minutes",)  # numbers that null switches off
 
 
 def load_resumed_config(words: Sequence[str], config_name: str = "train") -> DictConfig | None:
@@ -133,7 +134,7 @@ def check_type(key: str, given: Any, expected: Any) -> None:
     Raises:
         UserError: It cannot.
     """
-    if not _matches_type(given, expected):
+    if not (_matches_type(given, expected) or (given is None and key in _NULLABLE)):
         raise UserError(f"{key}={given} has another type than expected: set a value like {key}={expected}")
 
 

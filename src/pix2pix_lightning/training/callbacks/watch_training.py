@@ -200,7 +200,7 @@ def _is_last_of_schedule(trainer: Trainer, group: Mapping[str, Any]) -> bool:
 
 
 def _select_terms(module: LightningModule) -> dict[str, float]:
-    """Select the weights of the loss terms whose value tells their size.
+    """Return the weights of the loss terms whose value tells their size.
 
     That of hinge and Wasserstein is a mean of logits, which may be 0 while its gradients are large.
     """
