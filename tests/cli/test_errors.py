@@ -148,6 +148,8 @@ def test_as_a_real_command(tmp_path):
         ("callbacks.best.monitor=val/foo", ["callbacks.best.monitor=val/foo", "val/ssim"]),
         ("callbacks.best.mode=biggest", ["callbacks.best: ", "biggest"]),
         ("data.root=a_file", ["data.root=a_file"]),
+        ("trainer.limit_val_batches=0", ["callbacks.early_stopping=null", "trainer.limit_val_batches=0"]),
+        ("callbacks.watch.on_nan=skip_batch", ["callbacks.watch.on_nan=skip_batch", "speed.cuda_graph=false"]),
         ("run_dir=a_file", ["run_dir=a_file", "file"]),
         ("run_dir=a_file/below", ["run_dir=a_file/below", "file"]),
         ("seed=-1", ["seed=-1"]),
@@ -188,6 +190,10 @@ def test_a_wrong_setting_is_named(tmp_path, small_pairs, word, names):
     if key == "adversarial":
         cfg = configure(f"data.root={small_pairs}", "run_dir=deep/er/run", NO_GALLERY, word)
     else:
+        if key == "trainer.limit_val_batches":
+            cfg = configure(f"data.root={small_pairs}", "run_dir=deep/er/run", "callbacks=[default,early_stopping]")
+        if key == "callbacks.watch.on_nan":
+            cfg.speed.cuda_graph = True
         OmegaConf.update(cfg, key, OmegaConf.from_dotlist([f"value={value}"]).value, force_add=True)
     line = describe(train, cfg)
     assert all(name in line for name in names), line

@@ -11,7 +11,9 @@ import torch
 from omegaconf import OmegaConf
 
 import tiny_training
+from pix2pix_lightning import compose
 from pix2pix_lightning.checkpoints.files import write_checkpoint
+from pix2pix_lightning.cli.resume import load_resumed_config
 from pix2pix_lightning.training import resuming
 from pix2pix_lightning.training.resume_checks import check_resumable_config, configs_match
 from pix2pix_lightning.training.resuming import find_resumed_checkpoint, read_finished_metrics
@@ -85,6 +87,20 @@ def test_the_newest_sound_checkpoint_is_taken(damage, caplog):
     flip(run / "checkpoints/epoch_2.ckpt")
     assert find_resumed_checkpoint(configure(run_dir="run")) == run / "checkpoints/best.ckpt"
     assert "epoch_2.ckpt" in caplog.records[-1].getMessage()
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_checkpoint_that_is_not_finite_is_passed_over(value, caplog):
+    run = write_run("run", best=10)
+    write_run(run, first=value, last=40, epoch_2=20)
+    assert find_resumed_checkpoint(configure(run_dir="run")) == run / "checkpoints/best.ckpt"
+    assert str(run / "checkpoints/last.ckpt") in caplog.text
+    write_run(run, first=value, best=10)
+    if math.isinf(value):  # a constant, as far as can be seen
+        assert find_resumed_checkpoint(configure(run_dir="run")) == run / "checkpoints/last.ckpt"
+    else:
+        with pytest.raises(UserError, match=r"last\.ckpt"):
+            find_resumed_checkpoint(configure(run_dir="run"))
 
 
 @pytest.mark.parametrize("damage", ["flipped", "cut", "empty", "a text"])
@@ -161,3 +177,16 @@ def test_a_run_of_an_earlier_version_is_the_same_without_the_keys_that_were_adde
     assert not configs_match(saved, cfg)
     with pytest.raises(UserError, match=r"data\.layout"):
         check_resumable_config(saved, cfg)
+
+
+def test_minutes_are_changed_to_a_fraction_also_where_the_run_has_a_whole_number(tmp_path):
+    words = ["data.size=32", "trainer=cpu"]
+    cfg = compose("train", [*words, "data=procedural", "saving.every_minutes=3"])
+    cfg.run_dir = str(tmp_path)
+    (tmp_path / "config.yaml").write_text(OmegaConf.to_yaml(cfg, resolve=True))
+    resumed = load_resumed_config([f"resume={tmp_path}", "saving.every_minutes=0.5"])
+    assert resumed.saving.every_minutes == 0.5
+    assert load_resumed_config([f"resume={tmp_path}", "saving.every_minutes=null"]).saving.every_minutes is None
+    with pytest.raises(UserError, match=r"saving\.every_minutes"):
+        load_resumed_config([f"resume={tmp_path}", "saving.every_minutes=often"])
+    assert isinstance(compose("train", words).saving.every_minutes, float)  # so that a command takes a fraction

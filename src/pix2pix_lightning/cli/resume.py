@@ -29,6 +29,7 @@ _TIED = {
     "trainer.check_val_every_n_epoch": ("callbacks.best.every_n_epochs",),
 }
 """Keys whose value others take over, by references in ``conf/``. A run's ``config.yaml`` has the values alone."""
+_NULLABLE = ("saving.every_minutes",)  # numbers that null switches off
 
 
 def load_resumed_config(words: Sequence[str], config_name: str = "train") -> DictConfig | None:
@@ -66,7 +67,9 @@ def load_resumed_config(words: Sequence[str], config_name: str = "train") -> Dic
         cfg[name] = defaults[name]
     tied = _find_tied_keys(cfg, values)
     for override in overrides:
-        _change_key(cfg, override.key_or_group, override.value(), add=override.is_add() or override.is_force_add())
+        key = override.key_or_group
+        expected = OmegaConf.select(defaults, key)
+        _change_key(cfg, key, override.value(), expected, add=override.is_add() or override.is_force_add())
     for key, value in tied.items():
         OmegaConf.update(cfg, key, value)
     cfg.run_dir = values.get("run_dir")
@@ -131,7 +134,7 @@ def check_type(key: str, given: Any, expected: Any) -> None:
     Raises:
         UserError: It cannot.
     """
-    if not _matches_type(given, expected):
+    if not (_matches_type(given, expected) or (given is None and key in _NULLABLE)):
         raise UserError(f"{key}={given} has another type than expected: set a value like {key}={expected}")
 
 
@@ -179,7 +182,7 @@ def _check_structure(cfg: DictConfig, defaults: DictConfig, saved: Path) -> None
         raise build_damaged_error(saved, f"command: {error}") from None
 
 
-def _change_key(cfg: DictConfig, key: str, value: Any, *, add: bool) -> None:
+def _change_key(cfg: DictConfig, key: str, value: Any, default: Any, *, add: bool) -> None:
     from omegaconf import OmegaConf
 
     parent, _, leaf = key.rpartition(".")
@@ -192,5 +195,8 @@ def _change_key(cfg: DictConfig, key: str, value: Any, *, add: bool) -> None:
             f"{key} is no key of the run that is resumed"
             + (f": did you mean {close[0]}?" if close else ", whose keys are in its config.yaml")
         )
-    check_type(key, value, node[leaf] if exists else None)
+    expected = node[leaf] if exists else None
+    if isinstance(expected, int) and isinstance(default, float):  # a number that was given without a fraction
+        expected = default
+    check_type(key, value, expected)
     OmegaConf.update(cfg, key, value, force_add=True)

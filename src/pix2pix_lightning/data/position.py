@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
@@ -82,7 +83,7 @@ class PositionCallback(Callback):
 
 def _renumber(trainer: Trainer, num_batches: int) -> None:
     """Let the trainer count as if it had trained on so many batches of the epoch that it is in, if it is in one."""
-    progress = trainer.fit_loop.epoch_loop.batch_progress.current
+    progress: Any = trainer.fit_loop.epoch_loop.batch_progress.current
     shift = num_batches - progress.processed if progress.processed else 0
     for name in ("ready", "started", "processed", "completed"):
         setattr(progress, name, getattr(progress, name) + shift)

@@ -27,7 +27,7 @@ from pix2pix_lightning.training.callbacks.keep_settings import KeepSettings
 from pix2pix_lightning.training.callbacks.performance import Performance
 from pix2pix_lightning.training.callbacks.repeat_validation import RepeatValidation
 from pix2pix_lightning.training.callbacks.save_by_time import SaveByTime
-from pix2pix_lightning.training.config_checks import check_built_module, check_monitors, name_key
+from pix2pix_lightning.training.config_checks import check_built_module, check_monitors, check_stopping, name_key
 from pix2pix_lightning.training.ddp import NAME as DDP_PER_NETWORK
 from pix2pix_lightning.training.ddp import uses_plain_ddp
 from pix2pix_lightning.training.init_weights import load_initial_weights
@@ -87,7 +87,9 @@ def build_training(cfg: DictConfig, saved: Path | None = None, checkpoint: Path 
     if not keep_memory(cfg.speed.keep_memory) and cfg.speed.keep_memory:
         _log.warning("speed.keep_memory=true has no effect here: it is for Linux with glibc")
     callbacks = _build_callbacks(cfg.get("callbacks") or {})
-    if cfg.trainer.get("limit_val_batches") != 0:
+    if cfg.trainer.get("limit_val_batches") == 0:
+        check_stopping(callbacks)
+    else:
         check_monitors(callbacks, module)
     settings: Any = OmegaConf.to_container(cfg.trainer, resolve=True)
     own = [Performance(cfg.speed), FlushMetrics(), KeepSettings(), RepeatValidation()]

@@ -12,6 +12,7 @@ from typing import Any, cast
 from hydra.errors import InstantiationException
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, LightningModule
+from lightning.pytorch.callbacks import EarlyStopping
 from omegaconf import DictConfig, OmegaConf
 
 from pix2pix_lightning.data.sides import PairSpec
@@ -142,6 +143,23 @@ def check_built_module(module: LightningModule, size: int) -> None:
         parts["schedule"] = parts["schedule"] if is_description(parts["schedule"]) else None
         trained = {"g": module.generator, "d": module.discriminator}
         build_optimizers(parts, **{key: net for key, net in trained.items() if f"optimizer_{key}" in parts})
+
+
+def check_stopping(callbacks: Mapping[str, Callback]) -> None:
+    """Check that a training without validation is not to be stopped by a metric of it.
+
+    Args:
+        callbacks: Callbacks by their name in the configuration.
+
+    Raises:
+        UserError: It is.
+    """
+    for key, callback in callbacks.items():
+        if isinstance(callback, EarlyStopping) and callback.strict and str(callback.monitor).startswith("val/"):
+            raise UserError(
+                f"callbacks.{key}.monitor={callback.monitor} is never computed with trainer.limit_val_batches=0: set "
+                f"callbacks.{key}=null, or leave trainer.limit_val_batches out"
+            )
 
 
 def check_monitors(callbacks: Mapping[str, Callback], module: LightningModule) -> None:

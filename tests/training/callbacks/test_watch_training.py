@@ -153,18 +153,23 @@ def test_a_frozen_network_is_told_once_with_its_rate(caplog):
     assert "module.optimizer_d.lr" in line
 
 
-def test_the_last_epoch_of_a_cosine_may_have_the_rate_0(caplog):
+@pytest.mark.parametrize("epochs", [3, 4])
+def test_the_last_epoch_of_a_cosine_is_no_frozen_network(epochs, caplog):
+    """Its rate is 0, by the formula; an epoch after it learns nothing, either."""
     module = build()
-    module.parts["schedule"] = {
-        "_target_": "pix2pix_lightning.training.schedulers.WarmupCosine",
-        "warmup_epochs": 0,
-        "total_epochs": 2,
-    }
+    cosine = "pix2pix_lightning.training.schedulers.WarmupCosine"
+    module.parts["schedule"] = {"_target_": cosine, "warmup_epochs": 0, "total_epochs": 3}
     with caplog.at_level("WARNING", "pix2pix_lightning"):
-        fit(module, make_batches(2), WatchTraining(), epochs=2)
-        assert not [record for record in caplog.records if "did not change" in record.getMessage()]
-        fit(module, make_batches(2), WatchTraining(), epochs=3)
-    assert [record for record in caplog.records if "epoch 2: the generator's weights did not" in record.getMessage()]
+        fit(module, make_batches(2), WatchTraining(), epochs=epochs)
+    lines = [record.getMessage() for record in caplog.records if record.name.startswith("pix2pix_lightning")]
+    assert [line[:7] for line in lines] == (["epoch 3"] * 2 if epochs == 4 else [])
+
+
+def test_a_loss_that_is_a_mean_of_logits_is_not_judged_by_its_size(caplog):
+    module = build(adversarial={"_target_": "pix2pix_lightning.losses.adversarial.HingeAdversarial"})
+    with caplog.at_level("WARNING", "pix2pix_lightning"):
+        fit(module, make_batches(3), WatchTraining(no_effect=0.5))
+    assert "the term" not in caplog.text
 
 
 @pytest.mark.parametrize("thresholds", [{"collaps": 0.1}, {"collapse": -1}, {"collapse": "much"}])

@@ -142,11 +142,11 @@ class WatchTraining(Callback):
                 rate=float(group["lr"]),
                 gradient_rms=math.nan if is_scaled else median(gradients) / math.sqrt(count),
                 gradient_ratio=math.nan if is_scaled else median(ratios),
-                has_moved=bool(moved[index]) or _has_ended(group, trainer),
+                has_moved=bool(moved[index]) or _is_last_of_schedule(trainer, group),
             )
         figures = EpochFigures(
             losses=losses,
-            terms=getattr(pl_module, "weights", {}),
+            terms=_select_terms(pl_module),
             undecided=undecided,
             batches_won=self._batches_won,
             networks=networks,
@@ -187,10 +187,24 @@ def _has_moved(network: nn.Module, first: Tensor | None) -> Tensor:
     return (present != first).any().float()
 
 
-def _has_ended(group: Mapping[str, Any], trainer: Trainer) -> bool:
-    """Return whether a schedule has brought the rate to 0 in the last epoch, as a cosine does."""
+def _is_last_of_schedule(trainer: Trainer, group: Mapping[str, Any]) -> bool:
+    """Return whether a schedule has brought a rate to 0 in the last epoch, as a cosine does."""
     is_last = trainer.current_epoch + 1 == trainer.max_epochs
-    return is_last and group["lr"] == 0 and group.get("initial_lr", 0) > 0
+    return is_last and float(group["lr"]) == 0 and float(group.get("initial_lr", 0.0)) > 0
+
+
+def _select_terms(module: LightningModule) -> dict[str, float]:
+    """Return the weights of the loss terms whose value tells their size.
+
+    That of hinge and Wasserstein is a mean of logits, which may be 0 while its gradients are large.
+    """
+    weights = dict(getattr(module, "weights", {}))
+    loss = getattr(module, "adversarial", None)
+    if "adversarial" in weights and loss is not None:
+        logits = torch.zeros(1, 1, 1, 1, device=module.device)
+        if float(loss.generator(logits, logits)) == 0:
+            del weights["adversarial"]
+    return weights
 
 
 def _compute_undecided_loss(module: LightningModule) -> float:
