@@ -13,7 +13,7 @@ from pix2pix_lightning.compat import parse_overrides
 from pix2pix_lightning.utils.configs import flatten_config, list_differences
 from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.foreign_config import check_resumed_config
-from pix2pix_lightning.utils.instantiate import parse_trust
+from pix2pix_lightning.utils.instantiate import TARGET, is_description, parse_trust
 from pix2pix_lightning.utils.saved_config import load_saved_config
 from pix2pix_lightning.utils.saved_files import build_damaged_error
 
@@ -192,5 +192,8 @@ def _change_key(cfg: DictConfig, key: str, value: Any, *, add: bool) -> None:
             f"{key} is no key of the run that is resumed"
             + (f": did you mean {close[0]}?" if close else ", whose keys are in its config.yaml")
         )
-    check_type(key, value, node[leaf] if exists else None)
-    OmegaConf.update(cfg, key, value, force_add=True)
+    before = node[leaf] if exists else None
+    check_type(key, value, before)
+    # a class does not take the arguments of the one in whose place it is put
+    is_another = is_description(value) and is_description(before) and value[TARGET] != before[TARGET]
+    OmegaConf.update(cfg, key, value, merge=not is_another, force_add=True)
