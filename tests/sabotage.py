@@ -162,7 +162,11 @@ SOUND = {
     "adversarial=relativistic": ("adversarial=relativistic",),
     "discriminator=patch_16": ("discriminator=patch_16",),
     "discriminator=pixel": ("discriminator=pixel",),
-    "discriminator=multi_scale": ("discriminator=multi_scale",),
+    "discriminator=multi_scale": (
+        "discriminator=multi_scale",
+        "module.discriminator.num_layers=1",
+        "module.discriminator.num_scales=2",
+    ),
     "generator=resnet_6": ("generator=resnet_6", "module.generator.base_channels=4"),
     "generator=encoder_decoder": ("generator=encoder_decoder", "data.num_train=1600", "callbacks.warn.after_steps=400"),
     "batch norm": ("module.generator.norm=batch",),

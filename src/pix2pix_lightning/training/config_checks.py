@@ -116,13 +116,15 @@ def check_built_module(module: LightningModule, size: int) -> None:
     """
     if not isinstance(module, Pix2PixModule):
         return
-    for name in ("generator", "discriminator"):
-        network = getattr(module, name)
-        multiple, least = (int(getattr(network, key, 1)) for key in ("side_multiple", "min_side"))
-        least = max(least, multiple)
+    networks = {name: getattr(module, name) for name in ("generator", "discriminator")}
+    multiples = {name: int(getattr(network, "side_multiple", 1)) for name, network in networks.items()}
+    least_sides = {name: int(getattr(network, "min_side", 1)) for name, network in networks.items()}
+    step = math.lcm(*multiples.values())
+    fits = -(-max(size, *least_sides.values()) // step) * step  # for both networks
+    for name, multiple in multiples.items():
+        least = max(least_sides[name], multiple)
         if size < least or size % multiple:
             accepted = f"multiples of {multiple} from {least}" if multiple > 1 else f"sides from {least}"
-            fits = max(least, -(-size // multiple) * multiple)
             raise UserError(
                 f"data.size={size}: the {name} takes {accepted}; set data.size={fits}, or a smaller network by "
                 f"module.{name}.{'num_downs' if multiple > 1 else 'num_layers'}"
@@ -131,8 +133,8 @@ def check_built_module(module: LightningModule, size: int) -> None:
     if not has_own:
         parts: Parts = {key: part for key, part in module.parts.items() if key == "schedule" or is_description(part)}
         parts["schedule"] = parts["schedule"] if is_description(parts["schedule"]) else None
-        networks = {"g": module.generator, "d": module.discriminator}
-        build_optimizers(parts, **{key: net for key, net in networks.items() if f"optimizer_{key}" in parts})
+        trained = {"g": module.generator, "d": module.discriminator}
+        build_optimizers(parts, **{key: net for key, net in trained.items() if f"optimizer_{key}" in parts})
 
 
 def check_monitors(callbacks: Mapping[str, Callback], module: LightningModule) -> None:
