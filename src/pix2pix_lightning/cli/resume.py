@@ -90,7 +90,8 @@ def _find_tied_keys(cfg: DictConfig, values: Mapping[str, Any]) -> dict[str, Any
     for key, followers in _TIED.items():
         before = OmegaConf.select(cfg, key)
         for follower in followers if key in values else ():
-            if follower not in values and before is not None and OmegaConf.select(cfg, follower) == before:
+            is_given = any(follower == given or follower.startswith(f"{given}.") for given in values)
+            if not is_given and before is not None and OmegaConf.select(cfg, follower) == before:
                 tied[follower] = values[key]
     return tied
 
@@ -195,5 +196,5 @@ def _change_key(cfg: DictConfig, key: str, value: Any, *, add: bool) -> None:
     before = node[leaf] if exists else None
     check_type(key, value, before)
     # a class does not take the arguments of the one in whose place it is put
-    is_another = is_description(value) and is_description(before) and value[TARGET] != before[TARGET]
+    is_another = before is not None and all(map(is_description, (value, before))) and value[TARGET] != before[TARGET]
     OmegaConf.update(cfg, key, value, merge=not is_another, force_add=True)
