@@ -208,11 +208,11 @@ def test_drawn_pairs_that_are_too_small_name_the_size_that_was_given():
 def test_the_size_that_is_advised_suits_both_networks():
     generator = UNetGenerator(num_downs=4, base_channels=2)  # takes multiples of 16
     module = Pix2PixModule(generator, PatchDiscriminator(in_channels=6, num_layers=3, base_channels=2))
-    with pytest.raises(ValueError, match="data.size=16") as caught:
+    with pytest.raises(ValueError, match=r"data\.size=16") as caught:
         check_built_module(module, 16)
     advised = int(re.search(r"set data.size=(\d+)", str(caught.value))[1])
     check_built_module(module, advised)
-    with pytest.raises(ValueError, match="data.size"):
+    with pytest.raises(ValueError, match=r"data\.size"):
         check_built_module(module, advised - 16)
 
 
