@@ -3,6 +3,7 @@
 import errno
 import json
 import logging
+import math
 import os
 from pathlib import Path
 

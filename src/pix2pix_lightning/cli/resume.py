@@ -13,7 +13,7 @@ from pix2pix_lightning.compat import parse_overrides
 from pix2pix_lightning.utils.configs import flatten_config, list_differences
 from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.foreign_config import check_resumed_config
-from pix2pix_lightning.utils.instantiate import parse_trust
+from pix2pix_lightning.utils.instantiate import TARGET, is_description, parse_trust
 from pix2pix_lightning.utils.saved_config import load_saved_config
 from pix2pix_lightning.utils.saved_files import build_damaged_error
 
@@ -93,7 +93,8 @@ def _find_tied_keys(cfg: DictConfig, values: Mapping[str, Any]) -> dict[str, Any
     for key, followers in _TIED.items():
         before = OmegaConf.select(cfg, key)
         for follower in followers if key in values else ():
-            if follower not in values and before is not None and OmegaConf.select(cfg, follower) == before:
+            is_given = any(follower == given or follower.startswith(f"{given}.") for given in values)
+            if not is_given and before is not None and OmegaConf.select(cfg, follower) == before:
                 tied[follower] = values[key]
     return tied
 
@@ -195,8 +196,11 @@ def _change_key(cfg: DictConfig, key: str, value: Any, default: Any, *, add: boo
             f"{key} is no key of the run that is resumed"
             + (f": did you mean {close[0]}?" if close else ", whose keys are in its config.yaml")
         )
-    expected = node[leaf] if exists else None
-    if isinstance(expected, int) and isinstance(default, float):  # a number that was given without a fraction
-        expected = default
-    check_type(key, value, expected)
-    OmegaConf.update(cfg, key, value, force_add=True)
+    before = node[leaf] if exists else None
+    is_whole_float = isinstance(before, int) and isinstance(
+        default, float
+    )  # a number that was given without a fraction
+    check_type(key, value, default if is_whole_float else before)
+    # a class does not take the arguments of the one in whose place it is put
+    is_another = before is not None and all(map(is_description, (value, before))) and value[TARGET] != before[TARGET]
+    OmegaConf.update(cfg, key, value, merge=not is_another, force_add=True)
