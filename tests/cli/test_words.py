@@ -4,7 +4,9 @@ import pytest
 
 from pix2pix_lightning import __main__ as program
 from pix2pix_lightning.cli.main import run_command
+from pix2pix_lightning.cli.overrides import check_group_names
 from pix2pix_lightning.cli.words import check_words, iterate_overrides
+from pix2pix_lightning.utils.errors import UserError
 
 
 @pytest.mark.parametrize(
@@ -12,6 +14,7 @@ from pix2pix_lightning.cli.words import check_words, iterate_overrides
     [
         ("predict", "--checkpoint run input=a.png output=o", "checkpoint=run"),
         ("predict", "--checkpoint=run", "checkpoint=run"),
+        ("predict", "+=", "key=value"),
         ("predict", "-c run", "checkpoint=run"),
         ("predict", "-i in.png", "input=in.png"),
         ("export", "-o model.onnx", "output=model.onnx"),
@@ -82,3 +85,10 @@ def test_a_first_word_that_is_no_command(capsys, word, advice):
     line = capsys.readouterr().err
     assert word in line
     assert advice in line
+
+
+@pytest.mark.parametrize("word", ["data=1", "data=null", "+data=1", "data={a:1}"])
+def test_a_group_is_chosen_by_a_name(word):
+    with pytest.raises(UserError, match="data="):
+        check_group_names([word])
+    check_group_names(["data=folder", "loss=l1,l1_cgan", "logger=[tensorboard,wandb]"])

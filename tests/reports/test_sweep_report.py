@@ -392,6 +392,7 @@ def test_a_pair_without_outputs_is_skipped(sweep, tmp_path):
         ("cgan/config.yaml", "seed: \x00"),
         ("cgan/config.yaml", ""),
         ("multirun.yaml", "hydra: {"),
+        ("multirun.yaml", "hydra: {sweeper: {_target_: BasicSweeper}, overrides: {task: [loss]}}"),
         ("cgan/evaluation/test_deterministic/metrics.json", "[]"),
         ("cgan/evaluation/test_deterministic/metrics.json", '{"metrics": 1}'),
         ("cgan/evaluation/test_deterministic/metrics.json", '{"metrics": {"l1": {"mean": 1}}}'),

@@ -70,14 +70,17 @@ def _expand(path: str) -> str:
 
 
 def check_group_names(words: list[str]) -> None:
-    """Refuse a group that is set to null, for which Hydra has no clear message.
+    """Refuse a group that is set to null, a number or a dict, for which Hydra has no clear message.
 
     Raises:
         UserError: A word does so.
     """
     for word in words:
-        group, _, name = word.partition("=")
-        if name == "null" and is_group(group):
+        group = word.partition("=")[0].lstrip("+").partition("@")[0]
+        if not is_group(group):
+            continue
+        (override,) = parse_overrides([word])
+        if not (override.is_sweep_override() or isinstance(override.value(), str | list)):
             raise UserError(f"{word}: a group is chosen by a name; leave {group}= out for the default")
 
 

@@ -104,7 +104,7 @@ def _check_override(word: str, following: str | None, config_name: str, given: S
         return
     if not equals:
         raise UsageError(_advise_on_bare_word(word, following, config_name, given))
-    if not key.strip():
+    if not key.strip().strip("+~"):
         raise UsageError(f"{word}: a key is missing in front of =; write key=value without spaces")
     if key != key.strip():
         raise UsageError(f"{word}: write {key.strip()}={value.strip()} without spaces")

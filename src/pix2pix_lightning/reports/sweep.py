@@ -11,6 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from hydra.errors import HydraException
 from scipy import stats
 
 from pix2pix_lightning.compat import parse_overrides
@@ -280,7 +281,10 @@ def _read_swept_values(folder: Path) -> dict[str, list[str]]:
     if not isinstance(params, dict) or not isinstance(task, list):
         raise build_damaged_error(path, "its overrides are no list")
     words = [*(f"{key}={value}" for key, value in params.items()), *map(str, task)]
-    swept = [override for override in parse_overrides(words) if override.is_discrete_sweep()]
+    try:
+        swept = [override for override in parse_overrides(words) if override.is_discrete_sweep()]
+    except HydraException:
+        raise build_damaged_error(path, "its overrides cannot be read") from None
     values = {str(each.key_or_group): list(islice(each.sweep_string_iterator(), _MAX_VALUES + 1)) for each in swept}
     for key, found in values.items():
         if len(found) > _MAX_VALUES:
