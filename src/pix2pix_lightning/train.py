@@ -52,9 +52,10 @@ def train(cfg: DictConfig) -> dict[str, float]:
                     log.info("%s is finished already", run.folder)
                     return metrics
                 return _train_in(run, cfg, signals)
-        except Interrupted:
+        except Interrupted as stop:
             if not run.is_first:
-                raise SystemExit(0) from None
+                # a launcher ends the others when one fails: not while the first one saves, but where they wait for this
+                raise SystemExit(0 if signals.is_training else stop.status) from None
             if requeue_slurm_job(signals.received):
                 raise signals.build_exception("the requeued job continues") from None
             raise signals.build_exception(format_resume_hint(run.folder)) from None

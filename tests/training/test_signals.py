@@ -6,8 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from pix2pix_lightning import compose
+from pix2pix_lightning.train import train
+from pix2pix_lightning.training.run_dir import RunDir
 from pix2pix_lightning.training.signals import StopSignals, handle_stop_signals, requeue_slurm_job
-from pix2pix_lightning.utils.errors import Interrupted
+from pix2pix_lightning.utils.errors import RESUMABLE_STATUS, Interrupted
 
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
 
@@ -93,3 +96,17 @@ def write_scontrol(folder, monkeypatch, status=0):
         script.write_text(f'#!/bin/sh\necho "$@" > {folder}/asked\necho no >&2\nexit {status}\n')
         script.chmod(0o755)
     monkeypatch.setenv("PATH", str(script.parent))
+
+
+@pytest.mark.parametrize(("is_training", "status"), [(False, RESUMABLE_STATUS), (True, 0)])
+def test_a_process_for_which_others_wait_fails_when_it_is_stopped(monkeypatch, tmp_path, is_training, status):
+    def stop(run, cfg, signals):
+        signals.is_training = is_training
+        raise Interrupted("", RESUMABLE_STATUS)
+
+    run = RunDir(tmp_path, None, is_first=False)
+    monkeypatch.setattr("pix2pix_lightning.training.run_dir.resolve_run_dir", lambda cfg: run)
+    monkeypatch.setattr("pix2pix_lightning.train._train_in", stop)
+    with pytest.raises(SystemExit) as caught:
+        train(compose("train", ["data=folder"]))
+    assert caught.value.code == status
