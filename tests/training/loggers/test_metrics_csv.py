@@ -55,6 +55,18 @@ def test_a_resumed_run_adds_to_the_row_in_which_it_was_interrupted(tmp_path):
     assert [(row["step"], row["loss"], row["val/l1"]) for row in rows] == [("0", "0.0", ""), ("1", "1.0", "0.5")]
 
 
+def test_a_row_that_is_in_the_file_stays_when_rows_are_saved(tmp_path):
+    path = tmp_path / "metrics.csv"
+    logger = MetricsCSV(path)
+    logger.log_metrics({"loss": 0.5}, 0)
+    logger.log_metrics({"loss": 1.5}, 1)
+    logger.write_growing()  # before a checkpoint
+    for again in (logger, MetricsCSV(path)):  # the process, and one that resumes from the checkpoint
+        again.log_metrics({"val/l1": 0.25}, 1)
+        again.save()
+        assert read(path)[1]["loss"] == "1.5"
+
+
 @pytest.mark.parametrize("cut", [1, 2, 3, 5, 7, 8, 9])
 def test_incomplete_last_row_of_a_killed_process_is_dropped(tmp_path, cut):
     """The line ends in its step, before a number, or inside a number, which would be another number."""

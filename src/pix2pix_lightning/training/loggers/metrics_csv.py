@@ -29,6 +29,7 @@ class MetricsCSV(Logger):
         self._path = Path(path)
         self._before = parse_metrics(self._path.read_bytes()) if self._path.is_file() else []
         self._rows: list[dict[str, Any]] = []  # not in the file yet, or its last row, which may still grow
+        self._last_written = self._before[-1]["step"] if self._before else None  # step of the last row of the file
         self._columns: list[str] = []
         self._end = 0  # length in bytes of the rows that do not change any more
 
@@ -63,13 +64,15 @@ class MetricsCSV(Logger):
 
     @rank_zero_only
     def save(self) -> None:
-        """Write all rows but the last, to which metrics may be added."""
-        self._write(self._rows[:-1], [])
+        """Write all rows but the last, to which metrics may be added; if the file has that one, it stays there."""
+        is_written = bool(self._rows) and self._rows[-1]["step"] == self._last_written
+        self._write(self._rows[:-1], self._rows[-1:] if is_written else [])
 
     @rank_zero_only
     def write_growing(self) -> None:
         """Write the last row too: a run that continues from a checkpoint does not log it again. It may still grow."""
         self._write(self._rows[:-1], self._rows[-1:])
+        self._last_written = self._rows[-1]["step"] if self._rows else self._last_written
 
     def after_save_checkpoint(self, checkpoint_callback: ModelCheckpoint) -> None:
         """Write the last row too, as `write_growing` does."""
