@@ -78,7 +78,7 @@ def test_a_trusted_class_has_to_be_of_the_kind_of_its_place(check):
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        ("callbacks.best.dirpath", "/tmp/elsewhere"),
+        ("callbacks.best.dirpath", "/elsewhere"),
         ("callbacks.best.dirpath", "elsewhere"),
         ("callbacks.best.dirpath", "${run_dir}/../other"),
         ("callbacks.best.filename", "../../best"),

@@ -257,17 +257,7 @@ def _run_in_threads(jobs: list[Callable[[], None]]) -> Iterator[None]:
     futures: list[Future[None]] = [pool.submit(job) for job in jobs]
     try:
         yield
-    except Exception:
-        _raise_first(futures)
-        raise
-    else:
-        _raise_first(futures)
     finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _raise_first(futures: list[Future[None]]) -> None:
-    for future in futures:
-        error = future.exception()
-        if error is not None:
+        pool.shutdown()
+        for error in filter(None, (future.exception() for future in futures)):
             raise error from None
