@@ -225,7 +225,7 @@ def test_download_is_the_file(browser, server, tmp_path):
     assert link.text == "Download PNG"
     link.click()
     file = tmp_path / "drawing.png"
-    browser.until(file.exists)
+    browser.until(lambda: file.exists() and file.stat().st_size and not list(tmp_path.glob("*.crdownload")))
     assert file.read_bytes() == base64.b64decode(made.partition(",")[2])
 
 
