@@ -12,6 +12,7 @@ import pytest
 import tifffile
 from PIL import Image
 
+from pix2pix_lightning.data.files.image_files import read_image
 from pix2pix_lightning.data.files.image_header import parse_header, read_header
 from pix2pix_lightning.utils.errors import UserError
 
@@ -84,6 +85,42 @@ def test_an_orientation_behind_the_pixels_counts():
     late = content[:-12] + chunk(b"eXIf", exif.tobytes()[6:]) + content[-12:]
     assert parse(late).orientation == 6
     assert parse(late.replace(b"eXIf", b"eXIF")).orientation == 1
+
+
+def build_exif(orientation, order="<", kind="H"):
+    number = {"H": 3, "I": 4}[kind]
+    field = struct.pack(f"{order}HHHI", 1, 0x112, number, 1) + struct.pack(order + kind, orientation).ljust(4, b"\0")
+    return {"<": b"II*\0", ">": b"MM\0*"}[order] + struct.pack(f"{order}I", 8) + field + bytes(4)
+
+
+def insert_exif(kind, exif):
+    """Return an image with EXIF data where decoders differ in whether they look for it."""
+    if kind == "WEBP":
+        content = save(kind, "RGB", lossless=True, exif=bytes(len(exif)))
+        return content.replace(struct.pack("<I", len(exif)) + bytes(len(exif)), struct.pack("<I", len(exif)) + exif)
+    content = save(kind, "RGB", quality=95)
+    place = content.index(b"\xff\xda")  # behind the size
+    return content[:place] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + content[place:]
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "WEBP"])
+@pytest.mark.parametrize("exif", [("<", "H"), (">", "I"), (">", "H")])
+@pytest.mark.parametrize("number", [3, 6])
+def test_the_pixels_are_turned_as_the_header_says(tmp_path, kind, exif, number):
+    path = tmp_path / "image"
+    path.write_bytes(save(kind, "RGB", **({"lossless": True} if kind == "WEBP" else {"quality": 95})))
+    stored = read_image(path)
+    path.write_bytes(insert_exif(kind, b"Exif\0\0" + build_exif(number, *exif)))
+    assert read_header(path).orientation == number
+    np.testing.assert_array_equal(read_image(path), np.rot90(stored, {3: 2, 6: -1}[number]))
+
+
+def test_of_several_orientations_the_first_counts():
+    content = save("JPEG", "RGB")
+    for number in (6, 1):
+        exif = b"Exif\0\0" + build_exif(number)
+        content = content[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + content[2:]
+    assert parse(content).orientation == 1
 
 
 @pytest.mark.parametrize(

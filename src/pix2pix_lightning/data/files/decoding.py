@@ -9,8 +9,9 @@ from typing import Any
 import cv2
 import numpy as np
 import numpy.typing as npt
-from PIL import BmpImagePlugin, PngImagePlugin, PpmImagePlugin
+from PIL import PngImagePlugin, PpmImagePlugin
 
+from pix2pix_lightning.data.files.bmp import decode_bmp
 from pix2pix_lightning.data.files.file_image import FileImage
 from pix2pix_lightning.data.files.image_header import ImageHeader
 from pix2pix_lightning.data.files.tiff import DamagedPixelsError, decode_tiff, turn
@@ -23,11 +24,7 @@ Pixels = npt.NDArray[np.uint8]
 # OpenCV 5 moved the function, and 4 does not have the new place
 _opencv_logging: Any = getattr(cv2.utils, "logging", cv2)
 
-_PILLOW_READERS = {
-    "bmp": BmpImagePlugin.BmpImageFile,
-    "png": PngImagePlugin.PngImageFile,
-    "ppm": PpmImagePlugin.PpmImageFile,
-}
+_PILLOW_READERS = {"png": PngImagePlugin.PngImageFile, "ppm": PpmImagePlugin.PpmImageFile}
 _PILLOW_ERRORS = (SyntaxError, OSError, ValueError, TypeError, LookupError, struct.error, OverflowError)
 _COLOURS = {"rgb": 3, "ycbcr": 3}
 
@@ -56,13 +53,17 @@ def decode(content: bytes, header: ImageHeader, name: str, *, has_numbers: bool 
     alpha, palette = None, None
     if header.directory is not None:
         pixels, alpha, palette = _decode_tiff(content, header)
+    elif header.format == "bmp":
+        pixels, alpha, palette = decode_bmp(content)
     # OpenCV returns no numbers of a palette, and scales levels in some files alone
     elif (has_numbers and is_palette) or (header.format == "ppm" and header.max_level not in (1, 255)):
         pixels, alpha, palette = _decode_by_pillow(content, header)
     elif header.has_alpha:
         pixels, alpha = _decode_with_alpha(content, header)
     else:
-        pixels = _decode_by_opencv(content, cv2.IMREAD_ANYDEPTH | cv2.IMREAD_COLOR_RGB)
+        pixels = _decode_by_opencv(content, cv2.IMREAD_ANYDEPTH | cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
+    if header.directory is None:  # by the header, whose EXIF data OpenCV and Pillow read in other ways
+        pixels, alpha = turn(pixels, header.orientation), None if alpha is None else turn(alpha, header.orientation)
     if pixels.shape[:2] != header.upright_size[::-1] or pixels.dtype != np.uint8:
         raise DamagedPixelsError(f"pixels of shape {pixels.shape} and {pixels.dtype}, which its header does not claim")
     return FileImage(
@@ -92,33 +93,17 @@ def _decode_by_opencv(content: bytes, mode: int) -> Pixels:
 
 
 def _decode_with_alpha(content: bytes, header: ImageHeader) -> tuple[Pixels, Pixels | None]:
-    """Decode colours and alpha, which OpenCV returns as they are stored, not turned."""
+    """Decode colours and alpha, as they are stored."""
     pixels = _decode_by_opencv(content, cv2.IMREAD_UNCHANGED)
-    alpha: Pixels | None = None
     if pixels.ndim == 3 and pixels.shape[2] == 4:
-        pixels, alpha = cv2.cvtColor(pixels, cv2.COLOR_BGRA2RGB).astype(np.uint8, copy=False), pixels[..., 3]
-    elif header.format == "png":
-        pixels, alpha, _ = _decode_by_pillow(content, header, is_turned=False)
-    elif pixels.ndim == 3:
-        pixels = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
-        alpha = _read_bmp_alpha(content, header) if header.format == "bmp" else None
-    return turn(pixels, header.orientation), None if alpha is None else turn(alpha, header.orientation)
+        return cv2.cvtColor(pixels, cv2.COLOR_BGRA2RGB).astype(np.uint8, copy=False), pixels[..., 3]
+    if header.format == "png":
+        return _decode_by_pillow(content, header)[:2]
+    return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False), None
 
 
-def _read_bmp_alpha(content: bytes, header: ImageHeader) -> Pixels | None:
-    """Read the byte that a BMP of 32 bits has next to its colours; zeros everywhere mean that it is not used."""
-    start, height = struct.unpack_from("<I8xi", content, 10)
-    size = header.height * header.width * 4
-    if start + size > len(content):
-        raise DamagedPixelsError
-    alpha = np.frombuffer(content, np.uint8, size, start).reshape(header.height, header.width, 4)[..., 3]
-    return (alpha if height < 0 else alpha[::-1]) if alpha.any() else None
-
-
-def _decode_by_pillow(
-    content: bytes, header: ImageHeader, *, is_turned: bool = True
-) -> tuple[Pixels, Pixels | None, Pixels | None]:
-    """Decode gray levels, RGB or a palette's numbers with alpha and palette."""
+def _decode_by_pillow(content: bytes, header: ImageHeader) -> tuple[Pixels, Pixels | None, Pixels | None]:
+    """Decode gray levels, RGB or a palette's numbers with alpha and palette, as they are stored."""
     try:
         # Image.open would apply the limit of the whole process to large files
         with _PILLOW_READERS[header.format](io.BytesIO(content)) as image:
@@ -137,10 +122,7 @@ def _decode_by_pillow(
         alpha = None if key is None else _get_key_alpha(pixels, key, header)
     if palette is not None and pixels.max(initial=0) >= len(palette):
         raise DamagedPixelsError(f"number {pixels.max()} in a palette of {len(palette)} colours")
-    if not is_turned:
-        return pixels, alpha, palette
-    turned = None if alpha is None else turn(alpha, header.orientation)
-    return turn(pixels, header.orientation), turned, palette
+    return pixels, alpha, palette
 
 
 def _get_palette_alpha(numbers: Pixels, key: bytes | int) -> Pixels:

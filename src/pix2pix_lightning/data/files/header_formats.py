@@ -1,4 +1,4 @@
-"""Parse the headers of PNG, JPEG, WebP, BMP, portable anymap and TIFF files."""
+"""Parse the headers of PNG, JPEG, WebP, portable anymap and TIFF files."""
 
 from __future__ import annotations
 
@@ -134,7 +134,8 @@ def _find_late_orientation(file: BinaryIO) -> int:
 def parse_jpeg(file: BinaryIO) -> ImageHeader:
     """Parse the header of a JPEG, and raise the errors of this module where it is damaged."""
     file.seek(2)
-    orientation = 1
+    orientation: int | None = None
+    frame: tuple[int, int, int, int] | None = None
     for _ in range(_MAX_PARTS):
         begin = file.read(4)
         if len(begin) < 4 or begin[0] != 0xFF or begin[1] in _BARE_MARKERS:  # padding, or something that is passed over
@@ -146,27 +147,32 @@ def parse_jpeg(file: BinaryIO) -> ImageHeader:
         else:
             marker, length = begin[1], (begin[2] << 8 | begin[3]) - 2
         if marker in (0xD9, 0xDA):
-            raise DamagedHeaderError("pixels before their size")
+            break
         if marker == 0xE1 and length > 6:
             content = _read(file, length)
-            if content.startswith(b"Exif\0\0") and orientation == 1:
+            if content.startswith(b"Exif\0\0") and orientation is None:  # of several, the first one counts
                 orientation = find_orientation(io.BytesIO(content[6:]))
-        elif marker in _FRAME_MARKERS:
-            bits, height, width, channels = struct.unpack(">BHHB", _read(file, 6))
-            return ImageHeader(
-                format="jpeg",
-                width=width,
-                height=height,
-                channels=channels,
-                dtype="uint8" if bits <= 8 else "uint16",
-                bits=bits,
-                max_level=2**bits - 1,
-                photometric={1: "grayscale", 3: "rgb", 4: "cmyk"}.get(channels, "bands"),
-                orientation=orientation,
-            )
+        elif marker in _FRAME_MARKERS and frame is None:
+            frame = struct.unpack(">BHHB", _read(file, 6))
+            file.seek(max(0, length - 6), io.SEEK_CUR)
         else:
             file.seek(max(0, length), io.SEEK_CUR)
-    raise DamagedHeaderError(f"more than {_MAX_PARTS} segments before the pixels")
+    else:
+        raise DamagedHeaderError(f"more than {_MAX_PARTS} segments before the pixels")
+    if frame is None:
+        raise DamagedHeaderError("pixels before their size")
+    bits, height, width, channels = frame
+    return ImageHeader(
+        format="jpeg",
+        width=width,
+        height=height,
+        channels=channels,
+        dtype="uint8" if bits <= 8 else "uint16",
+        bits=bits,
+        max_level=2**bits - 1,
+        photometric={1: "grayscale", 3: "rgb", 4: "cmyk"}.get(channels, "bands"),
+        orientation=orientation or 1,
+    )
 
 
 def _find_jpeg_marker(file: BinaryIO) -> int:
@@ -237,33 +243,6 @@ def _list_webp_chunks(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
 
 def _to_number(digits: list[int]) -> int:
     return int.from_bytes(bytes(digits), "little")
-
-
-def parse_bmp(file: BinaryIO) -> ImageHeader:
-    """Parse the header of a BMP, and raise the errors of this module where it is damaged."""
-    file.seek(14)
-    (length,) = struct.unpack("<I", _read(file, 4))
-    compression, alpha_mask = 0, 0
-    if length == 12:
-        width, height, bits = struct.unpack("<HH2xH", _read(file, 8))
-    else:
-        width, height, bits, compression = struct.unpack("<ii2xHI", _read(file, 16))
-        if length >= 56 and bits == 32:
-            file.seek(14 + 52)
-            (alpha_mask,) = struct.unpack("<I", _read(file, 4))
-    if bits not in (1, 2, 4, 8, 16, 24, 32) or width < 0 or 12 < length < 36 or length < 12:
-        raise DamagedHeaderError(f"{bits} bits a pixel")
-    has_alpha = bits == 32 and (alpha_mask != 0 or compression == 0)  # Pillow stores alpha in the unused byte
-    return ImageHeader(
-        format="bmp",
-        width=width,
-        height=abs(height),
-        channels=1 if bits <= 8 else 3 + has_alpha,
-        bits=min(bits, 8),
-        max_level=2 ** min(bits, 8) - 1,
-        photometric="palette" if bits <= 8 else "rgb",
-        has_alpha=has_alpha,
-    )
 
 
 def parse_anymap(file: BinaryIO) -> ImageHeader:

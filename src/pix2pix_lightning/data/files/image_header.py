@@ -7,12 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
+from pix2pix_lightning.data.files.bmp import parse_bmp
 from pix2pix_lightning.data.files.header_formats import (
     DamagedHeaderError,
     ImageHeader,
     TruncatedHeaderError,
     parse_anymap,
-    parse_bmp,
     parse_jpeg,
     parse_png,
     parse_tiff,
