@@ -200,7 +200,10 @@ def test_images_in_folders_below_are_used_and_named_by_their_path(tmp_path, layo
             folder_a, folder_b = LAYOUTS[layout]
             save(tmp_path / folder_a / f"{name}.png", a)
             save(tmp_path / folder_b / f"{name}.bmp", b)
-    save(tmp_path / ("train" if layout == "strips" else LAYOUTS[layout][0]) / ".hidden" / "one.png", image(7))
+    for side in ("train",) if layout == "strips" else LAYOUTS[layout]:
+        for folder in (".hidden", "@eaDir/one.png", "day/__MACOSX"):  # which Synology and macOS write
+            save(tmp_path / side / folder / "one.png", image(7))
+        (tmp_path / side / "._one.png").write_bytes(b"\0\5\26\7")
     pairs = open_pairs(tmp_path, "train")
     assert [pairs[index][2] for index in range(len(pairs))] == names
     for index in range(4):
@@ -265,13 +268,14 @@ def test_names_of_two_unicode_forms_match(tmp_path):
     assert pairs[0][2] == "\N{LATIN SMALL LETTER E WITH ACUTE}"
 
 
-def test_a_link_to_nothing_counts_as_a_file(tmp_path):
+@pytest.mark.parametrize("target", ["gone.png", "y.png"])
+def test_a_link_to_nothing_counts_as_a_file(tmp_path, target):
     save(tmp_path / "train" / "x.png", image(0, 8, 16))
-    (tmp_path / "train" / "y.png").symlink_to(tmp_path / "gone.png")
+    (tmp_path / "train" / "y.png").symlink_to(target)
     pairs = open_pairs(tmp_path, "train")
     assert [pairs.get_name(index) for index in range(len(pairs))] == ["x", "y"]
     assert len(pairs.compute_fingerprints()) == 2
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(OSError, match=r"y\.png"):
         pairs[1]
 
 

@@ -22,6 +22,7 @@ def tree(tmp_path):
     for name in (
         *("a.png", "b.JPG", "notes.txt", ".hidden.png"),
         *("paris/a.png", "paris/left bank/c.webp", ".cache/d.png", "rome/notes.txt"),
+        *("@eaDir/a.png", "paris/__MACOSX/a.png", "paris/._a.png"),  # of Synology and macOS
     ):
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -131,10 +132,29 @@ def test_no_input_is_replaced(tmp_path):
             check_inputs_stay({one: [target], two: []})
 
 
-def test_a_link_to_nothing_is_an_input(tmp_path):
+@pytest.mark.parametrize("pattern", ["", "/**"])
+def test_links_to_folders_are_followed_but_not_in_a_circle(tree, pattern):
+    (tree.parent / "oslo").mkdir()
+    (tree.parent / "oslo" / "d.png").touch()
+    (tree / "linked").symlink_to(tree.parent / "oslo")
+    (tree.parent / "oslo" / "back").symlink_to(tree)
+    names = {"a.png", "b.JPG", "paris/a.png", "paris/left bank/c.webp"}
+    assert list_names(find_images(f"{tree}{pattern}", excluded=Path("out"))) == names | {"linked/d.png"}
+    assert list_names(find_images(f"{tree}{pattern}", excluded=tree.parent / "oslo")) == names
+
+
+def test_images_that_are_not_read_are_named(tree, caplog):
+    (tree / "paris" / "x.HEIC").touch()
+    find_images(str(tree), excluded=Path("out"))
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert "1 files that end with .heic" in line
+
+
+@pytest.mark.parametrize("target", ["gone.png", "x.png"])
+def test_a_link_to_nothing_is_an_input(tmp_path, target):
     (tmp_path / "in").mkdir()
     link = tmp_path / "in" / "x.png"
-    link.symlink_to(tmp_path / "gone.png")
+    link.symlink_to(target)
     for source in ("in", "in/*"):
         assert list(find_images(str(tmp_path / source), excluded=tmp_path / "out")) == [link]
     check_inputs_stay({link: [tmp_path / "out" / "x.png"]})

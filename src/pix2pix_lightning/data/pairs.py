@@ -14,7 +14,13 @@ import numpy.typing as npt
 
 from pix2pix_lightning.data.files.file_image import FileImage
 from pix2pix_lightning.data.files.image_files import IMAGE_SUFFIXES, open_image
-from pix2pix_lightning.data.files.listing import Listing, PathList, list_images_below
+from pix2pix_lightning.data.files.listing import (
+    Listing,
+    PathList,
+    is_system_folder,
+    list_images_below,
+    log_passed_over,
+)
 from pix2pix_lightning.utils.checks import check_choice
 from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.text import format_names
@@ -197,7 +203,7 @@ def open_pairs(root: Path, split: str, layout: str = "auto") -> StripPairs | Fol
         raise UserError(
             f"{strips} does not exist: put strips of A and B there, or A and B into {strips}/A and {strips}/B"
         )
-    _warn_unknown_kinds(strips, listing)
+    log_passed_over(strips, listing)
     if not listing.files:
         raise UserError(_format_no_image(strips))
     if layout == "auto":
@@ -237,7 +243,7 @@ def _warn_passed_over(strips: Path, complete: list[tuple[Path, Path]]) -> None:
     if strips.is_dir():
         places[strips] = list_images_below(strips, recursive=False)
         for folder in sorted(strips.iterdir()):
-            if folder.is_dir() and folder not in used and not folder.name.startswith("."):
+            if folder.is_dir() and folder not in used and not is_system_folder(folder.name):
                 places[folder] = list_images_below(folder)
     for folder, listing in places.items():
         if listing.files:
@@ -256,17 +262,6 @@ def _leave_out_sides(strips: Path, listing: Listing) -> Listing:
         return listing
     _log.warning("%s: %d images in its folders A and B are passed over", strips, len(listing.files) - len(files))
     return listing._replace(files=files)
-
-
-def _warn_unknown_kinds(folder: Path, listing: Listing) -> None:
-    for suffix, count in listing.passed_over.items():
-        _log.warning(
-            "%s: %d files that end with %s are passed over: convert them to one of %s",
-            folder,
-            count,
-            suffix,
-            " ".join(sorted(IMAGE_SUFFIXES)),
-        )
 
 
 def _check_no_side_folders(strips: Path, listing: Listing) -> None:
@@ -293,7 +288,7 @@ def _compute_fingerprint(path: Path, folder: Path | None) -> list[str | int]:
     name = path.name if folder is None else path.relative_to(folder).as_posix()
     try:
         status = path.stat()
-    except FileNotFoundError:  # reading it says so, unless the pair is left out
+    except OSError:  # reading it says so, unless the pair is left out
         return [name, -1, -1]
     return [name, status.st_size, status.st_mtime_ns]
 
@@ -305,7 +300,7 @@ def _format_no_image(folder: Path) -> str:
 def _index_by_stem(folder: Path) -> dict[str, str]:
     """Return the files below a folder, relative to it, by their path without the ending."""
     listing = list_images_below(folder)
-    _warn_unknown_kinds(folder, listing)
+    log_passed_over(folder, listing)
     # the systems that wrote A and B may differ in the form of an accented letter
     stems = [unicodedata.normalize("NFC", file.rpartition(".")[0]) for file in listing.files]
     duplicates = _find_duplicates(stems)

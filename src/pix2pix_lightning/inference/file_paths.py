@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pix2pix_lightning.data.files.image_files import IMAGE_SUFFIXES
+from pix2pix_lightning.data.files.listing import is_system_folder, list_images_below, log_passed_over
 from pix2pix_lightning.utils.checks import check_absent, check_counts, is_same_place
 from pix2pix_lightning.utils.errors import UserError
 
@@ -19,7 +20,8 @@ def find_images(source: str, *, excluded: Path) -> dict[Path, Path]:
     """Find the image files of a source, sorted by path.
 
     Args:
-        source: A file; a folder, which is searched recursively; or a pattern with ``*``, ``?`` or ``**``.
+        source: A file; a folder, which is searched recursively as `list_images_below` does; or a pattern with ``*``,
+            ``?`` or ``**``.
         excluded: Folder of the outputs, which is skipped where it lies in the searched one.
 
     Returns:
@@ -27,17 +29,21 @@ def find_images(source: str, *, excluded: Path) -> dict[Path, Path]:
 
     Raises:
         UserError: ``source`` does not exist, or has no image in it.
+        OSError: A folder cannot be read.
     """
     root = Path(source)
     if root.is_file():
         return {root: Path(root.name)}
     if root.is_dir():
-        found = _walk_images(root, excluded)
+        listing = list_images_below(root, excluded=excluded)
+        log_passed_over(root, listing)
+        found = [root / name for name in listing.files]
     elif glob.has_magic(source):
         root = _strip_wildcards(root)
-        found = [Path(name) for name in glob.glob(source, recursive=True)]  # noqa: PTH207 (Path's finds hidden files)
-        is_inside = _is_in(excluded, root)
-        found = [path for path in found if _is_image(path) and not (is_inside and _is_in(path, excluded))]
+        names = glob.glob(source, recursive=True)  # noqa: PTH207 (Path's finds hidden files)
+        found = [path for path in map(Path, names) if _is_image(path)]
+        passed_over = {parent: _is_passed_over(parent, root, excluded) for parent in {path.parent for path in found}}
+        found = [path for path in found if not passed_over[path.parent]]
     else:
         raise UserError(f"input={source} does not exist: give an image, a folder of images or a pattern")
     if not found:
@@ -185,20 +191,6 @@ def plan_outputs(
     return outputs
 
 
-def _walk_images(folder: Path, excluded: Path) -> list[Path]:
-    found = []
-    for parent, folders, names in os.walk(folder, onerror=_raise):
-        here = Path(parent)
-        folders[:] = [name for name in folders if not name.startswith(".") and not _is_same(here / name, excluded)]
-        found += [here / name for name in names if _is_image(here / name)]
-    return found
-
-
-def _raise(error: OSError) -> None:
-    """Raise an error that ``os.walk`` would ignore: a folder that cannot be read is not skipped."""
-    raise error
-
-
 def _strip_wildcards(pattern: Path) -> Path:
     fixed = Path()
     for part in pattern.parts:
@@ -215,9 +207,10 @@ def _is_image(path: Path) -> bool:
     return path.is_file() or (path.is_symlink() and not path.exists())
 
 
-def _is_in(path: Path, folder: Path) -> bool:
-    return folder.exists() and folder.resolve() in path.resolve().parents
-
-
-def _is_same(path: Path, other: Path) -> bool:
-    return other.exists() and path.resolve() == other.resolve()
+def _is_passed_over(folder: Path, root: Path, excluded: Path) -> bool:
+    """Return whether the path from ``root`` to a folder leads through ``excluded``, one of the system, or in a circle."""
+    below = folder.relative_to(root)
+    if any(map(is_system_folder, below.parts)):
+        return True
+    places = [os.path.realpath(root / part) for part in (below, *below.parents)]
+    return len(set(places)) < len(places) or os.path.realpath(excluded) in places[:-1]

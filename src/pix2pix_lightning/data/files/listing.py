@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, overload
 
 from pix2pix_lightning.data.files.image_files import IMAGE_SUFFIXES
+from pix2pix_lightning.utils.text import format_names
 
+_log = logging.getLogger(__name__)
+_SYSTEM_FOLDERS = frozenset(
+    {"@eadir", "@recycle", "#recycle", "#snapshot", "__macosx", "$recycle.bin", "system volume information"}
+)
+"""Folders of copies, previews and deleted files that Synology, QNAP, macOS and Windows make, in lower case."""
 _OTHER_IMAGES = frozenset(
     f".{kind}"
     for kind in (
@@ -41,10 +48,12 @@ class Listing(NamedTuple):
     Attributes:
         files: Paths of the images relative to the folder, with ``/`` between names, in the order of their names.
         passed_over: Number of files by ending that hold images of a kind that is not read.
+        system_folders: Paths of folders that a system made for itself, which are not looked into.
     """
 
     files: list[str]
     passed_over: dict[str, int]
+    system_folders: list[str]
 
 
 class PathList(Sequence[Path]):
@@ -80,14 +89,16 @@ class PathList(Sequence[Path]):
         return [f"{self.folder}/{name}" for name in self.names] if str(self.folder) != "." else list(self.names)
 
 
-def list_images_below(folder: Path, *, recursive: bool = True) -> Listing:
+def list_images_below(folder: Path, *, recursive: bool = True, excluded: Path | None = None) -> Listing:
     """List the images of a folder and of all folders below it, without what is hidden.
 
-    Links to folders are followed, but not to a folder that the link lies in.
+    Links to folders are followed, but not to a folder that the link lies in. A link to nothing counts as a file, which
+    reading it reports; left out, nobody would miss it.
 
     Args:
-        folder: An existing folder.
+        folder: The folder.
         recursive: Whether to go into the folders below it.
+        excluded: A folder that is not looked into where it lies below.
 
     Returns:
         The images. A folder that does not exist has none.
@@ -97,36 +108,74 @@ def list_images_below(folder: Path, *, recursive: bool = True) -> Listing:
     """
     files: list[str] = []
     passed_over: Counter[str] = Counter()
-    for below, name in _walk(folder, recursive=recursive):
-        stem, dot, ending = name.rpartition(".")
-        suffix = (dot + ending).lower() if stem else ""
-        if suffix in IMAGE_SUFFIXES:
-            files.append(f"{below}{name}")
-        elif suffix in _OTHER_IMAGES:
-            passed_over[suffix] += 1
-    files.sort(key=(lambda path: path.split("/")) if any("/" in file for file in files) else None)
-    return Listing(files, dict(passed_over))
-
-
-def _walk(root: Path, *, recursive: bool) -> Iterator[tuple[str, str]]:
-    """Yield the folder, relative with a ``/`` at its end or empty, and the name of each file that is not hidden."""
-    if not root.is_dir():
-        return
-    waiting: list[tuple[str, tuple[str, ...]]] = [("", (os.path.realpath(root),))]
+    system_folders: list[str] = []
+    if not folder.is_dir():
+        return Listing([], {}, [])
+    left_out = None if excluded is None else os.path.realpath(excluded)
+    waiting: list[tuple[str, tuple[str, ...]]] = [("", (os.path.realpath(folder),))]
     while waiting:
         below, ancestors = waiting.pop()
-        with os.scandir(f"{root}/{below}") as entries:
+        with os.scandir(f"{folder}/{below}") as entries:
             for entry in entries:
                 if entry.name.startswith("."):
                     continue
-                if recursive and entry.is_dir():
+                if not _is_folder(entry):
+                    _sort_file(entry, below, files, passed_over)
+                elif recursive and is_system_folder(entry.name):
+                    system_folders.append(f"{below}{entry.name}")
+                elif recursive:
                     real = os.path.realpath(entry.path)
-                    if real not in ancestors:  # a link to an ancestor would never end
+                    if real != left_out and real not in ancestors:  # a link to an ancestor would never end
                         waiting.append((f"{below}{entry.name}/", (*ancestors, real)))
-                elif entry.is_file() or _is_dangling(entry):
-                    yield below, entry.name
+    files.sort(key=(lambda path: path.split("/")) if any("/" in file for file in files) else None)
+    return Listing(files, dict(passed_over), sorted(system_folders))
 
 
-def _is_dangling(entry: os.DirEntry[str]) -> bool:
-    """Return whether an entry is a link to nothing, which the check names; left out, nobody would miss it."""
-    return entry.is_symlink() and not Path(entry.path).exists()
+def is_system_folder(name: str) -> bool:
+    """Return whether a folder of this name holds what a system made for itself; also if it is hidden."""
+    return name.startswith(".") or name.lower() in _SYSTEM_FOLDERS
+
+
+def log_passed_over(folder: Path, listing: Listing) -> None:
+    """Log what a listing of a folder leaves out.
+
+    Args:
+        folder: The folder.
+        listing: What it holds.
+    """
+    for suffix, count in listing.passed_over.items():
+        _log.warning(
+            "%s: %d files that end with %s are passed over: convert them to one of %s",
+            folder,
+            count,
+            suffix,
+            " ".join(sorted(IMAGE_SUFFIXES)),
+        )
+    if listing.system_folders:
+        names = format_names(listing.system_folders)
+        _log.info("%s: %d folders of the system are passed over: %s", folder, len(listing.system_folders), names)
+
+
+def _sort_file(entry: os.DirEntry[str], below: str, files: list[str], passed_over: Counter[str]) -> None:
+    """Append an image to the list of files, or count it as one of another kind; pass over all else."""
+    stem, dot, ending = entry.name.rpartition(".")
+    suffix = (dot + ending).lower() if stem else ""
+    if suffix in IMAGE_SUFFIXES and _is_file(entry):
+        files.append(f"{below}{entry.name}")
+    elif suffix in _OTHER_IMAGES and _is_file(entry):
+        passed_over[suffix] += 1
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads to itself
+        return False
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    """Return whether an entry is a file, or a link that leads nowhere."""
+    try:
+        return entry.is_file() or (entry.is_symlink() and not Path(entry.path).exists())
+    except OSError:
+        return entry.is_symlink()
