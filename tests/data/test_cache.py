@@ -307,6 +307,40 @@ def test_a_damaged_file_leaves_no_cache(root):
     assert list_caches(root / ".pix2pix_cache") == []
 
 
+def test_unreadable_pairs_are_replaced_as_without_a_cache(root, caplog):
+    sound = root / "train" / "train_0.png"
+    content, times = sound.read_bytes(), sound.stat().st_mtime_ns
+    for path in (sound, root / "train" / "train_3.png", root / "val" / "val_1.png"):
+        overwrite(path)
+    options = {"on_error": "skip"}
+    expected = read_batches(build_data(root, **options))
+    caplog.clear()
+    for _ in range(2):
+        assert_equal(read_batches(build_data(root, cache=True, **options)), expected)
+    assert sum("train_3.png" in line for line in caplog.messages) == 2
+    caches = {path: path.stat().st_ino for path in (root / ".pix2pix_cache").iterdir()}
+    with pytest.raises(ValueError, match=r"train_0\.png"):
+        build_data(root, cache=True)
+    assert {path: path.stat().st_ino for path in (root / ".pix2pix_cache").iterdir()} == caches
+    sound.write_bytes(content)  # as a disk that was away for a while gives it again
+    os.utime(sound, ns=(times, times))
+    names = {name for batch in build_data(root, cache=True, **options).train_dataloader() for name in batch["name"]}
+    assert "train_0" in names
+
+
+def test_a_data_set_that_has_disappeared_leaves_no_cache(root):
+    for index in range(30):
+        save(root / "train" / f"train_{index}.png", noise(index))
+        if index:
+            overwrite(root / "train" / f"train_{index}.png")
+    with pytest.raises(ValueError, match=r"in a row .*data\.root"):
+        build_data(root, cache=True, on_error="skip")
+    overwrite(root / "train" / "train_0.png")
+    with pytest.raises(ValueError, match=r"in a row .*data\.root"):
+        build_data(root, cache=True, on_error="skip")
+    assert list_caches(root / ".pix2pix_cache") == []
+
+
 def test_pickling_leaves_the_maps_out(tmp_path):
     pairs = open_slow(tmp_path / "cached", SlowPairs(tmp_path / "read"))
     assert is_complete(pairs)

@@ -17,14 +17,16 @@ import cv2
 import numpy as np
 import torch
 
+from pix2pix_lightning.data.files.image_files import format_reason
 from pix2pix_lightning.data.pairs import Image, Pairs
+from pix2pix_lightning.data.prepared import MAX_UNREADABLE, build_unreadable_error
 from pix2pix_lightning.utils.atomic import atomic_folder
 from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.lock import wait_for_lock
 from pix2pix_lightning.utils.text import escape_controls
 
 _log = logging.getLogger(__name__)
-_FORMAT = 2
+_FORMAT = 3
 _SIDES = ("a.npy", "b.npy")
 _INDEX = "pairs.json"
 _NOT_WORD = re.compile(r"[^\w-]+")
@@ -40,6 +42,10 @@ class CachedPairs:
     Args:
         folder: The cache's folder.
 
+    Attributes:
+        names: Names of the pairs.
+        unreadable: Why a pair could not be read when the cache was built, by its number.
+
     Raises:
         UserError: A file of it is damaged or missing.
     """
@@ -50,6 +56,7 @@ class CachedPairs:
             index = json.loads((folder / _INDEX).read_text(encoding="utf-8"))
             self._sides = [np.asarray(np.load(folder / side, mmap_mode="r")) for side in _SIDES]
             self.names: list[str] = index["names"]
+            self.unreadable = {int(number): str(reason) for number, reason in index["unreadable"].items()}
             shapes = [[len(self.names), *shape] for shape in index["shapes"]]
         except (
             ValueError,
@@ -71,7 +78,13 @@ class CachedPairs:
         return len(self.names)
 
     def __getitem__(self, index: int) -> tuple[Image, Image, str]:
-        """Return A, B and the name of pair ``index``; images are (H, W, C) uint8."""
+        """Return A, B and the name of pair ``index``; images are (H, W, C) uint8.
+
+        Raises:
+            UserError: The pair could not be read when the cache was built.
+        """
+        if index in self.unreadable:
+            raise UserError(self.unreadable[index])
         a, b = self._sides
         return a[index], b[index], self.names[index]
 
@@ -81,7 +94,13 @@ class CachedPairs:
 
 
 def open_cache(
-    folder: Path, prepared: Pairs, *, title: str, settings: Mapping[str, Any], fingerprints: Sequence[Any]
+    folder: Path,
+    prepared: Pairs,
+    *,
+    title: str,
+    settings: Mapping[str, Any],
+    fingerprints: Sequence[Any],
+    may_skip: bool = False,
 ) -> CachedPairs:
     """Open the cache of some pairs; build it where there is none, or where a file has changed.
 
@@ -94,42 +113,54 @@ def open_cache(
         title: Beginning of the cache's folder name.
         settings: What the images depend on besides the files, as JSON values.
         fingerprints: One for each pair, as JSON values; it changes when a file of the pair changes.
+        may_skip: Build the cache also where some pairs cannot be read; these raise the error when they are used.
 
     Returns:
         The pairs, read from the cache.
 
     Raises:
-        UserError: The disk is too small, or reading a pair raises it.
+        UserError: The disk is too small; or reading a pair raises it, and ``may_skip`` is off or there are many of
+            them in a row.
         OSError: The folder cannot be written to.
     """
     settings = {**settings, "format": _FORMAT, "torch": torch.__version__, "opencv": cv2.__version__}
     kind = f"{_NOT_WORD.sub('_', title)}_{_compute_digest(settings)}"
     cache = folder / f"{kind}_{_compute_digest(fingerprints)}"
     with _add_note_to_errors(folder):
-        if (pairs := _open_sound(cache, len(prepared))) is not None:
+        if (pairs := _open_sound(cache, prepared, may_skip=may_skip)) is not None:
             return pairs
         folder.mkdir(parents=True, exist_ok=True)
         with wait_for_lock(folder / f".{kind}.lock", lambda: _log_wait(folder)) as is_locked:
-            if (pairs := _open_sound(cache, len(prepared))) is not None:
+            if (pairs := _open_sound(cache, prepared, may_skip=may_skip)) is not None:
                 return pairs
             if cache.is_dir():
-                _log.warning("the cache %s is damaged: building it again", cache)
+                _log.warning("the cache %s is damaged, or lacks pairs: building it again", cache)
                 _remove(cache)
             if is_locked:
                 _remove_outdated(folder, kind)
-            _build(cache, prepared, title, settings)
+            _build(cache, prepared, title, settings, may_skip=may_skip)
             return CachedPairs(cache)  # before another process with other versions of the files removes it
 
 
-def _open_sound(cache: Path, count: int) -> CachedPairs | None:
-    """Open a cache of so many pairs; None where it is missing or damaged."""
+def _open_sound(cache: Path, prepared: Pairs, *, may_skip: bool) -> CachedPairs | None:
+    """Open the cache of some pairs; None where it is missing or damaged, or lacks pairs that can be read now."""
     if not cache.is_dir():
         return None
     try:
         pairs = CachedPairs(cache)
     except UserError:
         return None
-    return pairs if len(pairs) == count else None
+    if len(pairs) != len(prepared):
+        return None
+    for index in pairs.unreadable:
+        try:
+            prepared[index]
+        except (UserError, OSError):
+            if not may_skip:
+                raise
+        else:
+            return None
+    return pairs
 
 
 def _remove(cache: Path) -> None:
@@ -163,12 +194,12 @@ def _remove_outdated(folder: Path, kind: str) -> None:
         _remove(other)
 
 
-def _build(cache: Path, prepared: Pairs, title: str, settings: Mapping[str, Any]) -> None:
+def _build(cache: Path, prepared: Pairs, title: str, settings: Mapping[str, Any], *, may_skip: bool) -> None:
     from rich.console import Console
     from rich.markup import escape
     from rich.progress import track
 
-    first = prepared[0][:2]
+    first = _read_first(prepared, may_skip=may_skip)
     _check_disk_space(cache.parent, len(prepared) * sum(image.nbytes for image in first))
     console = Console(stderr=True)
     indices = track(
@@ -178,22 +209,44 @@ def _build(cache: Path, prepared: Pairs, title: str, settings: Mapping[str, Any]
         disable=not console.is_terminal,
     )
     with atomic_folder(cache, overwrite=False) as scratch:
-        names = []
+        names: list[str] = []
+        unreadable: dict[int, str] = {}
         with (scratch / _SIDES[0]).open("xb") as a, (scratch / _SIDES[1]).open("xb") as b:
             for file, image in zip((a, b), first, strict=True):
                 _write_header(file, (len(prepared), *image.shape))
             for index in indices:
-                *both, name = prepared[index]
+                try:
+                    *both, name = prepared[index]
+                except (UserError, OSError) as error:
+                    if not may_skip:
+                        raise
+                    unreadable[index] = format_reason(error)
+                    if all(number in unreadable for number in range(index - MAX_UNREADABLE + 1, index + 1)):
+                        raise build_unreadable_error(unreadable[index]) from None
+                    both, name = [np.zeros_like(image) for image in first], ""
                 names.append(name)
                 for file, image in zip((a, b), both, strict=True):
                     file.write(image.tobytes())
             for file in (a, b):
                 _flush(file)
         with (scratch / _INDEX).open("xb") as file:
+            index_of = {"shapes": [x.shape for x in first], "names": names, "unreadable": unreadable}
             # in ASCII, since names of files need not be UTF-8
-            file.write(json.dumps({**settings, "shapes": [x.shape for x in first], "names": names}).encode())
+            file.write(json.dumps({**settings, **index_of}).encode())
             _flush(file)
-    _log.info("cached %d pairs of %s in %s", len(names), title, cache)
+    _log.info("cached %d pairs of %s in %s", len(names) - len(unreadable), title, cache)
+
+
+def _read_first(prepared: Pairs, *, may_skip: bool) -> tuple[Image, Image]:
+    """Read the first pair that can be read, whose images are like those of all others."""
+    for index in range(min(MAX_UNREADABLE, len(prepared))):
+        try:
+            return prepared[index][:2]
+        except (UserError, OSError) as error:
+            if not may_skip:
+                raise
+            reason = format_reason(error)
+    raise build_unreadable_error(reason)
 
 
 def _write_header(file: BinaryIO, shape: tuple[int, ...]) -> None:

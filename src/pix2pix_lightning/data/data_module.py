@@ -64,7 +64,7 @@ class PairedDataModule(LightningDataModule):
         layout: ``strip`` for files that hold A and B side by side, of any width; ``folders`` for two folders;
             ``auto`` finds out, and takes files as strips only if they are twice as wide as high.
         on_error: ``raise`` ends with an error for a pair that cannot be used; ``skip`` leaves out the pairs that the
-            check finds, takes another pair for one that becomes unreadable in training, and measures without it.
+            check finds, takes another pair for one that cannot be read in training, and measures without it.
         archive: Address of the data set, for the error message when ``root`` is missing.
 
     Raises:
@@ -309,15 +309,15 @@ class PairedDataModule(LightningDataModule):
         return PairDataset(pairs, spec, augmentation=augmentation, seed=self.seed, prepared=prepared, on_error=on_error)
 
     def _open_cache(self, folder: str, prepared: PreparedPairs, fingerprints: list[Any]) -> CachedPairs:
-        settings = {
-            "split": folder,
-            "max_pairs": None if self.max_pairs is None else int(self.max_pairs),
-            "a": asdict(prepared.a),
-            "b": asdict(prepared.b),
-        }
-        title = f"{folder}_{prepared.length}"
+        settings: dict[str, Any] = {"split": folder, "a": asdict(prepared.a), "b": asdict(prepared.b)}
+        settings["max_pairs"] = None if self.max_pairs is None else int(self.max_pairs)
         return open_cache(
-            self.resolve_cache_folder(), prepared, title=title, settings=settings, fingerprints=fingerprints
+            self.resolve_cache_folder(),
+            prepared,
+            title=f"{folder}_{prepared.length}",
+            settings=settings,
+            fingerprints=fingerprints,
+            may_skip=self.on_error == "skip",
         )
 
     def _build_sampler(self, split: str) -> EpochSampler:

@@ -16,7 +16,7 @@ from torch.utils.data.distributed import DistributedSampler
 from pix2pix_lightning.data.augmentation import PairAugmentation
 from pix2pix_lightning.data.files.image_files import format_reason
 from pix2pix_lightning.data.pairs import Image, Pairs
-from pix2pix_lightning.data.prepared import PreparedPairs
+from pix2pix_lightning.data.prepared import MAX_UNREADABLE, PreparedPairs, build_unreadable_error
 from pix2pix_lightning.data.sides import PairSpec
 from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.seeding import Purpose, seed_sequence
@@ -24,8 +24,6 @@ from pix2pix_lightning.utils.seeding import Purpose, seed_sequence
 OnError = Literal["raise", "replace", "drop"]
 
 _log = logging.getLogger(__name__)
-_MAX_REPLACED = 20
-"""Unreadable pairs in a row after which it is not single files that are at fault."""
 
 
 class Sample(TypedDict):
@@ -105,7 +103,7 @@ class PairDataset(Dataset[Sample | None]):
     def _read(self, epoch: int, index: int) -> tuple[Image, Image, str] | None:
         """Return a prepared pair, or what takes its place."""
         generator, place = None, index
-        for _ in range(_MAX_REPLACED):
+        for _ in range(MAX_UNREADABLE):
             try:
                 return self.prepared[place]
             except (UserError, OSError) as error:
@@ -120,7 +118,7 @@ class PairDataset(Dataset[Sample | None]):
             if generator is None:
                 generator = np.random.default_rng(seed_sequence(self.seed, Purpose.REPLACEMENT, epoch, index))
             place = int(generator.integers(len(self.pairs)))
-        raise UserError(f"{_MAX_REPLACED} pairs in a row cannot be read: is data.root still there? The last: {reason}")
+        raise build_unreadable_error(reason)
 
 
 class DroppingLoader(DataLoader[Any]):

@@ -6,6 +6,14 @@ from pix2pix_lightning.data.pairs import Image, Pairs
 from pix2pix_lightning.data.sides import PairSpec, SideSpec
 from pix2pix_lightning.utils.errors import UserError
 
+MAX_UNREADABLE = 20
+"""Unreadable pairs in a row after which it is not single files that are at fault."""
+
+
+def build_unreadable_error(reason: str) -> UserError:
+    """Build the error about many unreadable pairs in a row, from what is wrong with the last one."""
+    return UserError(f"{MAX_UNREADABLE} pairs in a row cannot be read: is data.root still there? The last: {reason}")
+
 
 class PreparedPairs:
     """Convert each image to what a batch carries of its side, and resize it to a square.

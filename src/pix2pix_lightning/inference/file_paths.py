@@ -208,7 +208,7 @@ def _is_image(path: Path) -> bool:
 
 
 def _is_passed_over(folder: Path, root: Path, excluded: Path) -> bool:
-    """Return whether the path from ``root`` to a folder leads through ``excluded``, one of the system, or in a circle."""
+    """Return whether the path from ``root`` to a folder leads through one that is left out, or in a circle."""
     below = folder.relative_to(root)
     if any(map(is_system_folder, below.parts)):
         return True
