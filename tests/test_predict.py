@@ -318,8 +318,12 @@ def test_subfolders_and_patterns(run, call, pictures, tmp_path):
 
     inside = pictures / "results"
     assert list_outputs(pictures, inside) == ["a.png", "b.b.png", "c.png", "x/a.png", "x/y/c.png"]
+    left = inside / "x" / f"a.png.{'0f' * 8}.part"  # of a command that was killed
+    left.touch()
+    os.utime(left, (0, 0))
     call(run[0], pictures, inside, overwrite=True)
     assert not (inside / "results").exists()  # outputs are no inputs
+    assert not left.exists()
     assert list_outputs(f"{pictures}/x/**/*.bmp", tmp_path / "bmp") == ["y/c.png"]
     assert (tmp_path / "bmp/y/c.png").read_bytes() == (inside / "x/y/c.png").read_bytes()
     assert_within_one_level(inside / "x/y/c.png", compute_expected(run[1], pictures / "c.bmp"))

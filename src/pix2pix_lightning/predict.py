@@ -47,7 +47,7 @@ def predict(cfg: DictConfig) -> list[Path]:
     from pix2pix_lightning.inference.progress import ProgressBars
     from pix2pix_lightning.inference.tiled_inference import format_seams
     from pix2pix_lightning.inference.translate_files import check_lossless, check_sampling, translate_files
-    from pix2pix_lightning.utils.atomic import create_folder
+    from pix2pix_lightning.utils.atomic import create_folder, remove_old_leftovers
     from pix2pix_lightning.utils.checks import check_folder
 
     source, output = str(cfg.input), Path(str(cfg.output))
@@ -80,6 +80,8 @@ def predict(cfg: DictConfig) -> list[Path]:
         bars.advance_images(len(outputs[path]))
 
     written = []
+    for parent in {path.parent for paths in outputs.values() for path in paths}:
+        remove_old_leftovers(parent)  # of a command that was killed
     with create_folder(folder), bars:
         for path in translate_files(
             translator, outputs, samples=cfg.samples, on_error=report_error, overwrite=cfg.overwrite

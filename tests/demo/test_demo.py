@@ -58,6 +58,11 @@ def test_limits_without_room_are_refused(key, value):
         DemoSession(None, **limits)
 
 
+@pytest.mark.parametrize("name", ["pc:7860", "http://pc", "[::1]", "a b", "1:2"])
+def test_a_host_name_that_would_never_match_is_refused(checkpoint, capsys, name):
+    assert "hosts=" in error_line(capsys, f"checkpoint={checkpoint}", "port=0", f"hosts=['{name}']")
+
+
 def test_missing_checkpoint_and_missing_gradio(tmp_path, checkpoint, capsys, monkeypatch):
     missing = tmp_path / "none.ckpt"
     assert str(missing) in error_line(capsys, f"checkpoint=[{checkpoint},{missing}]")

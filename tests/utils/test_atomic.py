@@ -8,7 +8,7 @@ from threading import Barrier
 
 import pytest
 
-from pix2pix_lightning.utils.atomic import atomic_folder, atomic_write, remove_leftovers
+from pix2pix_lightning.utils.atomic import atomic_folder, atomic_write, remove_leftovers, remove_old_leftovers
 
 
 def read_all(folder):
@@ -138,3 +138,16 @@ def test_leftovers_are_removed_where_nobody_writes(tmp_path):
         (tmp_path / name).touch()
     remove_leftovers(tmp_path, "config.yaml*", "checkpoints/*", "none/*")
     assert set(read_all(tmp_path)) == {"model.onnx.0a.part", "checkpoints/last.ckpt"}
+
+
+def test_old_leftovers_are_removed_next_to_files_of_others(tmp_path):
+    with atomic_write(tmp_path / "x.png") as scratch:
+        left = scratch.name.replace("x.png", "y.png")
+    kept = ["film.mp4.part", "a.0123456789abcdeg.part", left.replace("y", "young"), "x.png"]
+    for name in (left, *kept):
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (0, 0))
+    os.utime(tmp_path / kept[2])
+    remove_old_leftovers(tmp_path)
+    remove_old_leftovers(tmp_path / "none")
+    assert set(read_all(tmp_path)) == set(kept)

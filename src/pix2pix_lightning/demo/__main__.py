@@ -56,8 +56,10 @@ def demo(cfg: DictConfig) -> None:
 
 
 def _parse_names(hosts: Any) -> list[str]:
+    from pix2pix_lightning.demo.host_filter import is_address
+
     names = [hosts] if isinstance(hosts, str) else list(hosts or [])
-    if not all(isinstance(name, str) and re.fullmatch(r"[\w.:-]+", name) for name in names):
+    if not all(isinstance(name, str) and (re.fullmatch(r"[\w.-]+", name) or is_address(name)) for name in names):
         raise UserError(f"hosts={hosts}: a list of host names without ports is expected, hosts=[pc.example.org]")
     return names
 

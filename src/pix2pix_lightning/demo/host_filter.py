@@ -75,6 +75,11 @@ def _get_name(url: str) -> str | None:
     return parts.hostname if is_plain else None
 
 
+def is_address(name: str) -> bool:
+    """Return whether a name is an address of IPv4 or IPv6."""
+    return _parse_address(name) is not None
+
+
 def _parse_address(name: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
         return ipaddress.ip_address(name)

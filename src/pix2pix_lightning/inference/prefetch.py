@@ -16,9 +16,8 @@ _MAX_PENDING = 4  # images in memory, which may be large; two keep the thread bu
 def map_ahead(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
     """Yield ``function(item)`` in order, computed in a thread that runs a few items ahead.
 
-    There is one thread only: it works next to a network, whose threads use the processor, and OpenCV's log level,
-    which reading an image sets, belongs to the process. ``items`` are drawn in the caller's thread. Calls that were
-    submitted are finished even when the caller stops or ``items`` fails.
+    There is one thread only: it works next to a network, whose threads use the processor. ``items`` are drawn in the
+    caller's thread. Calls that were submitted are finished even when the caller stops or ``items`` fails.
 
     Args:
         function: Function of one item.

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -57,6 +59,20 @@ def remove_leftovers(folder: Path, *patterns: str) -> None:
         for scratch in folder.glob(f"{pattern}{_SUFFIX}"):
             if not scratch.is_dir() or scratch.is_symlink():
                 scratch.unlink(missing_ok=True)
+
+
+def remove_old_leftovers(folder: Path, least_age: float = 3600.0) -> None:
+    """Remove the temporary files of `atomic_write` in a folder that other processes may write to.
+
+    Args:
+        folder: A folder, in which files of others may lie; one that does not exist has none.
+        least_age: Age in seconds from which no process can be writing a file any more.
+    """
+    for scratch in folder.glob(f"*.{'[0-9a-f]' * 16}{_SUFFIX}"):
+        with suppress(OSError):  # another process has removed it, or it is another user's
+            status = scratch.lstat()
+            if stat.S_ISREG(status.st_mode) and time.time() - status.st_mtime >= least_age:
+                scratch.unlink()
 
 
 def _reserve(scratch: Path, path: Path) -> None:

@@ -1,5 +1,6 @@
 """What the check finds in a data set, how it says it, and which pairs are left out."""
 
+import json
 import logging
 import os
 from pathlib import Path
@@ -207,10 +208,24 @@ def test_full_is_remembered_and_its_memory_may_be_damaged(tmp_path, monkeypatch)
     options = {"check": "full", "on_error": "skip"}
     setup(tmp_path, **options)
     assert sorted(examined) == ["train0", "train2", "val0", "val1", "val2"]
-    for content in (None, "{}", "text"):
+    memory = tmp_path / ".pix2pix_cache" / "check_full.json"
+    saved = json.loads(memory.read_text())
+    contents = [{}, {**saved["contents"], "train": saved["contents"]["train"][:1]}]
+    contents += [
+        {**saved["contents"], "train": [row] * 2}
+        for row in (
+            [1, None, None, None],
+            ["x", 1, None, None],
+            ["x", None, [True, "2", []], None],
+            ["x", None, [True, 2, [[{}]]], None],
+            ["x", None, [1]],
+        )
+    ]
+    damaged = [json.dumps({**saved, "contents": content}) for content in contents]
+    for content in (None, "{}", "text", "[" * 10**5, *damaged):
         del examined[:]
         if content is not None:
-            (tmp_path / ".pix2pix_cache" / "check_full.json").write_text(content)
+            memory.write_text(content)
         setup(tmp_path, **options)
         assert len(examined) == (0 if content is None else 5)
     del examined[:]

@@ -7,6 +7,7 @@ import resource
 import struct
 import tracemalloc
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 
 import numpy as np
@@ -14,7 +15,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from pix2pix_lightning.data.files import file_image, tiff
+from pix2pix_lightning.data.files import decoding, file_image, tiff
 from pix2pix_lightning.data.files.file_image import composite, from_pil
 from pix2pix_lightning.data.files.image_files import read_image
 from pix2pix_lightning.data.sides import SideSpec
@@ -291,6 +292,23 @@ def test_pil_images_are_taken_as_their_files(tmp_path, mode):
 def test_other_pil_modes_are_refused(mode):
     with pytest.raises(UserError, match=mode):
         from_pil(Image.new(mode, (3, 2)))
+
+
+def test_a_pil_image_with_damaged_exif_data_or_without_a_pixel():
+    image = Image.fromarray(RGBA[..., :3])
+    image.info["exif"] = b"Exif\0\0no data"
+    np.testing.assert_array_equal(from_pil(image).pixels, RGBA[..., :3])
+    with pytest.raises(UserError, match="0 x 3"):
+        from_pil(Image.new("RGB", (0, 3)))
+
+
+def test_reading_in_threads_leaves_the_log_of_opencv_on(tmp_path):
+    Image.fromarray(RGBA[..., :3]).save(tmp_path / "x.png")
+    level = decoding._opencv_logging.getLogLevel()
+    with ThreadPoolExecutor(8) as pool:
+        for _ in pool.map(lambda _: read_image(tmp_path / "x.png"), range(300)):
+            pass
+    assert decoding._opencv_logging.getLogLevel() == level > 0
 
 
 @pytest.mark.parametrize("kind", [8, 34925])

@@ -8,6 +8,7 @@ from PIL import Image
 
 from pix2pix_lightning.data.files.image_files import read_image, write_image
 from pix2pix_lightning.data.files.listing import list_images_below
+from pix2pix_lightning.utils.errors import UserError
 
 
 def noise(*shape, dtype=np.uint8):
@@ -123,6 +124,14 @@ def test_a_file_is_overwritten_only_with_overwrite(tmp_path):
 def test_an_unknown_suffix_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"out\.xyz .*\.png"):
         write_image(tmp_path / "out.xyz", np.zeros((4, 4, 3), np.uint8))
+
+
+@pytest.mark.parametrize(("name", "side"), [("x.JPG", 65501), ("x.webp", 16384)])
+def test_an_image_that_is_too_large_for_a_format_is_named(tmp_path, name, side):
+    with pytest.raises(UserError, match=rf"{name}: .*{side} x 1 .*{side - 1} a side.*\.png"):
+        write_image(tmp_path / name, np.zeros((1, side, 1), np.uint8))
+    write_image(tmp_path / name, np.zeros((1, side - 1, 1), np.uint8))
+    write_image(tmp_path / "x.png", np.zeros((1, side, 1), np.uint8))
 
 
 def test_names_beyond_ascii(tmp_path):

@@ -176,6 +176,16 @@ def test_what_is_no_image_is_named(content, word):
     assert "x.img" in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    ("head", "size"),
+    [(b"P6 3 2\n# P5\n255\n", 18), (b"P5 3 2 1000\n", 12), (b"P4\n# a comment\n9 2\n", 4), (b"P5\n3 2\n200\n", 6)],
+)
+def test_pictures_of_one_anymap_are_counted(head, size):
+    one = head + b"P" * size
+    assert [parse(one * count).pages for count in (1, 2, 5)] == [1, 2, 5]
+    assert parse(one + b"\n").pages == 1
+
+
 def test_a_loop_of_pages_ends():
     content = bytearray(tiff((6, 4)))
     (first,) = struct.unpack_from("<I", content, 4)

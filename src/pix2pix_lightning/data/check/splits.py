@@ -119,7 +119,7 @@ def _examine_all(
         return {split.name: _examine(split, chosen[split.name], spec) for split in checked}
     digest = _compute_digest(checked, chosen, spec)
     with _lock(folder):  # of several processes, one decodes
-        contents = _load(folder / _RESULTS, digest)
+        contents = _load(folder / _RESULTS, digest, {name: len(indices) for name, indices in chosen.items()})
         if contents is None:
             contents = {split.name: _examine(split, chosen[split.name], spec) for split in checked}
             with suppress(OSError), atomic_write(folder / _RESULTS) as scratch:
@@ -136,18 +136,28 @@ def _examine(split: CheckedSplit, indices: list[int], spec: PairSpec) -> list[Pa
     )
 
 
-def _load(path: Path, digest: str) -> dict[str, list[PairContent]] | None:
+def _load(path: Path, digest: str, counts: Mapping[str, int]) -> dict[str, list[PairContent]] | None:
+    """Read what was found in so many pairs of each split; None where the file is missing, damaged or of other pairs."""
     try:
         saved = json.loads(path.read_text(encoding="utf-8"))
         if saved["digest"] != digest:
             return None
-        return {name: [_parse_content(*row) for row in rows] for name, rows in saved["contents"].items()}
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):  # missing or damaged
+        contents = {name: [_parse_content(*row) for row in rows] for name, rows in saved["contents"].items()}
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return None
+    return contents if {name: len(found) for name, found in contents.items()} == counts else None
 
 
 def _parse_content(name: str, error: str | None, a: list[Any] | None, b: list[Any] | None) -> PairContent:
-    return PairContent(name, error, SideContent(*a) if a else None, SideContent(*b) if b else None)
+    if not isinstance(name, str) or not isinstance(error, str | None):
+        raise TypeError("texts are expected")
+    return PairContent(name, error, *(None if side is None else _parse_side(*side) for side in (a, b)))
+
+
+def _parse_side(is_constant: bool, levels: int, unknown: list[Any]) -> SideContent:
+    if not isinstance(is_constant, bool) or not isinstance(levels, int):
+        raise TypeError("whether it is constant, and levels, are expected")
+    return SideContent(is_constant, levels, [[int(value) for value in colour] for colour in unknown])
 
 
 def _compute_digest(checked: list[CheckedSplit], chosen: Mapping[str, list[int]], spec: PairSpec) -> str:

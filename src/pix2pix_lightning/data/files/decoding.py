@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import io
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Lock
 from typing import Any
 
 import cv2
@@ -77,19 +80,37 @@ def decode(content: bytes, header: ImageHeader, name: str, *, has_numbers: bool 
 
 
 def _decode_by_opencv(content: bytes, mode: int) -> Pixels:
-    log_level = _opencv_logging.setLogLevel(0)  # a damaged file gets our message alone
     try:
-        image: Any = cv2.imdecode(np.frombuffer(content, np.uint8), mode)
+        with _quiet_opencv():  # a damaged file gets our message alone
+            image: Any = cv2.imdecode(np.frombuffer(content, np.uint8), mode)
     except cv2.error as error:
         if is_out_of_memory(error):
             raise
         image = None
-    finally:
-        _opencv_logging.setLogLevel(log_level)
     if image is None:
         raise DamagedPixelsError
     pixels: Pixels = image
     return pixels
+
+
+_quiet_lock = Lock()
+_quiet = {"threads": 0, "level": 0}
+
+
+@contextmanager
+def _quiet_opencv() -> Iterator[None]:
+    """Turn the log of OpenCV off, which belongs to the process: the last of several threads restores it."""
+    with _quiet_lock:
+        if _quiet["threads"] == 0:
+            _quiet["level"] = _opencv_logging.setLogLevel(0)
+        _quiet["threads"] += 1
+    try:
+        yield
+    finally:
+        with _quiet_lock:
+            _quiet["threads"] -= 1
+            if _quiet["threads"] == 0:
+                _opencv_logging.setLogLevel(_quiet["level"])
 
 
 def _decode_with_alpha(content: bytes, header: ImageHeader) -> tuple[Pixels, Pixels | None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import mmap
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from threading import Lock
@@ -123,16 +124,16 @@ def from_pil(image: PILImage) -> FileImage:
         The image.
 
     Raises:
-        UserError: It has another mode, of more than 8 bits or of other colours than RGB.
+        UserError: It has no pixel, or another mode, of more than 8 bits or of other colours than RGB.
     """
-    from PIL import ImageOps
-
+    if not (image.width and image.height):
+        raise UserError(f"a PIL image of {image.width} x {image.height} pixels: it has no pixel")
     if image.mode not in _PIL_MODES:
         raise UserError(
             f"a PIL image of mode {image.mode}: 8-bit gray levels or RGB are expected (L, LA, P, RGB, RGBA), and a "
             "conversion would change its values: convert it first"
         )
-    image = ImageOps.exif_transpose(image)
+    image = _turn_upright(image)
     if image.mode in ("P", "PA"):
         numbers = np.asarray(image).reshape(image.height, image.width, -1)
         palette = _read_palette(image)
@@ -150,6 +151,16 @@ def from_pil(image: PILImage) -> FileImage:
         is_premultiplied=premultiplied,
         name="the PIL image",
     )
+
+
+def _turn_upright(image: PILImage) -> PILImage:
+    """Turn an image by its EXIF data; damaged data counts as none, as in files."""
+    from PIL import ImageOps
+
+    try:
+        return ImageOps.exif_transpose(image)
+    except (SyntaxError, ValueError, TypeError, LookupError, struct.error):
+        return image
 
 
 def _read_palette(image: PILImage) -> Pixels:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import struct
 import zlib
 from collections.abc import Iterator
@@ -14,6 +15,11 @@ from pix2pix_lightning.data.files.tiff_header import TiffDirectory, find_orienta
 _MAX_PARTS = 4096
 """Most chunks or segments of a header; the files of cameras and drawing programs have some dozens."""
 _MAX_EXIF = 2**20
+_MAX_ANYMAP = 4096  # bytes of an anymap's header
+_GAP = rb"(?:\s|#[^\n]*\n)+"
+_SIZE = _GAP + rb"(?P<width>\d{1,9})" + _GAP + rb"(?P<height>\d{1,9})"
+_BITMAP = re.compile(rb"P(?P<kind>4)" + _SIZE + rb"(?P<top>)\s")
+_ANYMAP = re.compile(rb"P(?P<kind>[56])" + _SIZE + _GAP + rb"(?P<top>\d{1,5})\s")
 _PNG_TAIL = 2**13  # bytes that are searched behind a PNG's pixels
 _BARE_MARKERS = frozenset((0x00, 0x01, *range(0xD0, 0xD9), 0xFF))  # of JPEG: without a length
 _FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
@@ -248,7 +254,7 @@ def _to_number(digits: list[int]) -> int:
 def parse_anymap(file: BinaryIO) -> ImageHeader:
     """Parse the header of a portable anymap, and raise the errors of this module where it is damaged."""
     file.seek(0)
-    words = file.read(4096)
+    words = file.read(_MAX_ANYMAP)
     kind = words[1:2]
     numbers: list[int] = []
     count = 2 if kind in b"14" else 3
@@ -274,7 +280,24 @@ def parse_anymap(file: BinaryIO) -> ImageHeader:
         bits=top.bit_length(),
         max_level=top,
         photometric="rgb" if is_rgb else "grayscale",
+        pages=_count_anymaps(file),
     )
+
+
+def _count_anymaps(file: BinaryIO) -> int:
+    """Count the pictures of a binary anymap, which may follow each other in one file."""
+    place, pages = 0, 0
+    while pages < _MAX_PARTS:
+        file.seek(place)
+        begin = file.read(_MAX_ANYMAP)
+        head = _BITMAP.match(begin) or _ANYMAP.match(begin)
+        if head is None:
+            break
+        width, height, top = int(head["width"]), int(head["height"]), int(head["top"] or 1)
+        bits = {b"4": 1, b"5": 8, b"6": 24}[head["kind"]] * (2 if top > 255 else 1)
+        place += head.end() + height * -(-width * bits // 8)
+        pages += 1
+    return max(1, pages)
 
 
 def parse_tiff(file: BinaryIO) -> ImageHeader:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 _MAX_PIXELS, _MAX_SIDE = 2**30, 2**20  # of OpenCV
+_MAX_SIDES = {".jpg": 65500, ".jpeg": 65500, ".webp": 16383}  # in pixels, of what is written
 _JPEG_IN_TIFF = 7
 
 
@@ -139,13 +140,17 @@ def write_image(path: Path, image: npt.NDArray[np.uint8], *, overwrite: bool = F
 
     Raises:
         FileExistsError: The file exists and ``overwrite`` is off.
-        UserError: The suffix is of no known format.
+        UserError: The suffix is of no known format, or the format has no images of this size.
     """
-    if path.suffix.lower() not in IMAGE_SUFFIXES:
+    suffix = path.suffix.lower()
+    if suffix not in IMAGE_SUFFIXES:
         raise UserError(f"{path} names no image format: use one of the suffixes {' '.join(sorted(IMAGE_SUFFIXES))}")
+    if max(image.shape[:2]) > (most := _MAX_SIDES.get(suffix, _MAX_SIDE)):
+        size = f"{image.shape[1]} x {image.shape[0]}"
+        raise UserError(f"{path}: an image of {size} pixels in a format of at most {most} a side: use the suffix .png")
     check_absent(path, overwrite=overwrite)
     bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR) if image.ndim == 3 and image.shape[2] == 3 else image
-    if path.suffix.lower() == ".ppm" and (bgr.ndim == 2 or bgr.shape[2] == 1):  # a format of colours alone
+    if suffix == ".ppm" and (bgr.ndim == 2 or bgr.shape[2] == 1):  # a format of colours alone
         bgr = cv2.cvtColor(bgr, cv2.COLOR_GRAY2BGR)
     encoded, buffer = cv2.imencode(path.suffix, bgr)
     assert encoded, path
