@@ -607,6 +607,8 @@ def test_the_name_of_the_validation_split_may_be_a_number(tmp_path):
         ({"direction": "AtoB"}, r"direction='AtoB'.*a_to_b, b_to_a"),
         ({"a": {"kind": "gray"}}, r"kind='gray'"),
         ({"b": {"colour": "grey"}}, r"'colour'.*SideSpec"),
+        *((({key: "no"}), rf"data\.{key}=no: true") for key in ("mirror", "jitter", "pin_memory", "cache")),
+        *(({"cache": value}, rf"data\.cache={value}: .*folder") for value in ("", "OFF", 5)),
     ],
 )
 def test_arguments_out_of_range(options, message):

@@ -29,6 +29,7 @@ _log = logging.getLogger(__name__)
 _FORMAT = 3
 _SIDES = ("a.npy", "b.npy")
 _INDEX = "pairs.json"
+_SWITCHES = ("", "on", "off", "yes", "no")
 _NOT_WORD = re.compile(r"[^\w-]+")
 
 
@@ -140,6 +141,22 @@ def open_cache(
                 _remove_outdated(folder, kind)
             _build(cache, prepared, title, settings, may_skip=may_skip)
             return CachedPairs(cache)  # before another process with other versions of the files removes it
+
+
+def check_cache(cache: Any) -> bool | str | Path | None:
+    """Check the configuration key ``data.cache``.
+
+    Returns:
+        The value.
+
+    Raises:
+        UserError: It is neither true, false or null nor a folder, or a word that means true or false elsewhere.
+    """
+    is_folder = isinstance(cache, Path) or (isinstance(cache, str) and cache.lower() not in _SWITCHES)
+    if not (cache is None or isinstance(cache, bool) or is_folder):
+        raise UserError(f"data.cache={cache}: true, false or a folder is expected")
+    value: bool | str | Path | None = cache
+    return value
 
 
 def _open_sound(cache: Path, prepared: Pairs, *, may_skip: bool) -> CachedPairs | None:

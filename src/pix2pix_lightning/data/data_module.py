@@ -15,7 +15,7 @@ from lightning.pytorch import Callback, LightningDataModule
 from torch.utils.data import DataLoader, Subset
 
 from pix2pix_lightning.data.augmentation import build_augmentation, check_entries
-from pix2pix_lightning.data.cache import CachedPairs, compute_fingerprints, open_cache
+from pix2pix_lightning.data.cache import CachedPairs, check_cache, compute_fingerprints, open_cache
 from pix2pix_lightning.data.check.splits import MODES, ON_ERROR, check_splits
 from pix2pix_lightning.data.dataset import DroppingLoader, EpochSampler, OnError, PairDataset, collate_kept
 from pix2pix_lightning.data.pairs import LAYOUTS, FolderPairs, Pairs, StripPairs, open_pairs
@@ -23,7 +23,7 @@ from pix2pix_lightning.data.position import PositionCallback
 from pix2pix_lightning.data.prepared import PreparedPairs
 from pix2pix_lightning.data.sides import PairSpec
 from pix2pix_lightning.data.workers import check_num_workers, choose_num_workers, count_available_cores, use_one_thread
-from pix2pix_lightning.utils.checks import check_choice, check_counts, is_whole_number
+from pix2pix_lightning.utils.checks import check_choice, check_counts, check_switch, is_whole_number
 from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.processes import is_first_process
 
@@ -112,6 +112,9 @@ class PairedDataModule(LightningDataModule):
         check_choice("data.check", check, MODES)
         check_choice("data.layout", layout, LAYOUTS)
         check_choice("data.on_error", on_error, ON_ERROR)
+        check_switch("data.jitter", jitter)
+        check_switch("data.mirror", mirror)
+        check_switch("data.pin_memory", pin_memory, None, "auto")
         if not (is_whole_number(seed) and 0 <= seed < 2**32):
             raise UserError(f"seed={seed}: a whole number from 0 to 2**32 - 1 is expected")
         for name, folder in (("root", root), ("val_split", val_split)):
@@ -125,7 +128,7 @@ class PairedDataModule(LightningDataModule):
         self.seed = seed
         self.val_split = str(val_split)  # YAML reads 5 as a number
         self.max_pairs = max_pairs
-        self.cache = cache
+        self.cache = check_cache(cache)
         self.pin_memory = None if pin_memory == "auto" else pin_memory
         self.prefetch_factor = prefetch_factor
         self.check = check
@@ -322,13 +325,8 @@ class PairedDataModule(LightningDataModule):
 
     def _build_sampler(self, split: str) -> EpochSampler:
         rank, world_size = (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
-        return EpochSampler(
-            len(self._datasets[split]),
-            seed=self.seed,
-            shuffle=split == "train",
-            rank=rank,
-            world_size=world_size,
-        )
+        num_pairs = len(self._datasets[split])
+        return EpochSampler(num_pairs, seed=self.seed, shuffle=split == "train", rank=rank, world_size=world_size)
 
     def _build_loader(self, split: str, sampler: EpochSampler) -> DataLoader[Any]:
         with warnings.catch_warnings():

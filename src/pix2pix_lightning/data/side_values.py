@@ -22,7 +22,7 @@ def parse_palette(palette: Any) -> Palette:
     except TypeError:
         raise UserError(f"palette={palette}: a list of colours is expected, [[r, g, b], ...]") from None
     for colour in colours:
-        if len(colour) != 3 or not all(isinstance(v, int) and 0 <= v <= 255 for v in colour):
+        if len(colour) != 3 or not all(type(v) is int and 0 <= v <= 255 for v in colour):
             raise UserError(f"palette colour {list(colour)}: three whole numbers from 0 to 255 are expected")
     return colours
 

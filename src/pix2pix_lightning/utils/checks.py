@@ -22,6 +22,21 @@ def check_choice(name: str, value: object, choices: Collection[str]) -> None:
         raise UserError(f"{name}={value!r} is unknown: one of {', '.join(choices)} is expected")
 
 
+def check_switch(name: str, value: object, *others: object) -> None:
+    """Check that a value is true or false; a text such as ``no`` would count as true.
+
+    Args:
+        name: Name of the argument, which the message begins with.
+        value: The value.
+        *others: Further values that are allowed.
+
+    Raises:
+        UserError: It is something else.
+    """
+    if value not in [True, False, *others]:
+        raise UserError(f"{name}={value}: true or false is expected")
+
+
 def check_counts(*, at_least: int = 1, at_most: int | None = None, prefix: str = "", **counts: object) -> None:
     """Check that all of ``counts`` are whole numbers, of Python or of NumPy, and not too small or absurdly large.
 

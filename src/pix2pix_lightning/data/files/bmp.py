@@ -138,8 +138,9 @@ def _unpack_bits(rows: Bytes, bits: int) -> Bytes:
     """Return the numbers of 1, 2, 4 or 8 bits in each row, the first one in the highest bits."""
     if bits == 8:
         return rows
-    shifts = np.arange(8 - bits, -1, -bits, np.uint8)
-    return ((rows[..., None] >> shifts) & np.uint8(2**bits - 1)).reshape(len(rows), -1)
+    shifts = np.arange(8 - bits, -1, -bits).astype(np.uint8)
+    numbers: Bytes = ((rows[..., None] >> shifts) & np.uint8(2**bits - 1)).reshape(len(rows), -1)
+    return numbers
 
 
 def _extract(values: npt.NDArray[np.unsignedinteger], mask: int) -> Bytes:
