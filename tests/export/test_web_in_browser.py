@@ -160,6 +160,14 @@ def test_other_kinds_of_sides(tmp_path, browser, served, real_runtime, source, t
     graph = build_graph(PairSpec(source=source, target=target, size=64))
     write_page(tmp_path / "page", graph, runtime=real_runtime)
     open_page(browser, served(tmp_path / "page"))
+    clear = np.zeros((64, 64, 4), np.uint8)
+    clear[1:, ..., 3] = 255
+    Image.fromarray(clear).save(tmp_path / "clear.png")
+    browser.one("#drawing input[type=file]").send_keys(str(tmp_path / "clear.png"))
+    if source is GRAYSCALE:  # the others refuse alpha
+        browser.until(lambda: [read_canvas(browser)[row].min() for row in (0, 1)] == [255, 0])
+    else:
+        browser.until(lambda: "transparent" in read_status(browser))
     draw_stroke(browser)
     image = read_canvas(browser)
     output, shown = translate(browser)

@@ -94,7 +94,8 @@ def check_output(output: Path, checkpoint: Path, description: Mapping[str, Any])
     if "data.root" not in sources or not output.resolve().is_relative_to(sources["data.root"].resolve()):
         return
     within = output.resolve().relative_to(sources["data.root"].resolve())
-    if re.fullmatch("[AB]|(train|val|test)[AB]?", within.parts[0]) or within.parts[0] == description.get("val_split"):
+    val_split = str(description.get("val_split") or "val")
+    if re.fullmatch("[AB]|(train|val|test)[AB]?", within.parts[0]) or within.is_relative_to(val_split):
         raise UserError(f"output={output} is among the pairs of data.root={root}: choose another output")
 
 

@@ -30,12 +30,22 @@ const blank = (width, height) => {
   [result.width, result.height] = [width, height];
   return [result, result.getContext("2d", {alpha: false, willReadFrequently: true})];
 };
+const isTransparent = picture => {
+  const whole = document.createElement("canvas"), context = whole.getContext("2d", {willReadFrequently: true});
+  [whole.width, whole.height] = [picture.naturalWidth, picture.naturalHeight];
+  context.drawImage(picture, 0, 0);
+  const {data} = context.getImageData(0, 0, whole.width, whole.height);
+  for (let at = 3; at < data.length; at += 4) if (data[at] < 255) return true;
+  return false;
+};
 const decodeUpload = async sent => {
   if (sent.startsWith("bytes:"))
     throw new Error(`The file is larger than ${page.canvas.maxBytes / 2 ** 20} MB: reduce it.`);
   const picture = new Image();
   picture.src = sent;
   await picture.decode().catch(() => { throw new Error("The file is no picture that this browser can read."); });
+  if (page.source.alpha === "error" && isTransparent(picture))
+    throw new Error("The file has transparent pixels (alpha), which the model does not take: save it without alpha.");
   const [result, context] = blank(page.canvas.size, page.canvas.size);
   context.imageSmoothingEnabled = page.source.interpolation !== "nearest";
   context.imageSmoothingQuality = "high";

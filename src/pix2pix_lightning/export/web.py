@@ -82,7 +82,11 @@ def write_web(
             shutil.copyfile(runtime / _BINARY, growing / "runtime" / _BINARY)
         page = {
             "canvas": {**brushes.describe(size=size, max_bytes=_MAX_BYTES), "start": "start.png", "picture": None},
-            "source": {**_describe_side(spec.source), "interpolation": spec.source.interpolation},
+            "source": {
+                **_describe_side(spec.source),
+                "interpolation": spec.source.interpolation,
+                "alpha": spec.source.alpha,
+            },
             "target": _describe_side(spec.target),
             "bytes": count,
             "runtime": {
