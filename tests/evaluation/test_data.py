@@ -61,3 +61,7 @@ def test_an_output_among_what_is_read_is_refused(tmp_path):
     for name in ("new", "run/evaluation", "pairs/results", "pairs2"):
         check_output(tmp_path / name, checkpoint, description)
     check_output(tmp_path / "new", checkpoint, {"num_val": 3})
+    nested = {**description, "val_split": "holdout/a"}
+    check_output(tmp_path / "pairs/holdout/b", checkpoint, nested)
+    with pytest.raises(UserError, match="output="):
+        check_output(tmp_path / "pairs/holdout/a/new", checkpoint, nested)
