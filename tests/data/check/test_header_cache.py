@@ -9,6 +9,7 @@ from PIL import Image
 
 from pix2pix_lightning.data.check import header_cache
 from pix2pix_lightning.data.check.header_cache import HeaderCache
+from pix2pix_lightning.data.files.image_header import ImageHeader
 
 
 @pytest.fixture
@@ -71,7 +72,7 @@ def test_a_damaged_memory_is_built_anew(tmp_path, read, how):
     HeaderCache(files, tmp_path, memory)
     content = bytearray(memory.read_bytes())
     if how == "version":
-        content = memory.read_bytes().replace(b'"format": 1', b'"format": 0')
+        content = memory.read_bytes().replace(b'"format": %d' % header_cache._FORMAT, b'"format": 0')
     elif how == "flipped":
         content[len(content) // 2] ^= 255
     else:
@@ -117,3 +118,25 @@ def test_checksums_tell_files_apart_and_are_remembered(tmp_path, read):
     assert len(set(sums)) == 4
     assert sums[4] == sums[0] >= 0
     assert cache.compute_checksums(np.array([1])).tolist() == [sums[1]]
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("x.bmp", {}),
+        ("x.ppm", {}),
+        ("x.tif", {}),
+        ("y.tif", {"compression": "tiff_lzw"}),
+        ("x.webp", {}),
+        ("x.jpg", {}),
+    ],
+)
+def test_a_file_that_is_cut_short_is_found_by_its_header(tmp_path, name, options):
+    path = tmp_path / name
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (9, 7, 3), np.uint8)).save(path, **options)
+    assert isinstance(HeaderCache([str(path)], tmp_path).entries[0], ImageHeader)
+    size = path.stat().st_size
+    os.truncate(path, size - 4)
+    (entry,) = HeaderCache([str(path)], tmp_path).entries
+    assert isinstance(entry, str)
+    assert name in entry

@@ -25,7 +25,7 @@ from pix2pix_lightning.utils.atomic import atomic_write
 from pix2pix_lightning.utils.errors import UserError
 
 _log = logging.getLogger(__name__)
-_FORMAT = 1
+_FORMAT = 2
 _LEAST_NEW = 500  # reading fewer headers than this takes less than a tenth of a second
 _PART = 16 * 1024  # bytes
 _TAIL = 4 * 1024  # bytes
@@ -186,24 +186,23 @@ def _read_entry(name: str) -> Entry:
         with path.open("rb") as file:
             header = parse_header(file, path)
             check_header(header, path)
-            may_be_cut = not _has_end(file, header.format)
+            may_be_cut = not _has_end(file, header)
         if may_be_cut:
             open_image(path)
     except (UserError, OSError) as error:
         return format_reason(error)
-    return replace(header, directory=None)  # it differs between files of equal pixels
+    return replace(header, directory=None, end=0)  # they differ between files of equal pixels
 
 
-def _has_end(file: BinaryIO, kind: str) -> bool:
+def _has_end(file: BinaryIO, header: ImageHeader) -> bool:
     """Return whether the end of an image is where it belongs, which it is not in a file that was cut short."""
-    if kind == "webp":
-        file.seek(4)
-        length = int.from_bytes(file.read(4), "little")
-        return file.seek(0, os.SEEK_END) >= 8 + length
-    mark = {"jpeg": b"\xff\xd9", "png": b"IEND"}.get(kind)
-    if mark is None:
-        return True
     size = file.seek(0, os.SEEK_END)
+    if header.format == "webp":
+        file.seek(4)
+        return size >= 8 + int.from_bytes(file.read(4), "little")
+    mark = {"jpeg": b"\xff\xd9", "png": b"IEND"}.get(header.format)
+    if mark is None:
+        return size >= header.end
     file.seek(max(0, size - _TAIL))
     return mark in file.read()
 

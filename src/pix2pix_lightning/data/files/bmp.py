@@ -49,6 +49,7 @@ def parse_bmp(file: BinaryIO) -> ImageHeader:
         max_level=2 ** min(fields.bits, 8) - 1,
         photometric="palette" if is_palette else "rgb",
         has_alpha=has_alpha,
+        end=0 if fields.compression in (_RUNS_8, _RUNS_4) else _compute_end(fields),
     )
 
 
@@ -124,11 +125,20 @@ def decode_bmp(content: bytes) -> tuple[Bytes, Bytes | None, Bytes | None]:
     return pixels, None if is_unused else alpha, None
 
 
+def _compute_stride(fields: _Fields) -> int:
+    return (fields.width * fields.bits + 31) // 32 * 4
+
+
+def _compute_end(fields: _Fields) -> int:
+    """Return where the pixels end; some files have no padding behind the last row."""
+    used = (fields.width * fields.bits + 7) // 8
+    return fields.start + _compute_stride(fields) * (abs(fields.height) - 1) + used
+
+
 def _get_rows(content: bytes, fields: _Fields) -> Bytes:
     """Return the rows as stored, (H, bytes), each of whole words of 32 bits."""
-    height, used = abs(fields.height), (fields.width * fields.bits + 7) // 8
-    stride = -(-used // 4) * 4
-    if fields.start + stride * (height - 1) + used > len(content):
+    height, stride = abs(fields.height), _compute_stride(fields)
+    if _compute_end(fields) > len(content):
         raise DamagedPixelsError("its pixels end early")
     stored = content[fields.start : fields.start + stride * height]
     return np.frombuffer(stored.ljust(stride * height, b"\0"), np.uint8).reshape(height, stride)

@@ -45,6 +45,7 @@ class ImageHeader:
         pages: Number of pictures: pages of a TIFF, frames of an animation. Previews are not counted.
         orientation: EXIF's number, 1 to 8; from 5 on, width and height are exchanged.
         directory: The first page's fields, for a TIFF.
+        end: Size in bytes that the file has at least, as far as its header tells.
     """
 
     format: str
@@ -61,6 +62,7 @@ class ImageHeader:
     pages: int = 1
     orientation: int = 1
     directory: TiffDirectory | None = None
+    end: int = 0
 
     @property
     def upright_size(self) -> tuple[int, int]:
@@ -271,6 +273,7 @@ def parse_anymap(file: BinaryIO) -> ImageHeader:
     if not 0 < top < 2**16 or min(width, height) < 0:
         raise DamagedHeaderError(f"a greatest level of {top}")
     is_rgb = kind in b"36"
+    ends = _find_ends_of_anymaps(file) or [0]
     return ImageHeader(
         format="ppm",
         width=width,
@@ -280,24 +283,24 @@ def parse_anymap(file: BinaryIO) -> ImageHeader:
         bits=top.bit_length(),
         max_level=top,
         photometric="rgb" if is_rgb else "grayscale",
-        pages=_count_anymaps(file),
+        pages=len(ends),
+        end=ends[0],
     )
 
 
-def _count_anymaps(file: BinaryIO) -> int:
-    """Count the pictures of a binary anymap, which may follow each other in one file."""
-    place, pages = 0, 0
-    while pages < _MAX_PARTS:
-        file.seek(place)
+def _find_ends_of_anymaps(file: BinaryIO) -> list[int]:
+    """Return where each picture of a binary anymap ends; they may follow each other in one file."""
+    ends = [0]
+    while len(ends) < _MAX_PARTS:
+        file.seek(ends[-1])
         begin = file.read(_MAX_ANYMAP)
         head = _BITMAP.match(begin) or _ANYMAP.match(begin)
         if head is None:
             break
         width, height, top = int(head["width"]), int(head["height"]), int(head["top"] or 1)
         bits = {b"4": 1, b"5": 8, b"6": 24}[head["kind"]] * (2 if top > 255 else 1)
-        place += head.end() + height * -(-width * bits // 8)
-        pages += 1
-    return max(1, pages)
+        ends.append(ends[-1] + head.end() + height * -(-width * bits // 8))
+    return ends[1:]
 
 
 def parse_tiff(file: BinaryIO) -> ImageHeader:
@@ -318,4 +321,5 @@ def parse_tiff(file: BinaryIO) -> ImageHeader:
         pages=pages,
         orientation=directory.orientation,
         directory=directory,
+        end=directory.end,
     )

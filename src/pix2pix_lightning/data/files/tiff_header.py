@@ -15,6 +15,7 @@ _MAX_FIELDS, _MAX_VALUES, _MAX_PAGES = 4096, 2**16, 10_000
 _TYPES = {1: "B", 2: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 13: "I", 16: "Q", 17: "q", 18: "Q"}
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 256, 257, 258, 259, 262
 _ORIENTATION, _SAMPLES, _PLANAR, _TILE_WIDTH, _TILE_HEIGHT = 274, 277, 284, 322, 323
+_STRIP_PLACES, _STRIP_COUNTS, _TILE_PLACES, _TILE_COUNTS = 273, 279, 324, 325
 _SUBFILE, _OLD_SUBFILE, _EXTRA, _FORMAT, _DEPTH = 254, 255, 338, 339, 32997
 _COLOURS = {2: ("rgb", 3), 5: ("cmyk", 4), 6: ("ycbcr", 3), 8: ("lab", 3), 9: ("lab", 3), 10: ("lab", 3)}
 _GRAYSCALE = (0, 1)
@@ -39,6 +40,7 @@ class TiffDirectory:
         compression: The TIFF number of the compression, 1 for none.
         is_planar: Whether each sample has a plane of its own.
         tile: Width and height of a tile in pixels, or None where the page is stored in strips.
+        end: Where its last strip or tile ends in the file, in bytes.
     """
 
     width: int
@@ -54,6 +56,7 @@ class TiffDirectory:
     compression: int
     is_planar: bool
     tile: tuple[int, int] | None
+    end: int
 
 
 def read_directories(file: BinaryIO) -> tuple[TiffDirectory, int]:
@@ -181,6 +184,7 @@ def _describe(fields: dict[int, Sequence[int]]) -> TiffDirectory:
         name = "bands"
     tile = (first(_TILE_WIDTH, 0), first(_TILE_HEIGHT, 0))
     orientation = first(_ORIENTATION, 1)
+    places, counts = (_TILE_PLACES, _TILE_COUNTS) if _TILE_PLACES in fields else (_STRIP_PLACES, _STRIP_COUNTS)
     return TiffDirectory(
         width=first(_WIDTH, 0),
         height=first(_HEIGHT, 0),
@@ -195,6 +199,7 @@ def _describe(fields: dict[int, Sequence[int]]) -> TiffDirectory:
         compression=first(_COMPRESSION, 1),
         is_planar=first(_PLANAR, 1) == 2 and samples > 1,
         tile=tile if _TILE_WIDTH in fields else None,
+        end=max(map(sum, zip(fields.get(places, ()), fields.get(counts, ()), strict=False)), default=0),
     )
 
 
