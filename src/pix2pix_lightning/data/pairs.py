@@ -78,7 +78,7 @@ class StripPairs:
         if width % 2:
             raise UserError(format_odd_width(path, width))
         a, b = strip.crop(0, width // 2), strip.crop(width // 2, width)
-        return _take(a, self.sides[0], "a"), _take(b, self.sides[1], "b"), self.get_name(index)
+        return _convert(a, self.sides[0], "a"), _convert(b, self.sides[1], "b"), self.get_name(index)
 
     def get_name(self, index: int) -> str:
         """Return the name of pair ``index``."""
@@ -139,7 +139,7 @@ class FolderPairs:
             UserError: One of its files is no image, or a side cannot take what it holds.
         """
         a, b = (
-            _take(open_image(path, has_numbers=_has_class_numbers(side)), side, key)
+            _convert(open_image(path, has_numbers=_has_class_numbers(side)), side, key)
             for path, side, key in zip((self.files_a[index], self.files_b[index]), self.sides, "ab", strict=True)
         )
         return a, b, self.get_name(index)
@@ -221,7 +221,7 @@ def _has_class_numbers(side: SideSpec | None) -> bool:
     return side is not None and side.has_class_numbers
 
 
-def _take(image: FileImage, side: SideSpec | None, key: str) -> Image:
+def _convert(image: FileImage, side: SideSpec | None, key: str) -> Image:
     try:
         return image.to_pixels(side)
     except UserError as error:

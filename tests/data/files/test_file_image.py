@@ -261,7 +261,7 @@ def test_what_is_not_used_is_refused_with_the_true_reason(tmp_path, name):
 
 
 def test_composite_is_said_once(tmp_path, caplog, monkeypatch):
-    monkeypatch.setattr(file_image, "_has_said", bytearray(1))
+    monkeypatch.setattr(file_image, "_has_logged", bytearray(1))
     for name in ("first.png", "second.png"):
         Image.fromarray(RGBA).save(tmp_path / name)
         with caplog.at_level(logging.WARNING):

@@ -24,7 +24,7 @@ Pixels = npt.NDArray[np.uint8]
 
 WHITE = (255, 255, 255)
 _log = logging.getLogger(__name__)
-_has_said = mmap.mmap(-1, 1)  # shared with the loader's processes, so that each training says it once
+_has_logged = mmap.mmap(-1, 1)  # shared with the loader's processes, so that each training logs it once
 _lock = Lock()
 _CHUNK = 2**20  # pixels that are mixed at once
 _PIL_MODES = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX")
@@ -76,7 +76,7 @@ class FileImage:
         if not is_clear:
             return pixels
         background = WHITE if side is None else side.background
-        _say_composite(self.name, background)
+        _log_composite(self.name, background)
         return composite(pixels, self.alpha, background, is_premultiplied=self.is_premultiplied)
 
     def _to_numbers(self) -> Pixels:
@@ -187,11 +187,11 @@ def _format_refusal(side: SideSpec) -> str:
     )
 
 
-def _say_composite(name: str, background: Sequence[int]) -> None:
+def _log_composite(name: str, background: Sequence[int]) -> None:
     with _lock:
-        if _has_said[0]:
+        if _has_logged[0]:
             return
-        _has_said[0] = 1
+        _has_logged[0] = 1
     _log.warning(
         "%s has transparent pixels (alpha): it, and others like it, are laid over %s; background= and alpha=error of "
         "a side change that",
