@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import logging
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,12 +15,14 @@ from pix2pix_lightning.utils.configs import flatten_config, list_differences
 from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.foreign_config import check_resumed_config
 from pix2pix_lightning.utils.instantiate import TARGET, is_description, parse_trust
+from pix2pix_lightning.utils.processes import is_first_process
 from pix2pix_lightning.utils.saved_config import load_saved_config
 from pix2pix_lightning.utils.saved_files import build_damaged_error
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+_log = logging.getLogger(__name__)
 _TIED = {
     "seed": ("data.seed", "module.seed"),
     "speed.precision": ("trainer.precision",),
@@ -29,6 +32,7 @@ _TIED = {
     "trainer.check_val_every_n_epoch": ("callbacks.best.every_n_epochs",),
 }
 """Keys whose value others take over, by references in ``conf/``. A run's ``config.yaml`` has the values alone."""
+_WATCHING = ("watch", "warn")
 _NULLABLE = ("saving.every_minutes",)  # numbers that null switches off
 
 
@@ -63,6 +67,7 @@ def load_resumed_config(words: Sequence[str], config_name: str = "train") -> Dic
     defaults, _ = compose_files(config_name, ["speed=off"] if config_name == "train" else [])
     _check_structure(cfg, defaults, saved)
     check_resumed_config(cfg, saved.parent, trust=trust, given=list(values))
+    _add_watching(cfg, defaults, saved, values)
     for name in defaults.keys() - cfg.keys():
         cfg[name] = defaults[name]
     tied = _find_tied_keys(cfg, values)
@@ -78,6 +83,27 @@ def load_resumed_config(words: Sequence[str], config_name: str = "train") -> Dic
         cfg.command = shlex.join([*shlex.split(cfg.command), *changed])
     drop_unused_discriminator(cfg)
     return cfg
+
+
+def _add_watching(cfg: DictConfig, defaults: DictConfig, saved: Path, given: Collection[str]) -> None:
+    """Add the callbacks that watch a training to a run of a version that did not have them, in place; it is logged.
+
+    A run of this version without them has left them out on purpose. It is told by ``saving``, which came with them.
+    """
+    callbacks = cfg.get("callbacks")
+    if "saving" in cfg or "saving" not in defaults or callbacks is None:
+        return
+    added = [name for name in _WATCHING if name not in callbacks]
+    for name in added:
+        callbacks[name] = defaults.callbacks[name]
+    keys = [f"callbacks.{name}" for name in added if f"callbacks.{name}" not in given]
+    if keys and is_first_process():
+        _log.warning(
+            "%s is of an earlier version: %s watch the training from here on (set %s to leave them out)",
+            saved,
+            " and ".join(keys),
+            " ".join(f"{key}=null" for key in keys),
+        )
 
 
 def _find_tied_keys(cfg: DictConfig, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -191,7 +191,7 @@ def build_optimizers(parts: Parts, **networks: nn.Module | None) -> tuple[list[O
 
 
 def _check_optimizer(name: str, optimizer: Any) -> None:
-    """Check what torch does not: that a step needs gradients alone, an infinite rate, and the number of betas."""
+    """Check that a step needs gradients alone, and what torch's optimizers leave open: infinite rates, other betas."""
     if not is_description(optimizer):
         return
     cls = locate(optimizer[TARGET])
@@ -203,6 +203,8 @@ def _check_optimizer(name: str, optimizer: Any) -> None:
             f"{name}._target_={optimizer[TARGET]} needs {needed}, which a step here does not have: choose "
             "torch.optim.Adam or another optimizer that steps from gradients"
         )
+    if not cls.__module__.startswith("torch."):  # others may have three betas, or a rate of their own
+        return
     rate, betas = optimizer.get("lr", 0.0), optimizer.get("betas", (0.0, 0.0))
     if not _is_number_below(rate, math.inf):
         raise UserError(f"{name}.lr={rate}: a finite number of at least 0 is expected")

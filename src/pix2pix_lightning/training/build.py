@@ -14,7 +14,7 @@ from hydra.utils import instantiate
 from lightning.fabric.plugins.io import TorchCheckpointIO
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer, seed_everything
-from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.callbacks import Checkpoint, ProgressBar
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
 
@@ -98,9 +98,9 @@ def build_training(cfg: DictConfig, saved: Path | None = None, checkpoint: Path 
     # null is the current folder, where under Slurm Lightning starts from a checkpoint that it finds
     if cfg.run_dir and not settings.get("default_root_dir"):
         settings["default_root_dir"] = str(cfg.run_dir)
-    settings.setdefault(
-        "enable_checkpointing", any(isinstance(callback, Checkpoint) for callback in callbacks.values())
-    )
+    for key, kind in (("enable_checkpointing", Checkpoint), ("enable_progress_bar", ProgressBar)):
+        # Lightning adds one of its own where none is configured
+        settings.setdefault(key, any(isinstance(callback, kind) for callback in callbacks.values()))
     minutes = (cfg.get("saving") or {}).get("every_minutes")
     if minutes is not None and settings["enable_checkpointing"] and cfg.run_dir:
         settings["callbacks"].append(SaveByTime(Path(cfg.run_dir, LAST), minutes))
