@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from pix2pix_lightning.checkpoints.files import PROJECT_KEY
@@ -15,7 +15,7 @@ _log = logging.getLogger(__name__)
 _OWN = "pix2pix_lightning."
 
 
-def apply_changed_settings(checkpoint: dict[str, Any], own: Mapping[str, Any]) -> None:
+def apply_changed_settings(checkpoint: dict[str, Any], own: Mapping[str, Any], live: Collection[str] = ()) -> None:
     """Put the present settings of optimizers and schedule into a checkpoint's states, in place. Each is logged.
 
     Objects and functions, which a checkpoint does not describe, are not compared.
@@ -23,6 +23,7 @@ def apply_changed_settings(checkpoint: dict[str, Any], own: Mapping[str, Any]) -
     Args:
         checkpoint: What a trainer is about to load.
         own: Hyperparameters of the module that is resumed.
+        live: Names of its parts that are objects or functions.
 
     Raises:
         UserError: A setting cannot be changed in a resumed training.
@@ -31,7 +32,7 @@ def apply_changed_settings(checkpoint: dict[str, Any], own: Mapping[str, Any]) -
     for index, name in enumerate(("optimizer_g", "optimizer_d")[: len(checkpoint.get("optimizer_states", ()))]):
         if saved.get(name) and own.get(name):
             _change_optimizer(checkpoint, index, name, saved[name], own[name])
-    if "schedule" not in checkpoint[PROJECT_KEY]["live"] and "lr_schedulers" in checkpoint:
+    if "schedule" not in (*checkpoint[PROJECT_KEY]["live"], *live) and "lr_schedulers" in checkpoint:
         _change_schedule(checkpoint, saved.get("schedule"), own.get("schedule"))
 
 

@@ -27,6 +27,7 @@ from pix2pix_lightning.training.callbacks.keep_settings import KeepSettings
 from pix2pix_lightning.training.callbacks.performance import Performance
 from pix2pix_lightning.training.callbacks.repeat_validation import RepeatValidation
 from pix2pix_lightning.training.callbacks.save_by_time import SaveByTime
+from pix2pix_lightning.training.callbacks.watch_numbers import WatchNumbers
 from pix2pix_lightning.training.config_checks import check_built_module, check_monitors, check_stopping, name_key
 from pix2pix_lightning.training.ddp import NAME as DDP_PER_NETWORK
 from pix2pix_lightning.training.ddp import uses_plain_ddp
@@ -93,7 +94,8 @@ def build_training(cfg: DictConfig, saved: Path | None = None, checkpoint: Path 
         check_monitors(callbacks, module)
     settings: Any = OmegaConf.to_container(cfg.trainer, resolve=True)
     own = [Performance(cfg.speed), FlushMetrics(), KeepSettings(), RepeatValidation()]
-    settings["callbacks"] = [*own, *callbacks.values()]
+    # first: what a batch that is left out has changed is restored before others look
+    settings["callbacks"] = [*own, *sorted(callbacks.values(), key=lambda one: not isinstance(one, WatchNumbers))]
     settings["logger"] = _build_loggers(cfg.get("logger") or {})
     # null is the current folder, where under Slurm Lightning starts from a checkpoint that it finds
     if cfg.run_dir and not settings.get("default_root_dir"):
