@@ -20,11 +20,15 @@ DECAY = {
 GENERATOR = {"_target_": "pix2pix_lightning.networks.UNetGenerator", "num_downs": 2, "base_channels": 4}
 STEPS = {"_target_": "torch.optim.lr_scheduler.StepLR", "step_size": 1, "gamma": 0.5}
 
+ONE_CYCLE = {"_target_": "torch.optim.lr_scheduler.OneCycleLR", "max_lr": 0.1, "total_steps": 8}
+
 
 def build(schedule, lr=0.4):
     optimizer = torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))], lr=lr, betas=(0.5, 0.999))
     if schedule is DECAY:
         return optimizer, LinearDecay(optimizer, hold_epochs=1, decay_epochs=3)
+    if schedule is ONE_CYCLE:
+        return optimizer, torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.1, 8)
     return optimizer, torch.optim.lr_scheduler.StepLR(optimizer, 1, 0.5) if schedule else None
 
 
@@ -68,12 +72,21 @@ def resume(checkpoint, schedule, **optimizer):
         (None, DECAY, (1 / 2, 1 / 4)),
         (STEPS, DECAY, (1 / 2, 1 / 4)),
         (DECAY, None, (1, 1)),
+        (ONE_CYCLE, None, (1, 1)),
+        (ONE_CYCLE, DECAY, (1 / 2, 1 / 4)),
     ],
 )
 @pytest.mark.parametrize("lr", [0.4, 0.02])
 def test_rates_are_those_of_a_training_that_always_had_the_settings(before, now, factors, lr):
-    first, second, _ = resume(save(before), now, lr=lr)
+    first, second, group = resume(save(before), now, lr=lr)
     assert (first, second) == pytest.approx((lr * factors[0], lr * factors[1]))
+    assert tuple(group["betas"]) == (0.5, 0.999)  # which OneCycleLR moves too
+    assert group.get("initial_lr", lr) == lr  # from which a later change starts
+
+
+def test_a_rate_that_the_schedule_does_not_use_is_refused():
+    with pytest.raises(UserError, match=r"module\.optimizer_g\.lr=0\.02 has no effect"):
+        resume(save(ONE_CYCLE), ONE_CYCLE, lr=0.02)
 
 
 def test_equal_settings_change_nothing():
