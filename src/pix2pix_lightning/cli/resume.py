@@ -198,7 +198,8 @@ def _check_structure(cfg: DictConfig, defaults: DictConfig, saved: Path) -> None
         is_text = name in ("name", "command", "about")
         if not (value is None or isinstance(value, str) if is_text else _matches_type(value, expected)):
             raise build_damaged_error(saved, f"{name!s}={value}")
-    for name in {"data", "module", "trainer"} & set(defaults):
+    required = {"data", "module", "trainer", *({"speed"} & cfg.keys())}
+    for name in required & set(defaults):
         if not OmegaConf.is_dict(cfg.get(name)):
             raise build_damaged_error(saved, f"{name} is missing")
     if "module" in defaults and not isinstance(cfg.module.get("weights") or {}, Mapping):

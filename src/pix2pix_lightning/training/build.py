@@ -141,7 +141,8 @@ def _create_trainer(settings: Mapping[str, Any]) -> Trainer:
     try:
         trainer: Trainer = build({"_target_": "lightning.pytorch.Trainer", **settings})
     except (TypeError, ValueError) as error:
-        key = f"trainer.precision={settings.get('precision')}" if "recision" in str(error) else "trainer"
+        is_precision = re.search(r"[Pp]recision", str(error).partition("; it takes")[0])
+        key = f"trainer.precision={settings.get('precision')}" if is_precision else "trainer"
         raise UserError(f"{key}: {error}") from None
     except (MisconfigurationException, ImportError) as error:
         is_setting = isinstance(error, MisconfigurationException)
