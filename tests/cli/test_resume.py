@@ -1,9 +1,11 @@
 """The configuration of the run that ``resume=`` names, with single keys changed."""
 
+import pytest
 from omegaconf import OmegaConf
 
 from pix2pix_lightning import compose
 from pix2pix_lightning.cli.resume import load_resumed_config
+from pix2pix_lightning.utils.errors import UserError
 
 SCHEDULERS = "pix2pix_lightning.training.schedulers"
 
@@ -19,7 +21,7 @@ def test_another_class_takes_none_of_the_arguments_of_the_one_before(tmp_path):
 
 
 def test_a_run_of_an_earlier_version_is_watched_from_here_on(tmp_path, caplog):
-    saved = compose("train", [])
+    saved = compose("train", ["data=folder"])
     saved.callbacks.best.monitor = "val/psnr"
     OmegaConf.set_struct(saved, False)
     for name in ("watch", "warn"):
@@ -35,7 +37,10 @@ def test_a_run_of_an_earlier_version_is_watched_from_here_on(tmp_path, caplog):
     callbacks, said = resume()
     assert not {"watch", "warn"} & callbacks.keys()  # left out on purpose
     assert said == []
-    del saved.saving  # which came with them
+    del saved.saving, saved.data.on_error  # which came with them
+    with pytest.raises(UserError, match=r"\+data\.on_error=skip"):
+        resume("data.on_error=skip")
+    assert resume("+data.on_error=skip")[1] == ["callbacks.watch", "callbacks.warn"]
     callbacks, said = resume()
     default = compose("train", [f"run_dir={tmp_path}"]).callbacks
     callbacks.watch.run_dir = str(tmp_path)

@@ -9,7 +9,13 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pix2pix_lightning.cli.conf import compose_files, drop_unused_discriminator, is_group, select_repeatable_words
+from pix2pix_lightning.cli.conf import (
+    compose_files,
+    drop_unused_discriminator,
+    is_group,
+    list_keys,
+    select_repeatable_words,
+)
 from pix2pix_lightning.compat import parse_overrides
 from pix2pix_lightning.utils.configs import flatten_config, list_differences
 from pix2pix_lightning.utils.errors import UserError
@@ -219,10 +225,10 @@ def _change_key(cfg: DictConfig, key: str, value: Any, default: Any, *, add: boo
     if not exists and not add:
         known = [name for name, _ in flatten_config(OmegaConf.to_container(cfg, resolve=False))]
         close = difflib.get_close_matches(key, known, 1)
-        raise UserError(
-            f"{key} is no key of the run that is resumed"
-            + (f": did you mean {close[0]}?" if close else ", whose keys are in its config.yaml")
-        )
+        hint = f"did you mean {close[0]}?" if close else "its config.yaml has the keys"
+        is_of_today = default is not None or key in list_keys(compose_files("train", ["data=folder"])[0])
+        adding = f" (a run of an earlier version takes +{key}={value})" if is_of_today else ""
+        raise UserError(f"{key} is no key of the run that is resumed: {hint}{adding}")
     before = node[leaf] if exists else None
     is_whole_float = isinstance(before, int) and isinstance(
         default, float

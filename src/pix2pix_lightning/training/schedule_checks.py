@@ -80,11 +80,14 @@ def _try_schedule(schedule: Mapping[str, Any], optimizer: Any, epochs: int) -> N
     """Step a schedule of another package through all epochs of a training, with an optimizer of one weight.
 
     Raises:
-        UserError: It cannot be built, refuses a step, or has the learning rate 0 in the last epochs.
+        UserError: It refuses a step, or has the learning rate 0 in the last epochs.
     """
-    weights = build_or_call("module.optimizer_g", optimizer, [torch.nn.Parameter(torch.zeros(1))])
-    stepped = build_or_call("module.schedule", schedule, weights)
-    if isinstance(stepped, ReduceLROnPlateau):  # refused by the module
+    try:
+        weights = build_or_call("module.optimizer_g", optimizer, [torch.nn.Parameter(torch.zeros(1))])
+        stepped = build_or_call("module.schedule", schedule, weights)
+    except UserError:  # of wrong arguments, or of a single weight: the module's own are tried next
+        return
+    if isinstance(stepped, ReduceLROnPlateau):  # which the module refuses
         return
     count = min(epochs, _MAX_EPOCHS)
     num_learning = 0  # epochs up to the last one with a rate above 0
