@@ -17,7 +17,6 @@ TINY = [
     "trainer.max_epochs=2",
     "trainer.log_every_n_steps=1",
     "callbacks.progress=null",
-    "+trainer.enable_progress_bar=false",
 ]
 
 

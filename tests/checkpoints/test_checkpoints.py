@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from pix2pix_lightning.checkpoints.files import LAST, find_checkpoint, read_checkpoint
+from pix2pix_lightning.checkpoints.files import LAST, find_checkpoint, read_checkpoint, read_data
+from pix2pix_lightning.utils.errors import UserError
 
 CONTENT = {
     "pix2pix_lightning": {"module": "a.B", "live": [], "batches_seen": 0},
@@ -112,6 +113,15 @@ def test_other_files_are_refused(tmp_path, valid, make):
         read_checkpoint(path)
     assert "\n" not in str(caught.value)
     assert "False" not in str(caught.value), "torch's advice to read it unsafely"
+
+
+def test_memory_that_runs_out_is_no_fault_of_the_file(tmp_path, valid, monkeypatch):
+    old_format(tmp_path / "old.pth", valid)
+    monkeypatch.setattr(torch, "load", lambda *args, **options: torch.empty(2**50))
+    with pytest.raises(RuntimeError, match="you tried to allocate"):
+        read_checkpoint(valid)
+    with pytest.raises(UserError, match=r"old\.pth cannot be read .*damaged, or there is not enough memory"):
+        read_data(tmp_path / "old.pth", hint="")  # which damage may have made so large
 
 
 def test_torchscript_archive_is_refused(tmp_path):

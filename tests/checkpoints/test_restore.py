@@ -1,7 +1,18 @@
+import pytest
 import torch
 from torch.optim.lr_scheduler import ConstantLR, ExponentialLR, SequentialLR
 
-from pix2pix_lightning.checkpoints.restore import detach_lr_tensors
+from pix2pix_lightning.checkpoints.files import PROJECT_KEY
+from pix2pix_lightning.checkpoints.restore import detach_lr_tensors, restore_module
+
+
+def test_memory_that_runs_out_is_no_fault_of_the_file():
+    def build(**parts):
+        return torch.empty(2**50)
+
+    saved = {"hyper_parameters": {}, "state_dict": {}, PROJECT_KEY: {"live": []}}
+    with pytest.raises(RuntimeError, match="you tried to allocate"):
+        restore_module(build, saved, origin="a.ckpt", live={})
 
 
 def test_learning_rates_become_numbers_in_optimizers_and_nested_schedules():

@@ -8,6 +8,7 @@ import torch
 from pix2pix_lightning.checkpoints.restore import check_resumable
 from pix2pix_lightning.data.sides import PairSpec
 from pix2pix_lightning.models.changed_settings import apply_changed_settings
+from pix2pix_lightning.models.components import build_optimizers
 from pix2pix_lightning.models.pix2pix import Pix2PixModule
 from pix2pix_lightning.training.schedulers import LinearDecay
 from pix2pix_lightning.utils.errors import UserError
@@ -19,11 +20,15 @@ DECAY = {
 GENERATOR = {"_target_": "pix2pix_lightning.networks.UNetGenerator", "num_downs": 2, "base_channels": 4}
 STEPS = {"_target_": "torch.optim.lr_scheduler.StepLR", "step_size": 1, "gamma": 0.5}
 
+ONE_CYCLE = {"_target_": "torch.optim.lr_scheduler.OneCycleLR", "max_lr": 0.1, "total_steps": 8}
+
 
 def build(schedule, lr=0.4):
     optimizer = torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))], lr=lr, betas=(0.5, 0.999))
     if schedule is DECAY:
         return optimizer, LinearDecay(optimizer, hold_epochs=1, decay_epochs=3)
+    if schedule is ONE_CYCLE:
+        return optimizer, torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.1, 8)
     return optimizer, torch.optim.lr_scheduler.StepLR(optimizer, 1, 0.5) if schedule else None
 
 
@@ -67,12 +72,21 @@ def resume(checkpoint, schedule, **optimizer):
         (None, DECAY, (1 / 2, 1 / 4)),
         (STEPS, DECAY, (1 / 2, 1 / 4)),
         (DECAY, None, (1, 1)),
+        (ONE_CYCLE, None, (1, 1)),
+        (ONE_CYCLE, DECAY, (1 / 2, 1 / 4)),
     ],
 )
 @pytest.mark.parametrize("lr", [0.4, 0.02])
 def test_rates_are_those_of_a_training_that_always_had_the_settings(before, now, factors, lr):
-    first, second, _ = resume(save(before), now, lr=lr)
+    first, second, group = resume(save(before), now, lr=lr)
     assert (first, second) == pytest.approx((lr * factors[0], lr * factors[1]))
+    assert tuple(group["betas"]) == (0.5, 0.999)  # which OneCycleLR moves too
+    assert group.get("initial_lr", lr) == lr  # from which a later change starts
+
+
+def test_a_rate_that_the_schedule_does_not_use_is_refused():
+    with pytest.raises(UserError, match=r"module\.optimizer_g\.lr=0\.02 has no effect"):
+        resume(save(ONE_CYCLE), ONE_CYCLE, lr=0.02)
 
 
 def test_equal_settings_change_nothing():
@@ -107,6 +121,39 @@ def test_what_does_not_go_with_the_state_is_refused(changed, schedule, key):
         )
 
 
+def test_a_schedule_that_is_an_object_goes_on_from_the_state():
+    checkpoint = save(DECAY)
+    before = copy.deepcopy(checkpoint)
+    own = {"optimizer_g": ADAM, "optimizer_d": None, "schedule": None}
+    apply_changed_settings(checkpoint, own, ["schedule"])
+    assert checkpoint["lr_schedulers"] == before["lr_schedulers"]
+    assert checkpoint["optimizer_states"][0]["param_groups"] == before["optimizer_states"][0]["param_groups"]
+
+
+class ThreeBetas(torch.optim.SGD):
+    """An optimizer as other packages have them."""
+
+    def __init__(self, parameters, lr=None, betas=(0.9, 0.9, 0.9)):
+        super().__init__(parameters, lr=lr or betas[2])
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "key"),
+    [
+        ({"_target_": f"{__name__}.ThreeBetas", "lr": None, "betas": [0.1, 0.2, 0.3]}, None),
+        ({**ADAM, "betas": [0.1, 0.2, 0.3]}, "optimizer_g.betas"),
+        ({**ADAM, "lr": float("inf")}, "optimizer_g.lr"),
+    ],
+)
+def test_arguments_of_optimizers_of_torch_are_checked(optimizer, key):
+    parts = {"optimizer_g": optimizer, "schedule": None}
+    if key is None:
+        assert build_optimizers(parts, g=torch.nn.Linear(1, 1))[0][0].defaults["lr"] == 0.3
+    else:
+        with pytest.raises(UserError, match=key):
+            build_optimizers(parts, g=torch.nn.Linear(1, 1))
+
+
 def test_a_schedule_by_its_name_alone_is_refused_before_training():
     with pytest.raises(UserError, match=r"schedule=linear_decay.*LinearDecay"):
         Pix2PixModule(GENERATOR, None, schedule="linear_decay")
@@ -116,5 +163,7 @@ def test_another_network_is_refused_by_its_key():
     before = {"pair_spec": PairSpec().to_dict(), "generator": GENERATOR, "discriminator": None}
     now = {**before, "generator": {**GENERATOR, "base_channels": 8}}
     check_resumable(PairSpec(), before, before)
+    of_today = {**before, "generator": {**GENERATOR, "new_argument": None}}
+    check_resumable(PairSpec(), of_today, before)
     with pytest.raises(UserError, match=r"module\.generator\.base_channels=8, .* 4:"):
         check_resumable(PairSpec(), now, before)

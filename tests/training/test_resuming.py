@@ -120,14 +120,15 @@ def test_a_run_without_a_sound_checkpoint_is_an_error(damage):
 )
 def test_only_a_checkpoint_that_is_damaged_is_passed_over(number, is_passed_over, monkeypatch):
     """Going on from an older one replaces the newest, which may be sound where it cannot be read now."""
-    run = write_run("run", last=40, best=10)
+    run = write_run("run", last=40, best=10, other=20)
 
-    def read(path):
-        if path.name == "last.ckpt":
-            raise OSError(number, os.strerror(number), str(path))
-        return {"state_dict": {}}
+    def fail(path):
+        raise OSError(number, os.strerror(number), str(path))
 
-    monkeypatch.setattr(resuming, "read_checkpoint", read)
+    monkeypatch.setattr(
+        resuming, "read_checkpoint", lambda path: fail(path) if path.name == "last.ckpt" else {"state_dict": {}}
+    )
+    monkeypatch.setattr(resuming, "read_batches_seen", lambda path: fail(path) if path.name == "other.ckpt" else 10)
     if is_passed_over:
         assert find_resumed_checkpoint(configure(run_dir="run")) == run / "checkpoints/best.ckpt"
     else:

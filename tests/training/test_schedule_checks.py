@@ -1,6 +1,7 @@
 """A schedule that ends before the training."""
 
 import pytest
+from omegaconf import OmegaConf
 
 from pix2pix_lightning.training.schedule_checks import check_schedule_length
 from pix2pix_lightning.utils.errors import UserError
@@ -8,6 +9,7 @@ from tiny_training import configure
 
 FINAL = "module.schedule.final_factor=0.1"
 LINEAR = ["schedule=linear_decay", "module.schedule.hold_epochs=2", "module.schedule.decay_epochs=3"]
+COSINE_8 = ["schedule=cosine", "module.schedule.total_epochs=8"]
 
 
 @pytest.mark.parametrize(
@@ -15,14 +17,15 @@ LINEAR = ["schedule=linear_decay", "module.schedule.hold_epochs=2", "module.sche
     [
         ([*LINEAR, "trainer.max_epochs=5"], None),
         ([*LINEAR, "trainer.max_epochs=9"], r"module\.schedule\.decay_epochs=7 "),
-        ([*LINEAR, "trainer.max_epochs=-1"], None),
+        ([*LINEAR, "trainer.max_epochs=-1"], r"trainer\.max_epochs=5,"),
+        ([*LINEAR, "trainer.max_epochs=null"], r"trainer\.max_epochs=5,"),
         (["schedule=cosine", "trainer.max_epochs=9"], None),
-        (["schedule=cosine", "module.schedule.total_epochs=8", "trainer.max_epochs=9"], "total_epochs=9 "),
-        (
-            ["schedule=cosine", "module.schedule.total_epochs=8", "trainer.max_epochs=9", FINAL],
-            None,
-        ),
+        (["schedule=cosine", "trainer.max_epochs=-1"], r"trainer\.max_epochs=200,"),
+        ([*COSINE_8, "trainer.max_epochs=9"], "total_epochs=9 "),
+        ([*COSINE_8, "trainer.max_epochs=9", FINAL], None),
+        ([*COSINE_8, "trainer.max_epochs=-1", FINAL], None),
         (["trainer.max_epochs=9"], None),
+        (["trainer.max_epochs=-1"], None),
     ],
 )
 def test_what_to_set_is_named(words, fix):
@@ -31,3 +34,31 @@ def test_what_to_set_is_named(words, fix):
     else:
         with pytest.raises(UserError, match=fix):
             check_schedule_length(configure(*words))
+
+
+def test_a_number_of_steps_is_an_end():
+    limited = OmegaConf.merge(configure(*LINEAR), {})
+    OmegaConf.set_struct(limited, False)
+    limited.trainer.update(max_epochs=-1, max_steps=100)
+    check_schedule_length(limited)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "last"),
+    [
+        ("StepLR", {"step_size": 3}, None),
+        ("OneCycleLR", {"max_lr": 0.1, "total_steps": 9}, None),
+        ("OneCycleLR", {"max_lr": 0.1, "total_steps": 5}, "epoch 5 "),
+        ("PolynomialLR", {"total_iters": 8}, None),  # 0 in the last epoch alone
+        ("PolynomialLR", {"total_iters": 5}, r"trainer\.max_epochs=5$"),
+        ("CosineAnnealingLR", {"T_max": 4}, None),  # it rises again
+    ],
+)
+def test_schedules_of_torch_are_tried(name, arguments, last):
+    schedule = {"_target_": f"torch.optim.lr_scheduler.{name}", **arguments}
+    cfg = OmegaConf.merge(configure("trainer.max_epochs=9"), {"module": {"schedule": schedule}})
+    if last is None:
+        check_schedule_length(cfg)
+    else:
+        with pytest.raises(UserError, match=last):
+            check_schedule_length(cfg)

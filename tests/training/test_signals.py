@@ -51,6 +51,15 @@ def test_ignored_signals_stay_ignored_whatever_lightning_sets():
     assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
 
 
+def test_handlers_that_are_not_of_python_stay(monkeypatch):
+    monkeypatch.setattr(signal, "getsignal", lambda number: None)
+    changed = []
+    monkeypatch.setattr(signal, "signal", lambda number, handler: changed.append(number))
+    with handle_stop_signals():
+        pass
+    assert changed == []
+
+
 def test_the_second_ctrl_c_ends_the_process(monkeypatch):
     signals, sent = StopSignals(), []
     signals.is_training = True

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, cast
 from pix2pix_lightning.utils.atomic import atomic_write
 from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.instantiate import check_size
+from pix2pix_lightning.utils.memory import is_out_of_memory
 
 if TYPE_CHECKING:
     from pix2pix_lightning.checkpoints.checksums import Archive
@@ -166,6 +167,7 @@ def _load_data(path: Path, hint: str, *, mmap: bool) -> tuple[Archive | None, An
 
     with path.open("rb") as file:  # raises the reason, where is_zipfile returns False
         is_pickle = file.read(1) == pickle.PROTO
+    is_archive = False
     try:
         is_archive = zipfile.is_zipfile(path)
         if not is_archive and (mmap or not is_pickle):
@@ -176,6 +178,9 @@ def _load_data(path: Path, hint: str, *, mmap: bool) -> tuple[Archive | None, An
     except DamagedFileError:
         raise
     except _UNREADABLE as error:
+        # torch before 1.6 allocates what a file claims to hold, which damage can make absurd
+        if is_archive and is_out_of_memory(error):
+            raise
         raise UserError(f"{path} cannot be read as a checkpoint ({_shorten(error)}): {hint}") from None
     return archive, data
 
@@ -222,5 +227,7 @@ def _shorten(error: Exception) -> str:
     if isinstance(error, pickle.UnpicklingError):
         found = re.search(r"GLOBAL (\S+)", str(error))
         return f"it names {found[1]}, and only plain data is read" if found else "it holds more than plain data"
+    if is_out_of_memory(error):
+        return "it is damaged, or there is not enough memory for what it holds"
     sentence = re.split(r"\n|(?<=\w)\. ", str(error), maxsplit=1)[0]
     return sentence or type(error).__name__

@@ -14,6 +14,7 @@ from pix2pix_lightning.data.sides import PairSpec
 from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.finite import check_finite
 from pix2pix_lightning.utils.instantiate import build, check_trusted, is_description
+from pix2pix_lightning.utils.memory import is_out_of_memory
 
 Module = TypeVar("Module", bound=LightningModule)
 
@@ -70,6 +71,8 @@ def restore_module(
             raise UserError(f"it has no place for {len(foreign)} of the saved weights, such as {foreign[0]}")
         module.load_state_dict(state, strict=strict)
     except _UNFIT as error:
+        if is_out_of_memory(error):
+            raise
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"{origin} does not make a {cls.__name__}: {reason}") from None
     check_finite(state, module, origin)
@@ -126,11 +129,13 @@ def check_resumable(spec: PairSpec, own: Mapping[str, Any], saved: Mapping[str, 
     _check_pairs(spec, PairSpec.from_dict(saved["pair_spec"]))
     for name in ("generator", "discriminator"):
         before, now = saved[name], own[name]
-        if before == now:
-            continue
-        if not (before and now):
+        if bool(before) != bool(now):
             raise UserError(f"the checkpoint's {name} is {before}, not {now}: resume with the run's own settings")
-        key = next(key for key in (*now, *before) if now.get(key) != before.get(key))
+        before, now = before or {}, now or {}
+        # null is the same as a key that is missing, as in a checkpoint of an earlier version
+        key = next((key for key in (*now, *before) if now.get(key) != before.get(key)), None)
+        if key is None:
+            continue
         raise UserError(
             f"module.{name}.{key}={now.get(key)}, but the checkpoint was trained with {before.get(key)}: resume with "
             "the run's own settings, or start anew without resume="

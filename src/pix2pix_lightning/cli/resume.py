@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 import difflib
+import logging
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pix2pix_lightning.cli.conf import compose_files, drop_unused_discriminator, is_group, select_repeatable_words
+from pix2pix_lightning.cli.conf import (
+    compose_files,
+    drop_unused_discriminator,
+    is_group,
+    list_keys,
+    select_repeatable_words,
+)
 from pix2pix_lightning.compat import parse_overrides
 from pix2pix_lightning.utils.configs import flatten_config, list_differences
 from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.foreign_config import check_resumed_config
 from pix2pix_lightning.utils.instantiate import TARGET, is_description, parse_trust
+from pix2pix_lightning.utils.processes import is_first_process
 from pix2pix_lightning.utils.saved_config import load_saved_config
 from pix2pix_lightning.utils.saved_files import build_damaged_error
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+_log = logging.getLogger(__name__)
 _TIED = {
     "seed": ("data.seed", "module.seed"),
     "speed.precision": ("trainer.precision",),
@@ -29,6 +38,7 @@ _TIED = {
     "trainer.check_val_every_n_epoch": ("callbacks.best.every_n_epochs",),
 }
 """Keys whose value others take over, by references in ``conf/``. A run's ``config.yaml`` has the values alone."""
+_WATCHING = ("watch", "warn")
 _NULLABLE = ("saving.every_minutes",)  # numbers that null switches off
 
 
@@ -63,6 +73,7 @@ def load_resumed_config(words: Sequence[str], config_name: str = "train") -> Dic
     defaults, _ = compose_files(config_name, ["speed=off"] if config_name == "train" else [])
     _check_structure(cfg, defaults, saved)
     check_resumed_config(cfg, saved.parent, trust=trust, given=list(values))
+    _add_watching(cfg, defaults, saved, values)
     for name in defaults.keys() - cfg.keys():
         cfg[name] = defaults[name]
     tied = _find_tied_keys(cfg, values)
@@ -78,6 +89,27 @@ def load_resumed_config(words: Sequence[str], config_name: str = "train") -> Dic
         cfg.command = shlex.join([*shlex.split(cfg.command), *changed])
     drop_unused_discriminator(cfg)
     return cfg
+
+
+def _add_watching(cfg: DictConfig, defaults: DictConfig, saved: Path, given: Collection[str]) -> None:
+    """Add the callbacks that watch a training to a run of a version that did not have them, in place; it is logged.
+
+    A run of this version without them has left them out on purpose. It is told by ``saving``, which came with them.
+    """
+    callbacks = cfg.get("callbacks")
+    if "saving" in cfg or "saving" not in defaults or callbacks is None:
+        return
+    added = [name for name in _WATCHING if name not in callbacks]
+    for name in added:
+        callbacks[name] = defaults.callbacks[name]
+    keys = [f"callbacks.{name}" for name in added if f"callbacks.{name}" not in given]
+    if keys and is_first_process():
+        _log.warning(
+            "%s is of an earlier version: %s watch the training from here on (set %s to leave them out)",
+            saved,
+            " and ".join(keys),
+            " ".join(f"{key}=null" for key in keys),
+        )
 
 
 def _find_tied_keys(cfg: DictConfig, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -172,7 +204,8 @@ def _check_structure(cfg: DictConfig, defaults: DictConfig, saved: Path) -> None
         is_text = name in ("name", "command", "about")
         if not (value is None or isinstance(value, str) if is_text else _matches_type(value, expected)):
             raise build_damaged_error(saved, f"{name!s}={value}")
-    for name in {"data", "module", "trainer"} & set(defaults):
+    required = {"data", "module", "trainer", *({"speed"} & cfg.keys())}
+    for name in required & set(defaults):
         if not OmegaConf.is_dict(cfg.get(name)):
             raise build_damaged_error(saved, f"{name} is missing")
     if "module" in defaults and not isinstance(cfg.module.get("weights") or {}, Mapping):
@@ -192,10 +225,10 @@ def _change_key(cfg: DictConfig, key: str, value: Any, default: Any, *, add: boo
     if not exists and not add:
         known = [name for name, _ in flatten_config(OmegaConf.to_container(cfg, resolve=False))]
         close = difflib.get_close_matches(key, known, 1)
-        raise UserError(
-            f"{key} is no key of the run that is resumed"
-            + (f": did you mean {close[0]}?" if close else ", whose keys are in its config.yaml")
-        )
+        hint = f"did you mean {close[0]}?" if close else "its config.yaml has the keys"
+        is_of_today = default is not None or key in list_keys(compose_files("train", ["data=folder"])[0])
+        adding = f" (a run of an earlier version takes +{key}={value})" if is_of_today else ""
+        raise UserError(f"{key} is no key of the run that is resumed: {hint}{adding}")
     before = node[leaf] if exists else None
     is_whole_float = isinstance(before, int) and isinstance(
         default, float

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from pix2pix_lightning.checkpoints.files import PROJECT_KEY
@@ -15,7 +16,7 @@ _log = logging.getLogger(__name__)
 _OWN = "pix2pix_lightning."
 
 
-def apply_changed_settings(checkpoint: dict[str, Any], own: Mapping[str, Any]) -> None:
+def apply_changed_settings(checkpoint: dict[str, Any], own: Mapping[str, Any], live: Collection[str] = ()) -> None:
     """Put the present settings of optimizers and schedule into a checkpoint's states, in place. Each is logged.
 
     Objects and functions, which a checkpoint does not describe, are not compared.
@@ -23,20 +24,29 @@ def apply_changed_settings(checkpoint: dict[str, Any], own: Mapping[str, Any]) -
     Args:
         checkpoint: What a trainer is about to load.
         own: Hyperparameters of the module that is resumed.
+        live: Names of its parts that are objects or functions.
 
     Raises:
         UserError: A setting cannot be changed in a resumed training.
     """
     saved = checkpoint["hyper_parameters"]
+    is_live = "schedule" in (*checkpoint[PROJECT_KEY]["live"], *live)
+    keeps_schedule = is_live or saved.get("schedule") == own.get("schedule")
     for index, name in enumerate(("optimizer_g", "optimizer_d")[: len(checkpoint.get("optimizer_states", ()))]):
         if saved.get(name) and own.get(name):
-            _change_optimizer(checkpoint, index, name, saved[name], own[name])
-    if "schedule" not in checkpoint[PROJECT_KEY]["live"] and "lr_schedulers" in checkpoint:
-        _change_schedule(checkpoint, saved.get("schedule"), own.get("schedule"))
+            _change_optimizer(checkpoint, index, name, saved[name], own[name], keeps_schedule=keeps_schedule)
+    if not keeps_schedule and "lr_schedulers" in checkpoint:
+        _change_schedule(checkpoint, saved.get("schedule"), own)
 
 
 def _change_optimizer(
-    checkpoint: dict[str, Any], index: int, name: str, before: Mapping[str, Any], now: Mapping[str, Any]
+    checkpoint: dict[str, Any],
+    index: int,
+    name: str,
+    before: Mapping[str, Any],
+    now: Mapping[str, Any],
+    *,
+    keeps_schedule: bool,
 ) -> None:
     for key in sorted({*before, *now}):
         old, new = (_get_value(name, part, key) for part in (before, now))
@@ -52,6 +62,12 @@ def _change_optimizer(
         _log.info("module.%s.%s=%s from here on, it was %s", name, key, new, old)
         for number, group in enumerate(groups):
             if key == "lr":
+                base = group.get("initial_lr", group["lr"])
+                if keeps_schedule and checkpoint.get("lr_schedulers") and not math.isclose(base, old):
+                    raise UserError(
+                        f"module.{name}.lr={new} has no effect, since module.schedule sets rates of its own, from "
+                        f"{base:.3g} on: leave it out, or set module.schedule=null too"
+                    )
                 _change_rate(checkpoint, index, number, float(new))
             else:
                 group[key] = tuple(new) if isinstance(new, list) else new
@@ -87,9 +103,8 @@ def _walk_states(state: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield from _walk_states(inner)
 
 
-def _change_schedule(checkpoint: dict[str, Any], before: Any, now: Any) -> None:
-    if before == now or (now is None and before is None):
-        return
+def _change_schedule(checkpoint: dict[str, Any], before: Any, own: Mapping[str, Any]) -> None:
+    now = own.get("schedule")
     if now is not None and not str(now.get(TARGET)).startswith(_OWN):
         raise UserError(
             f"module.schedule={now} does not go with the checkpoint, which was trained with {before}: keep that, "
@@ -100,14 +115,29 @@ def _change_schedule(checkpoint: dict[str, Any], before: Any, now: Any) -> None:
     states = checkpoint["lr_schedulers"]
     num_epochs = states[0]["last_epoch"] if states else _count_finished_epochs(checkpoint)
     checkpoint["lr_schedulers"] = []
-    for state in checkpoint["optimizer_states"]:
-        rates = [group.get("initial_lr", group["lr"]) for group in state["param_groups"]]
-        if now is None:
-            for group, rate in zip(state["param_groups"], rates, strict=True):
-                group["lr"] = rate
-                group.pop("initial_lr", None)
-        else:
+    for name, state in zip(("optimizer_g", "optimizer_d"), checkpoint["optimizer_states"], strict=False):
+        rates = [_restore_settings(name, own.get(name), group) for group in state["param_groups"]]
+        for group, rate in zip(state["param_groups"], rates, strict=True):
+            group["lr"] = group["initial_lr"] = rate
+            if now is None:
+                del group["initial_lr"]
+        if now is not None:
             checkpoint["lr_schedulers"].append({"base_lrs": rates, "last_epoch": num_epochs})
+
+
+def _restore_settings(name: str, part: Mapping[str, Any] | None, group: dict[str, Any]) -> float:
+    """Return the rate that an optimizer's description sets, and undo what a schedule has made of its momentum.
+
+    Schedules such as OneCycleLR set rates and momentum of their own.
+    """
+    base: float = group.get("initial_lr", group["lr"])
+    if not part:
+        return base
+    for key in {"betas", "momentum"} & group.keys():
+        value = _get_value(name, part, key)
+        group[key] = tuple(value) if isinstance(value, list) else value
+    rate = _get_value(name, part, "lr")
+    return base if rate is None else float(rate)
 
 
 def _count_finished_epochs(checkpoint: dict[str, Any]) -> int:

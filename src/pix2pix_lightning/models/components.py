@@ -25,6 +25,16 @@ Parts = dict[str, Any]
 
 _MAX_DOWNS = 8
 _LOGGED_NAMES = ("adversarial", "feature_matching", "gradient_penalty", "loss_g", "loss_d", "d_real", "d_fake")
+_OWN = "pix2pix_lightning"
+_EXAMPLES = {
+    "generator": f"{_OWN}.networks.UNetGenerator",
+    "discriminator": f"{_OWN}.networks.PatchDiscriminator",
+    "adversarial": f"{_OWN}.losses.VanillaAdversarial",
+    "optimizer_g": "torch.optim.Adam",
+    "optimizer_d": "torch.optim.Adam",
+    "schedule": f"{_OWN}.training.schedulers.LinearDecay",
+}
+"""A class for each part that can be described."""
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
@@ -42,6 +52,7 @@ def complete_parts(parts: Parts, spec: PairSpec, *, conditional: bool) -> Parts:
     Raises:
         UserError: A description contradicts the pairs, or names an optimizer or a schedule that does not exist.
     """
+    _check_kinds(parts)
     source, target = spec.source.channels, spec.target.channels
     generator = fill_channels("generator", parts["generator"], in_channels=source, out_channels=target)
     discriminator = parts["discriminator"]
@@ -50,12 +61,20 @@ def complete_parts(parts: Parts, spec: PairSpec, *, conditional: bool) -> Parts:
     for name in ("optimizer_g", "optimizer_d", "schedule"):
         if is_description(parts[name]):
             locate(parts[name][TARGET])  # a wrong name is refused now, not when training starts
-    if isinstance(parts["schedule"], str):
-        raise UserError(
-            f"schedule={parts['schedule']}: a description is expected, such as "
-            "{_target_: pix2pix_lightning.training.schedulers.LinearDecay}, or null"
-        )
     return {**parts, "generator": infer_depth(generator, spec.size), "discriminator": discriminator}
+
+
+def _check_kinds(parts: Parts) -> None:
+    """Check that each part is an object, a function or a description, and that none is missing."""
+    needed = ["generator", "adversarial", "optimizer_g"]
+    needed += ["optimizer_d"] if parts["discriminator"] is not None else []
+    for name, example in _EXAMPLES.items():
+        part = parts[name]
+        is_plain = isinstance(part, str | int | float | list | tuple | Mapping) and not is_description(part)
+        if is_plain or (part is None and name in needed):
+            or_null = "" if name in needed else ", or null"
+            shown = "null" if part is None else part
+            raise UserError(f"{name}={shown}: a description is expected, such as {{_target_: {example}}}{or_null}")
 
 
 def fill_channels(name: str, network: nn.Module | Description, **channels: int) -> nn.Module | Description:
@@ -191,7 +210,7 @@ def build_optimizers(parts: Parts, **networks: nn.Module | None) -> tuple[list[O
 
 
 def _check_optimizer(name: str, optimizer: Any) -> None:
-    """Check what torch does not: that a step needs gradients alone, an infinite rate, and the number of betas."""
+    """Check that a step needs gradients alone, and what torch's optimizers leave open: infinite rates, other betas."""
     if not is_description(optimizer):
         return
     cls = locate(optimizer[TARGET])
@@ -203,6 +222,8 @@ def _check_optimizer(name: str, optimizer: Any) -> None:
             f"{name}._target_={optimizer[TARGET]} needs {needed}, which a step here does not have: choose "
             "torch.optim.Adam or another optimizer that steps from gradients"
         )
+    if not cls.__module__.startswith("torch."):  # others may have three betas, or a rate of their own
+        return
     rate, betas = optimizer.get("lr", 0.0), optimizer.get("betas", (0.0, 0.0))
     if not _is_number_below(rate, math.inf):
         raise UserError(f"{name}.lr={rate}: a finite number of at least 0 is expected")
@@ -229,6 +250,8 @@ def complete_weights(
     Raises:
         UserError: A weight has no term, a reconstruction loss has a name that it cannot have, or there is no term.
     """
+    if not isinstance(reconstruction, Mapping):
+        raise UserError(f"reconstruction={reconstruction}: losses by name are expected, {{l1: {{_target_: ...}}}}")
     for name in reconstruction:
         if name in _LOGGED_NAMES or "." in name:
             raise UserError(f"reconstruction.{name}: give it a name without a dot, none of {', '.join(_LOGGED_NAMES)}")

@@ -74,7 +74,7 @@ class PersistenceMixin(LightningModule):
         check_resumable(self.pair_spec, self.hparams, checkpoint["hyper_parameters"])
         check_finite(checkpoint["state_dict"], self, "the checkpoint")
         if trainer.state.fn == TrainerFn.FITTING:
-            apply_changed_settings(checkpoint, self.hparams)
+            apply_changed_settings(checkpoint, self.hparams, self.live_parts)
         if trainer.precision == "64-true":
             self.double()  # Lightning would load the weights into float32 and widen them afterwards
 

@@ -14,7 +14,7 @@ from hydra.utils import instantiate
 from lightning.fabric.plugins.io import TorchCheckpointIO
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer, seed_everything
-from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.callbacks import Checkpoint, ProgressBar
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
 
@@ -27,6 +27,7 @@ from pix2pix_lightning.training.callbacks.keep_settings import KeepSettings
 from pix2pix_lightning.training.callbacks.performance import Performance
 from pix2pix_lightning.training.callbacks.repeat_validation import RepeatValidation
 from pix2pix_lightning.training.callbacks.save_by_time import SaveByTime
+from pix2pix_lightning.training.callbacks.watch_numbers import WatchNumbers
 from pix2pix_lightning.training.config_checks import check_built_module, check_monitors, check_stopping, name_key
 from pix2pix_lightning.training.ddp import NAME as DDP_PER_NETWORK
 from pix2pix_lightning.training.ddp import uses_plain_ddp
@@ -93,14 +94,15 @@ def build_training(cfg: DictConfig, saved: Path | None = None, checkpoint: Path 
         check_monitors(callbacks, module)
     settings: Any = OmegaConf.to_container(cfg.trainer, resolve=True)
     own = [Performance(cfg.speed), FlushMetrics(), KeepSettings(), RepeatValidation()]
-    settings["callbacks"] = [*own, *callbacks.values()]
+    # first: what a batch that is left out has changed is restored before others look
+    settings["callbacks"] = [*own, *sorted(callbacks.values(), key=lambda one: not isinstance(one, WatchNumbers))]
     settings["logger"] = _build_loggers(cfg.get("logger") or {})
     # null is the current folder, where under Slurm Lightning starts from a checkpoint that it finds
     if cfg.run_dir and not settings.get("default_root_dir"):
         settings["default_root_dir"] = str(cfg.run_dir)
-    settings.setdefault(
-        "enable_checkpointing", any(isinstance(callback, Checkpoint) for callback in callbacks.values())
-    )
+    for key, kind in (("enable_checkpointing", Checkpoint), ("enable_progress_bar", ProgressBar)):
+        # Lightning adds one of its own where none is configured
+        settings.setdefault(key, any(isinstance(callback, kind) for callback in callbacks.values()))
     minutes = (cfg.get("saving") or {}).get("every_minutes")
     if minutes is not None and settings["enable_checkpointing"] and cfg.run_dir:
         settings["callbacks"].append(SaveByTime(Path(cfg.run_dir, LAST), minutes))
@@ -139,7 +141,8 @@ def _create_trainer(settings: Mapping[str, Any]) -> Trainer:
     try:
         trainer: Trainer = build({"_target_": "lightning.pytorch.Trainer", **settings})
     except (TypeError, ValueError) as error:
-        key = f"trainer.precision={settings.get('precision')}" if "recision" in str(error) else "trainer"
+        is_precision = re.search(r"[Pp]recision", str(error).partition("; it takes")[0])
+        key = f"trainer.precision={settings.get('precision')}" if is_precision else "trainer"
         raise UserError(f"{key}: {error}") from None
     except (MisconfigurationException, ImportError) as error:
         is_setting = isinstance(error, MisconfigurationException)

@@ -25,6 +25,8 @@ from pix2pix_lightning.utils.instantiate import is_description
 _OF_THE_MODULE = {"gradient_clip_val": "gradient_clip", "accumulate_grad_batches": "accumulate"}
 _LEAST = {"check_val_every_n_epoch": 1, "log_every_n_steps": 1, "num_nodes": 1, "num_sanity_val_steps": -1}
 """Keys of the trainer that are whole numbers, with the least that they can be."""
+_MAX_SEED = 2**32 - 1
+"""Of NumPy."""
 
 
 def check_training_config(cfg: DictConfig) -> None:
@@ -36,15 +38,23 @@ def check_training_config(cfg: DictConfig) -> None:
     Raises:
         UserError: A value is out of range; the line has its key.
     """
+    _check_descriptions(cfg)
+    for key in ("seed", "data.seed", "module.seed"):
+        seed = OmegaConf.select(cfg, key, default=0)
+        if not (is_whole_number(seed) and 0 <= seed <= _MAX_SEED):
+            raise UserError(f"{key}={seed}: a whole number from 0 to {_MAX_SEED} is expected")
     for node in ("data", "module", "trainer"):
         for key, value in _iterate_numbers(OmegaConf.to_container(cfg[node], resolve=True), node):
             if not math.isfinite(value):
                 raise UserError(f"{key}={value}: a finite number is expected")
     if str(cfg.data.get("_target_")).startswith("pix2pix_lightning."):
         for side in ("a", "b"):
-            described = OmegaConf.to_container(cfg.data.get(side) or OmegaConf.create(), resolve=True)
-            with name_key(f"data.{side}", cast(dict[Any, Any], described), always=True):
-                PairSpec.from_dict({"source": described})
+            described = cfg.data.get(side) or OmegaConf.create()
+            if not OmegaConf.is_dict(described):
+                raise UserError(f"data.{side}={described}: keys are expected, such as data.{side}.kind=rgb")
+            values = cast(dict[Any, Any], OmegaConf.to_container(described, resolve=True))
+            with name_key(f"data.{side}", values, always=True):
+                PairSpec.from_dict({"source": values})
     trainer = cfg.trainer
     for key, name in _OF_THE_MODULE.items():
         if trainer.get(key) not in (None, 1 if name == "accumulate" else None):
@@ -73,6 +83,16 @@ def check_training_config(cfg: DictConfig) -> None:
         raise UserError(f"name={folder} leaves the folder runs/: set a name without .., or run_dir=<folder>")
     if cfg.get("run_dir") and not cfg.get("resume"):
         check_folder("run_dir", Path(str(cfg.run_dir)))
+
+
+def _check_descriptions(cfg: DictConfig) -> None:
+    """Check that what is built is described by its class."""
+    nodes = {name: cfg[name] for name in ("data", "module")}
+    for group in ("callbacks", "logger"):
+        nodes |= {f"{group}.{name}": node for name, node in (cfg.get(group) or {}).items() if node is not None}
+    for key, node in nodes.items():
+        if not is_description(node):
+            raise UserError(f"{key}={node}: a class is expected, {{_target_: package.Class, argument: value}}")
 
 
 def _iterate_numbers(value: Any, key: str) -> Iterator[tuple[str, float]]:

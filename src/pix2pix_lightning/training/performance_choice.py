@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pix2pix_lightning.utils.devices import AUTO, resolve_device, supports_bfloat16
 from pix2pix_lightning.utils.errors import UserError
+from pix2pix_lightning.utils.instantiate import TARGET, is_description
 from pix2pix_lightning.utils.processes import count_processes
 from pix2pix_lightning.utils.saved_config import load_saved_config
 from pix2pix_lightning.utils.saved_files import build_damaged_error
@@ -101,7 +102,7 @@ def _restore_values(cfg: DictConfig, saved: Path) -> None:
 
 
 def _is_own(network: Any) -> bool:
-    return network is None or str(network.get("_target_")).startswith("pix2pix_lightning.")
+    return network is None or (is_description(network) and str(network[TARGET]).startswith("pix2pix_lightning."))
 
 
 def _check_values(speed: DictConfig) -> None:

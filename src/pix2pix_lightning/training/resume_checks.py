@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from pix2pix_lightning.utils.configs import LOADING_KEYS, list_differences
 from pix2pix_lightning.utils.errors import UserError
+from pix2pix_lightning.utils.instantiate import TARGET
 from pix2pix_lightning.utils.saved_config import load_saved_config
 from pix2pix_lightning.utils.saved_files import build_damaged_error
 
@@ -39,9 +40,11 @@ def check_resumable_config(saved: Path, cfg: DictConfig) -> None:
     if differences:
         key = differences[0]
         values = [OmegaConf.select(node, key) for node in (before, cfg)]
+        is_single = None not in values and not key.endswith(TARGET)
+        to_change = f"to change it set resume={saved.parent} {key}={values[1]} alone, else " if is_single else ""
         raise UserError(
-            f"run_dir={saved.parent} holds a run with {key}={values[0]}, not {values[1]}: choose another run_dir "
-            "(of a sweep, another name), or move that run away"
+            f"run_dir={saved.parent} holds a run with {key}={values[0]}, not {values[1]}: {to_change}choose another "
+            "run_dir (of a sweep, another name), or move that run away"
         )
 
 

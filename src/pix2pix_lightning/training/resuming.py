@@ -101,12 +101,8 @@ def _find_newest_sound(folder: Path, cfg: DictConfig) -> Path:
     for path in _sort_newest_first(_list_checkpoints(folder), reasons):
         try:
             state = read_checkpoint(path)["state_dict"]
-        except UserError as error:
-            reasons.append(str(error))
-        except OSError as error:
-            if error.errno != errno.EIO:
-                raise
-            reasons.append(f"{path}: {error.strerror}")
+        except (UserError, OSError) as error:
+            reasons.append(_explain_damage(path, error))
         else:
             if (name := find_nonfinite(state, Module())) is not None:
                 infinite = infinite or (None if has_nan(state) else path)
@@ -130,9 +126,18 @@ def _sort_newest_first(paths: list[Path], reasons: list[str]) -> Iterator[Path]:
     for path in paths:
         try:
             numbers[path] = read_batches_seen(path)
-        except UserError as error:
-            reasons.append(str(error))
+        except (UserError, OSError) as error:
+            reasons.append(_explain_damage(path, error))
     yield from sorted(numbers, key=lambda path: numbers[path], reverse=True)
+
+
+def _explain_damage(path: Path, error: UserError | OSError) -> str:
+    """Return why a checkpoint is passed over; raise the error of a file that may be sound."""
+    if isinstance(error, UserError):
+        return str(error)
+    if error.errno != errno.EIO:
+        raise error
+    return f"{path}: {error.strerror}"
 
 
 def _get_time_of_checkpoint(folder: Path) -> float:

@@ -45,12 +45,15 @@ class StopSignals:
             return
         for number in _SIGNALS:  # a second call takes back what Lightning has set meanwhile
             before = self._before.setdefault(number, signal.getsignal(number))
+            if before is None:  # a handler that is not Python's, which could not be given back
+                continue
             signal.signal(number, signal.SIG_IGN if before == signal.SIG_IGN else self._handle)
 
     def restore(self) -> None:
         """Give the signals back to whom they belonged."""
         for number, handler in self._before.items():
-            signal.signal(number, handler)  # type: ignore[arg-type]
+            if handler is not None:
+                signal.signal(number, handler)  # type: ignore[arg-type]
         self._before = {}
 
     def build_exception(self, hint: str = "") -> Interrupted:

@@ -1,5 +1,6 @@
 """When checkpoints are saved within an epoch; test_train.py resumes from one."""
 
+import math
 from types import SimpleNamespace
 
 import pytest
@@ -71,7 +72,7 @@ def test_a_checkpoint_waits_for_the_end_of_an_accumulated_step(run):
     assert saved == [63, 126]
 
 
-@pytest.mark.parametrize("minutes", [0, -1, True, "often"])
+@pytest.mark.parametrize("minutes", [0, -1, True, "often", math.inf])
 def test_other_values_are_refused(minutes):
     with pytest.raises(UserError, match=r"saving\.every_minutes"):
         SaveByTime("last.ckpt", minutes)

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 
 from float_batches import Identity, Silent, build, fit, make_batches
 from pix2pix_lightning.checkpoints.files import read_checkpoint
-from pix2pix_lightning.training.callbacks import SaveOnInterrupt, WatchNumbers
+from pix2pix_lightning.training.callbacks import EMA, SaveOnInterrupt, WatchNumbers
 from pix2pix_lightning.training.run_files import read_summary_metrics
 from pix2pix_lightning.training.watching.nonfinite import find_network, format_broken_weights
 from pix2pix_lightning.training.watching.step_history import StepFigures, StepHistory
@@ -172,6 +172,18 @@ def test_a_batch_left_out_leaves_no_trace(side, accumulate, caplog):
         for state, expected in zip(other.state.values(), one.state.values(), strict=True):
             assert all(torch.equal(state[key], expected[key]) for key in expected)
     assert "pair_2 also_2" in caplog.text or accumulate == 2
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_a_batch_left_out_does_not_reach_the_ema(accumulate):
+    ema, checkpoint = EMA(), {}
+    module = build(accumulate=accumulate)
+    fit(module, make_batches(6, [(2, "source", NAN)]), WatchNumbers("skip_batch"), ema)
+    ema.on_save_checkpoint(None, module, checkpoint)
+    assert all(value.isfinite().all() for value in checkpoint["ema_generator"].values())
+    next(iter(checkpoint["ema_generator"].values())).view(-1)[0] = NAN
+    with pytest.raises(NonFiniteError, match="EMA"):
+        ema.on_save_checkpoint(None, module, {})
 
 
 def test_too_many_batches_left_out_end_training():

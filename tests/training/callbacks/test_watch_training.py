@@ -1,11 +1,15 @@
 """Warnings of trainings that go wrong with finite numbers. Whole trainings: tests/training/test_sabotage.py."""
 
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 import torch
+from omegaconf import OmegaConf
 from torch.nn import functional as F
 
 from float_batches import build, fit, make_batches
+from pix2pix_lightning.cli.conf import find_conf_dir
 from pix2pix_lightning.training.callbacks import WatchTraining
 from pix2pix_lightning.training.watching.validation_figures import MeanTarget, ValidationFigures, ValidationMeter
 from pix2pix_lightning.training.watching.warning_signs import (
@@ -36,6 +40,11 @@ EPOCH = EpochFigures(
     undecided=0.693,
     networks={"g": NETWORK, "d": NETWORK},
 )
+
+
+def test_the_configuration_has_each_threshold():
+    described = OmegaConf.load(find_conf_dir() / "callbacks/default.yaml").warn
+    assert {key: value for key, value in described.items() if key != "_target_"} == asdict(LIMITS)
 
 
 def test_figures_of_a_validation_are_those_of_numpy():

@@ -148,6 +148,7 @@ def test_warning_of_a_missing_package_has_the_install_command(tmp_path, caplog, 
     root = make_strips(tmp_path / "pairs")
     training = build_training(compose("train", [*TINY, f"data.root={root}", "logger=tensorboard", "run_dir=run"]))
     assert [type(logger) for logger in training.trainer.loggers] == [MetricsCSV]
+    assert training.trainer.progress_bar_callback is None  # nor Lightning's own in place of callbacks.progress=null
     (line,) = warnings_in(caplog)
     assert 'pip install "pix2pix-lightning[tensorboard]"' in line
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -209,7 +210,7 @@ def _check_target(folder: Path, overwrite: bool) -> None:
 def _stage_files(folder: Path) -> Iterator[Path]:
     """Yield a temporary folder next to the final one, and move its files there if the block succeeds."""
     folder = folder.resolve()
-    scratch = folder.with_name(f".{folder.name}.{os.getpid()}")
+    scratch = folder.with_name(f".{folder.name}.{secrets.token_hex(8)}")
     scratch.mkdir(parents=True)
     try:
         yield scratch

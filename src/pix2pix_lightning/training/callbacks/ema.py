@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from pix2pix_lightning.checkpoints.files import EMA_KEY
 from pix2pix_lightning.models.pix2pix import Pix2PixModule
 from pix2pix_lightning.utils.errors import UserError
+from pix2pix_lightning.utils.finite import NonFiniteError, find_nonfinite
 
 
 class EMA(Callback):
@@ -53,7 +54,15 @@ class EMA(Callback):
                 self._average[name].copy_(value)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Add the average to the checkpoint."""
+        """Add the average to the checkpoint.
+
+        Raises:
+            NonFiniteError: It is not finite, and would stay so. Nothing is saved, and a file that was there stays.
+        """
+        if (name := find_nonfinite(self._average, cast(Pix2PixModule, pl_module).generator)) is not None:
+            raise NonFiniteError(
+                f"{name} of the EMA weights is not finite, so no checkpoint is saved: continue from an earlier one"
+            )
         checkpoint[EMA_KEY] = self._average
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from pathlib import Path
 from typing import Any, cast
@@ -31,8 +32,8 @@ class SaveByTime(Callback):
 
     def __init__(self, path: str | Path, every_minutes: float) -> None:
         is_number = isinstance(every_minutes, int | float) and not isinstance(every_minutes, bool)
-        if not (is_number and every_minutes > 0):
-            raise UserError(f"saving.every_minutes={every_minutes}: a number above 0 is expected, or null")
+        if not (is_number and 0 < every_minutes < math.inf):
+            raise UserError(f"saving.every_minutes={every_minutes}: a finite number above 0 is expected, or null")
         self._path = Path(path)
         self._seconds = 60.0 * every_minutes
         self._saved_at = self._looked_at = 0.0  # on the clock

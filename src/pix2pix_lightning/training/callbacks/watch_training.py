@@ -58,7 +58,7 @@ class WatchTraining(Callback):
                 raise UserError(f"callbacks.warn.{name}={value}: a number of at least 0 is expected")
         self.limits = Thresholds(**thresholds)  # type: ignore[arg-type]
         self._told: set[str] = set()
-        self._num_batches = 0
+        self._num_batches = self._num_before_epoch = 0
         self._batches_won = 0
         self._mean_target = MeanTarget()
         self._meter = ValidationMeter()
@@ -73,6 +73,7 @@ class WatchTraining(Callback):
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Keep some of the weights."""
+        self._num_before_epoch = self._num_batches
         self._history, self._norms = StepHistory(), []
         self._first_weights = {short: _sample_weights(network) for short, network in get_networks(pl_module).items()}
 
@@ -124,7 +125,7 @@ class WatchTraining(Callback):
         losses = {name: fmean(step.values[name] for step in steps if name in step.values) for name in names}
         undecided = _compute_undecided_loss(pl_module)
         won = is_won(losses.get("loss_d", math.nan), undecided, self.limits)
-        self._batches_won = self._batches_won + len(steps) * _EVERY if won else 0
+        self._batches_won = self._batches_won + self._num_batches - self._num_before_epoch if won else 0
         networks = {}
         width = 2 * len(present)
         rows = [numbers[start : start + width] for start in range(0, len(numbers), width or 1)]

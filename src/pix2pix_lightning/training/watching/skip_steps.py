@@ -12,6 +12,8 @@ from torch import Tensor
 from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
 
+from pix2pix_lightning.models.accumulation import AccumulationWindow
+
 
 class StepGuard:
     """Let an optimizer step only on finite losses and gradients, in all processes or in none.
@@ -40,7 +42,7 @@ class StepGuard:
             self._buffers = {name: buffer.clone() for name, buffer in self._module.named_buffers()}
 
     def finish_batch(self, losses: Any) -> bool:
-        """Restore the buffers if a step was left out, and return whether one was.
+        """Restore the buffers if a step was left out or will be, and return whether one was.
 
         Args:
             losses: What the training step returned: losses by name where it has them.
@@ -50,8 +52,10 @@ class StepGuard:
         """
         # the gradient of an L1 of NaN is finite, so that the losses of all batches of a step are needed
         values = [value for value in losses.values() if isinstance(value, Tensor)] if losses else []
-        self._pending = [] if self._has_stepped else [*self._pending, *values]
-        if self._has_skipped:
+        is_whole = getattr(self._module, "window", AccumulationWindow()).is_last
+        self._pending = [] if is_whole else [*self._pending, *values]
+        # without a step, as within a window or where a scaler has left it out, the losses alone tell
+        if self._has_skipped or (not self._has_stepped and values and not _are_finite(values)):
             for name, buffer in self._module.named_buffers():
                 if name in self._buffers:
                     buffer.copy_(self._buffers[name])
@@ -84,3 +88,7 @@ class StepGuard:
         figures = torch.stack([figure.detach().float().mean().to(self._module.device) for figure in parts])
         is_finite = bool(figures.isfinite().all())
         return bool(self._trainer.strategy.reduce_boolean_decision(is_finite))
+
+
+def _are_finite(values: list[Tensor]) -> bool:
+    return all(bool(value.isfinite().all()) for value in values)

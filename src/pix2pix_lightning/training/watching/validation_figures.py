@@ -125,7 +125,7 @@ class MeanTarget:
 
     def add(self, target: Tensor) -> None:
         """Add a batch (B, C, H, W). Batches of another shape than the first are left out."""
-        mean = target.detach().float().mean(0)
+        mean = target.detach().float().mean(0).nan_to_num(0.0, 0.0, 0.0)  # of a batch that is left out
         if self._sum is None:
             self._sum, self._count = mean, 1
         elif self._sum.shape == mean.shape:
