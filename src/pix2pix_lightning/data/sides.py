@@ -47,7 +47,7 @@ class SideSpec:
             noise of JPEG. A label file that is drawn in other colours is refused.
         num_classes: Number of classes of a label side without a palette, 1 to 256.
         ignore_index: Class number (Cityscapes' 255), or position in the palette, of pixels without a class. A network
-            sees -1 in all their channels. For sources alone: a target's pixels without a class cannot be learned.
+            sees -1 in all their channels. A target's do not count in losses and metrics; outputs have none.
         snap_palette: Replace every pixel of an rgb side by the nearest colour of the palette, before resizing.
         interpolation: How to resize this side: ``bicubic``, ``bilinear`` or ``nearest``. By default ``nearest``
             for label sides and with ``snap_palette``, else ``bicubic``.
@@ -108,8 +108,8 @@ class SideSpec:
         if self.kind == "label" and not 1 <= self.channels <= _MAX_CLASSES:
             given = f"a palette of {self.channels} colours" if self.palette else f"num_classes={self.num_classes}"
             raise UserError(f"{given}: a label side has 1 to {_MAX_CLASSES} classes")
-        num_colours = len(self.palette) if self.palette else None
-        class_numbers.check_ignore_index(self.ignore_index, is_label=self.kind == "label", num_colours=num_colours)
+        num_classes = self.channels if self.kind == "label" else None
+        class_numbers.check_ignore_index(self.ignore_index, num_classes, has_palette=bool(self.palette))
         if self.interpolation is None:
             has_palette = self.kind == "label" or self.snap_palette
             object.__setattr__(self, "interpolation", "nearest" if has_palette else "bicubic")
@@ -216,17 +216,18 @@ class SideSpec:
         floats = image.to(dtype)  # a new tensor, since the files' values are integers
         return (floats.sub_(low) if low else floats).mul_(2 / (high - low)).sub_(1)
 
-    def decode(self, output: Tensor) -> Tensor:
-        """Convert images from what a network returns to what a file of this side holds.
+    def decode(self, output: Tensor, *, is_output: bool = False) -> Tensor:
+        """Convert images from what a network sees or returns to what a file of this side holds.
 
         Args:
             output: (B, channels, H, W) floats in [-1, 1]; values outside are clamped.
+            is_output: Whether a generator returned them: each pixel then has a class, never ``ignore_index``.
 
         Returns:
             (B, 3, H, W) colours, or (B, 1, H, W) gray levels or class numbers; uint8.
         """
         if self.kind == "label":
-            classes = class_numbers.decode_classes(output, self.ignore_index)
+            classes = class_numbers.decode_classes(output, self.ignore_index, is_output=is_output)
             if not self.palette:
                 return classes[:, None].to(torch.uint8)
             palette = torch.tensor(self.palette, dtype=torch.uint8, device=output.device)
@@ -242,10 +243,11 @@ class SideSpec:
             values: (C, H, W) uint8.
 
         Returns:
-            (H, W, C) uint8; class numbers without colours are spread over the gray levels.
+            (H, W, C) uint8; class numbers without colours are spread over the gray levels, others are white.
         """
-        if self.kind == "label" and not self.palette:
-            values = (values.int() * (255 // max(1, self.channels - 1))).clamp(max=255)  # 255 may stand for no class
+        if self.has_class_numbers:
+            step = class_numbers.compute_level_step(self.channels, self.ignore_index)
+            values = (values.int() * step).clamp(max=255)
         picture: npt.NDArray[np.uint8] = values.permute(1, 2, 0).to("cpu", torch.uint8).numpy()
         return picture
 
@@ -282,7 +284,6 @@ class PairSpec:
             object.__setattr__(self, "load_size", self.size)
         check_choice("direction", self.direction, get_args(Direction))
         check_counts(at_most=_MAX_SIDE, size=self.size, load_size=self.load_size)
-        class_numbers.check_no_ignore_index(self.target.ignore_index)
         for name in ("size", "load_size"):  # plain data has no integers of NumPy
             object.__setattr__(self, name, int(getattr(self, name)))
 
@@ -310,18 +311,19 @@ class PairSpec:
         spec: SideSpec = getattr(self, side)
         return spec.encode(image, dtype)
 
-    def decode(self, output: Tensor, source: Tensor | None = None) -> Tensor:
-        """Convert a generator's output to what a file of the target holds.
+    def decode(self, output: Tensor, source: Tensor | None = None, *, is_output: bool = True) -> Tensor:
+        """Convert a generator's output, or targets, to what a file of the target holds.
 
         Args:
             output: (B, channels, H, W) floats in [-1, 1].
             source: The generator's input, for kinds of target that are completed from it; the present kinds do
                 not use it.
+            is_output: False for targets, whose pixels may have no class.
 
         Returns:
             (B, C, H, W) in the target's own type and range.
         """
-        return self.target.decode(output)
+        return self.target.decode(output, is_output=is_output)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the description as nested dicts, lists, strings and numbers."""

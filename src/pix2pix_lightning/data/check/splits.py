@@ -36,7 +36,7 @@ ON_ERROR = ("raise", "skip")
 _NUM_EXAMINED = 8  # pairs of a split whose pixels a quick check looks at
 _LEAST_REMEMBERED = 500  # pairs
 _RESULTS, _LOCK = "check_full.json", ".check_full.lock"
-_FORMAT = 2
+_FORMAT = 3
 _NOT_WORD = re.compile(r"[^\w-]+")
 
 
