@@ -20,8 +20,9 @@ SIZES = [(8, 8), (16, 8)]
         (SideSpec(), "uint8"),
         (SideSpec(kind="label", palette=PALETTE), "uint8"),
         (SideSpec(kind="label", num_classes=3), "uint8"),
+        (SideSpec(kind="label", num_classes=3, ignore_index=1), "uint8"),
     ],
-    ids=["float", "rgb", "palette", "classes"],
+    ids=["float", "rgb", "palette", "classes", "ignored class"],
 )
 def test_other_weights_are_found(target, values_out, values_in):
     graph = Graph(trained(UNET, pair_spec=PairSpec(target=target)), "image", values_in, values_out)

@@ -100,8 +100,8 @@ def compute_scores(
             measurement.add(*(classes if infos[name].targets == "classes" else images))
         on_pair(pair)
     if left_out:
-        line = "%d pairs are left out, since no pixel of their target has a class: %s"
-        _log.warning(line, len(left_out), format_names(left_out))
+        line = "%d of %d pairs are left out, since no pixel of their target has a class: %s"
+        _log.warning(line, len(left_out), len(names) + len(left_out), format_names(left_out))
     if not names:
         reason = "no target of the split has a class in any pixel" if left_out else "the split has no pair"
         raise UserError(f"{reason}: there is nothing to measure")

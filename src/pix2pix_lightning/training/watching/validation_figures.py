@@ -116,7 +116,7 @@ class ValidationMeter:
         own = distances.diagonal()
         other = (distances.sum(1) - own) / max(count - 1, 1)
         gain = other - own
-        error = gain.std(correction=0) / math.sqrt(count)
+        error = (gain - gain.mean()).square().mean().sqrt() / math.sqrt(count)  # NaN without any image, as the rest
         pooled = torch.stack([own.mean(), other.mean(), gain.mean() / error.clamp_min(1e-12), *spreads])
         numbers = torch.cat([means, pooled]).tolist()
         l1, saturated, moments = numbers[:3], numbers[3:5], numbers[5:11]
