@@ -105,7 +105,7 @@ def summarize_content(contents: Sequence[PairContent], spec: PairSpec) -> list[s
         if ignored:
             warnings.append(
                 f"data.{key}: {len(ignored)} of {len(found)} images that were decoded have no class in any pixel, "
-                f"{side.ignore_index} everywhere: {format_names(ignored)}"
+                f"{side.ignore_index} everywhere, from which nothing is learned: {format_names(ignored)}"
             )
         warnings += _describe_unknown_colours(key, found)
         gray = [content.levels for _, content in found if content.levels]
