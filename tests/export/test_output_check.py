@@ -62,6 +62,17 @@ def test_half_a_level_is_rounding():
         check_outputs(graph, lambda source: torch.full(source.shape, 101, dtype=torch.uint8), SIZES)
 
 
+def test_two_classes_that_are_equally_likely_are_rounding_whatever_the_channel_of_no_class_is():
+    class Undecided(nn.Module):
+        def forward(self, x):
+            return x * 0 + torch.tensor([0.5, 0.9, 0.5 + 1e-6])[:, None, None]
+
+    spec = PairSpec(target=SideSpec(kind="label", num_classes=3, ignore_index=1))
+    graph = Graph(Pix2PixModule(Undecided(), None, pair_spec=spec), values_out="uint8")
+    for number in (0, 2):
+        assert check_outputs(graph, lambda source, n=number: torch.full_like(source[:, :1], n).byte(), SIZES) == 0
+
+
 def test_sizes():
     graph = Graph(trained(UNET))
     assert choose_sizes(graph, 8) == [(256, 256), (512, 512), (512, 256)]

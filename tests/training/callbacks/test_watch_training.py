@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
+from torch.utils.data import DataLoader
 
-from float_batches import build, fit, make_batches
+from float_batches import build, build_trainer, fit, make_batches
 from pix2pix_lightning.training.callbacks import WatchTraining
 from pix2pix_lightning.training.watching.validation_figures import MeanTarget, ValidationFigures, ValidationMeter
 from pix2pix_lightning.training.watching.warning_signs import (
@@ -240,3 +241,22 @@ def test_thresholds_that_do_not_exist_or_are_no_numbers_are_refused(thresholds):
     ((name, _),) = thresholds.items()
     with pytest.raises(ValueError, match=f"callbacks.warn.{name}"):
         WatchTraining(**thresholds)
+
+
+def test_outputs_are_compared_where_targets_have_a_class(caplog):
+    module = build(rate=0.0, pair_spec={"target": {"kind": "label", "num_classes": 3, "ignore_index": 255}})
+    batches = make_batches(2)
+    generator = torch.Generator().manual_seed(0)
+    counts = [torch.rand(2, 1, 8, 8, generator=generator) < 0.5 for _ in batches]
+    for batch, kept in zip(batches, counts, strict=True):
+        batch["target"] = torch.where(kept, batch["target"].sign(), -1.0)
+    trainer = build_trainer(WatchTraining(after_steps=0, after_epochs=1))
+    with caplog.at_level("WARNING", "pix2pix_lightning"):
+        trainer.fit(module, DataLoader(batches[:1], batch_size=None), DataLoader(batches[1:], batch_size=None))
+    (line,) = [record.getMessage() for record in caplog.records if "mean target" in record.getMessage()]
+    target, kept = batches[1]["target"], counts[1]
+    sums, seen = (batches[0]["target"] * counts[0]).sum(0), counts[0].sum(0).clamp(min=1)
+    with torch.no_grad():
+        output = module.generate(batches[1]["source"])
+    for image in (output, sums / seen):
+        assert f"{((image - target).abs() * kept).mean() / 2:.4f}" in line
