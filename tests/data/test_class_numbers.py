@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 
-from pix2pix_lightning.data.class_numbers import replace_ignored
 from pix2pix_lightning.data.sides import PairSpec, SideSpec
 
 
@@ -91,12 +90,13 @@ def test_pixels_without_a_class_are_shown_apart_from_all_classes(num_classes, le
 def test_an_output_is_replaced_where_its_target_has_no_class():
     output, target = torch.rand(2, 3, 4, 4), torch.full((2, 3, 4, 4), -1.0)
     target[0, 2, :2] = 1.0
-    replaced = replace_ignored(output.bfloat16(), target, 255)
+    side = SideSpec(kind="label", num_classes=3, ignore_index=255)
+    replaced = side.replace_ignored(output.bfloat16(), target)
     assert replaced.dtype == torch.bfloat16
     assert torch.equal(replaced[0, :, :2], output[0, :, :2].bfloat16())
     assert (replaced[0, :, 2:] == -1).all()
     assert (replaced[1] == -1).all()
-    assert replace_ignored(output, target, None) is output
+    assert SideSpec(kind="label", num_classes=3).replace_ignored(output, target) is output
 
 
 def test_resizing_keeps_pixels_without_a_class():

@@ -9,7 +9,6 @@ from lightning.pytorch import Trainer
 from torch import Tensor
 from torch.optim import Optimizer
 
-from pix2pix_lightning.data.class_numbers import replace_ignored
 from pix2pix_lightning.models.pix2pix import Pix2PixModule
 from pix2pix_lightning.training.callbacks.performance import Performance
 from pix2pix_lightning.training.cuda_graph import CudaGraphStep
@@ -54,7 +53,7 @@ class BareStep:
 
     def _step(self, source: Tensor, target: Tensor) -> dict[str, Tensor]:
         module, discriminator = self.module, self.module.discriminator
-        fake = replace_ignored(module.generator(source), target, module.pair_spec.target.ignore_index)
+        fake = module.pair_spec.target.replace_ignored(module.generator(source), target)
         if discriminator is not None:
             for _ in range(module.discriminator_steps):
                 discriminator.requires_grad_(True)

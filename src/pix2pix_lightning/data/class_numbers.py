@@ -10,6 +10,8 @@ from torch.nn import functional as F
 
 from pix2pix_lightning.utils.errors import UserError
 
+NO_CLASS = -1
+"""Value of all channels of a pixel without a class. Any class has one channel of 1."""
 _MAX_NUMBER = 255
 _MAX_NOISE = 0.1  # share of the pixels of a mask that JPEG and resizing make neither dark nor bright
 
@@ -153,21 +155,7 @@ def find_ignored(values: Tensor) -> Tensor:
     Returns:
         (B, 1, H, W) booleans.
     """
-    return (values == -1).all(1, keepdim=True)
-
-
-def replace_ignored(output: Tensor, target: Tensor, ignore_index: int | None) -> Tensor:
-    """Return an output that equals its target where that has no class: no loss and no gradient comes from there.
-
-    Args:
-        output: A generator's output, (B, C, H, W).
-        target: (B, C, H, W), as ``encode_classes`` returns it.
-        ignore_index: The target's number of pixels without a class; None changes nothing.
-
-    Returns:
-        (B, C, H, W) in the type of ``output``.
-    """
-    return output if ignore_index is None else output.masked_fill(find_ignored(target), -1)
+    return (values == NO_CLASS).all(1, keepdim=True)
 
 
 def compute_level_step(num_classes: int, ignore_index: int | None) -> int:

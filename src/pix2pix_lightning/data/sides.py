@@ -17,6 +17,7 @@ from pix2pix_lightning.data.palette import check_colours_match, find_nearest_col
 from pix2pix_lightning.data.resize import INTERPOLATIONS, resize
 from pix2pix_lightning.data.side_values import (
     Palette,
+    check_classes,
     parse_background,
     parse_fields,
     parse_palette,
@@ -29,7 +30,6 @@ from pix2pix_lightning.utils.errors import UserError
 Kind = Literal["rgb", "grayscale", "label"]
 Direction = Literal["a_to_b", "b_to_a"]
 
-_MAX_CLASSES = 256
 _MAX_SIDE = 2**16  # pixels
 
 
@@ -84,30 +84,7 @@ class SideSpec:
         if self.palette is not None:
             object.__setattr__(self, "palette", parse_palette(self.palette))
         object.__setattr__(self, "value_range", parse_range(self.value_range))
-        wants_palette = self.kind == "label" and self.num_classes is None
-        if (wants_palette or self.snap_palette) and not self.palette:
-            raise UserError(
-                f"a side of kind {self.kind!r} without a palette: give palette=[[r, g, b], ...]"
-                + (", or num_classes= where files hold class numbers" if wants_palette else "")
-            )
-        if self.snap_palette and self.kind == "grayscale":
-            raise UserError(
-                "snap_palette=true for a side of kind 'grayscale', which has no colours: use kind=rgb or label"
-            )
-        if self.palette and self.kind != "label" and not self.snap_palette:
-            raise UserError(f"a palette has no effect for kind {self.kind!r}: set kind=label, or snap_palette=true")
-        if self.num_classes is not None and type(self.num_classes) is not int:
-            raise UserError(f"num_classes={self.num_classes}: a whole number is expected")
-        if self.num_classes is not None and self.kind != "label":
-            raise UserError(f"num_classes={self.num_classes} for a side of kind {self.kind!r}: set kind=label")
-        if self.palette and self.num_classes not in (None, len(self.palette)):
-            raise UserError(f"num_classes={self.num_classes} but the palette has {len(self.palette)} colours")
-        if self.palette and len(set(self.palette)) < len(self.palette):
-            repeated = next(colour for colour in self.palette if self.palette.count(colour) > 1)
-            raise UserError(f"palette colour {list(repeated)} stands for two classes: give each its own colour")
-        if self.kind == "label" and not 1 <= self.channels <= _MAX_CLASSES:
-            given = f"a palette of {self.channels} colours" if self.palette else f"num_classes={self.num_classes}"
-            raise UserError(f"{given}: a label side has 1 to {_MAX_CLASSES} classes")
+        check_classes(self.kind, self.palette, self.num_classes, snap_palette=self.snap_palette)
         num_classes = self.channels if self.kind == "label" else None
         class_numbers.check_ignore_index(self.ignore_index, num_classes, has_palette=bool(self.palette))
         if self.interpolation is None:
@@ -227,14 +204,35 @@ class SideSpec:
             (B, 3, H, W) colours, or (B, 1, H, W) gray levels or class numbers; uint8.
         """
         if self.kind == "label":
-            classes = class_numbers.decode_classes(output, self.ignore_index, is_output=is_output)
+            classes = self.find_classes(output, is_output=is_output)
             if not self.palette:
-                return classes[:, None].to(torch.uint8)
+                return classes.to(torch.uint8)
             palette = torch.tensor(self.palette, dtype=torch.uint8, device=output.device)
-            return palette[classes].movedim(-1, 1)
+            return palette[classes[:, 0]].movedim(-1, 1)
         low, high = self.value_range
         values = (output.float() + 1) * ((high - low) / 2) + low
         return values.round().clamp(low, high).to(torch.uint8)
+
+    def find_classes(self, values: Tensor, *, is_output: bool = False) -> Tensor:
+        """Return the class numbers (B, 1, H, W) of floats (B, channels, H, W); ``is_output`` as for ``decode``."""
+        return class_numbers.decode_classes(values, self.ignore_index, is_output=is_output)[:, None]
+
+    def find_ignored(self, values: Tensor) -> Tensor | None:
+        """Return which pixels of images (B, channels, H, W) have no class, (B, 1, H, W); None where all have one."""
+        return None if self.ignore_index is None else class_numbers.find_ignored(values)
+
+    def replace_ignored(self, output: Tensor, target: Tensor) -> Tensor:
+        """Return an output that equals its target where that has no class: no loss and no gradient comes from there.
+
+        Args:
+            output: A generator's output, (B, channels, H, W), for this side.
+            target: What it should be, (B, channels, H, W), as ``encode`` returns it.
+
+        Returns:
+            (B, channels, H, W) in the type of ``output``.
+        """
+        ignored = self.find_ignored(target)
+        return output if ignored is None else output.masked_fill(ignored, class_numbers.NO_CLASS)
 
     def to_picture(self, values: Tensor) -> npt.NDArray[np.uint8]:
         """Convert one image of ``decode`` to a picture for people.

@@ -12,7 +12,6 @@ import numpy.typing as npt
 from torch import Tensor
 from torchmetrics import Metric
 
-from pix2pix_lightning.data.class_numbers import find_ignored
 from pix2pix_lightning.data.sides import PairSpec
 from pix2pix_lightning.evaluation.bootstrap import Interval
 from pix2pix_lightning.evaluation.measures import build_measurement
@@ -131,7 +130,7 @@ def _translate(
     for batch in batches:
         for index, name in enumerate(batch["name"]):
             source, target = (spec.encode(batch[side][index : index + 1], side) for side in ("source", "target"))
-            ignored = None if spec.target.ignore_index is None else find_ignored(target)
+            ignored = spec.target.find_ignored(target)
             if ignored is not None and bool(ignored.all()):
                 left_out.append(name)
                 continue

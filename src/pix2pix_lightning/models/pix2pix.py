@@ -11,7 +11,6 @@ from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from pix2pix_lightning.data.class_numbers import replace_ignored
 from pix2pix_lightning.data.sides import PairSpec
 from pix2pix_lightning.losses import AdversarialLoss, Logits, feature_matching, gradient_penalty, split_logits
 from pix2pix_lightning.metrics import build_metrics
@@ -168,7 +167,7 @@ class Pix2PixModule(EvaluationMixin, PersistenceMixin, LightningModule):
         losses = self.losses = {}
         with defer_gradient_sync(self.trainer.strategy, self.window):
             fake = self.wrapped_networks.get("generator", self.generator)(source)
-            fake = replace_ignored(fake, target, self.pair_spec.target.ignore_index)
+            fake = self.pair_spec.target.replace_ignored(fake, target)
             if self.discriminator is not None:
                 for _ in range(self.discriminator_steps):
                     self.update("d", lambda: self.discriminator_loss(source, target, fake.detach()))

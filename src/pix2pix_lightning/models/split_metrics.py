@@ -5,7 +5,6 @@ from __future__ import annotations
 from torch import Tensor
 from torchmetrics import MetricCollection
 
-from pix2pix_lightning.data.class_numbers import find_ignored, hide_ignored_channel, replace_ignored
 from pix2pix_lightning.data.sides import SideSpec
 from pix2pix_lightning.metrics import metric_info
 from pix2pix_lightning.utils.errors import UserError
@@ -41,22 +40,20 @@ class SplitMetrics:
         """
         self.collection.to(output.device)
         output, target = output.float(), target.float()
-        if self.spec.ignore_index is not None:
-            measured = ~find_ignored(target).flatten(1).all(1)
-            output, target = output[measured], target[measured]
-        classes = self._find_classes(output, target) if self.spec.kind == "label" else []
-        replaced = replace_ignored(output, target, self.spec.ignore_index)
-        images = [(image + 1) / 2 for image in (replaced, target)]
+        ignored = self.spec.find_ignored(target)
+        if ignored is not None:
+            measured = ~ignored.flatten(1).all(1)
+            output, target, ignored = output[measured], target[measured], ignored[measured]
+        images = [(image + 1) / 2 for image in (self.spec.replace_ignored(output, target), target)]
+        classes = images
+        if self.spec.kind == "label":
+            real = self.spec.find_classes(target)
+            real = real if ignored is None else real.masked_fill(ignored, -1)  # not measured
+            classes = [self.spec.find_classes(output, is_output=True), real]
         for metric in self.collection.values():
             info = metric_info(metric)
             if len(target) or info.builder is not None:  # others may not take batches of no image
                 metric.update(*(classes if info.targets == "classes" else images))
-
-    def _find_classes(self, output: Tensor, target: Tensor) -> list[Tensor]:
-        """Return the class numbers of both, (B, 1, H, W); -1 where the target has no class."""
-        index = self.spec.ignore_index
-        classes = [hide_ignored_channel(image, index).argmax(1, keepdim=True) for image in (output, target)]
-        return classes if index is None else [classes[0], classes[1].masked_fill(find_ignored(target), -1)]
 
     def compute(self) -> dict[str, Tensor]:
         """Return the values over all processes, scalars by name, and start anew."""

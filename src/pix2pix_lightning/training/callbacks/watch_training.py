@@ -14,7 +14,6 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
 
-from pix2pix_lightning.data.class_numbers import find_ignored
 from pix2pix_lightning.training.watching.networks import NETWORKS, compute_norms, get_networks
 from pix2pix_lightning.training.watching.step_history import SUMS, StepHistory
 from pix2pix_lightning.training.watching.validation_figures import MeanTarget, ValidationMeter
@@ -171,7 +170,7 @@ def _compute_all_norms(module: LightningModule) -> Tensor:
 def _find_ignored(module: LightningModule, target: Tensor) -> Tensor | None:
     """Return which pixels of a target (B, C, H, W) have no class, (B, 1, H, W); None where each one counts."""
     spec = getattr(module, "pair_spec", None)
-    return None if spec is None or spec.target.ignore_index is None else find_ignored(target)
+    return None if spec is None else spec.target.find_ignored(target)
 
 
 def _sees_pairs(module: LightningModule) -> bool:
