@@ -42,9 +42,13 @@ def make_batches(count, broken=()):
     return batches
 
 
-def fit(module, batches, *callbacks, epochs=1, **options):
+def build_trainer(*callbacks, epochs=1, **options):
     settings = {"accelerator": "cpu", "devices": 1, "logger": False, "enable_progress_bar": False}
     settings |= {"enable_checkpointing": False, "enable_model_summary": False, "max_epochs": epochs}
-    trainer = Trainer(**{**settings, **options}, callbacks=list(callbacks))
+    return Trainer(**{**settings, "num_sanity_val_steps": 0, **options}, callbacks=list(callbacks))
+
+
+def fit(module, batches, *callbacks, epochs=1, **options):
+    trainer = build_trainer(*callbacks, epochs=epochs, **options)
     trainer.fit(module, DataLoader(batches, batch_size=None))
     return trainer

@@ -24,6 +24,7 @@ from pix2pix_lightning.data import PairedDataModule, ProceduralPairs
 from pix2pix_lightning.training.build import build_training
 
 PALETTE = [[0, 0, 170], [255, 85, 0], [0, 255, 255]]
+SSIM = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": 255, "channel_axis": 2}
 
 
 class OwnData(PairedDataModule):
@@ -147,12 +148,11 @@ def test_values_of_images_against_scikit_image_on_the_written_files(measured):
     outputs, targets = read_images(measured, "output"), read_images(measured, "target")
     assert [row["name"] for row in read_rows(measured)] == [f"val_{number}" for number in range(7)]
     assert np.std([output.std() for output in outputs]) > 0
-    options = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": 255}
     expected = {
         "l1": lambda a, b: np.abs(a / 255 - b / 255).mean(),
         "l2": lambda a, b: mean_squared_error(a / 255, b / 255),
         "psnr": lambda a, b: peak_signal_noise_ratio(b, a, data_range=255),
-        "ssim": lambda a, b: structural_similarity(a, b, channel_axis=2, **options),
+        "ssim": lambda a, b: structural_similarity(a, b, **SSIM),
     }
     for name, metric in expected.items():
         values = [metric(output, target) for output, target in zip(outputs, targets, strict=True)]
@@ -383,30 +383,62 @@ def make_classes(root, colours):
     return root
 
 
+def test_classes(measure, refused, tmp_path):
+    root = make_classes(tmp_path / "pairs", [[0], [1], [2]])
+    make_run(tmp_path / "run", f"data.root={root}", "data.b.kind=label", "data.b.num_classes=3")
+    measure(tmp_path / "run", tmp_path / "out")
+    outputs, targets = (np.stack(read_images(tmp_path / "out", kind)) for kind in ("output", "target"))
+    for images in (outputs, targets):
+        assert set(np.unique(images)) <= {0, 127, 254}  # spread over the gray levels
+    expected = (outputs == targets).mean((1, 2))
+    assert 0 < expected.mean() < 1
+    np.testing.assert_allclose(read_column(tmp_path / "out", "accuracy"), expected)
+    assert list(read_json(tmp_path / "out")["metrics"]) == ["accuracy"]
+    line = refused(tmp_path / "run", tmp_path / "no", "metrics=l1")
+    assert_contains(line, "l1", "palette")
+
+
 @pytest.mark.parametrize(
-    ("side", "drawn", "shown", "metrics"),
+    ("side", "drawn", "ignored"),
     [
-        (f"palette={PALETTE}", PALETTE, PALETTE, ["accuracy", "l1", "l2", "psnr", "ssim", "gradient"]),
-        ("num_classes=3", [[0], [1], [2]], [[0], [127], [254]], ["accuracy"]),  # spread over the gray levels
+        ({"palette": PALETTE, "ignore_index": 0}, PALETTE, PALETTE[0]),
+        ({"num_classes": 2, "ignore_index": 255}, [[255], [0], [1]], [255]),
     ],
     ids=["colours", "numbers"],
 )
-def test_classes(measure, refused, tmp_path, side, drawn, shown, metrics):
+def test_pixels_and_pairs_without_a_class_are_not_measured(measure, refused, tmp_path, caplog, side, drawn, ignored):
     root = make_classes(tmp_path / "pairs", drawn)
-    make_run(tmp_path / "run", f"data.root={root}", "data.b.kind=label", f"data.b.{side}".replace(" ", ""))
+    blank = np.asarray(Image.open(root / "val" / "2.png")).copy()
+    blank[:, 32:] = np.squeeze(ignored)
+    Image.fromarray(blank).save(root / "val" / "2.png")
+    words = [f"data.b.{key}={value}".replace(" ", "") for key, value in side.items()]
+    make_run(tmp_path / "run", f"data.root={root}", "data.b.kind=label", *words)
     measure(tmp_path / "run", tmp_path / "out")
+    assert [row["name"] for row in read_rows(tmp_path / "out")] == ["0", "1", "3"]
+    assert "1 of 4 pairs are left out" in caplog.records[-1].getMessage()
     outputs, targets = (
-        np.stack(read_images(tmp_path / "out", kind)).reshape(4, 32, 32, -1) for kind in ("output", "target")
+        np.stack(read_images(tmp_path / "out", kind)).reshape(3, 32, 32, -1) for kind in ("output", "target")
     )
-    for images in (outputs, targets):
-        assert set(map(tuple, images.reshape(-1, images.shape[-1]).tolist())) <= set(map(tuple, shown))
-    expected = (outputs == targets).all(-1).mean((1, 2))
-    assert 0 < expected.mean() < 1
+    counts = (targets != ignored).any(-1)
+    assert 0.5 < counts.mean() < 0.8
+    assert (outputs != ignored).any(-1).all()
+    right = (outputs == targets).all(-1)
+    assert 0 < right[counts].mean() < 1
+    expected = (right & counts).sum((1, 2)) / counts.sum((1, 2))
     np.testing.assert_allclose(read_column(tmp_path / "out", "accuracy"), expected)
-    assert list(read_json(tmp_path / "out")["metrics"]) == metrics
-    if metrics == ["accuracy"]:
-        line = refused(tmp_path / "run", tmp_path / "no", "metrics=l1")
-        assert_contains(line, "l1", "palette")
+    for images in (outputs, targets):
+        colours = set(map(tuple, images.reshape(-1, images.shape[-1]).tolist()))
+        assert colours <= set(map(tuple, PALETTE)) if "palette" in side else colours <= {(0,), (127,), (255,)}
+    if "palette" in side:
+        assert list(read_json(tmp_path / "out")["metrics"]) == ["accuracy", "l1", "l2", "psnr", "ssim", "gradient"]
+        replaced = np.where(counts[..., None], outputs, targets)
+        differences = np.abs(replaced / 255 - targets / 255).mean((1, 2, 3))
+        np.testing.assert_allclose(read_column(tmp_path / "out", "l1"), differences)
+        similarity = [structural_similarity(a, b, **SSIM) for a, b in zip(replaced, targets, strict=True)]
+        np.testing.assert_allclose(read_column(tmp_path / "out", "ssim"), similarity, atol=1e-6)
+    for number in (0, 1, 3):
+        shutil.copy(root / "val" / "2.png", root / "val" / f"{number}.png")
+    assert_contains(refused(tmp_path / "run", tmp_path / "no"), "no target", "class")
 
 
 def test_a_perfect_model_has_valid_json(measure, tmp_path):

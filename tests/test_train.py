@@ -184,11 +184,13 @@ def test_class_numbers_in_the_gallery(train_in, tmp_path):
         for side in "AB":
             (root / split / side).mkdir(parents=True)
         cv2.imwrite(str(root / split / "A/0.png"), np.zeros((16, 16, 3), np.uint8))
-        cv2.imwrite(str(root / split / "B/0.png"), np.tile(np.arange(4, dtype=np.uint8).repeat(4), (16, 1)))
-    labels = ["data.b.kind=label", "data.b.num_classes=4"]
+        cv2.imwrite(str(root / split / "B/0.png"), np.tile(np.uint8([0, 1, 2, 255]).repeat(4), (16, 1)))
+    labels = ["data.b.kind=label", "data.b.num_classes=3", "data.b.ignore_index=255"]
     train_in("run", f"data.root={root}", *labels, "trainer.max_epochs=1", "callbacks.gallery.num_images=1")
     target = cv2.imread("run/gallery/images/000_0/target.png", cv2.IMREAD_GRAYSCALE)
     assert set(np.unique(target)) == {0, 85, 170, 255}
+    output = cv2.imread("run/gallery/images/000_0/epoch_0000.png", cv2.IMREAD_GRAYSCALE)
+    assert set(np.unique(output)) <= {0, 85, 170}
 
 
 def test_training_learns(train_in):

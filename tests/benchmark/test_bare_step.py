@@ -29,14 +29,16 @@ def test_weights_change_as_in_a_training(precision):
         flags = {"fused_optimizer": True, "channels_last": True, "matmul_convolutions": True}
         return Trainer(**options, callbacks=[Performance(flags)])
 
-    sides = torch.randint(0, 256, (2, 2, 3, 32, 32), dtype=torch.uint8)
-    batch = {"source": sides[0], "target": sides[1], "name": ["", ""]}
+    source = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
+    numbers = torch.randint(0, 4, (2, 1, 32, 32), dtype=torch.uint8)
+    batch = {"source": source, "target": numbers.masked_fill(numbers == 3, 255), "name": ["", ""]}
     bare, trained, untouched = (
         Pix2PixModule(
             GENERATOR,
             DISCRIMINATOR,
             discriminator_steps=2,
             gradient_clip=0.5,
+            pair_spec={"target": {"kind": "label", "num_classes": 3, "ignore_index": 255}},
         )
         for _ in range(3)
     )

@@ -51,6 +51,7 @@ def test_pixels_without_a_class_have_no_channel_and_come_back(ignore_index):
             expected[0, number, 0, pixel] = 1
     assert torch.equal(encoded, expected)
     assert torch.equal(side.decode(encoded), numbers)
+    assert torch.equal(PairSpec(target=side).decode(encoded, is_output=False), numbers)
     assert side.to_picture(side.decode(encoded)[0])[0, -1, 0] == min(255, 127 * ignore_index)
 
 
@@ -60,6 +61,42 @@ def test_a_colour_of_the_palette_may_stand_for_no_class():
     encoded = side.encode(torch.from_numpy(prepared).movedim(-1, 0)[None])
     assert encoded[0, :, 0].T.tolist() == [[-1, -1, -1], [-1, 1, -1], [-1, -1, 1]]
     assert side.decode(encoded)[0, 0, 0].tolist() == [0, 9, 200]
+
+
+@pytest.mark.parametrize(
+    ("ignore_index", "palette"), [(255, None), (1, None), (0, None), (2, ((9, 9, 9), (0, 0, 0), (7, 7, 7)))]
+)
+def test_an_output_has_a_class_everywhere(ignore_index, palette):
+    spec = PairSpec(target=SideSpec(kind="label", num_classes=3, palette=palette, ignore_index=ignore_index))
+    output = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    output[0, :, :4] = -1.0  # what a saturated network returns is what targets without a class are encoded as
+    allowed = [number for number in range(3) if number != ignore_index]
+    expected = np.array(allowed)[output[:, allowed].numpy().argmax(1)]
+    shown = expected[:, None] if palette is None else np.array(palette)[expected].transpose(0, 3, 1, 2)
+    np.testing.assert_array_equal(spec.decode(output).numpy(), shown)
+
+
+@pytest.mark.parametrize(
+    ("num_classes", "levels_shown"), [(1, [0, 255]), (2, [0, 127, 254]), (4, [0, 63, 126, 189, 252])]
+)
+def test_pixels_without_a_class_are_shown_apart_from_all_classes(num_classes, levels_shown):
+    side = SideSpec(kind="label", num_classes=num_classes, ignore_index=num_classes)
+    numbers = torch.arange(num_classes + 1, dtype=torch.uint8)[None, None]
+    assert side.to_picture(numbers)[0, :, 0].tolist() == levels_shown
+    cityscapes = SideSpec(kind="label", num_classes=num_classes, ignore_index=255)
+    assert cityscapes.to_picture(torch.full((1, 1, 1), 255, dtype=torch.uint8)).tolist() == [[[255]]]
+
+
+def test_an_output_is_replaced_where_its_target_has_no_class():
+    output, target = torch.rand(2, 3, 4, 4), torch.full((2, 3, 4, 4), -1.0)
+    target[0, 2, :2] = 1.0
+    side = SideSpec(kind="label", num_classes=3, ignore_index=255)
+    replaced = side.replace_ignored(output.bfloat16(), target)
+    assert replaced.dtype == torch.bfloat16
+    assert torch.equal(replaced[0, :, :2], output[0, :, :2].bfloat16())
+    assert (replaced[0, :, 2:] == -1).all()
+    assert (replaced[1] == -1).all()
+    assert SideSpec(kind="label", num_classes=3).replace_ignored(output, target) is output
 
 
 def test_resizing_keeps_pixels_without_a_class():
@@ -77,6 +114,8 @@ def test_resizing_keeps_pixels_without_a_class():
         {"kind": "label", "num_classes": 3, "ignore_index": -1},
         {"kind": "label", "num_classes": 3, "ignore_index": True},
         {"kind": "label", "palette": ((0, 0, 0), (1, 1, 1)), "ignore_index": 255},
+        {"kind": "label", "num_classes": 1, "ignore_index": 0},
+        {"kind": "label", "palette": ((0, 0, 0),), "ignore_index": 0},
     ],
 )
 def test_an_ignore_index_without_an_effect_is_refused(arguments):
@@ -84,8 +123,10 @@ def test_an_ignore_index_without_an_effect_is_refused(arguments):
         SideSpec(**arguments)
 
 
-def test_a_target_has_a_class_for_each_pixel():
-    side = SideSpec(kind="label", num_classes=3, ignore_index=255)
-    assert PairSpec.from_dict(PairSpec(source=side).to_dict()).source.ignore_index == 255
-    with pytest.raises(ValueError, match="ignore_index=255 of the target"):
-        PairSpec(target=side)
+@pytest.mark.parametrize("side", ["source", "target"])
+def test_it_is_a_part_of_the_plain_description(side):
+    spec = PairSpec(**{side: SideSpec(kind="label", num_classes=3, ignore_index=255)})
+    plain = spec.to_dict()
+    assert PairSpec.from_dict(plain) == spec
+    del plain[side]["ignore_index"]  # a file of an earlier version
+    assert getattr(PairSpec.from_dict(plain), side).ignore_index is None

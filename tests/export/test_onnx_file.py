@@ -17,6 +17,7 @@ from small_networks import GENERATORS, PALETTE, UNET, by_hand, trained
 
 LABEL = SideSpec(kind="label", palette=PALETTE)
 NUMBERS = SideSpec(kind="label", num_classes=3)
+IGNORING = SideSpec(kind="label", num_classes=3, ignore_index=1)
 GRAYSCALE = SideSpec(kind="grayscale")
 SNAPPED = SideSpec(palette=PALETTE, snap_palette=True)
 SMALL = {**UNET, "num_downs": 2, "base_channels": 2}
@@ -73,7 +74,7 @@ def test_any_batch_and_any_sides(tmp_path, generator, norm):
 
 @pytest.mark.parametrize(
     ("source", "target"),
-    [(LABEL, NUMBERS), (NUMBERS, LABEL), (SNAPPED, GRAYSCALE)],
+    [(LABEL, IGNORING), (NUMBERS, LABEL), (SNAPPED, GRAYSCALE)],
     ids=["palette to classes", "classes to palette", "snapped to grayscale"],
 )
 def test_bytes_in_and_out(tmp_path, source, target):
@@ -96,6 +97,9 @@ def test_bytes_in_and_out(tmp_path, source, target):
     actual = run_onnx(tmp_path / "model.onnx", pixels)
     assert actual.dtype == np.uint8
     if target.kind == "label":
+        if target is IGNORING:
+            assert (output.argmax(1) == 1).any()
+            output[:, 1] = -2.0
         classes = output.argmax(1).numpy()
         expected = np.array(PALETTE)[classes].transpose(0, 3, 1, 2) if target.palette else classes[:, None]
         best, second = output.topk(2, 1).values.unbind(1)

@@ -20,8 +20,9 @@ SIZES = [(8, 8), (16, 8)]
         (SideSpec(), "uint8"),
         (SideSpec(kind="label", palette=PALETTE), "uint8"),
         (SideSpec(kind="label", num_classes=3), "uint8"),
+        (SideSpec(kind="label", num_classes=3, ignore_index=1), "uint8"),
     ],
-    ids=["float", "rgb", "palette", "classes"],
+    ids=["float", "rgb", "palette", "classes", "ignored class"],
 )
 def test_other_weights_are_found(target, values_out, values_in):
     graph = Graph(trained(UNET, pair_spec=PairSpec(target=target)), "image", values_in, values_out)
@@ -59,6 +60,17 @@ def test_half_a_level_is_rounding():
     assert check_outputs(graph, lambda source: torch.full(source.shape, 100, dtype=torch.uint8), SIZES) == 0
     with pytest.raises(ValueError, match="differs"):
         check_outputs(graph, lambda source: torch.full(source.shape, 101, dtype=torch.uint8), SIZES)
+
+
+def test_two_classes_that_are_equally_likely_are_rounding_whatever_the_channel_of_no_class_is():
+    class Undecided(nn.Module):
+        def forward(self, x):
+            return x * 0 + torch.tensor([0.5, 0.9, 0.5 + 1e-6])[:, None, None]
+
+    spec = PairSpec(target=SideSpec(kind="label", num_classes=3, ignore_index=1))
+    graph = Graph(Pix2PixModule(Undecided(), None, pair_spec=spec), values_out="uint8")
+    for number in (0, 2):
+        assert check_outputs(graph, lambda source, n=number: torch.full_like(source[:, :1], n).byte(), SIZES) == 0
 
 
 def test_sizes():

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from small_pages import GRAYSCALE, LABEL, NUMBERS, SPEC, build_graph, write_page
 
-from pix2pix_lightning import PairSpec, Translator
+from pix2pix_lightning import PairSpec, SideSpec, Translator
 from pix2pix_lightning.checkpoints.pretrained import write_safetensors
 from pix2pix_lightning.export import __main__ as export
 from pix2pix_lightning.export import web
@@ -154,18 +154,22 @@ def test_names_are_escaped(tmp_path, without_onnx):
 
 
 @pytest.mark.parametrize(
-    ("source", "brushes", "kind", "channels"),
-    [(LABEL, 3, "label", 3), (NUMBERS, 3, "numbers", 1), (GRAYSCALE, 2, "grayscale", 1)],
+    ("source", "brushes", "kind", "channels", "target", "spread"),
+    [
+        (LABEL, 3, "label", 3, NUMBERS, 127),
+        (NUMBERS, 3, "numbers", 1, NUMBERS, 127),
+        (GRAYSCALE, 2, "grayscale", 1, SideSpec(kind="label", num_classes=3, ignore_index=255), 85),
+    ],
     ids=["palette", "numbers", "grayscale"],
 )
-def test_brushes_follow_the_source(tmp_path, without_onnx, source, brushes, kind, channels):
-    write_page(tmp_path / "page", build_graph(PairSpec(source=source, target=NUMBERS, size=60)))
+def test_brushes_follow_the_source(tmp_path, without_onnx, source, brushes, kind, channels, target, spread):
+    write_page(tmp_path / "page", build_graph(PairSpec(source=source, target=target, size=60)))
     described = json.loads((tmp_path / "page" / "page.json").read_text())
     canvas = described["canvas"]
     assert len(canvas["brushes"]) == brushes
     assert (canvas["size"], canvas["free"]) == (64, False)  # a multiple of 8, as the network needs
     assert (described["source"]["kind"], described["source"]["channels"]) == (kind, channels)
-    assert described["target"] == {"kind": "numbers", "channels": 1, "spread": 127, "background": [255, 255, 255]}
+    assert described["target"] == {"kind": "numbers", "channels": 1, "spread": spread, "background": [255, 255, 255]}
     if source is LABEL:
         assert [b["colour"] for b in canvas["brushes"]] == ["#c80000", "#00c800", "#0000c8"]
 

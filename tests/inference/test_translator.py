@@ -32,6 +32,13 @@ class Noise(nn.Module):
         return self.dropout(x)
 
 
+class Saturated(nn.Module):
+    """A generator of three channels at the lowest value."""
+
+    def forward(self, x):
+        return -torch.ones_like(x)
+
+
 class Picky(nn.Module):
     """A generator of sides that are multiples of 4 from 8."""
 
@@ -399,3 +406,11 @@ def test_orientation_tag_of_paths_and_pil_images(tmp_path):
         by_image = np.asarray(translator(opened))
     assert by_path.shape == (60, 20, 3)
     assert np.array_equal(by_path, by_image)
+
+
+@pytest.mark.parametrize("ignore_index", [255, 0])
+def test_outputs_have_a_class_everywhere(ignore_index):
+    spec = PairSpec(target=SideSpec(kind="label", num_classes=3, ignore_index=ignore_index))
+    translate = Translator(Pix2PixModule(Saturated(), None, pair_spec=spec))
+    output = translate(np.zeros((8, 8, 3), np.uint8))
+    assert set(np.unique(output)) == {1 if ignore_index == 0 else 0}

@@ -4,9 +4,11 @@ import copy
 import sys
 import types
 
+import numpy as np
 import pytest
 import torch
 from lightning.pytorch import Trainer, seed_everything
+from lightning.pytorch.callbacks import LambdaCallback
 from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, IterableDataset
@@ -86,7 +88,7 @@ G_LOSS = {
 }
 
 
-def plain_loop(generator, discriminator, data, form, *, conditional, epsilons=None, clip=None, windows=None):
+def plain_loop(generator, discriminator, data, form, *, conditional=True, epsilons=None, clip=None, windows=None):
     opt_g = torch.optim.Adam(generator.parameters(), lr=2e-3, betas=(0.5, 0.999))
     opt_d = torch.optim.Adam(discriminator.parameters(), lr=2e-3, betas=(0.5, 0.999)) if discriminator else None
     see = (lambda s, t: torch.cat([s, t], 1)) if conditional else (lambda s, t: t)
@@ -98,6 +100,8 @@ def plain_loop(generator, discriminator, data, form, *, conditional, epsilons=No
         for i in window:
             source, target = data[i]["source"], data[i]["target"]
             fake = generator(source)
+            if "counts" in data[i]:
+                fake = data[i]["counts"] * fake + (1 - data[i]["counts"]) * target
             if discriminator:
                 detached = fake.detach()
                 loss = D_LOSS[form](discriminator(see(source, target)), discriminator(see(source, detached)))
@@ -158,6 +162,78 @@ def test_five_steps_equal_a_plain_loop(form, conditional, monkeypatch):
     monkeypatch.undo()
     plain_loop(generator, discriminator, data, form, conditional=conditional, epsilons=epsilons)
     assert_equal_weights(module, generator, discriminator)
+
+
+LABELS = {"target": {"kind": "label", "num_classes": 3, "ignore_index": 255}}
+
+
+def ignore_pixels(data, share=0.4):
+    """Give the targets classes, but for a share of the pixels and for all of the last image; return the batches."""
+    generator = torch.Generator().manual_seed(0)
+    for batch in data:
+        numbers = torch.randint(3, (2, 1, 32, 32), generator=generator)
+        is_ignored = torch.rand(2, 1, 32, 32, generator=generator) < share
+        is_ignored[1] |= batch is data[-1]
+        batch["target"] = numbers.masked_fill(is_ignored, 255)
+    return data
+
+
+def encode_by_hand(batch):
+    """One-hot targets in [-1, 1] of floats, and which pixels count."""
+    numbers = batch["target"]
+    one_hot = torch.cat([(numbers == number).double() for number in range(3)], 1)
+    return {**batch, "target": one_hot * 2 - 1, "counts": (numbers != 255).double()}
+
+
+@pytest.mark.parametrize("form", ["Vanilla", "Wasserstein"])
+def test_steps_on_targets_without_a_class_in_some_pixels_equal_a_plain_loop(form, monkeypatch):
+    module = Pix2PixModule(
+        SMALL_G, SMALL_D, adversarial=list_paths(form), optimizer_g=ADAM, optimizer_d=ADAM, pair_spec=LABELS
+    )
+    generator, discriminator = double(module)
+    data = ignore_pixels(batches(3))
+    epsilons = [torch.rand(2, 1, 1, 1, dtype=torch.float64) for _ in data]
+    left = iter(epsilons)
+    monkeypatch.setattr("pix2pix_lightning.losses.adversarial.torch.rand", lambda *a, **k: next(left))
+    fit(module, data)
+    monkeypatch.undo()
+    by_hand = [encode_by_hand(batch) for batch in data]
+    plain_loop(generator, discriminator, by_hand, form, epsilons=epsilons)
+    assert_equal_weights(module, generator, discriminator)
+
+
+class Picture(nn.Module):
+    """A generator of one output, whose every pixel is learned by itself."""
+
+    def __init__(self):
+        super().__init__()
+        self.pixels = nn.Parameter(torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0)) - 0.5)
+
+    def forward(self, source):
+        return self.pixels.expand(len(source), -1, -1, -1)
+
+
+def test_nothing_depends_on_an_output_where_its_target_has_no_class():
+    (batch,) = ignore_pixels(batches(1))
+    batch = {key: value[:1] for key, value in batch.items()}
+    is_ignored = (batch["target"] == 255).expand(1, 3, 32, 32)
+    trained = []
+    for change in (0.0, 0.7):
+        module = Pix2PixModule(Picture(), SMALL_D, weights={"feature_matching": 10.0}, pair_spec=LABELS)
+        module.generator.pixels.data += change * is_ignored
+        before = module.generator.pixels.detach().double()
+        losses = {}
+        keep = LambdaCallback(on_train_batch_end=lambda t, m, outputs, *_, to=losses: to.update(outputs))
+        fit(module, [batch], callbacks=[keep])
+        trained.append((module, losses))
+        has_moved = module.generator.pixels != before
+        assert not has_moved[is_ignored].any()
+        assert has_moved[~is_ignored].float().mean() > 0.99
+        difference = (before - encode_by_hand(batch)["target"]).abs()[~is_ignored]
+        assert float(losses["l1"]) == pytest.approx(float(difference.sum()) / (3 * 32 * 32))
+    (first, losses), (second, other_losses) = trained
+    assert losses == other_losses
+    torch.testing.assert_close(first.discriminator.state_dict(), second.discriminator.state_dict(), rtol=0, atol=0)
 
 
 def test_five_steps_without_a_discriminator_equal_a_plain_loop():
@@ -571,3 +647,30 @@ def test_accuracy_of_a_label_target_compares_classes():
     torch.testing.assert_close(values["val/accuracy"].double(), expected)
     one_hot = torch.stack([classes[:, 0] == number for number in range(3)], 1)
     torch.testing.assert_close(values["val/l1"], ((output + 1) / 2 - one_hot.float()).abs().mean())
+
+
+@pytest.mark.parametrize("ignore_index", [255, 1])
+def test_metrics_of_a_label_target_leave_out_pixels_and_images_without_a_class(ignore_index):
+    spec = {"target": {"kind": "label", "num_classes": 3, "ignore_index": ignore_index}}
+    module = Pix2PixModule(SMALL_G, None, metrics=["l1", "psnr", "ssim", "accuracy"], pair_spec=spec)
+    outputs, expected = [], []
+    data = ignore_pixels(batches(2))
+    for batch in data:
+        batch["target"][batch["target"] == 255] = ignore_index
+        output = module.validation_step(module.on_after_batch_transfer(batch, 0), 0)["output"]
+        for image, numbers in zip(output.detach().numpy(), batch["target"][:, 0].numpy(), strict=True):
+            counts = numbers != ignore_index
+            if not counts.any():
+                continue
+            allowed = [number for number in range(3) if number != ignore_index]
+            predicted = np.array(allowed)[image[allowed].argmax(0)]
+            l1 = np.abs(image - (np.stack([numbers == number for number in range(3)]) * 2.0 - 1))[:, counts].sum() / 2
+            expected.append([l1 / image.size, (predicted == numbers)[counts].mean()])
+        outputs.append(output)
+    assert len(expected) == 3
+    values = module.val_metrics.compute()
+    measured = [float(values["val/l1"]), float(values["val/accuracy"])]
+    np.testing.assert_allclose(measured, np.mean(expected, 0), rtol=1e-5)
+    assert all(value.isfinite() for value in values.values())
+    module.val_metrics.update(outputs[-1], -torch.ones(2, 3, 32, 32))  # no image of a validation has a class
+    assert all(value.isnan() for value in module.val_metrics.compute().values())

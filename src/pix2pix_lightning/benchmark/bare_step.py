@@ -53,7 +53,7 @@ class BareStep:
 
     def _step(self, source: Tensor, target: Tensor) -> dict[str, Tensor]:
         module, discriminator = self.module, self.module.discriminator
-        fake = module.generator(source)
+        fake = module.pair_spec.target.replace_ignored(module.generator(source), target)
         if discriminator is not None:
             for _ in range(module.discriminator_steps):
                 discriminator.requires_grad_(True)

@@ -1,4 +1,4 @@
-"""Class numbers of label sides: their check, and their channels, of which pixels without a class have none."""
+"""Class numbers of label sides: their check, their channels, and pixels without a class, -1 in all channels."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from torch.nn import functional as F
 
 from pix2pix_lightning.utils.errors import UserError
 
+NO_CLASS = -1
+"""Value of all channels of a pixel without a class. Any class has one channel of 1."""
 _MAX_NUMBER = 255
 _MAX_NOISE = 0.1  # share of the pixels of a mask that JPEG and resizing make neither dark nor bright
 
@@ -55,38 +57,27 @@ def check_class_numbers(image: npt.NDArray[np.uint8], num_classes: int, ignore_i
     )
 
 
-def check_ignore_index(ignore_index: object, *, is_label: bool, num_colours: int | None) -> None:
+def check_ignore_index(ignore_index: object, num_classes: int | None, *, has_palette: bool) -> None:
     """Check the class number that stands for no class.
 
     Args:
         ignore_index: The number, or None.
-        is_label: Whether the side has classes.
-        num_colours: Number of colours of its palette, if it has one.
+        num_classes: Number of classes of the side, None where it has no classes.
+        has_palette: Whether its files hold the colours of a palette, and not class numbers.
 
     Raises:
-        UserError: It is no number that a file can hold, or has no effect.
+        UserError: It is no number that a file can hold, has no effect, or leaves no class.
     """
     if ignore_index is None:
         return
-    if not is_label:
+    if num_classes is None:
         raise UserError(f"ignore_index={ignore_index} has no effect without classes: set kind=label, or leave it out")
-    most = _MAX_NUMBER if num_colours is None else num_colours - 1
+    most = num_classes - 1 if has_palette else _MAX_NUMBER
     if type(ignore_index) is not int or not 0 <= ignore_index <= most:
-        meaning = "a class number" if num_colours is None else "the number of a colour of the palette"
+        meaning = "the number of a colour of the palette" if has_palette else "a class number"
         raise UserError(f"ignore_index={ignore_index}: {meaning} is expected, from 0 to {most}")
-
-
-def check_no_ignore_index(ignore_index: int | None) -> None:
-    """Check that a target has a class for each pixel.
-
-    Raises:
-        UserError: It has pixels without a class, which a loss would teach as a colour of their own.
-    """
-    if ignore_index is not None:
-        raise UserError(
-            f"ignore_index={ignore_index} of the target: a loss compares all of its pixels; give these pixels a class "
-            "of their own, or translate in the other direction"
-        )
+    if num_classes == 1 and ignore_index == 0:
+        raise UserError("ignore_index=0 of a side with one class, number 0: no class remains, leave it out")
 
 
 def encode_classes(numbers: Tensor, num_classes: int, ignore_index: int | None, dtype: torch.dtype) -> Tensor:
@@ -122,15 +113,57 @@ def build_channel_numbers(num_classes: int, ignore_index: int | None, device: to
     return torch.tensor(numbers, device=device)[None, :, None, None]
 
 
-def decode_classes(output: Tensor, ignore_index: int | None) -> Tensor:
+def decode_classes(values: Tensor, ignore_index: int | None, *, is_output: bool) -> Tensor:
     """Return the class number of each pixel.
 
     Args:
-        output: (B, num_classes, H, W) floats in [-1, 1].
+        values: (B, num_classes, H, W) floats in [-1, 1].
         ignore_index: Number of pixels that are -1 in all channels, or None.
+        is_output: Whether a generator returned the values. It may return -1 in all channels, which then is a class.
 
     Returns:
-        (B, H, W) integers.
+        (B, H, W) integers; ``ignore_index`` is among them only where ``is_output`` is off.
     """
-    classes = output.argmax(1)
-    return classes if ignore_index is None else torch.where((output == -1).all(1), ignore_index, classes)
+    classes = hide_ignored_channel(values, ignore_index).argmax(1)
+    if ignore_index is None or is_output:
+        return classes
+    return torch.where(find_ignored(values)[:, 0], ignore_index, classes)
+
+
+def hide_ignored_channel(output: Tensor, ignore_index: int | None) -> Tensor:
+    """Return an output whose greatest channel at each pixel is that of a class.
+
+    Args:
+        output: (B, num_classes, H, W) floats.
+        ignore_index: Number of pixels without a class, or None. If it is that of a channel, this becomes -infinity.
+
+    Returns:
+        (B, num_classes, H, W) floats.
+    """
+    if ignore_index is None or ignore_index >= output.shape[1]:
+        return output
+    numbers = build_channel_numbers(output.shape[1], ignore_index, output.device)
+    return output.masked_fill(numbers < 0, -torch.inf)
+
+
+def find_ignored(values: Tensor) -> Tensor:
+    """Return which pixels have no class.
+
+    Args:
+        values: (B, num_classes, H, W), as ``encode_classes`` returns them.
+
+    Returns:
+        (B, 1, H, W) booleans.
+    """
+    return (values == NO_CLASS).all(1, keepdim=True)
+
+
+def compute_level_step(num_classes: int, ignore_index: int | None) -> int:
+    """Return by how many gray levels successive classes of a picture differ.
+
+    Args:
+        num_classes: Number of classes, of which the first is black.
+        ignore_index: Number of pixels without a class, or None. If it is beyond the classes, white is left for it.
+    """
+    has_more = ignore_index is not None and ignore_index >= num_classes
+    return _MAX_NUMBER // max(1, num_classes - 1 + has_more)

@@ -17,6 +17,7 @@ from pix2pix_lightning.data.palette import check_colours_match, find_nearest_col
 from pix2pix_lightning.data.resize import INTERPOLATIONS, resize
 from pix2pix_lightning.data.side_values import (
     Palette,
+    check_classes,
     parse_background,
     parse_fields,
     parse_palette,
@@ -29,7 +30,6 @@ from pix2pix_lightning.utils.errors import UserError
 Kind = Literal["rgb", "grayscale", "label"]
 Direction = Literal["a_to_b", "b_to_a"]
 
-_MAX_CLASSES = 256
 _MAX_SIDE = 2**16  # pixels
 
 
@@ -47,7 +47,7 @@ class SideSpec:
             noise of JPEG. A label file that is drawn in other colours is refused.
         num_classes: Number of classes of a label side without a palette, 1 to 256.
         ignore_index: Class number (Cityscapes' 255), or position in the palette, of pixels without a class. A network
-            sees -1 in all their channels. For sources alone: a target's pixels without a class cannot be learned.
+            sees -1 in all their channels. A target's do not count in losses and metrics; outputs have none.
         snap_palette: Replace every pixel of an rgb side by the nearest colour of the palette, before resizing.
         interpolation: How to resize this side: ``bicubic``, ``bilinear`` or ``nearest``. By default ``nearest``
             for label sides and with ``snap_palette``, else ``bicubic``.
@@ -84,32 +84,9 @@ class SideSpec:
         if self.palette is not None:
             object.__setattr__(self, "palette", parse_palette(self.palette))
         object.__setattr__(self, "value_range", parse_range(self.value_range))
-        wants_palette = self.kind == "label" and self.num_classes is None
-        if (wants_palette or self.snap_palette) and not self.palette:
-            raise UserError(
-                f"a side of kind {self.kind!r} without a palette: give palette=[[r, g, b], ...]"
-                + (", or num_classes= where files hold class numbers" if wants_palette else "")
-            )
-        if self.snap_palette and self.kind == "grayscale":
-            raise UserError(
-                "snap_palette=true for a side of kind 'grayscale', which has no colours: use kind=rgb or label"
-            )
-        if self.palette and self.kind != "label" and not self.snap_palette:
-            raise UserError(f"a palette has no effect for kind {self.kind!r}: set kind=label, or snap_palette=true")
-        if self.num_classes is not None and type(self.num_classes) is not int:
-            raise UserError(f"num_classes={self.num_classes}: a whole number is expected")
-        if self.num_classes is not None and self.kind != "label":
-            raise UserError(f"num_classes={self.num_classes} for a side of kind {self.kind!r}: set kind=label")
-        if self.palette and self.num_classes not in (None, len(self.palette)):
-            raise UserError(f"num_classes={self.num_classes} but the palette has {len(self.palette)} colours")
-        if self.palette and len(set(self.palette)) < len(self.palette):
-            repeated = next(colour for colour in self.palette if self.palette.count(colour) > 1)
-            raise UserError(f"palette colour {list(repeated)} stands for two classes: give each its own colour")
-        if self.kind == "label" and not 1 <= self.channels <= _MAX_CLASSES:
-            given = f"a palette of {self.channels} colours" if self.palette else f"num_classes={self.num_classes}"
-            raise UserError(f"{given}: a label side has 1 to {_MAX_CLASSES} classes")
-        num_colours = len(self.palette) if self.palette else None
-        class_numbers.check_ignore_index(self.ignore_index, is_label=self.kind == "label", num_colours=num_colours)
+        check_classes(self.kind, self.palette, self.num_classes, snap_palette=self.snap_palette)
+        num_classes = self.channels if self.kind == "label" else None
+        class_numbers.check_ignore_index(self.ignore_index, num_classes, has_palette=bool(self.palette))
         if self.interpolation is None:
             has_palette = self.kind == "label" or self.snap_palette
             object.__setattr__(self, "interpolation", "nearest" if has_palette else "bicubic")
@@ -216,24 +193,46 @@ class SideSpec:
         floats = image.to(dtype)  # a new tensor, since the files' values are integers
         return (floats.sub_(low) if low else floats).mul_(2 / (high - low)).sub_(1)
 
-    def decode(self, output: Tensor) -> Tensor:
-        """Convert images from what a network returns to what a file of this side holds.
+    def decode(self, output: Tensor, *, is_output: bool = False) -> Tensor:
+        """Convert images from what a network sees or returns to what a file of this side holds.
 
         Args:
             output: (B, channels, H, W) floats in [-1, 1]; values outside are clamped.
+            is_output: Whether a generator returned them: each pixel then has a class, never ``ignore_index``.
 
         Returns:
             (B, 3, H, W) colours, or (B, 1, H, W) gray levels or class numbers; uint8.
         """
         if self.kind == "label":
-            classes = class_numbers.decode_classes(output, self.ignore_index)
+            classes = self.find_classes(output, is_output=is_output)
             if not self.palette:
-                return classes[:, None].to(torch.uint8)
+                return classes.to(torch.uint8)
             palette = torch.tensor(self.palette, dtype=torch.uint8, device=output.device)
-            return palette[classes].movedim(-1, 1)
+            return palette[classes[:, 0]].movedim(-1, 1)
         low, high = self.value_range
         values = (output.float() + 1) * ((high - low) / 2) + low
         return values.round().clamp(low, high).to(torch.uint8)
+
+    def find_classes(self, values: Tensor, *, is_output: bool = False) -> Tensor:
+        """Return the class numbers (B, 1, H, W) of floats (B, channels, H, W); ``is_output`` as for ``decode``."""
+        return class_numbers.decode_classes(values, self.ignore_index, is_output=is_output)[:, None]
+
+    def find_ignored(self, values: Tensor) -> Tensor | None:
+        """Return which pixels of images (B, channels, H, W) have no class, (B, 1, H, W); None where all have one."""
+        return None if self.ignore_index is None else class_numbers.find_ignored(values)
+
+    def replace_ignored(self, output: Tensor, target: Tensor) -> Tensor:
+        """Return an output that equals its target where that has no class: no loss and no gradient comes from there.
+
+        Args:
+            output: A generator's output, (B, channels, H, W), for this side.
+            target: What it should be, (B, channels, H, W), as ``encode`` returns it.
+
+        Returns:
+            (B, channels, H, W) in the type of ``output``.
+        """
+        ignored = self.find_ignored(target)
+        return output if ignored is None else output.masked_fill(ignored, class_numbers.NO_CLASS)
 
     def to_picture(self, values: Tensor) -> npt.NDArray[np.uint8]:
         """Convert one image of ``decode`` to a picture for people.
@@ -242,10 +241,11 @@ class SideSpec:
             values: (C, H, W) uint8.
 
         Returns:
-            (H, W, C) uint8; class numbers without colours are spread over the gray levels.
+            (H, W, C) uint8; class numbers without colours are spread over the gray levels, others are white.
         """
-        if self.kind == "label" and not self.palette:
-            values = (values.int() * (255 // max(1, self.channels - 1))).clamp(max=255)  # 255 may stand for no class
+        if self.has_class_numbers:
+            step = class_numbers.compute_level_step(self.channels, self.ignore_index)
+            values = (values.int() * step).clamp(max=255)
         picture: npt.NDArray[np.uint8] = values.permute(1, 2, 0).to("cpu", torch.uint8).numpy()
         return picture
 
@@ -282,7 +282,6 @@ class PairSpec:
             object.__setattr__(self, "load_size", self.size)
         check_choice("direction", self.direction, get_args(Direction))
         check_counts(at_most=_MAX_SIDE, size=self.size, load_size=self.load_size)
-        class_numbers.check_no_ignore_index(self.target.ignore_index)
         for name in ("size", "load_size"):  # plain data has no integers of NumPy
             object.__setattr__(self, name, int(getattr(self, name)))
 
@@ -310,18 +309,19 @@ class PairSpec:
         spec: SideSpec = getattr(self, side)
         return spec.encode(image, dtype)
 
-    def decode(self, output: Tensor, source: Tensor | None = None) -> Tensor:
-        """Convert a generator's output to what a file of the target holds.
+    def decode(self, output: Tensor, source: Tensor | None = None, *, is_output: bool = True) -> Tensor:
+        """Convert a generator's output, or targets, to what a file of the target holds.
 
         Args:
             output: (B, channels, H, W) floats in [-1, 1].
             source: The generator's input, for kinds of target that are completed from it; the present kinds do
                 not use it.
+            is_output: False for targets, whose pixels may have no class.
 
         Returns:
             (B, C, H, W) in the target's own type and range.
         """
-        return self.target.decode(output)
+        return self.target.decode(output, is_output=is_output)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the description as nested dicts, lists, strings and numbers."""

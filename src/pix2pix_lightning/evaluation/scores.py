@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -17,15 +18,27 @@ from pix2pix_lightning.evaluation.measures import build_measurement
 from pix2pix_lightning.inference import Translator
 from pix2pix_lightning.metrics import MetricInfo, metric_info
 from pix2pix_lightning.utils.errors import UserError
+from pix2pix_lightning.utils.text import format_names
+
+_log = logging.getLogger(__name__)
 
 
 class TranslatedPair(NamedTuple):
-    """A pair and the source's translation, (1, C, H, W) uint8 each, as files hold them."""
+    """A pair and the source's translation, (1, C, H, W) uint8 each, as files hold them.
+
+    Attributes:
+        name: Name of the pair.
+        source: The image that was translated.
+        output: Its translation.
+        target: The real image.
+        ignored: Which pixels of the target have no class, (1, 1, H, W) booleans; None where each one counts.
+    """
 
     name: str
     source: Tensor
     output: Tensor
     target: Tensor
+    ignored: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -71,30 +84,56 @@ def compute_scores(
         UserError: There is no pair, or a metric cannot be computed of these images.
     """
     names: list[str] = []
+    left_out: list[str] = []
+    infos = {name: metric_info(metric).rename(name) for name, metric in metrics.items()}
     measurements = {name: build_measurement(name, metric) for name, metric in metrics.items()}
     low, high = translator.pair_spec.target.value_range
-    for pair in _translate(translator, batches):
+    for pair in _translate(translator, batches, left_out):
         names.append(pair.name)
         output, target = ((image.double() - low) / (high - low) for image in (pair.output, pair.target))
-        for measurement in measurements.values():
-            measurement.add(output, target)
+        images = classes = output, target
+        if pair.ignored is not None:
+            images = output.where(~pair.ignored, target), target
+            classes = output, target.masked_fill(pair.ignored, -1)
+        for name, measurement in measurements.items():
+            measurement.add(*(classes if infos[name].targets == "classes" else images))
         on_pair(pair)
+    if left_out:
+        line = "%d of %d pairs are left out, since no pixel of their target has a class: %s"
+        _log.warning(line, len(left_out), len(names) + len(left_out), format_names(left_out))
     if not names:
-        raise UserError("the split has no pair: there is nothing to measure")
+        reason = "no target of the split has a class in any pixel" if left_out else "the split has no pair"
+        raise UserError(f"{reason}: there is nothing to measure")
     results = {name: measurement.compute() for name, measurement in measurements.items()}
     return Scores(
         names,
         {name: values for name, (values, _) in results.items() if values is not None},
         {name: figure for name, (_, figure) in results.items()},
-        {name: metric_info(metric).rename(name) for name, metric in metrics.items()},
+        infos,
     )
 
 
-def _translate(translator: Translator, batches: Iterable[dict[str, Any]]) -> Iterator[TranslatedPair]:
-    """Translate one image at a time: in a larger batch sums are rounded differently, which changes a few pixels."""
+def _translate(
+    translator: Translator, batches: Iterable[dict[str, Any]], left_out: list[str]
+) -> Iterator[TranslatedPair]:
+    """Translate one image at a time: in a larger batch sums are rounded differently, which changes a few pixels.
+
+    Args:
+        translator: The model.
+        batches: The split's batches.
+        left_out: Gets the names of pairs whose target has no class in any pixel.
+
+    Yields:
+        The other pairs.
+    """
     spec: PairSpec = translator.pair_spec
     for batch in batches:
         for index, name in enumerate(batch["name"]):
             source, target = (spec.encode(batch[side][index : index + 1], side) for side in ("source", "target"))
+            ignored = spec.target.find_ignored(target)
+            if ignored is not None and bool(ignored.all()):
+                left_out.append(name)
+                continue
             output = spec.decode(translator(source), source)
-            yield TranslatedPair(name, spec.source.decode(source), output, spec.decode(target, source))
+            real = spec.decode(target, source, is_output=False)
+            yield TranslatedPair(name, spec.source.decode(source), output, real, ignored)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
+from pix2pix_lightning.data.class_numbers import hide_ignored_channel
 from pix2pix_lightning.data.sides import SideSpec
 from pix2pix_lightning.export.graph import Graph
 from pix2pix_lightning.utils.errors import UserError
@@ -87,9 +88,9 @@ def _measure_beyond_rounding(side: SideSpec, actual: Tensor, expected: Tensor, m
     A wrong class counts as 1, where the likeliest class leads by more than ``margin``.
     """
     if side.kind == "label":
-        best = expected.topk(min(2, expected.shape[1]), 1).values
+        best = hide_ignored_channel(expected, side.ignore_index).topk(min(2, expected.shape[1]), 1).values
         unclear = best[:, :1] - best[:, -1:] <= margin
-        wrong = (actual != side.decode(expected)).any(1, keepdim=True) & ~unclear
+        wrong = (actual != side.decode(expected, is_output=True)).any(1, keepdim=True) & ~unclear
         return float(wrong.any())
     low, high = side.value_range
     levels = (expected.double() + 1) * ((high - low) / 2) + low

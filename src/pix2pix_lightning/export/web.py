@@ -9,6 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from pix2pix_lightning.data.class_numbers import compute_level_step
 from pix2pix_lightning.data.files.image_files import write_image
 from pix2pix_lightning.data.sides import SideSpec
 from pix2pix_lightning.demo.brushes import build_brushes, find_run_colours
@@ -120,12 +121,11 @@ def _compute_size(graph: Graph) -> int:
 
 def _describe_side(side: SideSpec) -> dict[str, Any]:
     """Describe how bytes become pixels; ``spread`` makes class numbers visible, as ``SideSpec.to_picture`` does."""
-    is_numbers = side.kind == "label" and not side.palette
     return {
-        "kind": "numbers" if is_numbers else side.kind,
+        "kind": "numbers" if side.has_class_numbers else side.kind,
         "channels": side.file_channels,
         "background": list(side.background),
-        "spread": 255 // max(1, side.channels - 1) if is_numbers else 1,
+        "spread": compute_level_step(side.channels, side.ignore_index) if side.has_class_numbers else 1,
     }
 
 

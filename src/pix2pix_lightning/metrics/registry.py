@@ -128,7 +128,7 @@ _ROWS = (
         "Accuracy",
         "higher",
         best=1.0,
-        description="Share of pixels that have the target's class.",
+        description="Share of pixels that have the target's class, of those that have one.",
         targets="classes",
         builder=PixelAccuracy,
     ),

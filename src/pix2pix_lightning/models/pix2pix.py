@@ -167,6 +167,7 @@ class Pix2PixModule(EvaluationMixin, PersistenceMixin, LightningModule):
         losses = self.losses = {}
         with defer_gradient_sync(self.trainer.strategy, self.window):
             fake = self.wrapped_networks.get("generator", self.generator)(source)
+            fake = self.pair_spec.target.replace_ignored(fake, target)
             if self.discriminator is not None:
                 for _ in range(self.discriminator_steps):
                     self.update("d", lambda: self.discriminator_loss(source, target, fake.detach()))

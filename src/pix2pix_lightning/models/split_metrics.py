@@ -32,17 +32,28 @@ class SplitMetrics:
         self.spec = spec
 
     def update(self, output: Tensor, target: Tensor) -> None:
-        """Measure a batch.
+        """Measure a batch. Pixels without a class count as equal, images without any class are left out.
 
         Args:
             output: Generated images (B, C, H, W) in [-1, 1].
             target: Real images (B, C, H, W) in [-1, 1].
         """
         self.collection.to(output.device)
-        images = [(image.float() + 1) / 2 for image in (output, target)]
-        classes = [image.argmax(1, keepdim=True) for image in images] if self.spec.kind == "label" else images
+        output, target = output.float(), target.float()
+        ignored = self.spec.find_ignored(target)
+        if ignored is not None:
+            measured = ~ignored.flatten(1).all(1)
+            output, target, ignored = output[measured], target[measured], ignored[measured]
+        images = [(image + 1) / 2 for image in (self.spec.replace_ignored(output, target), target)]
+        classes = images
+        if self.spec.kind == "label":
+            real = self.spec.find_classes(target)
+            real = real if ignored is None else real.masked_fill(ignored, -1)  # not measured
+            classes = [self.spec.find_classes(output, is_output=True), real]
         for metric in self.collection.values():
-            metric.update(*(classes if metric_info(metric).targets == "classes" else images))
+            info = metric_info(metric)
+            if len(target) or info.builder is not None:  # others may not take batches of no image
+                metric.update(*(classes if info.targets == "classes" else images))
 
     def compute(self) -> dict[str, Tensor]:
         """Return the values over all processes, scalars by name, and start anew."""

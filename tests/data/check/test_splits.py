@@ -298,6 +298,22 @@ def test_class_numbers_read_as_a_picture_are_a_warning(tmp_path, caplog, levels,
         assert "data.b" not in caplog.text
 
 
+def test_the_advice_for_class_numbers_of_b_names_the_number_of_no_class(tmp_path, caplog):
+    save_pairs(tmp_path, b=lambda number: np.random.default_rng(number).choice([0, 1, 255], (16, 16)).astype(np.uint8))
+    setup(tmp_path)
+    assert "data.b.kind=label data.b.num_classes=2 data.b.ignore_index=255;" in caplog.text
+
+
+def test_label_images_without_any_class_are_a_warning(tmp_path, caplog):
+    save_pairs(tmp_path, b=lambda number: np.where(noise(number)[..., 0] > 127, 1, 255).astype(np.uint8))
+    label = {"kind": "label", "num_classes": 2, "ignore_index": 255}
+    setup(tmp_path, b=label)
+    assert not caplog.records
+    save(tmp_path / "val" / "B" / "val1.png", np.full((16, 16), 255, np.uint8))
+    setup(tmp_path, b=label)
+    assert [record.getMessage().split(": ")[-1] for record in caplog.records] == ["val1"]
+
+
 def test_single_colours_are_a_warning_but_not_for_classes(tmp_path, caplog):
     save_pairs(tmp_path, b=lambda number: np.full((16, 16, 3), 40 + number // 100, np.uint8))
     setup(tmp_path)

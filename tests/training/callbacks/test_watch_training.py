@@ -1,5 +1,6 @@
 """Warnings of trainings that go wrong with finite numbers. Whole trainings: tests/training/test_sabotage.py."""
 
+import warnings
 from dataclasses import asdict
 
 import numpy as np
@@ -7,8 +8,9 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 from torch.nn import functional as F
+from torch.utils.data import DataLoader
 
-from float_batches import build, fit, make_batches
+from float_batches import build, build_trainer, fit, make_batches
 from pix2pix_lightning.cli.conf import find_conf_dir
 from pix2pix_lightning.training.callbacks import WatchTraining
 from pix2pix_lightning.training.watching.validation_figures import MeanTarget, ValidationFigures, ValidationMeter
@@ -80,6 +82,53 @@ def test_figures_of_a_validation_are_those_of_numpy():
     assert meter.compute() is None
 
 
+def test_pixels_without_a_class_count_in_no_figure():
+    generator = torch.Generator().manual_seed(0)
+    source, target, output = (torch.rand(6, 3, 16, 16, generator=generator) * 2 - 1 for _ in range(3))
+    ignored = torch.rand(6, 1, 16, 16, generator=generator) < 0.4
+    ignored[:, :, 0, 0] = True
+    ignored[5] = True
+    mean = torch.rand(3, 16, 16, generator=generator)
+    meters = [ValidationMeter() for _ in range(2)]
+    for part in (slice(0, 4), slice(4, 6)):
+        seen = source[part], target[part].masked_fill(ignored[part], -1), output[part]
+        meters[0].add(*seen, mean, ignored[part])
+        # nor does it matter what is drawn there
+        elsewhere = [torch.where(ignored[part], torch.rand_like(image), image) for image in seen]
+        meters[1].add(elsewhere[0], elsewhere[1], seen[2], mean, ignored[part])
+    figures, others = (meter.compute() for meter in meters)
+    counts = np.broadcast_to(~ignored.numpy(), source.shape)
+    s, t, o = ((image.double().numpy() + 1) / 2 for image in (source, target, output))
+    m = (mean[None].double().numpy() + 1) / 2
+    distances = np.array([[np.abs(a - b)[c].mean() for b, c in zip(t[:5], counts[:5], strict=True)] for a in o[:5]])
+    own = distances.diagonal()
+    other = (distances.sum(1) - own) / 4
+    known = np.where(counts, t, np.nan)[:5]
+    with np.errstate(invalid="ignore"), warnings.catch_warnings(action="ignore"):
+        filled = np.where(counts, t, np.nan_to_num(np.nanmean(known, 0)))
+    expected = {
+        "l1": (np.abs(o - t) * counts).mean(),
+        "l1_mean": (np.abs(m - t) * counts).mean(),
+        "l1_copy": (np.abs(s - t) * counts).mean(),
+        "own": own.mean(),
+        "other": other.mean(),
+        "certainty": (other - own).mean() / (np.std(other - own) / np.sqrt(5)),
+    }
+    for name, value in expected.items():
+        assert getattr(figures, name) == pytest.approx(value, rel=1e-3), name
+        assert getattr(others, name) == pytest.approx(value, rel=1e-3), name
+    spread = {"output": o.std(0).mean(), "target": filled.std(0).mean()}
+    for side, value in spread.items():
+        assert figures.spread[side] == pytest.approx(value, rel=1e-3)
+
+
+def test_targets_without_any_class_are_constant_and_nothing_else():
+    meter = ValidationMeter()
+    target, ignored = -torch.ones(4, 3, 16, 16), torch.ones(4, 1, 16, 16, dtype=torch.bool)
+    meter.add(torch.rand(4, 3, 16, 16), target, torch.rand(4, 3, 16, 16), torch.zeros(3, 16, 16), ignored)
+    assert [sign.kind for sign in find_validation_signs(meter.compute(), 500, 10, LIMITS)] == ["constant_target"]
+
+
 def test_sides_of_other_channels_are_no_baseline():
     meter = ValidationMeter()
     meter.add(torch.zeros(2, 1, 8, 8), torch.zeros(2, 3, 8, 8), torch.ones(2, 3, 8, 8), None)
@@ -98,6 +147,19 @@ def test_the_mean_target_leaves_out_other_shapes():
     assert torch.equal(mean.compute(), torch.full((3, 4, 4), 0.5))
 
 
+def test_the_mean_target_is_that_of_pixels_with_a_class():
+    generator = torch.Generator().manual_seed(0)
+    target = torch.rand(6, 3, 4, 4, generator=generator)
+    ignored = torch.rand(6, 1, 4, 4, generator=generator) < 0.4
+    ignored[:, :, 0, 0] = True
+    mean = MeanTarget()
+    for part in (slice(0, 3), slice(3, 6)):
+        mean.add(target[part].masked_fill(ignored[part], -1), ignored[part])
+    counts = (~ignored).double().numpy()
+    expected = (target.numpy() * counts).sum(0) / np.maximum(counts.sum(0), 1)
+    np.testing.assert_allclose(mean.compute(), expected, rtol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("changes", "kind"),
     [
@@ -113,6 +175,7 @@ def test_the_mean_target_leaves_out_other_shapes():
         ({"l1": 0.16}, "baseline_mean"),
         ({"l1": np.nan, "certainty": np.nan}, "nonfinite"),
         ({"l1_copy": 0.05}, "baseline_copy"),
+        ({"l1": 0.0, "l1_mean": 0.0}, None),
         ({"l1_mean": np.nan, "l1_copy": np.nan}, None),
     ],
 )
@@ -186,3 +249,24 @@ def test_thresholds_that_do_not_exist_or_are_no_numbers_are_refused(thresholds):
     ((name, _),) = thresholds.items()
     with pytest.raises(ValueError, match=f"callbacks.warn.{name}"):
         WatchTraining(**thresholds)
+
+
+def test_outputs_are_compared_where_targets_have_a_class(caplog):
+    module = build(rate=0.0, pair_spec={"target": {"kind": "label", "num_classes": 3, "ignore_index": 255}})
+    batches = make_batches(2)
+    generator = torch.Generator().manual_seed(0)
+    counts = [torch.rand(2, 1, 8, 8, generator=generator) < 0.5 for _ in batches]
+    for batch, kept in zip(batches, counts, strict=True):
+        numbers = torch.randint(3, (2, 8, 8), generator=generator)
+        one_hot = F.one_hot(numbers, 3).movedim(-1, 1) * 2.0 - 1
+        batch["target"] = torch.where(kept, one_hot, -1.0)
+    trainer = build_trainer(WatchTraining(after_steps=0, after_epochs=1))
+    with caplog.at_level("WARNING", "pix2pix_lightning"):
+        trainer.fit(module, DataLoader(batches[:1], batch_size=None), DataLoader(batches[1:], batch_size=None))
+    (line,) = [record.getMessage() for record in caplog.records if "mean target" in record.getMessage()]
+    target, kept = batches[1]["target"], counts[1]
+    sums, seen = (batches[0]["target"] * counts[0]).sum(0), counts[0].sum(0).clamp(min=1)
+    with torch.no_grad():
+        output = module.generate(batches[1]["source"])
+    for image in (output, sums / seen):
+        assert f"{((image - target).abs() * kept).mean() / 2:.4f}" in line

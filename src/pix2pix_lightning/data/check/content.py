@@ -28,11 +28,13 @@ class SideContent(NamedTuple):
         is_constant: Whether all have one colour.
         levels: The gray levels as bits of a number, 0 where there are colours or more levels than classes need.
         unknown: Colours of parts of the image that the side's palette lacks.
+        is_ignored: Whether no pixel has a class.
     """
 
     is_constant: bool
     levels: int
     unknown: Sequence[Sequence[int]] = ()
+    is_ignored: bool = False
 
 
 class PairContent(NamedTuple):
@@ -41,7 +43,7 @@ class PairContent(NamedTuple):
     Attributes:
         name: The pair's name.
         error: Why it cannot be used, or None.
-        a: Content of A, for pictures and colours of a palette that could be read.
+        a: Content of A, where it could be read.
         b: Content of B.
     """
 
@@ -71,13 +73,15 @@ def examine_pair(pairs: Pairs, index: int, name: str, files: Sequence[Path], spe
     contents: list[SideContent | None] = []
     for image, key, side, file in zip(images, "ab", (spec.a, spec.b), (files[0], files[-1]), strict=True):
         try:
-            side.prepare(image)
+            prepared = side.prepare(image)
         except UserError as error:
             return PairContent(name, f"{file}, data.{key}: {error}")
-        if side.palette:
-            contents.append(SideContent(False, 0, find_unknown_colours(image, side.palette)))
+        if side.kind == "label" or side.palette:
+            unknown = find_unknown_colours(image, side.palette) if side.palette else ()
+            is_ignored = side.ignore_index is not None and bool((prepared == side.ignore_index).all())
+            contents.append(SideContent(False, 0, unknown, is_ignored))
         else:
-            contents.append(None if side.kind == "label" or side.snap_palette else _examine(image))
+            contents.append(_examine(image))
     return PairContent(name, None, *contents)
 
 
@@ -97,10 +101,16 @@ def summarize_content(contents: Sequence[PairContent], spec: PairSpec) -> list[s
                 f"data.{key}: {len(constant)} of {len(found)} images that were decoded have a single colour: "
                 f"{format_names(constant)}"
             )
+        ignored = [name for name, content in found if content.is_ignored]
+        if ignored:
+            warnings.append(
+                f"data.{key}: {len(ignored)} of {len(found)} images that were decoded have no class in any pixel, "
+                f"{side.ignore_index} everywhere, from which nothing is learned: {format_names(ignored)}"
+            )
         warnings += _describe_unknown_colours(key, found)
         gray = [content.levels for _, content in found if content.levels]
         if 2 * len(gray) > len(found):
-            line = _describe_class_numbers(key, gray, may_ignore=side is spec.source)
+            line = _describe_class_numbers(key, gray)
             warnings += [line] if line else []
     return warnings
 
@@ -128,7 +138,7 @@ def _describe_unknown_colours(key: str, found: Sequence[tuple[str, SideContent]]
     ]
 
 
-def _describe_class_numbers(key: str, gray: Sequence[int], *, may_ignore: bool) -> str | None:
+def _describe_class_numbers(key: str, gray: Sequence[int]) -> str | None:
     """Say that grayscale pictures look like class numbers, or return None where they do not.
 
     Class numbers begin near 0, most of them are in use, and they leave the upper levels empty but for 255, which often
@@ -137,7 +147,6 @@ def _describe_class_numbers(key: str, gray: Sequence[int], *, may_ignore: bool) 
     Args:
         key: ``a`` or ``b``.
         gray: Levels of each image, as ``SideContent`` has them.
-        may_ignore: Whether the side may have an ``ignore_index``.
 
     Returns:
         A warning, or None.
@@ -149,7 +158,7 @@ def _describe_class_numbers(key: str, gray: Sequence[int], *, may_ignore: bool) 
     if len(numbers) < 2 or numbers[-1] > _MAX_CLASS or (numbers[-1] > _DARK and 2 * len(numbers) <= numbers[-1]):
         return None
     has_void = bool(union >> 255)
-    ignore = f" data.{key}.ignore_index=255" if has_void and may_ignore else ""
+    ignore = f" data.{key}.ignore_index=255" if has_void else ""
     return (
         f"data.{key}: the images that were decoded hold the values {numbers[0]} to {numbers[-1]}"
         f"{' and 255' if has_void else ''} alone, as files of class numbers do: if they are, set data.{key}.kind=label "

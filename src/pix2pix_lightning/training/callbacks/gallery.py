@@ -71,7 +71,7 @@ class Gallery(Callback):
         columns = {
             "input": spec.source.decode(batch["source"][:wanted]),
             "output": spec.decode(outputs["output"][:wanted], batch["source"][:wanted]),
-            "target": spec.decode(batch["target"][:wanted], batch["source"][:wanted]),
+            "target": spec.decode(batch["target"][:wanted], batch["source"][:wanted], is_output=False),
         }
         sides = {"input": spec.source, "output": spec.target, "target": spec.target}
         strips = {}

@@ -86,7 +86,7 @@ class WatchTraining(Callback):
         if batch_idx % _EVERY == 0 and len(self._history) < _MAX_SAMPLES:
             self._history.add(batch_idx, outputs, {})
             if isinstance(target := batch.get("target"), Tensor):
-                self._mean_target.add(target)
+                self._mean_target.add(target, _find_ignored(pl_module, target))
         if is_last or (batch_idx + 1) % (getattr(trainer, "log_every_n_steps", 0) or 50) == 0:
             self._norms.append(_compute_all_norms(pl_module))
             del self._norms[:-_MAX_SAMPLES]
@@ -103,7 +103,8 @@ class WatchTraining(Callback):
         """Measure the outputs of a validation batch."""
         output = outputs.get("output") if isinstance(outputs, Mapping) else None
         if isinstance(output, Tensor) and not trainer.sanity_checking:
-            self._meter.add(batch["source"], batch["target"], output, self._mean_target.compute())
+            ignored = _find_ignored(pl_module, batch["target"])
+            self._meter.add(batch["source"], batch["target"], output, self._mean_target.compute(), ignored)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Warn of what the outputs show."""
@@ -165,6 +166,12 @@ def _compute_all_norms(module: LightningModule) -> Tensor:
     """Compute the norms of gradients and weights of each network, on the device."""
     norms = [norm.to(module.device) for network in get_networks(module).values() for norm in compute_norms(network)]
     return torch.stack(norms) if norms else torch.empty(0)
+
+
+def _find_ignored(module: LightningModule, target: Tensor) -> Tensor | None:
+    """Return which pixels of a target (B, C, H, W) have no class, (B, 1, H, W); None where each one counts."""
+    spec = getattr(module, "pair_spec", None)
+    return None if spec is None else spec.target.find_ignored(target)
 
 
 def _sees_pairs(module: LightningModule) -> bool:

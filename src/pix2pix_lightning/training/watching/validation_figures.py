@@ -12,12 +12,13 @@ from torch.nn import functional as F
 _POOLED_SIDE = 16
 """Images are compared with each other as averages over a grid of this many cells a side: cheap, and for any size."""
 _MAX_IMAGES = 128
+_TINY = 1e-12
 _SATURATED = 0.99
 """A value in [-1, 1] beyond this is at the end of its range: within a level of 255."""
 
 
 class ValidationFigures(NamedTuple):
-    """Figures of one validation. Distances are L1 as fractions of the range.
+    """Figures of one validation. Distances are L1 as fractions of the range; pixels without a class add nothing.
 
     Attributes:
         num_images: Number of the images.
@@ -52,9 +53,17 @@ class ValidationMeter:
         self._sums: list[Tensor] = []
         self._weights: list[int] = []
         self._pooled: dict[str, list[Tensor]] = {"output": [], "target": [], "source": []}
+        self._shares: list[Tensor] = []  # of pixels with a class in the cells, where some have none
         self._num_pooled = 0
 
-    def add(self, source: Tensor, target: Tensor, output: Tensor, mean_target: Tensor | None) -> None:
+    def add(
+        self,
+        source: Tensor,
+        target: Tensor,
+        output: Tensor,
+        mean_target: Tensor | None,
+        ignored: Tensor | None = None,
+    ) -> None:
         """Measure a batch.
 
         Args:
@@ -62,15 +71,16 @@ class ValidationMeter:
             target: Images (B, C', H, W) in [-1, 1].
             output: Generated images in the shape of ``target``.
             mean_target: The mean target of training, (C', h, w); None if it is not known.
+            ignored: Which pixels of the target have no class, (B, 1, H, W) booleans; None where each has one.
         """
         images = {"output": output.float(), "target": target.float(), "source": source.float()}
         output, target, source = images.values()
         unknown = torch.full((), math.nan, device=output.device)
         mean = None if mean_target is None else _resize(mean_target[None].float(), target)
         l1 = [
-            (output - target).abs().mean(),
-            unknown if mean is None else (mean - target).abs().mean(),
-            (source - target).abs().mean() if source.shape == target.shape else unknown,
+            _compute_l1(output, target, ignored),
+            unknown if mean is None else _compute_l1(mean, target, ignored),
+            _compute_l1(source, target, ignored) if source.shape == target.shape else unknown,
         ]
         saturated = [(images[side].abs() > _SATURATED).float().mean() for side in ("output", "target")]
         moments = [moment for image in images.values() for moment in (image.mean(), image.square().mean())]
@@ -78,8 +88,14 @@ class ValidationMeter:
         self._weights.append(len(output))
         if self._num_pooled < _MAX_IMAGES:
             self._num_pooled += len(output)
-            for side, image in images.items():
-                self._pooled[side].append(F.adaptive_avg_pool2d(image, _POOLED_SIDE).flatten(1))
+            pooled = {side: F.adaptive_avg_pool2d(image, _POOLED_SIDE) for side, image in images.items()}
+            if ignored is not None:
+                share = F.adaptive_avg_pool2d((~ignored).float(), _POOLED_SIDE)
+                known = F.adaptive_avg_pool2d(target.masked_fill(ignored, 0), _POOLED_SIDE)
+                pooled["target"] = known / share.clamp_min(_TINY)
+                self._shares.append(share.expand_as(known).flatten(1))
+            for side, image in pooled.items():
+                self._pooled[side].append(image.flatten(1))
 
     def compute(self) -> ValidationFigures | None:
         """Wait for the device and return the figures, or None if nothing was measured. Then start anew."""
@@ -88,13 +104,19 @@ class ValidationMeter:
         weights = torch.tensor(self._weights, dtype=torch.float32, device=self._sums[0].device)
         means = (torch.stack(self._sums) * weights[:, None]).sum(0) / weights.sum()
         output, target, source = (torch.cat(pooled) / 2 for pooled in self._pooled.values())
-        count = len(output)
+        if self._shares:
+            share = torch.cat(self._shares)
+            distances = _compute_weighted_distances(output, target, share)
+            mean_target = (share * target).sum(0) / share.sum(0).clamp_min(_TINY)
+            target = torch.where(share > 0, target, mean_target)
+        else:
+            distances = torch.cdist(output, target, p=1.0) / output.shape[1]
+        count = len(distances)
         spreads = [side.std(0, correction=0).mean() for side in (output, target, source)]
-        distances = torch.cdist(output, target, p=1.0) / output.shape[1]
         own = distances.diagonal()
         other = (distances.sum(1) - own) / max(count - 1, 1)
         gain = other - own
-        error = gain.std(correction=0) / math.sqrt(count)
+        error = (gain - gain.mean()).square().mean().sqrt() / math.sqrt(count)  # NaN without any image, as the rest
         pooled = torch.stack([own.mean(), other.mean(), gain.mean() / error.clamp_min(1e-12), *spreads])
         numbers = torch.cat([means, pooled]).tolist()
         l1, saturated, moments = numbers[:3], numbers[3:5], numbers[5:11]
@@ -121,20 +143,51 @@ class MeanTarget:
 
     def __init__(self) -> None:
         self._sum: Tensor | None = None
-        self._count = 0
+        self._weight: Tensor | float = 0.0
 
-    def add(self, target: Tensor) -> None:
-        """Add a batch (B, C, H, W). Batches of another shape than the first are left out."""
-        mean = target.detach().float().mean(0).nan_to_num(0.0, 0.0, 0.0)  # of a batch that is left out
-        if self._sum is None:
-            self._sum, self._count = mean, 1
-        elif self._sum.shape == mean.shape:
-            self._sum.add_(mean)
-            self._count += 1
+    def add(self, target: Tensor, ignored: Tensor | None = None) -> None:
+        """Add a batch. Batches of another shape than the first are left out.
+
+        Args:
+            target: Images (B, C, H, W).
+            ignored: Which pixels have no class and do not count, (B, 1, H, W) booleans; None where each one counts.
+        """
+        target = target.detach().float()
+        mean = (target if ignored is None else target.masked_fill(ignored, 0)).mean(0)
+        mean = mean.nan_to_num(0.0, 0.0, 0.0)  # of a batch that is left out
+        if self._sum is not None and self._sum.shape != mean.shape:
+            return
+        self._sum = mean if self._sum is None else self._sum.add_(mean)
+        self._weight = self._weight + (1.0 if ignored is None else (~ignored).float().mean(0))
 
     def compute(self) -> Tensor | None:
-        """Return the mean (C, H, W), or None if there was no batch."""
-        return None if self._sum is None else self._sum / self._count
+        """Return the mean (C, H, W), or None if there was no batch. It is 0 where no pixel had a class."""
+        if self._sum is None:
+            return None
+        return self._sum / (self._weight.clamp_min(_TINY) if isinstance(self._weight, Tensor) else self._weight)
+
+
+def _compute_l1(image: Tensor, target: Tensor, ignored: Tensor | None) -> Tensor:
+    difference = (image - target).abs()
+    return (difference if ignored is None else difference.masked_fill(ignored, 0)).mean()
+
+
+def _compute_weighted_distances(output: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    """Return the weighted mean absolute difference of each output from each target, by the target's weights.
+
+    Args:
+        output: (N, D).
+        target: (N, D).
+        weight: (N, D), at least 0; a target whose weights are all 0 and its output are left out.
+
+    Returns:
+        (M, M), outputs by targets.
+    """
+    output, target, weight = (values[weight.any(1)] for values in (output, target, weight))
+    distances = output.new_zeros(len(output), len(output))
+    for index, (one, share) in enumerate(zip(target, weight, strict=True)):
+        distances[:, index] = ((output - one) * share).abs().sum(1) / share.sum()
+    return distances
 
 
 def _resize(image: Tensor, like: Tensor) -> Tensor:

@@ -233,7 +233,7 @@ def _compare_with_baselines(figures: ValidationFigures, epoch: int) -> Iterator[
         "copy": (figures.l1_copy, "the unchanged source"),
     }
     for kind, (distance, name) in baselines.items():
-        if figures.l1 >= distance:
+        if figures.l1 >= distance and figures.l1:  # 0 is perfect, or no pixel of the targets has a class
             yield Sign(
                 f"baseline_{kind}",
                 f"after {epoch} epochs the outputs are no better than {name}: L1 {figures.l1:.4f}, and {distance:.4f} "
