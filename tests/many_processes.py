@@ -11,6 +11,7 @@ import sys
 import warnings
 from collections import Counter
 from contextlib import redirect_stderr
+from importlib import import_module
 from io import StringIO
 from pathlib import Path
 
@@ -20,7 +21,6 @@ from lightning.pytorch import Callback, Trainer
 from torch import multiprocessing
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
 
-import pix2pix_lightning.training.build  # what the forked commands need, before they are forked
 from pix2pix_lightning import PairedDataModule, Pix2PixModule, compose
 from pix2pix_lightning.train import main
 from pix2pix_lightning.training.ddp import PerNetworkDDPStrategy
@@ -163,7 +163,8 @@ if __name__ == "__main__":
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
     on_gpu = sys.argv[3:] == ["cuda"]
-    compose("train")  # which imports Hydra
+    compose("train")  # which imports Hydra, before the forks
+    import_module("pix2pix_lightning.training.build")
     for number in (1, 2) if on_gpu else (1, 2, 4):
         start(process, number, number, *sys.argv[1:], method="spawn" if on_gpu else "fork")
     if not on_gpu:

@@ -1,29 +1,29 @@
-"""The notebook of the examples, run cell by cell in a shell of IPython, without a kernel's process."""
+"""The notebook of the examples, run in a kernel of its own."""
 
-import io
+import base64
 from pathlib import Path
 
+import cv2
 import nbformat
-from IPython.core.interactiveshell import InteractiveShell
-from IPython.utils.capture import capture_output
-from PIL import Image
+import numpy as np
+from nbclient import NotebookClient
 
 NOTEBOOK = Path(__file__).parents[1] / "examples/quickstart.ipynb"
 
 
-def test_the_notebook_runs_from_top_to_bottom():
+def test_the_notebook_runs_from_top_to_bottom(tmp_path):
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     nbformat.validate(notebook)
     (parameters,) = (cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", []))
     tiny = ["data.size=32", "module.generator.base_channels=4", "discriminator=patch_16", "data.num_workers=0"]
     tiny += ["trainer.max_epochs=2", "trainer.limit_train_batches=1", "data.num_val=4"]
     parameters.source = f"settings = {tiny}"
-    shell, pictures = InteractiveShell(), []
-    for cell in notebook.cells:
-        if cell.cell_type == "code":
-            with capture_output() as captured:
-                result = shell.run_cell(cell.source)
-            result.raise_error()
-            pictures += [output.data["image/png"] for output in captured.outputs if "image/png" in output.data]
-    assert [Image.open(io.BytesIO(picture)).size for picture in pictures] == [(32 * num, 32) for num in (4, 3, 2, 3)]
-    assert not any(cell.get("outputs") for cell in notebook.cells)  # none are committed
+    NotebookClient(notebook, timeout=60, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    pictures = [
+        cv2.imdecode(np.frombuffer(base64.b64decode(output.data["image/png"]), np.uint8), cv2.IMREAD_COLOR)
+        for cell in notebook.cells
+        for output in cell.get("outputs", [])
+        if "image/png" in output.get("data", {})
+    ]
+    assert [picture.shape for picture in pictures] == [(32, 32 * num, 3) for num in (4, 3, 2, 3)]
+    assert not any(cell.get("outputs") for cell in nbformat.read(NOTEBOOK, as_version=4).cells)  # none are committed
