@@ -67,9 +67,9 @@ def build_metrics(
         UserError: A metric cannot be built, or two have the same name.
 
     Example:
-        >>> quality = {"_target_": "torchmetrics.image.UniversalImageQualityIndex"}
+        >>> quality = {"_target_": "torchmetrics.image.VisualInformationFidelity"}
         >>> sorted(build_metrics(["l1", quality], prefix="val/"))
-        ['val/l1', 'val/universal_image_quality_index']
+        ['val/l1', 'val/visual_information_fidelity']
     """
     # Compute groups are found by comparing states after one batch: the states of two metrics could agree by chance.
     return MetricCollection(cast(Any, build_named_metrics(spec)), prefix=prefix, compute_groups=False)
