@@ -1,5 +1,7 @@
 """Shared by all tests."""
 
+import copy
+import gc
 import os
 from pathlib import Path
 
@@ -7,10 +9,43 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # the tensors are tiny, and threa
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 
+from pix2pix_lightning.cli.conf import find_conf_dir
 from pix2pix_lightning.utils import atomic
 
 torch.set_num_threads(1)
+
+
+def pytest_collection_finish():
+    """Take what was imported out of the garbage collector's rounds: it stays until the end."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish():
+    """Let the plugins that look for references at the end find them."""
+    gc.unfreeze()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _parse_each_file_of_conf_once():
+    """Hydra reads two dozen files for each configuration, and the tests compose hundreds."""
+    load, parsed, folder = OmegaConf.load, {}, str(find_conf_dir())
+
+    def load_once(file):
+        path = str(getattr(file, "name", file))
+        if not path.startswith(folder):
+            return load(file)
+        key = path, os.stat(path).st_mtime_ns  # noqa: PTH116
+        if key not in parsed:
+            parsed[key] = load(file)
+        return copy.deepcopy(parsed[key])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(OmegaConf, "load", staticmethod(load_once))
+        yield
 
 
 @pytest.fixture(autouse=True)

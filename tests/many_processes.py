@@ -11,6 +11,7 @@ import sys
 import warnings
 from collections import Counter
 from contextlib import redirect_stderr
+from importlib import import_module
 from io import StringIO
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from lightning.pytorch import Callback, Trainer
 from torch import multiprocessing
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
 
-from pix2pix_lightning import PairedDataModule, Pix2PixModule
+from pix2pix_lightning import PairedDataModule, Pix2PixModule, compose
 from pix2pix_lightning.train import main
 from pix2pix_lightning.training.ddp import PerNetworkDDPStrategy
 
@@ -83,7 +84,7 @@ def running_statistics(state):
     return {name: value.clone() for name, value in state.items() if "running_" in name}
 
 
-def train(root, num_processes, *, epochs=5, norm=INSTANCE, precision="64-true", device="cpu", **options):
+def train(root, num_processes, *, epochs=3, norm=INSTANCE, precision="64-true", device="cpu", **options):
     """A training in which all processes together take four pairs at a time."""
     watch = Watch()
     data = PairedDataModule(root, size=16, batch_size=4 // num_processes, num_workers=0)
@@ -162,6 +163,8 @@ if __name__ == "__main__":
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
     on_gpu = sys.argv[3:] == ["cuda"]
+    compose("train")  # which imports Hydra, before the forks
+    import_module("pix2pix_lightning.training.build")
     for number in (1, 2) if on_gpu else (1, 2, 4):
         start(process, number, number, *sys.argv[1:], method="spawn" if on_gpu else "fork")
     if not on_gpu:

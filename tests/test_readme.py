@@ -10,9 +10,11 @@ import math
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 import tomllib
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import lightning.pytorch
@@ -222,8 +224,10 @@ def run(words, patch, capfd):
 
     if name == "demo":  # it would wait for Ctrl-C
         patch.setenv("GRADIO_TEMP_DIR", str(Path("gradio").resolve()))
-        for function in ("page.build_page", "server.serve"):
-            patch.setattr(f"pix2pix_lightning.demo.{function}", lambda *args, **options: None)
+        for module, function in (("page", "build_page"), ("server", "serve")):  # which import gradio, for seconds
+            stub = SimpleNamespace(**{function: lambda *args, **options: None})
+            patch.setitem(sys.modules, f"pix2pix_lightning.demo.{module}", stub)
+        patch.setitem(sys.modules, "gradio", SimpleNamespace())
     patch.setattr(command, name, small_work)
     before = find_files()
     status = command.main(arguments)
