@@ -216,8 +216,9 @@ def test_full_is_remembered_and_its_memory_may_be_damaged(tmp_path, monkeypatch)
         for row in (
             [1, None, None, None],
             ["x", 1, None, None],
-            ["x", None, [True, "2", []], None],
-            ["x", None, [True, 2, [[{}]]], None],
+            ["x", None, [True, "2", [], False], None],
+            ["x", None, [True, 2, [[{}]], False], None],
+            ["x", None, [True, 2, [], 0], None],
             ["x", None, [1]],
         )
     ]

@@ -154,10 +154,10 @@ def _parse_content(name: str, error: str | None, a: list[Any] | None, b: list[An
     return PairContent(name, error, *(None if side is None else _parse_side(*side) for side in (a, b)))
 
 
-def _parse_side(is_constant: bool, levels: int, unknown: list[Any]) -> SideContent:
-    if not isinstance(is_constant, bool) or not isinstance(levels, int):
-        raise TypeError("whether it is constant, and levels, are expected")
-    return SideContent(is_constant, levels, [[int(value) for value in colour] for colour in unknown])
+def _parse_side(is_constant: bool, levels: int, unknown: list[Any], is_ignored: bool) -> SideContent:
+    if not all(isinstance(value, bool) for value in (is_constant, is_ignored)) or not isinstance(levels, int):
+        raise TypeError("truth values and levels are expected")
+    return SideContent(is_constant, levels, [[int(value) for value in colour] for colour in unknown], is_ignored)
 
 
 def _compute_digest(checked: list[CheckedSplit], chosen: Mapping[str, list[int]], spec: PairSpec) -> str:
