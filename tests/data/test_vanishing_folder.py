@@ -45,7 +45,7 @@ def test_a_training_stops_with_the_file_and_is_resumed_bit_for_bit(tmp_path):
         return torch.load(tmp_path / name / "checkpoints/last.ckpt", weights_only=True)["state_dict"]
 
     expected = run("whole")
-    with pytest.raises(OSError, match=r"train_\d\.png"):
+    with pytest.raises(UserError, match=r"train_\d\.png"):
         run("cut", use_probe(StopAt(4, lambda: root.rename(away))))
     away.rename(root)
     resumed = run("cut", "resume=auto")
