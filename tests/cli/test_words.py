@@ -87,8 +87,8 @@ def test_a_first_word_that_is_no_command(capsys, word, advice):
     assert advice in line
 
 
-@pytest.mark.parametrize("word", ["data=1", "data=null", "+data=1", "data={a:1}"])
+@pytest.mark.parametrize("word", ["data=1", "data=null", "+data=1", "data={a:1}", "~data=1"])
 def test_a_group_is_chosen_by_a_name(word):
     with pytest.raises(UserError, match="data="):
         check_group_names([word])
-    check_group_names(["data=folder", "loss=l1,l1_cgan", "logger=[tensorboard,wandb]"])
+    check_group_names(["data=folder", "loss=l1,l1_cgan", "logger=[tensorboard,wandb]", "~logger", "~data=folder"])

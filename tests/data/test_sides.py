@@ -147,6 +147,7 @@ def test_class_numbers_are_read_from_grayscale_files():
         ({"kind": "label", "palette": [[1, 2, 3], [1, 2, 3]]}, r"palette colour \[1, 2, 3\]"),
         ({"value_range": (255, 0)}, r"value_range=\[255, 0\]"),
         ({"value_range": (0, 300)}, r"value_range=\[0, 300\]"),
+        ({"value_range": (0, 1e-200)}, r"value_range=\[0, 1e-200\]"),
         ({"alpha": "drop"}, "alpha='drop'.*composite, error"),
         ({"background": [0, 0, 256]}, r"background=\[0, 0, 256\]"),
         ({"background": "white"}, "background=white"),

@@ -12,6 +12,7 @@ from nested import JUNK, changed
 from refusals import read_or_refuse
 
 from pix2pix_lightning import networks
+from pix2pix_lightning.checkpoints.checksums import NO_CHECKSUM
 from pix2pix_lightning.checkpoints.files import read_checkpoint, write_checkpoint
 from pix2pix_lightning.checkpoints.junyanz import read_junyanz, write_junyanz
 from pix2pix_lightning.checkpoints.pretrained import write_safetensors
@@ -51,9 +52,11 @@ def check_equal_weights(module):
 def test_damaged_files(search, sound, kind):
     def attempt(changes):
         path = Path(f"damaged{SUFFIXES[kind]}")
-        path.write_bytes(apply_steps(sound[kind], changes))
+        content = apply_steps(sound[kind], changes)
+        path.write_bytes(content)
         module = read_or_refuse(open_module, path)
-        if module is not None:
+        # without the name of its checksum, a file counts as one of another program
+        if module is not None and (kind == "training" or NO_CHECKSUM[:-8].encode() in content):
             check_equal_weights(module)
 
     search(steps(), attempt)

@@ -192,3 +192,12 @@ def test_minutes_are_changed_to_a_fraction_also_where_the_run_has_a_whole_number
     with pytest.raises(UserError, match=r"saving\.every_minutes"):
         load_resumed_config([f"resume={tmp_path}", "saving.every_minutes=often"])
     assert isinstance(compose("train", words).saving.every_minutes, float)  # so that a command takes a fraction
+
+
+@pytest.mark.parametrize("name", ["data", "module", "trainer"])
+def test_a_part_of_a_run_that_is_no_mapping_is_damage(tmp_path, name):
+    saved = tmp_path / "config.yaml"
+    saved.write_text(json.dumps({**OmegaConf.to_container(configure()), name: []}))
+    assert not configs_match(saved, configure())
+    with pytest.raises(UserError, match=name):
+        check_resumable_config(saved, configure())

@@ -70,14 +70,15 @@ def _expand(path: str) -> str:
 
 
 def check_group_names(words: list[str]) -> None:
-    """Refuse a group that is set to null, a number or a dict, for which Hydra has no clear message.
+    """Refuse a group that is set to null, a number or a dict, or left out by one, for which Hydra has no clear message.
 
     Raises:
         UserError: A word does so.
     """
     for word in words:
-        group = word.partition("=")[0].lstrip("+").partition("@")[0]
-        if not is_group(group):
+        group, equals, _ = word.partition("=")
+        group = group.lstrip("+~").partition("@")[0]
+        if not is_group(group) or (word.startswith("~") and not equals):
             continue
         (override,) = parse_overrides([word])
         if not (override.is_sweep_override() or isinstance(override.value(), str | list)):

@@ -85,16 +85,16 @@ def parse_range(value_range: Any) -> tuple[float, float]:
     """Return a range as a tuple.
 
     Raises:
-        UserError: It is no range within 0 to 255.
+        UserError: It is no range of a level or more within 0 to 255.
     """
     try:
         low, high = value_range
-        is_range = 0 <= low < high <= 255
+        is_range = 0 <= low <= high - 1 <= 254  # 2 / (high - low) is finite
     except (TypeError, ValueError):
         is_range = False
     if not is_range:
         given = list(value_range) if isinstance(value_range, tuple) else value_range
-        raise UserError(f"value_range={given}: a lower and a higher value from 0 to 255 are expected")
+        raise UserError(f"value_range={given}: two values from 0 to 255 are expected, the second at least 1 higher")
     return low, high
 
 

@@ -111,7 +111,7 @@ def load_saved_training(saved: Path) -> DictConfig:
         UserError: The file is damaged, or is not of a training.
     """  # noqa: DOC501  build_damaged_error returns a UserError
     cfg = load_saved_config(saved)
-    for name in ("data", "trainer"):
+    for name in ("data", "module", "trainer"):
         if not OmegaConf.is_dict(cfg.get(name)):
             raise build_damaged_error(saved, f"{name} is missing")
     if not isinstance(epochs := cfg.trainer.get("max_epochs", ""), int | None):
