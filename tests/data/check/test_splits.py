@@ -40,7 +40,7 @@ def save_strips(root, height=16, width=32, num=3):
             save(root / split / f"{split}{index}.png", noise(100 * start + index, height, width))
 
 
-def setup(root, **options):
+def set_up(root, **options):
     data = PairedDataModule(root, size=16, num_workers=0, jitter=False, mirror=False, **options)
     data.setup("fit")
     return data
@@ -59,9 +59,9 @@ def test_sound_pairs_pass_without_a_word(tmp_path, caplog, mode):
     save_pairs(tmp_path / "folders", b=lambda number: (noise(number)[..., 0] > 127).astype(np.uint8) * 255)
     save_pairs(tmp_path / "scaled", b=lambda number: noise(number, 33, 33))
     save_strips(tmp_path / "strips")
-    setup(tmp_path / "folders", check=mode, b={"kind": "label", "palette": mask})
-    setup(tmp_path / "scaled", check=mode)
-    setup(tmp_path / "strips", check=mode)
+    set_up(tmp_path / "folders", check=mode, b={"kind": "label", "palette": mask})
+    set_up(tmp_path / "scaled", check=mode)
+    set_up(tmp_path / "strips", check=mode)
     assert not caplog.records
     assert sorted(path.name for path in (tmp_path / "strips").iterdir()) == ["train", "val"]
 
@@ -83,11 +83,11 @@ def test_a_and_b_need_one_shape(tmp_path, size_a, size_b, fits):
         for side, size in (("A", size_a), ("B", size_b)):
             save(tmp_path / split / side / f"{split}.png", noise(ord(side) + len(split), *size))
     if fits:
-        setup(tmp_path)
+        set_up(tmp_path)
         return
     with pytest.raises(UserError, match=rf"2 of 2 pairs .*A/train\.png is {size_a[1]} x {size_a[0]} .*B/train\.png"):
-        setup(tmp_path)
-    setup(tmp_path, check="off")
+        set_up(tmp_path)
+    set_up(tmp_path, check="off")
 
 
 def exif(orientation):
@@ -110,9 +110,9 @@ def test_a_side_that_exif_turns(tmp_path, caplog, orientation, size_a, size_b, r
     save_pairs(tmp_path, lambda n: noise(n, *size_a), lambda n: noise(n, *size_b), exif=exif(orientation))
     if result == "error":
         with pytest.raises(UserError, match=r"EXIF orientation 6"):
-            setup(tmp_path)
+            set_up(tmp_path)
         return
-    setup(tmp_path)
+    set_up(tmp_path)
     assert ("EXIF" in caplog.text) == (result == "warning")
 
 
@@ -123,11 +123,11 @@ def test_a_side_that_exif_turns(tmp_path, caplog, orientation, size_a, size_b, r
 def test_files_that_are_not_twice_as_wide_as_high_are_asked_about(tmp_path, height, width, is_strip):
     save_strips(tmp_path, height // 4, width // 4 // 2 * 2, num=1)
     if is_strip:
-        setup(tmp_path)
+        set_up(tmp_path)
         return
     with pytest.raises(UserError, match=r"train0\.png.*data\.layout=strip"):
-        setup(tmp_path)
-    assert list_names(setup(tmp_path, layout="strip")) == [["train0"], ["val0"]]
+        set_up(tmp_path)
+    assert list_names(set_up(tmp_path, layout="strip")) == [["train0"], ["val0"]]
 
 
 def test_a_strip_of_odd_width_is_refused_in_any_layout(tmp_path):
@@ -135,13 +135,13 @@ def test_a_strip_of_odd_width_is_refused_in_any_layout(tmp_path):
     save(tmp_path / "train" / "odd.png", noise(7, 16, 33))
     for layout in ("auto", "strip"):
         with pytest.raises(UserError, match=r"odd\.png is 33"):
-            setup(tmp_path, layout=layout)
+            set_up(tmp_path, layout=layout)
 
 
 def test_a_single_photo_among_wide_strips_is_named(tmp_path, caplog):
     save_strips(tmp_path, 16, 48, num=12)
     save(tmp_path / "train" / "photo.png", noise(7, 16, 24))
-    setup(tmp_path, layout="strip")
+    set_up(tmp_path, layout="strip")
     assert "photo.png" in caplog.text
     assert "train0.png" not in caplog.text
 
@@ -149,7 +149,7 @@ def test_a_single_photo_among_wide_strips_is_named(tmp_path, caplog):
 def test_many_bad_pairs_are_counted_and_listed_in_a_file(tmp_path, caplog):
     save_pairs(tmp_path, b=lambda number: noise(number, 16, 24), num=7)
     with pytest.raises(UserError, match=r"14 of 14 pairs") as raised:
-        setup(tmp_path)
+        set_up(tmp_path)
     assert "\n" not in str(raised.value)
     assert len(caplog.records) == 11
     (listed,) = (tmp_path / ".pix2pix_cache").iterdir()
@@ -164,9 +164,9 @@ def test_skip_trains_without_the_bad_pairs(tmp_path, caplog):
     (tmp_path / "train" / "A" / "train1.png").write_text("text")
     save(tmp_path / "val" / "B" / "val0.png", noise(0, 16, 24))
     with pytest.raises(UserError, match=r"train1\.png.*data\.on_error=skip"):
-        setup(tmp_path)
+        set_up(tmp_path)
     caplog.clear()
-    assert list_names(setup(tmp_path, on_error="skip", cache=tmp_path / "cache")) == [
+    assert list_names(set_up(tmp_path, on_error="skip", cache=tmp_path / "cache")) == [
         ["train0", "train2"],
         ["val1", "val2"],
     ]
@@ -182,7 +182,7 @@ def test_a_split_without_a_good_pair_is_an_error_with_skip_too(tmp_path):
     for index in range(3):
         (tmp_path / "val" / "A" / f"val{index}.png").write_text("text")
     with pytest.raises(UserError, match="no pair of val is left"):
-        setup(tmp_path, on_error="skip")
+        set_up(tmp_path, on_error="skip")
 
 
 def test_full_finds_what_headers_do_not_tell(tmp_path, caplog):
@@ -192,10 +192,10 @@ def test_full_finds_what_headers_do_not_tell(tmp_path, caplog):
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 255  # the checksum of the pixels is wrong, and the header is sound
     path.write_bytes(content)
-    setup(tmp_path)
+    set_up(tmp_path)
     assert not caplog.records
     with pytest.raises(UserError, match=r"train17\.png"):
-        setup(tmp_path, check="full")
+        set_up(tmp_path, check="full")
 
 
 def test_full_is_remembered_and_its_memory_may_be_damaged(tmp_path, monkeypatch):
@@ -206,7 +206,7 @@ def test_full_is_remembered_and_its_memory_may_be_damaged(tmp_path, monkeypatch)
     examine = check.examine_pair
     monkeypatch.setattr(check, "examine_pair", lambda *args: examined.append(args[2]) or examine(*args))
     options = {"check": "full", "on_error": "skip"}
-    setup(tmp_path, **options)
+    set_up(tmp_path, **options)
     assert sorted(examined) == ["train0", "train2", "val0", "val1", "val2"]
     memory = tmp_path / ".pix2pix_cache" / "check_full.json"
     saved = json.loads(memory.read_text())
@@ -227,11 +227,11 @@ def test_full_is_remembered_and_its_memory_may_be_damaged(tmp_path, monkeypatch)
         del examined[:]
         if content is not None:
             memory.write_text(content)
-        setup(tmp_path, **options)
+        set_up(tmp_path, **options)
         assert len(examined) == (0 if content is None else 5)
     del examined[:]
     os.utime(tmp_path / "val" / "A" / "val0.png", ns=(0, 0))
-    setup(tmp_path, **options)
+    set_up(tmp_path, **options)
     assert len(examined) == 5
 
 
@@ -242,12 +242,12 @@ def test_copies_of_training_pairs_are_named(tmp_path, caplog):
         (tmp_path / "val" / side / "val1.png").write_bytes(content)
     content = (tmp_path / "train" / "B" / "train0.png").read_bytes()  # B alone: an empty mask is no copy
     (tmp_path / "val" / "B" / "val2.png").write_bytes(content)
-    setup(tmp_path)
+    set_up(tmp_path)
     assert "1 of 3 pairs of val" in caplog.text
     assert "val1.png" in caplog.text
     assert "val2.png" not in caplog.text
     caplog.clear()
-    setup(tmp_path, val_split="train")  # the same files, which the user has asked for
+    set_up(tmp_path, val_split="train")  # the same files, which the user has asked for
     assert not caplog.records
 
 
@@ -255,7 +255,7 @@ def test_a_split_that_is_validated_on_itself_is_not_compared(tmp_path, monkeypat
     save_pairs(tmp_path)
     compared = []
     monkeypatch.setattr(header_cache.HeaderCache, "compute_checksums", lambda *args: compared.append(args))
-    setup(tmp_path, val_split="train")
+    set_up(tmp_path, val_split="train")
     assert not compared
 
 
@@ -269,7 +269,7 @@ def test_equal_parts_of_unequal_files_are_no_copies(tmp_path, caplog):
         for index in range(2):
             (tmp_path / split).mkdir(exist_ok=True)
             Image.fromarray(draw(start + index)).save(tmp_path / split / f"{split}{index}.bmp")
-    setup(tmp_path)
+    set_up(tmp_path)
     assert "copies" not in caplog.text
 
 
@@ -291,7 +291,7 @@ def test_class_numbers_read_as_a_picture_are_a_warning(tmp_path, caplog, levels,
         return np.random.default_rng(number).choice(levels, (24, 24)).astype(np.uint8)
 
     save_pairs(tmp_path, a=draw, b=lambda number: noise(number, 24, 24))
-    setup(tmp_path, a={"kind": kind})
+    set_up(tmp_path, a={"kind": kind})
     if words is None:
         assert not caplog.records
     else:
@@ -301,26 +301,26 @@ def test_class_numbers_read_as_a_picture_are_a_warning(tmp_path, caplog, levels,
 
 def test_the_advice_for_class_numbers_of_b_names_the_number_of_no_class(tmp_path, caplog):
     save_pairs(tmp_path, b=lambda number: np.random.default_rng(number).choice([0, 1, 255], (16, 16)).astype(np.uint8))
-    setup(tmp_path)
+    set_up(tmp_path)
     assert "data.b.kind=label data.b.num_classes=2 data.b.ignore_index=255;" in caplog.text
 
 
 def test_label_images_without_any_class_are_a_warning(tmp_path, caplog):
     save_pairs(tmp_path, b=lambda number: np.where(noise(number)[..., 0] > 127, 1, 255).astype(np.uint8))
     label = {"kind": "label", "num_classes": 2, "ignore_index": 255}
-    setup(tmp_path, b=label)
+    set_up(tmp_path, b=label)
     assert not caplog.records
     save(tmp_path / "val" / "B" / "val1.png", np.full((16, 16), 255, np.uint8))
-    setup(tmp_path, b=label)
+    set_up(tmp_path, b=label)
     assert [record.getMessage().split(": ")[-1] for record in caplog.records] == ["val1"]
 
 
 def test_single_colours_are_a_warning_but_not_for_classes(tmp_path, caplog):
     save_pairs(tmp_path, b=lambda number: np.full((16, 16, 3), 40 + number // 100, np.uint8))
-    setup(tmp_path)
+    set_up(tmp_path)
     assert "data.b: 6 of 6 images" in caplog.text
     caplog.clear()
-    setup(tmp_path, b={"kind": "label", "num_classes": 60})
+    set_up(tmp_path, b={"kind": "label", "num_classes": 60})
     assert not caplog.records
 
 
@@ -328,16 +328,16 @@ def test_class_numbers_in_jpeg_files_are_a_warning(tmp_path, caplog):
     save_pairs(tmp_path, b=lambda _: np.zeros((16, 16), np.uint8))
     save(tmp_path / "train" / "B" / "train1.jpg", np.zeros((16, 16), np.uint8))
     (tmp_path / "train" / "B" / "train1.png").unlink()
-    setup(tmp_path, b={"kind": "label", "num_classes": 2})
+    set_up(tmp_path, b={"kind": "label", "num_classes": 2})
     assert [record.getMessage().count("train1.jpg") for record in caplog.records] == [1]
     caplog.clear()
-    setup(tmp_path, b={"kind": "label", "palette": [[0, 0, 0], [9, 9, 9]]})
+    set_up(tmp_path, b={"kind": "label", "palette": [[0, 0, 0], [9, 9, 9]]})
     assert not caplog.records
     save_strips(tmp_path / "strips")
     for path in (tmp_path / "strips").glob("*/*.png"):
         save(path.with_suffix(".jpg"), np.zeros((16, 32), np.uint8))
         path.unlink()
-    setup(tmp_path / "strips", b={"kind": "label", "num_classes": 2}, a={"kind": "label", "num_classes": 3})
+    set_up(tmp_path / "strips", b={"kind": "label", "num_classes": 2}, a={"kind": "label", "num_classes": 3})
     assert sum(" as JPEG, " in line for line in caplog.messages) == 4
 
 
@@ -355,11 +355,11 @@ def test_a_colour_that_the_palette_lacks_is_a_warning(tmp_path, caplog, monkeypa
 
     monkeypatch.setattr(check, "_LEAST_REMEMBERED", 0)
     save_pairs(tmp_path, b=draw, a=lambda number: noise(number, 50, 50))
-    setup(tmp_path, b={**side, "palette": palette}, check="full")
+    set_up(tmp_path, b={**side, "palette": palette}, check="full")
     assert not caplog.records
     for _ in ("found", "remembered"):
         caplog.clear()
-        setup(tmp_path, b={**side, "palette": palette[:2]}, check="full")
+        set_up(tmp_path, b={**side, "palette": palette[:2]}, check="full")
         [line] = caplog.messages
         assert "data.b: 1 of 6" in line
         assert "[200, 0, 0]" in line
@@ -369,20 +369,20 @@ def test_a_colour_that_the_palette_lacks_is_a_warning(tmp_path, caplog, monkeypa
 def test_wrong_labels_are_found_before_training(tmp_path):
     save_pairs(tmp_path, b=lambda _: np.full((16, 16), 7, np.uint8))
     with pytest.raises(UserError, match=r"6 of 6 pairs .*train0\.png, data\.b: .* 7 "):
-        setup(tmp_path, b={"kind": "label", "num_classes": 7})
+        set_up(tmp_path, b={"kind": "label", "num_classes": 7})
 
 
 def test_other_processes_do_not_repeat_it(tmp_path, caplog, monkeypatch):
     save_pairs(tmp_path, b=lambda number: noise(number, 16, 24) if number == 1001 else noise(number))
     monkeypatch.setenv("LOCAL_RANK", "1")
     with caplog.at_level(logging.INFO):
-        assert len(list_names(setup(tmp_path))[0]) == 3
+        assert len(list_names(set_up(tmp_path))[0]) == 3
         # which pairs are left out, each process has to know
-        assert list_names(setup(tmp_path, on_error="skip"))[0] == ["train0", "train2"]
+        assert list_names(set_up(tmp_path, on_error="skip"))[0] == ["train0", "train2"]
     assert not caplog.records
     monkeypatch.setenv("LOCAL_RANK", "0")
     with pytest.raises(UserError, match="train1"):
-        setup(tmp_path)
+        set_up(tmp_path)
 
 
 def test_a_list_is_written_where_the_folder_cannot_be(tmp_path, caplog):
@@ -404,8 +404,8 @@ def test_unknown_choices_are_refused(key, value):
 def test_headers_of_many_files_are_remembered_next_to_them(tmp_path, monkeypatch):
     monkeypatch.setattr(header_cache, "_LEAST_NEW", 4)
     save_pairs(tmp_path)
-    setup(tmp_path)
+    set_up(tmp_path)
     names = sorted(path.name for path in (tmp_path / ".pix2pix_cache").iterdir())
     assert names == ["headers_train.npz", "headers_val.npz"]
     monkeypatch.setattr(header_cache, "parse_header", None)  # nothing is read again
-    setup(tmp_path)
+    set_up(tmp_path)
