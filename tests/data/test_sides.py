@@ -133,6 +133,7 @@ def test_class_numbers_are_read_from_grayscale_files():
         ({"interpolation": "cubic"}, "interpolation='cubic'.*bicubic, bilinear, nearest"),
         ({"kind": "label"}, "palette="),
         ({"snap_palette": True}, "palette="),
+        ({"snap_palette": "no", "palette": PALETTE}, "snap_palette=no"),
         ({"kind": "grayscale", "snap_palette": True, "palette": PALETTE}, "snap_palette=true.*'grayscale'"),
         ({"palette": PALETTE}, "palette .* 'rgb': .*kind=label"),
         ({"num_classes": 3}, "num_classes=3 .*'rgb'"),

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
+from pix2pix_lightning.utils.checks import check_switch
 from pix2pix_lightning.utils.errors import UserError
 
 Palette = tuple[tuple[int, int, int], ...]
@@ -25,6 +26,7 @@ def check_classes(kind: str, palette: Palette | None, num_classes: object, *, sn
     Raises:
         UserError: Something is missing or out of range, or two arguments contradict each other.
     """
+    check_switch("snap_palette", snap_palette)
     wants_palette = kind == "label" and num_classes is None
     if (wants_palette or snap_palette) and not palette:
         raise UserError(
