@@ -2,12 +2,16 @@
 
 import os
 import signal
+from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from pix2pix_lightning import compose
 from pix2pix_lightning.train import train
+from pix2pix_lightning.training.callbacks.stop_on_signal import StopOnSignal
+from pix2pix_lightning.training.ddp import PerNetworkDDPStrategy
 from pix2pix_lightning.training.run_dir import RunDir
 from pix2pix_lightning.training.signals import StopSignals, handle_stop_signals, requeue_slurm_job
 from pix2pix_lightning.utils.errors import RESUMABLE_STATUS, Interrupted
@@ -119,3 +123,12 @@ def test_a_process_for_which_others_wait_fails_when_it_is_stopped(monkeypatch, t
     with pytest.raises(SystemExit) as caught:
         train(compose("train", ["data=folder"]))
     assert caught.value.code == status
+
+
+def test_processes_agree_for_as_long_as_the_strategy_waits(monkeypatch):
+    made = []
+    monkeypatch.setattr("torch.distributed.new_group", lambda **options: made.append(options))
+    trainer = SimpleNamespace(world_size=2, strategy=PerNetworkDDPStrategy(timeout_minutes=3))
+    with handle_stop_signals() as signals:
+        StopOnSignal(signals).on_train_start(trainer, None)
+    assert made == [{"backend": "gloo", "timeout": timedelta(minutes=3)}]

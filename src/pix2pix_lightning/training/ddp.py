@@ -48,6 +48,9 @@ class PerNetworkDDPStrategy(DDPStrategy):
         ddp_comm_wrapper: Wraps that hook.
         **options: Further arguments of ``DDPStrategy`` or of ``DistributedDataParallel``.
 
+    Attributes:
+        timeout: How long a process waits for the others, also in groups that callbacks make.
+
     Raises:
         UserError: An argument is unknown, out of range, or contradicts another.
     """
@@ -84,7 +87,9 @@ class PerNetworkDDPStrategy(DDPStrategy):
         of_strategy = {key: value for key, value in options.items() if key not in of_reducer}
         for key in of_strategy.keys() - _STRATEGY_ARGUMENTS:  # Lightning would keep them for a reducer of its own
             raise UserError(f"strategy.{key}={of_strategy[key]} is no argument of DDPStrategy: leave it out")
-        super().__init__(**{"timeout": timedelta(minutes=timeout_minutes), **of_strategy})
+        settings = {"timeout": timedelta(minutes=timeout_minutes), **of_strategy}
+        self.timeout: timedelta | None = settings["timeout"]
+        super().__init__(**settings)
 
     def configure_ddp(self) -> None:
         """Wrap each network that has something to learn; the module itself stays unwrapped.

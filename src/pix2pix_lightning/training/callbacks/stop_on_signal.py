@@ -30,7 +30,8 @@ class StopOnSignal(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take the signals over from Lightning, which would write a checkpoint elsewhere under Slurm."""
         if trainer.world_size > 1:
-            self._group = distributed.new_group(backend="gloo")
+            timeout = getattr(trainer.strategy, "timeout", None)  # a new group has torch's own, 30 minutes
+            self._group = distributed.new_group(backend="gloo", timeout=timeout)
         self._signals.install()
         self._signals.is_training = True
 
