@@ -36,11 +36,13 @@ def test_what_to_set_is_named(words, fix):
             check_schedule_length(configure(*words))
 
 
-def test_a_number_of_steps_is_an_end():
-    limited = OmegaConf.merge(configure(*LINEAR), {})
-    OmegaConf.set_struct(limited, False)
-    limited.trainer.update(max_epochs=-1, max_steps=100)
-    check_schedule_length(limited)
+@pytest.mark.parametrize("limit", [{"max_steps": 100}, {"max_time": "00:01:00:00"}])
+def test_steps_and_time_are_an_end_too(limit):
+    cfg = configure(*LINEAR, "trainer.max_epochs=-1")
+    limited = OmegaConf.merge(OmegaConf.to_container(cfg, resolve=True), {"trainer": limit})
+    with pytest.raises(UserError, match=r"trainer\.max_epochs=-1"):
+        check_schedule_length(cfg)
+    assert check_schedule_length(limited) is None
 
 
 @pytest.mark.parametrize(

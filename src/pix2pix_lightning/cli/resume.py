@@ -17,7 +17,7 @@ from pix2pix_lightning.cli.conf import (
     select_repeatable_words,
 )
 from pix2pix_lightning.compat import parse_overrides
-from pix2pix_lightning.utils.configs import flatten_config, list_differences
+from pix2pix_lightning.utils.configs import WATCHING, flatten_config, list_differences
 from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.foreign_config import check_resumed_config
 from pix2pix_lightning.utils.instantiate import TARGET, is_description, parse_trust
@@ -38,7 +38,6 @@ _TIED = {
     "trainer.check_val_every_n_epoch": ("callbacks.best.every_n_epochs",),
 }
 """Keys whose value others take over, by references in ``conf/``. A run's ``config.yaml`` has the values alone."""
-_WATCHING = ("watch", "warn")
 _NULLABLE = ("saving.every_minutes",)  # numbers that null switches off
 
 
@@ -99,7 +98,7 @@ def _add_watching(cfg: DictConfig, defaults: DictConfig, saved: Path, given: Col
     callbacks = cfg.get("callbacks")
     if "saving" in cfg or "saving" not in defaults or callbacks is None:
         return
-    added = [name for name in _WATCHING if name not in callbacks]
+    added = [name for name in WATCHING if name not in callbacks]
     for name in added:
         callbacks[name] = defaults.callbacks[name]
     keys = [f"callbacks.{name}" for name in added if f"callbacks.{name}" not in given]
@@ -230,10 +229,8 @@ def _change_key(cfg: DictConfig, key: str, value: Any, default: Any, *, add: boo
         adding = f" (a run of an earlier version takes +{key}={value})" if is_of_today else ""
         raise UserError(f"{key} is no key of the run that is resumed: {hint}{adding}")
     before = node[leaf] if exists else None
-    is_whole_float = isinstance(before, int) and isinstance(
-        default, float
-    )  # a number that was given without a fraction
-    check_type(key, value, default if is_whole_float else before)
+    was_whole = isinstance(before, int) and isinstance(default, float)  # a number that was given without a fraction
+    check_type(key, value, default if was_whole else before)
     # a class does not take the arguments of the one in whose place it is put
     is_another = before is not None and all(map(is_description, (value, before))) and value[TARGET] != before[TARGET]
     OmegaConf.update(cfg, key, value, merge=not is_another, force_add=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from pix2pix_lightning.utils.configs import LOADING_KEYS, list_differences
+from pix2pix_lightning.utils.configs import LOADING_KEYS, WATCHING, list_differences
 from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.instantiate import TARGET
 from pix2pix_lightning.utils.saved_config import load_saved_config
@@ -17,7 +17,6 @@ from pix2pix_lightning.utils.saved_files import build_damaged_error
 _log = logging.getLogger(__name__)
 _IGNORED = ("about", "command", "objective", "run_dir", "resume", "saving", "speed", "trust")
 _STRETCHED = "module.schedule.total_epochs"
-_WATCHING = ("watch", "warn")  # callbacks that change nothing in a training that they do not end
 _DETECTED = ("accelerator", "devices", "strategy")  # config.yaml has the machine's values in place of auto
 
 
@@ -132,5 +131,5 @@ def _make_comparable(cfg: Any, asked: DictConfig) -> dict[str, Any]:
     plain["trainer"] = {key: value for key, value in plain["trainer"].items() if key not in detected}
     plain["data"] = {key: value for key, value in plain["data"].items() if f"data.{key}" not in LOADING_KEYS}
     if isinstance(callbacks := plain.get("callbacks"), dict):
-        plain["callbacks"] = {key: value for key, value in callbacks.items() if key not in _WATCHING}
+        plain["callbacks"] = {key: value for key, value in callbacks.items() if key not in WATCHING}
     return {key: value for key, value in plain.items() if key not in _IGNORED}

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 
 LOADING_KEYS = {f"data.{key}" for key in ("cache", "check", "num_workers", "on_error", "pin_memory", "prefetch_factor")}
 """Keys that change how batches are loaded, and not what is in them."""
+WATCHING = ("watch", "warn")
+"""Callbacks that change nothing in a training that they do not end."""
 _ADDED_KEYS = {"data.layout": "auto"}
 """What keys stand for that a run of an earlier version does not have, where that is not null."""
 

@@ -74,7 +74,7 @@ def _parse(head: bytes) -> _Fields:
     if compression in (_MASKS, _ALPHA_MASKS):
         alpha = struct.unpack_from("<66xI", head)[0] if length >= 56 or compression == _ALPHA_MASKS else 0
         masks = (*struct.unpack_from("<54x3I", head), alpha)
-        if not all(masks[:3]) or not all(map(_is_run, masks)) or start < 66:
+        if not all(masks[:3]) or not all(map(_is_contiguous, masks)) or start < 66:
             raise DamagedHeaderError("masks of its colours")
     elif bits == 16:
         masks = (0x7C00, 0x3E0, 0x1F, 0)
@@ -86,9 +86,10 @@ def _parse(head: bytes) -> _Fields:
     return _Fields(start, width, height, bits, compression, masks, palette)
 
 
-def _is_run(mask: int) -> bool:
+def _is_contiguous(mask: int) -> bool:
     """Return whether the bits of a mask lie side by side."""
-    return mask == 0 or bin(mask).strip("0b").count("0") == 0
+    lowest = mask & -mask
+    return mask & (mask + lowest) == 0
 
 
 def decode_bmp(content: bytes) -> tuple[Bytes, Bytes | None, Bytes | None]:
