@@ -124,7 +124,7 @@ class Gallery(Callback):
             _log.warning("%s is not up to date: %s", self._path, error.strerror)
 
     def _write(self, module: Pix2PixModule, batch: Any, output: Tensor, epoch: int) -> dict[str, Picture]:
-        """Queue the pictures of the pairs that are still wanted, and return those of each pair side by side, by name."""
+        """Queue the pictures of the pairs that are still wanted, and return a strip of each for the loggers."""
         wanted = self._num_images - self._shown
         strips = {}
         pictures = build_pictures(module.pair_spec, batch, output, num_pairs=wanted)
