@@ -74,7 +74,7 @@ def _copy_pictures(sweep: Sweep, output: Path) -> dict[str, Row]:
         (output / "images" / pair).mkdir(parents=True, exist_ok=True)
         files = []
         for number, file in enumerate([source, *(gallery[pair][1] for gallery in galleries), target]):
-            files.append(f"images/{pair}/{number:02d}.png")
+            files.append(f"images/{pair}/{number:02d}{file.suffix}")
             shutil.copyfile(file, output / files[-1])
         rows[pair] = list(zip(columns, files, strict=True))
     return rows

@@ -1,15 +1,19 @@
 // One slider sets the epoch of all outputs; a row shows all epochs of one pair.
 (() => {
   const articles = [...document.querySelectorAll("article")];
-  const numbers = (text) => text.split(" ").map(Number);
+  const numbers = (text) => text.split(" ").filter(Boolean).map(Number);
+
+  const name = (epoch) => `epoch_${epoch < 0 ? "-" : ""}${String(Math.abs(epoch)).padStart(epoch < 0 ? 3 : 4, "0")}`;
 
   const fill = (figure, article, epoch) => {
     const [link, image] = [figure.querySelector("a"), figure.querySelector("img")];
-    const file = link.getAttribute("href").replace(/epoch_\d+\.png$/, `epoch_${String(epoch).padStart(4, "0")}.png`);
+    const isJpeg = numbers(article.dataset.jpeg ?? "").includes(epoch);
+    const file = link.getAttribute("href").replace(/[^/]*$/, `${name(epoch)}.${isJpeg ? "jpg" : "png"}`);
+    const caption = epoch < 0 ? "output before training" : `output, epoch ${epoch + 1}`;
     link.setAttribute("href", file);
     image.setAttribute("src", file);
-    image.alt = `output for ${article.dataset.name}, epoch ${epoch + 1}`;
-    figure.querySelector("figcaption").textContent = `output, epoch ${epoch + 1}`;
+    image.alt = `${caption} of ${article.dataset.name}`;
+    figure.querySelector("figcaption").textContent = caption;
   };
 
   for (const article of articles) {
