@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from pix2pix_lightning.data.files.image_files import write_image
 from pix2pix_lightning.reports.gallery_files import (
+    UNTRAINED,
     Thinning,
     find_picture,
     format_output_name,
@@ -29,6 +30,8 @@ from pix2pix_lightning.utils.atomic import atomic_write
 from pix2pix_lightning.utils.csv_file import read_metrics
 from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.saved_files import read_json
+
+__all__ = ["UNTRAINED", "GalleryFolder", "build_pair_folder_name"]
 
 _log = logging.getLogger(__name__)
 _NAMES = "names.json"  # names of the pairs; names of their folders are restricted
@@ -58,7 +61,7 @@ class GalleryFolder:
         Args:
             position: Position of the pair among all pairs, from 0.
             name: Name of the pair.
-            epoch: Epoch, counted from 0; -1 is before the first step.
+            epoch: Epoch, counted from 0, or ``UNTRAINED``.
             images: ``input``, ``output`` and ``target``, (H, W, 1 or 3) uint8. Input and target are the same at
                 each epoch and written once.
 

@@ -18,14 +18,16 @@ from pix2pix_lightning.utils.saved_files import read_json
 
 _log = logging.getLogger(__name__)
 
+UNTRAINED = -1
+"""The epoch of pictures before training."""
 _LEVEL_FILE = "thinning.json"
 _QUALITY = {"output": 85, "input": 95, "target": 95}
 _SHARE = 0.75  # of the limit, above which inputs, targets and newest outputs leave too little for earlier epochs
 
 
 def format_output_name(epoch: int) -> str:
-    """Format the name of an output's file without its ending; epoch -1 is before the first step."""
-    return f"epoch_{epoch:04d}"
+    """Format the name of an output's file without its ending: ``epoch_0000``, or ``untrained``."""
+    return "untrained" if epoch == UNTRAINED else f"epoch_{epoch:04d}"
 
 
 def find_picture(folder: Path, name: str) -> Path | None:
@@ -45,9 +47,9 @@ def find_picture(folder: Path, name: str) -> Path | None:
 def list_outputs(folder: Path) -> dict[int, Path]:
     """List the outputs of a pair by their epochs, the first epoch first."""
     found: dict[int, Path] = {}
-    for path in sorted(folder.glob("epoch_*"), reverse=True):  # of one epoch .png comes before .jpg, and counts
-        if match := re.fullmatch(r"epoch_(-?\d+)\.(png|jpg)", path.name):
-            found.setdefault(int(match[1]), path)
+    for path in sorted(folder.iterdir(), reverse=True):  # of one epoch .png comes before .jpg, and counts
+        if match := re.fullmatch(r"(?:epoch_(\d+)|untrained)\.(?:png|jpg)", path.name):
+            found.setdefault(UNTRAINED if match[1] is None else int(match[1]), path)
     return dict(sorted(found.items()))
 
 

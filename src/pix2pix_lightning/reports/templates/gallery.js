@@ -3,17 +3,16 @@
   const articles = [...document.querySelectorAll("article")];
   const numbers = (text) => text.split(" ").filter(Boolean).map(Number);
 
-  const name = (epoch) => `epoch_${epoch < 0 ? "-" : ""}${String(Math.abs(epoch)).padStart(epoch < 0 ? 3 : 4, "0")}`;
-
   const fill = (figure, article, epoch) => {
     const [link, image] = [figure.querySelector("a"), figure.querySelector("img")];
+    const name = epoch < 0 ? "untrained" : `epoch_${String(epoch).padStart(4, "0")}`;
+    const when = epoch < 0 ? "before training" : `epoch ${epoch + 1}`;
     const isJpeg = numbers(article.dataset.jpeg ?? "").includes(epoch);
-    const file = link.getAttribute("href").replace(/[^/]*$/, `${name(epoch)}.${isJpeg ? "jpg" : "png"}`);
-    const caption = epoch < 0 ? "output before training" : `output, epoch ${epoch + 1}`;
+    const file = link.getAttribute("href").replace(/[^/]+$/, `${name}.${isJpeg ? "jpg" : "png"}`);
     link.setAttribute("href", file);
     image.setAttribute("src", file);
-    image.alt = `${caption} of ${article.dataset.name}`;
-    figure.querySelector("figcaption").textContent = caption;
+    image.alt = `output for ${article.dataset.name}, ${when}`;
+    figure.querySelector("figcaption").textContent = `output, ${when}`;
   };
 
   for (const article of articles) {
