@@ -128,8 +128,9 @@ class Thinning:
             level += 1
             with atomic_write(self._file) as scratch:
                 scratch.write_text(json.dumps({"level": level}) + "\n")
-            if sum(path.stat().st_size for folder in folders for path in _list_exact(folder)) > _SHARE * self._max_bytes:
-                for path in (path for folder in folders for path in _list_exact(folder)[:-1]):
+            exact = [_list_exact(folder) for folder in folders]
+            if sum(path.stat().st_size for paths in exact for path in paths) > _SHARE * self._max_bytes:
+                for path in (path for paths in exact for path in paths[:-1]):
                     _convert(path, _QUALITY[path.stem])
             _thin(folders, level)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -15,7 +14,7 @@ from pix2pix_lightning.utils.lock import is_locked
 RUNS = "runs"
 """Name of the folder that holds the runs, and a list of them as ``index.html``."""
 _PAGE = "index.html"
-_PLACE = re.compile(r"(?<=<!-- links -->).*?(?=<!-- /links -->)", re.DOTALL)
+_BEGIN, _END = "<!-- links -->", "<!-- /links -->"
 
 
 class Link(NamedTuple):
@@ -108,7 +107,10 @@ def refresh_links(run: Path) -> None:
         if title == "Gallery" and is_locked(run):
             continue
         before = page.read_bytes().decode("utf-8", errors="replace")
-        text = _PLACE.sub(lambda _, page=page: render_links(find_links(page, run)), before, count=1)
+        links = render_links(find_links(page, run))
+        start, found, rest = before.partition(_BEGIN)
+        _, end, after = rest.partition(_END)
+        text = f"{start}{found}{links}{end}{after}" if found and end else before
         if text != before:
             with atomic_write(page) as scratch:
                 scratch.write_bytes(text.encode())

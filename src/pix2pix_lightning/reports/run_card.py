@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import shlex
 from collections.abc import Mapping
 from contextlib import suppress
@@ -24,6 +25,7 @@ from pix2pix_lightning.utils.saved_files import read_json
 SWEEP = "sweep_"
 _WATCHED = ("config.yaml", "metrics.csv", "summary.json", "train.log", LAST, "gallery/index.html", "evaluation")
 _NO_SETTINGS = {"run_dir", "resume", "trust", "command", "about", "name", "objective", *LOADING_KEYS}
+_FAILURE = re.compile(r"\S+ \S+ ERROR failed: (.*)")  # a last line of train.log
 _TAIL = 2**16  # bytes of a file whose end is read
 _MAX_HEADER = 2**14  # bytes of the line of column names
 
@@ -79,6 +81,9 @@ class RunCard:
 
         Args:
             values: Plain data.
+
+        Returns:
+            The card.
 
         Raises:
             TypeError: It is of another version.
@@ -148,8 +153,8 @@ def _read_state(run: Path) -> tuple[str, str]:
     if (run / "summary.json").is_file():
         return "finished", ""
     lines = _read_tail(run / "train.log").decode(errors="replace").rstrip().splitlines()
-    _, is_failure, reason = lines[-1].partition(" ERROR ") if lines else ("", "", "")
-    return ("failed", reason) if is_failure else ("stopped", "")
+    failure = _FAILURE.fullmatch(lines[-1]) if lines else None
+    return ("failed", failure[1]) if failure else ("stopped", "")
 
 
 def _read_metrics(run: Path) -> tuple[dict[str, float], int | None]:

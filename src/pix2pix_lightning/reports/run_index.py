@@ -22,7 +22,7 @@ from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.lock import is_locked
 from pix2pix_lightning.utils.saved_files import read_json
 
-MARK = b'<meta name="generator" content="pix2pix_lightning, list of runs">'
+_MARK = b'<meta name="generator" content="pix2pix_lightning, list of runs">'
 _PAGE, _CACHE = "index.html", ".index.json"
 _VERSION = 1  # of the cache
 _STATES = ("running", "failed", "stopped", "finished")
@@ -80,32 +80,38 @@ class RunIndex:
         self._cards = _read_cache(self._runs / _CACHE)
         self._saved = dict(self._cards)
 
-    def write(self) -> Path | None:
-        """Write the page.
+    def exists(self) -> bool:
+        """Return whether the folder has a list."""
+        return _is_run_index(self._runs / _PAGE)
+
+    def write(self) -> list[tuple[str, int]]:
+        """Write the page; nothing for a folder without runs and without a list.
 
         Returns:
-            The page; None if the folder has another ``index.html``, which stays, or no runs and no page.
+            Numbers of runs by their state.
 
         Raises:
+            UserError: The folder has an ``index.html`` that is no list of runs, and is not replaced.
             OSError: It cannot be written.
         """
         page = self._runs / _PAGE
-        if page.exists() and not is_run_index(page):
-            return None
+        if page.exists() and not self.exists():
+            raise UserError(f"{page} is no list of runs that this package wrote: move it away")
         cards = list(self._read_cards())
         if not cards and not page.exists():
-            return None
+            return []
+        states = _count_states(cards)
         text = render_page(
             "runs",
             title="Runs",
             written=time.strftime("%Y-%m-%d %H:%M:%S"),
-            states=_count_states(cards),
+            states=states,
             experiments=_build_experiments(cards, self._runs),
         )
         with atomic_write(page) as scratch:
             scratch.write_bytes(text.encode())
         self._save_cache()
-        return page
+        return states
 
     def _read_cards(self) -> Iterator[RunCard]:
         """Yield the runs' cards with their present states; read those whose files have changed."""
@@ -131,10 +137,11 @@ class RunIndex:
             scratch.write_text(json.dumps(content))
 
 
-def is_run_index(page: Path) -> bool:
-    """Return whether a page is a list of runs that this package has written."""
+def _is_run_index(page: Path) -> bool:
+    if not page.is_file():
+        return False
     with page.open("rb") as file:
-        return MARK in file.read(2**12)
+        return _MARK in file.read(2**12)
 
 
 def _read_cache(path: Path) -> dict[str, RunCard]:

@@ -6,7 +6,6 @@ import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pix2pix_lightning.utils.background import Background
@@ -15,6 +14,7 @@ if TYPE_CHECKING:
     from lightning.pytorch import Callback
 
     from pix2pix_lightning.reports.run_index import RunIndex
+    from pix2pix_lightning.training.run_dir import RunDir
 
 _log = logging.getLogger(__name__)
 _LARGEST_SHARE = 0.01  # of the time of a training, for updates after validations
@@ -26,13 +26,13 @@ class RunList:
     A failure is a warning, and the last attempt.
 
     Args:
-        run: Folder of the run.
+        run: The run. Of its processes the first one writes.
     """
 
-    def __init__(self, run: Path) -> None:
+    def __init__(self, run: RunDir) -> None:
         from pix2pix_lightning.reports.links import find_runs_folder
 
-        self._runs = find_runs_folder(run)
+        self._runs = find_runs_folder(run.folder) if run.is_first else None
         self._index: RunIndex | None = None
         self._earliest = 0.0
 
@@ -79,11 +79,11 @@ class RunList:
 
 
 @contextmanager
-def keep_in_list(run: Path) -> Iterator[RunList]:
-    """Yield the list that a run is in, and bring it up to date at the end, when the run's folder is not locked any more.
+def keep_in_list(run: RunDir) -> Iterator[RunList]:
+    """Yield the list that a run is in, and bring it up to date at the end: outside of the lock of the run's folder.
 
     Args:
-        run: Folder of the run.
+        run: The run.
     """
     runs = RunList(run)
     try:

@@ -71,8 +71,8 @@ def read_saved_settings(path: Path) -> dict[str, Any]:
     Raises:
         UserError: The file is damaged or too large.
         OSError: It cannot be read.
-    """
-    import yaml
+    """  # noqa: DOC501  build_damaged_error returns a UserError
+    import yaml  # type: ignore[import-untyped]
 
     text = read_text(path, _MAX_BYTES)
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # where libyaml is
@@ -89,7 +89,7 @@ def read_saved_settings(path: Path) -> dict[str, Any]:
 def _load(path: Path) -> DictConfig:
     from omegaconf import DictConfig, OmegaConf
     from omegaconf.errors import OmegaConfBaseException
-    from yaml import YAMLError  # type: ignore[import-untyped]
+    from yaml import YAMLError
 
     text = read_text(path, _MAX_BYTES)
     try:

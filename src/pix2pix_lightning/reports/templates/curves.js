@@ -31,7 +31,7 @@
     });
     const steps = [...new Set(lines.flatMap((line) => line.points.map(([x]) => x)))].sort((one, other) => one - other);
     const cursor = draw(svg, "line", { class: "cursor", y1: top, y2: bottom, visibility: "hidden" });
-    for (const line of lines) line.dot = draw(svg, "circle", { class: `${line.style} at`, r: 4, visibility: "hidden" });
+    for (const line of lines) line.dot = draw(svg, "circle", { class: `${line.style} at`, r: 5, visibility: "hidden" });
     const readout = document.createElement("p");
     readout.className = "readout";
     svg.after(readout);
