@@ -37,7 +37,7 @@ class RunCard:
     Attributes:
         path: Path of the run's folder, relative to the list's.
         signature: Times and sizes of the files that were read; while it stays, the rest does.
-        updated: Time of the newest of them, in seconds since 1970.
+        updated: Time of the newest file that the training wrote, in seconds since 1970.
         state: ``finished``, ``failed`` or ``stopped``, as the files say; a run in training is found by its lock.
         reason: Why it failed, or what is wrong with its files; else empty.
         settings: Values of its configuration by dotted key.
@@ -119,7 +119,7 @@ def read_card(run: Path, runs: Path) -> RunCard | None:
     """
     signature = read_signature(run)
     path = run.relative_to(runs).as_posix()
-    updated = max(signature[::2]) / 1e9
+    updated = max(signature[: 2 * _WATCHED.index(LAST) : 2]) / 1e9
     try:
         config = read_saved_settings(run / "config.yaml")
     except (UserError, OSError) as error:
