@@ -167,9 +167,7 @@ def _explain_figures(sweep: Sweep) -> str:
     interval = " The interval is Student's 95 % interval over the seeds." if most > 1 else ""
     if fewest == 1 and sweep.split is not None:
         interval += " Of a single seed the interval is the bootstrapped one over the images."
-    aims = {sweep.info(name).title: format_aim(sweep.info(name)) for name in sweep.metrics}
-    ways = "".join(f" {title}: {aim}." for title, aim in aims.items() if aim)
-    return f"{means}, {source}; the best of each column is in bold.{interval}{ways}"
+    return f"{means}, {source}; the best of each column is in bold.{interval}"
 
 
 def _explain_pictures(sweep: Sweep) -> str:
@@ -197,6 +195,8 @@ def _format_markdown(
     lines = [[f"**{_escape(c.text)}**" if c.is_best else _escape(c.text) for c in row] for row in cells]
     header = [_escape(each if isinstance(each, str) else each.title) for each in _build_header(sweep)]
     parts = [f"# {_escape(sweep.name)}", _format_table(header, lines), _escape(_explain_figures(sweep))]
+    aims = {sweep.info(name).title: format_aim(sweep.info(name)) for name in sweep.metrics}
+    parts += [_escape(" ".join(f"{title}: {aim}." for title, aim in aims.items() if aim))] if any(aims.values()) else []
     if sweep.remarks:
         parts += ["## Remarks", "\n".join(f"- {_escape(remark)}" for remark in sweep.remarks)]
     if rows:

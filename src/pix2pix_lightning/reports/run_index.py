@@ -17,6 +17,7 @@ from pix2pix_lightning.reports.links import find_report
 from pix2pix_lightning.reports.metric_info import MetricName, name_metric
 from pix2pix_lightning.reports.rendering import render_page
 from pix2pix_lightning.reports.run_card import SWEEP, RunCard, format_resume_command, read_card, read_signature
+from pix2pix_lightning.reports.run_settings import list_differing
 from pix2pix_lightning.utils.atomic import atomic_write
 from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.lock import is_locked
@@ -189,21 +190,19 @@ def _build_experiments(cards: Sequence[RunCard], runs: Path) -> list[_Experiment
 
 def _build_entries(cards: Sequence[RunCard], runs: Path) -> list[_Run | _Sweep]:
     """Build the entries of an experiment in the order of the cards; a sweep stands where its newest job would."""
-    differing = _find_differing_keys(cards)
+    sweeps: dict[str, list[RunCard]] = {}
+    for card in cards:
+        sweeps.setdefault(card.sweep, []).append(card)
+    differences = {  # jobs are compared with those of their sweep, other runs with each other
+        card.path: pairs for group in sweeps.values() for card, pairs in zip(group, list_differing(group), strict=True)
+    }
     entries: dict[str, list[_Run]] = {}
     for card in cards:
-        entries.setdefault(card.sweep or card.path, []).append(_build_run(card, differing, runs))
+        entries.setdefault(card.sweep or card.path, []).append(_build_run(card, differences[card.path], runs))
     return [_build_sweep(path, jobs, runs) if jobs[0].card.sweep else jobs[0] for path, jobs in entries.items()]
 
 
-def _find_differing_keys(cards: Sequence[RunCard]) -> list[str]:
-    """Find the keys at which not all of these runs have the same value, in the order of their configurations."""
-    first, *others = [card.settings for card in cards if card.settings] or [{}]
-    keys = dict.fromkeys(key for settings in (first, *others) for key in settings)
-    return [key for key in keys if any(settings.get(key) != first.get(key) for settings in others)]
-
-
-def _build_run(card: RunCard, differing: Sequence[str], runs: Path) -> _Run:
+def _build_run(card: RunCard, differences: Sequence[tuple[str, str]], runs: Path) -> _Run:
     order = [*(f"val/{name}" for name in METRICS), *sorted(card.metrics)]
     figures = [_build_figure(key, card.metrics[key]) for key in dict.fromkeys(order) if key in card.metrics]
     limit = card.settings.get("trainer.max_epochs", "")
@@ -214,7 +213,7 @@ def _build_run(card: RunCard, differing: Sequence[str], runs: Path) -> _Run:
         time.strftime("%Y-%m-%d %H:%M", time.localtime(card.updated)),
         f"epoch {card.epoch}{of}" if card.epoch is not None else "",
         figures,
-        [(key, card.settings[key]) for key in differing if key in card.settings],
+        differences,
         format_resume_command(_name_folder(runs / card.path)) if card.can_resume else "",
     )
 

@@ -58,7 +58,7 @@
       }
       const [x] = place([step, y0]);
       cursor.setAttribute("x1", x), cursor.setAttribute("x2", x), cursor.setAttribute("visibility", "visible");
-      readout.textContent = `${texts.join("; ")} at ${step.toLocaleString("en")} ${svg.dataset.xLabel}`;
+      readout.textContent = `${step.toLocaleString("en")} ${svg.dataset.xLabel}: ${texts.join("; ")}`;
       svg.setAttribute("aria-valuenow", index);
       svg.setAttribute("aria-valuetext", readout.textContent);
     };
