@@ -41,9 +41,7 @@ class LiveLine:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._redirected: list[tuple[logging.StreamHandler[Any], Any]] = []
-        self._live = Live(
-            console=console, auto_refresh=False, transient=True, redirect_stdout=_is_terminal(sys.stdout)
-        )
+        self._live = Live(console=console, auto_refresh=False, transient=True, redirect_stdout=_is_terminal(sys.stdout))
         before = sys.stdout, sys.stderr
         with suppress(OSError):
             self._live.start()

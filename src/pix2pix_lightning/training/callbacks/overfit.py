@@ -58,7 +58,7 @@ class Overfit(Callback):
             return
         path = self._folder / "pair.png"
         write_strip(path, build_pictures(module.pair_spec, batch)[0])
-        _log.info("look at it, is the input left and the target right? %s", path)
+        _log.info("is the input on the left and the target on the right? else set data.direction: %s", path)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -78,7 +78,11 @@ class Overfit(Callback):
             return
         self._l1 = float(trainer.callback_metrics["val/l1"])
         if self._l1 < self.below:
-            _log.info("one pair was fitted: val/l1 %.4f after %d batches", self._l1, cast(Pix2PixModule, pl_module).batches_seen)
+            _log.info(
+                "one pair was fitted: val/l1 %.4f after %d batches",
+                self._l1,
+                cast(Pix2PixModule, pl_module).batches_seen,
+            )
             trainer.should_stop = True
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -97,5 +101,5 @@ class Overfit(Callback):
             raise UserError(
                 f"one pair was not fitted: val/l1 is {self._l1:.4f} after {num_batches} batches, below {self.below} is "
                 "expected; look at the gallery: are source and target what they should be (data.direction, kind, "
-                "palette), and is the learning rate sane?"
+                "palette), and is the learning rate of a usual size (module.optimizer_g.lr)?"
             )
