@@ -75,6 +75,8 @@ class GalleryFolder:
             if find_picture(folder, column) is None:
                 write_image(folder / f"{column}.png", images[column])
         write_image(folder / f"{format_output_name(epoch)}.png", images["output"], overwrite=True)
+        if self._thinning is not None:
+            self._thinning.settle(folder, epoch)
         names = self._read_names()
         if names.get(folder_name) != name:
             _write(self._folder / _NAMES, json.dumps({**names, folder_name: name}, indent=2) + "\n")

@@ -22,6 +22,7 @@ UNTRAINED = -1
 """The epoch of pictures before training."""
 _LEVEL_FILE = "thinning.json"
 _QUALITY = {"output": 85, "input": 95, "target": 95}
+_MAX_LEVEL = 32
 _SHARE = 0.75  # of the limit, above which inputs, targets and newest outputs leave too little for earlier epochs
 
 
@@ -109,7 +110,18 @@ class Thinning:
         except UserError as error:
             _log.warning("%s", error)
             return 0
-        return level if isinstance(level, int) else 0
+        return max(0, min(level, _MAX_LEVEL)) if isinstance(level, int) else 0
+
+    def settle(self, folder: Path, epoch: int) -> None:
+        """Bring the output of a pair before its newest one to the present level.
+
+        Args:
+            folder: Folder of the pair.
+            epoch: Epoch of its newest output, which has just been written.
+        """
+        if level := self.read_level():
+            remove_later_outputs([folder], epoch)
+            _thin([folder], level, last=1)
 
     def apply(self, folders: Sequence[Path]) -> None:
         """Bring the pictures of the pairs to the present level, and raise it while they are too large.
@@ -118,10 +130,8 @@ class Thinning:
             folders: Folders of the pairs.
         """
         level = self.read_level()
-        if level:  # what is older was dealt with when it ceased to be the newest
-            _thin(folders, level, last=1)
         most = max((max(list_outputs(folder), default=0) for folder in folders), default=0)
-        while _measure(folders) > self._max_bytes:
+        while _measure(folders) + (0 if level else _measure_newest(folders)) > self._max_bytes:  # the next ones fit too
             if 2 ** (level - 1) > most + 1:
                 self._warn(folders)
                 return
@@ -180,3 +190,7 @@ def _list_exact(folder: Path) -> list[Path]:
 
 def _measure(folders: Sequence[Path]) -> int:
     return sum(path.stat().st_size for folder in folders for path in folder.iterdir())
+
+
+def _measure_newest(folders: Sequence[Path]) -> int:
+    return sum(path.stat().st_size for folder in folders for path in list(list_outputs(folder).values())[-1:])
