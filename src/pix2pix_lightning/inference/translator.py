@@ -18,7 +18,7 @@ from pix2pix_lightning.data.files.image_files import read_image
 from pix2pix_lightning.data.sides import PairSpec
 from pix2pix_lightning.inference.exported import OnnxNetwork, ProgramNetwork, open_exported
 from pix2pix_lightning.inference.generator import GeneratorNetwork
-from pix2pix_lightning.inference.loading import open_module
+from pix2pix_lightning.inference.loading import ignore_line, open_module
 from pix2pix_lightning.inference.padding import pad_to_multiple
 from pix2pix_lightning.inference.precision import PRECISIONS
 from pix2pix_lightning.inference.tiled_inference import TiledInference
@@ -34,7 +34,7 @@ MAX_PIXELS = 2**28
 """Default limit of an image file, 16384 x 16384 pixels."""
 _MAX_FLOAT = 1.5
 _MODES = {"deterministic": ("image", "off"), "paper": ("image", "on")}
-_NORMS, _DROPOUT, _WEIGHTS = ("image", "running"), ("on", "off"), ("trained", "ema")
+_NORMS, _DROPOUT, _WEIGHTS, _ROUNDING = ("image", "running"), ("on", "off"), ("trained", "ema"), ("nearest", "floor")
 
 AnyImage = TypeVar("AnyImage")
 
@@ -70,7 +70,7 @@ class Translator:
         trust: Packages whose classes a file may name, in addition to this one's and torch's; True allows to read a
             ``.pt2`` file, which runs any code that its author put there.
         pair: Meaning of the images, for a file that does not contain it (``latest_net_G.pth``): a ``PairSpec``, or
-            some of its keys.
+            some of its keys; the others are read from ``train_opt.txt`` next to it.
         resize: ``training`` resizes images, but not tensors of floats, to the square of the training; a number
             to a square of that many pixels. The output has that size. By default images keep their size.
         tile: Greatest side, in pixels, of the windows in which a larger image is translated; ``auto`` for tiles of
@@ -80,6 +80,8 @@ class Translator:
         statistics: How norms that use the image's statistics find them in tiles: ``exact``, with a pass over the
             image for each norm layer, or ``estimated``, on a reduced copy.
         max_pixels: Greatest number of pixels of a file; larger ones are refused before they are decoded.
+        rounding: How floats become bytes: ``nearest``, or ``floor``, which pytorch-CycleGAN-and-pix2pix does.
+        report: Called with a line that says what was read from ``train_opt.txt``.
         progress: Called with the number of finished windows of an image, and with their total.
 
     Attributes:
@@ -115,6 +117,8 @@ class Translator:
         overlap: int | None = None,
         statistics: str = "exact",
         max_pixels: int = MAX_PIXELS,
+        rounding: str = "nearest",
+        report: Callable[[str], object] = ignore_line,
         progress: Callable[[int, int], object] = _ignore_progress,
     ) -> None:
         check_choice("mode", mode, tuple(_MODES))
@@ -125,6 +129,7 @@ class Translator:
         dropout = _MODES[mode][1] if dropout is None else dropout
         check_choice("dropout", dropout, _DROPOUT)
         check_counts(max_pixels=max_pixels)
+        check_choice("rounding", rounding, _ROUNDING)
         self.dropout = dropout
         self.seed = seed
         self.sample = sample
@@ -145,15 +150,16 @@ class Translator:
             if norm not in (None, self.network.norm):
                 raise UserError(f"norm={norm!r}, but {path} was exported with {self.network.norm!r}: leave norm out")
         else:
-            module = open_module(path, weights=weights, trust=_check_packages(trust), pair=pair)
+            module = open_module(path, weights=weights, trust=_check_packages(trust), pair=pair, report=report)
             self.network = build(module, device=_find_device(device), optimized_layout=True)
         self.norm = self.network.norm
         self.device = self.network.device
         self.precision = getattr(self.network, "precision", "32")
         self.pair_spec: PairSpec = self.network.pair_spec
+        self.rounding = _parse_rounding(rounding, self.network)
         self.side = _parse_resize(resize, self.pair_spec)
         self.progress = progress
-        self._tiled = TiledInference(self.network, tile=tile, overlap=overlap, statistics=statistics)
+        self._tiled = TiledInference(self.network, tile=tile, overlap=overlap, statistics=statistics, rounding=rounding)
         self.seams = self._tiled.seams
 
     def __call__(self, image: AnyImage) -> AnyImage:
@@ -242,8 +248,8 @@ class Translator:
             indices = [index for index, image in enumerate(prepared) if image.shape == shape]
             batch = torch.from_numpy(np.stack([prepared[index].transpose(2, 0, 1) for index in indices]))
             source = self.pair_spec.encode(batch.to(self.device), "source")
-            decoded = self.pair_spec.decode(self._run(source), source).permute(0, 2, 3, 1).cpu().numpy()
-            for index, result in zip(indices, decoded, strict=True):
+            decoded = self.pair_spec.decode(self._run(source), source, rounding=self.rounding)
+            for index, result in zip(indices, decoded.permute(0, 2, 3, 1).cpu().numpy(), strict=True):
                 results[index] = np.ascontiguousarray(result)
         return results
 
@@ -327,6 +333,17 @@ def _parse_resize(resize: str | int | None, spec: PairSpec) -> int | None:
     if resize is None or (type(resize) is int and resize > 0):
         return resize
     raise UserError(f"resize={resize!r} is unknown: training, or a side in pixels is expected")
+
+
+def _parse_rounding(rounding: str, network: GeneratorNetwork | OnnxNetwork | ProgramNetwork) -> str:
+    """Check that rounding is done here, and not by the graph, and that there is something to round."""
+    if rounding != "nearest" and network.pair_spec.target.kind == "label":
+        raise UserError(
+            f"rounding={rounding} with a target of kind label, whose pixels are classes: leave rounding out"
+        )
+    if rounding != "nearest" and not isinstance(network, GeneratorNetwork) and network.returns_bytes:
+        raise UserError(f"rounding={rounding}, but the exported file returns bytes: export it with values_out=float")
+    return rounding
 
 
 def _find_device(name: str) -> torch.device:

@@ -111,7 +111,8 @@ class PixelDiscriminator(nn.Module):
     Args:
         in_channels: Channels of source and target together, or of the target alone when unconditional.
         base_channels: Channels of the first layer; the second has twice as many.
-        norm: ``"batch"``, ``"instance"``, ``"none"`` or ``"none_no_bias"`` (``--norm none`` of junyanz). With instance norm a logit depends on the whole map.
+        norm: ``"batch"``, ``"instance"``, ``"none"`` or ``"none_no_bias"`` (``--norm none`` of junyanz).
+            With instance norm a logit depends on the whole map.
         spectral_norm: Whether each convolution's weight is divided by its spectral norm.
 
     Raises:

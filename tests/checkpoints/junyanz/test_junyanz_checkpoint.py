@@ -94,7 +94,9 @@ def test_discriminator_has_the_same_outputs(tmp_path, name, norm):
     check_equal_outputs(read_as(tmp_path / "latest_net_D.pth", torch.float64), theirs, images, 1e-12)
 
 
-@pytest.mark.parametrize(("norm", "dtype"), [("batch", torch.float32), ("instance", torch.float64), ("none", torch.float32)])
+@pytest.mark.parametrize(
+    ("norm", "dtype"), [("batch", torch.float32), ("instance", torch.float64), ("none", torch.float32)]
+)
 @pytest.mark.parametrize("name", ["unet_5_levels", "resnet_3_blocks", "resnet_dropout", "patch_3", "pixel"])
 def test_weights_round_trip_bit_by_bit(tmp_path, name, norm, dtype):
     plain = (GENERATORS | DISCRIMINATORS)[name][0]

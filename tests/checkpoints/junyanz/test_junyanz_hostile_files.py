@@ -4,14 +4,13 @@ import pickle
 import random
 import zipfile
 from collections import OrderedDict
-from functools import partial
 
 import pytest
 import torch
 from torch import nn
 
 from pix2pix_lightning.checkpoints.junyanz import read_junyanz
-from reference_junyanz import Patch, Pixel, ResNet, UNet, legacy, trained
+from reference_junyanz import Pixel, ResNet, UNet, legacy, trained
 
 
 class Evil:

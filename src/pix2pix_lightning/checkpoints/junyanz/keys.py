@@ -77,8 +77,6 @@ def map_layers(network: nn.Module) -> dict[str, str]:
     Raises:
         UserError: junyanz has no such network.
     """
-    from torch import nn
-
     import pix2pix_lightning.networks as networks
     from pix2pix_lightning.networks.layers import ResizeConv2d
 
