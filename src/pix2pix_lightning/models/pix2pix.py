@@ -30,7 +30,7 @@ from pix2pix_lightning.models.components import (
 from pix2pix_lightning.models.defaults import ADAM, L1, PATCH_70, UNET_256, VANILLA
 from pix2pix_lightning.models.evaluation_steps import EvaluationMixin
 from pix2pix_lightning.models.persistence import PersistenceMixin
-from pix2pix_lightning.models.rates import log_rates
+from pix2pix_lightning.models.rates import log_rates, step_schedules
 from pix2pix_lightning.models.split_metrics import SplitMetrics
 from pix2pix_lightning.models.trainer_checks import check_arguments, check_trainer
 from pix2pix_lightning.networks import cat_dense_grad
@@ -141,10 +141,12 @@ class Pix2PixModule(EvaluationMixin, PersistenceMixin, LightningModule):
             check_penalty(self.discriminator)
 
     def forward(self, source: Tensor) -> Tensor:
-        """Run the generator in its present mode on ``source`` (B, C, H, W) in [-1, 1]; return (B, C', H, W).
+        """Run the generator in its present mode, which gives other images than `generate` and `Translator`.
 
-        Neither mode gives what `generate` and `Translator` do (the statistics of each image, no dropout): ``train()``
-        takes those of the batch and drops, ``eval()`` the running ones of training, which is many gray levels away.
+        ``train()`` has dropout and the batch's statistics, ``eval()`` running ones; those two have each image's own.
+
+        Returns:
+            The output (B, C', H, W) for ``source`` (B, C, H, W) in [-1, 1].
         """
         return cast(Tensor, self.generator(source))
 
@@ -281,9 +283,7 @@ class Pix2PixModule(EvaluationMixin, PersistenceMixin, LightningModule):
         """Log the learning rates and step the schedules: with manual optimization the trainer does not."""
         self.log_progress()
         log_rates(self)
-        schedules: Any = self.lr_schedulers()
-        for schedule in schedules if isinstance(schedules, list) else [schedules] if schedules else []:
-            schedule.step()
+        step_schedules(self)
 
     def configure_callbacks(self) -> list[Callback]:
         """Check the trainer's settings, since this is called before Lightning's own checks; add no callback."""
