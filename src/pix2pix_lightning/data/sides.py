@@ -29,7 +29,6 @@ from pix2pix_lightning.utils.errors import UserError
 
 Kind = Literal["rgb", "grayscale", "label"]
 Direction = Literal["a_to_b", "b_to_a"]
-
 _MAX_SIDE = 2**16  # pixels
 
 
@@ -317,8 +316,7 @@ class PairSpec:
 
         Args:
             output: (B, channels, H, W) floats in [-1, 1].
-            source: The generator's input, for kinds of target that are completed from it; the present kinds do
-                not use it.
+            source: The generator's input, for kinds of target that are completed from it; no present kind is.
             is_output: False for targets, whose pixels may have no class.
             rounding: As in ``SideSpec.decode``.
 

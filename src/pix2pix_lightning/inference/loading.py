@@ -121,8 +121,8 @@ def _check_not_colorization(network: JunyanzNetwork, given: Mapping[str, Any]) -
     if is_stated or (channels == _COLORIZATION and "target" not in given):
         raise UserError(
             f"{'the options next to it say' if is_stated else 'its channels are'} that it is the generator of a "
-            "colorization model, from L to a, b of the colour space Lab (input_nc=1, output_nc=2): not supported; train one "
-            " from gray levels to RGB, data.a.kind=grayscale or, where B is the source, data.b.kind=grayscale"
+            "colorization model, from L to a, b of the colour space Lab (input_nc=1, output_nc=2): not supported; "
+            "train one from gray levels to RGB, data.a.kind=grayscale or, where B is the source, data.b.kind=grayscale"
         )
 
 
