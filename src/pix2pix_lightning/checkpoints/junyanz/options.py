@@ -47,6 +47,15 @@ _GENERATORS: dict[str, tuple[str, dict[str, int]]] = {
     "resnet_9blocks": ("ResNetGenerator", {"num_blocks": 9}),
     "resnet_6blocks": ("ResNetGenerator", {"num_blocks": 6}),
 }
+_GENERATOR_FLAGS = {
+    **dict.fromkeys((TARGET, "num_downs", "num_blocks"), "netG"),
+    "in_channels": "input_nc",
+    "out_channels": "output_nc",
+    "base_channels": "ngf",
+    "norm": "norm",
+    "dropout": "no_dropout",
+}
+_DISCRIMINATOR_FLAGS = {TARGET: "netD", "num_layers": "netD", "base_channels": "ndf", "norm": "norm"}
 _OTHER_IMAGES = ("cycle_gan",)  # models with generators for both directions, so that channels and direction vary
 
 
@@ -109,24 +118,20 @@ class ModelOptions(NamedTuple):
         Raises:
             UserError: The options are those of another network, or a value is unknown.
         """
-        is_generator = not description[TARGET].endswith("Discriminator")
+        found = {**description, TARGET: description[TARGET].rpartition(".")[2]}
+        is_generator = not found[TARGET].endswith("Discriminator")
         stated = self._describe_generator() if is_generator else self._describe_discriminator()
-        # in spring 2019 their discriminators without norms had biases, like those with instance norms
-        had_biases = not is_generator and (stated.get("norm"), description["norm"]) == ("none_no_bias", "instance")
-        found = {
-            **description,
-            TARGET: description[TARGET].rpartition(".")[2],
-            **({"norm": "none"} if had_biases else {}),
-        }
-        stated |= {"norm": "none"} if had_biases else {}
         if found[TARGET] == "UNetGenerator" and "dropout" in stated:
             found["dropout"] = stated["dropout"]
+        if not is_generator and (stated.get("norm"), found["norm"]) == ("none_no_bias", "instance"):
+            found["norm"] = stated["norm"] = "none"  # in spring 2019 discriminators without norms had biases
+        flags = _GENERATOR_FLAGS if is_generator else _DISCRIMINATOR_FLAGS
         for key, value in stated.items():
             if found.get(key) != value:
-                of = "network" if key == TARGET else key
+                holds = found[TARGET] if key == TARGET else f"{key}={found[key]}"
                 raise UserError(
-                    f"{self.path} is not of the training of {weights}: {of} is {value} there, and "
-                    f"{found.get(key)} in the weights; give the options' own weights, or remove {self.path.name}"
+                    f"{self.path} has {flags[key]}={self.values[flags[key]]}, but {weights} holds {holds}: they belong to "
+                    f"different trainings; put {self.path.name} elsewhere, or give the weights of its training"
                 )
         return {**found, TARGET: description[TARGET]}
 
@@ -146,15 +151,15 @@ class ModelOptions(NamedTuple):
         return stated
 
     def _describe_discriminator(self) -> dict[str, Any]:
-        stated: dict[str, Any] = self._parse_counts({"ndf": "base_channels"}) | self._describe_norm()
+        stated: dict[str, Any] = {}
         kind = self.values.get("netD")
         if kind in ("basic", "n_layers", "pixel"):
-            stated[TARGET] = "PixelDiscriminator" if kind == "pixel" else "PatchDiscriminator"
+            stated = {TARGET: "PixelDiscriminator" if kind == "pixel" else "PatchDiscriminator"}
         if kind == "basic":
             stated["num_layers"] = 3
         elif kind == "n_layers":
             stated |= self._parse_counts({"n_layers_D": "num_layers"})
-        return stated
+        return stated | self._parse_counts({"ndf": "base_channels"}) | self._describe_norm()
 
     def _describe_norm(self) -> dict[str, str]:
         return {"norm": _NORMS[self.values["norm"]]} if self.values.get("norm") in _NORMS else {}
