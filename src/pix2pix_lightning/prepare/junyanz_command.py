@@ -11,7 +11,6 @@ from typing import Any
 from pix2pix_lightning.cli.compose import compose
 from pix2pix_lightning.prepare.junyanz_options import DEFAULTS, Options, is_on, parse_float, parse_int
 from pix2pix_lightning.prepare.junyanz_schedule import convert_schedule
-from pix2pix_lightning.utils.errors import UserError
 
 _ALWAYS = ("data.root", "data.direction", "trainer.max_epochs")  # shown even if they are the defaults
 _JITTER = 286 / 256  # the factor of data.jitter
@@ -183,10 +182,8 @@ def _convert_losses(options: Options, command: TrainCommand) -> None:
         command.keys["module.adversarial.penalty_weight"] = 0.0
         command.notes.append(
             "gan_mode=wgangp: junyanz's pix2pix omits the gradient penalty, and so does this command; to add it: "
-            "module.adversarial.penalty_weight=10 module.discriminator.norm=instance"
-        )
-        command.notes.append(
-            "gan_mode=wgangp: junyanz halves the discriminator's loss, here it is twice that, which Adam divides out"
+            "module.adversarial.penalty_weight=10 module.discriminator.norm=instance; junyanz halves the "
+            "discriminator's loss, here it is twice that, which Adam divides out"
         )
 
 

@@ -134,8 +134,8 @@ def _convert_linear(hold: int, decay: int, rate: float, epochs: int, period: Per
     learning = min(epochs, hold + decay)
     if learning < epochs:
         notes.append(
-            f"learning rate: the versions of {period.versions} train their last epoch, {epochs}, with a rate of 0, in which "
-            "nothing is learnt; it is left out"
+            f"learning rate: the versions of {period.versions} train their last epoch, {epochs}, with a rate of 0, in "
+            "which nothing is learnt; it is left out"
         )
     if learning < 1:
         raise UserError("n_epochs and n_epochs_decay leave no epoch with a learning rate above 0: give another file")
@@ -166,8 +166,8 @@ def _convert_steps(options: Options, rate: float, epochs: int, period: Period) -
             lowest *= _PLATEAU_FACTOR
             milestones.append(epoch)
         note = (
-            "lr_policy=plateau: junyanz compares a number that is always 0, so that its rate falls to a fifth every six "
-            "epochs, whatever the losses do, and so does the rate of this command"
+            "lr_policy=plateau: junyanz compares a number that is always 0, so that its rate falls to a fifth every "
+            "six epochs, whatever the losses do, and so does the rate of this command"
         )
         return _build_milestones(milestones, _PLATEAU_FACTOR), [note]
     if policy == "cosine":

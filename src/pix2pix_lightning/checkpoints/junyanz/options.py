@@ -130,8 +130,8 @@ class ModelOptions(NamedTuple):
             if found.get(key) != value:
                 holds = found[TARGET] if key == TARGET else f"{key}={found[key]}"
                 raise UserError(
-                    f"{self.path} has {flags[key]}={self.values[flags[key]]}, but {weights} holds {holds}: they belong to "
-                    f"different trainings; put {self.path.name} elsewhere, or give the weights of its training"
+                    f"{self.path} has {flags[key]}={self.values[flags[key]]}, but {weights} holds {holds}: they belong "
+                    f"to different trainings; put {self.path.name} elsewhere, or give the weights of its training"
                 )
         return {**found, TARGET: description[TARGET]}
 
