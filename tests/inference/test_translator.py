@@ -423,7 +423,8 @@ def truncate(output):
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"mode": "paper", "sample": 3}, {"tile": 32, "overlap": 0}, {"norm": "running", "tile": 48, "overlap": 16}]
+    "options",
+    [{}, {"mode": "paper", "sample": 3}, {"tile": 32, "overlap": 0}, {"norm": "running", "tile": 48, "overlap": 16}],
 )
 def test_floor_cuts_off_what_nearest_rounds(options):
     torch.manual_seed(1)

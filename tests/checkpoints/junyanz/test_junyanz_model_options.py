@@ -5,6 +5,7 @@ from functools import partial
 import pytest
 import torch
 
+from pix2pix_lightning import PairSpec, SideSpec
 from pix2pix_lightning.checkpoints.junyanz import read_junyanz
 from pix2pix_lightning.checkpoints.junyanz.options import find_options, read_table
 from pix2pix_lightning.inference import Translator
@@ -34,10 +35,16 @@ def format_table(values, end="----------------- End -------------------\n"):
     return "".join(["----------------- Options ---------------\n", *lines, end])
 
 
+@pytest.fixture(scope="module")
+def networks():
+    """Return states of the networks that the options describe."""
+    return {"G": trained(UNet(7, num_in=1, base=4)).state_dict(), "D": trained(Patch(3, num_in=4)).state_dict()}
+
+
 @pytest.fixture
-def folder(tmp_path):
-    torch.save(trained(UNet(7, num_in=1)).state_dict(), tmp_path / "latest_net_G.pth")
-    torch.save(trained(Patch(3, num_in=4)).state_dict(), tmp_path / "latest_net_D.pth")
+def folder(tmp_path, networks):
+    for name, state in networks.items():
+        torch.save(state, tmp_path / f"latest_net_{name}.pth")
     (tmp_path / "train_opt.txt").write_text(format_table(DEFAULTS))
     return tmp_path
 
@@ -65,6 +72,8 @@ def test_what_is_given_counts(folder):
     assert translator.pair_spec.load_size == 256
     assert "pair.size" not in line
     assert "a_to_b" in line  # the training was b_to_a
+    whole = PairSpec(source=SideSpec(kind="grayscale"))  # of the data, as evaluate gives it
+    assert "a_to_b" in open_translator(folder, pair=whole)[1][0]
 
 
 def test_without_a_file_the_size_is_assumed_aloud(folder):
