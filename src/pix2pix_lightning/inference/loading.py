@@ -98,7 +98,7 @@ def _load_junyanz(
     given = (
         {} if isinstance(pair, PairSpec) else {key: value for key, value in (pair or {}).items() if value is not None}
     )
-    _check_not_colorization(network, given)
+    _check_not_colorization(network, given, path)
     spec = pair if isinstance(pair, PairSpec) else _complete_pair(network, given)
     for side, key in ((spec.source, "in_channels"), (spec.target, "out_channels")):
         if side.channels != network.description[key]:
@@ -115,15 +115,19 @@ def _load_junyanz(
     return module.eval()
 
 
-def _check_not_colorization(network: JunyanzNetwork, given: Mapping[str, Any]) -> None:
+def _check_not_colorization(network: JunyanzNetwork, given: Mapping[str, Any], path: Path) -> None:
     channels = network.description["in_channels"], network.description["out_channels"]
-    is_stated = network.options is not None and network.options.is_colorization
-    if is_stated or (channels == _COLORIZATION and "target" not in given):
-        raise UserError(
-            f"{'the options next to it say' if is_stated else 'its channels are'} that it is the generator of a "
-            "colorization model, from L to a, b of the colour space Lab (input_nc=1, output_nc=2): not supported; "
-            "train one from gray levels to RGB, data.a.kind=grayscale or, where B is the source, data.b.kind=grayscale"
-        )
+    if network.options is not None and network.options.is_colorization:
+        reason = f"{network.options.path.name} says so"
+    elif channels == _COLORIZATION and "target" not in given:
+        reason = "input_nc=1, output_nc=2"
+    else:
+        return
+    raise UserError(
+        f"{path} is the generator of a colorization model ({reason}), from L to a, b of the colour space Lab, which is "
+        "not supported: train one from gray levels to RGB, data.a.kind=grayscale or, where B is the source, "
+        "data.b.kind=grayscale"
+    )
 
 
 def _complete_pair(network: JunyanzNetwork, given: Mapping[str, Any]) -> PairSpec:
@@ -161,7 +165,7 @@ def _format_origin(network: JunyanzNetwork, spec: PairSpec, given: Collection[st
     if "size" not in given and options.size is None:
         notes.append(f"it has no crop_size, so that pair.size={spec.size} is assumed")
     if "direction" in given and options.direction not in (None, spec.direction):
-        notes.append(f"trained {options.direction}, and used {spec.direction}")
+        notes.append(f"trained {options.direction}, and used {spec.direction} here")
     if options.keeps_shape:
         notes.append(
             f"preprocess={options.values['preprocess']} resized no image to a square, so leave resize=training out"
