@@ -145,7 +145,7 @@ def _describe(value: Any) -> str:
         return f"{str(value.dtype).removeprefix('torch.')} of shape {tuple(value.shape)}"
     if isinstance(value, Mapping):
         return f"a dict of {', '.join(map(repr, value)) or 'nothing'}"
-    if isinstance(value, tuple | list) and not isinstance(value, str):
+    if isinstance(value, tuple | list):
         kind = type(value).__name__
         first = f", the first {_describe(value[0])}" if value else ""
         return f"a {kind} of {len(value)}{first}"
