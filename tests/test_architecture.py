@@ -48,7 +48,7 @@ IMPORTS = {
         "utils",
     },
     "benchmark": {"cli", "data", "export", "inference", "models", "training", "utils"},
-    "__main__": {"utils"},
+    "__main__": {"cli", "utils"},
     "__init__": {"cli", "data", "inference", "models", "utils"},
 }
 # Other packages that these may import.

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pix2pix_lightning.cli.choices import choose_by_keys
 from pix2pix_lightning.cli.conf import complete_config, compose_files
 from pix2pix_lightning.cli.resume import check_same_as_resumed, load_resumed_config
 from pix2pix_lightning.utils.errors import UserError
@@ -32,6 +33,7 @@ def compose(config_name: str, overrides: Sequence[str] = (), *, config_dir: str 
     resumed = load_resumed_config(overrides, config_name)
     if resumed is not None:
         return resumed
+    overrides = [*choose_by_keys(overrides, config_name, config_dir), *overrides]
     cfg, choices = compose_files(config_name, overrides, config_dir=config_dir)
     if choices.get("sweep"):
         raise UserError(f"sweep={choices['sweep']} is several configurations: compose each by its own choices")
