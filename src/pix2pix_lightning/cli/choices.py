@@ -83,14 +83,18 @@ def read_choices(group: str, folders: Sequence[Path]) -> dict[str, ConfFile]:
     return {name: file for name, file in files.items() if file is not None}
 
 
-def read_comments(config_name: str, folders: Sequence[Path]) -> dict[str, str]:
-    """Return what the files say of each key, that of the first file that says something."""
-    command = read_command(config_name)
+def collect_comments(command: ConfFile, files: Mapping[str, Mapping[str, ConfFile]]) -> dict[str, str]:
+    """Return what is said of each key: by the command's file, else by a default choice, else by any choice.
+
+    Args:
+        command: File of the command.
+        files: Choices of each group, by name.
+    """
+    default = [file for entry in command.defaults if (file := files[entry.group].get(str(entry.name)))]
+    every = [file for choices in files.values() for file in choices.values()]
     comments: dict[str, str] = {}
-    chosen = [read_choice(entry.group, entry.name, folders) for entry in command.defaults if entry.name]
-    every = [file for entry in command.defaults for file in read_choices(entry.group, folders).values()]
-    for keys in (command.keys, *(file.keys for file in (*chosen, *every) if file)):
-        for name, key in keys.items():
+    for file in (command, *default, *every):
+        for name, key in file.keys.items():
             if key.comment:
                 comments.setdefault(name, key.comment)
     return comments
@@ -99,11 +103,11 @@ def read_comments(config_name: str, folders: Sequence[Path]) -> dict[str, str]:
 def list_all_keys(config_name: str) -> list[str]:
     """Return the keys that a command can have, whatever is chosen."""
     command, folders = read_command(config_name), find_conf_dirs()
-    keys = dict.fromkeys(command.keys)
+    keys = dict.fromkeys([*command.keys, *sorted(command.names)])
     for entry in command.defaults:
         keys[entry.group] = None
         for file in read_choices(entry.group, folders).values():
-            keys.update(dict.fromkeys(file.keys))
+            keys.update(dict.fromkeys([*file.keys, *sorted(file.names)]))
     return [key for key in keys if not key.startswith("hydra.")]
 
 
@@ -127,7 +131,7 @@ def find_choices_with(key: str, config_name: str) -> tuple[str, list[str]] | Non
 
 def _having(keys: Iterable[str], files: Mapping[str, ConfFile]) -> list[str]:
     """Return the choices that have all the keys, without those that are built on another one of them."""
-    names = [name for name, file in files.items() if all(key in file.keys for key in keys)]
+    names = [name for name, file in files.items() if file.names >= set(keys)]
     return [name for name in names if not {entry.name for entry in files[name].defaults} & set(names)]
 
 
@@ -154,7 +158,7 @@ def choose_by_keys(words: Sequence[str], config_name: str, config_dir: str | Pat
     if not given or not command.defaults:
         return {}
     presets = {name: file for group in _PRESETS for name, file in _read_presets(words, group, folders)}
-    present = {*command.keys, *(key for file in presets.values() for key in file.keys)}
+    present = command.names.union(*(file.names for file in presets.values()))
     given = [key for key in given if key not in present]
     is_set = {word.partition("=")[0].lstrip("+~").partition("@")[0] for word in words}
     made = {entry.group: (preset, entry.name) for preset, file in presets.items() for entry in _list_made(file)}
@@ -176,9 +180,9 @@ def choose_by_keys(words: Sequence[str], config_name: str, config_dir: str | Pat
 def _choose(entry: Default, given: Sequence[str], folders: Sequence[Path]) -> dict[str, str]:
     files = read_choices(entry.group, folders)
     own = {name: file for name, file in files.items() if file.package.rpartition(".")[2] == entry.group}
-    known = {key for file in own.values() for key in file.keys}
-    made = [files[name].keys for name in str(entry.name).split(",") if name in files]
-    needed = [key for key in given if key in known and not any(key in keys for keys in made)]
+    known = {key for file in own.values() for key in file.names}
+    made = {key for name in str(entry.name).split(",") if name in files for key in files[name].names}
+    needed = [key for key in given if key in known - made]
     if not needed:
         return {}
     if entry.group in SEVERAL:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,7 +45,7 @@ class Default:
 
     Attributes:
         group: Group such as ``generator`` or ``network@optimizer_g``; empty for another file of the same folder.
-        name: The choice; None where nothing is chosen.
+        name: The choice, several with commas between them; None where nothing is chosen.
         comment: What the file says of the group.
         overrides: Whether the entry replaces a choice that was made elsewhere.
     """
@@ -76,8 +76,12 @@ class ConfFile:
     keys: dict[str, Key] = field(default_factory=dict)
     sections: dict[str, list[str]] = field(default_factory=dict)
 
+    @property
+    def names(self) -> set[str]:
+        """Dotted names of all keys, also of those in a mapping that is written in braces."""
+        return {inner for name, key in self.keys.items() for inner in _list_names(name, key.value)}
 
-@cache
+
 def read_conf_file(path: Path, group: str = "") -> ConfFile:
     """Read a file.
 
@@ -87,25 +91,40 @@ def read_conf_file(path: Path, group: str = "") -> ConfFile:
             command's own file.
 
     Returns:
-        What is in it.
+        What is in it. A file that is no YAML has no keys here; Hydra names its error when it is composed.
     """
+    return _read(path, group, path.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=256)
+def _read(path: Path, group: str, changed: int) -> ConfFile:
+    """Read a file; ``changed`` tells its versions apart."""
     import yaml
 
-    text = path.read_text(encoding="utf-8")
+    text = path.read_text(encoding="utf-8", errors="replace")
     lines = text.splitlines()
     package, title, examples, length = _read_header(lines)
     package = group.replace("/", ".") if package is None else package.removeprefix(GLOBAL)
     file = ConfFile(package, title, examples)
     starts: dict[int, str] = {}
-    root = yaml.compose(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    for key, value in root.value if root is not None else ():
-        if key.value == "defaults":
-            file.defaults = [_read_default(entry, lines) for entry in value.value]
-        elif key.value != "hydra":  # Hydra's own settings
-            starts[key.start_mark.line] = key.value
-            file.keys.update(_read_keys(key, value, lines, length, f"{package}." if package else ""))
+    try:
+        root = yaml.compose(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        for key, value in root.value if isinstance(root, yaml.MappingNode) else ():
+            if key.value == "defaults":
+                file.defaults = [_read_default(entry, lines) for entry in value.value]
+            elif key.value != "hydra":  # Hydra's own settings
+                starts[key.start_mark.line] = str(key.value)
+                file.keys.update(_read_keys(key, value, lines, length, f"{package}." if package else ""))
+    except yaml.YAMLError:
+        return ConfFile(package, title)
     _read_sections(file, lines, starts)
     return file
+
+
+def _list_names(name: str, value: Any) -> Iterator[str]:
+    yield name
+    for key, inner in value.items() if isinstance(value, dict) else ():
+        yield from _list_names(f"{name}.{key}", inner)
 
 
 def read_title(path: Path) -> str:
@@ -134,7 +153,8 @@ def _read_default(entry: Node, lines: Sequence[str]) -> Default:
     if isinstance(entry.value, str):
         return Default("", entry.value)
     ((key, value),) = entry.value
-    name = None if value.tag.endswith(":null") else str(value.value)
+    several = [str(item.value) for item in value.value] if isinstance(value.value, list) else None
+    name = None if value.tag.endswith(":null") else ",".join(several) if several else str(value.value)
     group = key.value.removeprefix(_OVERRIDE).strip("/ ")
     return Default(group, name, _read_comment(key, value, lines, 0), key.value.startswith(_OVERRIDE))
 

@@ -14,11 +14,11 @@ from typing import Any, NamedTuple
 from pix2pix_lightning.cli.choices import (
     SEVERAL,
     choose_by_keys,
+    collect_comments,
     find_conf_dirs,
     list_all_keys,
     read_choices,
     read_command,
-    read_comments,
 )
 from pix2pix_lightning.cli.conf import compose_files
 from pix2pix_lightning.cli.conf_files import Default, Key
@@ -33,7 +33,7 @@ _OF_HYDRA = {
     "_convert_": "which containers Hydra hands to the class",
 }
 _LEAST_WIDTH, _GREATEST_WIDTH = 60, 120
-_COLUMN = 3  # explanations begin in this part of the width, at most
+_LONG = 48  # characters of a mapping, which is shortened
 _PROGRAM = "pix2pix-lightning"
 
 
@@ -140,12 +140,11 @@ class _Page:
     """The parts of a help page, as sections of entries."""
 
     def __init__(self, config_name: str, folders: Sequence[Path], composed: Composed | None) -> None:
-        self.config_name = config_name
-        self.folders = folders
         self.composed = composed
         self.command = read_command(config_name)
-        self.comments = read_comments(config_name, folders)
         self.groups = {entry.group: entry for entry in self.command.defaults}
+        self.files = {group: read_choices(group, folders) for group in self.groups}
+        self.comments = collect_comments(self.command, self.files)
         self.chosen = {group: self._list_chosen(entry) for group, entry in self.groups.items()}
 
     def _list_chosen(self, entry: Default) -> list[str]:
@@ -175,26 +174,26 @@ class _Page:
                 entries += self._collect_group(name.rstrip("=*"), is_detailed=name.endswith("*"))
             elif name in self.command.keys:
                 entries += self._collect_keys(self.command.keys, name)
-            elif self.composed is None or name in self.composed.values:
+            else:
                 entries += self._collect_keys(self._find_keys(name, names), name)
         return entries
 
     def _find_keys(self, name: str, names: Sequence[str]) -> Mapping[str, Key]:
-        """Return the keys of the choice that has ``name``, and those of ``names`` that another choice of the group has.
+        """Return the keys of a choice that has ``name``, and those of ``names`` that other choices of its group have.
 
-        The chosen one comes first, then those that others are built on.
-
-        Raises:
-            KeyError: No choice has them all.
+        It is the chosen one, or, where nothing was chosen by the user, one that others are built on; else nothing.
         """
         for group in self.groups:
-            files = read_choices(group, self.folders)
+            files = self.files[group]
             wanted = [key for key in names if any(key in file.keys for file in files.values() if file.package)]
-            order = sorted(files, key=lambda choice: (choice not in self.chosen[group], len(files[choice].defaults)))
-            for choice in order if name in wanted else ():
+            if name not in wanted:
+                continue
+            chosen = [choice for choice in self.chosen[group] if choice in files]
+            others = sorted(files.keys() - chosen, key=lambda choice: (len(files[choice].defaults), choice))
+            for choice in (*chosen, *(others if self.composed is None else ())):
                 if all(key in files[choice].keys for key in wanted):
                     return files[choice].keys
-        raise KeyError(f"no choice has {name} and what is shown next to it")
+        return {}
 
     def _collect_keys(self, keys: Mapping[str, Key], name: str = "") -> list[_Entry]:
         """Return the entries of a key and of those in it, or of all keys, with their present values."""
@@ -209,14 +208,14 @@ class _Page:
             if found.is_node and isinstance(value, Mapping):
                 entries.append(_Entry(key, comment))
             elif key in values or not any(key.startswith(f"{node}.") for node, v in values.items() if v is None):
-                entries.append(_Entry(f"{key}={format_value(value)}", comment))
+                entries.append(_Entry(f"{key}={_shorten(format_value(value))}", comment))
         return entries
 
     def _collect_group(self, group: str, *, is_detailed: bool) -> list[_Entry]:
         """Return the entry of a group, and of its choices where they are to be explained."""
         chosen = self.chosen[group]
         given = f"[{','.join(chosen)}]" if len(chosen) > 1 else (chosen or ["null"])[0]
-        choices = read_choices(group, self.folders)
+        choices = self.files[group]
         text = self.groups[group].comment
         if is_detailed:
             explained = [_Entry(f"{group}={name}", file.title, 4) for name, file in choices.items()]
@@ -263,7 +262,7 @@ class _Page:
     def _collect_all_of(self, group: str, known: set[str]) -> list[_Entry]:
         """Return choices and keys of a group: the keys of what is chosen, then what other choices have in addition."""
         entries = self._collect_group(group, is_detailed=True)
-        files = read_choices(group, self.folders)
+        files = self.files[group]
         is_preset = all(not file.package or file.package.startswith("hydra") for file in files.values())
         chosen = [name for name in self.chosen[group] if name in files]
         others = sorted(files.keys() - chosen, key=lambda name: (len(files[name].defaults), name))
@@ -282,7 +281,7 @@ class _Page:
         lines: list[str] = []
         shown = {title: list(entries) for title, entries in sections.items()}
         heads = [e.indent + len(e.head) + 2 for entries in shown.values() for e in entries]
-        most = width // _COLUMN
+        most = width // 3 + 2
         column = max((length for length in heads if length <= most), default=most)
         for title, entries in shown.items():
             if entries:
@@ -297,6 +296,11 @@ class _Page:
             parts.append(f"--help all: all keys and choices; --help {group}: one group.")
         parts.append("null: not set.")
         return ["", *textwrap.wrap(" ".join(parts), width)]
+
+
+def _shorten(value: str) -> str:
+    """Return a mapping with its first value alone where it is long."""
+    return f"{value.partition(',')[0]},...}}" if value.startswith("{") and len(value) > _LONG else value
 
 
 def _is_about(entry: _Entry, title: str, topic: str) -> bool:

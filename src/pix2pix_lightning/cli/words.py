@@ -140,7 +140,8 @@ def _advise_on_bare_word(words: Sequence[str], position: int, config_name: str) 
         value = following.removeprefix("=") or (rest[1] if len(rest) > 1 else "<value>")
         return f"{' '.join(words[position : position + 2])}: write {word}={value} without spaces"
     if colon and re.fullmatch(r"[\w.@/]+", key):
-        return f"{word if value else f'{word} {following}'.strip()}: write {key}={value.strip() or _choose_value(following)}"
+        typed = word if value else f"{word} {following}".strip()
+        return f"{typed}: write {key}={value.strip() or _choose_value(following)}"
     if word.lower() in _HELP:
         return f"{word}: write --help"
     is_key = is_group(word) or word in list_all_keys(config_name)
