@@ -12,7 +12,8 @@ from pix2pix_lightning.__main__ import main as program
 from pix2pix_lightning.cli.choices import collect_comments, find_conf_dirs, list_all_keys, read_choices, read_command
 from pix2pix_lightning.cli.conf import compose_files, find_conf_dir
 from pix2pix_lightning.cli.conf_files import read_conf_file
-from pix2pix_lightning.cli.help import format_help, format_value
+from pix2pix_lightning.cli.help import format_help
+from pix2pix_lightning.cli.help_layout import format_value
 from pix2pix_lightning.cli.main import run_command
 
 CONF = find_conf_dir()
@@ -155,7 +156,9 @@ def test_values_and_choices_that_are_given(capsys):
     assert re.search(rf"generator={choices['generator']} ", out)
     assert "seed=7 " in out
     assert run_command("train", print, ["-h", "all", "generator=resnet_9", "loss=l1,l2"]) == 0
-    assert re.search(r"module\.generator\.num_blocks=9 +\w", capsys.readouterr().out)
+    out = capsys.readouterr().out
+    assert re.search(r"module\.generator\.num_blocks=9 +\w", out)
+    assert re.search(r"module\.schedule\.hold_epochs=100 +\w", out)
     assert run_command("train", print, ["data.sise=3", "--help"]) == 1
     assert "data.size" in capsys.readouterr().err
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import re
 import shutil
 import sys
 import textwrap
@@ -22,6 +20,7 @@ from pix2pix_lightning.cli.choices import (
 )
 from pix2pix_lightning.cli.conf import compose_files
 from pix2pix_lightning.cli.conf_files import Default, Key
+from pix2pix_lightning.cli.help_layout import Entry, format_assignment, format_sections
 from pix2pix_lightning.compat import parse_overrides
 
 FURTHER = "Further keys"
@@ -33,7 +32,6 @@ _OF_HYDRA = {
     "_convert_": "which containers Hydra hands to the class",
 }
 _LEAST_WIDTH, _GREATEST_WIDTH = 60, 120
-_LONG = 48  # characters of a mapping, which is shortened
 _PROGRAM = "pix2pix-lightning"
 
 
@@ -47,12 +45,6 @@ class Composed(NamedTuple):
 
     values: Mapping[str, Any]
     choices: Mapping[str, Any]
-
-
-class _Entry(NamedTuple):
-    head: str
-    text: str
-    indent: int = 2
 
 
 def format_help(
@@ -83,7 +75,7 @@ def format_help(
     sections = page.collect_all()
     if topic != ALL:
         sections = {title: [e for e in entries if _is_about(e, title, topic)] for title, entries in sections.items()}
-    return "\n".join([*page.format_sections(sections, width), *page.format_footer(width, topic)])
+    return "\n".join([*format_sections(sections, width), *page.format_footer(width, topic)])
 
 
 def compose_values(config_name: str, overrides: Sequence[str], config_dir: str | Path | None = None) -> Composed | None:
@@ -122,20 +114,6 @@ def is_topic(word: str, config_name: str) -> bool:
     return word == ALL or word in list_all_keys(config_name)
 
 
-def format_value(value: Any) -> str:
-    """Format a plain value as it is written on a command line; a reference to another key is ``<key>``."""
-    if value is None or isinstance(value, bool):
-        return str(value).lower().replace("none", "null")
-    if isinstance(value, list | tuple):
-        return f"[{','.join(map(format_value, value))}]"
-    if isinstance(value, Mapping):
-        return f"{{{','.join(f'{key}:{format_value(inner)}' for key, inner in value.items())}}}"
-    if value == "???":
-        return "<required>"
-    text = re.sub(r"\$\{oc\.env:(\w+),([^}]*)\}", lambda found: os.environ.get(found[1], found[2]), str(value))
-    return re.sub(r"\$\{(?:oc\.select:)?([\w.]+)(?:,[^}]*)?\}", r"<\1>", text)
-
-
 class _Page:
     """The parts of a help page, as sections of entries."""
 
@@ -164,11 +142,11 @@ class _Page:
         sections = {
             title: self._collect_section(names) for title, names in self.command.sections.items() if title != FURTHER
         }
-        return [*lines, *self.format_sections(sections, width), *self.format_footer(width)]
+        return [*lines, *format_sections(sections, width), *self.format_footer(width)]
 
-    def _collect_section(self, names: Sequence[str]) -> list[_Entry]:
+    def _collect_section(self, names: Sequence[str]) -> list[Entry]:
         """Return the entries of a section's names: groups, groups with all choices, and keys with those in them."""
-        entries: list[_Entry] = []
+        entries: list[Entry] = []
         for name in names:
             if "=" in name:
                 entries += self._collect_group(name.rstrip("=*"), is_detailed=name.endswith("*"))
@@ -195,41 +173,39 @@ class _Page:
                     return files[choice].keys
         return {}
 
-    def _collect_keys(self, keys: Mapping[str, Key], name: str = "") -> list[_Entry]:
-        """Return the entries of a key and of those in it, or of all keys, with their present values."""
-        values = {} if self.composed is None else self.composed.values
-        entries: list[_Entry] = []
+    def _collect_keys(self, keys: Mapping[str, Key], name: str = "", *, is_chosen: bool = True) -> list[Entry]:
+        """Return the entries of a key and of those in it, or of all keys; with present values for what is chosen."""
+        values = self.composed.values if self.composed is not None and is_chosen else {}
+        switched_off = tuple(f"{key}." for key, value in values.items() if value is None)
+        entries: list[Entry] = []
         for key, found in keys.items():
-            if name and key != name and not key.startswith(f"{name}."):
+            if (name and key != name and not key.startswith(f"{name}.")) or key.startswith(switched_off):
                 continue
-            comment = self.comments.get(key, "") if not found.comment else found.comment
-            comment = comment or _OF_HYDRA.get(key.rpartition(".")[2], "")
+            comment = found.comment or self.comments.get(key) or _OF_HYDRA.get(key.rpartition(".")[2], "")
             value = values.get(key, found.value)
-            if found.is_node and isinstance(value, Mapping):
-                entries.append(_Entry(key, comment))
-            elif key in values or not any(key.startswith(f"{node}.") for node, v in values.items() if v is None):
-                entries.append(_Entry(f"{key}={_shorten(format_value(value))}", comment))
+            is_node = found.is_node and isinstance(value, Mapping)
+            entries.append(Entry(key if is_node else format_assignment(key, value), comment))
         return entries
 
-    def _collect_group(self, group: str, *, is_detailed: bool) -> list[_Entry]:
+    def _collect_group(self, group: str, *, is_detailed: bool) -> list[Entry]:
         """Return the entry of a group, and of its choices where they are to be explained."""
         chosen = self.chosen[group]
         given = f"[{','.join(chosen)}]" if len(chosen) > 1 else (chosen or ["null"])[0]
         choices = self.files[group]
         text = self.groups[group].comment
         if is_detailed:
-            explained = [_Entry(f"{group}={name}", file.title, 4) for name, file in choices.items()]
-            return [_Entry(f"{group}={given}", f"{text}:"), *explained]
+            explained = [Entry(f"{group}={name}", file.title, 4) for name, file in choices.items()]
+            return [Entry(f"{group}={given}", f"{text}:"), *explained]
         others = ", ".join(name for name in choices if name not in chosen)
         if not chosen and len(choices) == 1:
             text = "".join(f"{name}: {file.title}" for name, file in choices.items())
         elif others:
             text = f"{text}; {'also' if chosen else 'one of'} {others}"
-        return [_Entry(f"{group}={given}", text)]
+        return [Entry(f"{group}={given}", text)]
 
-    def collect_all(self) -> dict[str, list[_Entry]]:
+    def collect_all(self) -> dict[str, list[Entry]]:
         """Return all keys and choices, by the section: those of the command, then each group."""
-        sections: dict[str, list[_Entry]] = {}
+        sections: dict[str, list[Entry]] = {}
         listed: set[str] = set()
         for title, names in self.command.sections.items():
             own = [name for name in names if name in self.command.keys]
@@ -239,18 +215,18 @@ class _Page:
         sections.setdefault(FURTHER, []).extend(
             entry for name in rest for entry in self._collect_keys(self.command.keys, name)
         )
-        known = {entry.head.partition("=")[0] for entries in sections.values() for entry in entries}
+        known = {entry.key for entries in sections.values() for entry in entries}
         for group in self.groups:
             sections[group] = self._collect_all_of(group, known)
         if self.composed is not None:
             sections["Keys of your own files"] = self._collect_unlisted(sections)
         return sections
 
-    def _collect_unlisted(self, sections: Mapping[str, Iterable[_Entry]]) -> list[_Entry]:
+    def _collect_unlisted(self, sections: Mapping[str, Iterable[Entry]]) -> list[Entry]:
         """Return the entries of composed keys that are in no section: of files that are no choices of a group."""
-        heads = [entry.head.partition("=") for entries in sections.values() for entry in entries]
-        listed = {key for key, _, _ in heads}
-        whole = tuple(f"{key}." for key, equals, _ in heads if equals)  # with all that is in it
+        entries = [entry for section in sections.values() for entry in section]
+        listed = {entry.key for entry in entries}
+        whole = tuple(f"{entry.key}." for entry in entries if "=" in entry.head)  # with all that is in it
         values = self.composed.values if self.composed else {}
         keys = {
             key: Key(value, "")
@@ -259,7 +235,7 @@ class _Page:
         }
         return self._collect_keys(keys)
 
-    def _collect_all_of(self, group: str, known: set[str]) -> list[_Entry]:
+    def _collect_all_of(self, group: str, known: set[str]) -> list[Entry]:
         """Return choices and keys of a group: the keys of what is chosen, then what other choices have in addition."""
         entries = self._collect_group(group, is_detailed=True)
         files = self.files[group]
@@ -269,24 +245,12 @@ class _Page:
         for name in () if is_preset else (*chosen, *others):
             keys = {key: found for key, found in files[name].keys.items() if key not in known}
             known.update(keys)
-            collected = self._collect_keys(keys)
+            collected = self._collect_keys(keys, is_chosen=name in chosen)
             if collected and name not in chosen:
                 together = f"{group}=[{','.join([*chosen, name])}]" if group in SEVERAL else f"{group}={name}"
-                entries.append(_Entry(f"with {together}", ""))
+                entries.append(Entry(f"with {together}", ""))
             entries += collected
         return entries
-
-    def format_sections(self, sections: Mapping[str, Iterable[_Entry]], width: int) -> list[str]:
-        """Return the lines of sections, each explanation in the same column."""
-        lines: list[str] = []
-        shown = {title: list(entries) for title, entries in sections.items()}
-        heads = [e.indent + len(e.head) + 2 for entries in shown.values() for e in entries]
-        most = width // 3 + 2
-        column = max((length for length in heads if length <= most), default=most)
-        for title, entries in shown.items():
-            if entries:
-                lines += ["", title, *(line for entry in entries for line in _format_entry(entry, column, width))]
-        return lines
 
     def format_footer(self, width: int, topic: str | None = None) -> list[str]:
         """Return the last lines: how to see the rest."""
@@ -294,32 +258,10 @@ class _Page:
         if topic is None and self.groups:
             group = next((group for group in self.groups if group == "generator"), next(iter(self.groups)))
             parts.append(f"--help all: all keys and choices; --help {group}: one group.")
-        parts.append("null: not set.")
+        parts.append("null: not set." if topic is None else "null: not set; <key>: as that key.")
         return ["", *textwrap.wrap(" ".join(parts), width)]
 
 
-def _shorten(value: str) -> str:
-    """Return a mapping with its first value alone where it is long."""
-    return f"{value.partition(',')[0]},...}}" if value.startswith("{") and len(value) > _LONG else value
-
-
-def _is_about(entry: _Entry, title: str, topic: str) -> bool:
-    key = entry.head.partition("=")[0]
-    return title == topic or key == topic or key.startswith(f"{topic}.")
-
-
-def _format_entry(entry: _Entry, column: int, width: int) -> list[str]:
-    indent = " " * entry.indent
-    head = f"{indent}{entry.head}"
-    if not entry.text:
-        return textwrap.wrap(head, width, initial_indent="", subsequent_indent=" " * column, drop_whitespace=False)
-    gap = " " * column
-    lines = textwrap.wrap(entry.text, width - column, break_on_hyphens=False)
-    if len(head) + 2 <= column:
-        return [f"{head:{column}}{lines[0]}", *(gap + line for line in lines[1:])]
-    first_width = width - len(head) - 2  # the explanation begins behind a long key, where there is room
-    if first_width < 24:
-        return [*textwrap.wrap(head, width, subsequent_indent=indent + "  "), *(gap + line for line in lines)]
-    begin, *rest = textwrap.wrap(entry.text, first_width, break_on_hyphens=False)
-    rest = textwrap.wrap(" ".join(rest), width - column, break_on_hyphens=False)
-    return [f"{head}  {begin}", *(gap + line for line in rest)]
+def _is_about(entry: Entry, title: str, topic: str) -> bool:
+    is_in_braces = "=" in entry.head and topic.startswith(f"{entry.key}.")
+    return topic in (title, entry.key) or entry.key.startswith(f"{topic}.") or is_in_braces

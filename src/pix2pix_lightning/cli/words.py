@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterator, Sequence
+from itertools import zip_longest
 from pathlib import Path
 
 from pix2pix_lightning.cli.choices import list_all_keys, read_command
@@ -183,7 +184,7 @@ def find_help_topic(words: Sequence[str]) -> str | None:
 def find_option(name: str, words: Sequence[str]) -> str | None:
     """Return the last value of an option such as ``--config-dir``, of a command line that was checked, or None."""
     found = None
-    for word, following in zip(words, [*words[1:], ""], strict=True):
+    for word, following in zip_longest(words, words[1:], fillvalue=""):
         option, has_value, value = word.partition("=")
         if option.startswith("-") and _SHORT.get(option, option) == name:
             found = value if has_value else following
