@@ -74,7 +74,7 @@ def test_the_command_line_and_python_give_the_same(capsys, tmp_path):
     (cfg,) = configs
     assert cfg.data._target_ == "pix2pix_lightning.data.PairedDataModule"
     assert cfg.data.root == "my pairs"
-    assert cfg == compose("train", ["data.root='my pairs'", "seed=3"])
+    assert cfg == compose("train", ["data.root=my pairs", "seed=3"])
     again = shlex.split(cfg.command)[3:]
     assert again == ["data=folder", "data.root=my pairs", "seed=3"]
     # single keys of a run that is resumed are those of the run
