@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import warnings
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -17,12 +16,14 @@ from torch.utils.data import DataLoader, Subset
 from pix2pix_lightning.data.augmentation import build_augmentation, check_entries
 from pix2pix_lightning.data.cache import CachedPairs, check_cache, compute_fingerprints, open_cache
 from pix2pix_lightning.data.check.splits import MODES, ON_ERROR, check_splits
-from pix2pix_lightning.data.dataset import DroppingLoader, EpochSampler, OnError, PairDataset, collate_kept
-from pix2pix_lightning.data.pairs import LAYOUTS, FolderPairs, Pairs, StripPairs, open_pairs
+from pix2pix_lightning.data.dataset import EpochSampler, OnError, PairDataset
+from pix2pix_lightning.data.loader import build_loader
+from pix2pix_lightning.data.pair_folder import PairFolder
+from pix2pix_lightning.data.pairs import LAYOUTS, FolderPairs, Pairs, StripPairs
 from pix2pix_lightning.data.position import PositionCallback
 from pix2pix_lightning.data.prepared import PreparedPairs
 from pix2pix_lightning.data.sides import PairSpec
-from pix2pix_lightning.data.workers import check_num_workers, choose_num_workers, count_available_cores, use_one_thread
+from pix2pix_lightning.data.workers import check_num_workers, choose_num_workers, count_available_cores
 from pix2pix_lightning.utils.checks import check_choice, check_counts, check_switch, is_whole_number
 from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.processes import is_first_process
@@ -65,6 +66,10 @@ class PairedDataModule(LightningDataModule):
             ``auto`` finds out, and takes files as strips only if they are twice as wide as high.
         on_error: ``raise`` ends with an error for a pair that cannot be used; ``skip`` leaves out the pairs that the
             check finds, takes another pair for one that cannot be read in training, and measures without it.
+        val_fraction: Share of the pairs that are validated on, by a hash of their names; by default 0.1 of pairs that
+            lie in ``root`` itself, and none of those in ``train``.
+        test_fraction: Share of the pairs that are kept for testing.
+        split_seed: Seed of these two.
         archive: Address of the data set, for the error message when ``root`` is missing.
 
     Raises:
@@ -98,6 +103,9 @@ class PairedDataModule(LightningDataModule):
         check: Literal["quick", "full", "off", False] = "quick",
         layout: Literal["auto", "strip", "folders"] = "auto",
         on_error: Literal["raise", "skip"] = "raise",
+        val_fraction: float | None = None,
+        test_fraction: float = 0.0,
+        split_seed: int = 0,
         archive: str | None = None,
     ) -> None:
         super().__init__()
@@ -134,7 +142,7 @@ class PairedDataModule(LightningDataModule):
         self.check = check
         self.layout = layout
         self.on_error = on_error
-        self.archive = archive
+        self.folder = PairFolder(self.root, layout, self.val_split, val_fraction, test_fraction, split_seed, archive)
         source, target = (b, a) if direction == "b_to_a" else (a, b)
         self.pair_spec = PairSpec.from_dict(
             {
@@ -143,11 +151,15 @@ class PairedDataModule(LightningDataModule):
                 "size": size,
                 "load_size": round(size * _JITTER) if jitter else size,
                 "direction": direction,
+                "strips": self.find_strips(),
             }
         )
         self._datasets: dict[str, PairDataset] = {}
-        self._position = PositionCallback()
-        self._predicted_split = "test"
+        self._position, self._predicted_split = PositionCallback(), "test"
+
+    def find_strips(self) -> bool | tuple[int, int] | None:
+        """Find out whether files hold A and B side by side (``PairSpec.strips``); override it with ``open_split``."""
+        return self.folder.find_strips()
 
     def open_split(self, split: str) -> Pairs:
         """Open the pairs of a split; override this for pairs that do not come from a folder.
@@ -163,13 +175,7 @@ class PairedDataModule(LightningDataModule):
         Raises:
             UserError: The folder, the split or its images are missing.
         """
-        if not self.root.is_dir():
-            hint = f": unpack {self.archive} there, or" if self.archive else ":"
-            raise UserError(f"data.root={self.root} is no folder{hint} set data.root=<folder> to that of the pairs")
-        try:
-            return open_pairs(self.root, split, self.layout)
-        except ValueError as error:
-            raise UserError(f"{error}; the archive is at {self.archive}" if self.archive else str(error)) from None
+        return self.folder.open(split)
 
     def resolve_cache_folder(self) -> Path:
         """Return the folder of this data set's caches."""
@@ -329,19 +335,12 @@ class PairedDataModule(LightningDataModule):
         return EpochSampler(num_pairs, seed=self.seed, shuffle=split == "train", rank=rank, world_size=world_size)
 
     def _build_loader(self, split: str, sampler: EpochSampler) -> DataLoader[Any]:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "This DataLoader will create")  # check_num_workers has warned
-            drops = self._datasets[split].on_error == "drop"  # a replacement would be measured twice
-            return (DroppingLoader if drops else DataLoader)(
-                self._datasets[split],
-                batch_size=self.batch_size,
-                sampler=sampler,
-                collate_fn=collate_kept if drops else None,
-                num_workers=self.num_workers,
-                pin_memory=torch.cuda.is_available() if self.pin_memory is None else self.pin_memory,
-                prefetch_factor=self.prefetch_factor if self.num_workers else None,
-                persistent_workers=self.num_workers > 0,
-                worker_init_fn=use_one_thread,
-                # without it, each iterator draws a number from the global generator
-                generator=torch.Generator().manual_seed(self.seed),
-            )
+        return build_loader(
+            self._datasets[split],
+            sampler,
+            batch_size=self.batch_size,
+            num_workers=self.num_workers,
+            pin_memory=self.pin_memory,
+            prefetch_factor=self.prefetch_factor,
+            seed=self.seed,
+        )
