@@ -28,6 +28,7 @@ class SourceReader:
             (with ``direction=b_to_a`` the right one); ``off`` for the whole picture. ``auto`` is ``source`` for a file
             that looks like the training's strips: of their size or, where that varied, twice as wide as high.
         max_pixels: Greatest number of pixels of a file; None for any number.
+        is_logged: Whether a line in the log says what ``auto`` does with the first file that could be a strip.
 
     Attributes:
         half: The argument.
@@ -38,13 +39,16 @@ class SourceReader:
         UserError: ``half`` is unknown.
     """
 
-    def __init__(self, spec: PairSpec, *, half: str = "auto", max_pixels: int | None = None) -> None:
+    def __init__(
+        self, spec: PairSpec, *, half: str = "auto", max_pixels: int | None = None, is_logged: bool = True
+    ) -> None:
         check_choice("half", half, HALVES)
         self.spec = spec
         self.half = half
         self.max_pixels = max_pixels
         self.num_halves = 0
         self.note: str | None = None
+        self.is_logged = is_logged
         self._logged: set[str] = set()
 
     @property
@@ -59,7 +63,7 @@ class SourceReader:
         return "A" if self.side == "left" else "B"
 
     def read(self, path: Path) -> npt.NDArray[np.uint8]:
-        """Read a file. What ``auto`` does with the first one that could be a strip is a line in the log.
+        """Read a file.
 
         Args:
             path: The file.
@@ -75,7 +79,7 @@ class SourceReader:
         """
         image = open_image(path, max_pixels=self.max_pixels, has_numbers=self.spec.source.has_class_numbers)
         image = self._take_half(image, path)
-        if self.note and self.note not in self._logged:
+        if self.is_logged and self.note and self.note not in self._logged:
             self._logged.add(self.note)
             _log.warning("%s %s", path, self.note)
         try:
