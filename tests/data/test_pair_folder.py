@@ -162,3 +162,29 @@ def test_the_specification_says_whether_files_are_strips(tmp_path, files, option
     assert PairedDataModule(tmp_path, **options).pair_spec.strips == expected
     assert PairedDataModule(tmp_path / "none").pair_spec.strips is None
     np.testing.assert_equal(PairedDataModule(tmp_path, **options).pair_spec, PairedDataModule("none").pair_spec)
+
+
+@pytest.mark.parametrize(
+    ("files", "split", "message"),
+    [
+        (["Training/x", "validation/x"], "train", r"has the folder Training.* rename it to train"),
+        (["train/x", "valid/x"], "val", r"has the folder valid.* rename it to val"),
+        (["train/x", "test/x"], "val", r"/val does not exist.*data\.val_fraction=0\.1"),
+        (["pairs/train/x", "pairs/val/x"], "train", r"data\.root=\S+/pairs$"),
+        (["A/x", "val/x"], "train", r"no folder train, but A, val: "),
+        (["A/x"], "train", r"has the folder A alone.*/B$"),
+        (["x", "val/x"], "train", r"1 images next to val: move them to \S+/train$"),
+        (["input/x", "target/x"], "train", r"input, target: rename them to A and B"),
+    ],
+)
+def test_what_a_folder_has_instead_of_a_split_is_named(tmp_path, files, split, message):
+    for name in files:
+        save(tmp_path / f"{name}.png")
+    with pytest.raises(UserError, match=message):
+        PairFolder(tmp_path).open(split)
+
+
+def test_a_folder_of_images_that_are_not_read_names_their_endings(tmp_path):
+    (tmp_path / "IMG_1.HEIC").write_bytes(b"")
+    with pytest.raises(UserError, match=r"1 end with \.heic"):
+        PairFolder(tmp_path).open("train")

@@ -9,12 +9,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pix2pix_lightning.data.files.listing import PathList, list_images_below
+from pix2pix_lightning.data.missing_split import explain_missing_split
 from pix2pix_lightning.data.pairs import FolderPairs, StripPairs, list_side_folders, open_pairs
 from pix2pix_lightning.data.strips import find_strip_size, is_strip_shape
 from pix2pix_lightning.utils.checks import check_counts
 from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.processes import is_first_process
-from pix2pix_lightning.utils.text import format_names
 
 DEFAULT_FRACTION = 0.1
 """Share of the validation pairs where a folder has no splits."""
@@ -125,14 +125,16 @@ class PairFolder:
         if split not in (*fractions, "train") or not (fractions or is_flat):
             if is_flat:
                 raise UserError(self._format_missing(split))
-            self._check_names(split)
+            reason = None if self._has_split(split) else explain_missing_split(self.root, split)
+            if reason:
+                raise UserError(reason)
             return open_pairs(self.root, split, self.layout)
         if self._parts is None:
             self._parts = self._divide("" if is_flat else "train", fractions)
         pairs = self._parts[split]
         if not pairs:
             raise UserError(
-                f"{self.root} has too few pairs to divide them, none is left to {_VERBS[split]}: add pairs, or set "
+                f"{self.root} has too few pairs to divide, none is left to {_VERBS[split]}: add pairs, or set "
                 "data.val_split=train to validate on those that are trained on"
             )
         return pairs
@@ -154,7 +156,7 @@ class PairFolder:
     def _divide(self, place: str, fractions: Mapping[str, float]) -> dict[str, StripPairs | FolderPairs]:
         pairs = open_pairs(self.root, place, self.layout)
         parts = divide_names([pairs.get_name(index) for index in range(len(pairs))], fractions, self.split_seed)
-        if fractions and is_first_process():
+        if fractions and len(pairs) > 1 and is_first_process():
             counts = ", ".join(f"{len(part)} {_VERBS[split]}" for split, part in parts.items())
             keys = ", ".join(f"data.{split}_fraction={fraction:g}" for split, fraction in fractions.items())
             why = f"{self.root / place} is divided" if place else f"no train/ and val/ in {self.root}"
@@ -164,18 +166,6 @@ class PairFolder:
     def _has_split(self, split: str) -> bool:
         places = [self.root / split, *(folder for sides in list_side_folders(self.root, split) for folder in sides)]
         return any(folder.is_dir() for folder in places)
-
-    def _check_names(self, split: str) -> None:
-        """Check that images do not lie in folders of other names alone."""
-        if any(self._has_split(name) for name in {"train", "val", "test", split}):
-            return
-        found = [file.partition("/")[0] for file in list_images_below(self.root).files]
-        if found:
-            raise UserError(
-                f"{self.root} has no folder {split}, but {format_names(list(dict.fromkeys(found)))}: rename them to "
-                "train and val, or to A and B if they hold the two sides of pairs; or set data.val_fraction=0.1 to "
-                "divide the pairs in all of them"
-            )
 
     def _format_missing(self, split: str) -> str:
         if split == "test":
