@@ -118,7 +118,8 @@ def select_repeatable_words(words: Sequence[str]) -> list[str]:
 
 def quote(value: str) -> str:
     """Put a value in single quotes, in which it may hold what Hydra's grammar gives a meaning, such as commas."""
-    escaped = value.replace("'", "\\'")
+    # backslashes are doubled before a quote alone, the last one too: C:\\data\\ ends with them
+    escaped = re.sub(r"(\\*)('|$)", lambda found: 2 * found[1] + ("\\'" if found[2] else ""), value)
     return f"'{escaped}'"
 
 

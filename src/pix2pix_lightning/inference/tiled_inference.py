@@ -13,7 +13,6 @@ from torch import Tensor
 from pix2pix_lightning.data.sides import PairSpec
 from pix2pix_lightning.inference.exported import OnnxNetwork, ProgramNetwork
 from pix2pix_lightning.inference.generator import GeneratorNetwork
-from pix2pix_lightning.inference.padding import compute_padded_side, pad_to_multiple
 from pix2pix_lightning.inference.statistics import (
     compute_exact_statistics,
     compute_shrunk_size,
@@ -34,6 +33,7 @@ from pix2pix_lightning.inference.tiles import (
     run_in_tiles,
 )
 from pix2pix_lightning.networks import ReceptiveField, TilingState, Window, find_image_norms, measure_receptive_field
+from pix2pix_lightning.networks.padding import compute_padded_side, pad_to_multiple
 from pix2pix_lightning.utils.checks import check_choice
 from pix2pix_lightning.utils.errors import UserError
 

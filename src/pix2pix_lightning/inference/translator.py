@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -18,14 +18,14 @@ from pix2pix_lightning.data.sides import PairSpec
 from pix2pix_lightning.inference.exported import OnnxNetwork, ProgramNetwork, open_exported
 from pix2pix_lightning.inference.generator import GeneratorNetwork
 from pix2pix_lightning.inference.loading import open_module
-from pix2pix_lightning.inference.padding import pad_to_multiple
+from pix2pix_lightning.inference.options import check_exported_options, check_packages, find_device, parse_resize
 from pix2pix_lightning.inference.precision import PRECISIONS
 from pix2pix_lightning.inference.source_files import SourceReader
 from pix2pix_lightning.inference.tiled_inference import TiledInference
 from pix2pix_lightning.models.pix2pix import Pix2PixModule
+from pix2pix_lightning.networks.padding import pad_to_multiple
 from pix2pix_lightning.utils.checks import check_choice, check_counts
 from pix2pix_lightning.utils.errors import UserError
-from pix2pix_lightning.utils.memory import is_out_of_memory
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PILImage
@@ -36,7 +36,7 @@ _MAX_FLOAT = 1.5
 _MODES = {"deterministic": ("image", "off"), "paper": ("image", "on")}
 _NORMS, _DROPOUT, _WEIGHTS = ("image", "running"), ("on", "off"), ("trained", "ema")
 
-AnyImage = TypeVar("AnyImage")
+AnyImage = TypeVar("AnyImage", Tensor, "PILImage")
 
 
 def _ignore_progress(done: int, total: int) -> None:
@@ -139,28 +139,40 @@ class Translator:
                 raise UserError("weights='ema' with a module: the EMA weights are in checkpoints, give one")
             if pair is not None:
                 raise UserError("pair= with a module, which already has a pair_spec: leave pair out")
-            on = model.device if device == "auto" else _find_device(device)
+            on = model.device if device == "auto" else find_device(device)
             self.network = build(model, device=on, optimized_layout=False)
         elif infer_checkpoint_kind(path := find_checkpoint(Path(model))) == "exported":
-            _check_exported_options(path, dropout=dropout, weights=weights, precision=precision, pair=pair)
-            on_file = device if device == "auto" else _find_device(device)
+            check_exported_options(path, dropout=dropout, weights=weights, precision=precision, pair=pair)
+            on_file = device if device == "auto" else find_device(device)
             self.network = open_exported(path, on_file, trust=trust is True)
             if norm not in (None, self.network.norm):
                 raise UserError(f"norm={norm!r}, but {path} was exported with {self.network.norm!r}: leave norm out")
         else:
-            module = open_module(path, weights=weights, trust=_check_packages(trust), pair=pair)
-            self.network = build(module, device=_find_device(device), optimized_layout=True)
+            module = open_module(path, weights=weights, trust=check_packages(trust), pair=pair)
+            self.network = build(module, device=find_device(device), optimized_layout=True)
         self.norm = self.network.norm
         self.device = self.network.device
         self.precision = getattr(self.network, "precision", "32")
         self.pair_spec: PairSpec = self.network.pair_spec
         self.reader = SourceReader(self.pair_spec, half=half, max_pixels=max_pixels)
-        self.side = _parse_resize(resize, self.pair_spec)
+        self.side = parse_resize(resize, self.pair_spec)
         self.progress = progress
         self._tiled = TiledInference(self.network, tile=tile, overlap=overlap, statistics=statistics)
         self.seams = self._tiled.seams
 
-    def __call__(self, image: AnyImage) -> AnyImage:
+    @overload
+    def __call__(self, image: str | Path | npt.NDArray[Any]) -> npt.NDArray[np.uint8]: ...
+
+    @overload
+    def __call__(self, image: AnyImage) -> AnyImage: ...
+
+    @overload
+    def __call__(self, image: list[str] | list[Path] | list[npt.NDArray[Any]]) -> list[npt.NDArray[np.uint8]]: ...
+
+    @overload
+    def __call__(self, image: list[AnyImage]) -> list[AnyImage]: ...
+
+    def __call__(self, image: Any) -> Any:
         """Translate an image and return the same kind of object.
 
         Args:
@@ -174,7 +186,25 @@ class Translator:
             UserError: It is not an image, not of 8 bits, has floats far from [-1, 1], or has another number of channels
                 than the source; or the source refuses its transparent pixels.
         """
-        return cast(AnyImage, self._translate(image))
+        if isinstance(image, list):
+            return [self(item) for item in image]
+        if isinstance(image, Tensor):
+            if image.ndim not in (3, 4) or not image.numel():
+                raise UserError(
+                    f"a tensor of shape {tuple(image.shape)}: (C, H, W) or (B, C, H, W) is expected, with a pixel at "
+                    "least"
+                )
+            batch = image if image.ndim == 4 else image[None]
+            translated = self._translate_tensor(batch)
+            return translated if image.ndim == 4 else translated[0]
+        if isinstance(image, str | Path):
+            return self.translate_arrays([self.read(Path(image))])[0]
+        if isinstance(image, np.ndarray):
+            array = self.translate_arrays([image])[0]
+            return array[..., 0] if image.ndim == 2 and array.shape[2] == 1 else array
+        if hasattr(image, "convert"):
+            return self._translate_pil(image)
+        raise UserError(f"{type(image).__name__} is not an image: give a path, an array, a tensor or a PIL image")
 
     @property
     def generator(self) -> torch.nn.Module:
@@ -202,27 +232,6 @@ class Translator:
             OSError: It cannot be read.
         """
         return self.reader.read(path)
-
-    def _translate(self, image: Any) -> Any:
-        if isinstance(image, list):
-            return [self._translate(item) for item in image]
-        if isinstance(image, Tensor):
-            if image.ndim not in (3, 4) or not image.numel():
-                raise UserError(
-                    f"a tensor of shape {tuple(image.shape)}: (C, H, W) or (B, C, H, W) is expected, with a pixel at "
-                    "least"
-                )
-            batch = image if image.ndim == 4 else image[None]
-            translated = self._translate_tensor(batch)
-            return translated if image.ndim == 4 else translated[0]
-        if isinstance(image, str | Path):
-            return self.translate_arrays([self.read(Path(image))])[0]
-        if isinstance(image, np.ndarray):
-            array = self.translate_arrays([image])[0]
-            return array[..., 0] if image.ndim == 2 and array.shape[2] == 1 else array
-        if hasattr(image, "convert"):
-            return self._translate_pil(image)
-        raise UserError(f"{type(image).__name__} is not an image: give a path, an array, a tensor or a PIL image")
 
     def translate_arrays(self, images: Sequence[npt.NDArray[np.uint8]]) -> list[npt.NDArray[np.uint8]]:
         """Translate arrays, those of equal size in one batch.
@@ -298,50 +307,8 @@ class Translator:
         return output[..., :height, :width]
 
 
-def _check_exported_options(path: Path, *, dropout: str, weights: str, precision: str, pair: object) -> None:
-    """Check that no option is set that an exported graph cannot follow."""
-    for name, value, allowed in (
-        ("dropout", dropout, ("off",)),
-        ("weights", weights, ("trained",)),
-        ("precision", precision, ("32", "auto")),
-        ("pair", pair, (None,)),
-    ):
-        if value not in allowed:
-            raise UserError(
-                f"{name}={value} with {path}: an exported graph is fixed; use the checkpoint that it was exported from"
-            )
-
-
 def _check_floats(batch: Tensor) -> None:
     """Check that floats can be those of [-1, 1]; resizing may go a little beyond."""
     low, high = (bound.item() for bound in torch.aminmax(batch))
     if not -_MAX_FLOAT <= low <= high <= _MAX_FLOAT:  # nor NaN
         raise UserError(f"a tensor of floats from {low:g} to {high:g}: -1 to 1 is expected; bytes become x / 127.5 - 1")
-
-
-def _check_packages(trust: Sequence[str] | bool) -> Sequence[str]:
-    if trust is True:
-        raise UserError("trust=True is for .pt2 files: name the packages whose classes the file may name, trust=[...]")
-    return (trust,) if isinstance(trust, str) else trust or ()
-
-
-def _parse_resize(resize: str | int | None, spec: PairSpec) -> int | None:
-    if resize == "training":
-        return spec.size
-    if resize is None or (type(resize) is int and resize > 0):
-        return resize
-    raise UserError(f"resize={resize!r} is unknown: training, or a side in pixels is expected")
-
-
-def _find_device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(str(name))
-        torch.zeros(1, device=device).cpu()
-    except (RuntimeError, AssertionError) as error:  # torch without CUDA raises AssertionError
-        if is_out_of_memory(error):
-            raise
-        here = f"auto, cpu or cuda is expected, and torch {torch.__version__} finds {torch.cuda.device_count()} GPUs"
-        raise UserError(f"device={name} cannot be used here: {here}") from None
-    return device

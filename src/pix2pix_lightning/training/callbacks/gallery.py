@@ -63,7 +63,7 @@ class Gallery(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Write the images of a batch."""
-        wanted = min(self._num_images - self._shown, len(batch["name"]))
+        wanted = min(self._num_images - self._shown, len(batch["source"]))
         if wanted <= 0 or trainer.sanity_checking or not trainer.is_global_zero:
             return
         module = cast(Pix2PixModule, pl_module)
@@ -75,7 +75,7 @@ class Gallery(Callback):
         }
         sides = {"input": spec.source, "output": spec.target, "target": spec.target}
         strips = {}
-        for index, name in enumerate(batch["name"][:wanted]):
+        for index, name in enumerate(batch.get("name", ["pair"] * wanted)[:wanted]):
             images = {column: sides[column].to_picture(values[index]) for column, values in columns.items()}
             position = self._shown + index
             self._background.do(partial(self._folder.add, position, name, trainer.current_epoch, images))

@@ -35,7 +35,7 @@ class Journal(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Count the images of all processes."""
-        self._epoch_images += len(batch["name"]) * trainer.world_size
+        self._epoch_images += len(batch["source"]) * trainer.world_size
         self._epoch_end = time.perf_counter()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

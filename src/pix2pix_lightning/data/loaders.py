@@ -1,4 +1,4 @@
-"""Build the loader of a data set's batches."""
+"""Loaders of pairs."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ def build_loader(
     *,
     batch_size: int,
     num_workers: int,
-    pin_memory: bool | None,
+    pin_memory: bool,
     prefetch_factor: int | None,
     seed: int,
 ) -> DataLoader[Any]:
-    """Build a loader that draws no number from the global generators.
+    """Build the loader of a split.
 
     Args:
-        dataset: The pairs.
-        sampler: Their order.
-        batch_size: Pairs in a batch.
+        dataset: Pairs of the split.
+        sampler: The order of the pairs.
+        batch_size: Pairs in a batch of each process.
         num_workers: Number of loader processes.
-        pin_memory: Whether batches are copied to page-locked memory; None does so where there is a GPU.
+        pin_memory: Whether batches are copied to page-locked memory.
         prefetch_factor: Batches that each loader process has ready; None is torch's default.
         seed: Seed of the loader's own generator.
 
     Returns:
-        Loader of batches ``{"source", "target", "name"}``; where the data set drops pairs, without them.
+        A loader of batches ``{"source", "target", "name"}``.
     """
     drops = dataset.on_error == "drop"  # a replacement would be measured twice
     with warnings.catch_warnings():
@@ -45,7 +45,7 @@ def build_loader(
             sampler=sampler,
             collate_fn=collate_kept if drops else None,
             num_workers=num_workers,
-            pin_memory=torch.cuda.is_available() if pin_memory is None else pin_memory,
+            pin_memory=pin_memory,
             prefetch_factor=prefetch_factor if num_workers else None,
             persistent_workers=num_workers > 0,
             worker_init_fn=use_one_thread,
