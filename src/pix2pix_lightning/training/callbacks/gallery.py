@@ -128,7 +128,8 @@ class Gallery(Callback):
         wanted = self._num_images - self._shown
         strips = {}
         pictures = build_pictures(module.pair_spec, batch, output, num_pairs=wanted)
-        for name, images in zip(batch["name"][:wanted], pictures, strict=True):
+        names = batch.get("name", ["pair"] * len(pictures))
+        for name, images in zip(names[:wanted], pictures, strict=True):
             self._background.do(partial(self._folder.add, self._shown, name, epoch, images))
             strips[f"gallery/{build_pair_folder_name(self._shown, name)}"] = join_pictures(images)
             self._shown += 1
