@@ -55,7 +55,7 @@ def open_terminal(columns=80):
     for number in (1, 2):
         os.dup2(slave, number)
     os.close(slave)
-    sys.stdout, sys.stderr = (open(number, "w", encoding="utf-8", buffering=1, closefd=False) for number in (1, 2))
+    sys.stdout, sys.stderr = (os.fdopen(number, "w", 1, "utf-8", closefd=False) for number in (1, 2))
     try:
         yield terminal
     finally:

@@ -92,8 +92,9 @@ def read_validation_batches(trainer: Trainer, module: Pix2PixModule) -> Iterator
         loader is no plain one.
     """
     loader: Any = trainer.val_dataloaders
-    if loader is None and trainer.datamodule is not None:  # Lightning opens it with the first validation
-        loader = trainer.datamodule.val_dataloader()
+    data: Any = getattr(trainer, "datamodule", None)
+    if loader is None and data is not None:  # Lightning opens it before the first validation
+        loader = data.val_dataloader()
     limit = trainer.limit_val_batches
     if not isinstance(loader, DataLoader) or loader.batch_sampler is None or not limit:
         return

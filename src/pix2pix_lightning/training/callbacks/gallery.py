@@ -124,11 +124,12 @@ class Gallery(Callback):
             _log.warning("%s is not up to date: %s", self._path, error.strerror)
 
     def _write(self, module: Pix2PixModule, batch: Any, output: Tensor, epoch: int) -> dict[str, Picture]:
-        """Queue the pictures of the pairs that are still wanted, and return those of each pair side by side, by name."""
+        """Queue the pictures of the pairs that are still wanted, and return a strip of each for the loggers."""
         wanted = self._num_images - self._shown
         strips = {}
         pictures = build_pictures(module.pair_spec, batch, output, num_pairs=wanted)
-        for name, images in zip(batch["name"][:wanted], pictures, strict=True):
+        names = batch.get("name", ["pair"] * len(pictures))
+        for name, images in zip(names[:wanted], pictures, strict=True):
             self._background.do(partial(self._folder.add, self._shown, name, epoch, images))
             strips[f"gallery/{build_pair_folder_name(self._shown, name)}"] = join_pictures(images)
             self._shown += 1

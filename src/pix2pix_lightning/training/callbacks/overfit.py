@@ -78,11 +78,8 @@ class Overfit(Callback):
             return
         self._l1 = float(trainer.callback_metrics["val/l1"])
         if self._l1 < self.below:
-            _log.info(
-                "one pair was fitted: val/l1 %.4f after %d batches",
-                self._l1,
-                cast(Pix2PixModule, pl_module).batches_seen,
-            )
+            num_batches = cast(Pix2PixModule, pl_module).batches_seen
+            _log.info("one pair was fitted: val/l1 %.4f after %d batches", self._l1, num_batches)
             trainer.should_stop = True
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

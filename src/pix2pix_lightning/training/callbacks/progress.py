@@ -19,7 +19,7 @@ from pix2pix_lightning.utils.terminal import LiveLine, find_terminal
 _LOSSES = ("loss_g", "loss_d")
 _MIN_BAR, _MAX_BAR = 8, 40  # columns
 _LEFT_OUT = ("count", "speed", "bar", "losses", "left")
-"""Parts of the line that a narrow terminal leaves out, in this order; while validating the count is the last but one."""
+"""Parts of the line that a narrow terminal leaves out, in this order; while validating the count is the last."""
 
 
 class TrainingBar(ProgressBar):
