@@ -23,6 +23,9 @@ NASTY = """<script>alert(1)<_script>&"'#?%20"""
 HOLD = "import sys; from pathlib import Path; from pix2pix_lightning.utils.lock import lock_folder\n"
 HOLD += "with lock_folder(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
 
+ASK = "import sys; from pathlib import Path; from pix2pix_lightning.utils.lock import is_locked\n"
+ASK += "print(is_locked(Path(sys.argv[1])))"
+
 
 def make_run(folder, l1, *, finished=False, log="", checkpoint=True, seed=0, **parts):
     """Write what a training leaves; ``parts`` are nodes of its configuration."""
@@ -141,8 +144,7 @@ def test_the_own_lock_is_seen_and_kept(runs):
         assert is_locked(run)
         RunIndex(runs).write()
         assert "running" in read_entry(runs, run.name)
-        ask = f"from pathlib import Path; from pix2pix_lightning.utils.lock import is_locked; print(is_locked(Path({str(run)!r})))"
-        assert subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True).stdout == "True\n"
+        assert subprocess.run([sys.executable, "-c", ASK, run], capture_output=True, text=True).stdout == "True\n"
     assert not is_locked(run)
 
 
