@@ -24,6 +24,8 @@ from pix2pix_lightning.utils.saved_files import read_json
 
 _log = logging.getLogger(__name__)
 _NAMES = "names.json"  # names of the pairs; names of their folders are restricted
+UNTRAINED = -1
+"""The epoch of pictures before training."""
 
 
 class GalleryFolder:
@@ -46,7 +48,7 @@ class GalleryFolder:
         Args:
             position: Position of the pair among all pairs, from 0.
             name: Name of the pair.
-            epoch: Epoch, counted from 0.
+            epoch: Epoch, counted from 0, or ``UNTRAINED``.
             images: ``input``, ``output`` and ``target``, (H, W, 1 or 3) uint8. Input and target are the same at
                 each epoch and written once.
 
@@ -59,7 +61,7 @@ class GalleryFolder:
         for column in ("input", "target"):
             if not (folder / f"{column}.png").exists():
                 write_image(folder / f"{column}.png", images[column])
-        write_image(folder / f"epoch_{epoch:04d}.png", images["output"], overwrite=True)
+        write_image(folder / format_output_name(epoch), images["output"], overwrite=True)
         names = self._read_names()
         if names.get(folder_name) != name:
             _write(self._folder / _NAMES, json.dumps({**names, folder_name: name}, indent=2) + "\n")
@@ -94,6 +96,7 @@ class GalleryFolder:
             run=run,
             pairs=pairs,
             epochs=sorted({epoch for pair in pairs for epoch in pair.epochs}),
+            format_output_name=format_output_name,
             metrics=metrics,
             config=config,
             command=command,
@@ -116,6 +119,11 @@ def build_pair_folder_name(position: int, name: str) -> str:
     """Build a folder's name that any system accepts from a pair's position and name."""
     plain = re.sub(r"[^\w.-]+", "_", name)
     return f"{position:03d}_{plain[:60]}"
+
+
+def format_output_name(epoch: int) -> str:
+    """Return the name of the file of an output: ``epoch_0000.png``, or ``untrained.png``."""
+    return "untrained.png" if epoch == UNTRAINED else f"epoch_{epoch:04d}.png"
 
 
 class _Pair(NamedTuple):
@@ -144,8 +152,9 @@ def _write(path: Path, text: str) -> None:
 
 
 def _find_epochs(folder: Path) -> list[int]:
-    names = (re.fullmatch(r"epoch_(\d+)\.png", path.name) for path in folder.iterdir())
-    return sorted(int(name[1]) for name in names if name)
+    names = {path.name for path in folder.iterdir()}
+    epochs = sorted(int(name[1]) for name in (re.fullmatch(r"epoch_(\d+)\.png", name) for name in names) if name)
+    return [UNTRAINED, *epochs] if format_output_name(UNTRAINED) in names else epochs
 
 
 def _read_size(folder: Path) -> tuple[int, int] | None:

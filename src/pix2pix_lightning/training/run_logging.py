@@ -28,19 +28,22 @@ _IGNORED_WARNINGS = (
 def log_to_terminal(*, is_first: bool = True) -> Iterator[logging.Logger]:
     """Show on the terminal what this package logs, and of Lightning the warnings that a user can act on.
 
+    What is logged at the level DEBUG is for `log_to_file` alone.
+
     Args:
         is_first: Whether this is the first of the run's processes. The others show errors alone.
 
     Yields:
         The package's logger. At the end the loggers' levels and handlers are as before.
     """
-    levels = {_PACKAGE: logging.INFO if is_first else logging.ERROR}
+    levels = {_PACKAGE: logging.DEBUG if is_first else logging.ERROR}
     levels |= dict.fromkeys(("lightning.pytorch", "lightning.fabric"), logging.WARNING if is_first else logging.ERROR)
     before = {name: logging.getLogger(name).level for name in levels}
     for name, level in levels.items():
         logging.getLogger(name).setLevel(level)
     logger, terminal = logging.getLogger(_PACKAGE), logging.StreamHandler()
     terminal.setFormatter(EscapedFormatter())
+    terminal.setLevel(logging.INFO)
     logger.addHandler(terminal)
     try:
         with warnings.catch_warnings():

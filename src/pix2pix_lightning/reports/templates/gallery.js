@@ -5,11 +5,13 @@
 
   const fill = (figure, article, epoch) => {
     const [link, image] = [figure.querySelector("a"), figure.querySelector("img")];
-    const file = link.getAttribute("href").replace(/epoch_\d+\.png$/, `epoch_${String(epoch).padStart(4, "0")}.png`);
+    const name = epoch < 0 ? "untrained.png" : `epoch_${String(epoch).padStart(4, "0")}.png`;
+    const when = epoch < 0 ? "before training" : `epoch ${epoch + 1}`;
+    const file = link.getAttribute("href").replace(/[^/]+$/, name);
     link.setAttribute("href", file);
     image.setAttribute("src", file);
-    image.alt = `output for ${article.dataset.name}, epoch ${epoch + 1}`;
-    figure.querySelector("figcaption").textContent = `output, epoch ${epoch + 1}`;
+    image.alt = `output for ${article.dataset.name}, ${when}`;
+    figure.querySelector("figcaption").textContent = `output, ${when}`;
   };
 
   for (const article of articles) {
