@@ -12,6 +12,8 @@ from pix2pix_lightning.utils.log_file import LogFile
 from pix2pix_lightning.utils.text import EscapedFormatter
 
 _PACKAGE = "pix2pix_lightning"
+FAILED = "failed: "
+"""Begin of the last line that a training which failed writes to its log."""
 _IGNORED_WARNINGS = (
     ".*LeafSpec",  # lightning's own use of torch
     "You have overridden `on_after_batch_transfer` in `LightningModule`",  # the batch is made float there
@@ -58,13 +60,17 @@ def log_to_terminal(*, is_first: bool = True) -> Iterator[logging.Logger]:
 
 @contextmanager
 def log_to_file(path: Path) -> Iterator[None]:
-    """Append to a file what this package logs, with times."""
+    """Append to a file what this package logs, with times, and the error that ends the block, if one does."""
     file = LogFile(path)
     file.setFormatter(EscapedFormatter("%(asctime)s %(levelname)s %(message)s"))
     logger = logging.getLogger(_PACKAGE)
     logger.addHandler(file)
     try:
         yield
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        file.handle(logger.makeRecord(_PACKAGE, logging.ERROR, __file__, 0, f"{FAILED}%s", (reason,), None))
+        raise
     finally:
         logger.removeHandler(file)
         file.close()

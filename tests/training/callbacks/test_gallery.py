@@ -49,10 +49,10 @@ def test_the_page_after_training_has_the_last_epochs_figures(tmp_path, small_pai
         assert before in (None, Path(first).stat().st_mtime_ns)  # not written again
         page = (tmp_path / "run/gallery/index.html").read_text("utf-8")
         metrics = json.loads((tmp_path / "run/summary.json").read_text())["metrics"]
-        cells = dict(re.findall(r'<th scope="row">(\w+)</th><td>([\d.]+)</td>', page))
-        assert cells == {key.upper(): f"{metrics[f'val/{key}']:.4f}" for key in ("l1", "psnr", "ssim")}
+        cells = dict(re.findall(r'<th scope="row"><span title="val/(\w+)">.*?</th><td>([\d.]+)</td>', page))
+        assert cells == {key: f"{metrics[f'val/{key}']:.4f}" for key in ("l1", "psnr", "ssim")}
         assert f'data-epochs="{" ".join(map(str, range(-1, epochs)))}"' in page
-        (drawn,) = re.findall(r"fraction of the range by batches seen. val/l1: from ([\d.]+) at (\d+) to", page)
+        (drawn,) = re.findall(r"fraction of the range by batches seen. Validation L1: from ([\d.]+) at (\d+) to", page)
         assert drawn[1] == "1"  # the first epoch's, before the run was resumed
     last = page.split("fraction of the range by")[1].split(" to ")[1]
     assert last.startswith(f"{metrics['val/l1']:.4g} at 5,")
