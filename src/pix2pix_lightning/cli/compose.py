@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pix2pix_lightning.cli.choices import choose_by_keys
 from pix2pix_lightning.cli.conf import complete_config, compose_files
 from pix2pix_lightning.cli.overrides import check_group_names, check_types, quote_path
 from pix2pix_lightning.cli.resume import check_same_as_resumed, load_resumed_config
@@ -14,6 +16,8 @@ from pix2pix_lightning.utils.errors import UserError
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
+
+_log = logging.getLogger(__name__)
 
 
 def compose(config_name: str, overrides: Sequence[str] = (), *, config_dir: str | Path | None = None) -> DictConfig:
@@ -37,6 +41,10 @@ def compose(config_name: str, overrides: Sequence[str] = (), *, config_dir: str 
     resumed = load_resumed_config(words, config_name)
     if resumed is not None:
         return resumed
+    chosen = choose_by_keys(words, config_name, config_dir)
+    for choice, key in chosen.items():
+        _log.info("%s is chosen, since %s is given", choice, key)
+    words = [*chosen, *words]
     cfg, choices = compose_files(config_name, words, config_dir=config_dir)
     if choices.get("sweep"):
         raise UserError(f"sweep={choices['sweep']} is several configurations: compose each by its own choices")

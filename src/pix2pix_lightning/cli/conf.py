@@ -30,7 +30,7 @@ def find_conf_dir() -> Path:
 
 def is_group(key: str) -> bool:
     """Return whether ``key`` is a group of configuration files, such as ``generator``."""
-    return (find_conf_dir() / key).is_dir()
+    return re.fullmatch(r"\w+(/\w+)*", key) is not None and (find_conf_dir() / key).is_dir()
 
 
 def list_keys(node: Any, prefix: str = "") -> Iterator[str]:

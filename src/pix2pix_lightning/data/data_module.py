@@ -18,7 +18,8 @@ from pix2pix_lightning.data.cache import CachedPairs, check_cache, compute_finge
 from pix2pix_lightning.data.check.splits import MODES, ON_ERROR, check_splits
 from pix2pix_lightning.data.dataset import EpochSampler, OnError, PairDataset
 from pix2pix_lightning.data.loaders import build_loader
-from pix2pix_lightning.data.pairs import LAYOUTS, FolderPairs, Pairs, StripPairs, open_pairs
+from pix2pix_lightning.data.pair_folder import PairFolder
+from pix2pix_lightning.data.pairs import LAYOUTS, FolderPairs, Pairs, StripPairs
 from pix2pix_lightning.data.position import PositionCallback
 from pix2pix_lightning.data.prepared import PreparedPairs
 from pix2pix_lightning.data.sides import PairSpec
@@ -65,6 +66,9 @@ class PairedDataModule(LightningDataModule):
             ``auto`` finds out, and takes files as strips only if they are twice as wide as high.
         on_error: ``raise`` ends with an error for a pair that cannot be used; ``skip`` leaves out the pairs that the
             check finds, takes another pair for one that cannot be read in training, and measures without it.
+        val_fraction: Share of the pairs that are validated on; None: 0.1 where ``root`` has no ``train``.
+        test_fraction: Share of the pairs that are kept for testing.
+        split_seed: Seed of these two.
         archive: Address of the data set, for the error message when ``root`` is missing.
 
     Raises:
@@ -98,6 +102,9 @@ class PairedDataModule(LightningDataModule):
         check: Literal["quick", "full", "off", False] = "quick",
         layout: Literal["auto", "strip", "folders"] = "auto",
         on_error: Literal["raise", "skip"] = "raise",
+        val_fraction: float | None = None,
+        test_fraction: float = 0.0,
+        split_seed: int = 0,
         archive: str | None = None,
     ) -> None:
         super().__init__()
@@ -134,7 +141,7 @@ class PairedDataModule(LightningDataModule):
         self.check = check
         self.layout = layout
         self.on_error = on_error
-        self.archive = archive
+        self.folder = PairFolder(self.root, layout, self.val_split, val_fraction, test_fraction, split_seed, archive)
         source, target = (b, a) if direction == "b_to_a" else (a, b)
         self.pair_spec = PairSpec.from_dict(
             {
@@ -143,11 +150,16 @@ class PairedDataModule(LightningDataModule):
                 "size": size,
                 "load_size": round(size * _JITTER) if jitter else size,
                 "direction": direction,
+                "strips": self.find_strips(),
             }
         )
         self._datasets: dict[str, PairDataset] = {}
         self._position = PositionCallback()
         self._missing: dict[str, UserError] = {}  # why a split could not be opened
+
+    def find_strips(self) -> bool | tuple[int, int] | None:
+        """Find out whether files hold A and B side by side (``PairSpec.strips``); override it with ``open_split``."""
+        return self.folder.find_strips()
 
     def open_split(self, split: str) -> Pairs:
         """Open the pairs of a split; override this for pairs that do not come from a folder.
@@ -163,13 +175,7 @@ class PairedDataModule(LightningDataModule):
         Raises:
             UserError: The folder, the split or its images are missing.
         """
-        if not self.root.is_dir():
-            hint = f": unpack {self.archive} there, or" if self.archive else ":"
-            raise UserError(f"data.root={self.root} is no folder{hint} set data.root=<folder> to that of the pairs")
-        try:
-            return open_pairs(self.root, split, self.layout)
-        except ValueError as error:
-            raise UserError(f"{error}; the archive is at {self.archive}" if self.archive else str(error)) from None
+        return self.folder.open(split)
 
     def resolve_cache_folder(self) -> Path:
         """Return the folder of this data set's caches."""
@@ -210,11 +216,7 @@ class PairedDataModule(LightningDataModule):
         return self._position.to_dict(self.batch_size, 1 if self.trainer is None else self.trainer.world_size)
 
     def load_state_dict(self, state_dict: Mapping[str, int]) -> None:
-        """Continue from the position of a checkpoint when training is resumed, also with batches of another size.
-
-        Args:
-            state_dict: What ``state_dict`` returned.
-        """
+        """Continue from the position of a checkpoint when training is resumed, also with batches of another size."""
         self._position.restore(state_dict)
 
     def train_dataloader(self) -> DataLoader[Any]:

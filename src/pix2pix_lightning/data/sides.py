@@ -22,6 +22,7 @@ from pix2pix_lightning.data.side_values import (
     parse_fields,
     parse_palette,
     parse_range,
+    parse_strips,
     to_plain,
 )
 from pix2pix_lightning.utils.checks import check_choice, check_counts
@@ -261,6 +262,8 @@ class PairSpec:
         load_size: Side in pixels to which training images are resized before the random crop of ``size``; by default
             ``size``, which is no jitter.
         direction: Which of the files' A and B is the source: ``a_to_b`` or ``b_to_a``.
+        strips: Whether files of the training held A and B side by side: False, True, or their common width and height;
+            None where that is unknown. It is no meaning of pixels, so comparisons leave it out.
 
     Raises:
         UserError: A size or the direction is out of range.
@@ -276,6 +279,7 @@ class PairSpec:
     size: int = 256
     load_size: int = cast(int, None)  # size, where it is not given
     direction: str = "a_to_b"
+    strips: bool | tuple[int, int] | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         if cast("int | None", self.load_size) is None:
@@ -284,6 +288,7 @@ class PairSpec:
         check_counts(at_most=_MAX_SIDE, size=self.size, load_size=self.load_size)
         for name in ("size", "load_size"):  # plain data has no integers of NumPy
             object.__setattr__(self, name, int(getattr(self, name)))
+        object.__setattr__(self, "strips", parse_strips(self.strips))
 
     @property
     def a(self) -> SideSpec:
@@ -306,8 +311,7 @@ class PairSpec:
         Returns:
             (B, channels, H, W) floats in [-1, 1].
         """
-        spec: SideSpec = getattr(self, side)
-        return spec.encode(image, dtype)
+        return (self.source if side == "source" else self.target).encode(image, dtype)
 
     def decode(
         self, output: Tensor, source: Tensor | None = None, *, is_output: bool = True, rounding: str = "nearest"
@@ -327,8 +331,7 @@ class PairSpec:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the description as nested dicts, lists, strings and numbers."""
-        plain: dict[str, Any] = to_plain(asdict(self))
-        return plain
+        return dict(to_plain(asdict(self)))
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> PairSpec:
@@ -344,7 +347,6 @@ class PairSpec:
             UserError: A key is unknown, or a value is out of range.
         """
         values = parse_fields(data, cls)
-        for side in ("source", "target"):
-            if side in values:
-                values[side] = SideSpec(**parse_fields(values[side], SideSpec))
+        for side in {"source", "target"} & values.keys():
+            values[side] = SideSpec(**parse_fields(values[side], SideSpec))
         return cls(**values)

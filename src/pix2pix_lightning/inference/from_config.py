@@ -33,9 +33,15 @@ def build_translator(cfg: DictConfig, **overrides: Any) -> Translator:
     options = {key: cfg[key] for key in _KEYS if key in cfg}
     if isinstance(options["dropout"], bool):  # YAML reads a bare on or off as a boolean
         options["dropout"] = "on" if options["dropout"] else "off"
+    options["half"] = read_half(cfg)
     options["trust"] = True if cfg.trust is True else parse_trust(cfg.trust)
     options |= {"pair": read_pair_spec(cfg), "report": print_escaped}
     return Translator(str(cfg.checkpoint), **{**options, **overrides})
+
+
+def read_half(cfg: DictConfig) -> str:
+    """Return ``cfg.half``, which YAML reads as false for a bare off; ``auto`` where there is none."""
+    return "off" if cfg.get("half") is False else str(cfg.get("half", "auto"))
 
 
 def read_pair_spec(cfg: DictConfig) -> dict[str, Any] | None:

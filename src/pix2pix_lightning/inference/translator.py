@@ -14,7 +14,6 @@ from torch import Tensor
 
 from pix2pix_lightning.checkpoints.files import find_checkpoint, infer_checkpoint_kind
 from pix2pix_lightning.data.files.file_image import from_pil
-from pix2pix_lightning.data.files.image_files import read_image
 from pix2pix_lightning.data.sides import PairSpec
 from pix2pix_lightning.inference.exported import OnnxNetwork, ProgramNetwork, open_exported
 from pix2pix_lightning.inference.generator import GeneratorNetwork
@@ -27,6 +26,7 @@ from pix2pix_lightning.inference.options import (
     parse_resize,
 )
 from pix2pix_lightning.inference.precision import PRECISIONS
+from pix2pix_lightning.inference.source_files import SourceReader
 from pix2pix_lightning.inference.tiled_inference import TiledInference
 from pix2pix_lightning.models.pix2pix import Pix2PixModule
 from pix2pix_lightning.networks.padding import pad_to_multiple
@@ -85,6 +85,8 @@ class Translator:
         overlap: Pixels that windows share, if fewer; there they are blended, and their differences are in ``seams``.
         statistics: How norms that use the image's statistics find them in tiles: ``exact``, with a pass over the
             image for each norm layer, or ``estimated``, on a reduced copy.
+        half: Which half of a file is translated, as ``SourceReader`` takes it. Arrays, tensors and PIL images are
+            translated whole.
         max_pixels: Greatest number of pixels of a file; larger ones are refused before they are decoded.
         rounding: How floats become bytes: ``nearest``, or ``floor``, which pytorch-CycleGAN-and-pix2pix does.
         report: Called with a line that says what was read from ``train_opt.txt``.
@@ -92,6 +94,7 @@ class Translator:
 
     Attributes:
         seams: How much neighbouring windows differed, for each image that was blended.
+        reader: What reads files, and knows of how many it took a half.
 
     Raises:
         FileNotFoundError: The checkpoint does not exist.
@@ -122,6 +125,7 @@ class Translator:
         tile: str | int | None = "auto",
         overlap: int | None = None,
         statistics: str = "exact",
+        half: str = "auto",
         max_pixels: int = MAX_PIXELS,
         rounding: str = "nearest",
         report: Callable[[str], object] = ignore_line,
@@ -138,7 +142,6 @@ class Translator:
         self.dropout = dropout
         self.seed = seed
         self.sample = sample
-        self.max_pixels = max_pixels
         build = partial(GeneratorNetwork, norm=norm or _MODES[mode][0], dropout=dropout == "on", precision=precision)
         self.network: GeneratorNetwork | OnnxNetwork | ProgramNetwork
         if isinstance(model, Pix2PixModule):
@@ -161,6 +164,7 @@ class Translator:
         self.device = self.network.device
         self.precision = getattr(self.network, "precision", "32")
         self.pair_spec: PairSpec = self.network.pair_spec
+        self.reader = SourceReader(self.pair_spec, half=half, max_pixels=max_pixels)
         check_rounding(rounding, self.pair_spec.target, in_graph=getattr(self.network, "returns_bytes", False))
         self.rounding = rounding
         self.side = parse_resize(resize, self.pair_spec)
@@ -226,7 +230,7 @@ class Translator:
         return self.network.generator
 
     def read(self, path: Path) -> npt.NDArray[np.uint8]:
-        """Read an image file of at most ``max_pixels`` as the source takes it.
+        """Read an image file of at most ``max_pixels``, or its half, as the source takes it.
 
         Args:
             path: The file.
@@ -239,7 +243,7 @@ class Translator:
             UserError: The file is not an image, not of 8 bits, or too large; or the source refuses what it holds.
             OSError: It cannot be read.
         """
-        return read_image(path, max_pixels=self.max_pixels, side=self.pair_spec.source)
+        return self.reader.read(path)
 
     def translate_arrays(self, images: Sequence[npt.NDArray[np.uint8]]) -> list[npt.NDArray[np.uint8]]:
         """Translate arrays, those of equal size in one batch.
