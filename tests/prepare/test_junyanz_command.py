@@ -437,6 +437,7 @@ def test_command_trains(tmp_path):
         "crop_size": "32",
         "load_size": "36",
         "gan_mode": "wgangp",
+        "norm": "none",
         "lr_policy": "step",
         "lr_decay_iters": "1",
         "n_epochs": "2",

@@ -9,7 +9,13 @@ import torch
 from torch import nn
 
 from pix2pix_lightning import networks
-from pix2pix_lightning.checkpoints.junyanz import find_discriminator, read_junyanz, to_junyanz_state, write_junyanz
+from pix2pix_lightning.checkpoints.junyanz import (
+    find_discriminator,
+    format_flags,
+    read_junyanz,
+    to_junyanz_state,
+    write_junyanz,
+)
 from pix2pix_lightning.utils.instantiate import build
 from reference_junyanz import Patch, Pixel, ResNet, UNet, legacy, save_to_bytes, trained
 
@@ -175,6 +181,30 @@ def test_plain_networks_have_the_parameters_of_the_reference(plain, ours, parame
         network = plain(base=64)
     assert sum(parameter.numel() for parameter in network.parameters()) == parameters
     assert list(to_junyanz_state(ours)) == list(network.state_dict())
+
+
+@pytest.mark.parametrize(
+    ("network", "flags"),
+    [
+        (networks.UNetGenerator(base_channels=1), "--netG unet_256 --norm batch --ngf 1"),
+        (
+            networks.UNetGenerator(1, 2, base_channels=1, num_downs=7, norm="none_no_bias", dropout=0.0),
+            "--netG unet_128 --norm none --ngf 1 --input_nc 1 --output_nc 2 --no_dropout",
+        ),
+        (networks.ResNetGenerator(norm="instance", num_blocks=6), "--netG resnet_6blocks --norm instance --no_dropout"),
+        (networks.ResNetGenerator(base_channels=1, dropout=0.5), "--netG resnet_9blocks --norm batch --ngf 1"),
+    ],
+)
+def test_flags_for_a_written_generator(network, flags):
+    assert format_flags(network) == flags
+
+
+def test_generators_that_no_flag_builds():
+    for network, depth in (
+        (networks.UNetGenerator(base_channels=1, num_downs=5), "num_downs=5"),
+        (networks.ResNetGenerator(base_channels=1, num_blocks=2), "num_blocks=2"),
+    ):
+        assert f"no --netG of theirs has {depth}" in format_flags(network)
 
 
 def of_2017(state, path):

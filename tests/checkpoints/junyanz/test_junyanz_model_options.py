@@ -115,7 +115,14 @@ def test_visible_dropout_of_a_resnet_is_compared(tmp_path):
 
 @pytest.mark.parametrize(
     ("flag", "value"),
-    [("crop_size", "big"), ("crop_size", "-4"), ("crop_size", ""), ("direction", "AtoC"), ("no_dropout", "maybe")],
+    [
+        ("crop_size", "big"),
+        ("crop_size", "-4"),
+        ("crop_size", "65537"),
+        ("crop_size", ""),
+        ("direction", "AtoC"),
+        ("no_dropout", "maybe"),
+    ],
 )
 def test_edited_values_are_refused(folder, flag, value):
     (folder / "train_opt.txt").write_text(format_table({**DEFAULTS, flag: value}))
