@@ -61,8 +61,10 @@ def check_equal_outputs(ours, theirs, images, tolerance):
         torch.testing.assert_close(output, expected, rtol=0, atol=tolerance)
 
 
-@pytest.mark.parametrize("norm", NAMES_OF_NORMS)
-@pytest.mark.parametrize("name", GENERATORS)
+@pytest.mark.parametrize(
+    ("name", "norm"),
+    [("unet_128", "batch"), *((name, norm) for name in GENERATORS if name != "unet_128" for norm in NAMES_OF_NORMS)],
+)
 def test_generator_has_the_same_outputs(tmp_path, name, norm):
     plain, expected, side = GENERATORS[name]
     theirs = trained(plain(norm=norm, num_in=2, num_out=4)).double()
@@ -101,9 +103,14 @@ def test_discriminator_has_the_same_outputs(tmp_path, name, norm):
 
 
 @pytest.mark.parametrize(
-    ("norm", "dtype"), [("batch", torch.float32), ("instance", torch.float64), ("none", torch.float32)]
+    ("name", "norm", "dtype"),
+    [
+        ("resnet_dropout", "batch", torch.float32),
+        *((name, "batch", torch.float32) for name in ("unet_5_levels", "resnet_3_blocks", "patch_3", "pixel")),
+        *((name, "instance", torch.float64) for name in ("unet_5_levels", "resnet_3_blocks", "patch_3", "pixel")),
+        *((name, "none", torch.float32) for name in ("unet_5_levels", "resnet_3_blocks", "patch_3", "pixel")),
+    ],
 )
-@pytest.mark.parametrize("name", ["unet_5_levels", "resnet_3_blocks", "resnet_dropout", "patch_3", "pixel"])
 def test_weights_round_trip_bit_by_bit(tmp_path, name, norm, dtype):
     plain = (GENERATORS | DISCRIMINATORS)[name][0]
     theirs = trained(plain(norm=norm)).to(dtype).state_dict()
