@@ -41,17 +41,11 @@ class Pix2PixCLI(LightningCLI):
         parser.link_arguments("data.pair_spec", "model.pair_spec", apply_on="instantiate")
 
 
-def main(words: list[str] | None = None) -> Pix2PixCLI:
-    """Run a subcommand, ``fit``, ``validate``, ``test`` or ``predict``, by default that of the command line."""
-    return Pix2PixCLI(
+if __name__ == "__main__":
+    Pix2PixCLI(
         Pix2PixModule,
         PairedDataModule,
-        args=words,
         trainer_defaults={"callbacks": [WriteImages()]},
         auto_configure_optimizers=False,  # the module has an optimizer for each network
         save_config_kwargs={"overwrite": True},
     )
-
-
-if __name__ == "__main__":
-    main()

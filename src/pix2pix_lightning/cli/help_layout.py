@@ -75,12 +75,18 @@ def _format_entry(entry: Entry, column: int, width: int) -> list[str]:
     if not entry.text:
         return textwrap.wrap(head, width, initial_indent="", subsequent_indent=" " * column, drop_whitespace=False)
     gap = " " * column
-    lines = textwrap.wrap(entry.text, width - column, break_on_hyphens=False)
+    lines = _wrap(entry.text, width - column)
     if len(head) + 2 <= column:
         return [f"{head:{column}}{lines[0]}", *(gap + line for line in lines[1:])]
     first_width = width - len(head) - 2  # the explanation begins behind a long key, where there is room
     if first_width < _ROOM:
         return [*textwrap.wrap(head, width, subsequent_indent=indent + "  "), *(gap + line for line in lines)]
-    begin, *rest = textwrap.wrap(entry.text, first_width, break_on_hyphens=False)
-    rest = textwrap.wrap(" ".join(rest), width - column, break_on_hyphens=False)
+    begin, *rest = _wrap(entry.text, first_width)
+    rest = _wrap(" ".join(rest), width - column)
     return [f"{head}  {begin}", *(gap + line for line in rest)]
+
+
+def _wrap(text: str, width: int) -> list[str]:
+    """Break a text into lines, none of them within ``<run folder>``."""
+    whole = re.sub(r"<[^<>]*>", lambda found: found[0].replace(" ", "\0"), text)
+    return [line.replace("\0", " ") for line in textwrap.wrap(whole, width, break_on_hyphens=False)]

@@ -30,7 +30,6 @@ from pix2pix_lightning.utils.errors import UserError
 
 Kind = Literal["rgb", "grayscale", "label"]
 Direction = Literal["a_to_b", "b_to_a"]
-
 _MAX_SIDE = 2**16  # pixels
 
 
@@ -194,12 +193,13 @@ class SideSpec:
         floats = image.to(dtype)  # a new tensor, since the files' values are integers
         return (floats.sub_(low) if low else floats).mul_(2 / (high - low)).sub_(1)
 
-    def decode(self, output: Tensor, *, is_output: bool = False) -> Tensor:
+    def decode(self, output: Tensor, *, is_output: bool = False, rounding: str = "nearest") -> Tensor:
         """Convert images from what a network sees or returns to what a file of this side holds.
 
         Args:
             output: (B, channels, H, W) floats in [-1, 1]; values outside are clamped.
             is_output: Whether a generator returned them: each pixel then has a class, never ``ignore_index``.
+            rounding: ``nearest``, or ``floor`` to cut fractions off, as junyanz does; classes have none.
 
         Returns:
             (B, 3, H, W) colours, or (B, 1, H, W) gray levels or class numbers; uint8.
@@ -212,7 +212,7 @@ class SideSpec:
             return palette[classes[:, 0]].movedim(-1, 1)
         low, high = self.value_range
         values = (output.float() + 1) * ((high - low) / 2) + low
-        return values.round().clamp(low, high).to(torch.uint8)
+        return (values.floor() if rounding == "floor" else values.round()).clamp(low, high).to(torch.uint8)
 
     def find_classes(self, values: Tensor, *, is_output: bool = False) -> Tensor:
         """Return the class numbers (B, 1, H, W) of floats (B, channels, H, W); ``is_output`` as for ``decode``."""
@@ -313,19 +313,21 @@ class PairSpec:
         """
         return (self.source if side == "source" else self.target).encode(image, dtype)
 
-    def decode(self, output: Tensor, source: Tensor | None = None, *, is_output: bool = True) -> Tensor:
+    def decode(
+        self, output: Tensor, source: Tensor | None = None, *, is_output: bool = True, rounding: str = "nearest"
+    ) -> Tensor:
         """Convert a generator's output, or targets, to what a file of the target holds.
 
         Args:
             output: (B, channels, H, W) floats in [-1, 1].
-            source: The generator's input, for kinds of target that are completed from it; the present kinds do
-                not use it.
+            source: The generator's input, for kinds of target that are completed from it; no present kind is.
             is_output: False for targets, whose pixels may have no class.
+            rounding: As in ``SideSpec.decode``.
 
         Returns:
             (B, C, H, W) in the target's own type and range.
         """
-        return self.target.decode(output, is_output=is_output)
+        return self.target.decode(output, is_output=is_output, rounding=rounding)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the description as nested dicts, lists, strings and numbers."""

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pix2pix_lightning.checkpoints.junyanz import to_junyanz_state, write_junyanz
+from pix2pix_lightning.checkpoints.junyanz import format_flags, to_junyanz_state, write_junyanz
 from pix2pix_lightning.checkpoints.pretrained import write_safetensors
+from pix2pix_lightning.export.checkpoint_file import write_generator_checkpoint
 from pix2pix_lightning.export.graph import Graph
 from pix2pix_lightning.export.model_card import build_model_card
 from pix2pix_lightning.export.onnx_file import write_onnx
+from pix2pix_lightning.export.run_record import describe_data, describe_training
 from pix2pix_lightning.export.torch_program import write_program
 from pix2pix_lightning.export.web import write_web
 from pix2pix_lightning.models.pix2pix import Pix2PixModule
@@ -28,7 +30,7 @@ class Export:
         run: Folder of its run, if it has one.
         output: File or folder to write.
         keys: Keys of ``conf/export.yaml``: ``norm``, ``values_in``, ``values_out``, ``size``, ``license``,
-            ``pictures``, ``push_to``, ``private``, ``runtime``, ``weights``, ``overwrite``.
+            ``pictures``, ``push_to``, ``private``, ``runtime``, ``half``, ``weights``, ``overwrite``.
         made_by: Origin of the model, for the metadata of the file.
     """
 
@@ -70,6 +72,21 @@ def _export_safetensors(export: Export) -> str:
     return f"{export.output}: weights and settings"
 
 
+def _export_ckpt(export: Export) -> str:
+    run, weights = export.run, export.keys["weights"]
+    training = describe_training(run, export.module.batches_seen, weights) if run else {}
+    worst = write_generator_checkpoint(
+        export.module,
+        export.output,
+        half=export.keys["half"],
+        made_by={**export.made_by, **training},
+        data=describe_data(run) if run else None,
+        overwrite=export.overwrite,
+    )
+    size = export.output.stat().st_size / 1e6
+    return f"{export.output}: the generator and its settings, {size:.1f} MB, checked, {worst:.0e} from the module"
+
+
 def _export_junyanz(export: Export) -> str:
     networks = {"latest_net_G.pth": export.module.generator, "latest_net_D.pth": export.module.discriminator}
     present = {export.output / name: network for name, network in networks.items() if network is not None}
@@ -81,7 +98,8 @@ def _export_junyanz(export: Export) -> str:
         check_absent(path, overwrite=export.overwrite)
     for path, network in present.items():
         write_junyanz(network, path, overwrite=export.overwrite)
-    return f"{' and '.join(path.name for path in present)} in {export.output}"
+    names = " and ".join(path.name for path in present)
+    return f"{names} in {export.output}, for their test.py: {format_flags(export.module.generator)}"
 
 
 def _export_hub(export: Export) -> str:
@@ -121,6 +139,7 @@ FORMATS: dict[str, Callable[[Export], str]] = {
     "onnx": _export_onnx,
     "torch": _export_torch,
     "safetensors": _export_safetensors,
+    "ckpt": _export_ckpt,
     "junyanz": _export_junyanz,
     "hub": _export_hub,
     "web": _export_web,
@@ -133,6 +152,7 @@ _FORMATS_OF_KEY: dict[str, tuple[Any, tuple[str, ...]]] = {
     "values_out": ("float", ("onnx", "torch")),
     "size": (None, ("torch",)),
     "runtime": (None, ("web",)),
+    "half": (False, ("ckpt",)),
     "license": (None, ("hub",)),
     "pictures": (None, ("hub",)),
     "push_to": (None, ("hub",)),
@@ -155,10 +175,10 @@ def check_keys(name: str, keys: Mapping[str, Any]) -> None:
             raise UserError(
                 f"{key}={keys[key]} has no effect for format={name}, it is for {', '.join(formats)}: leave it out"
             )
-    for key in ("pictures", "private"):
+    for key in ("pictures", "private", "half"):
         if keys[key] not in (None, True, False):
             raise UserError(f"{key}={keys[key]}: true or false is expected")
 
 
-SUFFIXES = {"onnx": ".onnx", "torch": ".pt2", "safetensors": ".safetensors"}
+SUFFIXES = {"onnx": ".onnx", "torch": ".pt2", "safetensors": ".safetensors", "ckpt": ".ckpt"}
 """Suffixes of the formats that are files, by which they are recognized when they are read."""

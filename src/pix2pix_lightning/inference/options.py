@@ -7,7 +7,8 @@ from pathlib import Path
 
 import torch
 
-from pix2pix_lightning.data.sides import PairSpec
+from pix2pix_lightning.data.sides import PairSpec, SideSpec
+from pix2pix_lightning.utils.checks import check_choice
 from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.memory import is_out_of_memory
 
@@ -59,6 +60,24 @@ def parse_resize(resize: str | int | None, spec: PairSpec) -> int | None:
     if resize is None or (type(resize) is int and resize > 0):
         return resize
     raise UserError(f"resize={resize!r} is unknown: training, or a side in pixels is expected")
+
+
+def check_rounding(rounding: str, target: SideSpec, *, in_graph: bool) -> None:
+    """Check how floats are to become bytes.
+
+    Args:
+        rounding: ``nearest`` or ``floor``.
+        target: The side of the outputs.
+        in_graph: Whether an exported graph returns bytes, which it has rounded itself.
+
+    Raises:
+        UserError: It is none of these, or has no effect.
+    """
+    check_choice("rounding", rounding, ("nearest", "floor"))
+    if rounding != "nearest" and target.kind == "label":
+        raise UserError(f"rounding={rounding} for a target of kind label, whose pixels are classes: leave rounding out")
+    if rounding != "nearest" and in_graph:
+        raise UserError(f"rounding={rounding}, but the exported file returns bytes: export it with values_out=float")
 
 
 def find_device(name: str) -> torch.device:

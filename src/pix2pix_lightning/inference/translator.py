@@ -17,8 +17,14 @@ from pix2pix_lightning.data.files.file_image import from_pil
 from pix2pix_lightning.data.sides import PairSpec
 from pix2pix_lightning.inference.exported import OnnxNetwork, ProgramNetwork, open_exported
 from pix2pix_lightning.inference.generator import GeneratorNetwork
-from pix2pix_lightning.inference.loading import open_module
-from pix2pix_lightning.inference.options import check_exported_options, check_packages, find_device, parse_resize
+from pix2pix_lightning.inference.loading import ignore_line, open_module
+from pix2pix_lightning.inference.options import (
+    check_exported_options,
+    check_packages,
+    check_rounding,
+    find_device,
+    parse_resize,
+)
 from pix2pix_lightning.inference.precision import PRECISIONS
 from pix2pix_lightning.inference.source_files import SourceReader
 from pix2pix_lightning.inference.tiled_inference import TiledInference
@@ -70,7 +76,7 @@ class Translator:
         trust: Packages whose classes a file may name, in addition to this one's and torch's; True allows to read a
             ``.pt2`` file, which runs any code that its author put there.
         pair: Meaning of the images, for a file that does not contain it (``latest_net_G.pth``): a ``PairSpec``, or
-            some of its keys.
+            some of its keys; the others are read from ``train_opt.txt`` next to it.
         resize: ``training`` resizes images, but not tensors of floats, to the square of the training; a number
             to a square of that many pixels. The output has that size. By default images keep their size.
         tile: Greatest side, in pixels, of the windows in which a larger image is translated; ``auto`` for tiles of
@@ -82,6 +88,8 @@ class Translator:
         half: Which half of a file is translated, as ``SourceReader`` takes it. Arrays, tensors and PIL images are
             translated whole.
         max_pixels: Greatest number of pixels of a file; larger ones are refused before they are decoded.
+        rounding: How floats become bytes: ``nearest``, or ``floor``, which pytorch-CycleGAN-and-pix2pix does.
+        report: Called with a line that says what was read from ``train_opt.txt``.
         progress: Called with the number of finished windows of an image, and with their total.
 
     Attributes:
@@ -119,6 +127,8 @@ class Translator:
         statistics: str = "exact",
         half: str = "auto",
         max_pixels: int = MAX_PIXELS,
+        rounding: str = "nearest",
+        report: Callable[[str], object] = ignore_line,
         progress: Callable[[int, int], object] = _ignore_progress,
     ) -> None:
         check_choice("mode", mode, tuple(_MODES))
@@ -148,16 +158,18 @@ class Translator:
             if norm not in (None, self.network.norm):
                 raise UserError(f"norm={norm!r}, but {path} was exported with {self.network.norm!r}: leave norm out")
         else:
-            module = open_module(path, weights=weights, trust=check_packages(trust), pair=pair)
+            module = open_module(path, weights=weights, trust=check_packages(trust), pair=pair, report=report)
             self.network = build(module, device=find_device(device), optimized_layout=True)
         self.norm = self.network.norm
         self.device = self.network.device
         self.precision = getattr(self.network, "precision", "32")
         self.pair_spec: PairSpec = self.network.pair_spec
         self.reader = SourceReader(self.pair_spec, half=half, max_pixels=max_pixels)
+        check_rounding(rounding, self.pair_spec.target, in_graph=getattr(self.network, "returns_bytes", False))
+        self.rounding = rounding
         self.side = parse_resize(resize, self.pair_spec)
         self.progress = progress
-        self._tiled = TiledInference(self.network, tile=tile, overlap=overlap, statistics=statistics)
+        self._tiled = TiledInference(self.network, tile=tile, overlap=overlap, statistics=statistics, rounding=rounding)
         self.seams = self._tiled.seams
 
     @overload
@@ -255,8 +267,8 @@ class Translator:
             indices = [index for index, image in enumerate(prepared) if image.shape == shape]
             batch = torch.from_numpy(np.stack([prepared[index].transpose(2, 0, 1) for index in indices]))
             source = self.pair_spec.encode(batch.to(self.device), "source")
-            decoded = self.pair_spec.decode(self._run(source), source).permute(0, 2, 3, 1).cpu().numpy()
-            for index, result in zip(indices, decoded, strict=True):
+            decoded = self.pair_spec.decode(self._run(source), source, rounding=self.rounding)
+            for index, result in zip(indices, decoded.permute(0, 2, 3, 1).cpu().numpy(), strict=True):
                 results[index] = np.ascontiguousarray(result)
         return results
 

@@ -79,8 +79,7 @@ class BatchReader:
                 raise UserError(f"a batch has {shapes}: equal numbers and sizes of images are expected")
         if not self._has_checked_values:  # of the first batch alone, since the device is waited for
             self._has_checked_values = True
-            for side, image in images.items():
-                _check_values(side, image)
+            _check_values(images)
         return {**own, **{side: self._pair_spec.encode(image, side, dtype) for side, image in images.items()}}
 
     def _check_image(self, side: str, image: Any) -> None:
@@ -91,7 +90,7 @@ class BatchReader:
         if not is_image or (image.shape[1] != channels and not (is_float and self._has_own_networks)):
             raise UserError(
                 f"the {side} of a batch is {_describe(image)}: a tensor (B, {channels}, H, W) is expected by "
-                f"pair_spec.{side}.kind={spec.kind}"
+                f"pair_spec.{side}.kind={spec.kind}; Pix2PixModule(pair_spec=...) says what the images are"
             )
 
 
@@ -120,22 +119,23 @@ def _rename(batch: Any, keys: Sequence[str | int], *, needs_target: bool) -> Bat
     return {**{key: value for key, value in values.items() if isinstance(key, str)}, **named}
 
 
-def _check_values(side: str, image: Tensor) -> None:
-    if not image.is_floating_point() or not image.numel():
-        return
-    low, high = (bound.item() for bound in torch.aminmax(image))
-    if not -_MAX_FLOAT <= low <= high <= _MAX_FLOAT:  # nor NaN
-        raise UserError(
-            f"the {side} of the first batch has floats from {low:g} to {high:g}: -1 to 1 is expected; give bytes as "
-            "uint8, or as x / 127.5 - 1"
-        )
-    if low >= 0 and high > 0:
+def _check_values(images: Mapping[str, Tensor]) -> None:
+    positive = []
+    for side, image in images.items():
+        if not image.is_floating_point() or not image.numel():
+            continue
+        low, high = (bound.item() for bound in torch.aminmax(image))
+        if not -_MAX_FLOAT <= low <= high <= _MAX_FLOAT:  # nor NaN
+            raise UserError(
+                f"the {side} of the first batch has floats from {low:g} to {high:g}: -1 to 1 is expected; give bytes "
+                "as uint8, or as x / 127.5 - 1"
+            )
+        positive += [side] if low >= 0 and high > 0 else []
+    if positive:
         _log.warning(
-            "the %s of the first batch has floats from %g to %g, none of them negative: -1 to 1 is expected; for 0 to "
-            "1, as of torchvision's ToTensor, give 2 * x - 1, or uint8",
-            side,
-            low,
-            high,
+            "no float in the %s of the first batch is negative: -1 to 1 is expected; for 0 to 1, as of torchvision's "
+            "ToTensor, give 2 * x - 1, or uint8",
+            " and ".join(positive),
         )
 
 

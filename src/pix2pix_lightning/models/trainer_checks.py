@@ -23,7 +23,7 @@ def check_arguments(trainer: Trainer, *, has_discriminator: bool) -> None:
         has_discriminator: Whether each batch takes a step of two networks.
 
     Raises:
-        UserError: The trainer clips or accumulates gradients; the line names the module's argument.
+        UserError: The trainer is to clip or accumulate gradients; the line names the module's argument.
     """
     # integers become floats in that hook, so the module's is the one to be called
     warnings.filterwarnings("ignore", "You have overridden `on_after_batch_transfer` in `LightningModule`")
@@ -39,7 +39,12 @@ def check_arguments(trainer: Trainer, *, has_discriminator: bool) -> None:
             f"Trainer(accumulate_grad_batches={trainer.accumulate_grad_batches}): gradients are accumulated by the "
             f"module: give Pix2PixModule(accumulate={trainer.accumulate_grad_batches}) instead"
         )
-    if trainer.max_steps > 0 and has_discriminator:
+    if trainer.gradient_clip_algorithm is not None:
+        raise UserError(
+            f"Trainer(gradient_clip_algorithm={trainer.gradient_clip_algorithm.value}): gradients are clipped by their "
+            "norm, by Pix2PixModule(gradient_clip=...): leave it out"
+        )
+    if trainer.max_steps > 0 and has_discriminator and not getattr(trainer, "fast_dev_run", 0):
         _log.warning(
             "Trainer(max_steps=%d) counts the steps of both networks, two a batch: training ends after half as many "
             "batches",
