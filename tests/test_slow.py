@@ -71,6 +71,8 @@ def test_the_wheel_in_an_empty_environment(tmp_path):
     picture = next((elsewhere / "run/gallery/images").glob("*/input.png"))
     run("-m", "pix2pix_lightning.predict", "checkpoint=run", f"input={picture}", "output=out")
     assert (elsewhere / "out/input.png").is_file()
+    run("-m", "pix2pix_lightning.predict", "checkpoint=builtin:facades", f"input={picture}", "output=shipped")
+    assert (elsewhere / "shipped/input.png").is_file()
     run("-m", "pix2pix_lightning.evaluate", "checkpoint=run", "split=test")
     where = run("-c", "import pix2pix_lightning as p; p.Pix2PixModule; print(p.__file__)")
     assert str(tmp_path / "venv") in where

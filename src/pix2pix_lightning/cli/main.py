@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from pix2pix_lightning.cli.conf import find_conf_dir
@@ -20,6 +21,7 @@ from pix2pix_lightning.cli.overrides import (
 from pix2pix_lightning.cli.resume import load_resumed_config
 from pix2pix_lightning.cli.words import UsageError, check_words, iterate_overrides
 from pix2pix_lightning.utils.errors import CTRL_C_STATUS, Interrupted
+from pix2pix_lightning.utils.imports import pause_gc
 from pix2pix_lightning.utils.text import EscapedFormatter, escape_controls, print_escaped
 from pix2pix_lightning.utils.version import __version__
 
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 _USER_ERROR, _UNREADABLE = 1, 2
+_LIBRARIES = "lightning.pytorch"  # with torch and torchmetrics
 
 
 def run_command(config_name: str, run: Callable[[DictConfig], Any], argv: Sequence[str] | None = None) -> int:
@@ -51,6 +54,7 @@ def run_command(config_name: str, run: Callable[[DictConfig], Any], argv: Sequen
     try:
         cfg = _compose_or_multirun(config_name, run, argv)
         if cfg is not None:
+            _import_libraries(config_name)
             run(cfg)
     except SystemExit as stop:
         if isinstance(stop.code, str):
@@ -67,6 +71,13 @@ def run_command(config_name: str, run: Callable[[DictConfig], Any], argv: Sequen
         is_unreadable = isinstance(error, UsageError) or type(error).__name__ == "OverrideParseException"
         return _UNREADABLE if is_unreadable else _USER_ERROR
     return 0
+
+
+def _import_libraries(config_name: str) -> None:
+    """Import what a command needs in any case."""
+    if config_name != "prepare" and _LIBRARIES not in sys.modules:
+        with pause_gc():
+            import_module(_LIBRARIES)
 
 
 def _compose_or_multirun(config_name: str, run: Callable[[DictConfig], Any], argv: list[str]) -> DictConfig | None:
