@@ -1,12 +1,13 @@
 import runpy
+import shutil
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from helpers import TINY
-from pix2pix_lightning import compose
+from helpers import TINY, make_strips
+from pix2pix_lightning import Translator, compose
 from pix2pix_lightning.data.files.image_files import read_image, write_image
 from pix2pix_lightning.train import train
 
@@ -25,18 +26,28 @@ def make_labelled(root):
             write_image(root / split / f"{number}.png", np.concatenate([a, 255 - a], 1))
 
 
-def test_baselines_on_pairs_whose_answer_is_known(tmp_path, capsys, monkeypatch):
-    make_labelled(tmp_path / "pairs")
-    words = [*TINY, "data.root=pairs", "run_dir=run", "trainer.max_epochs=1", "loss=l1"]
-    train(compose("train", words))
-    capsys.readouterr()
+@pytest.fixture(scope="module")
+def labelled(tmp_path_factory):
+    """A folder with pairs whose answer is known, and a run that has seen them once."""
+    folder = tmp_path_factory.mktemp("labelled")
+    make_labelled(folder / "pairs")
+    train(compose("train", list_words(folder)))
+    return folder
+
+
+def list_words(folder):
+    return [*TINY, f"data.root={folder}/pairs", f"run_dir={folder}/run", "trainer.max_epochs=1", "loss=l1"]
+
+
+def test_baselines_on_pairs_whose_answer_is_known(labelled, capsys, monkeypatch):
+    monkeypatch.chdir(labelled)
     monkeypatch.setattr(sys, "argv", ["compare", "pairs", "run"])
     runpy.run_path(str(SCRIPT), run_name="__main__")
     table = {row.split("|")[1].strip(): row for row in capsys.readouterr().out.splitlines() if row.startswith("|")}
     l1 = {name: float(table[name].split("|")[2]) for name in ("untrained network", "mean training photo", "run")}
     script = runpy.run_path(str(SCRIPT))
-    cfg = compose("train", words)
-    (_, train_b), (_, val_b) = (script["read_pairs"](cfg, tmp_path / "pairs", split) for split in ("train", "val"))
+    cfg = compose("train", list_words(labelled))
+    (_, train_b), (_, val_b) = (script["read_pairs"](cfg, labelled / "pairs", split) for split in ("train", "val"))
     expected = np.abs(np.rint(train_b.mean(0)) - val_b).mean() / 255
     assert l1["mean training photo"] == pytest.approx(expected, abs=1e-4)
     assert l1["run"] < l1["untrained network"]
@@ -69,12 +80,10 @@ def test_the_contact_sheet_shows_the_last_epoch(tmp_path, monkeypatch):
     assert len(sheet) == 24
 
 
-def test_tiles_are_compared_with_the_whole(tmp_path, capsys, monkeypatch):
-    make_labelled(tmp_path / "pairs")
-    train(compose("train", [*TINY, "data.root=pairs", "run_dir=run", "trainer.max_epochs=1"]))
+def test_tiles_are_compared_with_the_whole(labelled, tmp_path, capsys, monkeypatch):
     rng = np.random.default_rng(0)
     write_image(tmp_path / "large.png", rng.integers(0, 256, (250, 300, 3), np.uint8))
-    words = ["run", "large.png", "--tile", "224", "--overlaps", "32", "128", "--copies", "128", "2000"]
+    words = [str(labelled / "run"), "large.png", "--tile", "224", "--overlaps", "32", "128", "--copies", "128", "2000"]
     monkeypatch.setattr(sys, "argv", ["compare", *words])
     capsys.readouterr()
     runpy.run_path(str(SCRIPT.with_name("compare_tiles.py")), run_name="__main__")
@@ -84,3 +93,25 @@ def test_tiles_are_compared_with_the_whole(tmp_path, capsys, monkeypatch):
     assert found[1] == 0  # as much as the network sees
     assert found[3] == 0  # a copy that is the image itself
     assert "steps at seams" in lines[0]
+
+
+@pytest.mark.filterwarnings("ignore")  # those of LightningCLI and jsonargparse
+def test_lightning_cli_trains_tests_and_predicts(capsys, monkeypatch):
+    root = make_strips(Path("pairs"), train=2, val=2, side=16)
+    shutil.copytree(root / "val", root / "test")
+    small = {"data.size": 16, "data.num_workers": 0, "data.b.kind": "grayscale", "trainer.accelerator": "cpu"}
+    small |= {"trainer.max_epochs": 1, "trainer.enable_progress_bar": "false", "trainer.logger": "false"}
+    small |= {"trainer.enable_model_summary": "false", "model.generator.num_downs": 3}
+    small |= {"model.generator.base_channels": 2, "model.discriminator.num_layers": 1}
+    words = ["--config", str(SCRIPT.with_name("lightning_cli.yaml")), *(f"--{key}={small[key]}" for key in small)]
+    checkpoint = Path("runs/lightning_cli/checkpoints/last.ckpt")
+    for name in ("fit", "test", "predict"):
+        more = [] if name == "fit" else [f"--ckpt_path={checkpoint}"]
+        monkeypatch.setattr(sys, "argv", ["lightning_cli", name, *words, *more])
+        runpy.run_path(str(SCRIPT.with_name("lightning_cli.py")), run_name="__main__")
+    assert "test/l1" in capsys.readouterr().out
+    translator = Translator(checkpoint)
+    assert translator.pair_spec.source.kind == "grayscale"  # B is the source: linked from the data to the module
+    for path in (root / "test").iterdir():
+        predicted = read_image(Path("runs/lightning_cli/predictions") / path.name).astype(int)
+        assert np.abs(predicted - translator(read_image(path)[:, 16:])).max() <= 1

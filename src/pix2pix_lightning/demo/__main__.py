@@ -34,7 +34,7 @@ def demo(cfg: DictConfig) -> None:
     from pix2pix_lightning.demo.model_pool import ModelPool
     from pix2pix_lightning.demo.resources import open_socket, use_temporary_files
     from pix2pix_lightning.demo.session import DemoSession
-    from pix2pix_lightning.inference.from_config import build_translator
+    from pix2pix_lightning.inference.from_config import build_translator, read_half
 
     def open_translator(checkpoint: str, mode: str) -> Translator:
         chosen = {**cfg, "checkpoint": checkpoint, "mode": mode, "dropout": None}
@@ -46,7 +46,8 @@ def demo(cfg: DictConfig) -> None:
     models = ModelPool([str(path) for path in paths], open_translator, max_open=cfg.kept, colours=colours)
     names = _parse_names(cfg.hosts)
     max_bytes = int(cfg.max_megabytes * 2**20)
-    session = DemoSession(models, max_pixels=cfg.max_pixels, max_bytes=max_bytes, max_waiting=cfg.max_waiting)
+    limits = {"max_pixels": cfg.max_pixels, "max_bytes": max_bytes, "max_waiting": cfg.max_waiting}
+    session = DemoSession(models, **limits, half=read_half(cfg))
     with open_socket(str(cfg.host), cfg.port) as socket, use_temporary_files():
         from pix2pix_lightning.demo.page import build_page
         from pix2pix_lightning.demo.server import serve

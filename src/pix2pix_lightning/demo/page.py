@@ -78,7 +78,10 @@ def build_page(session: DemoSession) -> gr.Blocks:
             return description, [], gr.Checkbox(label=_format_resize_label(description))
 
         def load_upload(file: str, name: str, to_size: bool) -> Any:
-            return _answer(lambda: session.load_upload(name, file, to_training_size=to_size))
+            description = _answer(lambda: session.load_upload(name, file, to_training_size=to_size))
+            if description["note"]:
+                gr.Info(description["note"], duration=None)
+            return description
 
         def translate(drawing: str, name: str, how: str, number: float | None, count: int) -> Any:
             is_random = how != MODES[0]

@@ -14,6 +14,7 @@ from lightning.pytorch import LightningDataModule
 from omegaconf import DictConfig, OmegaConf
 
 from pix2pix_lightning.checkpoints.files import PROJECT_KEY, find_checkpoint, infer_checkpoint_kind, open_checkpoint
+from pix2pix_lightning.data.pair_folder import PairFolder
 from pix2pix_lightning.data.sides import PairSpec
 from pix2pix_lightning.utils.checks import check_choice, check_not_inside
 from pix2pix_lightning.utils.errors import UserError
@@ -106,8 +107,10 @@ def check_output(output: Path, checkpoint: Path, description: Mapping[str, Any])
     if "data.root" not in sources or not output.resolve().is_relative_to(sources["data.root"].resolve()):
         return
     within = output.resolve().relative_to(sources["data.root"].resolve())
-    val_split = str(description.get("val_split") or "val")
-    if re.fullmatch("[AB]|(train|val|test)[AB]?", within.parts[0]) or within.is_relative_to(val_split):
+    val_split, layout = str(description.get("val_split") or "val"), str(description.get("layout") or "auto")
+    folder = PairFolder(Path(description["root"]), layout, val_split, description.get("val_fraction"))
+    is_split = re.fullmatch("[AB]|(train|val|test)[AB]?", within.parts[0]) or within.is_relative_to(val_split)
+    if is_split or folder.is_flat():
         raise UserError(f"output={output} is among the pairs of data.root={root}: choose another output")
 
 

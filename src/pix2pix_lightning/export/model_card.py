@@ -21,6 +21,7 @@ from pix2pix_lightning.cli.conf import find_conf_dir
 from pix2pix_lightning.data.files.image_files import read_image
 from pix2pix_lightning.export.run_record import format_training_command, read_evaluations, read_last_validation
 from pix2pix_lightning.models.pix2pix import Pix2PixModule
+from pix2pix_lightning.reports.gallery_files import find_picture, format_output_name
 from pix2pix_lightning.utils.saved_config import read_saved_values
 from pix2pix_lightning.utils.saved_files import read_json
 
@@ -85,8 +86,9 @@ def _read_pictures(run: Path, validation: Mapping[str, float] | None) -> dict[st
         return {}
     strips: dict[str, npt.NDArray[np.uint8]] = {}
     for folder in sorted((run / "gallery/images").glob("*/"))[:_NUM_PICTURES]:
-        files = [folder / f"{name}.png" for name in ("input", f"epoch_{validation['epoch']:04.0f}", "target")]
-        if all(file.is_file() for file in files):
+        names = ("input", format_output_name(int(validation["epoch"])), "target")
+        files = [file for name in names if (file := find_picture(folder, name)) is not None]
+        if len(files) == len(names):
             strips[f"pictures/{len(strips)}.png"] = np.concatenate([read_image(file) for file in files], axis=1)
     return strips
 

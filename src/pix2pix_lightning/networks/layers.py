@@ -23,6 +23,7 @@ _NORMS: dict[str, type[nn.Module]] = {
     "batch": nn.BatchNorm2d,
     "instance": nn.InstanceNorm2d,
     "none": nn.Identity,
+    "none_no_bias": nn.Identity,
 }
 
 
@@ -133,7 +134,8 @@ def build_norm(norm: str, channels: int) -> nn.Module:
     """Build the norm called ``norm`` for maps of ``channels`` channels.
 
     Args:
-        norm: ``"batch"``, ``"instance"`` (no parameters, no running statistics) or ``"none"``.
+        norm: ``"batch"``, ``"instance"`` (no parameters, no running statistics), ``"none"``, or ``"none_no_bias"``, for
+            which the convolutions have no bias either.
         channels: Channels of the maps that it is applied to.
 
     Returns:
@@ -149,11 +151,13 @@ def build_norm(norm: str, channels: int) -> nn.Module:
 def uses_bias(norm: str) -> bool:
     """Return whether a convolution before ``norm`` has a bias: not before batch norm, which has its own.
 
+    Without a norm junyanz's networks have none either, which is ``none_no_bias``.
+
     Raises:
         UserError: ``norm`` is not one of the names that `build_norm` takes.
     """
     check_choice("norm", norm, _NORMS)
-    return norm != "batch"
+    return norm in ("instance", "none")
 
 
 def build_upsampling(
