@@ -181,7 +181,7 @@ for name, words in json.loads(sys.argv[1]):
     command = {"evaluate": evaluate, "predict": predict, "train": train}[name]
     print(f"status {name}", command.main(words), flush=True)
     if name == "train":
-        unused = "gradio huggingface_hub matplotlib onnx pandas safetensors skimage tensorboard wandb".split()
+        unused = "gradio matplotlib onnx pandas safetensors skimage tensorboard wandb".split()
         print("loaded for nothing", [name for name in unused if name in sys.modules])
 """
 OWN_METRICS = """[
