@@ -236,10 +236,7 @@ class SideSpec:
         return output if ignored is None else output.masked_fill(ignored, class_numbers.NO_CLASS)
 
     def to_picture(self, values: Tensor) -> npt.NDArray[np.uint8]:
-        """Convert one image of ``decode`` to a picture for people.
-
-        Args:
-            values: (C, H, W) uint8.
+        """Convert one image of ``decode``, (C, H, W) uint8, to a picture for people.
 
         Returns:
             (H, W, C) uint8; class numbers without colours are spread over the gray levels, others are white.

@@ -142,6 +142,8 @@ def _complete_pair(network: JunyanzNetwork, given: Mapping[str, Any]) -> PairSpe
             )
         values.setdefault(side, {"kind": _KINDS.get(channels)})
     if (options := network.options) is not None:
+        if options.has_strips:
+            values.setdefault("strips", True)
         if "size" not in values and options.load_size is not None:
             values.setdefault("load_size", options.load_size)
         for key in ("size", "direction"):

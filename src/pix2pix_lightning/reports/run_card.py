@@ -137,7 +137,7 @@ def read_card(run: Path, runs: Path) -> RunCard | None:
         updated,
         state,
         reason,
-        {key: _format_value(value) for key, value in flatten_config(config) if key not in _NO_SETTINGS},
+        _read_settings(config),
         {key: value if math.isfinite(value) else None for key, value in metrics.items()},
         epoch,
         pictures[0][1].relative_to(runs).as_posix() if pictures else "",
@@ -149,6 +149,15 @@ def read_card(run: Path, runs: Path) -> RunCard | None:
 def format_resume_command(run: Path) -> str:
     """Format the command that continues a run."""
     return shlex.join(["python", "-m", "pix2pix_lightning.train", f"resume={run}"])
+
+
+def _read_settings(config: Mapping[str, Any]) -> dict[str, str]:
+    """Return the settings that a run can have of its own, by dotted key; seeds that follow ``seed`` are left out."""
+    return {
+        key: _format_value(value)
+        for key, value in flatten_config(config)
+        if key not in _NO_SETTINGS and not (key.endswith(".seed") and value == config.get("seed"))
+    }
 
 
 def _read_state(run: Path) -> tuple[str, str]:

@@ -13,7 +13,7 @@ from pix2pix_lightning.utils.text import EscapedFormatter
 
 _PACKAGE = "pix2pix_lightning"
 FAILED = "failed: "
-"""Begin of the last line that a training which failed writes to its log."""
+"""How the last line of the log of a training that failed begins."""
 _IGNORED_WARNINGS = (
     ".*LeafSpec",  # lightning's own use of torch
     "You have overridden `on_after_batch_transfer` in `LightningModule`",  # the batch is made float there

@@ -57,7 +57,7 @@ def open_translator(folder, **options):
 def test_options_describe_the_images_and_dropout(folder):
     translator, (line,) = open_translator(folder, resize="training", mode="paper")
     spec = translator.pair_spec
-    assert (spec.size, spec.load_size, spec.direction) == (128, 143, "b_to_a")
+    assert (spec.size, spec.load_size, spec.direction, spec.strips) == (128, 143, "b_to_a", True)
     assert (spec.source.kind, spec.target.kind, translator.side) == ("grayscale", "rgb", 128)
     assert not any(isinstance(layer, torch.nn.Dropout) for layer in translator.generator.modules())
     for said in ("train_opt.txt", "pair.size=128", "pair.direction=b_to_a", "dropout=0.0"):

@@ -96,7 +96,7 @@ def to_junyanz_state(network: nn.Module) -> OrderedDict[str, Tensor]:
 
 
 def format_flags(generator: nn.Module) -> str:
-    """Return the flags with which junyanz's ``test.py`` and ``train.py`` build a generator that was written.
+    """Return the flags with which junyanz's scripts build a generator that was written.
 
     Args:
         generator: A generator of `networks`.

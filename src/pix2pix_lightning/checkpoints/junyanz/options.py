@@ -97,6 +97,11 @@ class ModelOptions(NamedTuple):
         return DIRECTIONS[self._check("direction", DIRECTIONS)]
 
     @property
+    def has_strips(self) -> bool:
+        """Whether the files held A and B side by side."""
+        return self.values.get("dataset_mode") == "aligned" and not self._has_other_images
+
+    @property
     def is_colorization(self) -> bool:
         """Whether the channels are L and a, b of the colour space Lab."""
         return "colorization" in (self.values.get("model"), self.values.get("dataset_mode"))

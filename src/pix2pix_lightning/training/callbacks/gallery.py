@@ -24,6 +24,7 @@ from pix2pix_lightning.training.pictures import (
 )
 from pix2pix_lightning.utils.background import Background
 from pix2pix_lightning.utils.checks import check_counts
+from pix2pix_lightning.utils.errors import UserError
 
 _log = logging.getLogger(__name__)
 _MAX_PENDING = 64  # pairs and pages; training waits for a disk that is slower
@@ -39,11 +40,23 @@ class Gallery(Callback):
         folder: Folder of the page, ``index.html``.
         num_images: Number of pairs.
         run_dir: Folder of the run, whose ``metrics.csv`` and ``config.yaml`` the page shows. None shows neither.
+        max_megabytes: Size of all pictures, in millions of bytes: outputs of earlier epochs become JPEG files, then
+            fewer. None keeps all as PNG files.
     """
 
-    def __init__(self, folder: str | Path, *, num_images: int = 8, run_dir: str | Path | None = None) -> None:
+    def __init__(
+        self,
+        folder: str | Path,
+        *,
+        num_images: int = 8,
+        run_dir: str | Path | None = None,
+        max_megabytes: float | None = 48.0,
+    ) -> None:
+        if max_megabytes is not None and not max_megabytes > 0:
+            raise UserError(f"max_megabytes={max_megabytes} must be positive, or null for no limit")
         self._path = Path(folder)
-        self._folder = GalleryFolder(self._path, None if run_dir is None else Path(run_dir))
+        run = None if run_dir is None else Path(run_dir)
+        self._folder = GalleryFolder(self._path, run, max_megabytes=max_megabytes)
         check_counts(num_images=num_images)
         self._num_images = num_images
         self._shown = 0

@@ -46,9 +46,9 @@ class Journal(Callback):
         self._seconds += self._pace.seconds
         if (trainer.current_epoch + 1) % (trainer.check_val_every_n_epoch or 1):
             return
-        metrics = {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith("val/")}
-        line = "  ".join(f"{name} {value:.4f}" for name, value in metrics.items())
-        _log.info("%s  %s  %.1f images/s", format_epoch(trainer), line, self._pace.images_per_second)
+        metrics = [f"{k} {v:.4f}" for k, v in trainer.callback_metrics.items() if k.startswith("val/")]
+        speed = f"{self._pace.images_per_second:.1f} images/s"
+        _log.info("%s", "  ".join([format_epoch(trainer), *metrics, speed]))
 
     def summarize(self, trainer: Trainer) -> dict[str, Any]:
         """Return speed, epochs and device of the whole training, for ``summary.json``."""
