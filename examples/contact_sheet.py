@@ -1,6 +1,6 @@
-"""Put a run's pictures into one file: input, output at its last epoch and target, side by side.
+"""Put a run's pictures into one file: input, output at its last or another epoch and target, side by side.
 
-    python examples/contact_sheet.py <run folder> <picture.png> [--pairs 4] [--columns 2]
+    python examples/contact_sheet.py <run folder> <picture.png> [--pairs 4] [--columns 2] [--epoch 6]
 
 The pairs are those of the run's gallery; an incomplete last row is left out.
 """
@@ -24,11 +24,12 @@ def main() -> None:
     parser.add_argument("picture", type=Path, help="what to write")
     parser.add_argument("--pairs", type=int, default=4, help="how many of the gallery's pairs")
     parser.add_argument("--columns", type=int, default=2, help="how many pairs side by side")
+    parser.add_argument("--epoch", type=int, help="the epoch of the outputs, counted from 1; by default the last")
     arguments = parser.parse_args()
+    outputs = "epoch_*.png" if arguments.epoch is None else f"epoch_{arguments.epoch - 1:04d}.png"
     pairs = sorted((arguments.run / "gallery/images").iterdir())[: arguments.pairs]
     strips = [
-        concatenate_framed([*pair.glob("input.*"), max(pair.glob("epoch_*.png")), *pair.glob("target.*")])
-        for pair in pairs
+        concatenate_framed([*pair.glob("input.*"), max(pair.glob(outputs)), *pair.glob("target.*")]) for pair in pairs
     ]
     rows = [np.concatenate(strips[i : i + arguments.columns], 1) for i in range(0, len(strips), arguments.columns)]
     rows = [row for row in rows if row.shape[1] == rows[0].shape[1]]

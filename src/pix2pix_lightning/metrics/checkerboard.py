@@ -83,7 +83,7 @@ def compute_checkerboard_energy(images: Tensor, period: int = 2) -> Tensor:
     windows = images.unfold(2, _WINDOW_SIDE, hop).unfold(3, _WINDOW_SIDE, hop)  # (B, C, h, w, 16, 16)
     step = _WINDOW_SIDE // period
     spectrum = torch.fft.fft2(windows * _build_hann_window().to(images))[..., ::step, ::step]
-    energy = spectrum.abs().square().mean(1).flatten(1, 2)
+    energy: Tensor = spectrum.abs().square().mean(1).flatten(1, 2)
     is_odd = torch.arange(period, device=images.device) % 2 == 1
     return energy[..., is_odd[:, None] | is_odd].sum(-1)
 
