@@ -45,7 +45,7 @@ def test_one_pair_is_fitted_and_training_ends(words, tmp_path, capfd):
 
 def test_a_pair_that_is_not_fitted_fails_with_what_to_look_at(small_pairs, tmp_path):
     words = ["debug=overfit", f"data.root={small_pairs}", "run_dir=run", "data.batch_size=1"]
-    with pytest.raises(UserError, match="^one pair was not fitted: .* after 20 batches.* gallery"):
+    with pytest.raises(UserError, match=r"^one pair was not fitted: .* after 20 batches.* gallery"):
         train(configure(*words, "trainer.max_epochs=20", "module.optimizer_g.lr=1e-9"))
     assert (tmp_path / "run/gallery/index.html").is_file()
     assert not (tmp_path / "run/summary.json").exists()
