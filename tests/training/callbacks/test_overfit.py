@@ -2,6 +2,7 @@
 
 import json
 from contextlib import nullcontext
+from pathlib import Path
 from types import SimpleNamespace
 
 import cv2
@@ -10,6 +11,7 @@ import pytest
 
 from pix2pix_lightning.train import main, train
 from pix2pix_lightning.training.callbacks import Overfit
+from pix2pix_lightning.utils.errors import UserError
 from tiny_training import NO_GALLERY, SMALLEST, configure
 
 KEYS = [word for word in SMALLEST if not word.startswith(("data.batch_size", "trainer.max_epochs"))]
@@ -41,11 +43,10 @@ def test_one_pair_is_fitted_and_training_ends(words, tmp_path, capfd):
     ]  # the pair it was trained on
 
 
-def test_a_pair_that_is_not_fitted_fails_with_what_to_look_at(words, tmp_path, capfd):
-    assert main([*words, "debug=overfit", "trainer.max_epochs=20", "module.optimizer_g.lr=1e-9"]) == 1
-    line = capfd.readouterr().err.splitlines()[-1]
-    assert line.startswith("error: one pair was not fitted")
-    assert "after 20 batches" in line
+def test_a_pair_that_is_not_fitted_fails_with_what_to_look_at(small_pairs, tmp_path):
+    words = ["debug=overfit", f"data.root={small_pairs}", "run_dir=run", "data.batch_size=1"]
+    with pytest.raises(UserError, match=r"^one pair was not fitted: .* after 20 batches.* gallery"):
+        train(configure(*words, "trainer.max_epochs=20", "module.optimizer_g.lr=1e-9"))
     assert (tmp_path / "run/gallery/index.html").is_file()
     assert not (tmp_path / "run/summary.json").exists()
 
@@ -57,14 +58,15 @@ def test_a_pair_that_is_not_fitted_fails_with_what_to_look_at(words, tmp_path, c
         ("trainer.limit_val_batches=0", ["no validation took place in 1 epochs", "trainer.limit_val_batches"]),
     ],
 )
-def test_a_training_without_validation_is_an_error(words, tmp_path, capfd, word, parts):
+def test_a_training_without_validation_is_an_error(small_pairs, word, parts):
     epochs = ["trainer.max_epochs=1", "trainer.check_val_every_n_epoch=1"] if "limit" in word else []
-    assert main([*words, "debug=overfit", word, *epochs]) == 1
-    line = capfd.readouterr().err.splitlines()[-1]
-    assert line.startswith("error: no validation")
+    with pytest.raises(UserError) as error:
+        train(configure("debug=overfit", f"data.root={small_pairs}", "run_dir=run", word, *epochs))
+    line = str(error.value)
+    assert line.startswith("no validation")
     assert all(part in line for part in parts)
     assert "inf" not in line
-    assert "limit" in word or not (tmp_path / "run").exists()  # found before the first step
+    assert "limit" in word or not Path("run").exists()  # found before the first step
 
 
 @pytest.mark.parametrize(
