@@ -11,10 +11,10 @@ import torch
 
 from pix2pix_lightning import Translator
 from pix2pix_lightning.data.files.image_files import read_image
-from pix2pix_lightning.inference.padding import pad_to_multiple
 from pix2pix_lightning.inference.statistics import estimate_statistics, shrink_image
 from pix2pix_lightning.inference.tiles import plan_tiling
 from pix2pix_lightning.networks import TilingState, find_image_norms, measure_receptive_field
+from pix2pix_lightning.networks.padding import pad_to_multiple
 
 
 def main() -> None:

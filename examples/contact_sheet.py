@@ -27,7 +27,8 @@ def main() -> None:
     arguments = parser.parse_args()
     pairs = sorted((arguments.run / "gallery/images").iterdir())[: arguments.pairs]
     strips = [
-        concatenate_framed([pair / "input.png", max(pair.glob("epoch_*.png")), pair / "target.png"]) for pair in pairs
+        concatenate_framed([*pair.glob("input.*"), max(pair.glob("epoch_*.png")), *pair.glob("target.*")])
+        for pair in pairs
     ]
     rows = [np.concatenate(strips[i : i + arguments.columns], 1) for i in range(0, len(strips), arguments.columns)]
     rows = [row for row in rows if row.shape[1] == rows[0].shape[1]]

@@ -1,8 +1,8 @@
 """Shared by all tests."""
 
-import copy
 import gc
 import os
+import pickle
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # the tensors are tiny, and threads would wait for each other
@@ -40,8 +40,8 @@ def _parse_each_file_of_conf_once():
             return load(file)
         key = path, os.stat(path).st_mtime_ns  # noqa: PTH116
         if key not in parsed:
-            parsed[key] = load(file)
-        return copy.deepcopy(parsed[key])
+            parsed[key] = pickle.dumps(load(file))
+        return pickle.loads(parsed[key])  # a copy, in a fifth of the time of deepcopy
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(OmegaConf, "load", staticmethod(load_once))

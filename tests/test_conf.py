@@ -61,7 +61,8 @@ def step(module, side):
 @pytest.mark.parametrize(("group", "name"), GROUPS, ids=[f"{group}={name}" for group, name in GROUPS])
 def test_every_configuration_is_instantiated_and_stepped(group, name, tmp_path):
     side = 256 if group in ("generator", "discriminator") else 64
-    cfg = compose("train", [override(group, name), f"run_dir={tmp_path}/run", f"data.size={side}"])
+    cfg = compose("train", [override(group, name), f"run_dir={tmp_path}/run"])
+    cfg.data.size = side
     is_default = group in ("callbacks", "debug", "logger", "trainer") and cfg.module == compose_once().module
     narrow(cfg, side)
     data = instantiate(cfg.data, _convert_="all")

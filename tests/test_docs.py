@@ -54,7 +54,7 @@ def test_the_workflow_runs_make_on_all_versions_and_systems():
 def test_the_lowest_constraints_are_the_bounds_of_pyproject():
     extras = PYPROJECT["optional-dependencies"]  # test-lowest needs neither docs nor dev
     asked = [*PYPROJECT["dependencies"], *chain.from_iterable(extras[name] for name in extras.keys() - {"docs", "dev"})]
-    bounds = dict(re.match(r"([\w-]+)>=([\d.]+)", entry).groups() for entry in asked if ">=" in entry)
+    bounds = dict(re.match(r"([\w-]+)(?:\[\w+\])?>=([\d.]+)", entry).groups() for entry in asked if ">=" in entry)
     lines = (ROOT / "constraints-lowest.txt").read_text().splitlines()
     pins = dict(line.split("==") for line in lines if not line.startswith("#"))
     for name in bounds:

@@ -1,12 +1,13 @@
 import runpy
+import shutil
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from helpers import TINY
-from pix2pix_lightning import compose
+from helpers import TINY, make_strips
+from pix2pix_lightning import Translator, compose
 from pix2pix_lightning.data.files.image_files import read_image, write_image
 from pix2pix_lightning.train import train
 
@@ -84,3 +85,25 @@ def test_tiles_are_compared_with_the_whole(tmp_path, capsys, monkeypatch):
     assert found[1] == 0  # as much as the network sees
     assert found[3] == 0  # a copy that is the image itself
     assert "steps at seams" in lines[0]
+
+
+@pytest.mark.filterwarnings("ignore")  # those of LightningCLI and jsonargparse
+def test_lightning_cli_trains_tests_and_predicts(capsys, monkeypatch):
+    root = make_strips(Path("pairs"), train=2, val=2, side=16)
+    shutil.copytree(root / "val", root / "test")
+    small = {"data.size": 16, "data.num_workers": 0, "data.b.kind": "grayscale", "trainer.accelerator": "cpu"}
+    small |= {"trainer.max_epochs": 1, "trainer.enable_progress_bar": "false", "trainer.logger": "false"}
+    small |= {"trainer.enable_model_summary": "false", "model.generator.num_downs": 3}
+    small |= {"model.generator.base_channels": 2, "model.discriminator.num_layers": 1}
+    words = ["--config", str(SCRIPT.with_name("lightning_cli.yaml")), *(f"--{key}={small[key]}" for key in small)]
+    checkpoint = Path("runs/lightning_cli/checkpoints/last.ckpt")
+    for name in ("fit", "test", "predict"):
+        more = [] if name == "fit" else [f"--ckpt_path={checkpoint}"]
+        monkeypatch.setattr(sys, "argv", ["lightning_cli", name, *words, *more])
+        runpy.run_path(str(SCRIPT.with_name("lightning_cli.py")), run_name="__main__")
+    assert "test/l1" in capsys.readouterr().out
+    translator = Translator(checkpoint)
+    assert translator.pair_spec.source.kind == "grayscale"  # B is the source: linked from the data to the module
+    for path in (root / "test").iterdir():
+        predicted = read_image(Path("runs/lightning_cli/predictions") / path.name).astype(int)
+        assert np.abs(predicted - translator(read_image(path)[:, 16:])).max() <= 1

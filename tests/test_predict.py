@@ -268,6 +268,8 @@ def test_one_image_into_a_file(run, call, pictures, tmp_path, capsys, name, leve
     call(run[0], pictures / "c.bmp", path, overwrite=True)
     with Image.open(path) as image:
         assert image.size == (33, 7)
+    call(run[0], f"{pictures}/[a]*", path.with_suffix(".tif"))  # one image is found
+    assert_within_one_level(path.with_suffix(".tif"), expected)
     (tmp_path / "folder.png").mkdir()
     assert call(run[0], pictures / "a.png", tmp_path / "folder.png") == [tmp_path / "folder.png" / "a.png"]
 
@@ -340,6 +342,8 @@ def test_samples_and_their_spread(run, call, pictures, tmp_path):
         alone = Translator(run[0], mode="paper", seed=3, sample=number)(pictures / "a.png")
         assert (alone == sample).all()
         assert all((sample != other).any() for other in samples[:number])
+    (file,) = call(run[0], pictures / "a.png", tmp_path / "one.png", mode="paper", samples=1, seed=3)
+    assert file.read_bytes() == (tmp_path / "many" / names[0]).read_bytes()
     spread = np.asarray(Image.open(tmp_path / "many" / "a.spread.png"))
     expected = (samples.astype(float).std(0).mean(2) * 8).clip(0, 255)
     assert spread.shape == expected.shape
@@ -363,7 +367,7 @@ def test_junyanz_generator(run, call, pictures, tmp_path):
     module = trained({**UNET, "num_downs": 5, "base_channels": 2, "dropout_at": "junyanz"})
     save(module, tmp_path / "ours.ckpt")
     write_junyanz(module.generator, tmp_path / "latest_net_G.pth")
-    for number, options in enumerate(({"mode": "paper"}, {"norm": "running"})):
+    for number, options in enumerate(({"mode": "paper"}, {"norm": "running", "rounding": "floor"})):
         contents = set()
         for path in (tmp_path / "ours.ckpt", tmp_path / "latest_net_G.pth", tmp_path):
             (output,) = call(path, pictures / "a.png", tmp_path / f"{number}_{path.name}", **options)
@@ -445,7 +449,9 @@ def test_module_of_a_user(call, pictures, tmp_path):
         ({"output": "page.ckpt/below"}, "page.ckpt"),
         ({"output": "moving.gif"}, ".png"),
         ({"source": "twice", "output": "one.png"}, "one"),
-        ({"source": "tw*/a.png", "output": "one.png"}, "one"),
+        ({"source": "tw*/a.*", "output": "one.png"}, "one"),
+        ({"source": "alone", "output": "alone/one.png"}, "overwrite=true"),
+        ({"output": "one.jfif"}, ".png"),
         ({"output": "one.png", "samples": 2, "mode": "paper"}, "samples=2"),
         ({"max_pixels": 0}, "max_pixels=0"),
         ({"checkpoint": "none"}, "none"),
@@ -460,8 +466,9 @@ def test_errors(run, call, pictures, tmp_path, options, part):
     (tmp_path / "page.ckpt").write_text("<html></html>")
     torch.save(nn.Linear(1, 1), tmp_path / "model.ckpt")
     (tmp_path / "twice").mkdir()
-    for name in ("a.png", "a.jpg"):
-        Image.new("RGB", (8, 8)).save(tmp_path / "twice" / name)
+    (tmp_path / "alone").mkdir()
+    for name in ("twice/a.png", "twice/a.jpg", "alone/a.png"):
+        Image.new("RGB", (8, 8)).save(tmp_path / name)
     paths = {key: tmp_path / options[key] for key in ("checkpoint", "source", "output") if key in options}
     given = {"checkpoint": run[0], "source": pictures / "a.png", "output": tmp_path / "output", **options, **paths}
     with pytest.raises((ValueError, FileNotFoundError, FileExistsError)) as caught:

@@ -26,7 +26,6 @@ import pix2pix_lightning.models.pix2pix
 from helpers import make_strips
 from pix2pix_lightning import compose
 from pix2pix_lightning.cli.conf import find_conf_dir, is_group
-from pix2pix_lightning.cli.overrides import quote_path
 from pix2pix_lightning.train import train
 
 ROOT = Path(__file__).parents[1]
@@ -269,7 +268,7 @@ def check_composes(words, patch, capfd):
         assert command.main(arguments) == 130, capfd.readouterr().err
     else:
         assert import_command(name)
-        compose(name, [quote_path(word) for word in arguments])
+        compose(name, arguments)
 
 
 def check_python(words):

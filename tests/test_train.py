@@ -130,7 +130,8 @@ def test_files_of_a_run(finished):
     assert "epoch 1" in (folder / "train.log").read_text()
     pairs = sorted((folder / "gallery" / "images").iterdir())
     assert [p.name for p in pairs] == ["000_val_0", "001_val_1"]
-    assert {p.name for p in pairs[0].iterdir()} == {"input.png", "target.png", "epoch_0000.png", "epoch_0001.png"}
+    pictures = {"input.png", "target.png", "untrained.png", "epoch_0000.png", "epoch_0001.png"}
+    assert {p.name for p in pairs[0].iterdir()} == pictures
     page = (folder / "gallery" / "index.html").read_text()
     assert 'src="images/000_val_0/epoch_0001.png"' in page
 

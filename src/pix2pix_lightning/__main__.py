@@ -6,32 +6,25 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
+from pix2pix_lightning.cli.conf import find_conf_dir
+from pix2pix_lightning.cli.conf_files import read_title
 from pix2pix_lightning.utils.version import __version__
 
-COMMANDS = {
-    "train": "train a model on pairs of images",
-    "predict": "translate images with a trained model",
-    "evaluate": "measure a model on a split",
-    "export": "write a model as a file that works elsewhere: ONNX, torch, safetensors, a web page",
-    "demo": "draw in the browser and see the translation",
-    "report": "compare the runs of a sweep",
-    "prepare": "prepare a training, for example from options of pytorch-CycleGAN-and-pix2pix",
-    "benchmark": "measure how fast this machine trains and predicts",
-}
-"""The commands, with a line of help each. Each is a module with ``main(argv) -> exit status``."""
+COMMANDS = ("train", "predict", "evaluate", "export", "demo", "report", "prepare", "benchmark")
+"""The commands. Each is a module with ``main(argv) -> exit status``, and has a file in ``conf/`` with its title."""
 _PACKAGES = ("export", "demo", "prepare", "benchmark")  # their main() is in __main__.py
 
 
 def format_help() -> str:
     """Return the list of commands."""
-    lines = [f"  {name:10} {text}" for name, text in COMMANDS.items()]
+    lines = [f"  {name:10} {read_title(find_conf_dir() / f'{name}.yaml')}" for name in COMMANDS]
     return "\n".join(
         [
             "usage: pix2pix-lightning <command> key=value ...",
             "",
             *lines,
             "",
-            "pix2pix-lightning <command> --help lists a command's keys; --version prints the version.",
+            "pix2pix-lightning <command> --help explains a command's keys; --version prints the version.",
         ]
     )
 
@@ -60,6 +53,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if command == "--version":
         print(f"pix2pix_lightning {__version__}")
         return 0
+    if command in ("-h", "--help", "help") and words:
+        command, words = words[0], ["--help", *words[1:]]
     if command in ("", "-h", "--help", "help"):
         print(format_help())
         return 0

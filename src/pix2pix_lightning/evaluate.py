@@ -39,6 +39,7 @@ def evaluate(cfg: DictConfig, command: str | None = None) -> dict[str, Interval]
     import pix2pix_lightning.evaluation as evaluation
     from pix2pix_lightning.checkpoints.files import find_checkpoint, infer_checkpoint_kind
     from pix2pix_lightning.inference.from_config import build_translator
+    from pix2pix_lightning.reports import update_pages
     from pix2pix_lightning.reports.evaluation import render_evaluation_page
     from pix2pix_lightning.utils.instantiate import parse_trust
 
@@ -66,6 +67,8 @@ def evaluate(cfg: DictConfig, command: str | None = None) -> dict[str, Interval]
         evaluation.write_json(folder, scores, facts)
         page = render_evaluation_page(scores, writer.folders, facts, size=(spec.size, spec.size))
         (folder / "index.html").write_text(page, encoding="utf-8")
+    if run is not None:
+        update_pages([run])
     pairs = f"{len(scores.names)} pairs of {cfg.split}, 95 % intervals; {output / 'index.html'}"
     print_escaped(evaluation.format_summary(scores, left_out), pairs)
     return scores.figures

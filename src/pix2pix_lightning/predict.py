@@ -39,7 +39,6 @@ def predict(cfg: DictConfig) -> list[Path]:
         find_images,
         is_output_file,
         list_suffixes,
-        plan_output_file,
         plan_outputs,
     )
     from pix2pix_lightning.inference.from_config import build_translator
@@ -48,15 +47,16 @@ def predict(cfg: DictConfig) -> list[Path]:
     from pix2pix_lightning.inference.tiled_inference import format_seams
     from pix2pix_lightning.inference.translate_files import check_lossless, check_sampling, translate_files
     from pix2pix_lightning.utils.atomic import create_folder, remove_old_leftovers
-    from pix2pix_lightning.utils.checks import check_folder
+    from pix2pix_lightning.utils.checks import check_absent, check_folder
 
     source, output = str(cfg.input), Path(str(cfg.output))
     inputs = find_images(source, excluded=output)
-    check_apart(source, output, overwrite=cfg.overwrite)
     suffixes = list_suffixes(cfg.samples, spread=cfg.spread)
-    to_file = is_output_file(output, source, cfg.samples)
+    to_file = is_output_file(output, inputs, cfg.samples, spread=cfg.spread)
+    check_apart(source, output, is_file=to_file, overwrite=cfg.overwrite)
     if to_file:
-        outputs = plan_output_file(Path(source), output, overwrite=cfg.overwrite)
+        check_absent(output, overwrite=cfg.overwrite)
+        outputs = {path: [output] for path in inputs}
     else:
         outputs = plan_outputs(inputs, output, suffixes, overwrite=cfg.overwrite)
     check_inputs_stay(outputs)
@@ -88,7 +88,10 @@ def predict(cfg: DictConfig) -> list[Path]:
         ):
             written.append(path)
             bars.advance_images()
-    print_escaped(str(output) if to_file else f"{len(inputs) - len(failed)} images in {output}")
+    count = len(inputs) - len(failed)
+    what = str(output) if to_file else f"{count} image{'' if count == 1 else 's'} in {output}"
+    halves = translator.reader.format_halves()
+    print_escaped(f"{what}, from {halves}" if halves else what)
     if translator.seams:
         print(format_seams(translator.seams))
     if failed:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from pix2pix_lightning.training.run_dir import RunDir
+    from pix2pix_lightning.training.run_list import RunList
     from pix2pix_lightning.training.signals import StopSignals
 
 _log = logging.getLogger("pix2pix_lightning.train")  # also as the main module
@@ -38,6 +39,7 @@ def train(cfg: DictConfig) -> dict[str, float]:
     from pix2pix_lightning.training.config_checks import check_training_config
     from pix2pix_lightning.training.resuming import format_resume_hint, read_finished_metrics
     from pix2pix_lightning.training.run_dir import lock_run_dir, remove_if_empty, resolve_run_dir
+    from pix2pix_lightning.training.run_list import keep_in_list
     from pix2pix_lightning.training.run_logging import log_to_terminal
     from pix2pix_lightning.training.schedule_checks import check_schedule_length
     from pix2pix_lightning.training.signals import handle_stop_signals, requeue_slurm_job
@@ -47,11 +49,16 @@ def train(cfg: DictConfig) -> dict[str, float]:
         check_schedule_length(cfg)
         run = resolve_run_dir(cfg)
         try:
-            with log_to_terminal(is_first=run.is_first) as log, lock_run_dir(run), remove_if_empty(run):
+            with (
+                log_to_terminal(is_first=run.is_first) as log,
+                keep_in_list(run) as runs,
+                lock_run_dir(run),
+                remove_if_empty(run),
+            ):
                 if (metrics := read_finished_metrics(cfg, run.folder)) is not None:
                     log.info("%s is finished already", run.folder)
                     return metrics
-                return _train_in(run, cfg, signals)
+                return _train_in(run, cfg, signals, runs)
         except Interrupted as stop:
             if not run.is_first:
                 # a launcher ends the others when one fails: not while the first one saves, but where they wait for this
@@ -61,7 +68,7 @@ def train(cfg: DictConfig) -> dict[str, float]:
             raise signals.build_exception(format_resume_hint(run.folder)) from None
 
 
-def _train_in(run: RunDir, cfg: DictConfig, signals: StopSignals) -> dict[str, float]:
+def _train_in(run: RunDir, cfg: DictConfig, signals: StopSignals, runs: RunList) -> dict[str, float]:
     """Train in a folder that is locked."""
     from lightning.pytorch.trainer.states import TrainerStatus
 
@@ -76,6 +83,7 @@ def _train_in(run: RunDir, cfg: DictConfig, signals: StopSignals) -> dict[str, f
         cfg, folder / CONFIG_FILE if checkpoint else None, checkpoint
     )
     trainer.callbacks.insert(0, StopOnSignal(signals))  # type: ignore[attr-defined]
+    trainer.callbacks.append(runs.build_callback())  # type: ignore[attr-defined]
     with open_run(folder, cfg, trainer):
         _log.info("%s %s", f"resuming {checkpoint} in" if checkpoint else "training in", folder)
         log_choices(choices)

@@ -18,6 +18,7 @@ from pix2pix_lightning.data import (
     StripPairs,
 )
 from pix2pix_lightning.data.sides import PairSpec, SideSpec
+from pix2pix_lightning.utils.errors import UserError
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
 
@@ -800,3 +801,24 @@ def test_by_default_the_error_advises_to_skip(damaged):
 def test_drawn_pairs_have_no_files_to_check(key):
     with pytest.raises(ValueError, match=rf"data\.{key}="):
         ProceduralDataModule(**{key: "auto"})
+
+
+def test_setup_without_a_stage_opens_what_is_there(root, tmp_path):
+    data = PairedDataModule(root, size=SIZE, batch_size=3, num_workers=0)
+    with pytest.raises(UserError, match=r"setup\(\)"):
+        data.val_dataloader()
+    data.setup()
+    fitted = build_data(root, seed=0)
+    for name in ("train_dataloader", "val_dataloader"):
+        (first, *_), (expected, *_) = getattr(data, name)(), getattr(fitted, name)()
+        assert first["name"] == expected["name"]
+        assert torch.equal(first["source"], expected["source"])
+    save(tmp_path / "only/train/0.png", noise(0, SIZE, 2 * SIZE))
+    data = PairedDataModule(tmp_path / "only", size=SIZE, num_workers=0)
+    data.setup()
+    assert len(data.train_dataloader()) == 1
+    for loader in (data.val_dataloader, data.predict_dataloader):
+        with pytest.raises(UserError, match="only/val"):
+            loader()
+    with pytest.raises(UserError, match="missing is no folder"):
+        PairedDataModule(tmp_path / "missing").setup()

@@ -148,3 +148,17 @@ def test_samples_count_against_the_pixel_limit(session):
 def test_malformed_data_urls_are_refused(session, sent, line):
     with pytest.raises(ValueError, match=f"the file {line}"):
         session.load_upload("edges.ckpt", sent, to_training_size=True)
+
+
+@pytest.mark.parametrize(("half", "width"), [("auto", 64), ("right", 32)])
+def test_an_uploaded_strip_is_halved_as_in_predict_and_noted(checkpoints, half, width):
+    strip = np.hstack([drawing(32, 1), drawing(32, 2)])
+    pool = ModelPool([str(checkpoints["edges"])], load)
+    session = DemoSession(pool, max_pixels=10_000, max_bytes=2**16, half=half)
+    canvas = session.load_upload("edges.ckpt", url(strip), to_training_size=False)
+    np.testing.assert_array_equal(pixels(canvas["picture"]), strip[:, -width:])
+    assert (canvas["note"] or "").startswith("the file " if half == "auto" else "")
+    (made,) = session.translate("edges.ckpt", "deterministic", url(strip), seed=0, samples=1)
+    assert pixels(made["file"]).shape == (32, 64, 3)  # what is drawn stays whole
+    with pytest.raises(ValueError, match="half='both'"):
+        DemoSession(pool, max_pixels=10_000, max_bytes=2**16, half="both")

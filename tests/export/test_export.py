@@ -80,6 +80,13 @@ def test_exported_graphs_translate_as_the_checkpoint(checkpoint, exported, name,
         assert_within_one_level(graph(make_image(*size)), plain(make_image(*size)))
     floats = torch.rand(2, 3, 64, 64) * 2 - 1
     torch.testing.assert_close(graph(floats), plain(floats), rtol=0, atol=tolerance)
+    options = {"trust": name.endswith("pt2"), "rounding": "floor"}
+    if "bytes" in name:
+        with pytest.raises(ValueError, match=r"rounding=floor.*values_out=float"):
+            Translator(exported / name, **options)
+    else:
+        lower = Translator(exported / name, **options)(make_image(64, 64))
+        assert set(np.unique(graph(make_image(64, 64)).astype(int) - lower)) == {0, 1}
     if norm == "running":
         large = make_image(200, 300)
         assert_within_one_level(Translator(exported / name, tile=96)(large), plain(large))

@@ -11,9 +11,10 @@ from omegaconf import OmegaConf
 from refusals import read_or_refuse
 
 from pix2pix_lightning import compose
+from pix2pix_lightning.checkpoints.junyanz.options import OLD_NAMES
 from pix2pix_lightning.prepare import junyanz_command
 from pix2pix_lightning.prepare.junyanz_command import build_command
-from pix2pix_lightning.prepare.junyanz_options import DEFAULTS, OLD_NAMES, read_options
+from pix2pix_lightning.prepare.junyanz_options import DEFAULTS, read_options
 
 pytestmark = pytest.mark.fuzz
 

@@ -6,7 +6,6 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from pix2pix_lightning.inference.padding import compute_padded_side, pad_to_multiple
 from pix2pix_lightning.inference.tiles import (
     build_reader,
     build_writer,
@@ -24,6 +23,7 @@ from pix2pix_lightning.networks import (
     measure_receptive_field,
     use_eval_mode,
 )
+from pix2pix_lightning.networks.padding import compute_padded_side, pad_to_multiple
 
 
 class Own(nn.Module):

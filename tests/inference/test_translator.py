@@ -414,3 +414,38 @@ def test_outputs_have_a_class_everywhere(ignore_index):
     translate = Translator(Pix2PixModule(Saturated(), None, pair_spec=spec))
     output = translate(np.zeros((8, 8, 3), np.uint8))
     assert set(np.unique(output)) == {1 if ignore_index == 0 else 0}
+
+
+def truncate(output):
+    """Convert floats to bytes as junyanz does: (x + 1) / 2 x 255 in float32, and the fraction is cut off."""
+    values = (np.transpose(output[0].numpy(), (1, 2, 0)) + 1) / 2.0 * 255.0
+    return values.astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"mode": "paper", "sample": 3}, {"tile": 32, "overlap": 0}, {"norm": "running", "tile": 48, "overlap": 16}],
+)
+def test_floor_cuts_off_what_nearest_rounds(options):
+    torch.manual_seed(1)
+    image = torch.randint(0, 256, (1, 3, 40, 56), dtype=torch.uint8)
+    module = build_module()
+    floats = Translator(module, **options)(image.float() / 127.5 - 1)
+    floor = Translator(module, rounding="floor", **options)
+    array = image[0].permute(1, 2, 0).numpy()
+    expected = truncate(floats)
+    assert (floor(array) == expected).all()
+    assert (floor(image)[0].permute(1, 2, 0).numpy() == expected).all()
+    assert (np.asarray(floor(Image.fromarray(array))) == expected).all()
+    more = Translator(module, **options)(array).astype(int) - expected
+    assert set(np.unique(more)) == {0, 1}
+    assert 0.4 < more.mean() < 0.6
+    assert (floor(torch.zeros(1, 3, 40, 56)) == Translator(module, **options)(torch.zeros(1, 3, 40, 56))).all()
+
+
+def test_floor_where_it_has_no_effect_is_refused():
+    spec = PairSpec(target=SideSpec(kind="label", num_classes=3))
+    with pytest.raises(ValueError, match="rounding=floor"):
+        Translator(Pix2PixModule(UNET, None, pair_spec=spec), rounding="floor")
+    with pytest.raises(ValueError, match="rounding"):
+        Translator(Pix2PixModule(UNET, None), rounding="ceil")

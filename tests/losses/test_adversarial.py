@@ -347,3 +347,43 @@ def test_penalty_under_autocast() -> None:
     assert discriminator.seen[-1].dtype == torch.float32
     assert penalty.dtype == torch.float32
     assert penalty.item() == expected.item()
+
+
+def penalize_as_junyanz(discriminator: nn.Module, real: Tensor, fake: Tensor, weight: Tensor) -> Tensor:
+    """Return the penalty of its function for WGAN-GP: patches are summed, and source and target count."""
+    between = (weight * real + (1 - weight) * fake).requires_grad_()
+    (gradient,) = torch.autograd.grad(discriminator(between).sum(), between, create_graph=True)
+    return ((gradient.flatten(1).norm(2, dim=1) - 1) ** 2).mean() * 10
+
+
+def test_wgan_gp_beside_junyanz() -> None:
+    """Its loss of the discriminator is half of this one, which Adam divides out; its penalty sums over patches."""
+    torch.manual_seed(0)
+    discriminator = nn.Conv2d(4, 1, 4, 2, 1).double()
+    real, fake = (torch.randn(3, 4, 8, 8, dtype=torch.float64) for _ in range(2))
+    steps = []
+    for loss in (
+        lambda: (discriminator(fake).mean() - discriminator(real).mean()) * 0.5,
+        lambda: WassersteinAdversarial(0.0).discriminator(discriminator(real), discriminator(fake)),
+    ):
+        before = discriminator.weight.detach().clone()
+        value = loss()
+        (gradient,) = torch.autograd.grad(value, [discriminator.weight])
+        discriminator.weight.grad = gradient
+        torch.optim.Adam([discriminator.weight], lr=2e-4, betas=(0.5, 0.999)).step()
+        steps.append((value.detach(), gradient, discriminator.weight.detach() - before))
+        discriminator.weight.data.copy_(before)
+    (half, its_gradient, its_step), (whole, our_gradient, our_step) = steps
+    torch.testing.assert_close(whole, 2 * half)
+    torch.testing.assert_close(our_gradient, 2 * its_gradient)
+    torch.testing.assert_close(our_step, its_step, rtol=1e-5, atol=0)
+
+    torch.manual_seed(1)
+    ours = gradient_penalty(discriminator, None, real, fake)
+    torch.manual_seed(1)
+    weight = torch.rand(3, 1, 1, 1, dtype=torch.float64)
+    patches = discriminator(real)[0].numel()
+    summed = gradient_penalty(lambda x: discriminator(x) * patches, None, real, fake)
+    theirs = penalize_as_junyanz(discriminator, real, fake, weight)
+    torch.testing.assert_close(theirs, 10 * summed)  # a linear one has the same gradient everywhere
+    assert (theirs - 10 * ours).abs() > 1

@@ -16,6 +16,7 @@ from pix2pix_lightning import PairedDataModule, compose
 from pix2pix_lightning.cli.main import run_command
 from pix2pix_lightning.prepare.junyanz_command import build_command
 from pix2pix_lightning.prepare.junyanz_options import DEFAULTS
+from pix2pix_lightning.prepare.junyanz_schedule import PERIODS, describe_doubts, infer_period
 from pix2pix_lightning.train import main as train_main
 from pix2pix_lightning.training.schedulers import LinearDecay
 
@@ -71,7 +72,7 @@ CASES = [
     ({"ngf": "32"}, {"module.generator.base_channels": 32}),
     ({"ndf": "48"}, {"module.discriminator.base_channels": 48}),
     ({"norm": "instance"}, both("norm", "instance")),
-    ({"norm": "none"}, both("norm", "none")),
+    ({"norm": "none"}, both("norm", "none_no_bias")),
     ({"norm": "syncbatch"}, {"trainer.sync_batchnorm": True}),
     ({"gan_mode": "lsgan"}, {"module.adversarial._target_": "pix2pix_lightning.losses.LeastSquaresAdversarial"}),
     ({"gan_mode": "wgangp"}, {"module.adversarial._target_": "pix2pix_lightning.losses.WassersteinAdversarial",
@@ -219,24 +220,108 @@ def test_wandb_is_added_to_the_loggers():
     assert "csv" in cfg.logger
 
 
-def test_learning_rates_follow_junyanz_s_formula():
-    rng = random.Random(0)
-    for _ in range(50):
-        hold, decay = rng.randint(0, 9), rng.randint(1, 9)
-        first = rng.randint(1, hold + decay)
-        flags = {"n_epochs": str(hold), "n_epochs_decay": str(decay), "epoch_count": str(first), "lr": "0.01"}
-        keys = build_command({**BASE, **flags}).keys
-        optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=keys["module.optimizer_g.lr"])
-        schedule = LinearDecay(
-            optimizer, **{name: keys[f"module.schedule.{name}"] for name in ("hold_epochs", "decay_epochs")}
-        )
-        for epoch in range(keys["trainer.max_epochs"]):
-            # junyanz's lambda_rule, counted from the first epoch of the training
-            theirs = 0.01 * (1 - max(0, epoch + first - hold) / (decay + 1))
-            assert schedule.get_last_lr()[0] == pytest.approx(theirs, rel=1e-9), flags
-            optimizer.step()
+POLICIES = ("linear", "step", "cosine", "plateau")
+
+
+def run_their_loop(period, policy, hold, decay, first, every, rate):
+    """Return the rate of each epoch, by the loops and formulas of junyanz's versions."""
+    epochs = range(first, hold + decay + 1)
+    if period == "2017":  # without torch's schedules
+        rates, lr = [], rate
+        for epoch in epochs:
+            rates.append(lr)
+            lr -= rate / decay if epoch > hold else 0
+        return rates
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=rate)
+    ahead = 1 if period == "2018" else 0
+    schedules = torch.optim.lr_scheduler
+    if policy == "linear":
+        schedule = schedules.LambdaLR(optimizer, lambda e: 1.0 - max(0, e + ahead + first - hold) / float(decay + 1))
+    elif policy == "step":
+        schedule = schedules.StepLR(optimizer, step_size=every, gamma=0.1)
+    elif policy == "cosine":
+        schedule = schedules.CosineAnnealingLR(optimizer, T_max=hold, eta_min=0)
+    else:
+        schedule = schedules.ReduceLROnPlateau(optimizer, mode="min", factor=0.2, threshold=0.01, patience=5)
+    rates = []
+    for _ in epochs:
+        steps = [lambda: schedule.step(*([0] if policy == "plateau" else []))]
+        if period == "2020":
+            steps.pop()()
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        for step in steps:
+            step()
+    return rates
+
+
+def run_our_schedule(keys):
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=keys["module.optimizer_g.lr"])
+    names = ("hold_epochs", "decay_epochs")
+    linear = {name: keys[f"module.schedule.{name}"] for name in names if f"module.schedule.{name}" in keys}
+    schedule = LinearDecay(optimizer, **linear) if linear else None
+    if "module.schedule" in keys:
+        schedule = instantiate(keys["module.schedule"], optimizer)
+    rates = []
+    for _ in range(keys["trainer.max_epochs"]):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        if schedule is not None:
             schedule.step()
-        assert keys["trainer.max_epochs"] == hold + decay - first + 1
+    return rates
+
+
+@pytest.mark.filterwarnings("ignore:.*lr_scheduler.step.*:UserWarning")  # that of versions from 2020 on
+@pytest.mark.parametrize(
+    ("period", "policy"),
+    [("2017", "linear"), *((period, policy) for period in list(PERIODS)[1:] for policy in POLICIES)],
+)
+def test_learning_rates_are_those_of_the_version(period, policy):
+    rng = random.Random(0)
+    for hold, decay in [
+        (0, 1),
+        (1, 1),
+        (1, 9),
+        (100, 100),
+        *((rng.randint(1, 9), rng.randint(1, 40)) for _ in range(20)),
+    ]:
+        first, every = rng.randint(1, hold + decay), rng.randint(1, 12)
+        if policy == "cosine" and not hold:
+            continue  # an error of torch
+        theirs = run_their_loop(period, policy, hold, decay, first, every, 2e-4)
+        flags = {"lr_policy": policy, "n_epochs": hold, "n_epochs_decay": decay, "epoch_count": first}
+        flags = {**BASE, **{flag: str(value) for flag, value in flags.items()}, "lr_decay_iters": str(every)}
+        if not any(theirs) and policy == "linear":
+            with pytest.raises(ValueError, match="leave no epoch"):
+                build_command(flags, period)
+            continue
+        command = build_command(flags, period)
+        ours = run_our_schedule(command.keys)
+        if (period, policy) == ("2020", "cosine"):
+            assert any("an epoch ahead" in note for note in command.notes)
+            ours, theirs = ours[1:], theirs[:-1]
+        assert ours == pytest.approx(theirs[: len(ours)], rel=1e-9, abs=1e-16), flags
+        assert theirs[len(ours) :] == pytest.approx([0.0] * (len(theirs) - len(ours)), abs=1e-12)
+        assert any("rate of 0" in note for note in command.notes) == (len(ours) < len(theirs))
+
+
+@pytest.mark.parametrize(
+    ("flags", "name", "period", "doubts"),
+    [
+        ("which_model_netG niter batchSize", "opt.txt", "2017", 0),
+        ("which_model_netG niter lr_policy", "opt.txt", "2018", 0),
+        ("netG niter lr_policy load_iter", "opt.txt", "2019", 0),
+        ("netG niter lr_policy load_iter preprocess", "opt.txt", "2019", 1),
+        ("netG niter lr_policy load_iter preprocess", "train_opt.txt", "2019", 0),
+        ("netG n_epochs lr_policy gpu_ids", "train_opt.txt", "2020", 1),
+        ("netG n_epochs lr_policy gpu_ids use_wandb", "train_opt.txt", "2020", 0),
+        ("netG n_epochs lr_policy use_wandb", "train_opt.txt", "2025", 0),
+    ],
+)
+def test_version_is_inferred_from_the_flags(flags, name, period, doubts):
+    table = dict.fromkeys(flags.split(), "linear")
+    assert infer_period(table) == period
+    assert len(describe_doubts(table, name)) == doubts
 
 
 def test_load_size_is_noted_unless_it_is_that_of_the_jitter():
@@ -274,7 +359,6 @@ NOTED = {
     "load_size": "300",
     "input_nc": "4",
     "output_nc": "2",
-    "norm": "none",
     "netG": "unet_512",
     "netD": "big",
     "gan_mode": "wgangp",

@@ -95,7 +95,7 @@ def test_old_values_are_converted(read):
     options = read(text + "lr_policy: lambda\n")
     assert (options["gan_mode"], options["no_dropout"], options["lr_policy"]) == ("lsgan", "False", "linear")
     scaled = read(OF_2017.replace(": resize_and_crop", ": scale_width"))
-    assert scaled["load_size"] == "128"  # in 2017 it scaled to fineSize
+    assert (scaled["load_size"], scaled["preprocess"]) == ("143", "resize_and_crop")  # pairs were squares until 2019
 
 
 def test_without_gpu_ids_the_launcher_chooses(read):

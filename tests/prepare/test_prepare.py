@@ -7,9 +7,10 @@ import pytest
 from omegaconf import OmegaConf
 
 from pix2pix_lightning import compose
+from pix2pix_lightning.checkpoints.junyanz.options import OLD_NAMES
 from pix2pix_lightning.cli.conf import find_conf_dir
 from pix2pix_lightning.prepare import __main__ as prepare
-from pix2pix_lightning.prepare.junyanz_options import DEFAULTS, OLD_NAMES
+from pix2pix_lightning.prepare.junyanz_options import DEFAULTS
 
 GUIDE = Path(__file__).parents[2] / "docs/from_junyanz.md"
 OPTIONS = """----------------- Options ---------------

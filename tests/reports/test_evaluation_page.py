@@ -126,8 +126,9 @@ def test_a_sorted_pair_keeps_its_pictures_and_its_target(browser, page):
 def test_figures_settings_and_layout(browser, page):
     browser.open(page)
     figures = [row.text.split() for row in browser.all(".figures tbody tr")]
-    assert figures[0] == ["L1", "0.2500", "0.1000", "to", "0.4000"]
-    assert figures[1] == ["PSNR", "(dB)", "35.69", "9.50", "to", "101.25"]
+    assert figures[0] == ["L1", "lower", "is", "better", "0.2500", "0.1000", "to", "0.4000"]
+    assert figures[1] == ["PSNR", "(dB)", "higher", "is", "better", "35.69", "9.50", "to", "101.25"]
+    assert figures[2][:5] == ["Gradient", "nearer", "to", "1", "is"]
     assert f"4 pairs of the split test, translated by run/{NASTY}/best.ckpt in mode paper." in browser.one("main").text
     details = browser.one("details")
     browser.run("arguments[0].open = true", details)
@@ -167,6 +168,6 @@ def test_metrics_that_are_not_registered_are_sorted_by_what_is_known_about_them(
     options = [option.text for option in browser.all("#by option")]
     assert options == ["ERROR (%)", "SCORE (%)", "the split's order"]
     figures = [row.text.split(maxsplit=2) for row in browser.all(".figures tbody tr")]
-    assert figures[0] == ["BIAS", "(%)", "1.5 0.0 to 3.0"]
-    assert figures[3] == ["FID", "(%)", "7.2 none"]
+    assert figures[0] == ["BIAS", "(%)", "1.5 0.0 to 3.0"]  # which value is better is not known
+    assert figures[3] == ["FID", "(%)", "lower is better 7.2 none"]
     assert browser.all('[data-metric="fid"]') == []

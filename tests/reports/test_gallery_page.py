@@ -139,15 +139,23 @@ def test_figures_and_curves_go_to_the_last_epoch(browser, page):
     browser.open(page)
     cells = [[cell.text for cell in row.find_elements("css selector", "th, td")] for row in browser.all("tr")]
     assert cells == [
-        ["metric", "last", "best"],
-        ["L1", "0.1000", "0.1000, epoch 5"],
-        ["PSNR", "12.0000", "15.0000, epoch 4"],
-        ["SSIM", "0.4000", "0.4000, epoch 5"],
+        ["Metric", "Last", "Best"],
+        ["Validation L1 lower is better", "0.1000", "0.1000, epoch 5"],
+        ["Validation PSNR (dB) higher is better", "12.0000", "15.0000, epoch 4"],
+        ["Validation SSIM higher is better", "0.4000", "0.4000, epoch 5"],
     ]
     titles = [caption.text for caption in browser.all(".chart figcaption")]
-    assert titles[:4] == ["L1", "PSNR", "SSIM", "Generator's loss"]
+    assert titles[:4] == [
+        "Validation L1 lower is better",
+        "Validation PSNR (dB) higher is better",
+        "Validation SSIM higher is better",
+        "Generator loss lower is better",
+    ]
+    keys = [element.get_attribute("title") for element in browser.all("#metrics tbody th span, .chart figcaption")]
+    assert keys[:4] == ["val/l1", "val/psnr", "val/ssim", "val/l1"]
+    assert keys[7] == "train/adversarial, train/loss_d" or keys[7] == "train/loss_d"
     drawing = browser.all(".chart svg[role]")[0]
-    assert drawing.accessible_name == "L1"
+    assert drawing.accessible_name == "Validation L1 lower is better"
     assert "from 0.3 at 9 to 0.1 at 49" in browser.run(
         "return document.getElementById(arguments[0].getAttribute('aria-describedby')).textContent", drawing
     )
@@ -172,7 +180,7 @@ def test_a_screen_reader_finds_names_and_headings(browser, page):
 
 def test_everything_is_reached_by_the_keyboard(browser, page):
     browser.open(page)
-    wanted = browser.all("main a, main button, main input, main summary")
+    wanted = browser.all("main a, main button, main input, main summary, main svg[tabindex]")
     reached = []
     for _ in range(len(wanted) + 5):
         browser.press(Keys.TAB)

@@ -1,5 +1,7 @@
 """What ``speed=auto`` chooses, that it is logged and stored, and that nothing set by hand is changed."""
 
+from pathlib import Path
+
 import pytest
 from omegaconf import OmegaConf
 
@@ -56,10 +58,11 @@ def test_on_a_gpu(use_device, compose_with):
 def test_what_is_set_by_hand_stays(use_device, compose_with):
     use_device("cpu", bfloat16=True)
     cfg = compose_with("trainer.precision=64-true", "speed.channels_last=false", "data.num_workers=0")
-    choose_options(cfg)
+    keys = {choice.key for choice in choose_options(cfg)}
+    assert keys == {*SWITCHES, "cuda_graph", "pin_memory"} - {"channels_last"}
     assert cfg.trainer.precision == cfg.speed.precision == "64-true"
     assert cfg.speed.channels_last is False
-    assert cfg.data.num_workers == 0
+    assert cfg.data.num_workers == cfg.speed.num_workers == 0
     cfg = compose("train", ["speed=off"])
     before = OmegaConf.to_container(cfg.speed)
     assert choose_options(cfg) == []
@@ -120,13 +123,17 @@ def test_compiling_has_to_pay(use_device, compose_with, monkeypatch, name, batch
 def test_a_run_logs_and_stores_what_was_chosen_and_keeps_it(small_pairs, capfd):
     words = [f"data.root={small_pairs}", "run_dir=run", "resume=auto", NO_GALLERY, "trainer.limit_train_batches=1"]
     train(configure(*words, "trainer.max_epochs=1", "speed.precision=32-true"))
-    assert "channels_last=true (" in capfd.readouterr().err
+    (line,) = (line for line in capfd.readouterr().err.splitlines() if "speed=auto" in line)
+    assert len(line) < 80
+    log = Path("run/train.log").read_text()
+    assert "channels_last=true (" in log
+    assert "num_workers" not in log  # data.num_workers is given
     saved = OmegaConf.load("run/config.yaml")
     assert saved.trainer.precision == "32-true"
     assert "auto" not in saved.speed.values()
 
     train(configure(*words))  # auto is what the run has, whatever this machine could do
-    assert "channels_last=true (" not in capfd.readouterr().err
+    assert "speed=auto" not in capfd.readouterr().err
     assert OmegaConf.load("run/config.yaml").trainer.precision == "32-true"
     train(configure(*words))
     assert "epoch" not in capfd.readouterr().err  # it is finished

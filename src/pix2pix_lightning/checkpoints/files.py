@@ -14,6 +14,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from pix2pix_lightning.checkpoints.builtin import find_builtin, is_builtin
 from pix2pix_lightning.utils.atomic import atomic_write
 from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.instantiate import check_size
@@ -67,7 +68,7 @@ def find_checkpoint(path: Path, *, prefer: str = BEST) -> Path:
 
     Args:
         path: A file of any kind, which is returned; or a folder: of a run, of `save_pretrained`, or one in which
-            pytorch-CycleGAN-and-pix2pix saved its networks.
+            pytorch-CycleGAN-and-pix2pix saved its networks; or a model of the package, ``builtin:facades``.
         prefer: ``BEST`` or ``LAST``, the one to take from the folder of a run that has both.
 
     Returns:
@@ -75,7 +76,10 @@ def find_checkpoint(path: Path, *, prefer: str = BEST) -> Path:
 
     Raises:
         FileNotFoundError: The path does not exist, or the folder has no checkpoint.
+        UserError: The package has no model of this name.
     """
+    if is_builtin(path):
+        return find_builtin(path)
     if not path.is_dir():
         if not path.is_file():
             raise FileNotFoundError(f"checkpoint {path} does not exist: give a .ckpt file or a run's folder")

@@ -30,7 +30,7 @@ def find_conf_dir() -> Path:
 
 def is_group(key: str) -> bool:
     """Return whether ``key`` is a group of configuration files, such as ``generator``."""
-    return (find_conf_dir() / key).is_dir()
+    return re.fullmatch(r"\w+(/\w+)*", key) is not None and (find_conf_dir() / key).is_dir()
 
 
 def list_keys(node: Any, prefix: str = "") -> Iterator[str]:
@@ -118,7 +118,8 @@ def select_repeatable_words(words: Sequence[str]) -> list[str]:
 
 def quote(value: str) -> str:
     """Put a value in single quotes, in which it may hold what Hydra's grammar gives a meaning, such as commas."""
-    escaped = value.replace("'", "\\'")
+    # backslashes are doubled before a quote alone, the last one too: C:\\data\\ ends with them
+    escaped = re.sub(r"(\\*)('|$)", lambda found: 2 * found[1] + ("\\'" if found[2] else ""), value)
     return f"'{escaped}'"
 
 

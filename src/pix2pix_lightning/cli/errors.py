@@ -11,7 +11,7 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pix2pix_lightning.cli.conf import compose_files, list_keys
+from pix2pix_lightning.cli.choices import find_choices_with, list_all_keys
 from pix2pix_lightning.cli.memory import format_loader_error, format_memory_error
 from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.memory import is_loader_ended, is_out_of_memory
@@ -127,13 +127,12 @@ def _format_misspelt_key(error: BaseException, config_name: str) -> str | None:
     if found is None or ("not in struct" not in f"{error} {error.__cause__}" and "match" not in str(error)):
         return None
     key = found[1]
-    keys = list(list_keys(compose_files(config_name)[0]))
-    if key in keys:
-        return (
-            f"{key} is no key of what was chosen here, whose group has other keys or is switched off: --help lists them"
-        )
-    close = difflib.get_close_matches(key, keys, 1)
-    hint = f"did you mean {close[0]}?" if close else "--help lists the keys"
+    if found_in := find_choices_with(key, config_name):
+        group, names = found_in
+        choices = " or ".join(filter(None, (", ".join(names[:-1]), names[-1])))
+        return f"{key} is no key of what is chosen here: it goes with {group}={choices}"
+    close = difflib.get_close_matches(key, list_all_keys(config_name), 1)
+    hint = f"did you mean {close[0]}?" if close else "--help all lists the keys"
     return f"{key} is no key of this configuration: {hint}"
 
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from pix2pix_lightning.cli.choices import choose_by_keys
 from pix2pix_lightning.cli.conf import find_conf_dir
 from pix2pix_lightning.cli.errors import format_error
+from pix2pix_lightning.cli.help import compose_values, format_help
 from pix2pix_lightning.cli.multirun import find_sweep, run_multirun
 from pix2pix_lightning.cli.overrides import (
     HYDRA_QUIET,
@@ -18,8 +22,10 @@ from pix2pix_lightning.cli.overrides import (
     set_hydra_argv,
 )
 from pix2pix_lightning.cli.resume import load_resumed_config
-from pix2pix_lightning.cli.words import UsageError, check_words, iterate_overrides
+from pix2pix_lightning.cli.words import UsageError, check_words, find_help_topic, find_option, iterate_overrides
 from pix2pix_lightning.utils.errors import CTRL_C_STATUS, Interrupted
+from pix2pix_lightning.utils.imports import pause_gc
+from pix2pix_lightning.utils.processes import is_first_process
 from pix2pix_lightning.utils.text import EscapedFormatter, escape_controls, print_escaped
 from pix2pix_lightning.utils.version import __version__
 
@@ -27,6 +33,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 _USER_ERROR, _UNREADABLE = 1, 2
+_LIBRARIES = "lightning.pytorch"  # with torch and torchmetrics
 
 
 def run_command(config_name: str, run: Callable[[DictConfig], Any], argv: Sequence[str] | None = None) -> int:
@@ -51,6 +58,7 @@ def run_command(config_name: str, run: Callable[[DictConfig], Any], argv: Sequen
     try:
         cfg = _compose_or_multirun(config_name, run, argv)
         if cfg is not None:
+            _import_libraries(config_name)
             run(cfg)
     except SystemExit as stop:
         if isinstance(stop.code, str):
@@ -69,24 +77,55 @@ def run_command(config_name: str, run: Callable[[DictConfig], Any], argv: Sequen
     return 0
 
 
+def _import_libraries(config_name: str) -> None:
+    """Import what a command needs in any case."""
+    if config_name != "prepare" and _LIBRARIES not in sys.modules:
+        with pause_gc():
+            import_module(_LIBRARIES)
+
+
 def _compose_or_multirun(config_name: str, run: Callable[[DictConfig], Any], argv: list[str]) -> DictConfig | None:
     """Return the configuration of a single run, or run all jobs of a sweep and return None."""
     check_words(argv, config_name)
     overrides = list(iterate_overrides(argv))
+    config_dir = find_option("--config-dir", argv)
+    if {"-h", "--help"} & {word.partition("=")[0] for word in argv}:
+        composed = compose_values(config_name, [quote_path(word) for word in overrides], config_dir)
+        _print_help(format_help(config_name, find_help_topic(argv), composed=composed, config_dir=config_dir))
+        return None
     flags = [word for word in argv if word not in overrides]
     check_group_names(overrides)
-    if find_sweep(overrides) is None and not {"-m", "--multirun"} & set(flags):
-        return _compose_single(config_name, flags, [quote_path(word) for word in overrides])
-    run_multirun(config_name, run, [word for word in flags if word not in ("-m", "--multirun")], overrides)
+    is_single = find_sweep(overrides) is None and not {"-m", "--multirun"} & set(flags)
+    words = [quote_path(word) for word in overrides]
+    if is_single and not flags and (cfg := load_resumed_config(words, config_name)) is not None:
+        return cfg
+    chosen = _choose_groups(overrides, config_name, config_dir)
+    if is_single:
+        return _compose_single(config_name, flags, [*chosen, *words])
+    flags = [word for word in flags if word not in ("-m", "--multirun")]
+    run_multirun(config_name, run, flags, [*chosen, *overrides])
     return None
+
+
+def _print_help(text: str) -> None:
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:  # a pager was left; Python would flush once more at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _choose_groups(overrides: Sequence[str], config_name: str, config_dir: str | None) -> list[str]:
+    """Return the choices that given keys ask for, and say them."""
+    chosen = choose_by_keys(overrides, config_name, config_dir)
+    for choice, key in chosen.items() if is_first_process() else ():
+        print_escaped(f"{choice} is chosen, since {key} is given", file=sys.stderr)
+    return list(chosen)
 
 
 def _compose_single(config_name: str, flags: list[str], words: list[str]) -> DictConfig | None:
     import hydra
     from hydra.core.hydra_config import HydraConfig
 
-    if not flags and (cfg := load_resumed_config(words, config_name)) is not None:
-        return cfg
     composed: list[DictConfig] = []
     errors: list[Exception] = []
 
@@ -102,4 +141,4 @@ def _compose_single(config_name: str, flags: list[str], words: list[str]) -> Dic
         job()
     if errors:
         raise errors[0]
-    return composed[0] if composed else None  # None after --help and the like
+    return composed[0] if composed else None  # None after --cfg and the like

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -100,23 +101,38 @@ def complete_job_config(cfg: DictConfig, config_name: str, flags: list[str], hyd
     Raises:
         UserError: A value has another type than expected, or the run that is to be resumed is another one.
     """
+    import hydra
+
     words = list(hydra_cfg.overrides.task)
-    _check_types(cfg, config_name, hydra_cfg)
+    check_types(cfg, words, hydra_cfg.runtime.choices, partial(hydra.compose, config_name))
     complete_config(cfg, hydra_cfg.runtime.choices, [*flags, *words])
     check_same_as_resumed(cfg, words)
     return cfg
 
 
-def _check_types(cfg: DictConfig, config_name: str, hydra_cfg: Any) -> None:
-    """Compare the type of each given value with that of the value in the files."""
-    import hydra
+def check_types(
+    cfg: DictConfig, words: Sequence[str], groups: Collection[str], compose_groups: Callable[[list[str]], DictConfig]
+) -> None:
+    """Compare the type of each given value with that of the value in the files.
+
+    Args:
+        cfg: The configuration that was composed from ``words``.
+        words: Overrides in Hydra's grammar.
+        groups: Names of the groups of ``cfg``.
+        compose_groups: Composes the configuration of the words that choose groups, without those of single keys.
+
+    Raises:
+        UserError: A value has another type than expected.
+    """
     from omegaconf import OmegaConf
 
-    parsed = parse_overrides(hydra_cfg.overrides.task)
-    groups = set(hydra_cfg.runtime.choices)
+    parsed = parse_overrides(words)
     chosen = [o for o in parsed if o.key_or_group in groups or f"{o.key_or_group}@{o.package}" in groups]
-    defaults = hydra.compose(config_name, [o.input_line for o in chosen if o.input_line])
-    for key in {override.key_or_group for override in parsed if override not in chosen}:
+    keys = {override.key_or_group for override in parsed if override not in chosen} - set(PATH_KEYS)
+    if not keys:
+        return
+    defaults = compose_groups([o.input_line for o in chosen if o.input_line])
+    for key in keys:
         expected = OmegaConf.select(defaults, key, throw_on_resolution_failure=False)
         given = OmegaConf.select(cfg, key, throw_on_resolution_failure=False)
         check_type(key, given, expected)

@@ -5,12 +5,16 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterator, Sequence
+from itertools import zip_longest
+from pathlib import Path
 
-from pix2pix_lightning.cli.conf import PATH_KEYS, compose_files, find_conf_dir, is_group, list_keys
+from pix2pix_lightning.cli.choices import list_all_keys, read_command
+from pix2pix_lightning.cli.conf import PATH_KEYS, find_conf_dir, is_group
+from pix2pix_lightning.cli.help import is_topic
 from pix2pix_lightning.utils.errors import UserError
 
-_ALONE = ("-h", "--help", "--hydra-help", "--version", "--resolve", "-r", "--run", "-m", "--multirun")
-_ALONE_TOO = ("-sc", "--shell-completion")
+_ALONE = ("--hydra-help", "--version", "--resolve", "-r", "--run", "-m", "--multirun", "-sc", "--shell-completion")
+_HELP = ("help", "h", "hlp", "halp", "usage", "?", "man")
 _CHOICES = {
     "--cfg": ("job", "hydra", "all"),
     "--info": ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath"),
@@ -44,19 +48,27 @@ def check_words(words: Sequence[str], config_name: str) -> None:
     position = 0
     while position < len(words):
         word = words[position]
-        following = words[position + 1] if position + 1 < len(words) else None
         if word.startswith("-") and len(word) > 1:
-            position += _check_option(word, following, config_name)
+            position += _check_option(words, position, config_name)
         else:
-            _check_override(word, following, config_name, [other.partition("=")[0] for other in words])
+            _check_override(words, position, config_name)
         position += 1
 
 
-def _check_option(word: str, following: str | None, config_name: str) -> int:
+def _check_option(words: Sequence[str], position: int, config_name: str) -> int:
     """Check an option, and return how many of the next words are its value."""
+    word = words[position]
+    following = words[position + 1] if position + 1 < len(words) else None
     name, has_value, value = word.partition("=")
     option = _SHORT.get(name, name)
-    if option in (*_ALONE, *_ALONE_TOO):
+    if option in ("-h", "--help"):
+        topic = value if has_value else following if following is not None and _is_bare(following) else None
+        if topic is not None and not is_topic(topic, config_name):
+            close = difflib.get_close_matches(topic, list_all_keys(config_name), 1)
+            meant = f"did you mean {option} {close[0]}?" if close else f"write {option}, or {option} all"
+            raise UsageError(f"{option} {topic}: no group or key is called so: {meant}")
+        return int(topic is not None and not has_value)
+    if option in _ALONE:
         if has_value:
             raise UsageError(f"{word}: {name} takes no value; write {name} alone")
         return 0
@@ -67,20 +79,22 @@ def _check_option(word: str, following: str | None, config_name: str) -> int:
         is_alone = following is None or following.startswith("-") or "=" in following
         if option == "--info" and not has_value and is_alone:
             return 0
-        hint = _suggest_key(name.lstrip("-"), following, config_name, may_guess=False)
         choices = ", ".join(_CHOICES[option])
-        raise UsageError(f"{name} {given or ''}: one of {choices} is expected after it{f'; {hint}' if hint else ''}")
+        hint = _suggest_key(name.lstrip("-"), following, config_name, may_guess=False)
+        raise UsageError(f"{name} {given or ''}: {hint or f'one of {choices} is expected after it'}")
     if option in _WITH_VALUE:
         if not has_value and (following is None or following.startswith("-") or _OVERRIDE.match(following)):
             raise UsageError(f"{name}: a value is expected after it")
         return 0 if has_value else 1
-    hint = _suggest_key(name.lstrip("-"), value if has_value else following, config_name)
-    raise UsageError(f"{name} is no option: {hint or 'keys are written as key=value, and --help lists them'}")
+    if name.lower().strip("-/") in _HELP:
+        raise UsageError(f"{word}: write --help")
+    advice = _suggest_key(name.lstrip("-"), value if has_value else following, config_name)
+    raise UsageError(f"{name} is no option: {advice or 'keys are written as key=value, and --help lists them'}")
 
 
 def _suggest_key(name: str, value: str | None, config_name: str, *, may_guess: bool = True) -> str | None:
     """Return what to write for an option of other programs, or None."""
-    keys = list(list_keys(compose_files(config_name)[0]))
+    keys = list_all_keys(config_name)
     key = name.replace("-", "_")
     leaves = {known.rpartition(".")[2]: known for known in reversed(keys)}
     if key in keys:
@@ -98,12 +112,14 @@ def _suggest_key(name: str, value: str | None, config_name: str, *, may_guess: b
     return f"write {found}={value if is_value else '<value>'}" if found else None
 
 
-def _check_override(word: str, following: str | None, config_name: str, given: Sequence[str]) -> None:
+def _check_override(words: Sequence[str], position: int, config_name: str) -> None:
+    word = words[position]
+    following = words[position + 1] if position + 1 < len(words) else None
     key, equals, value = word.partition("=")
     if not equals and word.startswith("~"):
         return
     if not equals:
-        raise UsageError(_advise_on_bare_word(word, following, config_name, given))
+        raise UsageError(_advise_on_bare_word(words, position, config_name))
     if not key.strip().strip("+~"):
         raise UsageError(f"{word}: a key is missing in front of =; write key=value without spaces")
     if key != key.strip():
@@ -116,24 +132,67 @@ def _check_override(word: str, following: str | None, config_name: str, given: S
         raise UsageError(f"{word} is empty: set {key}=<path>")
 
 
-def _advise_on_bare_word(word: str, following: str | None, config_name: str, given: Sequence[str]) -> str:
-    if following is not None and following.startswith("="):
-        rest = following if len(following) > 1 else "=<value>"
-        return f"{word} {following}: write {word}{rest} without spaces"
+def _advise_on_bare_word(words: Sequence[str], position: int, config_name: str) -> str:
+    """Return what to write for a word without ``=``."""
+    word, *rest = words[position:]
+    following = rest[0] if rest else ""
     key, colon, value = word.partition(":")
+    if following.startswith("="):  # key = value, or key =value
+        value = following.removeprefix("=") or (rest[1] if len(rest) > 1 else "<value>")
+        return f"{' '.join(words[position : position + 2])}: write {word}={value} without spaces"
     if colon and re.fullmatch(r"[\w.@/]+", key):
-        return f"{word}: write {key}={value}"
-    from omegaconf import OmegaConf
+        typed = word if value else f"{word} {following}".strip()
+        return f"{typed}: write {key}={value.strip() or _choose_value(following)}"
+    if word.lower() in _HELP:
+        return f"{word}: write --help"
+    is_key = is_group(word) or word in list_all_keys(config_name)
+    if is_key and following in ("-h", "--help"):
+        return f"{word} {following}: write --help {word}"
+    if is_key:
+        return f"{word}: write {word}={_choose_value(following)}"
+    return f"{word} is no key=value: {_guess_assignments(words, word, config_name) or '--help lists the keys'}"
 
-    cfg = compose_files(config_name)[0]
-    if is_group(word) or word in set(list_keys(cfg)):
-        is_value = following is not None and not following.startswith("-") and "=" not in following
-        return f"{word}: write {word}={following if is_value else '<value>'}"
-    required = [str(name) for name in cfg if OmegaConf.is_missing(cfg, name) and name not in given]
+
+def _choose_value(following: str) -> str:
+    return following if following and not following.startswith("-") and "=" not in following else "<value>"
+
+
+def _guess_assignments(words: Sequence[str], word: str, config_name: str) -> str | None:
+    """Return the keys that words without ``=`` are likely meant for: required ones in their order, or a group."""
+    given = {other.partition("=")[0] for other in words}
+    keys = read_command(config_name).keys
+    required = [name for name, key in keys.items() if key.value == "???" and name not in given]
+    if required:
+        bare = [other for other in words if _is_bare(other)]
+        return f"write {' '.join(f'{name}={value}' for name, value in zip(required, bare, strict=False))}"
     groups = [path.parent.name for path in find_conf_dir().glob("*/*.yaml") if path.stem == word]
-    meant = [*required, *(name for name in ("experiment", *sorted(groups)) if name in groups)]
-    advice = f"write {meant[0]}={word}" if meant else "--help lists the keys"
-    return f"{word} is no key=value: {advice}"
+    group = "experiment" if "experiment" in groups else min(groups, default=None)
+    if group is None and "data.root" in list_all_keys(config_name) and Path(word).is_dir():
+        group = "resume" if "resume" in keys and (Path(word) / "config.yaml").is_file() else "data.root"
+    return f"write {group}={word}" if group else None
+
+
+def find_help_topic(words: Sequence[str]) -> str | None:
+    """Return the word that ``--help`` is followed by, of a command line whose words were checked, or None."""
+    for position, word in enumerate(words):
+        name, has_value, value = word.partition("=")
+        if name in ("-h", "--help"):
+            return value if has_value else next((w for w in words[position + 1 : position + 2] if _is_bare(w)), None)
+    return None
+
+
+def find_option(name: str, words: Sequence[str]) -> str | None:
+    """Return the last value of an option such as ``--config-dir``, of a command line that was checked, or None."""
+    found = None
+    for word, following in zip_longest(words, words[1:], fillvalue=""):
+        option, has_value, value = word.partition("=")
+        if option.startswith("-") and _SHORT.get(option, option) == name:
+            found = value if has_value else following
+    return found
+
+
+def _is_bare(word: str) -> bool:
+    return "=" not in word and not word.startswith(("-", "~"))
 
 
 def iterate_overrides(words: Sequence[str]) -> Iterator[str]:
@@ -143,6 +202,8 @@ def iterate_overrides(words: Sequence[str]) -> Iterator[str]:
         word = words[position]
         if not word.startswith("-"):
             yield word
+        elif word in ("-h", "--help"):
+            position += int(position + 1 < len(words) and _is_bare(words[position + 1]))
         elif "=" not in word and _SHORT.get(word, word) in (*_WITH_VALUE, *_CHOICES):
             following = words[position + 1 : position + 2]
             option = _SHORT.get(word, word)

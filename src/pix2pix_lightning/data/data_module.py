@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import warnings
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -17,12 +16,14 @@ from torch.utils.data import DataLoader, Subset
 from pix2pix_lightning.data.augmentation import build_augmentation, check_entries
 from pix2pix_lightning.data.cache import CachedPairs, check_cache, compute_fingerprints, open_cache
 from pix2pix_lightning.data.check.splits import MODES, ON_ERROR, check_splits
-from pix2pix_lightning.data.dataset import DroppingLoader, EpochSampler, OnError, PairDataset, collate_kept
-from pix2pix_lightning.data.pairs import LAYOUTS, FolderPairs, Pairs, StripPairs, open_pairs
+from pix2pix_lightning.data.dataset import EpochSampler, OnError, PairDataset
+from pix2pix_lightning.data.loaders import build_loader
+from pix2pix_lightning.data.pair_folder import PairFolder
+from pix2pix_lightning.data.pairs import LAYOUTS, FolderPairs, Pairs, StripPairs
 from pix2pix_lightning.data.position import PositionCallback
 from pix2pix_lightning.data.prepared import PreparedPairs
 from pix2pix_lightning.data.sides import PairSpec
-from pix2pix_lightning.data.workers import check_num_workers, choose_num_workers, count_available_cores, use_one_thread
+from pix2pix_lightning.data.workers import check_num_workers, choose_num_workers, count_available_cores
 from pix2pix_lightning.utils.checks import check_choice, check_counts, check_switch, is_whole_number
 from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.processes import is_first_process
@@ -65,6 +66,9 @@ class PairedDataModule(LightningDataModule):
             ``auto`` finds out, and takes files as strips only if they are twice as wide as high.
         on_error: ``raise`` ends with an error for a pair that cannot be used; ``skip`` leaves out the pairs that the
             check finds, takes another pair for one that cannot be read in training, and measures without it.
+        val_fraction: Share of the pairs that are validated on; None: 0.1 where ``root`` has no ``train``.
+        test_fraction: Share of the pairs that are kept for testing.
+        split_seed: Seed of these two.
         archive: Address of the data set, for the error message when ``root`` is missing.
 
     Raises:
@@ -98,6 +102,9 @@ class PairedDataModule(LightningDataModule):
         check: Literal["quick", "full", "off", False] = "quick",
         layout: Literal["auto", "strip", "folders"] = "auto",
         on_error: Literal["raise", "skip"] = "raise",
+        val_fraction: float | None = None,
+        test_fraction: float = 0.0,
+        split_seed: int = 0,
         archive: str | None = None,
     ) -> None:
         super().__init__()
@@ -134,7 +141,7 @@ class PairedDataModule(LightningDataModule):
         self.check = check
         self.layout = layout
         self.on_error = on_error
-        self.archive = archive
+        self.folder = PairFolder(self.root, layout, self.val_split, val_fraction, test_fraction, split_seed, archive)
         source, target = (b, a) if direction == "b_to_a" else (a, b)
         self.pair_spec = PairSpec.from_dict(
             {
@@ -143,11 +150,16 @@ class PairedDataModule(LightningDataModule):
                 "size": size,
                 "load_size": round(size * _JITTER) if jitter else size,
                 "direction": direction,
+                "strips": self.find_strips(),
             }
         )
         self._datasets: dict[str, PairDataset] = {}
         self._position = PositionCallback()
-        self._predicted_split = "test"
+        self._missing: dict[str, UserError] = {}  # why a split could not be opened
+
+    def find_strips(self) -> bool | tuple[int, int] | None:
+        """Find out whether files hold A and B side by side (``PairSpec.strips``); override it with ``open_split``."""
+        return self.folder.find_strips()
 
     def open_split(self, split: str) -> Pairs:
         """Open the pairs of a split; override this for pairs that do not come from a folder.
@@ -163,13 +175,7 @@ class PairedDataModule(LightningDataModule):
         Raises:
             UserError: The folder, the split or its images are missing.
         """
-        if not self.root.is_dir():
-            hint = f": unpack {self.archive} there, or" if self.archive else ":"
-            raise UserError(f"data.root={self.root} is no folder{hint} set data.root=<folder> to that of the pairs")
-        try:
-            return open_pairs(self.root, split, self.layout)
-        except ValueError as error:
-            raise UserError(f"{error}; the archive is at {self.archive}" if self.archive else str(error)) from None
+        return self.folder.open(split)
 
     def resolve_cache_folder(self) -> Path:
         """Return the folder of this data set's caches."""
@@ -178,21 +184,26 @@ class PairedDataModule(LightningDataModule):
         root = self.root.resolve()
         return Path(str(self.cache)) / f"{root.name}_{zlib.crc32(str(root).encode()):08x}"
 
-    def setup(self, stage: str) -> None:
+    def setup(self, stage: str | None = None) -> None:
         """Open the splits of a stage, and check their files before a training.
 
         Args:
             stage: ``fit`` (training and validation), ``validate``, ``test``, or ``predict``: the test split or, where
-                it cannot be opened, the validation split, with a warning.
+                it cannot be opened, the validation split, with a warning. None opens all splits that are there, for
+                loaders without a trainer.
 
         Raises:
-            UserError: A split is missing, a pair cannot be used, or a cache does not fit on the disk.
+            UserError: A split is missing (for None: every split), a pair cannot be used, or a cache does not fit on
+                the disk.
         """
-        if stage == "predict":
-            self._predicted_split = self._choose_predicted_split()
-            return
-        splits = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",)}.get(stage, ())
-        self._open_datasets(splits, is_training=stage == "fit")
+        splits = {"fit": ("train", "val"), "validate": ("val",), None: ("train", "val", "test")}.get(stage, ("test",))
+        self._open_datasets(splits, is_training=stage in ("fit", None), may_miss=stage in ("predict", None))
+        if stage == "predict" and "test" not in self._datasets:
+            reason = self._missing["test"]
+            _log.warning("predicting the pairs of %s, since there is no test split: %s", self.val_split, reason)
+            self._open_datasets(["val"])
+        if not self._datasets:
+            raise self._missing["train"]
         if stage == "fit" and self.trainer is not None:
             callbacks: list[Callback] = cast(Any, self.trainer).callbacks
             if self._position in callbacks:
@@ -205,11 +216,7 @@ class PairedDataModule(LightningDataModule):
         return self._position.to_dict(self.batch_size, 1 if self.trainer is None else self.trainer.world_size)
 
     def load_state_dict(self, state_dict: Mapping[str, int]) -> None:
-        """Continue from the position of a checkpoint when training is resumed, also with batches of another size.
-
-        Args:
-            state_dict: What ``state_dict`` returned.
-        """
+        """Continue from the position of a checkpoint when training is resumed, also with batches of another size."""
         self._position.restore(state_dict)
 
     def train_dataloader(self) -> DataLoader[Any]:
@@ -248,21 +255,20 @@ class PairedDataModule(LightningDataModule):
 
     def predict_dataloader(self) -> DataLoader[Any]:
         """Build the loader of each test pair, or validation pair where there is no test split, in the files' order."""
-        return self._build_loader(self._predicted_split, self._build_sampler(self._predicted_split))
+        split = "test" if "test" in self._datasets else "val"
+        return self._build_loader(split, self._build_sampler(split))
 
-    def _choose_predicted_split(self) -> str:
-        """Open the test split or, where there is none, the validation split, and return which one it is."""
-        try:
-            self._open_datasets(["test"])
-        except UserError as error:
-            _log.warning("predicting the pairs of %s, since there is no test split: %s", self.val_split, error)
-            self._open_datasets(["val"])
-            return "val"
-        return "test"
-
-    def _open_datasets(self, splits: Sequence[str], *, is_training: bool = False) -> None:
-        """Open the splits that are not open yet."""
-        opened = {split: self._open_used(split) for split in splits if split not in self._datasets}
+    def _open_datasets(self, splits: Sequence[str], *, is_training: bool = False, may_miss: bool = False) -> None:
+        """Open the splits that are not open yet; ``may_miss`` keeps why one cannot be opened for who asks for it."""
+        opened = {}
+        for split in splits:
+            if split not in self._datasets:
+                try:
+                    opened[split] = self._open_used(split)
+                except UserError as error:
+                    if not may_miss:
+                        raise
+                    self._missing[split] = error
         kept = self._check(opened) if is_training or self.on_error == "skip" else {}
         for split, (pairs, count) in opened.items():
             self._datasets[split] = self._build_dataset(split, pairs, kept.get(split, range(count)))
@@ -325,23 +331,19 @@ class PairedDataModule(LightningDataModule):
 
     def _build_sampler(self, split: str) -> EpochSampler:
         rank, world_size = (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
+        if split not in self._datasets:
+            unopened = UserError(f"the {split} pairs are not open: call setup() before their loader, or use a Trainer")
+            raise self._missing.get(split, unopened)
         num_pairs = len(self._datasets[split])
         return EpochSampler(num_pairs, seed=self.seed, shuffle=split == "train", rank=rank, world_size=world_size)
 
     def _build_loader(self, split: str, sampler: EpochSampler) -> DataLoader[Any]:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "This DataLoader will create")  # check_num_workers has warned
-            drops = self._datasets[split].on_error == "drop"  # a replacement would be measured twice
-            return (DroppingLoader if drops else DataLoader)(
-                self._datasets[split],
-                batch_size=self.batch_size,
-                sampler=sampler,
-                collate_fn=collate_kept if drops else None,
-                num_workers=self.num_workers,
-                pin_memory=torch.cuda.is_available() if self.pin_memory is None else self.pin_memory,
-                prefetch_factor=self.prefetch_factor if self.num_workers else None,
-                persistent_workers=self.num_workers > 0,
-                worker_init_fn=use_one_thread,
-                # without it, each iterator draws a number from the global generator
-                generator=torch.Generator().manual_seed(self.seed),
-            )
+        return build_loader(
+            self._datasets[split],
+            sampler,
+            batch_size=self.batch_size,
+            num_workers=self.num_workers,
+            pin_memory=torch.cuda.is_available() if self.pin_memory is None else self.pin_memory,
+            prefetch_factor=self.prefetch_factor,
+            seed=self.seed,
+        )

@@ -6,6 +6,7 @@ import logging
 import unicodedata
 from collections import Counter
 from collections.abc import Sequence
+from copy import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -21,6 +22,7 @@ from pix2pix_lightning.data.files.listing import (
     list_images_below,
     log_passed_over,
 )
+from pix2pix_lightning.data.strips import split_strip
 from pix2pix_lightning.utils.checks import check_choice
 from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.text import format_names
@@ -74,15 +76,19 @@ class StripPairs:
         """
         path = self.files[index]
         strip = open_image(path, has_numbers=any(map(_has_class_numbers, self.sides)))
-        width = strip.pixels.shape[1]
-        if width % 2:
-            raise UserError(format_odd_width(path, width))
-        a, b = strip.crop(0, width // 2), strip.crop(width // 2, width)
+        a, b = split_strip(strip, path)
         return _convert(a, self.sides[0], "a"), _convert(b, self.sides[1], "b"), self.get_name(index)
 
     def get_name(self, index: int) -> str:
         """Return the name of pair ``index``."""
         return _build_name(self.files[index], self.folder)
+
+    def select(self, indices: Sequence[int]) -> StripPairs:
+        """Return some of the pairs, in the order of ``indices``."""
+        selected = copy(self)
+        files = self.files
+        selected.files = files.select(indices) if isinstance(files, PathList) else [files[index] for index in indices]
+        return selected
 
     def compute_fingerprints(self) -> list[list[str | int]]:
         """Return name, size and time of each pair's file; they change when the file does."""
@@ -148,6 +154,12 @@ class FolderPairs:
         """Return the name of pair ``index``."""
         return self.files_a.names[index].rpartition(".")[0]
 
+    def select(self, indices: Sequence[int]) -> FolderPairs:
+        """Return some of the pairs, in the order of ``indices``."""
+        selected = copy(self)
+        selected.files_a, selected.files_b = self.files_a.select(indices), self.files_b.select(indices)
+        return selected
+
     def compute_fingerprints(self) -> list[list[str | int]]:
         """Return names, sizes and times of each pair's files; they change when a file does."""
         sides = [[_compute_fingerprint(path, files.folder) for path in files] for files in (self.files_a, self.files_b)]
@@ -162,7 +174,7 @@ def open_pairs(root: Path, split: str, layout: str = "auto") -> StripPairs | Fol
 
     Args:
         root: Folder of the data set.
-        split: Name of the split, such as ``train``.
+        split: Name of the split, such as ``train``; empty for pairs that lie in ``root`` itself.
         layout: ``strip`` and ``folders`` look for that layout alone; ``auto`` looks for folders first.
 
     Returns:
@@ -176,11 +188,7 @@ def open_pairs(root: Path, split: str, layout: str = "auto") -> StripPairs | Fol
     strips = root / split
     if strips.is_dir():
         next(strips.iterdir(), None)  # raises the error that names the folder itself, if it may not be read
-    layouts = [
-        (root / split / "A", root / split / "B"),
-        (root / "A" / split, root / "B" / split),
-        (root / f"{split}A", root / f"{split}B"),
-    ]
+    layouts = list_side_folders(root, split)
     complete = [both for both in layouts if both[0].is_dir() and both[1].is_dir()]
     if complete and layout != "strip":
         pairs = FolderPairs(*complete[0])
@@ -221,19 +229,21 @@ def _has_class_numbers(side: SideSpec | None) -> bool:
     return side is not None and side.has_class_numbers
 
 
+def list_side_folders(root: Path, split: str) -> list[tuple[Path, Path]]:
+    """List the places of the two folders of a split, each once; an empty ``split`` stands for ``root`` itself."""
+    places = [
+        (root / split / "A", root / split / "B"),
+        (root / "A" / split, root / "B" / split),
+        (root / f"{split}A", root / f"{split}B"),
+    ]
+    return list(dict.fromkeys(places))
+
+
 def _convert(image: FileImage, side: SideSpec | None, key: str) -> Image:
     try:
         return image.to_pixels(side)
     except UserError as error:
         raise UserError(f"{image.name}, data.{key}: {error}") from None
-
-
-def format_odd_width(path: Path, width: int) -> str:
-    """Return what is wrong with a strip of an odd width in pixels."""
-    return (
-        f"{path} is {width} pixels wide: a strip of A and B side by side has an even width; for A and B "
-        f"in separate files use the folders {path.parent / 'A'} and {path.parent / 'B'}"
-    )
 
 
 def _warn_passed_over(strips: Path, complete: list[tuple[Path, Path]]) -> None:

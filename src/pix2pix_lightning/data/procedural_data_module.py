@@ -35,7 +35,7 @@ class ProceduralDataModule(PairedDataModule):
             raise UserError(
                 "data.cache=true: drawn pairs have no folder of their own for the cache: set one, data.cache=<folder>"
             )
-        for key in ("check", "layout", "on_error"):
+        for key in ("check", "layout", "on_error", "val_fraction", "test_fraction", "split_seed"):
             if key in options:
                 raise UserError(f"data.{key}={options[key]}: drawn pairs have no files: leave it out")
         super().__init__(".", **options)
@@ -51,6 +51,10 @@ class ProceduralDataModule(PairedDataModule):
         """Return the folder of the caches of these pairs; pairs of other settings have another."""
         drawn = [*self.num_pairs.values(), self.seed, self.num_looks]
         return Path(str(self.cache)) / f"procedural_{zlib.crc32(repr(drawn).encode()):08x}"
+
+    def find_strips(self) -> bool:
+        """Return False: no files hold A and B side by side."""
+        return False
 
     def open_split(self, split: str) -> Pairs:
         """Build the pairs of a split, at the size to which training images are resized."""

@@ -100,6 +100,20 @@ def parse_range(value_range: Any) -> tuple[float, float]:
     return low, high
 
 
+def parse_strips(strips: Any) -> bool | tuple[int, int] | None:
+    """Return whether files are strips, or their size as a tuple.
+
+    Raises:
+        UserError: It is neither true, false, null nor two counts of pixels.
+    """
+    if strips is None or isinstance(strips, bool):
+        return strips
+    size = tuple(strips) if isinstance(strips, list | tuple) else ()
+    if len(size) != 2 or not all(type(side) is int and side > 0 for side in size):
+        raise UserError(f"strips={strips}: true, false or a width and a height in pixels are expected")
+    return size
+
+
 def parse_fields(values: Any, cls: type) -> dict[str, Any]:
     """Return keyword arguments of a data class.
 

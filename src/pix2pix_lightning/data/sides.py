@@ -22,6 +22,7 @@ from pix2pix_lightning.data.side_values import (
     parse_fields,
     parse_palette,
     parse_range,
+    parse_strips,
     to_plain,
 )
 from pix2pix_lightning.utils.checks import check_choice, check_counts
@@ -29,7 +30,6 @@ from pix2pix_lightning.utils.errors import UserError
 
 Kind = Literal["rgb", "grayscale", "label"]
 Direction = Literal["a_to_b", "b_to_a"]
-
 _MAX_SIDE = 2**16  # pixels
 
 
@@ -193,12 +193,13 @@ class SideSpec:
         floats = image.to(dtype)  # a new tensor, since the files' values are integers
         return (floats.sub_(low) if low else floats).mul_(2 / (high - low)).sub_(1)
 
-    def decode(self, output: Tensor, *, is_output: bool = False) -> Tensor:
+    def decode(self, output: Tensor, *, is_output: bool = False, rounding: str = "nearest") -> Tensor:
         """Convert images from what a network sees or returns to what a file of this side holds.
 
         Args:
             output: (B, channels, H, W) floats in [-1, 1]; values outside are clamped.
             is_output: Whether a generator returned them: each pixel then has a class, never ``ignore_index``.
+            rounding: ``nearest``, or ``floor`` to cut fractions off, as junyanz does; classes have none.
 
         Returns:
             (B, 3, H, W) colours, or (B, 1, H, W) gray levels or class numbers; uint8.
@@ -211,7 +212,7 @@ class SideSpec:
             return palette[classes[:, 0]].movedim(-1, 1)
         low, high = self.value_range
         values = (output.float() + 1) * ((high - low) / 2) + low
-        return values.round().clamp(low, high).to(torch.uint8)
+        return (values.floor() if rounding == "floor" else values.round()).clamp(low, high).to(torch.uint8)
 
     def find_classes(self, values: Tensor, *, is_output: bool = False) -> Tensor:
         """Return the class numbers (B, 1, H, W) of floats (B, channels, H, W); ``is_output`` as for ``decode``."""
@@ -261,6 +262,8 @@ class PairSpec:
         load_size: Side in pixels to which training images are resized before the random crop of ``size``; by default
             ``size``, which is no jitter.
         direction: Which of the files' A and B is the source: ``a_to_b`` or ``b_to_a``.
+        strips: Whether files of the training held A and B side by side: False, True, or their common width and height;
+            None where that is unknown. It is no meaning of pixels, so comparisons leave it out.
 
     Raises:
         UserError: A size or the direction is out of range.
@@ -276,6 +279,7 @@ class PairSpec:
     size: int = 256
     load_size: int = cast(int, None)  # size, where it is not given
     direction: str = "a_to_b"
+    strips: bool | tuple[int, int] | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         if cast("int | None", self.load_size) is None:
@@ -284,6 +288,7 @@ class PairSpec:
         check_counts(at_most=_MAX_SIDE, size=self.size, load_size=self.load_size)
         for name in ("size", "load_size"):  # plain data has no integers of NumPy
             object.__setattr__(self, name, int(getattr(self, name)))
+        object.__setattr__(self, "strips", parse_strips(self.strips))
 
     @property
     def a(self) -> SideSpec:
@@ -306,27 +311,27 @@ class PairSpec:
         Returns:
             (B, channels, H, W) floats in [-1, 1].
         """
-        spec: SideSpec = getattr(self, side)
-        return spec.encode(image, dtype)
+        return (self.source if side == "source" else self.target).encode(image, dtype)
 
-    def decode(self, output: Tensor, source: Tensor | None = None, *, is_output: bool = True) -> Tensor:
+    def decode(
+        self, output: Tensor, source: Tensor | None = None, *, is_output: bool = True, rounding: str = "nearest"
+    ) -> Tensor:
         """Convert a generator's output, or targets, to what a file of the target holds.
 
         Args:
             output: (B, channels, H, W) floats in [-1, 1].
-            source: The generator's input, for kinds of target that are completed from it; the present kinds do
-                not use it.
+            source: The generator's input, for kinds of target that are completed from it; no present kind is.
             is_output: False for targets, whose pixels may have no class.
+            rounding: As in ``SideSpec.decode``.
 
         Returns:
             (B, C, H, W) in the target's own type and range.
         """
-        return self.target.decode(output, is_output=is_output)
+        return self.target.decode(output, is_output=is_output, rounding=rounding)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the description as nested dicts, lists, strings and numbers."""
-        plain: dict[str, Any] = to_plain(asdict(self))
-        return plain
+        return dict(to_plain(asdict(self)))
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> PairSpec:
@@ -342,7 +347,6 @@ class PairSpec:
             UserError: A key is unknown, or a value is out of range.
         """
         values = parse_fields(data, cls)
-        for side in ("source", "target"):
-            if side in values:
-                values[side] = SideSpec(**parse_fields(values[side], SideSpec))
+        for side in {"source", "target"} & values.keys():
+            values[side] = SideSpec(**parse_fields(values[side], SideSpec))
         return cls(**values)

@@ -1,4 +1,4 @@
-"""Serve a page to draw on: ``python -m pix2pix_lightning.demo checkpoint=<run>``."""
+"""Serve a page to draw on: ``python -m pix2pix_lightning.demo``, or with one's own ``checkpoint=<run>``."""
 
 from __future__ import annotations
 
@@ -30,21 +30,24 @@ def demo(cfg: DictConfig) -> None:
     from omegaconf import OmegaConf
 
     from pix2pix_lightning.demo.brushes import parse_colours
+    from pix2pix_lightning.demo.desktop import open_page, should_open
     from pix2pix_lightning.demo.model_pool import ModelPool
     from pix2pix_lightning.demo.resources import open_socket, use_temporary_files
     from pix2pix_lightning.demo.session import DemoSession
-    from pix2pix_lightning.inference.from_config import build_translator
+    from pix2pix_lightning.inference.from_config import build_translator, read_half
 
     def open_translator(checkpoint: str, mode: str) -> Translator:
         chosen = {**cfg, "checkpoint": checkpoint, "mode": mode, "dropout": None}
         return build_translator(OmegaConf.create(chosen))
 
+    opens = should_open(cfg.open_browser)
     paths = cfg.checkpoint if OmegaConf.is_list(cfg.checkpoint) else [cfg.checkpoint]
     colours = parse_colours(cfg.brushes)
     models = ModelPool([str(path) for path in paths], open_translator, max_open=cfg.kept, colours=colours)
     names = _parse_names(cfg.hosts)
     max_bytes = int(cfg.max_megabytes * 2**20)
-    session = DemoSession(models, max_pixels=cfg.max_pixels, max_bytes=max_bytes, max_waiting=cfg.max_waiting)
+    limits = {"max_pixels": cfg.max_pixels, "max_bytes": max_bytes, "max_waiting": cfg.max_waiting}
+    session = DemoSession(models, **limits, half=read_half(cfg))
     with open_socket(str(cfg.host), cfg.port) as socket, use_temporary_files():
         from pix2pix_lightning.demo.page import build_page
         from pix2pix_lightning.demo.server import serve
@@ -52,6 +55,8 @@ def demo(cfg: DictConfig) -> None:
         page = build_page(session)
         host, port = socket.getsockname()[:2]
         print(f"draw on http://{host}:{port}; Ctrl-C ends it", flush=True)
+        if opens:
+            open_page(host, port)
         serve(page, socket, max_bytes=max_bytes, host=str(cfg.host), names=names)
 
 

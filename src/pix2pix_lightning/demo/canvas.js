@@ -3,9 +3,15 @@ const canvas = element.querySelector("canvas");
 const context = canvas.getContext("2d", {alpha: false, willReadFrequently: true});
 const brushList = element.querySelector(".brushes");
 const range = element.querySelector("input[type=range]"), output = element.querySelector("output");
-const MAX_UNDO_PIXELS = 2 ** 24;
-let canvasState = {}, kind = "", brush = {}, undoStack = [], last = null, isRectangle = false;
+const MAX_UNDO_PIXELS = 2 ** 24, TRANSLATE_EVERY = 100; // milliseconds
+let canvasState = {}, kind = "", brush = {}, undoStack = [], last = null, isRectangle = false, isWaiting = false;
 
+// Ask for a translation soon. The page sends what is drawn by then, and the next request after this one's answer.
+const translateSoon = () => {
+  if (isWaiting) return;
+  isWaiting = true;
+  setTimeout(() => { isWaiting = false; trigger("input"); }, TRANSLATE_EVERY);
+};
 const pushUndo = () => {
   undoStack.push(context.getImageData(0, 0, canvas.width, canvas.height));
   const limit = Math.max(1, Math.floor(MAX_UNDO_PIXELS / (canvas.width * canvas.height)));
@@ -15,7 +21,7 @@ const fill = colour => {
   context.fillStyle = colour;
   context.fillRect(0, 0, canvas.width, canvas.height);
 };
-const show = url => {
+const show = (url, isTranslated = false) => {
   const picture = new Image();
   picture.onload = () => {
     if (canvas.width !== picture.width || canvas.height !== picture.height) {
@@ -24,6 +30,7 @@ const show = url => {
     } else pushUndo();
     context.drawImage(picture, 0, 0);
     canvas.dataset.shown = Number(canvas.dataset.shown || 0) + 1;
+    if (!isTranslated) translateSoon();
   };
   picture.src = url;
 };
@@ -58,7 +65,7 @@ const colourPicker = () => {
 };
 const load = value => {
   canvasState = value;
-  const now = JSON.stringify([value.brushes, value.size]);
+  const now = JSON.stringify([value.brushes, value.size]), isFirst = !kind;
   if (now !== kind) {
     const thick = Math.max(1, Math.round(value.size / 128));
     brushList.replaceChildren(...value.brushes.map(({name, colour}) =>
@@ -67,8 +74,9 @@ const load = value => {
     isRectangle = value.paints;
     press("rectangle", isRectangle);
     brushList.children[value.paints ? Math.min(2, brushList.children.length - 1) : 0].click();
-    show(value.picture || value.start);
-  } else if (value.picture) show(value.picture); // a model with the same brushes keeps the drawing
+    show(value.picture || value.start, isFirst); // the page arrives with the example's translation
+  } else if (value.picture) show(value.picture);
+  else translateSoon(); // a model with the same brushes keeps the drawing
   kind = now;
 };
 
@@ -104,9 +112,11 @@ canvas.onpointerdown = event => {
   context.fillStyle = brush.colour;
   last = place(event);
   isRectangle ? rectangle(last, last) : stamp(...last);
+  translateSoon();
 };
 canvas.onpointermove = event => {
   if (!last) return;
+  translateSoon();
   const here = place(event);
   if (isRectangle) return rectangle(last, here);
   for (const moved of event.getCoalescedEvents?.() ?? []) {
@@ -124,8 +134,13 @@ const actions = {
   undo: () => {
     const picture = undoStack.pop();
     if (picture) context.putImageData(picture, 0, 0);
+    translateSoon();
   },
-  clear: () => { pushUndo(); fill(canvasState.paints ? canvasState.brushes[0].colour : "#ffffff"); },
+  clear: () => {
+    pushUndo();
+    fill(canvasState.paints ? canvasState.brushes[0].colour : "#ffffff");
+    translateSoon();
+  },
   example: () => show(canvasState.start),
   upload: () => file.click(),
 };

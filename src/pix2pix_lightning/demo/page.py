@@ -18,8 +18,8 @@ _HERE = Path(__file__).parent
 _SEND_DRAWING = "(canvas, ...others) => [document.querySelector('#drawing canvas').toDataURL('image/png'), ...others]"
 _SEND_UPLOAD = "(canvas, ...others) => [document.querySelector('#drawing').uploadedFile, ...others]"
 _INTRODUCTION = (
-    "Draw, or upload a picture, and press Translate. The model works best on pictures like those it was trained on; "
-    "the example shows one."
+    "Draw, or upload a picture: the translation follows while you draw. The model works best on pictures like those it "
+    "was trained on; the example shows one."
 )
 
 
@@ -27,7 +27,7 @@ def build_page(session: DemoSession) -> gr.Blocks:
     """Build the page as a gradio app. It serves one request at a time, and sends nothing to other servers.
 
     Args:
-        session: Answers the requests. Its first model is loaded.
+        session: Answers the requests. Its first model is loaded, and translates the example.
 
     Returns:
         The app, which `build_server` serves.
@@ -38,6 +38,7 @@ def build_page(session: DemoSession) -> gr.Blocks:
     """
     names = session.models.names
     first = session.describe_canvas(names[0])
+    translated = session.translate(names[0], MODES[0], first["start"], seed=0, samples=1)
     with gr.Blocks(title="pix2pix", analytics_enabled=False) as page:
         gr.HTML(f"<h1>pix2pix</h1><p>{_INTRODUCTION}</p>", elem_id="about")
         model = gr.Dropdown(
@@ -52,10 +53,9 @@ def build_page(session: DemoSession) -> gr.Blocks:
                     elem_id="drawing",
                     apply_default_css=False,
                 )
-                button = gr.Button("Translate", variant="primary", elem_id="translate")
             with gr.Column(min_width=300):
                 results = gr.HTML(
-                    [],
+                    translated,
                     html_template=_read_text("results.html"),
                     js_on_load=_read_text("results.js"),
                     elem_id="results",
@@ -78,7 +78,10 @@ def build_page(session: DemoSession) -> gr.Blocks:
             return description, [], gr.Checkbox(label=_format_resize_label(description))
 
         def load_upload(file: str, name: str, to_size: bool) -> Any:
-            return _answer(lambda: session.load_upload(name, file, to_training_size=to_size))
+            description = _answer(lambda: session.load_upload(name, file, to_training_size=to_size))
+            if description["note"]:
+                gr.Info(description["note"], duration=None)
+            return description
 
         def translate(drawing: str, name: str, how: str, number: float | None, count: int) -> Any:
             is_random = how != MODES[0]
@@ -99,7 +102,16 @@ def build_page(session: DemoSession) -> gr.Blocks:
             show_progress="hidden",
             **one_at_a_time,
         )
-        button.click(translate, [canvas, model, mode, seed, samples], results, js=_SEND_DRAWING, **one_at_a_time)
+        gr.on(
+            [canvas.input, mode.change, seed.change, samples.change],
+            translate,
+            [canvas, model, mode, seed, samples],
+            results,
+            js=_SEND_DRAWING,
+            trigger_mode="always_last",  # a session waits for its answer, and then sends what is drawn by then
+            show_progress="hidden",
+            **one_at_a_time,
+        )
         mode.change(
             lambda how: gr.Row(visible=how != MODES[0]), mode, noise, api_visibility="private", show_progress="hidden"
         )

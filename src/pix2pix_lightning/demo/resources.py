@@ -11,6 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from pix2pix_lightning.utils.errors import UserError
+from pix2pix_lightning.utils.imports import pause_gc
 
 
 def open_socket(host: str, port: int) -> socket.socket:
@@ -68,7 +69,8 @@ def use_temporary_files() -> Iterator[Path]:
 
 def _check_gradio() -> None:
     try:
-        import gradio  # noqa: F401
+        with pause_gc():
+            import gradio  # noqa: F401
     except ImportError as error:
         missing = error.name or "gradio"
         raise UserError(f'the package {missing} is missing: pip install "pix2pix-lightning[demo]"') from None

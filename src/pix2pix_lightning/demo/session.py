@@ -14,11 +14,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from pix2pix_lightning.data.files.image_files import read_image, write_image
+from pix2pix_lightning.data.files.image_files import write_image
 from pix2pix_lightning.data.resize import resize
-from pix2pix_lightning.data.sides import SideSpec
+from pix2pix_lightning.data.sides import PairSpec, SideSpec
 from pix2pix_lightning.demo.model_pool import ModelPool
 from pix2pix_lightning.demo.start_picture import draw_start_picture
+from pix2pix_lightning.inference.source_files import HALVES, SourceReader
+from pix2pix_lightning.utils.checks import check_choice
 from pix2pix_lightning.utils.errors import UserError
 
 Image = npt.NDArray[np.uint8]
@@ -36,15 +38,17 @@ class DemoSession:
         max_pixels: Limit of a picture, and of all its samples together; 1024 or more.
         max_bytes: Limit of an uploaded file; 4096 or more.
         max_waiting: Number of requests that may wait. Further ones are refused.
+        half: Which half of an uploaded file is taken, as for ``SourceReader``.
 
     Raises:
-        UserError: A limit is too small.
+        UserError: A limit is too small, or ``half`` is unknown.
     """
 
     models: ModelPool
     max_pixels: int
     max_bytes: int
     max_waiting: int = 32
+    half: str = "auto"
 
     def __post_init__(self) -> None:
         if self.max_pixels < 2**10:
@@ -53,6 +57,7 @@ class DemoSession:
             raise UserError(f"max_megabytes={self.max_bytes / 2**20:g}: {2**12 / 2**20:g} or more are expected")
         if self.max_waiting < 1:
             raise UserError(f"max_waiting={self.max_waiting} requests: 1 or more are expected")
+        check_choice("half", self.half, HALVES)
 
     def describe_canvas(self, name: str) -> dict[str, Any]:
         """Describe the canvas of a model: its brushes, and a start picture of the training size.
@@ -84,16 +89,18 @@ class DemoSession:
             to_training_size: Whether the picture is resized, with the interpolation of the source.
 
         Returns:
-            What `describe_canvas` returns, with the picture.
+            What `describe_canvas` returns, with the picture, and with a ``note`` of what was done with a file that
+            could be a strip of A and B, or None.
 
         Raises:
             UserError: The file is no image, is too large, or does not belong to the source.
         """
         spec, brushes = self.models.get_source(name)
-        image = self._decode(file, "the file", spec.source)
+        image, note = self._decode(file, "the file", spec, self.half)
         if to_training_size:
             image = resize(image, spec.size, spec.size, str(spec.source.interpolation))
-        return {**self.describe_canvas(name), "picture": _to_data_url(brushes.to_drawing(image, spec.source))}
+        picture = _to_data_url(brushes.to_drawing(image, spec.source))
+        return {**self.describe_canvas(name), "picture": picture, "note": note}
 
     def translate(self, name: str, mode: str, drawing: str, *, seed: int, samples: int) -> list[dict[str, str | None]]:
         """Translate a drawing.
@@ -112,7 +119,7 @@ class DemoSession:
         Raises:
             UserError: The drawing is no image, is too large, or does not fit the model.
         """
-        image = self._decode(drawing, "the drawing")
+        image, _ = self._decode(drawing, "the drawing", PairSpec(), "off")
         if image.size // 3 * samples > self.max_pixels:
             size = f"{image.shape[1]} x {image.shape[0]}"
             raise UserError(
@@ -134,8 +141,8 @@ class DemoSession:
             for ending, result in zip(endings, results, strict=True)
         ]
 
-    def _decode(self, sent: object, what: str, side: SideSpec | None = None) -> Image:
-        """Decode a data URL as a side takes it, by default to (H, W, 3)."""
+    def _decode(self, sent: object, what: str, spec: PairSpec, half: str) -> tuple[Image, str | None]:
+        """Decode a data URL as the source takes it, and return it with a note of what was done with a strip."""
         found = _DATA.fullmatch(sent) if isinstance(sent, str) else None
         if found is None:
             raise UserError(f"{what} is empty or did not arrive: draw something, or upload a picture")
@@ -148,10 +155,12 @@ class DemoSession:
         with TemporaryDirectory() as folder:
             path = Path(folder) / "picture"
             path.write_bytes(content)
+            reader = SourceReader(spec, half=half, max_pixels=self.max_pixels, is_logged=False)
             try:
-                return read_image(path, max_pixels=self.max_pixels, side=side)
+                image = reader.read(path)
             except ValueError as error:
                 raise UserError(str(error).replace(str(path), what)) from None
+            return image, reader.note and f"{what} {reader.note}"
 
     def _check_bytes(self, count: int, what: str) -> None:
         if count > self.max_bytes:

@@ -13,10 +13,12 @@ from typing import Any, cast
 from lightning.pytorch import LightningDataModule
 from omegaconf import DictConfig, OmegaConf
 
+from pix2pix_lightning.checkpoints.files import PROJECT_KEY, find_checkpoint, infer_checkpoint_kind, open_checkpoint
+from pix2pix_lightning.data.pair_folder import PairFolder
 from pix2pix_lightning.data.sides import PairSpec
 from pix2pix_lightning.utils.checks import check_choice, check_not_inside
 from pix2pix_lightning.utils.errors import UserError
-from pix2pix_lightning.utils.instantiate import TARGET, build, check_trusted, locate
+from pix2pix_lightning.utils.instantiate import TARGET, build, check_size, check_trusted, locate
 from pix2pix_lightning.utils.saved_config import load_saved_config
 from pix2pix_lightning.utils.saved_files import build_damaged_error
 
@@ -39,13 +41,14 @@ def describe_data(cfg: DictConfig, run: Path | None, trust: Sequence[str] = ()) 
         cfg: Configuration of the evaluation. ``data`` is a group, or single keys that replace those of the run's data;
             ``batch_size`` is added to it. The seed of a group is the run's ``data.seed``, or 0: ``cfg.seed`` is the
             seed of the noise, and changes no pairs.
-        run: The run's folder, with its ``config.yaml``.
+        run: The run's folder, with its ``config.yaml``; None for a file elsewhere, which may have a description itself.
         trust: Packages whose classes the run's description may name. A run's folder is data, not code.
 
     Raises:
         UserError: There is no description, or it names a class that is not trusted, or a key is unknown.
     """  # noqa: DOC501  build_damaged_error returns a UserError
-    config = OmegaConf.create() if run is None else load_saved_config(run / _CONFIG)
+    origin = Path(str(cfg.checkpoint)) if run is None else run / _CONFIG
+    config = _read_file_config(origin) if run is None else load_saved_config(origin)
     own = OmegaConf.select(config, "data")
     given = {str(key): value for key, value in _to_plain(cfg.data).items() if value is not None}
     if cfg.batch_size is not None:
@@ -55,8 +58,8 @@ def describe_data(cfg: DictConfig, run: Path | None, trust: Sequence[str] = ()) 
             given["seed"] = OmegaConf.select(config, "data.seed") or 0
         return _without_augmentation(given)
     if own is not None and not (OmegaConf.is_dict(own) and isinstance(own.get(TARGET), str)):
-        raise build_damaged_error(cast(Path, run) / _CONFIG, "data names no class")
-    if run is None or own is None:
+        raise build_damaged_error(origin, "data names no class")
+    if own is None:
         raise UserError(
             f"checkpoint={cfg.checkpoint} is not in a run's folder, whose config.yaml would name the data: set "
             "data=<group>, as for training"
@@ -64,10 +67,9 @@ def describe_data(cfg: DictConfig, run: Path | None, trust: Sequence[str] = ()) 
     if isinstance(own.get("cache"), str):  # a folder outside of the run's, to which its file may not make this write
         own.cache = None
     description = _without_augmentation(_to_plain(OmegaConf.merge(own, given)))
-    config_file = str(run / _CONFIG)
-    check_trusted(description, trust, kinds=(object,), packages=(_PACKAGE,), origin=config_file)
+    check_trusted(description, trust, kinds=(object,), packages=(_PACKAGE,), origin=str(origin))
     if not issubclass(locate(description[TARGET]), LightningDataModule):
-        raise UserError(f"{config_file} names {description[TARGET]!r}, which is no data module: choose data=<group>")
+        raise UserError(f"{origin} names {description[TARGET]!r}, which is no data module: choose data=<group>")
     accepted = _list_keywords(locate(description[TARGET]))
     for key, value in given.items():
         if key not in accepted:
@@ -75,6 +77,17 @@ def describe_data(cfg: DictConfig, run: Path | None, trust: Sequence[str] = ()) 
                 f"data.{key}={value}: the run's data has no such key; it has {', '.join(accepted)}; or set data=<group>"
             )
     return description
+
+
+def _read_file_config(checkpoint: Path) -> DictConfig:
+    """Read the description of the data that ``export format=ckpt`` puts into a file."""
+    path = find_checkpoint(checkpoint)
+    if infer_checkpoint_kind(path) != "training":
+        return OmegaConf.create()
+    with open_checkpoint(path, skip=None) as saved:
+        data = saved[PROJECT_KEY].get("data")
+    check_size(data or {}, origin=str(path))
+    return OmegaConf.create({"data": data})
 
 
 def check_output(output: Path, checkpoint: Path, description: Mapping[str, Any]) -> None:
@@ -94,8 +107,10 @@ def check_output(output: Path, checkpoint: Path, description: Mapping[str, Any])
     if "data.root" not in sources or not output.resolve().is_relative_to(sources["data.root"].resolve()):
         return
     within = output.resolve().relative_to(sources["data.root"].resolve())
-    val_split = str(description.get("val_split") or "val")
-    if re.fullmatch("[AB]|(train|val|test)[AB]?", within.parts[0]) or within.is_relative_to(val_split):
+    val_split, layout = str(description.get("val_split") or "val"), str(description.get("layout") or "auto")
+    folder = PairFolder(Path(description["root"]), layout, val_split, description.get("val_fraction"))
+    is_split = re.fullmatch("[AB]|(train|val|test)[AB]?", within.parts[0]) or within.is_relative_to(val_split)
+    if is_split or folder.is_flat():
         raise UserError(f"output={output} is among the pairs of data.root={root}: choose another output")
 
 

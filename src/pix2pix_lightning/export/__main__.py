@@ -64,7 +64,8 @@ def export(cfg: DictConfig, words: Sequence[str] = ()) -> Path:
     keeps_others = not suffix and cfg.format != "web" and infer_checkpoint_kind(checkpoint) == "training"
     if not keeps_others:  # what lies in the output's folder is replaced
         check_not_inside("output", output, checkpoint=checkpoint)
-    module = open_module(checkpoint, weights=cfg.weights, trust=parse_trust(cfg.trust), pair=read_pair_spec(cfg))
+    options = {"weights": cfg.weights, "trust": parse_trust(cfg.trust), "pair": read_pair_spec(cfg)}
+    module = open_module(checkpoint, **options, report=print_escaped)
     keys["norm"] = cfg.norm or "image"
     overrides = [word for word in words if "=" in word and not word.startswith("-")]  # flags may have paths too
     shared = [word for word in overrides if word.partition("=")[0] not in PATH_KEYS]

@@ -9,9 +9,11 @@ from typing import Any
 
 from pix2pix_lightning.checkpoints.junyanz import to_junyanz_state, write_junyanz
 from pix2pix_lightning.checkpoints.pretrained import write_safetensors
+from pix2pix_lightning.export.checkpoint_file import write_generator_checkpoint
 from pix2pix_lightning.export.graph import Graph
 from pix2pix_lightning.export.model_card import build_model_card
 from pix2pix_lightning.export.onnx_file import write_onnx
+from pix2pix_lightning.export.run_record import describe_data, describe_training
 from pix2pix_lightning.export.torch_program import write_program
 from pix2pix_lightning.export.web import write_web
 from pix2pix_lightning.models.pix2pix import Pix2PixModule
@@ -28,7 +30,7 @@ class Export:
         run: Folder of its run, if it has one.
         output: File or folder to write.
         keys: Keys of ``conf/export.yaml``: ``norm``, ``values_in``, ``values_out``, ``size``, ``license``,
-            ``pictures``, ``push_to``, ``private``, ``runtime``, ``weights``, ``overwrite``.
+            ``pictures``, ``push_to``, ``private``, ``runtime``, ``half``, ``weights``, ``overwrite``.
         made_by: Origin of the model, for the metadata of the file.
     """
 
@@ -68,6 +70,21 @@ def _export_torch(export: Export) -> str:
 def _export_safetensors(export: Export) -> str:
     write_safetensors(export.module, export.output, overwrite=export.overwrite)
     return f"{export.output}: weights and settings"
+
+
+def _export_ckpt(export: Export) -> str:
+    run, weights = export.run, export.keys["weights"]
+    training = describe_training(run, export.module.batches_seen, weights) if run else {}
+    worst = write_generator_checkpoint(
+        export.module,
+        export.output,
+        half=export.keys["half"],
+        made_by={**export.made_by, **training},
+        data=describe_data(run) if run else None,
+        overwrite=export.overwrite,
+    )
+    size = export.output.stat().st_size / 1e6
+    return f"{export.output}: the generator and its settings, {size:.1f} MB, checked, {worst:.0e} from the module"
 
 
 def _export_junyanz(export: Export) -> str:
@@ -121,6 +138,7 @@ FORMATS: dict[str, Callable[[Export], str]] = {
     "onnx": _export_onnx,
     "torch": _export_torch,
     "safetensors": _export_safetensors,
+    "ckpt": _export_ckpt,
     "junyanz": _export_junyanz,
     "hub": _export_hub,
     "web": _export_web,
@@ -133,6 +151,7 @@ _FORMATS_OF_KEY: dict[str, tuple[Any, tuple[str, ...]]] = {
     "values_out": ("float", ("onnx", "torch")),
     "size": (None, ("torch",)),
     "runtime": (None, ("web",)),
+    "half": (False, ("ckpt",)),
     "license": (None, ("hub",)),
     "pictures": (None, ("hub",)),
     "push_to": (None, ("hub",)),
@@ -155,10 +174,10 @@ def check_keys(name: str, keys: Mapping[str, Any]) -> None:
             raise UserError(
                 f"{key}={keys[key]} has no effect for format={name}, it is for {', '.join(formats)}: leave it out"
             )
-    for key in ("pictures", "private"):
+    for key in ("pictures", "private", "half"):
         if keys[key] not in (None, True, False):
             raise UserError(f"{key}={keys[key]}: true or false is expected")
 
 
-SUFFIXES = {"onnx": ".onnx", "torch": ".pt2", "safetensors": ".safetensors"}
+SUFFIXES = {"onnx": ".onnx", "torch": ".pt2", "safetensors": ".safetensors", "ckpt": ".ckpt"}
 """Suffixes of the formats that are files, by which they are recognized when they are read."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -18,13 +16,12 @@ from pix2pix_lightning.checkpoints.pretrained.card import (
     format_code,
     format_part,
     format_table,
-    join_lines,
 )
 from pix2pix_lightning.cli.conf import find_conf_dir
 from pix2pix_lightning.data.files.image_files import read_image
-from pix2pix_lightning.evaluation import METRICS_FILE
+from pix2pix_lightning.export.run_record import format_training_command, read_evaluations, read_last_validation
 from pix2pix_lightning.models.pix2pix import Pix2PixModule
-from pix2pix_lightning.utils.csv_file import read_metrics
+from pix2pix_lightning.reports.gallery_files import find_picture, format_output_name
 from pix2pix_lightning.utils.saved_config import read_saved_values
 from pix2pix_lightning.utils.saved_files import read_json
 
@@ -36,12 +33,6 @@ _DATA_KEYS = (
 )
 _TRAINER_KEYS = ("max_epochs", "precision", "limit_train_batches", "devices", "num_nodes")
 _SUMMARY_KEYS = ("epochs", "device", "num_devices", "precision", "images_per_second")
-_COMMAND = ["python", "-m", "pix2pix_lightning.train"]
-_SHARED_GROUPS = (
-    *("experiment", "data", "module", "generator", "discriminator", "loss", "adversarial", "optimizer", "schedule"),
-    *("trainer", "speed", "callbacks", "seed", "debug"),
-)
-"""Groups of a command that describe the training itself; the others describe folders, loggers and accounts."""
 
 
 def build_model_card(
@@ -77,7 +68,7 @@ def build_model_card(
     settings = read_saved_values(run / "config.yaml") if (run / "config.yaml").is_file() else {}
     data = _select(settings.get("data"), ("_target_", "archive", *_DATA_KEYS))
     known = _find_data_group(data)
-    validation = _read_last_validation(run, module.batches_seen)
+    validation = read_last_validation(run, module.batches_seen)
     is_shown = data.get("_target_") == _PROCEDURAL if pictures is None else pictures
     shown = _read_pictures(run, validation) if is_shown else {}
     sections = {
@@ -95,26 +86,15 @@ def _read_pictures(run: Path, validation: Mapping[str, float] | None) -> dict[st
         return {}
     strips: dict[str, npt.NDArray[np.uint8]] = {}
     for folder in sorted((run / "gallery/images").glob("*/"))[:_NUM_PICTURES]:
-        files = [folder / f"{name}.png" for name in ("input", f"epoch_{validation['epoch']:04.0f}", "target")]
-        if all(file.is_file() for file in files):
+        names = ("input", format_output_name(int(validation["epoch"])), "target")
+        files = [file for name in names if (file := find_picture(folder, name)) is not None]
+        if len(files) == len(names):
             strips[f"pictures/{len(strips)}.png"] = np.concatenate([read_image(file) for file in files], axis=1)
     return strips
 
 
-def _read_last_validation(run: Path, batches_seen: int) -> Mapping[str, float] | None:
-    """Read the metrics of the last validation before the weights were saved."""
-    rows = read_metrics(run / "metrics.csv")
-    measured = [row for row in rows if "epoch" in row and any(key.startswith("val/") for key in row)]
-    earlier = [row for row in measured if row["step"] < batches_seen]
-    return earlier[-1] if earlier else None
-
-
 def _format_metrics(run: Path, batches_seen: int, weights: str, validation: Mapping[str, float] | None) -> str:
-    evaluations = [
-        evaluation
-        for path in sorted((run / "evaluation").glob(f"*/{METRICS_FILE}"))
-        if (evaluation := read_json(path)).get("batches_seen") == batches_seen and evaluation.get("weights") == weights
-    ]
+    evaluations = read_evaluations(run, batches_seen, weights)
     if evaluations:
         return "\n\n".join(_format_evaluation(evaluation) for evaluation in evaluations)
     if validation is None or weights != "trained":
@@ -177,27 +157,10 @@ def _format_training(run: Path, settings: Mapping[str, Any], module: Pix2PixModu
         for key, value in {**module_rows, **run_rows}.items()
         if value is not None
     ]
-    command = _format_command(settings.get("command"))
+    command = format_training_command(settings.get("command"))
     again = f"\n\nThe command that repeats it:\n\n```\n{command}\n```" if command else ""
     return format_table(["setting", "value"], rows) + again
 
 
 def _select(values: Any, keys: Sequence[str]) -> dict[str, Any]:
     return {key: values[key] for key in keys if values.get(key) is not None} if isinstance(values, dict) else {}
-
-
-def _format_command(command: Any) -> str | None:
-    """Keep the words of a command that describe the training itself, with ``<path>`` in place of paths."""
-    try:
-        words = shlex.split(str(command or ""))
-    except ValueError:
-        return None
-    if words[:3] != _COMMAND:
-        return None
-    shared = []
-    for word in words[3:]:
-        key, _, value = word.partition("=")
-        if key.lstrip("+~").partition(".")[0].partition("/")[0] in _SHARED_GROUPS:
-            is_path = key == "data.root" or re.search(r"[/\\~]", value)
-            shared.append(f"{key}=<path>" if is_path else word)
-    return join_lines(shlex.join([*_COMMAND, *shared]))

@@ -55,6 +55,7 @@ class ExportedNetwork:
         side_multiple: Divisor of the sides of its input, in pixels.
         min_side: Smallest side of its input, in pixels.
         size: The only side of its input, in pixels; None where there are several.
+        returns_bytes: Whether the graph returns bytes, which it has rounded itself.
 
     Raises:
         UserError: The metadata do not describe a pair.
@@ -72,7 +73,7 @@ class ExportedNetwork:
         self.norm: str = metadata["norm"]
         self.context: int | None = metadata["context"]
         self.size: int | None = metadata.get("size")
-        self._bytes_in, self._bytes_out = metadata["input"] == "uint8", metadata["output"] == "uint8"
+        self._bytes_in, self.returns_bytes = metadata["input"] == "uint8", metadata["output"] == "uint8"
 
     def __call__(self, source: Tensor) -> Tensor:
         """Translate images.
@@ -96,11 +97,11 @@ class ExportedNetwork:
             )
         source = source.float()
         output = self._run(self.pair_spec.source.decode(source) if self._bytes_in else source)
-        if not self._bytes_out and not bool(sum_wide(output).isfinite()):
+        if not self.returns_bytes and not bool(sum_wide(output).isfinite()):
             raise NonFiniteError(
                 "the exported file returns values that are not finite: export a checkpoint that is sound"
             )
-        return _encode_bytes(self.pair_spec.target, output) if self._bytes_out else output
+        return _encode_bytes(self.pair_spec.target, output) if self.returns_bytes else output
 
 
 class OnnxSession:

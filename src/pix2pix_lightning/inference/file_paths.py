@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from pix2pix_lightning.data.files.image_files import IMAGE_SUFFIXES
-from pix2pix_lightning.data.files.listing import is_system_folder, list_images_below, log_passed_over
+from pix2pix_lightning.data.files.listing import OTHER_IMAGES, is_system_folder, list_images_below, log_passed_over
 from pix2pix_lightning.utils.checks import check_absent, check_counts, is_same_place
 from pix2pix_lightning.utils.errors import UserError
 
-_UNSUPPORTED_SUFFIXES = frozenset({".avif", ".exr", ".gif", ".heic", ".jp2", ".npy", ".pdf", ".svg", ".tga", ".zip"})
-"""Of files that are not written, but which nobody means as the name of a folder."""
+_OTHER_SUFFIXES = frozenset({".eps", ".ico", ".mp4", ".pdf", ".psd", ".svg", ".txt", ".zip"})
+"""Further endings of files that are not written, but which nobody means as the name of a folder."""
 
 
 def find_images(source: str, *, excluded: Path) -> dict[Path, Path]:
@@ -74,25 +74,26 @@ def list_suffixes(samples: int | None, *, spread: bool) -> tuple[str, ...]:
     return (*(f".sample_{number}.png" for number in range(samples)), *([".spread.png"] if spread else []))
 
 
-def check_apart(source: str, output: Path, *, overwrite: bool = False) -> None:
+def check_apart(source: str, output: Path, *, is_file: bool = False, overwrite: bool = False) -> None:
     """Check that outputs do not come between the inputs, where the next command would take them for inputs.
 
     Args:
         source: A file, a folder or a pattern, as `find_images` takes it.
-        output: Folder of the outputs.
+        output: Folder of the outputs, or the one file.
+        is_file: Whether it is a file. A folder below the one that is searched is left out, a file there would not be.
         overwrite: Accept that.
 
     Raises:
-        UserError: ``output`` is the folder that is searched, and ``overwrite`` is off.
+        UserError: ``output`` is or lies in the folder that is searched, and ``overwrite`` is off.
     """
     root = Path(source)
-    if root.is_file():
+    if root.is_file() or overwrite:
         return
     folder = root if root.is_dir() else _strip_wildcards(root)
-    if not overwrite and is_same_place(folder, output):
+    if output.resolve().is_relative_to(root.resolve()) if is_file else is_same_place(folder, output):
         raise UserError(
-            f"output={output} is the folder of input={source}: choose another output, or set overwrite=true to write "
-            "the outputs between the inputs"
+            f"output={output} is {'in ' if is_file else ''}the folder of input={source}: choose another output, or set "
+            "overwrite=true to write the outputs between the inputs"
         )
 
 
@@ -111,13 +112,14 @@ def check_inputs_stay(outputs: Mapping[Path, Sequence[Path]]) -> None:
             raise UserError(f"the output {target} would replace the input {path}: choose another output")
 
 
-def is_output_file(output: Path, source: str, samples: int | None) -> bool:
+def is_output_file(output: Path, inputs: Collection[Path], samples: int | None, *, spread: bool) -> bool:
     """Return whether ``output`` names one file to write: it has the suffix of an image and is no existing folder.
 
     Args:
         output: A file or a folder.
-        source: What is translated.
-        samples: Number of translations of each image, or None.
+        inputs: The files that are translated.
+        samples: Number of translations of each, or None.
+        spread: Whether a picture of their spread is written too.
 
     Raises:
         UserError: It names a file, and there are several images to write; it is a file of another kind; or it has the
@@ -128,34 +130,16 @@ def is_output_file(output: Path, source: str, samples: int | None) -> bool:
         return False
     if suffix in IMAGE_SUFFIXES:
         folder = f"give a folder, output={output.with_suffix('')}"
-        if not Path(source).is_file():
-            raise UserError(f"output={output} is one file, but input={source} is no single image: {folder}")
-        if samples is not None:
+        if len(inputs) > 1:
+            raise UserError(f"output={output} is one file, but {len(inputs)} images are translated: {folder}")
+        if samples not in (None, 1) or spread:
             raise UserError(f"output={output} is one file, but samples={samples} writes several: {folder}")
         return True
     if output.exists():
         raise UserError(f"output={output} is a file: give a folder, or a file that ends with .png")
-    if suffix in _UNSUPPORTED_SUFFIXES:
+    if suffix in OTHER_IMAGES | _OTHER_SUFFIXES:
         raise UserError(f"output={output}: {suffix} is not written: give a file that ends with .png, or a folder")
     return False
-
-
-def plan_output_file(source: Path, output: Path, *, overwrite: bool = False) -> dict[Path, list[Path]]:
-    """Plan the output of one image, as `plan_outputs` does for many.
-
-    Args:
-        source: The input file.
-        output: The file to write.
-        overwrite: Accept an output that exists.
-
-    Returns:
-        The output by the input.
-
-    Raises:
-        FileExistsError: The output exists, and ``overwrite`` is off.
-    """
-    check_absent(output, overwrite=overwrite)
-    return {source: [output]}
 
 
 def plan_outputs(

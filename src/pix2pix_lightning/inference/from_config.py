@@ -8,10 +8,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from pix2pix_lightning.inference.translator import Translator
 from pix2pix_lightning.utils.instantiate import parse_trust
+from pix2pix_lightning.utils.text import print_escaped
 
 _KEYS = (
     *("mode", "weights", "norm", "dropout", "seed", "device"),
-    *("resize", "tile", "overlap", "statistics", "max_pixels"),
+    *("resize", "tile", "overlap", "statistics", "max_pixels", "rounding"),
 )
 
 
@@ -32,9 +33,15 @@ def build_translator(cfg: DictConfig, **overrides: Any) -> Translator:
     options = {key: cfg[key] for key in _KEYS if key in cfg}
     if isinstance(options["dropout"], bool):  # YAML reads a bare on or off as a boolean
         options["dropout"] = "on" if options["dropout"] else "off"
+    options["half"] = read_half(cfg)
     options["trust"] = True if cfg.trust is True else parse_trust(cfg.trust)
-    options["pair"] = read_pair_spec(cfg)
+    options |= {"pair": read_pair_spec(cfg), "report": print_escaped}
     return Translator(str(cfg.checkpoint), **{**options, **overrides})
+
+
+def read_half(cfg: DictConfig) -> str:
+    """Return ``cfg.half``, which YAML reads as false for a bare off; ``auto`` where there is none."""
+    return "off" if cfg.get("half") is False else str(cfg.get("half", "auto"))
 
 
 def read_pair_spec(cfg: DictConfig) -> dict[str, Any] | None:

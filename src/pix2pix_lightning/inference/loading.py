@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from pix2pix_lightning.checkpoints.files import (
     open_checkpoint,
     read_checkpoint,
 )
-from pix2pix_lightning.checkpoints.junyanz import read_junyanz
+from pix2pix_lightning.checkpoints.junyanz import JunyanzNetwork, read_junyanz
 from pix2pix_lightning.checkpoints.pretrained import load_pretrained, read_pretrained
 from pix2pix_lightning.data.sides import PairSpec
 from pix2pix_lightning.models.pix2pix import Pix2PixModule
@@ -24,7 +24,12 @@ from pix2pix_lightning.utils.finite import check_finite
 from pix2pix_lightning.utils.instantiate import TARGET, check_trusted, locate
 
 _COLORIZATION = 1, 2  # L in, a and b out
+_ASSUMED_SIZE = 256  # pixels, the default of the reference implementation
 _KINDS = {3: "rgb", 1: "grayscale"}  # of a side by its channels, as in the reference implementation
+
+
+def ignore_line(line: str) -> None:
+    """Ignore a line: the default of ``report``."""
 
 
 def open_module(
@@ -33,6 +38,7 @@ def open_module(
     weights: str = "trained",
     trust: Sequence[str] = (),
     pair: PairSpec | Mapping[str, Any] | None = None,
+    report: Callable[[str], object] = ignore_line,
 ) -> Pix2PixModule:
     """Load the module of a file, on the CPU, in evaluation mode.
 
@@ -41,8 +47,9 @@ def open_module(
             pytorch-CycleGAN-and-pix2pix, ``latest_net_G.pth``.
         weights: ``trained``, or ``ema`` for the exponential moving average of the generator, where training stored it.
         trust: Packages whose classes the file may name, in addition to this one's and torch's.
-        pair: Meaning of the images, where the file does not contain it; by default sides of 256 pixels, ``rgb`` or
-            ``grayscale`` by their channels.
+        pair: Meaning of the images, where the file does not contain it; by default that of the options file next to a
+            ``latest_net_G.pth``, else sides of 256 pixels, ``rgb`` or ``grayscale`` by their channels.
+        report: Called with one line that says what was taken from that options file.
 
     Returns:
         The module.
@@ -52,7 +59,7 @@ def open_module(
             that are not finite, or ``pair`` does not fit it.
     """
     if (kind := infer_checkpoint_kind(path)) == "junyanz":
-        module = _load_junyanz(path, pair)
+        module = _load_junyanz(path, pair, report)
     elif pair is not None:
         raise UserError(
             f"pair={_describe_pair(pair)}: {path} already contains the meaning of its images; leave pair out"
@@ -82,11 +89,17 @@ def _find_module_class(saved: Mapping[str, Any], path: Path, trust: Sequence[str
     return module_class
 
 
-def _load_junyanz(path: Path, pair: PairSpec | Mapping[str, Any] | None) -> Pix2PixModule:
+def _load_junyanz(
+    path: Path, pair: PairSpec | Mapping[str, Any] | None, report: Callable[[str], object]
+) -> Pix2PixModule:
     network = read_junyanz(path)
     if network.role != "generator":
         raise UserError(f"{path} holds a discriminator, which translates nothing: give latest_net_G.pth")
-    spec = pair if isinstance(pair, PairSpec) else _complete_pair(network.description, pair or {})
+    given = (
+        {} if isinstance(pair, PairSpec) else {key: value for key, value in (pair or {}).items() if value is not None}
+    )
+    _check_not_colorization(network, given, path)
+    spec = pair if isinstance(pair, PairSpec) else _complete_pair(network, given)
     for side, key in ((spec.source, "in_channels"), (spec.target, "out_channels")):
         if side.channels != network.description[key]:
             raise UserError(
@@ -96,26 +109,70 @@ def _load_junyanz(path: Path, pair: PairSpec | Mapping[str, Any] | None) -> Pix2
     module = Pix2PixModule(network.description, None, pair_spec=spec)
     check_finite(network.state, module.generator, path)
     module.generator.load_state_dict(network.state)
+    given_keys = ("size", "direction", "source", "target") if isinstance(pair, PairSpec) else tuple(given)
+    if line := _format_origin(network, spec, given_keys, path):
+        report(line)
     return module.eval()
 
 
-def _complete_pair(description: Mapping[str, Any], pair: Mapping[str, Any]) -> PairSpec:
-    """Fill what ``pair`` leaves open with the defaults of the reference implementation."""
-    given = {key: value for key, value in pair.items() if value is not None}
-    if (description["in_channels"], description["out_channels"]) == _COLORIZATION and "target" not in given:
-        raise UserError(
-            "a generator of 1 channel in and 2 channels out is that of a colorization model, whose channels are L and "
-            "a, b of the colour space Lab: this is not supported; give a model from gray levels to RGB"
-        )
+def _check_not_colorization(network: JunyanzNetwork, given: Mapping[str, Any], path: Path) -> None:
+    channels = network.description["in_channels"], network.description["out_channels"]
+    if network.options is not None and network.options.is_colorization:
+        reason = f"{network.options.path.name} says so"
+    elif channels == _COLORIZATION and "target" not in given:
+        reason = "input_nc=1, output_nc=2"
+    else:
+        return
+    raise UserError(
+        f"{path} is the generator of a colorization model ({reason}), from L to a, b of the colour space Lab, which is "
+        "not supported: train one from gray levels to RGB, data.a.kind=grayscale or, where B is the source, "
+        "data.b.kind=grayscale"
+    )
+
+
+def _complete_pair(network: JunyanzNetwork, given: Mapping[str, Any]) -> PairSpec:
+    """Fill what is not given with the options next to the file, else with the reference implementation's defaults."""
+    values = dict(given)
     for side, key in (("source", "in_channels"), ("target", "out_channels")):
-        channels = description[key]
-        if side not in given and channels not in _KINDS:
+        channels = network.description[key]
+        if side not in values and channels not in _KINDS:
             raise UserError(
                 f"the generator's {key} is {channels}, which is neither rgb nor grayscale: set "
                 f"pair.{side}={{kind:label,num_classes:{channels}}} or the like"
             )
-        given.setdefault(side, {"kind": _KINDS.get(channels)})
-    return PairSpec.from_dict(given)
+        values.setdefault(side, {"kind": _KINDS.get(channels)})
+    if (options := network.options) is not None:
+        if "size" not in values and options.load_size is not None:
+            values.setdefault("load_size", options.load_size)
+        for key in ("size", "direction"):
+            if (stated := getattr(options, key)) is not None:
+                values.setdefault(key, stated)
+    return PairSpec.from_dict({"size": _ASSUMED_SIZE, **values})
+
+
+def _format_origin(network: JunyanzNetwork, spec: PairSpec, given: Collection[str], path: Path) -> str:
+    """Format what was taken from the options next to a file, and what was assumed; empty if nothing was."""
+    if (options := network.options) is None:
+        return "" if "size" in given else f"no train_opt.txt next to {path}: pair.size={spec.size} is assumed"
+    used = [
+        f"pair.{key}={getattr(spec, key)}"
+        for key in ("size", "direction")
+        if key not in given and getattr(options, key)
+    ]
+    if "dropout_at" in network.description and "no_dropout" in options.values:
+        used.append(f"dropout={network.description['dropout']}")
+    notes = [" ".join(used)] if used else []
+    if "size" not in given and options.size is None:
+        notes.append(f"it has no crop_size, so that pair.size={spec.size} is assumed")
+    if "direction" in given and options.direction not in (None, spec.direction):
+        notes.append(f"trained {options.direction}, and used {spec.direction} here")
+    if options.keeps_shape:
+        notes.append(
+            f"preprocess={options.values['preprocess']} resized no image to a square, so leave resize=training out"
+        )
+    if not options.is_whole:
+        notes.append("it has no end, and may be cut short")
+    return f"{options.path}: {'; '.join(notes)}" if notes else ""
 
 
 def _read_ema_weights(path: Path) -> dict[str, Tensor]:

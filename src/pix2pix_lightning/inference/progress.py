@@ -5,8 +5,9 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Self
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from pix2pix_lightning.utils.terminal import find_terminal
 
 
 class ProgressBars:
@@ -19,9 +20,9 @@ class ProgressBars:
     """
 
     def __init__(self, total: int) -> None:
-        console = Console(stderr=True)
+        console = find_terminal()
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        self._progress = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+        self._progress = Progress(*columns, console=console, transient=True, disable=console is None)
         self._images = self._progress.add_task("images", total=total)
         self._tiles = self._progress.add_task("tiles", total=None, visible=False)
 

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from pix2pix_lightning.data.resize import resize
-from pix2pix_lightning.inference.padding import compute_padded_side
 from pix2pix_lightning.inference.tiles import Advance, ReadWindow, RunWindow, Tiling, plan_tiling
 from pix2pix_lightning.networks import ReceptiveField, Statistics, TilingState, Window, crop_map
+from pix2pix_lightning.networks.padding import compute_padded_side
 
 _CHANNELS_AT_ONCE = 8  # float64 of all channels would take twice as much memory as the maps
 

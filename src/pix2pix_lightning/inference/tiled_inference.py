@@ -13,7 +13,6 @@ from torch import Tensor
 from pix2pix_lightning.data.sides import PairSpec
 from pix2pix_lightning.inference.exported import OnnxNetwork, ProgramNetwork
 from pix2pix_lightning.inference.generator import GeneratorNetwork
-from pix2pix_lightning.inference.padding import compute_padded_side, pad_to_multiple
 from pix2pix_lightning.inference.statistics import (
     compute_exact_statistics,
     compute_shrunk_size,
@@ -34,6 +33,7 @@ from pix2pix_lightning.inference.tiles import (
     run_in_tiles,
 )
 from pix2pix_lightning.networks import ReceptiveField, TilingState, Window, find_image_norms, measure_receptive_field
+from pix2pix_lightning.networks.padding import compute_padded_side, pad_to_multiple
 from pix2pix_lightning.utils.checks import check_choice
 from pix2pix_lightning.utils.errors import UserError
 
@@ -56,6 +56,7 @@ class TiledInference:
             sees, with which the result is that of the whole image.
         statistics: How to find the statistics of norms that use the image's own: ``exact``, a pass over the image
             for each of them, or ``estimated`` on a copy that is reduced to the size of a window.
+        rounding: How floats become bytes, as in ``PairSpec.decode``.
 
     Attributes:
         seams: How much neighbours differed, for each image that was blended.
@@ -64,13 +65,22 @@ class TiledInference:
         UserError: A value is unknown.
     """
 
-    def __init__(self, network: Network, *, tile: str | int | None, overlap: int | None, statistics: str) -> None:
+    def __init__(
+        self,
+        network: Network,
+        *,
+        tile: str | int | None,
+        overlap: int | None,
+        statistics: str,
+        rounding: str = "nearest",
+    ) -> None:
         if not (tile in (None, "auto") or (type(tile) is int and tile > 0)):
             raise UserError(f"tile={tile!r} is unknown: auto, null or a side in pixels is expected")
         if overlap is not None and not (type(overlap) is int and overlap >= 0):
             raise UserError(f"overlap={overlap!r}: pixels from 0 are expected, or null")
         check_choice("statistics", statistics, STATISTICS)
         self.network, self.tile, self.overlap, self.statistics = network, tile, overlap, statistics
+        self.rounding = rounding
         self.seams: list[Seams] = []
 
     def needs_tiles(self, height: int, width: int) -> bool:
@@ -98,9 +108,10 @@ class TiledInference:
 
         height, width = image.shape[:2]
         result = np.empty((height, width, spec.target.file_channels), np.uint8)
+        decode = partial(spec.decode, rounding=self.rounding)
         read = build_reader(image, *self._pad_size(height, width), encode)
         shrink = partial(_shrink_and_encode, image, spec.source.interpolation or "nearest", encode)
-        self._run(height, width, read, build_writer(result, spec.decode), shrink, seed, sample, progress)
+        self._run(height, width, read, build_writer(result, decode), shrink, seed, sample, progress)
         return result
 
     def translate_floats(self, image: Tensor, seed: int, sample: int, progress: Progress) -> Tensor:

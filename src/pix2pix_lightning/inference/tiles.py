@@ -13,8 +13,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from pix2pix_lightning.inference.padding import compute_padded_side, reflect_indices
 from pix2pix_lightning.networks import Window
+from pix2pix_lightning.networks.padding import compute_padded_side, reflect_indices
 from pix2pix_lightning.utils.errors import UserError
 
 _CORE = 1024  # side of the part of a default window that is used, in pixels

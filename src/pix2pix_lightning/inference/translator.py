@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -14,18 +14,24 @@ from torch import Tensor
 
 from pix2pix_lightning.checkpoints.files import find_checkpoint, infer_checkpoint_kind
 from pix2pix_lightning.data.files.file_image import from_pil
-from pix2pix_lightning.data.files.image_files import read_image
 from pix2pix_lightning.data.sides import PairSpec
 from pix2pix_lightning.inference.exported import OnnxNetwork, ProgramNetwork, open_exported
 from pix2pix_lightning.inference.generator import GeneratorNetwork
-from pix2pix_lightning.inference.loading import open_module
-from pix2pix_lightning.inference.padding import pad_to_multiple
+from pix2pix_lightning.inference.loading import ignore_line, open_module
+from pix2pix_lightning.inference.options import (
+    check_exported_options,
+    check_packages,
+    check_rounding,
+    find_device,
+    parse_resize,
+)
 from pix2pix_lightning.inference.precision import PRECISIONS
+from pix2pix_lightning.inference.source_files import SourceReader
 from pix2pix_lightning.inference.tiled_inference import TiledInference
 from pix2pix_lightning.models.pix2pix import Pix2PixModule
+from pix2pix_lightning.networks.padding import pad_to_multiple
 from pix2pix_lightning.utils.checks import check_choice, check_counts
 from pix2pix_lightning.utils.errors import UserError
-from pix2pix_lightning.utils.memory import is_out_of_memory
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PILImage
@@ -36,7 +42,7 @@ _MAX_FLOAT = 1.5
 _MODES = {"deterministic": ("image", "off"), "paper": ("image", "on")}
 _NORMS, _DROPOUT, _WEIGHTS = ("image", "running"), ("on", "off"), ("trained", "ema")
 
-AnyImage = TypeVar("AnyImage")
+AnyImage = TypeVar("AnyImage", Tensor, "PILImage")
 
 
 def _ignore_progress(done: int, total: int) -> None:
@@ -70,7 +76,7 @@ class Translator:
         trust: Packages whose classes a file may name, in addition to this one's and torch's; True allows to read a
             ``.pt2`` file, which runs any code that its author put there.
         pair: Meaning of the images, for a file that does not contain it (``latest_net_G.pth``): a ``PairSpec``, or
-            some of its keys.
+            some of its keys; the others are read from ``train_opt.txt`` next to it.
         resize: ``training`` resizes images, but not tensors of floats, to the square of the training; a number
             to a square of that many pixels. The output has that size. By default images keep their size.
         tile: Greatest side, in pixels, of the windows in which a larger image is translated; ``auto`` for tiles of
@@ -79,11 +85,16 @@ class Translator:
         overlap: Pixels that windows share, if fewer; there they are blended, and their differences are in ``seams``.
         statistics: How norms that use the image's statistics find them in tiles: ``exact``, with a pass over the
             image for each norm layer, or ``estimated``, on a reduced copy.
+        half: Which half of a file is translated, as ``SourceReader`` takes it. Arrays, tensors and PIL images are
+            translated whole.
         max_pixels: Greatest number of pixels of a file; larger ones are refused before they are decoded.
+        rounding: How floats become bytes: ``nearest``, or ``floor``, which pytorch-CycleGAN-and-pix2pix does.
+        report: Called with a line that says what was read from ``train_opt.txt``.
         progress: Called with the number of finished windows of an image, and with their total.
 
     Attributes:
         seams: How much neighbouring windows differed, for each image that was blended.
+        reader: What reads files, and knows of how many it took a half.
 
     Raises:
         FileNotFoundError: The checkpoint does not exist.
@@ -114,7 +125,10 @@ class Translator:
         tile: str | int | None = "auto",
         overlap: int | None = None,
         statistics: str = "exact",
+        half: str = "auto",
         max_pixels: int = MAX_PIXELS,
+        rounding: str = "nearest",
+        report: Callable[[str], object] = ignore_line,
         progress: Callable[[int, int], object] = _ignore_progress,
     ) -> None:
         check_choice("mode", mode, tuple(_MODES))
@@ -128,7 +142,6 @@ class Translator:
         self.dropout = dropout
         self.seed = seed
         self.sample = sample
-        self.max_pixels = max_pixels
         build = partial(GeneratorNetwork, norm=norm or _MODES[mode][0], dropout=dropout == "on", precision=precision)
         self.network: GeneratorNetwork | OnnxNetwork | ProgramNetwork
         if isinstance(model, Pix2PixModule):
@@ -136,27 +149,42 @@ class Translator:
                 raise UserError("weights='ema' with a module: the EMA weights are in checkpoints, give one")
             if pair is not None:
                 raise UserError("pair= with a module, which already has a pair_spec: leave pair out")
-            on = model.device if device == "auto" else _find_device(device)
+            on = model.device if device == "auto" else find_device(device)
             self.network = build(model, device=on, optimized_layout=False)
         elif infer_checkpoint_kind(path := find_checkpoint(Path(model))) == "exported":
-            _check_exported_options(path, dropout=dropout, weights=weights, precision=precision, pair=pair)
-            on_file = device if device == "auto" else _find_device(device)
+            check_exported_options(path, dropout=dropout, weights=weights, precision=precision, pair=pair)
+            on_file = device if device == "auto" else find_device(device)
             self.network = open_exported(path, on_file, trust=trust is True)
             if norm not in (None, self.network.norm):
                 raise UserError(f"norm={norm!r}, but {path} was exported with {self.network.norm!r}: leave norm out")
         else:
-            module = open_module(path, weights=weights, trust=_check_packages(trust), pair=pair)
-            self.network = build(module, device=_find_device(device), optimized_layout=True)
+            module = open_module(path, weights=weights, trust=check_packages(trust), pair=pair, report=report)
+            self.network = build(module, device=find_device(device), optimized_layout=True)
         self.norm = self.network.norm
         self.device = self.network.device
         self.precision = getattr(self.network, "precision", "32")
         self.pair_spec: PairSpec = self.network.pair_spec
-        self.side = _parse_resize(resize, self.pair_spec)
+        self.reader = SourceReader(self.pair_spec, half=half, max_pixels=max_pixels)
+        check_rounding(rounding, self.pair_spec.target, in_graph=getattr(self.network, "returns_bytes", False))
+        self.rounding = rounding
+        self.side = parse_resize(resize, self.pair_spec)
         self.progress = progress
-        self._tiled = TiledInference(self.network, tile=tile, overlap=overlap, statistics=statistics)
+        self._tiled = TiledInference(self.network, tile=tile, overlap=overlap, statistics=statistics, rounding=rounding)
         self.seams = self._tiled.seams
 
-    def __call__(self, image: AnyImage) -> AnyImage:
+    @overload
+    def __call__(self, image: str | Path | npt.NDArray[Any]) -> npt.NDArray[np.uint8]: ...
+
+    @overload
+    def __call__(self, image: AnyImage) -> AnyImage: ...
+
+    @overload
+    def __call__(self, image: list[str] | list[Path] | list[npt.NDArray[Any]]) -> list[npt.NDArray[np.uint8]]: ...
+
+    @overload
+    def __call__(self, image: list[AnyImage]) -> list[AnyImage]: ...
+
+    def __call__(self, image: Any) -> Any:
         """Translate an image and return the same kind of object.
 
         Args:
@@ -170,38 +198,8 @@ class Translator:
             UserError: It is not an image, not of 8 bits, has floats far from [-1, 1], or has another number of channels
                 than the source; or the source refuses its transparent pixels.
         """
-        return cast(AnyImage, self._translate(image))
-
-    @property
-    def generator(self) -> torch.nn.Module:
-        """The module's generator.
-
-        Raises:
-            UserError: The model is an exported file, which has a graph and no module.
-        """
-        if not isinstance(self.network, GeneratorNetwork):
-            raise UserError("an exported file has a graph, no generator: open the checkpoint that it was exported from")
-        return self.network.generator
-
-    def read(self, path: Path) -> npt.NDArray[np.uint8]:
-        """Read an image file of at most ``max_pixels`` as the source takes it.
-
-        Args:
-            path: The file.
-
-        Returns:
-            (H, W, 3) RGB, over the source's background where it was transparent, or (H, W, 1) levels or class
-            numbers; uint8.
-
-        Raises:
-            UserError: The file is not an image, not of 8 bits, or too large; or the source refuses what it holds.
-            OSError: It cannot be read.
-        """
-        return read_image(path, max_pixels=self.max_pixels, side=self.pair_spec.source)
-
-    def _translate(self, image: Any) -> Any:
         if isinstance(image, list):
-            return [self._translate(item) for item in image]
+            return [self(item) for item in image]
         if isinstance(image, Tensor):
             if image.ndim not in (3, 4) or not image.numel():
                 raise UserError(
@@ -219,6 +217,33 @@ class Translator:
         if hasattr(image, "convert"):
             return self._translate_pil(image)
         raise UserError(f"{type(image).__name__} is not an image: give a path, an array, a tensor or a PIL image")
+
+    @property
+    def generator(self) -> torch.nn.Module:
+        """The module's generator.
+
+        Raises:
+            UserError: The model is an exported file, which has a graph and no module.
+        """
+        if not isinstance(self.network, GeneratorNetwork):
+            raise UserError("an exported file has a graph, no generator: open the checkpoint that it was exported from")
+        return self.network.generator
+
+    def read(self, path: Path) -> npt.NDArray[np.uint8]:
+        """Read an image file of at most ``max_pixels``, or its half, as the source takes it.
+
+        Args:
+            path: The file.
+
+        Returns:
+            (H, W, 3) RGB, over the source's background where it was transparent, or (H, W, 1) levels or class
+            numbers; uint8.
+
+        Raises:
+            UserError: The file is not an image, not of 8 bits, or too large; or the source refuses what it holds.
+            OSError: It cannot be read.
+        """
+        return self.reader.read(path)
 
     def translate_arrays(self, images: Sequence[npt.NDArray[np.uint8]]) -> list[npt.NDArray[np.uint8]]:
         """Translate arrays, those of equal size in one batch.
@@ -242,8 +267,8 @@ class Translator:
             indices = [index for index, image in enumerate(prepared) if image.shape == shape]
             batch = torch.from_numpy(np.stack([prepared[index].transpose(2, 0, 1) for index in indices]))
             source = self.pair_spec.encode(batch.to(self.device), "source")
-            decoded = self.pair_spec.decode(self._run(source), source).permute(0, 2, 3, 1).cpu().numpy()
-            for index, result in zip(indices, decoded, strict=True):
+            decoded = self.pair_spec.decode(self._run(source), source, rounding=self.rounding)
+            for index, result in zip(indices, decoded.permute(0, 2, 3, 1).cpu().numpy(), strict=True):
                 results[index] = np.ascontiguousarray(result)
         return results
 
@@ -294,50 +319,8 @@ class Translator:
         return output[..., :height, :width]
 
 
-def _check_exported_options(path: Path, *, dropout: str, weights: str, precision: str, pair: object) -> None:
-    """Check that no option is set that an exported graph cannot follow."""
-    for name, value, allowed in (
-        ("dropout", dropout, ("off",)),
-        ("weights", weights, ("trained",)),
-        ("precision", precision, ("32", "auto")),
-        ("pair", pair, (None,)),
-    ):
-        if value not in allowed:
-            raise UserError(
-                f"{name}={value} with {path}: an exported graph is fixed; use the checkpoint that it was exported from"
-            )
-
-
 def _check_floats(batch: Tensor) -> None:
     """Check that floats can be those of [-1, 1]; resizing may go a little beyond."""
     low, high = (bound.item() for bound in torch.aminmax(batch))
     if not -_MAX_FLOAT <= low <= high <= _MAX_FLOAT:  # nor NaN
         raise UserError(f"a tensor of floats from {low:g} to {high:g}: -1 to 1 is expected; bytes become x / 127.5 - 1")
-
-
-def _check_packages(trust: Sequence[str] | bool) -> Sequence[str]:
-    if trust is True:
-        raise UserError("trust=True is for .pt2 files: name the packages whose classes the file may name, trust=[...]")
-    return (trust,) if isinstance(trust, str) else trust or ()
-
-
-def _parse_resize(resize: str | int | None, spec: PairSpec) -> int | None:
-    if resize == "training":
-        return spec.size
-    if resize is None or (type(resize) is int and resize > 0):
-        return resize
-    raise UserError(f"resize={resize!r} is unknown: training, or a side in pixels is expected")
-
-
-def _find_device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(str(name))
-        torch.zeros(1, device=device).cpu()
-    except (RuntimeError, AssertionError) as error:  # torch without CUDA raises AssertionError
-        if is_out_of_memory(error):
-            raise
-        here = f"auto, cpu or cuda is expected, and torch {torch.__version__} finds {torch.cuda.device_count()} GPUs"
-        raise UserError(f"device={name} cannot be used here: {here}") from None
-    return device

@@ -2,6 +2,7 @@
 
 from pix2pix_lightning.metrics.base import ImageMetric, MeanImageMetric
 from pix2pix_lightning.metrics.build import MetricSpec, build_metric, build_metrics, build_named_metrics
+from pix2pix_lightning.metrics.checkerboard import CheckerboardRatio, compute_checkerboard_energy
 from pix2pix_lightning.metrics.colour import HistogramIntersection, compute_lab_histograms, convert_to_lab
 from pix2pix_lightning.metrics.distribution import DistributionMetric
 from pix2pix_lightning.metrics.image import EightBitPSNR, ImageL1, ImageL2, ImageMSSSIM, ImagePSNR, ImageSSIM
@@ -11,6 +12,7 @@ from pix2pix_lightning.metrics.sharpness import GradientRatio, compute_gradient_
 
 __all__ = [
     "METRICS",
+    "CheckerboardRatio",
     "DistributionMetric",
     "EightBitPSNR",
     "GradientRatio",
@@ -28,6 +30,7 @@ __all__ = [
     "build_metric",
     "build_metrics",
     "build_named_metrics",
+    "compute_checkerboard_energy",
     "compute_gradient_magnitude",
     "compute_lab_histograms",
     "compute_pixel_accuracy",

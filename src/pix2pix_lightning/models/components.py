@@ -18,7 +18,7 @@ from pix2pix_lightning.utils.errors import UserError, add_key
 from pix2pix_lightning.utils.instantiate import TARGET, build, is_description, locate
 
 Batch = dict[str, Any]
-"""``source`` and ``target``, images (B, C, H, W), and ``name``, a list of strings."""
+"""``source`` and ``target``, images (B, C, H, W), and ``name``, a list of strings, if there are names."""
 Description = Mapping[str, Any]
 Parts = dict[str, Any]
 """The arguments of a module that can be described, by name; ``reconstruction`` holds a part for each name."""

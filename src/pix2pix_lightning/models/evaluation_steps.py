@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, cast
 
+import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
@@ -11,6 +12,7 @@ from pix2pix_lightning.data.sides import PairSpec
 from pix2pix_lightning.models.components import Batch
 from pix2pix_lightning.models.split_metrics import SplitMetrics
 from pix2pix_lightning.networks import use_eval_mode
+from pix2pix_lightning.networks.padding import pad_to_multiple
 
 
 class EvaluationMixin(LightningModule):
@@ -28,10 +30,25 @@ class EvaluationMixin(LightningModule):
     val_metrics: SplitMetrics
     batches_seen: int
 
+    @torch.no_grad()
     def generate(self, source: Tensor) -> Tensor:
-        """Return the generator's output (B, C', H, W) for ``source`` (B, C, H, W) in [-1, 1]."""
+        """Translate images as the validation does, and as `Translator` does by default.
+
+        Each image is normalized by its own statistics, dropout is off, and sides that the network cannot take are
+        padded by reflection. The module's mode, ``train()`` or ``eval()``, changes nothing.
+
+        Args:
+            source: Images (B, C, H, W) in [-1, 1], on the module's device.
+
+        Returns:
+            The generator's output, (B, C', H, W) in [-1, 1], without a gradient.
+        """
+        height, width = source.shape[2:]
+        multiple, min_side = (int(getattr(self.generator, key, 1)) for key in ("side_multiple", "min_side"))
+        padded = pad_to_multiple(source, multiple, min_side)
         with use_eval_mode(self.generator, norm="image", dropout=False):
-            return cast(Tensor, self.generator.forward(source))  # not what was compiled for training
+            output = self.generator.forward(padded)  # not what was compiled for training
+        return cast(Tensor, output[..., :height, :width])
 
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """Measure the outputs of a batch, and return them, (B, C', H, W) in [-1, 1], as ``output``."""
@@ -56,14 +73,15 @@ class EvaluationMixin(LightningModule):
         )
 
     def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
-        """Translate a batch, which needs no target.
+        """Translate a batch, which needs no target, as ``Translator(module)`` does.
 
         Args:
             batch: ``source``, images (B, C, H, W) in [-1, 1], and ``name``, if there are names.
             batch_idx: Number of the batch.
 
         Returns:
-            ``output``, what files of the target hold, (B, C', H, W) uint8 on the CPU; and the batch's ``name``.
+            ``output``, what files of the target hold, (B, C', H, W) uint8 on the CPU: colours, gray levels or class
+            numbers; and the batch's ``name``.
         """
         source = batch["source"]
         output = self.pair_spec.decode(self.generate(source), source).cpu()

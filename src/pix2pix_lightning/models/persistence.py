@@ -11,6 +11,7 @@ from lightning.pytorch import LightningModule
 from lightning.pytorch.trainer.states import TrainerFn
 
 from pix2pix_lightning.checkpoints import pretrained
+from pix2pix_lightning.checkpoints.builtin import is_builtin
 from pix2pix_lightning.checkpoints.files import PROJECT_KEY, TRAINING_STATE, open_checkpoint
 from pix2pix_lightning.checkpoints.restore import check_resumable, detach_lr_tensors, restore_module
 from pix2pix_lightning.data.sides import PairSpec
@@ -120,10 +121,11 @@ class PersistenceMixin(LightningModule):
         trust: Sequence[str] = (),
         **live: Any,
     ) -> Self:
-        """Load the module of a folder or file of `save_pretrained`, or of a repository on the Hub.
+        """Load the module of a folder or file of `save_pretrained`, of a repository on the Hub, or of the package.
 
         Args:
-            model: A folder, a ``.safetensors`` file, or ``user/name`` on the Hub.
+            model: A folder, a ``.safetensors`` file, ``user/name`` on the Hub, or ``builtin:facades``, which has a
+                generator and no discriminator.
             revision: Branch, tag or commit on the Hub; default its main branch.
             token: Access token of the Hub; default that of the environment or of the login.
             cache_dir: Folder for downloads; default huggingface_hub's.
@@ -141,6 +143,8 @@ class PersistenceMixin(LightningModule):
         path = pretrained.resolve_pretrained(
             model, revision=revision, token=token, cache_dir=cache_dir, local_files_only=local_files_only
         )
+        if is_builtin(model):
+            return cls.load_from_checkpoint(path, trust=trust, **live)
         return pretrained.load_pretrained(cls, path, trust=trust, **live)
 
     def save_pretrained(

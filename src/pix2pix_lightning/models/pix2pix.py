@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 import torch
-from lightning.pytorch import LightningModule
+from lightning.pytorch import Callback, LightningModule
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -15,6 +15,7 @@ from pix2pix_lightning.data.sides import PairSpec
 from pix2pix_lightning.losses import AdversarialLoss, Logits, feature_matching, gradient_penalty, split_logits
 from pix2pix_lightning.metrics import build_metrics
 from pix2pix_lightning.models.accumulation import AccumulationWindow, defer_gradient_sync
+from pix2pix_lightning.models.batches import BATCH_KEYS, BatchReader
 from pix2pix_lightning.models.components import (
     Batch,
     Description,
@@ -29,9 +30,9 @@ from pix2pix_lightning.models.components import (
 from pix2pix_lightning.models.defaults import ADAM, L1, PATCH_70, UNET_256, VANILLA
 from pix2pix_lightning.models.evaluation_steps import EvaluationMixin
 from pix2pix_lightning.models.persistence import PersistenceMixin
-from pix2pix_lightning.models.rates import log_rates
+from pix2pix_lightning.models.rates import log_rates, step_schedules
 from pix2pix_lightning.models.split_metrics import SplitMetrics
-from pix2pix_lightning.models.trainer_checks import check_trainer
+from pix2pix_lightning.models.trainer_checks import check_arguments, check_trainer
 from pix2pix_lightning.networks import cat_dense_grad
 from pix2pix_lightning.utils.seeding import Purpose, seed_torch
 
@@ -60,6 +61,7 @@ class Pix2PixModule(EvaluationMixin, PersistenceMixin, LightningModule):
         gradient_clip: Largest L2 norm of each network's gradients. None does not clip.
         pair_spec: What the images mean, as a ``PairSpec`` or as plain data. Described networks get its channels.
         seed: Seed of the first weights of described networks, of dropout and of the gradient penalty.
+        batch_keys: Keys of source, target and names, if any, in a batch: ``("A", "B")``, or ``(0, 1)`` of tuples.
 
     Raises:
         UserError: Arguments are out of range or contradict each other.
@@ -89,6 +91,7 @@ class Pix2PixModule(EvaluationMixin, PersistenceMixin, LightningModule):
         gradient_clip: float | None = None,
         pair_spec: PairSpec | Mapping[str, Any] | None = None,
         seed: int = 0,
+        batch_keys: Sequence[str | int] = BATCH_KEYS,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -109,9 +112,10 @@ class Pix2PixModule(EvaluationMixin, PersistenceMixin, LightningModule):
         parts |= {"reconstruction": dict(reconstruction), "schedule": schedule}
         parts |= {"optimizer_g": optimizer_g, "optimizer_d": optimizer_d}
         self.parts: Parts = complete_parts(parts, self.pair_spec, conditional=conditional)
+        self.batch_reader = BatchReader(batch_keys, self.pair_spec, self.parts)
         settings = {"weights": self.weights, "conditional": conditional, "discriminator_steps": discriminator_steps}
         settings |= {"accumulate": accumulate, "gradient_clip": gradient_clip, "seed": seed}
-        self.save_description(**settings, pair_spec=self.pair_spec.to_dict())
+        self.save_description(**settings, batch_keys=self.batch_reader.keys, pair_spec=self.pair_spec.to_dict())
         self.configure_losses()
         self.configure_metrics()
         self.configure_models()
@@ -137,7 +141,13 @@ class Pix2PixModule(EvaluationMixin, PersistenceMixin, LightningModule):
             check_penalty(self.discriminator)
 
     def forward(self, source: Tensor) -> Tensor:
-        """Return the generator's output (B, C', H, W) for ``source`` (B, C, H, W) in [-1, 1], in the present mode."""
+        """Run the generator in its present mode, which gives other images than `generate` and `Translator`.
+
+        ``train()`` has dropout and the batch's statistics, ``eval()`` running ones; those two have each image's own.
+
+        Returns:
+            The output (B, C', H, W) for ``source`` (B, C, H, W) in [-1, 1].
+        """
         return cast(Tensor, self.generator(source))
 
     # ---- one step: D, then G, on the same generated images (paper, section 3.3) --------------------------------------
@@ -273,16 +283,18 @@ class Pix2PixModule(EvaluationMixin, PersistenceMixin, LightningModule):
         """Log the learning rates and step the schedules: with manual optimization the trainer does not."""
         self.log_progress()
         log_rates(self)
-        schedules: Any = self.lr_schedulers()
-        for schedule in schedules if isinstance(schedules, list) else [schedules] if schedules else []:
-            schedule.step()
+        step_schedules(self)
+
+    def configure_callbacks(self) -> list[Callback]:
+        """Check the trainer's settings, since this is called before Lightning's own checks; add no callback."""
+        check_arguments(self.trainer, has_discriminator=self.discriminator is not None)
+        return []
 
     def setup(self, stage: str) -> None:
         """Check that the trainer's settings work with two networks."""
         check_trainer(self.trainer, penalty_weight=self.penalty_weight, accumulate=self.accumulate)
+        self.batch_reader.start(stage)
 
-    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Make floats in [-1, 1] of the batch's integers by the PairSpec, on the device. Prediction needs no target."""
-        dtype = cast(torch.dtype, self.dtype)
-        sides = [side for side in ("source", "target") if side in batch]
-        return {**batch, **{side: self.pair_spec.encode(batch[side], side, dtype) for side in sides}}
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Batch:
+        """Read a batch by ``batch_keys``; make floats in [-1, 1] of its integers by the PairSpec, on the device."""
+        return self.batch_reader.read(batch, cast(torch.dtype, self.dtype))

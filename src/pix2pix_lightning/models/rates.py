@@ -1,6 +1,8 @@
-"""Log the learning rates of an epoch."""
+"""Log the learning rates of an epoch, and step their schedules."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from lightning.pytorch import LightningModule
 
@@ -21,3 +23,10 @@ def log_rates(module: LightningModule) -> None:
         step = max(0, int(module.batches_seen) - 1)  # type: ignore[arg-type]
         for logger in module.trainer.loggers:
             logger.log_metrics({"epoch": module.current_epoch, **rates}, step)
+
+
+def step_schedules(module: LightningModule) -> None:
+    """Step the schedules of a module's learning rates: with manual optimization the trainer does not."""
+    schedules: Any = module.lr_schedulers()
+    for schedule in schedules if isinstance(schedules, list) else [schedules] if schedules else []:
+        schedule.step()

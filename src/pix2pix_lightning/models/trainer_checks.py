@@ -2,11 +2,54 @@
 
 from __future__ import annotations
 
+import logging
+import warnings
+
 from lightning.pytorch import Trainer
 from lightning.pytorch.strategies import DDPStrategy
+from lightning.pytorch.trainer.states import TrainerFn
 
 from pix2pix_lightning.compat import allow_unused_parameters
 from pix2pix_lightning.utils.errors import UserError
+
+_log = logging.getLogger(__name__)
+
+
+def check_arguments(trainer: Trainer, *, has_discriminator: bool) -> None:
+    """Refuse arguments of a trainer that are the module's, before Lightning does so without saying that.
+
+    Args:
+        trainer: The trainer, before it starts.
+        has_discriminator: Whether each batch takes a step of two networks.
+
+    Raises:
+        UserError: The trainer is to clip or accumulate gradients; the line names the module's argument.
+    """
+    # integers become floats in that hook, so the module's is the one to be called
+    warnings.filterwarnings("ignore", "You have overridden `on_after_batch_transfer` in `LightningModule`")
+    if trainer.state.fn != TrainerFn.FITTING:
+        return
+    if trainer.gradient_clip_val:
+        raise UserError(
+            f"Trainer(gradient_clip_val={trainer.gradient_clip_val}): each network's gradients are clipped by the "
+            f"module, by their norm: give Pix2PixModule(gradient_clip={trainer.gradient_clip_val}) instead"
+        )
+    if trainer.accumulate_grad_batches != 1:
+        raise UserError(
+            f"Trainer(accumulate_grad_batches={trainer.accumulate_grad_batches}): gradients are accumulated by the "
+            f"module: give Pix2PixModule(accumulate={trainer.accumulate_grad_batches}) instead"
+        )
+    if trainer.gradient_clip_algorithm is not None:
+        raise UserError(
+            f"Trainer(gradient_clip_algorithm={trainer.gradient_clip_algorithm.value}): gradients are clipped by their "
+            "norm, by Pix2PixModule(gradient_clip=...): leave it out"
+        )
+    if trainer.max_steps > 0 and has_discriminator and not trainer.fast_dev_run:
+        _log.warning(
+            "Trainer(max_steps=%d) counts the steps of both networks, two a batch: training ends after half as many "
+            "batches",
+            trainer.max_steps,
+        )
 
 
 def check_trainer(trainer: Trainer, *, penalty_weight: float, accumulate: int) -> None:

@@ -35,7 +35,7 @@ class PatchDiscriminator(nn.Module):
         in_channels: Channels of source and target together, or of the target alone when unconditional.
         num_layers: Layers of stride 2, at least 1; 3 is the 70x70 PatchGAN, 5 the 286x286 ImageGAN.
         base_channels: Channels of the first layer; they double with depth, up to eight times as many.
-        norm: ``"batch"``, ``"instance"`` or ``"none"``.
+        norm: ``"batch"``, ``"instance"``, ``"none"`` or ``"none_no_bias"`` (``--norm none`` of junyanz).
         spectral_norm: Whether each convolution's weight is divided by its spectral norm (arXiv 1802.05957, 2.1),
             which bounds the Lipschitz constant of the layer.
 
@@ -111,7 +111,8 @@ class PixelDiscriminator(nn.Module):
     Args:
         in_channels: Channels of source and target together, or of the target alone when unconditional.
         base_channels: Channels of the first layer; the second has twice as many.
-        norm: ``"batch"``, ``"instance"`` or ``"none"``. With instance norm a logit depends on the whole map.
+        norm: ``"batch"``, ``"instance"``, ``"none"`` or ``"none_no_bias"`` (``--norm none`` of junyanz).
+            With instance norm a logit depends on the whole map.
         spectral_norm: Whether each convolution's weight is divided by its spectral norm.
 
     Raises:
@@ -180,7 +181,7 @@ class MultiScaleDiscriminator(nn.Module):
         num_scales: Discriminators, at least 1; 3 is pix2pixHD's.
         num_layers: Layers of stride 2 of each discriminator, at least 1.
         base_channels: Channels of the first layer; they double with depth, up to eight times as many.
-        norm: ``"batch"``, ``"instance"`` or ``"none"``.
+        norm: ``"batch"``, ``"instance"``, ``"none"`` or ``"none_no_bias"`` (``--norm none`` of junyanz).
         spectral_norm: Whether each convolution's weight is divided by its spectral norm.
 
     Attributes:

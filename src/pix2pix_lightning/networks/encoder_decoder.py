@@ -13,7 +13,7 @@ class EncoderDecoderGenerator(HourglassGenerator):
         out_channels: Channels of the output.
         num_downs: How often the side is halved, at least 1; 8 for 256x256, 7 for 128x128.
         base_channels: Channels of the outermost level; they double with depth, up to eight times as many.
-        norm: ``"batch"``, ``"instance"`` or ``"none"``.
+        norm: ``"batch"``, ``"instance"``, ``"none"`` or ``"none_no_bias"`` (``--norm none`` of junyanz).
         dropout: Probability of dropout in the decoder, in [0, 1); 0 leaves the layers out.
         dropout_at: ``"paper"`` or ``"junyanz"``, as in `HourglassGenerator`.
         upsample: ``"transposed"`` or ``"resize"`` (nearest neighbour and a 3x3 convolution).

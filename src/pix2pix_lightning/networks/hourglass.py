@@ -33,7 +33,7 @@ class HourglassGenerator(nn.Module):
         out_channels: Channels of the output.
         num_downs: How often the side is halved, at least 1; 8 for 256x256, 7 for 128x128.
         base_channels: Channels of the outermost level; they double with depth, up to eight times as many.
-        norm: ``"batch"``, ``"instance"`` or ``"none"``.
+        norm: ``"batch"``, ``"instance"``, ``"none"`` or ``"none_no_bias"`` (``--norm none`` of junyanz).
         dropout: Probability of dropout in the decoder, in [0, 1); 0 leaves the layers out.
         dropout_at: Levels of the decoder with dropout, where the outermost is 0. ``"junyanz"``: 4 to ``num_downs - 2``
             (outputs of 16x16, 8x8 and 4x4 at 256); ``"paper"``: the three innermost (8x8, 4x4 and 2x2).

@@ -28,7 +28,7 @@ class ResNetGenerator(nn.Module):
         out_channels: Channels of the output.
         num_blocks: Residual blocks, at least 1; 9 for 256x256, 6 for 128x128.
         base_channels: Channels after the first convolution; the blocks have four times as many.
-        norm: ``"batch"``, ``"instance"`` or ``"none"``.
+        norm: ``"batch"``, ``"instance"``, ``"none"`` or ``"none_no_bias"`` (``--norm none`` of junyanz).
         dropout: Probability of dropout in the blocks, in [0, 1); 0 leaves the layers out.
         upsample: ``"transposed"`` or ``"resize"`` (nearest neighbour and a 3x3 convolution).
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from pix2pix_lightning.cli.compose import compose
 from pix2pix_lightning.prepare.junyanz_options import DEFAULTS, Options, is_on, parse_float, parse_int
-from pix2pix_lightning.utils.errors import UserError
+from pix2pix_lightning.prepare.junyanz_schedule import convert_schedule
 
 _ALWAYS = ("data.root", "data.direction", "trainer.max_epochs")  # shown even if they are the defaults
 _JITTER = 286 / 256  # the factor of data.jitter
@@ -21,7 +21,7 @@ _GENERATORS = {
     "resnet_6blocks": "resnet_6",
 }
 _PATCHES = {1: "patch_16", 2: "patch_34", 3: "patch_70", 4: "patch_142", 5: "image_286"}
-_NORMS = {"batch": "batch", "syncbatch": "batch", "instance": "instance", "none": "none"}
+_NORMS = {"batch": "batch", "syncbatch": "batch", "instance": "instance", "none": "none_no_bias"}
 _ADVERSARIAL = {"vanilla": "vanilla", "lsgan": "lsgan", "wgangp": "wgan_gp"}
 _DIRECTIONS = {"AtoB": "a_to_b", "BtoA": "b_to_a"}
 
@@ -77,11 +77,12 @@ class TrainCommand:
         return "\n".join([line, *(f"# {note}" for note in self.notes)])
 
 
-def build_command(options: Options) -> TrainCommand:
+def build_command(options: Options, period: str = "2025") -> TrainCommand:
     """Build the training command that is equivalent to junyanz's options.
 
     Args:
         options: What `read_options` returns.
+        period: What `infer_period` returns: when the version was current, whose learning rates differ.
 
     Returns:
         The command, with notes on what differs.
@@ -93,7 +94,7 @@ def build_command(options: Options) -> TrainCommand:
     _convert_data(options, command)
     _convert_networks(options, command)
     _convert_losses(options, command)
-    _convert_schedule(options, command)
+    _convert_schedule(options, command, period)
     _convert_devices(options, command)
     _convert_run(options, command)
     for flag, instead in _NO_EQUIVALENT.items():
@@ -171,8 +172,6 @@ def _convert_networks(options: Options, command: TrainCommand) -> None:
     }
     if options["norm"] == "syncbatch":
         command.keys["+trainer.sync_batchnorm"] = True
-    if norm == "none":
-        command.notes.append("norm=none: convolutions have a bias here, and none in junyanz")
 
 
 def _convert_losses(options: Options, command: TrainCommand) -> None:
@@ -183,50 +182,22 @@ def _convert_losses(options: Options, command: TrainCommand) -> None:
         command.keys["module.adversarial.penalty_weight"] = 0.0
         command.notes.append(
             "gan_mode=wgangp: junyanz's pix2pix omits the gradient penalty, and so does this command; to add it: "
-            "module.adversarial.penalty_weight=10 module.discriminator.norm=instance"
+            "module.adversarial.penalty_weight=10 module.discriminator.norm=instance; junyanz halves the "
+            "discriminator's loss, here it is twice that, which Adam divides out"
         )
 
 
-def _convert_schedule(options: Options, command: TrainCommand) -> None:
-    hold, decay = parse_int(options, "n_epochs"), parse_int(options, "n_epochs_decay")
-    rate = parse_float(options, "lr")
-    policy, parts = options["lr_policy"], {}
-    if policy == "step":
-        parts = {"_target_": "torch.optim.lr_scheduler.StepLR", "step_size": parse_int(options, "lr_decay_iters")}
-        parts["gamma"] = 0.1
-    elif policy == "cosine":
-        parts = {"_target_": "torch.optim.lr_scheduler.CosineAnnealingLR", "T_max": hold, "eta_min": 0.0}
-    elif policy != "linear":
-        command.notes.append(
-            f"lr_policy={policy}: not available, the learning rate is constant here; schedule= has others"
-        )
-    if is_on(options, "continue_train"):
-        command.notes.append(
-            "continue_train: this is the whole training from its first epoch; a run of this package resumes with "
-            "resume=<run folder>"
-        )
-    else:
-        hold -= parse_int(options, "epoch_count") - 1
-    epochs = hold + decay
-    if epochs < 1:
-        raise UserError(f"epoch_count={options['epoch_count']} leaves no epoch of {options['n_epochs']} + {decay}")
-    if policy == "linear" and decay:
-        if hold < 0:  # it started in the middle of the decay
-            rate *= (epochs + 1) / (decay + 1)
-            hold, decay = 0, epochs
-        command.groups["schedule"] = "linear_decay"
-        command.keys |= {"module.schedule.hold_epochs": hold, "module.schedule.decay_epochs": decay}
-    else:
-        command.groups["schedule"] = "constant"
-    if parts:
-        command.keys["module.schedule"] = parts
-    command.groups["optimizer"] = "adam"
+def _convert_schedule(options: Options, command: TrainCommand, period: str) -> None:
+    schedule = convert_schedule(options, period)
+    command.groups |= {"schedule": schedule.choice, "optimizer": "adam"}
+    command.keys |= schedule.keys
     for network in ("optimizer_g", "optimizer_d"):
         command.keys |= {
-            f"module.{network}.lr": rate,
+            f"module.{network}.lr": schedule.rate,
             f"module.{network}.betas": [parse_float(options, "beta1"), 0.999],
         }
-    command.keys["trainer.max_epochs"] = epochs
+    command.keys["trainer.max_epochs"] = schedule.epochs
+    command.notes += schedule.notes
 
 
 def _convert_devices(options: Options, command: TrainCommand) -> None:

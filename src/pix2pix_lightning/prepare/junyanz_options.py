@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from pix2pix_lightning.checkpoints.junyanz.options import read_table, rename_flags
 from pix2pix_lightning.utils.errors import UserError
 
 Options = Mapping[str, str]
@@ -80,32 +81,6 @@ DEFAULTS = {
     "lambda_identity": "0.0",
 }
 
-OLD_NAMES = {
-    "batchSize": "batch_size",
-    "display_single_pane_ncols": "display_ncols",
-    "fineSize": "crop_size",
-    "identity": "lambda_identity",
-    "lambda_A": "lambda_L1",
-    "loadSize": "load_size",
-    "nThreads": "num_threads",
-    "niter": "n_epochs",
-    "niter_decay": "n_epochs_decay",
-    "no_lsgan": "gan_mode",
-    "resize_or_crop": "preprocess",
-    "use_dropout": "no_dropout",
-    "which_direction": "direction",
-    "which_epoch": "epoch",
-    "which_model_netD": "netD",
-    "which_model_netG": "netG",
-}
-_OLD_VALUES = {
-    "lr_policy": {"lambda": "linear"},
-    "no_lsgan": {"True": "vanilla", "False": "lsgan"},
-    "use_dropout": {"True": "False", "False": "True"},
-}
-# "   batch_size: 4    \t[default: 1]"; the files of 2017 have "batchSize: 4"
-_LINE = re.compile(r"\s*(\w+):(?:\s+(.*?))??(?:\s+\[default: [^]]*\])?\s*")
-
 
 def read_options(path: Path) -> dict[str, str]:
     """Read the options of a pix2pix training.
@@ -119,8 +94,7 @@ def read_options(path: Path) -> dict[str, str]:
     Raises:
         UserError: The file does not belong to a training of pix2pix.
     """
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    found = {match[1]: match[2] or "" for line in lines if (match := _LINE.fullmatch(line))}
+    found, _ = read_table(path)
     if "model" not in found or not found.get("dataroot"):
         raise UserError(
             f"input={path} has no model and dataroot: give the train_opt.txt that a training wrote into "
@@ -134,16 +108,7 @@ def read_options(path: Path) -> dict[str, str]:
     if mode != "aligned":
         raise UserError(f"input={path} has dataset_mode={mode}: only aligned pairs are supported")
     # since 2025 the launcher chooses the devices, and the file has no gpu_ids
-    return {**DEFAULTS, "gpu_ids": "", **_rename_flags(found)}
-
-
-def _rename_flags(found: dict[str, str]) -> dict[str, str]:
-    options = {}
-    for flag, value in found.items():
-        options[OLD_NAMES.get(flag, flag)] = _OLD_VALUES.get(flag, {}).get(value, value)
-    if "fineSize" in found and options.get("preprocess") == "scale_width":
-        options["load_size"] = options["crop_size"]  # in 2017 fineSize was the width to scale to
-    return options
+    return {**DEFAULTS, "gpu_ids": "", **rename_flags(found)}
 
 
 def is_on(options: Options, flag: str) -> bool:

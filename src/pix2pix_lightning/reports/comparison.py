@@ -12,11 +12,21 @@ from urllib.parse import quote
 
 from pix2pix_lightning.metrics import MetricInfo
 from pix2pix_lightning.reports.curves import Chart, average_points, build_chart, render_chart_file
+from pix2pix_lightning.reports.links import Link, build_link, find_links, list_pages
+from pix2pix_lightning.reports.metric_info import MetricName, format_aim
 from pix2pix_lightning.reports.rendering import render_page
-from pix2pix_lightning.reports.sweep import Figure, Sweep
+from pix2pix_lightning.reports.sweep import Figure, Job, Sweep
 
 MARKDOWN = "report.md"
 _MAX_LINES = 6  # in one chart
+
+
+class _Job(NamedTuple):
+    """A run as the page lists it: name, command, and links to its pages."""
+
+    name: str
+    command: str
+    pages: Sequence[Link]
 
 
 class Cell(NamedTuple):
@@ -29,12 +39,13 @@ class Cell(NamedTuple):
 Row = Sequence[tuple[str, str]]  # (column, file): input, each variant's label, target
 
 
-def write_comparison(sweep: Sweep, output: Path) -> Path:
+def write_comparison(sweep: Sweep, output: Path, *, home: Path | None = None) -> Path:
     """Write ``report.md``, ``index.html`` and the pictures that both show.
 
     Args:
         sweep: The runs to compare.
         output: A folder. Files of an earlier comparison in it are replaced, all others stay.
+        home: Where the folder will be, from which links lead to the runs; by default where it is.
 
     Returns:
         The page.
@@ -47,7 +58,7 @@ def write_comparison(sweep: Sweep, output: Path) -> Path:
     for file, chart in charts.items():
         (output / file).write_text(render_chart_file(chart), encoding="utf-8")
     (output / MARKDOWN).write_text(_format_markdown(sweep, cells, rows, charts), encoding="utf-8", errors="replace")
-    page = output / "index.html"
+    page, final = output / "index.html", (output if home is None else home) / "index.html"
     text = render_page(
         "comparison",
         title=sweep.name,
@@ -58,7 +69,8 @@ def write_comparison(sweep: Sweep, output: Path) -> Path:
         rows=rows,
         pictures_explanation=_explain_pictures(sweep),
         charts=list(charts.values()),
-        commands=_list_commands(sweep),
+        jobs=[_build_job(job, final) for variant in sweep.variants for job in variant.jobs],
+        links=find_links(final, None),
     )
     page.write_text(text, encoding="utf-8")
     return page
@@ -74,7 +86,7 @@ def _copy_pictures(sweep: Sweep, output: Path) -> dict[str, Row]:
         (output / "images" / pair).mkdir(parents=True, exist_ok=True)
         files = []
         for number, file in enumerate([source, *(gallery[pair][1] for gallery in galleries), target]):
-            files.append(f"images/{pair}/{number:02d}.png")
+            files.append(f"images/{pair}/{number:02d}{file.suffix}")
             shutil.copyfile(file, output / files[-1])
         rows[pair] = list(zip(columns, files, strict=True))
     return rows
@@ -86,14 +98,20 @@ def _build_charts(sweep: Sweep) -> dict[str, Chart]:
     charts = {}
     for name in (name for name in names if name.startswith("val/")):
         metric = name.removeprefix("val/")
-        title = sweep.info(metric).title
+        info = sweep.info(metric)
+        title = f"Validation {info.title}"
         file_name = re.sub(r"\W+", "_", metric)
         parts = range(0, len(sweep.variants), _MAX_LINES)
         for number, start in enumerate(parts, start=1):
             part = f" ({number} of {len(parts)})" if len(parts) > 1 else ""
             series = {v.label: average_points(v.curve(name)) for v in sweep.variants[start : start + _MAX_LINES]}
             charts[f"curves/{file_name}_{number}.svg"] = build_chart(
-                series, title=f"{title}{part}", x_label="batches seen", y_label=title
+                series,
+                title=f"{title}{part}",
+                x_label="batches seen",
+                y_label=info.title,
+                aim=format_aim(info),
+                keys=name,
             )
     return charts
 
@@ -101,8 +119,10 @@ def _build_charts(sweep: Sweep) -> dict[str, Chart]:
 # ---- the table ---------------------------------------------------------------------------------------------------
 
 
-def _build_header(sweep: Sweep) -> list[str]:
-    return [*sweep.keys, *(sweep.info(name).title for name in sweep.metrics)]
+def _build_header(sweep: Sweep) -> list[MetricName | str]:
+    """Build the titles of the columns: keys of settings, and names of metrics."""
+    infos = [sweep.info(name) for name in sweep.metrics]
+    return [*sweep.keys, *(MetricName(info.name, info.title, format_aim(info)) for info in infos)]
 
 
 def _build_cells(sweep: Sweep) -> list[list[Cell]]:
@@ -157,6 +177,11 @@ def _explain_pictures(sweep: Sweep) -> str:
     return f"Outputs after the last epoch, {seed}{figures}."
 
 
+def _build_job(job: Job, page: Path) -> _Job:
+    pages = [build_link(title, path, page) for title, path in list_pages(job.folder)]
+    return _Job(job.folder.name, job.command, pages)
+
+
 def _list_commands(sweep: Sweep) -> list[tuple[str, str]]:
     return [(job.folder.name, job.command) for variant in sweep.variants for job in variant.jobs]
 
@@ -168,8 +193,10 @@ def _format_markdown(
     sweep: Sweep, cells: Sequence[Sequence[Cell]], rows: Mapping[str, Row], charts: Mapping[str, Chart]
 ) -> str:
     lines = [[f"**{_escape(c.text)}**" if c.is_best else _escape(c.text) for c in row] for row in cells]
-    header = [_escape(title) for title in _build_header(sweep)]
+    header = [_escape(each if isinstance(each, str) else each.title) for each in _build_header(sweep)]
     parts = [f"# {_escape(sweep.name)}", _format_table(header, lines), _escape(_explain_figures(sweep))]
+    aims = {sweep.info(name).title: format_aim(sweep.info(name)) for name in sweep.metrics}
+    parts += [_escape(" ".join(f"{title}: {aim}." for title, aim in aims.items() if aim))] if any(aims.values()) else []
     if sweep.remarks:
         parts += ["## Remarks", "\n".join(f"- {_escape(remark)}" for remark in sweep.remarks)]
     if rows:

@@ -44,11 +44,13 @@ class Line(NamedTuple):
         label: Name in the legend.
         polylines: ``points`` attributes of SVG, one for each part between values that are not finite.
         dots: Points that are marked.
+        values: All points as ``x,y x,y``, with NaN for what is not finite, which the page's script shows and smooths.
     """
 
     label: str
     polylines: Sequence[str]
     dots: Sequence[Dot]
+    values: str
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,10 @@ class Chart:
         x_ticks: Marks of the x axis.
         y_ticks: Marks of the y axis.
         lines: The series; without finite values they have nothing to draw.
+        x_range: Values at the left and at the right end of the plot.
+        y_range: Values at its lower and at its upper end.
+        aim: Which value is better, in words, or empty.
+        keys: Names of the series in files and logs, or empty.
     """
 
     id: str
@@ -74,6 +80,10 @@ class Chart:
     x_ticks: Sequence[Tick]
     y_ticks: Sequence[Tick]
     lines: Sequence[Line]
+    x_range: Point = (0.0, 0.0)
+    y_range: Point = (0.0, 0.0)
+    aim: str = ""
+    keys: str = ""
 
     width: ClassVar[int] = _WIDTH
     height: ClassVar[int] = _HEIGHT
@@ -88,7 +98,9 @@ class Chart:
         return not self.y_ticks
 
 
-def build_chart(series: Mapping[str, Sequence[Point]], *, title: str, x_label: str, y_label: str) -> Chart:
+def build_chart(
+    series: Mapping[str, Sequence[Point]], *, title: str, x_label: str, y_label: str, aim: str = "", keys: str = ""
+) -> Chart:
     """Lay out a chart with a line for each series. A value that is not finite leaves a gap.
 
     Args:
@@ -96,6 +108,8 @@ def build_chart(series: Mapping[str, Sequence[Point]], *, title: str, x_label: s
         title: Title above the chart.
         x_label: Label of the x axis.
         y_label: Label of the y axis.
+        aim: Which value is better, in words.
+        keys: Names of the series in files and logs.
 
     Returns:
         The chart, in the coordinates of its drawing. Without a finite value it has no ticks and its lines are empty.
@@ -108,7 +122,8 @@ def build_chart(series: Mapping[str, Sequence[Point]], *, title: str, x_label: s
     name = "chart-" + hashlib.sha256(repr((title, series)).encode("utf-8", "replace")).hexdigest()[:12]
     finite = [point for points in series.values() for point in points if _is_finite(point)]
     if not finite:
-        return Chart(name, title, x_label, y_label, "", [], [], [Line(label, [], []) for label in series])
+        lines = [Line(label, [], [], "") for label in series]
+        return Chart(name, title, x_label, y_label, "", [], [], lines, aim=aim, keys=keys)
     x_values, y_values = zip(*finite, strict=True)
     x_ticks = compute_ticks(min(x_values), max(x_values), whole=all(x % 1 == 0 for x in x_values))
     y_ticks = compute_ticks(min(y_values), max(y_values), around=True)
@@ -123,6 +138,10 @@ def build_chart(series: Mapping[str, Sequence[Point]], *, title: str, x_label: s
         [Tick(scale(x, 0.0)[0], text) for x, text in zip(x_ticks, _format_ticks(x_ticks), strict=True)],
         [Tick(scale(0.0, y)[1], text) for y, text in zip(y_ticks, _format_ticks(y_ticks), strict=True)],
         [_build_line(label, points, scale) for label, points in series.items()],
+        x_range=(min(x_values), max(x_values)),
+        y_range=(y_ticks[0], y_ticks[-1]),
+        aim=aim,
+        keys=keys,
     )
 
 
@@ -185,7 +204,8 @@ def _build_line(label: str, points: Sequence[Point], scale: Scale) -> Line:
     polylines = [" ".join("{:.1f},{:.1f}".format(*scale(*point)) for point in part) for part in parts if len(part) > 1]
     # a point without neighbours would be a line without length
     marked = [point for part in parts if len(part) == 1 or len(points) <= _MAX_DOTS for point in part]
-    return Line(label, polylines, [Dot(*scale(x, y), f"{x:,.10g}: {y:.4g}") for x, y in marked])
+    values = " ".join(f"{x:.10g},{y if math.isfinite(y) else math.nan:.5g}" for x, y in points if math.isfinite(x))
+    return Line(label, polylines, [Dot(*scale(x, y), f"{x:,.10g}: {y:.4g}") for x, y in marked], values)
 
 
 def _format_ticks(values: Sequence[float]) -> list[str]:

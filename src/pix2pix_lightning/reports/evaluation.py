@@ -10,6 +10,7 @@ import numpy as np
 
 from pix2pix_lightning.evaluation import Interval, Scores
 from pix2pix_lightning.metrics import MetricInfo, metric_info
+from pix2pix_lightning.reports.metric_info import MetricName, format_aim
 from pix2pix_lightning.reports.rendering import render_page
 
 _SETTINGS = ("checkpoint", "weights", "norm", "dropout", "seed", "device")
@@ -21,6 +22,14 @@ class _SortKey(NamedTuple):
     metric: str
     title: str
     best: str
+
+
+class _Figure(NamedTuple):
+    """A metric over all pairs: its name, its value and its interval as text."""
+
+    name: MetricName
+    mean: str
+    interval: str
 
 
 class _Value(NamedTuple):
@@ -100,9 +109,10 @@ def _describe_metric(info: MetricInfo) -> str:
     return " ".join(part for part in (info.description, scope, aim) if part)
 
 
-def _format_figure(info: MetricInfo, figure: Interval, has_interval: bool) -> tuple[str, str, str]:
+def _format_figure(info: MetricInfo, figure: Interval, has_interval: bool) -> _Figure:
     mean, low, high = (_format_value(info, value) for value in figure)
-    return info.title, mean, f"{low} to {high}" if has_interval else "none"
+    name = MetricName(info.name, info.title, format_aim(info))
+    return _Figure(name, mean, f"{low} to {high}" if has_interval else "none")
 
 
 def _format_value(info: MetricInfo, value: float) -> str:

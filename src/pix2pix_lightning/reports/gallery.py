@@ -11,9 +11,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from pix2pix_lightning.data.files.image_files import write_image
+from pix2pix_lightning.reports.gallery_files import (
+    UNTRAINED,
+    Thinning,
+    find_picture,
+    format_output_name,
+    list_outputs,
+    read_size,
+    remove_later_outputs,
+)
+from pix2pix_lightning.reports.links import find_links
 from pix2pix_lightning.reports.metric_info import parse_metric_info, read_metric_info
 from pix2pix_lightning.reports.rendering import render_page
 from pix2pix_lightning.reports.run import RunMetrics, build_run_metrics, read_config_text
@@ -21,6 +30,8 @@ from pix2pix_lightning.utils.atomic import atomic_write
 from pix2pix_lightning.utils.csv_file import read_metrics
 from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.saved_files import read_json
+
+__all__ = ["UNTRAINED", "GalleryFolder", "build_pair_folder_name"]
 
 _log = logging.getLogger(__name__)
 _NAMES = "names.json"  # names of the pairs; names of their folders are restricted
@@ -34,11 +45,15 @@ class GalleryFolder:
     Args:
         folder: Folder of the gallery; it is created with the first picture.
         run_dir: Folder of a run. The page shows its ``metrics.csv`` and ``config.yaml`` if they exist.
+        max_megabytes: Size of all pictures, in millions of bytes. Where they would take more, outputs of earlier epochs
+            become JPEG files and then fewer, see `gallery_files.Thinning`. None keeps all as they are.
     """
 
-    def __init__(self, folder: Path, run_dir: Path | None = None) -> None:
+    def __init__(self, folder: Path, run_dir: Path | None = None, *, max_megabytes: float | None = 48.0) -> None:
         self._folder = folder
         self._run_dir = run_dir
+        self._max_megabytes = max_megabytes
+        self._thinning = None if max_megabytes is None else Thinning(folder, 1e6 * max_megabytes)
 
     def add(self, position: int, name: str, epoch: int, images: Mapping[str, npt.NDArray[np.uint8]]) -> str:
         """Write the pictures of one pair at one epoch.
@@ -46,7 +61,7 @@ class GalleryFolder:
         Args:
             position: Position of the pair among all pairs, from 0.
             name: Name of the pair.
-            epoch: Epoch, counted from 0.
+            epoch: Epoch, counted from 0, or ``UNTRAINED``.
             images: ``input``, ``output`` and ``target``, (H, W, 1 or 3) uint8. Input and target are the same at
                 each epoch and written once.
 
@@ -57,9 +72,11 @@ class GalleryFolder:
         folder = self._folder / "images" / folder_name
         folder.mkdir(parents=True, exist_ok=True)
         for column in ("input", "target"):
-            if not (folder / f"{column}.png").exists():
+            if find_picture(folder, column) is None:
                 write_image(folder / f"{column}.png", images[column])
-        write_image(folder / f"epoch_{epoch:04d}.png", images["output"], overwrite=True)
+        write_image(folder / f"{format_output_name(epoch)}.png", images["output"], overwrite=True)
+        if self._thinning is not None:
+            self._thinning.settle(folder, epoch)
         names = self._read_names()
         if names.get(folder_name) != name:
             _write(self._folder / _NAMES, json.dumps({**names, folder_name: name}, indent=2) + "\n")
@@ -68,28 +85,34 @@ class GalleryFolder:
     def write_page(
         self, latest: Mapping[str, float] | None = None, metric_info: Mapping[str, Mapping[str, Any]] | None = None
     ) -> None:
-        """Write ``index.html`` over all pictures in the folder.
+        """Write ``index.html`` over all pictures in the folder, after leaving out what is too large.
 
         Args:
             latest: ``step``, ``epoch`` and metrics that may not be in ``metrics.csv`` yet. Rows of the file from this
-                step on are of an earlier run that this one resumes, and left out.
+                step on are of an earlier run that this one resumes, and left out; pictures of later epochs are removed.
             metric_info: Descriptions of the metrics by name, as `metrics.describe_metrics` returns them; by default
                 those of the run's ``summary.json``.
         """
         names = self._read_names()
         folders = sorted(path for path in (self._folder / "images").iterdir() if path.is_dir())
+        if latest is not None:
+            remove_later_outputs(folders, int(latest["epoch"]))
+        if self._thinning is not None:
+            self._thinning.apply(folders)
         pairs = [
-            _Pair(f"images/{folder.name}", names.get(folder.name, folder.name), epochs, _read_size(folder))
-            for folder in folders
-            if (epochs := _find_epochs(folder))
+            pair for folder in folders if (pair := _read_pair(folder, names.get(folder.name, folder.name))) is not None
         ]
         run, metrics, config, command = "", None, None, None
         if self._run_dir is not None:
             run = "/".join(self._run_dir.parts[-2:])
             metrics = _read_run_metrics(self._run_dir, latest, metric_info)
             config, command = read_config_text(self._run_dir / "config.yaml")
+        level = 0 if self._thinning is None else self._thinning.read_level()
         text = render_page(
             "gallery",
+            links=[] if self._run_dir is None else find_links(self._folder / "index.html", self._run_dir),
+            every=2 ** (level - 1) if level else 0,
+            max_megabytes=self._max_megabytes,
             title=f"Gallery of {run}" if run else "Gallery",
             run=run,
             pairs=pairs,
@@ -119,12 +142,40 @@ def build_pair_folder_name(position: int, name: str) -> str:
 
 
 class _Pair(NamedTuple):
-    """What the page shows of a pair: its folder, its name, its epochs, and (width, height) of its pictures."""
+    """What the page shows of a pair.
+
+    Attributes:
+        folder: Its folder, relative to the page.
+        name: Its name.
+        source: File of the input, relative to the page.
+        output: File of the newest output.
+        target: File of the target.
+        epochs: Epochs of the outputs.
+        jpeg: Those of them that are JPEG files.
+        size: (width, height) of the pictures.
+    """
 
     folder: str
     name: str
+    source: str
+    output: str
+    target: str
     epochs: Sequence[int]
+    jpeg: Sequence[int]
     size: tuple[int, int] | None
+
+
+def _read_pair(folder: Path, name: str) -> _Pair | None:
+    """Read what the page shows of a pair; None if it has no output yet."""
+    outputs = list_outputs(folder)
+    if not outputs:
+        return None
+    here = f"images/{folder.name}"
+    files = (find_picture(folder, column) or Path(f"{column}.png") for column in ("input", "target"))
+    source, target = (f"{here}/{file.name}" for file in files)
+    jpeg = [epoch for epoch, path in outputs.items() if path.suffix == ".jpg"]
+    output = f"{here}/{list(outputs.values())[-1].name}"
+    return _Pair(here, name, source, output, target, list(outputs), jpeg, read_size(folder))
 
 
 def _read_run_metrics(
@@ -141,17 +192,3 @@ def _write(path: Path, text: str) -> None:
     """Write a file as a whole; bytes of names that are not UTF-8 become question marks."""
     with atomic_write(path) as scratch:
         scratch.write_text(text, encoding="utf-8", errors="replace")
-
-
-def _find_epochs(folder: Path) -> list[int]:
-    names = (re.fullmatch(r"epoch_(\d+)\.png", path.name) for path in folder.iterdir())
-    return sorted(int(name[1]) for name in names if name)
-
-
-def _read_size(folder: Path) -> tuple[int, int] | None:
-    """Read (width, height) of the input; None if its file is missing or damaged."""
-    try:
-        with Image.open(folder / "input.png") as image:
-            return image.size
-    except OSError:
-        return None

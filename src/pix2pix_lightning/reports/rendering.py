@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from urllib.parse import quote
@@ -11,6 +12,7 @@ from urllib.parse import quote
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 TEMPLATES = Path(__file__).parent / "templates"
+_WITH_CURVES = ("gallery", "comparison")
 
 
 @cache
@@ -40,17 +42,19 @@ def render(template: Template, **context: object) -> str:
     return template.render(**context).encode("utf-8", "replace").decode()
 
 
-def render_page(name: str, **context: object) -> str:
+def render_page(name: str, *, links: Sequence[object] = (), **context: object) -> str:
     """Render a page that fetches nothing but its pictures; a content security policy in it ensures this.
 
     Args:
         name: Name of the template, of the style and of the script without their endings, for example ``gallery``.
+        links: Links to other pages, each a `links.Link`.
         context: What the template shows; ``title`` is the title of the window.
 
     Returns:
         The page as HTML.
     """
-    return render(build_environment().get_template(f"{name}.html"), **read_assets("page", name), **context)
+    names = ("page", "curves", name) if name in _WITH_CURVES else ("page", name)
+    return render(build_environment().get_template(f"{name}.html"), links=links, **read_assets(*names), **context)
 
 
 def read_assets(*names: str) -> dict[str, str]:

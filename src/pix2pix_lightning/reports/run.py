@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from pix2pix_lightning.metrics import METRICS, MetricInfo, metric_info
 from pix2pix_lightning.reports.curves import Chart, Point, average_points, build_chart
+from pix2pix_lightning.reports.metric_info import MetricName, name_metric
 from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.saved_config import read_saved_values
 
@@ -16,22 +17,30 @@ Row = Mapping[str, float]
 
 _MAX_BYTES = 2**20  # of a configuration that is shown
 _TRAINING = {  # names by (title, label of the y axis)
-    ("Generator's loss", "loss"): ["train/loss_g"],
+    ("Generator loss", "loss"): ["train/loss_g"],
     ("Adversarial losses", "loss"): ["train/adversarial", "train/loss_d"],
     ("What the discriminator says", "mean score"): ["train/d_real", "train/d_fake"],
 }
+
+
+class Figure(NamedTuple):
+    """A validation metric: its name, its last and its best value as text."""
+
+    name: MetricName
+    last: str
+    best: str
 
 
 class RunMetrics(NamedTuple):
     """Metrics of a run as a page shows them.
 
     Attributes:
-        figures: For each validation metric its label, its last value and its best value.
+        figures: The validation metrics.
         validation: Charts of the validation metrics.
         training: Charts of the training metrics.
     """
 
-    figures: Sequence[tuple[str, str, str]]
+    figures: Sequence[Figure]
     validation: Sequence[Chart]
     training: Sequence[Chart]
 
@@ -49,9 +58,9 @@ def build_run_metrics(rows: Sequence[Row], described: Mapping[str, MetricInfo]) 
     """
     logged = {name for row in rows for name in row}
     infos = {f"val/{name}": described.get(name) or metric_info(name) for name in _sort_validation_metrics(logged)}
-    figures = [_format_figure(rows, name, info) for name, info in infos.items()]
-    validation = [_build_chart(rows, [name], info.label, info.unit or info.label) for name, info in infos.items()]
-    training = [_build_chart(rows, *group) for group in _group_training_metrics(logged)]
+    figures = [_format_figure(rows, name_metric(name, described), info) for name, info in infos.items()]
+    validation = [_build_chart(rows, described, [name], *_label_chart(name_metric(name, described))) for name in infos]
+    training = [_build_chart(rows, described, *group) for group in _group_training_metrics(logged)]
     return RunMetrics(figures, validation, training) if validation or training else None
 
 
@@ -82,24 +91,34 @@ def _group_training_metrics(names: Collection[str]) -> list[tuple[list[str], str
     grouped = {name for group in _TRAINING.values() for name in group}
     others = [name for name in sorted(names) if name.startswith("train/") and not name.startswith("train/lr_")]
     groups = [([name for name in group if name in names], *labels) for labels, group in _TRAINING.items()]
-    groups += [([name], name, "value") for name in others if name not in grouped]
+    groups += [([name], *_label_chart(name_metric(name))) for name in others if name not in grouped]
     return [group for group in groups if group[0]]
 
 
-def _build_chart(rows: Sequence[Row], names: Sequence[str], title: str, y_label: str) -> Chart:
-    series = {name: average_points(_select_points(rows, name)) for name in names}
-    return build_chart(series, title=title, x_label="batches seen", y_label=y_label)
+def _label_chart(name: MetricName) -> tuple[str, str]:
+    return name.title, name.unit
+
+
+def _build_chart(
+    rows: Sequence[Row], described: Mapping[str, MetricInfo], names: Sequence[str], title: str, y_label: str
+) -> Chart:
+    named = [name_metric(name, described) for name in names]
+    series = {each.title: average_points(_select_points(rows, each.key)) for each in named}
+    aims = {each.aim for each in named}
+    keys = ", ".join(names)
+    aim = aims.pop() if len(aims) == 1 else ""
+    return build_chart(series, title=title, x_label="batches seen", y_label=y_label, aim=aim, keys=keys)
 
 
 def _select_points(rows: Sequence[Row], name: str) -> list[Point]:
     return [(row["step"], row[name]) for row in rows if name in row]
 
 
-def _format_figure(rows: Sequence[Row], name: str, info: MetricInfo) -> tuple[str, str, str]:
-    measured = [row for row in rows if name in row]
-    value = info.find_best(row[name] for row in measured)
+def _format_figure(rows: Sequence[Row], name: MetricName, info: MetricInfo) -> Figure:
+    measured = [row for row in rows if name.key in row]
+    value = info.find_best(row[name.key] for row in measured)
     best = ""
     if value is not None:
-        row = next(row for row in measured if row[name] == value)
+        row = next(row for row in measured if row[name.key] == value)
         best = f"{value:.4f}" + (f", epoch {row['epoch'] + 1:.0f}" if "epoch" in row else "")
-    return info.label, f"{measured[-1][name]:.4f}", best
+    return Figure(name, f"{measured[-1][name.key]:.4f}", best)

@@ -17,6 +17,7 @@ from scipy import stats
 from pix2pix_lightning.compat import parse_overrides
 from pix2pix_lightning.metrics import MetricInfo, metric_info
 from pix2pix_lightning.reports.evaluations import describe_checkpoint, get_metrics_path, read_evaluations
+from pix2pix_lightning.reports.gallery_files import find_newest_pictures
 from pix2pix_lightning.reports.metric_info import get_metric_info
 from pix2pix_lightning.utils.csv_file import read_metrics
 from pix2pix_lightning.utils.errors import UserError
@@ -65,13 +66,7 @@ class Job:
     @property
     def pictures(self) -> dict[str, tuple[Path, Path, Path]]:
         """Input, last output and target of the gallery's pairs that have all three, by the pairs' names."""
-        found = {}
-        for folder in sorted((self.folder / "gallery/images").glob("*/")):
-            outputs = sorted(folder.glob("epoch_*.png"))
-            source, target = folder / "input.png", folder / "target.png"
-            if outputs and source.is_file() and target.is_file():
-                found[folder.name] = (source, outputs[-1], target)
-        return found
+        return find_newest_pictures(self.folder / "gallery")
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+_OF_THE_DATA = ("num_workers", "pin_memory")  # keys of data, which take the value of speed by default
 _MIN_IMAGES = 20_000  # compiling takes about a minute, which a run of fewer images does not win back
 
 
@@ -50,7 +51,7 @@ def choose_options(cfg: DictConfig, saved: Path | None = None) -> list[Choice]:
         saved: The ``config.yaml`` of the run that is resumed. Its values are taken first.
 
     Returns:
-        What was chosen for this machine.
+        What was chosen for this machine and is used.
 
     Raises:
         UserError: A key has a value that it cannot have.
@@ -77,6 +78,9 @@ def choose_options(cfg: DictConfig, saved: Path | None = None) -> list[Choice]:
     ]
     if cfg.trainer.precision != AUTO:  # set by hand, or the resumed run's
         cfg.speed.precision = cfg.trainer.precision
+    unused = {key for key in _OF_THE_DATA if cfg.data.get(key) != AUTO}
+    if isinstance(given := cfg.data.get("num_workers"), int):  # set by hand
+        cfg.speed.num_workers = given
     own = all(_is_own(cfg.module.get(network)) for network in ("generator", "discriminator"))
     if not own and cfg.speed.channels_last == AUTO:
         cfg.speed.channels_last = False  # a network of the user's may depend on the memory order
@@ -85,7 +89,7 @@ def choose_options(cfg: DictConfig, saved: Path | None = None) -> list[Choice]:
         cfg.speed[choice.key] = choice.value
     if cfg.trainer.precision == AUTO:
         cfg.trainer.precision = cfg.speed.precision
-    return chosen
+    return [choice for choice in chosen if choice.key not in unused]
 
 
 def _restore_values(cfg: DictConfig, saved: Path) -> None:
@@ -157,10 +161,17 @@ def _count_images(trainer: DictConfig, data: PairedDataModule) -> int | None:
 
 
 def log_choices(choices: list[Choice]) -> None:
-    """Log all choices in one line."""
-    if choices:
-        words = [f"{c.key}={str(c.value).lower()} ({c.reason})" for c in choices]
-        _log.info("speed=auto chose %s", ", ".join(words))
+    """Log what matters most in one short line, and all choices with their reasons to the run's file."""
+    if not choices:
+        return
+    main = [f"{c.key}={_format_value(c)}" for c in choices if c.key in ("precision", "compile", "num_workers")]
+    words = [f"{c.key}={_format_value(c)} ({c.reason})" for c in choices]
+    _log.info("speed=auto: %s (see train.log)", " ".join(main) or len(choices))
+    _log.debug("speed=auto chose %s", ", ".join(words))
+
+
+def _format_value(choice: Choice) -> str:
+    return str(choice.value).lower()
 
 
 def _choose_precision(device: str) -> tuple[str, str]:

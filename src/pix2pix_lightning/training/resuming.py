@@ -54,7 +54,11 @@ def find_resumed_checkpoint(cfg: DictConfig) -> Path | None:
         if _list_checkpoints(named):
             return _find_newest_sound(named, cfg)
         checkpoint = find_checkpoint(named, prefer=LAST)
-        read_checkpoint(checkpoint)  # a damaged file is refused before a folder is made
+        if "optimizer_states" not in read_checkpoint(checkpoint):  # a damaged file is refused before a folder is made
+            raise UserError(
+                f"resume={cfg.resume} holds a generator and no state of a training: start from its weights by "
+                f"init_from={cfg.resume}"
+            )
         return checkpoint
     if cfg.run_dir:
         folder = Path(cfg.run_dir)

@@ -27,7 +27,7 @@ from pix2pix_lightning.utils.atomic import remove_leftovers
 from pix2pix_lightning.utils.lock import LOCK, lock_folder
 from pix2pix_lightning.utils.memory import is_loader_ended, is_out_of_memory
 
-_FILES_OF_THE_START = {CONFIG_FILE, LOG_FILE, LOCK, "tensorboard", "wandb"}
+_FILES_OF_THE_START = {CONFIG_FILE, LOG_FILE, LOCK, "tensorboard", "wandb", "gallery", "overfit"}
 _WRITTEN = ("config.yaml*", "metrics.csv*", "summary.json*", "checkpoints/*", "gallery/*", "gallery/images/*/*")
 _ENVIRONMENT = "PIX2PIX_LIGHTNING_RUN"  # tells the processes that Lightning starts which run they belong to
 

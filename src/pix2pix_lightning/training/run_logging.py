@@ -12,6 +12,8 @@ from pix2pix_lightning.utils.log_file import LogFile
 from pix2pix_lightning.utils.text import EscapedFormatter
 
 _PACKAGE = "pix2pix_lightning"
+FAILED = "failed: "
+"""Begin of the last line that a training which failed writes to its log."""
 _IGNORED_WARNINGS = (
     ".*LeafSpec",  # lightning's own use of torch
     "You have overridden `on_after_batch_transfer` in `LightningModule`",  # the batch is made float there
@@ -28,19 +30,22 @@ _IGNORED_WARNINGS = (
 def log_to_terminal(*, is_first: bool = True) -> Iterator[logging.Logger]:
     """Show on the terminal what this package logs, and of Lightning the warnings that a user can act on.
 
+    What is logged at the level DEBUG is for `log_to_file` alone.
+
     Args:
         is_first: Whether this is the first of the run's processes. The others show errors alone.
 
     Yields:
         The package's logger. At the end the loggers' levels and handlers are as before.
     """
-    levels = {_PACKAGE: logging.INFO if is_first else logging.ERROR}
+    levels = {_PACKAGE: logging.DEBUG if is_first else logging.ERROR}
     levels |= dict.fromkeys(("lightning.pytorch", "lightning.fabric"), logging.WARNING if is_first else logging.ERROR)
     before = {name: logging.getLogger(name).level for name in levels}
     for name, level in levels.items():
         logging.getLogger(name).setLevel(level)
     logger, terminal = logging.getLogger(_PACKAGE), logging.StreamHandler()
     terminal.setFormatter(EscapedFormatter())
+    terminal.setLevel(logging.INFO)
     logger.addHandler(terminal)
     try:
         with warnings.catch_warnings():
@@ -55,13 +60,17 @@ def log_to_terminal(*, is_first: bool = True) -> Iterator[logging.Logger]:
 
 @contextmanager
 def log_to_file(path: Path) -> Iterator[None]:
-    """Append to a file what this package logs, with times."""
+    """Append to a file what this package logs, with times, and the error that ends the block, if one does."""
     file = LogFile(path)
     file.setFormatter(EscapedFormatter("%(asctime)s %(levelname)s %(message)s"))
     logger = logging.getLogger(_PACKAGE)
     logger.addHandler(file)
     try:
         yield
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        file.handle(logger.makeRecord(_PACKAGE, logging.ERROR, __file__, 0, f"{FAILED}%s", (reason,), None))
+        raise
     finally:
         logger.removeHandler(file)
         file.close()

@@ -12,7 +12,7 @@ LOADING_KEYS = {f"data.{key}" for key in ("cache", "check", "num_workers", "on_e
 """Keys that change how batches are loaded, and not what is in them."""
 WATCHING = ("watch", "warn")
 """Callbacks that change nothing in a training that they do not end."""
-_ADDED_KEYS = {"data.layout": "auto"}
+_ADDED_KEYS = {"data.layout": "auto", "data.test_fraction": 0.0, "data.split_seed": 0}
 """What keys stand for that a run of an earlier version does not have, where that is not null."""
 
 

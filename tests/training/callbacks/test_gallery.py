@@ -1,20 +1,24 @@
 import json
+import random
 import re
 import threading
 import warnings
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-from lightning.pytorch import Trainer
+import torch
+from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import LambdaCallback
 
 from helpers import make_strips
 from pix2pix_lightning import PairedDataModule, Pix2PixModule
+from pix2pix_lightning.networks import UNetGenerator
 from pix2pix_lightning.reports import GalleryFolder
 from pix2pix_lightning.train import train
 from pix2pix_lightning.training.callbacks import Gallery
-from tiny_training import configure
+from tiny_training import NO_GALLERY, configure, use_probe
 
 
 def find_gallery(trainer):
@@ -38,14 +42,17 @@ def shown(monkeypatch):
 
 
 def test_the_page_after_training_has_the_last_epochs_figures(tmp_path, small_pairs, shown):
+    first = "run/gallery/images/000_val_0/untrained.png"
     for epochs, resume in ((1, []), (3, ["resume=run"])):
+        before = Path(first).stat().st_mtime_ns if resume else None
         train(configure(f"data.root={small_pairs}", "run_dir=run", f"trainer.max_epochs={epochs}", *resume))
+        assert before in (None, Path(first).stat().st_mtime_ns)  # not written again
         page = (tmp_path / "run/gallery/index.html").read_text("utf-8")
         metrics = json.loads((tmp_path / "run/summary.json").read_text())["metrics"]
-        cells = dict(re.findall(r'<th scope="row">(\w+)</th><td>([\d.]+)</td>', page))
-        assert cells == {key.upper(): f"{metrics[f'val/{key}']:.4f}" for key in ("l1", "psnr", "ssim")}
-        assert f'data-epochs="{" ".join(map(str, range(epochs)))}"' in page
-        (drawn,) = re.findall(r"fraction of the range by batches seen. val/l1: from ([\d.]+) at (\d+) to", page)
+        cells = dict(re.findall(r'<th scope="row"><span title="val/(\w+)">.*?</th><td>([\d.]+)</td>', page))
+        assert cells == {key: f"{metrics[f'val/{key}']:.4f}" for key in ("l1", "psnr", "ssim")}
+        assert f'data-epochs="{" ".join(map(str, range(-1, epochs)))}"' in page
+        (drawn,) = re.findall(r"fraction of the range by batches seen. Validation L1: from ([\d.]+) at (\d+) to", page)
         assert drawn[1] == "1"  # the first epoch's, before the run was resumed
     last = page.split("fraction of the range by")[1].split(" to ")[1]
     assert last.startswith(f"{metrics['val/l1']:.4g} at 5,")
@@ -95,6 +102,47 @@ def fit(tmp_path):
         yield fit
 
 
+class NoisyGenerator(UNetGenerator):
+    """Draws random numbers in eval mode too."""
+
+    def forward(self, x):
+        return super().forward(x) + 0.1 * torch.randn_like(x)
+
+
+class Witness(Callback):
+    """Looks at the gallery and at the state of training before the first step, and at the weights after each."""
+
+    def __init__(self):
+        self.files, self.states, self.weights = {}, [], []
+
+    def on_train_batch_start(self, trainer, module, batch, batch_idx):
+        if self.weights:
+            return
+        self.files = {path.name: path.read_bytes() for path in Path("run/gallery/images/000_val_0").glob("*")}
+        self.states = [torch.get_rng_state().tolist(), random.getstate(), str(np.random.get_state())]
+        self.states += [[layer.training for layer in module.modules()]]
+        source = trainer.datamodule.pair_spec.encode(next(iter(trainer.val_dataloaders))["source"], "source")
+        with torch.random.fork_rng(), torch.no_grad():
+            self.output = module.pair_spec.decode(module.generate(source))[0].permute(1, 2, 0).numpy()
+
+    def on_train_batch_end(self, trainer, module, *args):
+        self.weights.append([value.clone() for value in module.state_dict().values()])
+
+
+def test_the_first_pictures_are_there_before_the_first_step_and_change_nothing(tmp_path, small_pairs):
+    """Compared with the same training without a gallery."""
+    witnesses = Witness(), Witness()
+    noisy = [f"data.root={small_pairs}", "module.generator._target_=test_gallery.NoisyGenerator"]
+    for folder, witness, words in (("run", witnesses[0], []), ("plain", witnesses[1], [NO_GALLERY])):
+        train(configure(*noisy, f"run_dir={folder}", "trainer.max_epochs=1", use_probe(witness), *words))
+    assert witnesses[0].files.keys() == {"input.png", "untrained.png", "target.png"}
+    assert np.array_equal(rgb("run/gallery/images/000_val_0/untrained.png"), witnesses[0].output)
+    assert witnesses[0].states == witnesses[1].states
+    assert len(witnesses[0].weights) == len(witnesses[1].weights) == 2
+    for one, other in zip(*(witness.weights for witness in witnesses), strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
 def test_training_goes_on_while_pictures_are_written(tmp_path, shown, fit, monkeypatch):
     """The second epoch's second batch comes while the first epoch's pictures still wait; at the end they are there."""
     gate, called = threading.Event(), []
@@ -109,13 +157,17 @@ def test_training_goes_on_while_pictures_are_written(tmp_path, shown, fit, monke
 
     def go_on(trainer, *args):
         if trainer.current_epoch == 1 and not gate.is_set():
-            assert called == []
+            assert [epoch for epoch, _ in called] == [-1]
             gate.set()
 
-    fit(LambdaCallback(on_train_batch_start=go_on))
-    assert called == [(0, "gallery_0"), (1, "gallery_0")]
+    def close(trainer, *args):
+        if trainer.current_epoch == 0:
+            gate.clear()
+
+    fit(LambdaCallback(on_fit_start=lambda *args: gate.set(), on_train_epoch_start=close, on_train_batch_start=go_on))
+    assert called == [(epoch, "gallery_0") for epoch in (-1, 0, 1)]
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("gallery")]
-    assert 'data-epochs="0 1"' in (tmp_path / "shown/index.html").read_text("utf-8")
+    assert 'data-epochs="-1 0 1"' in (tmp_path / "shown/index.html").read_text("utf-8")
 
 
 @pytest.mark.parametrize("epoch", [0, 1])

@@ -4,6 +4,8 @@ import json
 from contextlib import nullcontext
 from types import SimpleNamespace
 
+import cv2
+import numpy as np
 import pytest
 
 from pix2pix_lightning.train import main, train
@@ -24,7 +26,14 @@ def test_one_pair_is_fitted_and_training_ends(words, tmp_path, capfd):
     summary = json.loads((tmp_path / "run/summary.json").read_text())
     assert summary["metrics"]["val/l1"] < 0.08
     assert summary["epochs"] < 1000
-    assert "fitted: val/l1 0.0" in capfd.readouterr().err
+    err = capfd.readouterr().err
+    assert "fitted: val/l1 0.0" in err
+    assert err.index("run/overfit/pair.png") < err.index("run/overfit/after_20_batches.png") < err.index("epoch 20/")
+    gallery = tmp_path / "run/gallery/images/000_train_0"
+    strips = {"pair": ["input", "target"], "after_20_batches": ["input", "epoch_0019", "target"]}
+    for name, columns in strips.items():
+        expected = np.concatenate([cv2.imread(str(gallery / f"{column}.png")) for column in columns], axis=1)
+        assert np.array_equal(cv2.imread(str(tmp_path / f"run/overfit/{name}.png")), expected)
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
     assert not list(tmp_path.rglob("*.ckpt"))
     assert [p.name for p in (tmp_path / "run/gallery/images").iterdir()] == [

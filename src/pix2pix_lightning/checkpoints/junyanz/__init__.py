@@ -7,9 +7,11 @@ from pix2pix_lightning.checkpoints.junyanz.checkpoint import (
     to_junyanz_state,
     write_junyanz,
 )
+from pix2pix_lightning.checkpoints.junyanz.options import ModelOptions
 
 __all__ = [
     "JunyanzNetwork",
+    "ModelOptions",
     "find_discriminator",
     "read_junyanz",
     "to_junyanz_state",

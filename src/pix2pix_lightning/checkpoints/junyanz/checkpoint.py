@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pix2pix_lightning.checkpoints.files import read_data, write_checkpoint
 from pix2pix_lightning.checkpoints.junyanz.keys import infer_network, map_keys, map_layers
+from pix2pix_lightning.checkpoints.junyanz.options import ModelOptions, find_options
 from pix2pix_lightning.utils.checks import check_absent
 from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.instantiate import TARGET, build
@@ -28,17 +29,20 @@ class JunyanzNetwork(NamedTuple):
         role: ``"generator"`` or ``"discriminator"``.
         description: Class and arguments of the network here, for `utils.instantiate.build`.
         state: Its state dict under the names here, in the precision of the file.
+        options: The options of its training, where they lie next to it.
     """
 
     role: str
     description: dict[str, Any]
     state: dict[str, Tensor]
+    options: ModelOptions | None = None
 
 
 def read_junyanz(path: str | Path) -> JunyanzNetwork:
     """Read a generator or a discriminator of junyanz. No code in the file is run.
 
-    The network is inferred from names and shapes alone. Files of all versions are read: those without
+    The network is inferred from names and shapes, and compared with the options next to the file, which tell in
+    addition whether a U-Net has dropout. Files of all versions are read: those without
     ``num_batches_tracked``, which is then 0, and those with statistics of instance norms, which are dropped as
     junyanz drops them.
 
@@ -46,11 +50,12 @@ def read_junyanz(path: str | Path) -> JunyanzNetwork:
         path: ``<epoch>_net_G.pth`` or ``<epoch>_net_D.pth``; the name does not matter.
 
     Returns:
-        The network's role, description and weights.
+        The network's role, description, weights and options.
 
     Raises:
         FileNotFoundError: The file does not exist.
-        UserError: The file has another format, or its network has no equivalent here.
+        UserError: The file has another format, its network has no equivalent here, or the options next to it are those
+            of another network.
     """
     import torch
 
@@ -69,7 +74,8 @@ def read_junyanz(path: str | Path) -> JunyanzNetwork:
             f"{path} holds no network of pytorch-CycleGAN-and-pix2pix that is known here ({error}): {_HINT}"
         ) from None
     role = "discriminator" if description[TARGET].endswith("Discriminator") else "generator"
-    return JunyanzNetwork(role, description, state)
+    options = find_options(path)
+    return JunyanzNetwork(role, options.complete(description, path) if options else description, state, options)
 
 
 def to_junyanz_state(network: nn.Module) -> OrderedDict[str, Tensor]:

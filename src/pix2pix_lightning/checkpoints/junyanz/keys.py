@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -76,16 +77,14 @@ def map_layers(network: nn.Module) -> dict[str, str]:
     Raises:
         UserError: junyanz has no such network.
     """
-    from torch import nn
-
     import pix2pix_lightning.networks as networks
     from pix2pix_lightning.networks.layers import ResizeConv2d
 
     for module in network.modules():
         if isinstance(module, ResizeConv2d):
             raise UserError("upsample=resize has no form there, which has transposed convolutions alone")
-        if isinstance(module, nn.Identity):
-            raise UserError("norm=none is another network there, whose convolutions have no bias")
+    if _has_bias_without_norm(network):
+        raise UserError("norm=none is another network there, without biases: train with norm=none_no_bias")
     # exact types: a subclass may compute something else with the same layers
     if type(network) is networks.UNetGenerator:
         return _map_unet(len(network.down))
@@ -96,6 +95,17 @@ def map_layers(network: nn.Module) -> dict[str, str]:
     if type(network) is networks.PixelDiscriminator:
         return _map_discriminator(network.stages, "net")
     raise UserError(f"{type(network).__name__} has no form there, which has U-Net, ResNet, PatchGAN and PixelGAN")
+
+
+def _has_bias_without_norm(network: nn.Module) -> bool:
+    """Return whether a convolution that no norm follows has a bias, where junyanz puts a norm."""
+    from torch import nn
+
+    layers = [layer for layer in network.modules() if not list(layer.children())]
+    return any(
+        isinstance(norm, nn.Identity) and getattr(convolution, "bias", None) is not None
+        for convolution, norm in itertools.pairwise(layers)
+    )
 
 
 def _map_unet(num_downs: int) -> dict[str, str]:
@@ -201,9 +211,7 @@ def _read_channels(shapes: Shapes, key: str) -> tuple[int, int]:
 
 
 def _infer_norm(shapes: Shapes, *, conv: str, norm: str) -> str:
-    """Infer the kind of a norm after a convolution: one of the two has a bias in junyanz."""
+    """Infer the kind of a norm after a convolution, which has a bias in junyanz before an instance norm alone."""
     if f"{norm}.weight" in shapes:
         return "batch"
-    if f"{conv}.weight" in shapes and f"{conv}.bias" not in shapes:
-        raise UserError("it has no norm, and so its convolutions no bias, which those with norm=none have here")
-    return "instance"
+    return "instance" if f"{conv}.bias" in shapes else "none_no_bias"

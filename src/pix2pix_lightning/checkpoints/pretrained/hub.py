@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from pix2pix_lightning.checkpoints.builtin import find_builtin, is_builtin
 from pix2pix_lightning.checkpoints.files import PRETRAINED
 from pix2pix_lightning.utils.errors import UserError
 
@@ -42,7 +43,7 @@ def resolve_pretrained(
     """Return the path of a model on this machine, after a download if it is on the Hub.
 
     Args:
-        model: A folder or a file. If neither exists, ``user/name`` on the Hub.
+        model: A folder, a file, or a model of the package. If neither exists, ``user/name`` on the Hub.
         revision: Branch, tag or commit on the Hub; default its main branch.
         token: Access token; default ``HF_TOKEN``, or that of the login. False sends none.
         cache_dir: Folder for downloads; default huggingface_hub's.
@@ -56,10 +57,10 @@ def resolve_pretrained(
         FileNotFoundError: `model` is a path that does not exist.
         OSError: The model is not on the Hub or cannot be read, or the Hub cannot be reached.
     """
-    path = Path(model)
+    path = find_builtin(model) if is_builtin(model) else Path(model)
     if path.exists():
         if revision is not None:
-            raise UserError(f"revision={revision} of {path}, which is a local path: leave revision out")
+            raise UserError(f"revision={revision} of {model}, which is on this machine: leave revision out")
         return path
     name = str(model)
     if name.count("/") != 1 or name.startswith((".", "/", "~")) or path.suffix == ".safetensors":

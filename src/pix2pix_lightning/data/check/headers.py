@@ -14,10 +14,10 @@ from pix2pix_lightning.data.check.findings import BadPair
 from pix2pix_lightning.data.check.header_cache import HeaderCache
 from pix2pix_lightning.data.files.image_header import ImageHeader
 from pix2pix_lightning.data.files.listing import PathList
-from pix2pix_lightning.data.pairs import FolderPairs, StripPairs, format_odd_width
+from pix2pix_lightning.data.pairs import FolderPairs, StripPairs
+from pix2pix_lightning.data.strips import ASPECT_TOLERANCE, format_odd_width, is_strip_shape
 from pix2pix_lightning.utils.text import format_names
 
-_TOLERANCE = 0.01  # of an aspect ratio: sides are rounded to pixels, and cut to multiples
 _USUAL = 0.9  # share of the strips whose aspect ratio the others are compared with
 _MAX_COMPARED = 200  # pairs whose whole files are compared
 
@@ -114,7 +114,7 @@ def _describe_misfit(
     width, height = headers[0].upright_size
     if width % 2:
         return format_odd_width(paths[0], width), ""
-    if is_strip_sure or abs(width - 2 * height) <= max(1, 2 * _TOLERANCE * width):
+    if is_strip_sure or is_strip_shape(width, height):
         return None
     folder = paths[0].parent
     return (
@@ -142,7 +142,7 @@ def _have_one_shape(one: tuple[int, int], other: tuple[int, int]) -> bool:
     """Return whether one size is a multiple of the other, but for a rounding of its sides."""
     small, large = sorted((one, other))
     expected = large[1] * small[0] / large[0]
-    return abs(small[1] - expected) <= max(1, _TOLERANCE * expected)
+    return abs(small[1] - expected) <= max(1, ASPECT_TOLERANCE * expected)
 
 
 def _format_turn(header: ImageHeader) -> str:
@@ -183,10 +183,10 @@ def find_odd_strips(split: CheckedSplit) -> list[str]:
         if isinstance(entry, ImageHeader):
             ratios[indices] = entry.upright_size[0] / entry.upright_size[1]
     usual = np.nanmedian(ratios) if np.isfinite(ratios).any() else np.nan
-    if not (np.abs(ratios / usual - 1) <= 2 * _TOLERANCE).mean() >= _USUAL:
+    if not (np.abs(ratios / usual - 1) <= 2 * ASPECT_TOLERANCE).mean() >= _USUAL:
         return []
     relative = ratios / usual
-    odd = np.flatnonzero(np.minimum(np.abs(relative - 0.5), np.abs(relative - 1.5)) <= 2 * _TOLERANCE)
+    odd = np.flatnonzero(np.minimum(np.abs(relative - 0.5), np.abs(relative - 1.5)) <= 2 * ASPECT_TOLERANCE)
     names = [str(split.sides[0][index]) for index in odd.tolist()]
     if not names:
         return []

@@ -17,7 +17,7 @@ _SYSTEM_FOLDERS = frozenset(
     {"@eadir", "@recycle", "#recycle", "#snapshot", "__macosx", "$recycle.bin", "system volume information"}
 )
 """Folders of copies, previews and deleted files that Synology, QNAP, macOS and Windows make, in lower case."""
-_OTHER_IMAGES = frozenset(
+OTHER_IMAGES = frozenset(
     f".{kind}"
     for kind in (
         "avif",
@@ -83,6 +83,10 @@ class PathList(Sequence[Path]):
         if isinstance(index, slice):
             return PathList(self.folder, self.names[index])
         return self.folder / self.names[index]
+
+    def select(self, indices: Sequence[int]) -> PathList:
+        """Return the paths at ``indices``, in their order."""
+        return PathList(self.folder, [self.names[index] for index in indices])
 
     def to_strings(self) -> list[str]:
         """Return all paths as strings."""
@@ -162,7 +166,7 @@ def _sort_file(entry: os.DirEntry[str], below: str, files: list[str], passed_ove
     suffix = (dot + ending).lower() if stem else ""
     if suffix in IMAGE_SUFFIXES and _is_file(entry):
         files.append(f"{below}{entry.name}")
-    elif suffix in _OTHER_IMAGES and _is_file(entry):
+    elif suffix in OTHER_IMAGES and _is_file(entry):
         passed_over[suffix] += 1
 
 

@@ -1,15 +1,18 @@
 // One slider sets the epoch of all outputs; a row shows all epochs of one pair.
 (() => {
   const articles = [...document.querySelectorAll("article")];
-  const numbers = (text) => text.split(" ").map(Number);
+  const numbers = (text) => text.split(" ").filter(Boolean).map(Number);
 
   const fill = (figure, article, epoch) => {
     const [link, image] = [figure.querySelector("a"), figure.querySelector("img")];
-    const file = link.getAttribute("href").replace(/epoch_\d+\.png$/, `epoch_${String(epoch).padStart(4, "0")}.png`);
+    const name = epoch < 0 ? "untrained" : `epoch_${String(epoch).padStart(4, "0")}`;
+    const when = epoch < 0 ? "before training" : `epoch ${epoch + 1}`;
+    const isJpeg = numbers(article.dataset.jpeg ?? "").includes(epoch);
+    const file = link.getAttribute("href").replace(/[^/]+$/, `${name}.${isJpeg ? "jpg" : "png"}`);
     link.setAttribute("href", file);
     image.setAttribute("src", file);
-    image.alt = `output for ${article.dataset.name}, epoch ${epoch + 1}`;
-    figure.querySelector("figcaption").textContent = `output, epoch ${epoch + 1}`;
+    image.alt = `output for ${article.dataset.name}, ${when}`;
+    figure.querySelector("figcaption").textContent = `output, ${when}`;
   };
 
   for (const article of articles) {

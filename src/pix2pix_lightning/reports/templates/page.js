@@ -1,4 +1,10 @@
 "use strict";
+// Links that lead out of a run's folder are shown where the folders above it are as they were when they were written.
+(() => {
+  let here = "";
+  try { here = decodeURIComponent(location.pathname.replace(/[^/]*$/, "")); } catch { return; } // a name that is not UTF-8
+  for (const link of document.querySelectorAll("[data-below]")) link.hidden = !here.endsWith(`/${link.dataset.below}/`);
+})();
 // Enlarge a picture, and alternate it with its target.
 (() => {
   const dialog = document.getElementById("enlarged");

@@ -8,6 +8,7 @@ from pix2pix_lightning.training.callbacks.journal import Journal
 from pix2pix_lightning.training.callbacks.keep_settings import KeepSettings
 from pix2pix_lightning.training.callbacks.overfit import Overfit
 from pix2pix_lightning.training.callbacks.performance import Performance
+from pix2pix_lightning.training.callbacks.progress import TrainingBar
 from pix2pix_lightning.training.callbacks.repeat_validation import RepeatValidation
 from pix2pix_lightning.training.callbacks.save_by_time import SaveByTime
 from pix2pix_lightning.training.callbacks.save_on_interrupt import SaveOnInterrupt
@@ -28,6 +29,7 @@ __all__ = [
     "SaveByTime",
     "SaveOnInterrupt",
     "StopOnSignal",
+    "TrainingBar",
     "WatchNumbers",
     "WatchTraining",
 ]

@@ -1,4 +1,4 @@
-"""Write the outputs of the same validation pairs after each epoch."""
+"""Write the outputs of the same validation pairs before training and after each epoch."""
 
 from __future__ import annotations
 
@@ -7,14 +7,21 @@ from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
-import numpy.typing as npt
 from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor
 
 from pix2pix_lightning.metrics import describe_metrics
 from pix2pix_lightning.models.pix2pix import Pix2PixModule
-from pix2pix_lightning.reports import GalleryFolder, build_pair_folder_name
+from pix2pix_lightning.reports import UNTRAINED, GalleryFolder, build_pair_folder_name
 from pix2pix_lightning.training.loggers import log_images
+from pix2pix_lightning.training.pictures import (
+    Picture,
+    build_pictures,
+    can_translate_alone,
+    join_pictures,
+    read_validation_batches,
+    translate_batch,
+)
 from pix2pix_lightning.utils.background import Background
 from pix2pix_lightning.utils.checks import check_counts
 
@@ -25,7 +32,8 @@ _MAX_PENDING = 64  # pairs and pages; training waits for a disk that is slower
 class Gallery(Callback):
     """Write input, output and target of the first validation pairs to a folder with a page, and to the loggers.
 
-    Files are written by a thread while training continues. The end of training waits for it.
+    The outputs of the untrained generator are there before the first step, then those after each validation. Files are
+    written by a thread while training continues. The end of training waits for it.
 
     Args:
         folder: Folder of the page, ``index.html``.
@@ -40,6 +48,27 @@ class Gallery(Callback):
         self._num_images = num_images
         self._shown = 0
         self._background = Background("gallery", at_most=_MAX_PENDING)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the pictures of the untrained generator, and log where the page is. A resumed training has them.
+
+        Raises:
+            OSError: The disk is full, or the folder is not writable.
+        """
+        module = cast(Pix2PixModule, pl_module)
+        if not trainer.is_global_zero or not trainer.limit_val_batches:
+            return
+        if module.batches_seen == 0 and can_translate_alone(trainer):
+            self._shown = 0
+            for batch in read_validation_batches(trainer, module):
+                self._write(module, batch, translate_batch(trainer, module, batch), UNTRAINED)
+                if self._shown == self._num_images:
+                    break
+            if self._shown:
+                described = describe_metrics(module.val_metrics.collection)
+                self._background.do(partial(self._folder.write_page, metric_info=described))
+                self._background.wait()
+        _log.info("pictures: %s", self._path / "index.html")
 
     def on_train_batch_end(self, *args: object, **kwargs: object) -> None:
         """End training if images could not be written.
@@ -63,27 +92,11 @@ class Gallery(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Write the images of a batch."""
-        wanted = min(self._num_images - self._shown, len(batch["name"]))
-        if wanted <= 0 or trainer.sanity_checking or not trainer.is_global_zero:
+        if trainer.sanity_checking or not trainer.is_global_zero or self._shown == self._num_images:
             return
         module = cast(Pix2PixModule, pl_module)
-        spec = module.pair_spec
-        columns = {
-            "input": spec.source.decode(batch["source"][:wanted]),
-            "output": spec.decode(outputs["output"][:wanted], batch["source"][:wanted]),
-            "target": spec.decode(batch["target"][:wanted], batch["source"][:wanted], is_output=False),
-        }
-        sides = {"input": spec.source, "output": spec.target, "target": spec.target}
-        strips = {}
-        for index, name in enumerate(batch["name"][:wanted]):
-            images = {column: sides[column].to_picture(values[index]) for column, values in columns.items()}
-            position = self._shown + index
-            self._background.do(partial(self._folder.add, position, name, trainer.current_epoch, images))
-            strips[f"gallery/{build_pair_folder_name(position, name)}"] = np.concatenate(
-                [_to_rgb(image) for image in images.values()], axis=1
-            )
+        strips = self._write(module, batch, outputs["output"], trainer.current_epoch)
         log_images(trainer.loggers, strips, module.batches_seen - 1)  # the step of the metrics
-        self._shown += wanted
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the page, with the metrics that are not in ``metrics.csv`` yet."""
@@ -110,6 +123,14 @@ class Gallery(Callback):
         except OSError as error:
             _log.warning("%s is not up to date: %s", self._path, error.strerror)
 
-
-def _to_rgb(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    return np.broadcast_to(image, (*image.shape[:2], 3))
+    def _write(self, module: Pix2PixModule, batch: Any, output: Tensor, epoch: int) -> dict[str, Picture]:
+        """Queue the pictures of the pairs that are still wanted, and return a strip of each for the loggers."""
+        wanted = self._num_images - self._shown
+        strips = {}
+        pictures = build_pictures(module.pair_spec, batch, output, num_pairs=wanted)
+        names = batch.get("name", ["pair"] * len(pictures))
+        for name, images in zip(names[:wanted], pictures, strict=True):
+            self._background.do(partial(self._folder.add, self._shown, name, epoch, images))
+            strips[f"gallery/{build_pair_folder_name(self._shown, name)}"] = join_pictures(images)
+            self._shown += 1
+        return strips

@@ -3,52 +3,52 @@
 from __future__ import annotations
 
 import logging
-import time
 from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from pix2pix_lightning.training.callbacks.pace import Pace, format_epoch
+
 _log = logging.getLogger(__name__)
 
 
 class Journal(Callback):
-    """Log each validation's metrics, and the epoch's images per second without validation and checkpoints."""
+    """Log each validation's metrics, and the epoch's images per second without validation and checkpoints.
+
+    After the first epoch, log how long the training will still take.
+    """
 
     def __init__(self) -> None:
         self._images = 0
         self._seconds = 0.0
-        self._epoch_images = 0
-        self._epoch_start = 0.0
-        self._epoch_end = 0.0
+        self._pace = Pace()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the clock for an epoch that was begun before, for which Lightning does not call the next method."""
-        self.on_train_epoch_start(trainer, pl_module)
+        """Start the clock."""
+        self._pace.start_training(trainer)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the clock."""
-        self._epoch_images = 0
-        self._epoch_start = self._epoch_end = time.perf_counter()
+        """Start the clock for an epoch; after the first one, log the time left."""
+        self._pace.start_epoch(trainer)
+        if self._pace.num_epochs == 1 and (left := self._pace.format_time_left(trainer, about="about ")):
+            _log.info("%s", left)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Count the images of all processes."""
-        self._epoch_images += len(batch["name"]) * trainer.world_size
-        self._epoch_end = time.perf_counter()
+        self._pace.end_batch(trainer, batch, batch_idx)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the line, in epochs with a validation."""
-        seconds = self._epoch_end - self._epoch_start
-        self._images += self._epoch_images
-        self._seconds += seconds
+        self._images += self._pace.images
+        self._seconds += self._pace.seconds
         if (trainer.current_epoch + 1) % (trainer.check_val_every_n_epoch or 1):
             return
         metrics = {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith("val/")}
         line = "  ".join(f"{name} {value:.4f}" for name, value in metrics.items())
-        speed = self._epoch_images / seconds if seconds else 0.0
-        _log.info("epoch %d  %s  %.1f images/s", trainer.current_epoch + 1, line, speed)
+        _log.info("%s  %s  %.1f images/s", format_epoch(trainer), line, self._pace.images_per_second)
 
     def summarize(self, trainer: Trainer) -> dict[str, Any]:
         """Return speed, epochs and device of the whole training, for ``summary.json``."""

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from pix2pix_lightning.inference.padding import pad_to_multiple
+from pix2pix_lightning.networks.padding import pad_to_multiple
 
 
 @pytest.mark.parametrize(("height", "width"), [(37, 5), (16, 16), (1, 33), (2, 3), (15, 17)])

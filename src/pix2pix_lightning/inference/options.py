@@ -1,0 +1,95 @@
+"""Check and read the options of a `Translator`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from pix2pix_lightning.data.sides import PairSpec, SideSpec
+from pix2pix_lightning.utils.checks import check_choice
+from pix2pix_lightning.utils.errors import UserError
+from pix2pix_lightning.utils.memory import is_out_of_memory
+
+
+def check_exported_options(path: Path, *, dropout: str, weights: str, precision: str, pair: object) -> None:
+    """Check that no option is set that an exported graph cannot follow.
+
+    Args:
+        path: The exported file.
+        dropout: ``on`` or ``off``.
+        weights: ``trained`` or ``ema``.
+        precision: ``32``, ``bf16`` or ``auto``.
+        pair: Meaning of the images, or None.
+
+    Raises:
+        UserError: One of them is.
+    """
+    for name, value, allowed in (
+        ("dropout", dropout, ("off",)),
+        ("weights", weights, ("trained",)),
+        ("precision", precision, ("32", "auto")),
+        ("pair", pair, (None,)),
+    ):
+        if value not in allowed:
+            raise UserError(
+                f"{name}={value} with {path}: an exported graph is fixed; use the checkpoint that it was exported from"
+            )
+
+
+def check_packages(trust: Sequence[str] | bool) -> Sequence[str]:
+    """Return the packages that are trusted.
+
+    Raises:
+        UserError: It is True.
+    """
+    if trust is True:
+        raise UserError("trust=True is for .pt2 files: name the packages whose classes the file may name, trust=[...]")
+    return (trust,) if isinstance(trust, str) else trust or ()
+
+
+def parse_resize(resize: str | int | None, spec: PairSpec) -> int | None:
+    """Return the side in pixels to which images are resized, or None.
+
+    Raises:
+        UserError: It is neither ``training`` nor a side.
+    """
+    if resize == "training":
+        return spec.size
+    if resize is None or (type(resize) is int and resize > 0):
+        return resize
+    raise UserError(f"resize={resize!r} is unknown: training, or a side in pixels is expected")
+
+
+def check_rounding(rounding: str, target: SideSpec, *, in_graph: bool) -> None:
+    """Check how floats are to become bytes.
+
+    Args:
+        rounding: ``nearest`` or ``floor``.
+        target: The side of the outputs.
+        in_graph: Whether an exported graph returns bytes, which it has rounded itself.
+
+    Raises:
+        UserError: It is none of these, or has no effect.
+    """
+    check_choice("rounding", rounding, ("nearest", "floor"))
+    if rounding != "nearest" and target.kind == "label":
+        raise UserError(f"rounding={rounding} for a target of kind label, whose pixels are classes: leave rounding out")
+    if rounding != "nearest" and in_graph:
+        raise UserError(f"rounding={rounding}, but the exported file returns bytes: export it with values_out=float")
+
+
+def find_device(name: str) -> torch.device:
+    """Return a device that works here, for ``auto`` a GPU if there is one; raise a UserError for others."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(str(name))
+        torch.zeros(1, device=device).cpu()
+    except (RuntimeError, AssertionError) as error:  # torch without CUDA raises AssertionError
+        if is_out_of_memory(error):
+            raise
+        here = f"auto, cpu or cuda is expected, and torch {torch.__version__} finds {torch.cuda.device_count()} GPUs"
+        raise UserError(f"device={name} cannot be used here: {here}") from None
+    return device

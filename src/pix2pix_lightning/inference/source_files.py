@@ -1,0 +1,123 @@
+"""Read the files that a model translates: whole pictures, or the source's half of strips of A and B."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from pix2pix_lightning.data.files.file_image import FileImage
+from pix2pix_lightning.data.files.image_files import open_image
+from pix2pix_lightning.data.sides import PairSpec
+from pix2pix_lightning.data.strips import is_strip_shape, split_strip
+from pix2pix_lightning.utils.checks import check_choice
+from pix2pix_lightning.utils.errors import UserError
+
+HALVES = ("auto", "source", "left", "right", "off")
+_log = logging.getLogger(__name__)
+
+
+class SourceReader:
+    """Read files as the source of a model takes them.
+
+    Args:
+        spec: What the model's images mean.
+        half: Which half of a file is read: ``left``; ``right``; ``source``, the one that was the source in training
+            (with ``direction=b_to_a`` the right one); ``off`` for the whole picture. ``auto`` is ``source`` for a file
+            that looks like the training's strips: of their size or, where that varied, twice as wide as high.
+        max_pixels: Greatest number of pixels of a file; None for any number.
+        is_logged: Whether a line in the log says what ``auto`` does with the first file that could be a strip.
+
+    Attributes:
+        half: The argument.
+        num_halves: Number of files of which a half was read.
+        note: What ``auto`` did with the last file that could be a strip, or None.
+
+    Raises:
+        UserError: ``half`` is unknown.
+    """
+
+    def __init__(
+        self, spec: PairSpec, *, half: str = "auto", max_pixels: int | None = None, is_logged: bool = True
+    ) -> None:
+        check_choice("half", half, HALVES)
+        self.spec = spec
+        self.half = half
+        self.max_pixels = max_pixels
+        self.num_halves = 0
+        self.note: str | None = None
+        self.is_logged = is_logged
+        self._logged: set[str] = set()
+
+    @property
+    def side(self) -> str:
+        """The half that is read where one is: ``left`` or ``right``."""
+        if self.half in ("left", "right"):
+            return self.half
+        return "left" if self.spec.direction == "a_to_b" else "right"
+
+    @property
+    def _letter(self) -> str:
+        return "A" if self.side == "left" else "B"
+
+    def read(self, path: Path) -> npt.NDArray[np.uint8]:
+        """Read a file.
+
+        Args:
+            path: The file.
+
+        Returns:
+            (H, W, 3) RGB, over the source's background where it was transparent, or (H, W, 1) levels or class
+            numbers; uint8.
+
+        Raises:
+            UserError: The file is not an image, not of 8 bits, or too large; or the source refuses what it holds; or
+                it cannot be halved.
+            OSError: It cannot be read.
+        """
+        image = open_image(path, max_pixels=self.max_pixels, has_numbers=self.spec.source.has_class_numbers)
+        image = self._take_half(image, path)
+        if self.is_logged and self.note and self.note not in self._logged:
+            self._logged.add(self.note)
+            _log.warning("%s %s", path, self.note)
+        try:
+            return image.to_pixels(self.spec.source)
+        except UserError as error:
+            raise UserError(f"{path}: {error}") from None
+
+    def format_halves(self) -> str:
+        """Return which half was read of how many files, for a message; an empty text for none."""
+        if not self.num_halves:
+            return ""
+        return f"the {self.side} half, {self._letter}, of {self.num_halves} strip{'s' if self.num_halves > 1 else ''}"
+
+    def _take_half(self, image: FileImage, path: Path) -> FileImage:
+        height, width = image.pixels.shape[:2]
+        if self.half == "off" or (self.half == "auto" and not self._is_strip(width, height)):
+            return image
+        if width % 2:
+            raise UserError(f"{path} is {width} pixels wide, and half={self.half} needs an even width: set half=off")
+        self.num_halves += 1
+        return split_strip(image, path)[0 if self.side == "left" else 1]
+
+    def _is_strip(self, width: int, height: int) -> bool:
+        """Return whether a file is taken for a strip, and note why."""
+        strips = self.spec.strips
+        has_size_of_training = strips == (width, height)
+        if strips is False or width % 2 or not (has_size_of_training or is_strip_shape(width, height)):
+            self.note = None
+            return False
+        if strips is True or has_size_of_training:
+            self.note = (
+                f"is a strip like those of the training: its {self.side} half, {self._letter}, is translated; half=off "
+                "translates whole pictures"
+            )
+            return True
+        size = "" if strips is None else f", and the strips of the training had {strips[0]} x {strips[1]} pixels"
+        self.note = (
+            f"is twice as wide as high{size}: it is translated as one picture; set half=source if it is a strip of A "
+            "and B side by side"
+        )
+        return False

@@ -1,0 +1,58 @@
+"""compose() from Python is the command line's own."""
+
+import pytest
+
+from pix2pix_lightning import compose
+from pix2pix_lightning.cli.overrides import quote_path
+from pix2pix_lightning.compat import parse_overrides
+from pix2pix_lightning.utils.errors import UserError
+
+PATHS = [
+    "/data/my pairs (1)",
+    "a=b, c",
+    "it's",
+    "[x] {y}: z",
+    "C:\\data\\new",
+    "C:\\data\\",
+    "a\\'b",
+    "\\\\host\\share\\",
+]
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_any_path_is_read_as_it_is_typed(path):
+    (override,) = parse_overrides([quote_path(f"data.root={path}")])
+    assert override.value() == path
+
+
+def test_compose_takes_paths_as_commands_do(tmp_path):
+    folder = tmp_path / "my pairs, 50 % (1)"
+    cfg = compose("train", ["data=folder", f"data.root={folder}", "data.size=64", "name='a b'"])
+    assert (cfg.data.root, cfg.data.size, cfg.name) == (str(folder), 64, "a b")
+    assert str(folder) in cfg.command
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["data.size=large"], "data.size=large"),
+        (["experiment=facades", "module.generator=7"], "module.generator=7"),
+        (["generator=null"], "generator=null"),
+    ],
+)
+def test_values_of_another_type_are_refused_as_by_commands(words, named):
+    with pytest.raises(UserError, match=named):
+        compose("train", words)
+
+
+def test_the_users_files_count_for_types(tmp_path):
+    (tmp_path / "generator").mkdir()
+    for value in (3, "text"):  # not as they were before
+        text = f"# @package module.generator\n_target_: torch.nn.Identity\nown: {value}\n"
+        (tmp_path / "generator/mine.yaml").write_text(text)
+        words = ["generator=mine", "module.generator.own=x"]
+        if value == 3:
+            with pytest.raises(UserError, match="own=x"):
+                compose("train", words, config_dir=tmp_path)
+        else:
+            assert compose("train", words, config_dir=tmp_path).module.generator.own == "x"
