@@ -44,15 +44,14 @@ def main() -> None:
     pairs = ProceduralPairs(6, size=_SIZE, seed=0, split="val", num_looks=1)
     for name in ("grid", "gray", "collapsed"):
         numbers = (3, 1) if name == "collapsed" else (3,)
-        strips = [[pairs[n][1], translators[name](pairs[n][1]), pairs[n][0]] for n in numbers]
-        _write(arguments.pictures / f"{name}.jpg", [picture for strip in strips for picture in strip])
+        rows = [[pairs[n][1], translators[name](pairs[n][1]), pairs[n][0]] for n in numbers]
+        _write(arguments.pictures / f"{name}.jpg", *rows)
     photo, labels, _ = pairs[3]
     _write(arguments.pictures / "swapped.jpg", [photo, translators["swapped"](photo), labels])
     shifted = np.ascontiguousarray(labels[..., ::-1])  # red and blue exchanged
     _write(arguments.pictures / "colours.jpg", [shifted, translators["grid"](shifted), photo])
     large, large_labels, _ = ProceduralPairs(6, size=4 * _SIZE, seed=0, split="val", num_looks=1)[2]
-    top, left = _SIZE, _SIZE // 2
-    part = (slice(top, top + _SHOWN), slice(left, left + _SHOWN))
+    part = (slice(_SHOWN), slice(_SHOWN))  # the upper left corner
     output = Translator(arguments.runs / "blotches", norm="running")(large_labels)
     _write(arguments.pictures / "blotches.jpg", [large_labels[part], output[part], large[part]])
 
@@ -75,11 +74,15 @@ def _train(folder: Path, words: list[str]) -> Translator:
     return Translator(folder / "checkpoints/last.ckpt")
 
 
-def _write(path: Path, pictures: list[np.ndarray]) -> None:
-    """Write pictures side by side, enlarged by a whole factor without blending."""
-    factors = [_SHOWN // picture.shape[0] for picture in pictures]
-    shown = [np.kron(picture, np.ones((n, n, 1), np.uint8)) for picture, n in zip(pictures, factors, strict=True)]
-    write_image(path, np.concatenate(shown, axis=1))
+def _write(path: Path, *rows: list[np.ndarray]) -> None:
+    """Write rows of pictures, enlarged by a whole factor without blending."""
+    enlarged = [[_enlarge(picture) for picture in row] for row in rows]
+    write_image(path, np.concatenate([np.concatenate(row, axis=1) for row in enlarged]), overwrite=True)
+
+
+def _enlarge(picture: np.ndarray) -> np.ndarray:
+    factor = _SHOWN // picture.shape[0]
+    return np.kron(picture, np.ones((factor, factor, 1), np.uint8))
 
 
 if __name__ == "__main__":
