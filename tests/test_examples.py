@@ -26,18 +26,28 @@ def make_labelled(root):
             write_image(root / split / f"{number}.png", np.concatenate([a, 255 - a], 1))
 
 
-def test_baselines_on_pairs_whose_answer_is_known(tmp_path, capsys, monkeypatch):
-    make_labelled(tmp_path / "pairs")
-    words = [*TINY, "data.root=pairs", "run_dir=run", "trainer.max_epochs=1", "loss=l1"]
-    train(compose("train", words))
-    capsys.readouterr()
+@pytest.fixture(scope="module")
+def labelled(tmp_path_factory):
+    """A folder with pairs whose answer is known, and a run that has seen them once."""
+    folder = tmp_path_factory.mktemp("labelled")
+    make_labelled(folder / "pairs")
+    train(compose("train", list_words(folder)))
+    return folder
+
+
+def list_words(folder):
+    return [*TINY, f"data.root={folder}/pairs", f"run_dir={folder}/run", "trainer.max_epochs=1", "loss=l1"]
+
+
+def test_baselines_on_pairs_whose_answer_is_known(labelled, capsys, monkeypatch):
+    monkeypatch.chdir(labelled)
     monkeypatch.setattr(sys, "argv", ["compare", "pairs", "run"])
     runpy.run_path(str(SCRIPT), run_name="__main__")
     table = {row.split("|")[1].strip(): row for row in capsys.readouterr().out.splitlines() if row.startswith("|")}
     l1 = {name: float(table[name].split("|")[2]) for name in ("untrained network", "mean training photo", "run")}
     script = runpy.run_path(str(SCRIPT))
-    cfg = compose("train", words)
-    (_, train_b), (_, val_b) = (script["read_pairs"](cfg, tmp_path / "pairs", split) for split in ("train", "val"))
+    cfg = compose("train", list_words(labelled))
+    (_, train_b), (_, val_b) = (script["read_pairs"](cfg, labelled / "pairs", split) for split in ("train", "val"))
     expected = np.abs(np.rint(train_b.mean(0)) - val_b).mean() / 255
     assert l1["mean training photo"] == pytest.approx(expected, abs=1e-4)
     assert l1["run"] < l1["untrained network"]
@@ -70,12 +80,10 @@ def test_the_contact_sheet_shows_the_last_epoch(tmp_path, monkeypatch):
     assert len(sheet) == 24
 
 
-def test_tiles_are_compared_with_the_whole(tmp_path, capsys, monkeypatch):
-    make_labelled(tmp_path / "pairs")
-    train(compose("train", [*TINY, "data.root=pairs", "run_dir=run", "trainer.max_epochs=1"]))
+def test_tiles_are_compared_with_the_whole(labelled, tmp_path, capsys, monkeypatch):
     rng = np.random.default_rng(0)
     write_image(tmp_path / "large.png", rng.integers(0, 256, (250, 300, 3), np.uint8))
-    words = ["run", "large.png", "--tile", "224", "--overlaps", "32", "128", "--copies", "128", "2000"]
+    words = [str(labelled / "run"), "large.png", "--tile", "224", "--overlaps", "32", "128", "--copies", "128", "2000"]
     monkeypatch.setattr(sys, "argv", ["compare", *words])
     capsys.readouterr()
     runpy.run_path(str(SCRIPT.with_name("compare_tiles.py")), run_name="__main__")

@@ -165,7 +165,8 @@ def installed(tmp_path_factory):
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
         archive.extractall(folder / "site")
-    assert {"pix2pix_lightning/conf/train.yaml", "pix2pix_lightning/py.typed"} <= names
+    package_data = {"conf/train.yaml", "py.typed", "checkpoints/weights/facades.ckpt"}
+    assert {f"pix2pix_lightning/{name}" for name in package_data} <= names
     assert not any(name.startswith(("tests", "conf/")) for name in names)
     return folder / "site"
 
@@ -179,6 +180,9 @@ print("package", pix2pix_lightning.__file__)
 for name, words in json.loads(sys.argv[1]):
     command = {"evaluate": evaluate, "predict": predict, "train": train}[name]
     print(f"status {name}", command.main(words), flush=True)
+    if name == "train":
+        unused = "gradio huggingface_hub matplotlib onnx pandas safetensors skimage tensorboard wandb".split()
+        print("loaded for nothing", [name for name in unused if name in sys.modules])
 """
 OWN_METRICS = """[
     l1,
@@ -219,6 +223,7 @@ def test_a_project_of_ones_own(installed, tmp_path):
         ("predict", "0"),
         ("evaluate", "0"),
     ], process.stderr
+    assert process.stdout.count("loaded for nothing []\n") == 3, process.stdout
     assert f"package {installed / 'pix2pix_lightning'}" in process.stdout
     assert process.stderr.count(trust) == 2  # why the second train and the first predict were refused
     assert (tmp_path / "out/input.png").stat().st_size > 0

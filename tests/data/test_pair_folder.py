@@ -36,6 +36,9 @@ def test_a_folder_without_splits_is_divided_by_a_hash_of_names(tmp_path, layout,
             save(tmp_path / "B" / f"{name}.bmp", 8)
         else:
             save(tmp_path / ("deep/er" if layout[0] == "n" and name > "20" else "") / f"{name}.png")
+    (tmp_path / "runs/first/checkpoints").mkdir(parents=True)  # of a training in the folder of its pairs
+    (tmp_path / "runs/first/config.yaml").touch()
+    save(tmp_path / "runs/first/gallery/1.png")
     folder = PairFolder(tmp_path, val_fraction=None, test_fraction=0.2)
     parts = {split: list_names(folder.open(split)) for split in ("train", "val", "test")}
     (record,) = caplog.records

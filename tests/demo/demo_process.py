@@ -21,7 +21,8 @@ class DemoProcess:
         (folder / "temporary").mkdir()
         self.temporary = folder / "temporary"
         environment = {**os.environ, "TMPDIR": str(self.temporary), "OMP_NUM_THREADS": "1", "PYTHONPATH": str(SOURCE)}
-        command = [sys.executable, "-m", "pix2pix_lightning.demo", "port=0", "device=cpu", *words]
+        command = [sys.executable, "-m", "pix2pix_lightning.demo", "port=0", "device=cpu", "open_browser=false"]
+        command += words
         self.errors = folder / "errors"
         with self.errors.open("w") as errors:
             self.process = subprocess.Popen(

@@ -154,12 +154,19 @@ def draw_stroke(browser, *points):
     actions.release().perform()
 
 
-def press_translate(browser, count=1):
-    """Press Translate and wait for new pictures."""
-    sources = "return [...document.querySelectorAll('#results img')].map(image => image.src)"
-    before = browser.run(sources)
-    browser.one("#translate").click()
-    return browser.until(lambda: (now := browser.run(sources)) != before and len(now) == count and now, 20)
+def read_files(browser):
+    """Return the links to the results."""
+    return browser.run("return [...document.querySelectorAll('#results a')].map(link => link.href)")
+
+
+def wait_for_results(browser, expected, count=1):
+    """Wait until the page shows the translation of what is drawn, without anything pressed; return its files."""
+
+    def find():
+        shown = read_files(browser)
+        return len(shown) == count and (pixels(shown[0]) == expected(read_canvas(browser))).all() and shown
+
+    return browser.until(find, 20)
 
 
 def choose_model(browser, name):
@@ -180,13 +187,12 @@ def press_button(browser, name):
     browser.all("#drawing button")[number].click()
 
 
-def test_draw_translate_and_undo(browser, server, checkpoints):
+def test_the_translation_follows_the_drawing(browser, server, checkpoints):
     open_page(browser, server)
     translator = Translator(checkpoints["edges"], device="cpu")
     start = read_canvas(browser)
     assert start.shape == (64, 64, 3)
-    (first,) = press_translate(browser)
-    assert (pixels(first) == translator(start)).all()
+    wait_for_results(browser, translator)
     shown = browser.pixels(browser.one("#results img"))
     assert shown.std() > 10
     draw_stroke(browser, (-150, -150), (100, -120), (150, 100))
@@ -194,16 +200,36 @@ def test_draw_translate_and_undo(browser, server, checkpoints):
     changed = (with_line != start).any(-1)
     assert changed.sum() > 20
     assert not with_line[changed].any()  # black, and nothing between black and white
-    (second,) = press_translate(browser)
-    assert (pixels(second) == translator(with_line)).all()
+    wait_for_results(browser, translator)
     assert (browser.pixels(browser.one("#results img")) != shown).any()
     press_button(browser, "Undo")
     assert (read_canvas(browser) == start).all()
+    wait_for_results(browser, translator)
     press_button(browser, "Clear")
     assert (read_canvas(browser) == 255).all()
+    wait_for_results(browser, translator)
     elsewhere = [a for a in browser.addresses() if not a.startswith((server.address, "data:", "blob:"))]
     assert elsewhere == []
     assert [line for line in browser.complaints() if "favicon" not in line] == []
+
+
+def test_a_session_has_one_request_at_a_time(browser, server):
+    open_page(browser, server)
+    browser.run("""
+        window.waiting = window.most = window.sent = 0;
+        const real = window.fetch;
+        window.fetch = (address, ...rest) => {
+            const isJoin = String(address).includes("queue/join");
+            if (isJoin) { window.sent++; window.most = Math.max(window.most, ++window.waiting); }
+            return real(address, ...rest);
+        };
+        new MutationObserver(() => window.waiting--).observe(
+            document.querySelector("#results a"), {attributeFilter: ["href"]});
+    """)
+    for row in range(-140, 140, 20):
+        draw_stroke(browser, (-150, row), (150, row))
+    browser.until(lambda: browser.run("return window.sent > 2 && window.waiting === 0"), 20)
+    assert browser.run("return window.most") == 1
 
 
 def test_page_cannot_fetch_from_other_servers(browser, server):
@@ -217,9 +243,9 @@ def test_page_cannot_fetch_from_other_servers(browser, server):
     assert not any("192.0.2.1" in address for address in browser.addresses())
 
 
-def test_download_is_the_file(browser, server, tmp_path):
+def test_download_is_the_file(browser, server, checkpoints, tmp_path):
     open_page(browser, server)
-    (made,) = press_translate(browser)
+    (made,) = wait_for_results(browser, Translator(checkpoints["edges"], device="cpu"))
     browser.web.execute_cdp_cmd("Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(tmp_path)})
     link = browser.one("#results a")
     assert link.text == "Download PNG"
@@ -231,10 +257,8 @@ def test_download_is_the_file(browser, server, tmp_path):
 
 def test_labels_are_painted_by_name(browser, server, checkpoints):
     open_page(browser, server)
-    (before,) = press_translate(browser)
     choose_model(browser, "labels.ckpt")
     browser.until(lambda: texts(browser, "#drawing .brushes button") == list(PALETTE))
-    browser.until(lambda: not browser.all("#results img"))
     browser.until(lambda: (read_canvas(browser)[0, 0] == PALETTE["background"]).all())
     press_button(browser, "door")
     draw_stroke(browser, (-100, -100), (50, 50))  # a rectangle
@@ -247,9 +271,7 @@ def test_labels_are_painted_by_name(browser, server, checkpoints):
     painted = read_canvas(browser)
     assert (painted == PALETTE["shop"]).all(-1).sum() > 50
     assert {tuple(colour) for colour in painted.reshape(-1, 3).tolist()} <= set(PALETTE.values())
-    (made,) = press_translate(browser)
-    assert (pixels(made) == Translator(checkpoints["labels"], device="cpu")(painted)).all()
-    assert made != before
+    wait_for_results(browser, Translator(checkpoints["labels"], device="cpu"))
 
 
 def test_samples_of_mode_paper(browser, server):
@@ -258,7 +280,7 @@ def test_samples_of_mode_paper(browser, server):
     browser.until(lambda: browser.all("input[value=paper]"))[0].click()
     number = browser.until(lambda: browser.all("input[type=number][aria-label*=Samples]"))[0]
     browser.run("arguments[0].value = 3; arguments[0].dispatchEvent(new Event('input', {bubbles: true}))", number)
-    made = press_translate(browser, 3)
+    made = browser.until(lambda: len(found := read_files(browser)) == 3 and found, 20)
     assert len(set(made)) == 3
     assert [a.get_attribute("download") for a in browser.all("#results a")] == [
         f"drawing.sample_{number}.png" for number in range(3)
@@ -292,7 +314,7 @@ def test_uploads_appear_on_the_canvas_and_errors_as_a_line(browser, server, tmp_
 def test_layout_fits_the_window(browser, server, width, scheme):
     open_page(browser, server, width=width, scheme=scheme)
     assert browser.run("return document.documentElement.scrollWidth") <= width
-    for element in browser.all("#drawing button, #drawing canvas, #translate, #results"):
+    for element in browser.all("#drawing button, #drawing canvas, #results"):
         box = element.rect
         assert box["x"] >= 0
         assert box["x"] + box["width"] <= width

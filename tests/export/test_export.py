@@ -10,7 +10,8 @@ import torch
 from PIL import Image
 
 from helpers import make_strips
-from pix2pix_lightning import PairSpec, Pix2PixModule, Translator, compose, evaluate, predict
+from pix2pix_lightning import PairSpec, Pix2PixModule, Translator, compose, evaluate, predict, train
+from pix2pix_lightning.checkpoints.files import read_checkpoint
 from pix2pix_lightning.checkpoints.junyanz import read_junyanz, write_junyanz
 from pix2pix_lightning.export import __main__ as export
 from pix2pix_lightning.export.formats import FORMATS, check_keys
@@ -297,3 +298,34 @@ def test_foreign_onnx_files():
         onnx.save(model, "other.onnx")
         with pytest.raises(ValueError, match="metadata are wrong"):
             Translator("other.onnx")(np.zeros((8, 8, 3), np.uint8))
+
+
+def test_ckpt_holds_the_generator_alone_and_where_it_is_from(tmp_path, capsys):
+    generator = trained(SMALL, pair_spec=PairSpec(size=32)).generator
+    module = Pix2PixModule(SMALL, PATCH, pair_spec=PairSpec(size=32))
+    module.generator.load_state_dict(generator.state_dict())
+    module.batches_seen = 3
+    run, output = tmp_path / "run", tmp_path / "small.ckpt"
+    checkpoint = save(module, run / "checkpoints" / "best.ckpt")
+    command = "python -m pix2pix_lightning.train data=folder data.root=/home/me/pairs seed=3"
+    (run / "config.yaml").write_text(json.dumps({"command": command, "data": {"root": "/home/me", "size": 32}}))
+    (run / "metrics.csv").write_text("epoch,step,val/l1,val/psnr\n0,1,0.5,10\n1,2,0.25,12\n2,5,0.1,20\n")
+    assert call(checkpoint, output, "format=ckpt", "half=true") == 0
+    saved = read_checkpoint(output)
+    assert saved["state_dict"].keys() == {f"generator.{name}" for name in generator.state_dict()}
+    for name, value in generator.state_dict().items():
+        assert torch.equal(saved["state_dict"][f"generator.{name}"], value.half())
+    own = saved["pix2pix_lightning"]
+    assert (own["batches_seen"], own["data"]) == (3, {"size": 32})
+    assert own["made_by"]["train"] == command.replace("/home/me/pairs", "'<path>'").replace(
+        "data.root='", "'data.root="
+    )
+    assert own["made_by"]["metrics"] == {"l1": 0.25, "psnr": 12.0}  # of the validation before the third batch
+    picture = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
+    difference = Translator(output, device="cpu")(picture).astype(int) - Translator(checkpoint, device="cpu")(picture)
+    assert abs(difference).max() <= 1
+    capsys.readouterr()
+    assert train.main([f"resume={output}", f"run_dir={tmp_path / 'new'}", "data.size=32"]) == 1
+    assert f"init_from={output}" in read_line(capsys)
+    assert call(checkpoint, tmp_path / "model.onnx", "half=true") == 1
+    assert "half=True" in read_line(capsys)

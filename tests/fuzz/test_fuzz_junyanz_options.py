@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 from refusals import read_or_refuse
 
-from pix2pix_lightning import compose
-from pix2pix_lightning.checkpoints.junyanz.options import OLD_NAMES
+from pix2pix_lightning import PairSpec, compose
+from pix2pix_lightning.checkpoints.junyanz.options import OLD_NAMES, find_options
 from pix2pix_lightning.prepare import junyanz_command
 from pix2pix_lightning.prepare.junyanz_command import build_command
 from pix2pix_lightning.prepare.junyanz_options import DEFAULTS, read_options
@@ -39,6 +39,28 @@ def any_file(draw):
     form = draw(st.sampled_from(["{:>25}: {:<30}\t[default: x]", "{:>25}: {:<30}", "{}: {}"]))
     text = "\n".join(["----------------- Options ---------------", *(form.format(*item) for item in options.items())])
     return apply_steps(text.encode("utf-8", "replace"), draw(steps()) if draw(st.integers(0, 3)) == 0 else [])
+
+
+NETWORK = {
+    "_target_": "pix2pix_lightning.networks.UNetGenerator",
+    **{"in_channels": 3, "out_channels": 3, "num_downs": 8, "base_channels": 64, "norm": "batch", "dropout": 0.5},
+}
+
+
+def test_options_next_to_weights(search):
+    def attempt(content):
+        Path("train_opt.txt").write_bytes(content)
+        options = find_options(Path("latest_net_G.pth"))
+        if options is None:
+            return
+        network = read_or_refuse(lambda: options.complete(NETWORK, Path("latest_net_G.pth")))
+        assert network is None or {**network, "dropout": 0.5} == NETWORK
+        sizes = read_or_refuse(lambda: (options.size, options.load_size))
+        if sizes is not None and sizes[0] is not None:
+            PairSpec(size=sizes[0], load_size=sizes[1])
+        assert read_or_refuse(lambda: options.direction) in (None, "a_to_b", "b_to_a")
+
+    search(any_file(), attempt, examples=60)
 
 
 def test_options(search, monkeypatch):

@@ -72,6 +72,20 @@ def test_resize_convolution_covers_every_pixel_equally():
     torch.testing.assert_close(layer(image)[0, 0], expected)
 
 
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_resize_convolution_of_large_maps_equals_doubling_and_convolving(layout):
+    layer = ResizeConv2d(3, 5, bias=True).double().to(memory_format=layout)
+    image = torch.randn(2, 3, 18, 16, dtype=torch.double, requires_grad=True)
+    assert image[:, 0].numel() >= 512  # a transposed convolution computes it
+    doubled = image.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
+    expected = nn.functional.conv2d(doubled, layer.weight, layer.bias, padding=1)
+    torch.testing.assert_close(layer(image), expected)
+    direction = torch.randn_like(expected)
+    inputs = (image, layer.weight, layer.bias)
+    found = torch.autograd.grad(layer(image), inputs, direction)
+    torch.testing.assert_close(found, torch.autograd.grad(expected, inputs, direction))
+
+
 def test_norms_by_name():
     batch, instance, none = (build_norm(name, 4) for name in ("batch", "instance", "none"))
     assert [uses_bias(name) for name in ("batch", "instance", "none")] == [False, True, True]

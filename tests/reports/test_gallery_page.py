@@ -1,5 +1,6 @@
 import json
 import re
+import shutil
 from itertools import pairwise
 
 import cv2
@@ -8,7 +9,8 @@ import pytest
 from selenium.webdriver import Keys
 
 from pix2pix_lightning.metrics import build_metrics, describe_metrics
-from pix2pix_lightning.reports import GalleryFolder
+from pix2pix_lightning.reports import GalleryFolder, render_page
+from pix2pix_lightning.reports.links import refresh_links
 
 NASTY = """<script>alert(1)</script>&"'.png"""
 NAMES = ["plain", NASTY, "a_very_long_name_without_any_place_to_break_it_" * 4]
@@ -153,12 +155,95 @@ def test_figures_and_curves_go_to_the_last_epoch(browser, page):
     ]
     keys = [element.get_attribute("title") for element in browser.all("#metrics tbody th span, .chart figcaption")]
     assert keys[:4] == ["val/l1", "val/psnr", "val/ssim", "val/l1"]
-    assert keys[7] == "train/adversarial, train/loss_d" or keys[7] == "train/loss_d"
+    assert keys[7] == "train/loss_d"
     drawing = browser.all(".chart svg[role]")[0]
     assert drawing.accessible_name == "Validation L1 lower is better"
     assert "from 0.3 at 9 to 0.1 at 49" in browser.run(
         "return document.getElementById(arguments[0].getAttribute('aria-describedby')).textContent", drawing
     )
+
+
+def move_over(browser, drawing, across, *, touch=False):
+    """Move a mouse or a finger over a chart, to a share of its width."""
+    browser.run(
+        "const [e, share, type] = arguments, box = e.getBoundingClientRect();"
+        "const at = {clientX: box.left + share * box.width, clientY: box.top + 9, pointerType: type, bubbles: true};"
+        "e.dispatchEvent(new PointerEvent(type === 'touch' ? 'pointerdown' : 'pointermove', at))",
+        *(drawing, across, "touch" if touch else "mouse"),
+    )
+
+
+def test_a_curve_tells_its_values_at_a_pointer_a_finger_and_by_keys(browser, page):
+    browser.open(page)
+    figure = browser.all(".chart")[0]
+    drawing, readout = (figure.find_element("css selector", name) for name in (":scope > svg", ".readout"))
+    assert not readout.is_displayed()
+    left, right = 60 / 400, 384 / 400  # the plot in the drawing
+    for share, touch, text in (
+        (0, False, "9 batches seen: 0.3"),
+        (0.27, True, "19 batches seen: 0.25"),
+        (1, False, "49"),
+    ):
+        move_over(browser, drawing, left + share * (right - left), touch=touch)
+        assert readout.text.startswith(text)
+    cursor = figure.find_element("css selector", ".cursor")
+    assert float(cursor.get_attribute("x1")) == pytest.approx(384)
+    browser.run("arguments[0].focus({focusVisible: true})", drawing)
+    browser.press(Keys.ARROW_LEFT)
+    assert readout.text == drawing.get_attribute("aria-valuetext") == "39 batches seen: 0.15"
+    browser.press(Keys.HOME)
+    assert readout.text == "9 batches seen: 0.3"
+    browser.press(Keys.TAB)
+    assert not readout.is_displayed()
+
+
+def test_curves_are_smoothed_as_by_a_moving_average_without_bias(browser, page):
+    browser.open(page)
+    figure = browser.all(".chart")[1]  # PSNR goes up and down
+    drawing, readout = (figure.find_element("css selector", name) for name in (":scope > svg", ".readout"))
+    set_weight = "const s = document.getElementById('smoothing'); s.value = arguments[0];"
+    set_weight += "s.dispatchEvent(new Event('input'))"
+    browser.run(set_weight, 0.75)
+    values = np.array([12, 13, 14, 15, 12.0])
+    weights = 0.75 ** np.arange(5)[::-1]
+    browser.run("arguments[0].focus({focusVisible: true})", drawing)
+    browser.press(Keys.END)
+    smoothed = (values * weights).sum() / weights.sum()
+    assert readout.text == f"49 batches seen: {smoothed:.4g} smoothed, 12 measured"
+    assert len(figure.find_elements("css selector", "polyline")) == 2
+    (drawn,) = figure.find_elements("css selector", "polyline:not(.is-raw)")
+    last = float(drawn.get_attribute("points").split(",")[-1])
+    ticks = [(float(e.get_attribute("y")) - 4, float(e.text)) for e in figure.find_elements("css selector", "text.y")]
+    (y0, v0), (y1, v1) = ticks[0], ticks[-1]
+    assert v0 + (last - y0) / (y1 - y0) * (v1 - v0) == pytest.approx(smoothed, abs=0.02)
+    browser.run(set_weight, 0)
+    assert len(figure.find_elements("css selector", "polyline")) == 1
+    browser.open(page, script=False)
+    assert not browser.one(".smoothing").is_displayed()
+
+
+def test_pages_of_a_run_link_each_other_also_in_a_copy_of_the_run_alone(browser, run_dir, tmp_path):
+    home = tmp_path / "runs/a b/one#1"
+    shutil.copytree(run_dir, home)
+    (home / "evaluation/test_paper").mkdir(parents=True)
+    for page in (home / "evaluation/test_paper/index.html", home.parents[1] / "index.html"):
+        page.write_text(render_page("runs", title="T", written="", states=[], experiments=[]))
+    refresh_links(home)
+    gallery, evaluation = home / "gallery/index.html", home / "evaluation/test_paper/index.html"
+    shutil.copytree(home, tmp_path / "copy")
+
+    def read_links(page):
+        browser.open(page)
+        return [link.get_attribute("href") for link in browser.all(".pages a") if link.is_displayed()]
+
+    runs = (home.parents[1] / "index.html").as_uri()
+    assert read_links(gallery) == [evaluation.as_uri(), runs]
+    assert read_links(evaluation) == [gallery.as_uri(), runs]
+    copied = tmp_path / "copy"
+    assert read_links(copied / "gallery/index.html") == [(copied / "evaluation/test_paper/index.html").as_uri()]
+    shutil.rmtree(home / "evaluation")
+    GalleryFolder(home / "gallery", home).write_page()
+    assert read_links(gallery) == [runs]
 
 
 def test_a_screen_reader_finds_names_and_headings(browser, page):

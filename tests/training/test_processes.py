@@ -176,7 +176,7 @@ def test_commands_under_torchrun_equal_one_process_and_resume(out, strips, tmp_p
         assert first.startswith("0\n")
         assert second == "0\n"  # only the first process speaks
         assert len(re.findall("^done: ", first, re.M)) == 1
-    assert len(re.findall("^epoch 3 ", first, re.M)) == 1
+    assert len(re.findall("^epoch 3/3 ", first, re.M)) == 1
     first, second = ({n for n in read_json(out, "written_3", rank) if n.startswith("two/")} for rank in (0, 1))
     assert {"two/gallery/index.html", "two/metrics.csv", "two/config.yaml"} <= first
     assert not second

@@ -200,7 +200,7 @@ class _Page:
         if not chosen and len(choices) == 1:
             text = "".join(f"{name}: {file.title}" for name, file in choices.items())
         elif others:
-            text = f"{text}; {'also' if chosen else 'one of'} {others}"
+            text = f"{text}; also {others}" if chosen else f"{text}: {others}"
         return [Entry(f"{group}={given}", text)]
 
     def collect_all(self) -> dict[str, list[Entry]]:

@@ -72,15 +72,14 @@ def format_sections(sections: Mapping[str, Iterable[Entry]], width: int) -> list
 def _format_entry(entry: Entry, column: int, width: int) -> list[str]:
     indent = " " * entry.indent
     head = f"{indent}{entry.head}"
-    if not entry.text:
-        return textwrap.wrap(head, width, initial_indent="", subsequent_indent=" " * column, drop_whitespace=False)
     gap = " " * column
     lines = _wrap(entry.text, width - column)
-    if len(head) + 2 <= column:
+    if lines and len(head) + 2 <= column:
         return [f"{head:{column}}{lines[0]}", *(gap + line for line in lines[1:])]
     first_width = width - len(head) - 2  # the explanation begins behind a long key, where there is room
-    if first_width < _ROOM:
-        return [*textwrap.wrap(head, width, subsequent_indent=indent + "  "), *(gap + line for line in lines)]
+    if not lines or first_width < _ROOM:
+        heads = textwrap.wrap(entry.head, width, initial_indent=indent, subsequent_indent=f"{indent}  ")
+        return [*heads, *(gap + line for line in lines)]
     begin, *rest = _wrap(entry.text, first_width)
     rest = _wrap(" ".join(rest), width - column)
     return [f"{head}  {begin}", *(gap + line for line in rest)]

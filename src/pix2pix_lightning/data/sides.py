@@ -262,8 +262,7 @@ class PairSpec:
         load_size: Side in pixels to which training images are resized before the random crop of ``size``; by default
             ``size``, which is no jitter.
         direction: Which of the files' A and B is the source: ``a_to_b`` or ``b_to_a``.
-        strips: Whether files of the training held A and B side by side: False, True, or their common width and height;
-            None where that is unknown. It is no meaning of pixels, so comparisons leave it out.
+        strips: Whether the training's files were strips: False, True or their common (width, height); None: unknown.
 
     Raises:
         UserError: A size or the direction is out of range.
@@ -279,7 +278,7 @@ class PairSpec:
     size: int = 256
     load_size: int = cast(int, None)  # size, where it is not given
     direction: str = "a_to_b"
-    strips: bool | tuple[int, int] | None = field(default=None, compare=False)
+    strips: bool | tuple[int, int] | None = field(default=None, compare=False)  # not what pixels mean
 
     def __post_init__(self) -> None:
         if cast("int | None", self.load_size) is None:

@@ -73,7 +73,8 @@ const load = value => {
     if (value.free) brushList.append(colourPicker());
     isRectangle = value.paints;
     press("rectangle", isRectangle);
-    brushList.children[value.paints ? Math.min(2, brushList.children.length - 1) : 0].click();
+    const window = value.brushes.findIndex(({name}) => name === "window"); // of a facade, what is drawn first
+    brushList.children[Math.max(window, 0)].click();
     show(value.picture || value.start, isFirst); // the page arrives with the example's translation
   } else if (value.picture) show(value.picture);
   else translateSoon(); // a model with the same brushes keeps the drawing

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pix2pix_lightning.checkpoints.junyanz import to_junyanz_state, write_junyanz
+from pix2pix_lightning.checkpoints.junyanz import format_flags, to_junyanz_state, write_junyanz
 from pix2pix_lightning.checkpoints.pretrained import write_safetensors
 from pix2pix_lightning.export.checkpoint_file import write_generator_checkpoint
 from pix2pix_lightning.export.graph import Graph
@@ -98,7 +98,8 @@ def _export_junyanz(export: Export) -> str:
         check_absent(path, overwrite=export.overwrite)
     for path, network in present.items():
         write_junyanz(network, path, overwrite=export.overwrite)
-    return f"{' and '.join(path.name for path in present)} in {export.output}"
+    names = " and ".join(path.name for path in present)
+    return f"{names} in {export.output}, for their test.py: {format_flags(export.module.generator)}"
 
 
 def _export_hub(export: Export) -> str:

@@ -7,7 +7,7 @@ from typing import Self
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from pix2pix_lightning.utils.terminal import find_terminal
+from pix2pix_lightning.utils.terminal import find_terminal, is_stdout_terminal
 
 
 class ProgressBars:
@@ -22,7 +22,13 @@ class ProgressBars:
     def __init__(self, total: int) -> None:
         console = find_terminal()
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        self._progress = Progress(*columns, console=console, transient=True, disable=console is None)
+        self._progress = Progress(
+            *columns,
+            console=console,
+            transient=True,
+            redirect_stdout=is_stdout_terminal(),
+            disable=console is None,
+        )
         self._images = self._progress.add_task("images", total=total)
         self._tiles = self._progress.add_task("tiles", total=None, visible=False)
 

@@ -58,8 +58,9 @@ class Translator:
     Args:
         model: A checkpoint; a run's folder (its ``best.ckpt``, else ``last.ckpt``); a folder or a ``.safetensors``
             file of ``save_pretrained``; a generator of pytorch-CycleGAN-and-pix2pix, ``latest_net_G.pth``, or its
-            folder; an exported ``.onnx`` or ``.pt2`` file; or a module. A module's generator is used itself, without a
-            copy or a change of its weights; a file's weights are converted for speed.
+            folder; an exported ``.onnx`` or ``.pt2`` file; ``builtin:facades``, which comes with the package; or a
+            module. A module's generator is used itself, without a copy or a change of its weights; a file's weights are
+            converted for speed.
         mode: ``deterministic`` (``norm=image``, ``dropout=off``) or ``paper`` (``image``, ``on``: section 3.3).
         weights: ``trained``, or ``ema`` for the exponential moving average of the generator, where the checkpoint
             has it.

@@ -44,7 +44,7 @@ def check_arguments(trainer: Trainer, *, has_discriminator: bool) -> None:
             f"Trainer(gradient_clip_algorithm={trainer.gradient_clip_algorithm.value}): gradients are clipped by their "
             "norm, by Pix2PixModule(gradient_clip=...): leave it out"
         )
-    if trainer.max_steps > 0 and has_discriminator and not trainer.fast_dev_run:
+    if trainer.max_steps > 0 and has_discriminator and not getattr(trainer, "fast_dev_run", 0):
         _log.warning(
             "Trainer(max_steps=%d) counts the steps of both networks, two a batch: training ends after half as many "
             "batches",

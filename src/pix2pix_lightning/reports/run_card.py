@@ -120,13 +120,15 @@ def read_card(run: Path, runs: Path) -> RunCard | None:
     signature = read_signature(run)
     path = run.relative_to(runs).as_posix()
     updated = max(signature[: 2 * _WATCHED.index(LAST) : 2]) / 1e9
+    config: Mapping[str, Any] = {}
+    state, reason = _read_state(run)
     try:
         config = read_saved_settings(run / "config.yaml")
     except (UserError, OSError) as error:
-        return RunCard(path, signature, updated, reason=str(error))
-    if not {"data", "module", "trainer"} <= config.keys():
-        return None
-    state, reason = _read_state(run)
+        reason = str(error)
+    else:
+        if not config.keys() >= {"data", "module", "trainer"}:
+            return None
     metrics, epoch = _read_metrics(run)
     pictures = list(find_newest_pictures(run / "gallery").values())[:1]
     return RunCard(

@@ -28,7 +28,9 @@ def list_differing(cards: Sequence[RunCard]) -> list[list[tuple[str, str]]]:
     differing = [key for key in keys if any(settings.get(key) != first.get(key) for settings in compared)]
     leaves = {prefix for key in differing for prefix in _list_prefixes(key) if prefix in keys}
     # a leaf in one run, such as null, is what other runs have keys below
-    wholes = dict.fromkeys(next((prefix for prefix in _list_prefixes(key) if prefix in leaves), key) for key in differing)
+    wholes = dict.fromkeys(
+        next((prefix for prefix in _list_prefixes(key) if prefix in leaves), key) for key in differing
+    )
     return [[pair for key in wholes if (pair := _describe(key, card.settings)) is not None] for card in cards]
 
 

@@ -29,6 +29,11 @@ def find_terminal() -> Console | None:
     return console if is_terminal and multiprocessing.parent_process() is None else None
 
 
+def is_stdout_terminal() -> bool:
+    """Return whether standard output is a terminal. Where it is not, rich must not redirect it to one."""
+    return sys.stdout is not None and sys.stdout.isatty()
+
+
 class LiveLine:
     """A line at the bottom of a terminal. What is printed or logged meanwhile appears above it.
 
@@ -41,7 +46,7 @@ class LiveLine:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._redirected: list[tuple[logging.StreamHandler[Any], Any]] = []
-        self._live = Live(console=console, auto_refresh=False, transient=True, redirect_stdout=_is_terminal(sys.stdout))
+        self._live = Live(console=console, auto_refresh=False, transient=True, redirect_stdout=is_stdout_terminal())
         before = sys.stdout, sys.stderr
         with suppress(OSError):
             self._live.start()
@@ -76,10 +81,6 @@ class LiveLine:
         for handler, stream in self._redirected:
             handler.setStream(stream)
         self._redirected = []
-
-
-def _is_terminal(stream: Any) -> bool:
-    return stream is not None and stream.isatty()
 
 
 def _find_handlers(stream: Any) -> list[logging.StreamHandler[Any]]:

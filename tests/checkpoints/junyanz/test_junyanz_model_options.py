@@ -20,8 +20,7 @@ DEFAULTS = {
     "model": "pix2pix",
     "ndf": "4",
     "netD": "basic",
-    "netG": "unet_128",
-    "ngf": "4",
+    "ngf": "2",
     "no_dropout": "True",
     "norm": "batch",
     "output_nc": "3",
@@ -38,7 +37,7 @@ def format_table(values, end="----------------- End -------------------\n"):
 @pytest.fixture(scope="module")
 def networks():
     """Return states of the networks that the options describe."""
-    return {"G": trained(UNet(7, num_in=1, base=4)).state_dict(), "D": trained(Patch(3, num_in=4)).state_dict()}
+    return {"G": trained(UNet(5, num_in=1, base=2)).state_dict(), "D": trained(Patch(3, num_in=4)).state_dict()}
 
 
 @pytest.fixture
@@ -87,13 +86,13 @@ def test_without_a_file_the_size_is_assumed_aloud(folder):
 @pytest.mark.parametrize(
     ("flag", "value", "network"),
     [
-        ("netG", "unet_256", "num_downs=7"),
+        ("netG", "unet_256", "num_downs=5"),
         ("netG", "resnet_9blocks", "UNetGenerator"),
         ("norm", "instance", "norm=batch"),
         ("norm", "none", "norm=batch"),
         ("input_nc", "3", "in_channels=1"),
         ("output_nc", "1", "out_channels=3"),
-        ("ngf", "64", "base_channels=4"),
+        ("ngf", "64", "base_channels=2"),
         ("netD", "pixel", "PatchDiscriminator"),
         ("ndf", "64", "base_channels=4"),
     ],
@@ -115,7 +114,14 @@ def test_visible_dropout_of_a_resnet_is_compared(tmp_path):
 
 @pytest.mark.parametrize(
     ("flag", "value"),
-    [("crop_size", "big"), ("crop_size", "-4"), ("crop_size", ""), ("direction", "AtoC"), ("no_dropout", "maybe")],
+    [
+        ("crop_size", "big"),
+        ("crop_size", "-4"),
+        ("crop_size", "65537"),
+        ("crop_size", ""),
+        ("direction", "AtoC"),
+        ("no_dropout", "maybe"),
+    ],
 )
 def test_edited_values_are_refused(folder, flag, value):
     (folder / "train_opt.txt").write_text(format_table({**DEFAULTS, flag: value}))
@@ -142,28 +148,48 @@ def test_file_that_is_cut_short(folder):
 @pytest.mark.parametrize(
     ("values", "size", "load_size", "direction"),
     [
-        ({}, 256, 256, "a_to_b"),
-        ({"preprocess": "scale_width", "load_size": "96"}, 96, 96, "b_to_a"),
-        ({"preprocess": "scale_width_and_crop"}, 128, 128, "b_to_a"),
-        ({"preprocess": "none"}, 128, 128, "b_to_a"),
-        ({"load_size": "128"}, 128, 128, "b_to_a"),
-        ({"model": "test", "dataset_mode": "single"}, 128, 143, "a_to_b"),
-        ({"model": "cycle_gan", "dataset_mode": "unaligned", "input_nc": "3", "output_nc": "1"}, 128, 143, "a_to_b"),
+        ({"ngf": "2"}, None, None, None),
+        (DEFAULTS, 128, 143, "b_to_a"),
+        ({**DEFAULTS, "preprocess": "scale_width", "load_size": "96"}, 96, None, "b_to_a"),
+        ({**DEFAULTS, "preprocess": "scale_width_and_crop"}, 128, None, "b_to_a"),
+        ({**DEFAULTS, "preprocess": "none"}, 128, None, "b_to_a"),
+        ({**DEFAULTS, "load_size": "128"}, 128, None, "b_to_a"),
+        ({**DEFAULTS, "model": "test", "dataset_mode": "single"}, 128, 143, None),
+        ({**DEFAULTS, "model": "cycle_gan", "dataset_mode": "unaligned"}, 128, 143, None),
     ],
 )
-def test_sizes_and_direction_by_the_way_of_resizing(folder, values, size, load_size, direction):
-    (folder / "train_opt.txt").write_text(format_table({**DEFAULTS, **values} if values else {"ngf": "4"}))
-    translator, lines = open_translator(folder)
-    spec = translator.pair_spec
-    assert (spec.size, spec.load_size, spec.direction) == (size, load_size, direction)
-    is_square = values.get("preprocess") in (None, "resize_and_crop")
-    assert is_square or f"preprocess={values['preprocess']}" in lines[0]
+def test_sizes_and_direction_by_the_way_of_resizing(tmp_path, values, size, load_size, direction):
+    (tmp_path / "train_opt.txt").write_text(format_table(values))
+    options = find_options(tmp_path / "latest_net_G.pth")
+    assert (options.size, options.load_size, options.direction) == (size, load_size, direction)
+    assert options.keeps_shape == (values.get("preprocess") in ("scale_width", "scale_width_and_crop", "none"))
+
+
+@pytest.mark.parametrize(
+    ("name", "cls", "depth"),
+    [
+        ("unet_256", "UNetGenerator", {"num_downs": 8}),
+        ("unet_128", "UNetGenerator", {"num_downs": 7}),
+        ("resnet_9blocks", "ResNetGenerator", {"num_blocks": 9}),
+        ("resnet_6blocks", "ResNetGenerator", {"num_blocks": 6}),
+    ],
+)
+def test_generators_by_name(tmp_path, name, cls, depth):
+    values = {"netG": name, "model": "cycle_gan", "input_nc": "1", "norm": "syncbatch"}  # either direction's channels
+    (tmp_path / "test_opt.txt").write_text(format_table(values))
+    network = {"_target_": f"x.{cls}", "in_channels": 3, "norm": "batch", **depth}
+    assert find_options(tmp_path / "latest_net_G_A.pth").complete(network, tmp_path) == network
+
+
+def test_images_in_their_own_shape_are_said(folder):
+    (folder / "train_opt.txt").write_text(format_table({**DEFAULTS, "preprocess": "none"}))
+    assert "preprocess=none" in open_translator(folder)[1][0]
 
 
 def test_old_names_and_old_files(folder):
     (folder / "train_opt.txt").unlink()
     old = "------------ Options -------------\nfineSize: 64\nloadSize: 72\nwhich_direction: BtoA\nuse_dropout: True\n"
-    old += "which_model_netG: unet_128\nresize_or_crop: scale_width\ndataset_mode: aligned\n"
+    old += "resize_or_crop: scale_width\ndataset_mode: aligned\n"
     (folder / "opt.txt").write_text(old + "-------------- End ----------------\n")
     (folder / "test_opt.txt").write_text(format_table({"crop_size": "32"}))
     translator, (line,) = open_translator(folder)

@@ -3,6 +3,7 @@
 from pix2pix_lightning.checkpoints.junyanz.checkpoint import (
     JunyanzNetwork,
     find_discriminator,
+    format_flags,
     read_junyanz,
     to_junyanz_state,
     write_junyanz,
@@ -13,6 +14,7 @@ __all__ = [
     "JunyanzNetwork",
     "ModelOptions",
     "find_discriminator",
+    "format_flags",
     "read_junyanz",
     "to_junyanz_state",
     "write_junyanz",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pix2pix_lightning.checkpoints.files import read_data, write_checkpoint
 from pix2pix_lightning.checkpoints.junyanz.keys import infer_network, map_keys, map_layers
-from pix2pix_lightning.checkpoints.junyanz.options import ModelOptions, find_options
+from pix2pix_lightning.checkpoints.junyanz.options import ModelOptions, find_generator_name, find_options
 from pix2pix_lightning.utils.checks import check_absent
 from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.instantiate import TARGET, build
@@ -93,6 +93,38 @@ def to_junyanz_state(network: nn.Module) -> OrderedDict[str, Tensor]:
         raise UserError(f"pytorch-CycleGAN-and-pix2pix could not read this network: {error}") from None
     own = network.state_dict()
     return OrderedDict((theirs, own[ours]) for ours, theirs in keys.items())
+
+
+def format_flags(generator: nn.Module) -> str:
+    """Return the flags with which junyanz's ``test.py`` and ``train.py`` build a generator that was written.
+
+    Args:
+        generator: A generator of `networks`.
+
+    Returns:
+        ``--netG``, ``--norm`` and the flags that differ from the defaults of ``--model pix2pix``; or that there are
+        none for this network.
+
+    Raises:
+        UserError: junyanz has no such network.
+    """
+    from torch import nn
+
+    described = infer_network({key: tuple(value.shape) for key, value in to_junyanz_state(generator).items()})
+    name = find_generator_name(described)
+    if name is None:
+        depth = next(key for key in ("num_downs", "num_blocks") if key in described)
+        return f"no --netG of theirs has {depth}={described[depth]}: change their define_G"
+    norm = described["norm"].removesuffix("_no_bias")
+    flags = [f"--netG {name} --norm {norm}"]
+    for flag, key, default in (
+        ("ngf", "base_channels", 64),
+        ("input_nc", "in_channels", 3),
+        ("output_nc", "out_channels", 3),
+    ):
+        flags += [f"--{flag} {described[key]}"] if described[key] != default else []
+    has_dropout = any(isinstance(layer, nn.Dropout) and layer.p > 0 for layer in generator.modules())
+    return " ".join(flags if has_dropout else [*flags, "--no_dropout"])
 
 
 def write_junyanz(network: nn.Module, path: str | Path, *, overwrite: bool = False) -> None:

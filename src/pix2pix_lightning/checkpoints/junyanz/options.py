@@ -56,6 +56,7 @@ _GENERATOR_FLAGS = {
     "dropout": "no_dropout",
 }
 _DISCRIMINATOR_FLAGS = {TARGET: "netD", "num_layers": "netD", "base_channels": "ndf", "norm": "norm"}
+_MAX_COUNT = 2**16
 _OTHER_IMAGES = ("cycle_gan",)  # models with generators for both directions, so that channels and direction vary
 
 
@@ -172,7 +173,7 @@ class ModelOptions(NamedTuple):
 
     def _parse_count(self, flag: str) -> int:
         value = self.values[flag]
-        if not re.fullmatch(r"0*[1-9]\d{0,5}", value):
+        if not re.fullmatch(r"[1-9]\d{0,4}", value) or int(value) > _MAX_COUNT:
             raise UserError(f"{self.path} has {flag}={value}, where a whole number is expected: correct or remove it")
         return int(value)
 
@@ -183,6 +184,14 @@ class ModelOptions(NamedTuple):
                 f"{self.path} has {flag}={value}, which is none of {', '.join(choices)}: correct or remove it"
             )
         return value
+
+
+def find_generator_name(description: Mapping[str, Any]) -> str | None:
+    """Return the value of ``--netG`` that builds a generator, or None if none does."""
+    for name, (cls, depth) in _GENERATORS.items():
+        if description[TARGET].endswith(f".{cls}") and description.items() >= depth.items():
+            return name
+    return None
 
 
 def find_options(weights: Path) -> ModelOptions | None:

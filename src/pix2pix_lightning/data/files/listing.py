@@ -48,7 +48,7 @@ class Listing(NamedTuple):
     Attributes:
         files: Paths of the images relative to the folder, with ``/`` between names, in the order of their names.
         passed_over: Number of files by ending that hold images of a kind that is not read.
-        system_folders: Paths of folders that a system made for itself, which are not looked into.
+        system_folders: Paths of folders that a system made for itself, and of those of runs, which are not looked into.
     """
 
     files: list[str]
@@ -125,7 +125,7 @@ def list_images_below(folder: Path, *, recursive: bool = True, excluded: Path | 
                     continue
                 if not _is_folder(entry):
                     _sort_file(entry, below, files, passed_over)
-                elif recursive and is_system_folder(entry.name):
+                elif recursive and (is_system_folder(entry.name) or _is_run_folder(entry.path)):
                     system_folders.append(f"{below}{entry.name}")
                 elif recursive:
                     real = os.path.realpath(entry.path)
@@ -138,6 +138,11 @@ def list_images_below(folder: Path, *, recursive: bool = True, excluded: Path | 
 def is_system_folder(name: str) -> bool:
     """Return whether a folder of this name holds what a system made for itself; also if it is hidden."""
     return name.startswith(".") or name.lower() in _SYSTEM_FOLDERS
+
+
+def _is_run_folder(path: str) -> bool:
+    """Return whether a folder is that of a training, whose pictures belong to no data set."""
+    return os.path.isfile(f"{path}/config.yaml") and os.path.isdir(f"{path}/checkpoints")  # noqa: PTH112, PTH113
 
 
 def log_passed_over(folder: Path, listing: Listing) -> None:
@@ -157,7 +162,9 @@ def log_passed_over(folder: Path, listing: Listing) -> None:
         )
     if listing.system_folders:
         names = format_names(listing.system_folders)
-        _log.info("%s: %d folders of the system are passed over: %s", folder, len(listing.system_folders), names)
+        _log.info(
+            "%s: %d folders of the system or of runs are passed over: %s", folder, len(listing.system_folders), names
+        )
 
 
 def _sort_file(entry: os.DirEntry[str], below: str, files: list[str], passed_over: Counter[str]) -> None:

@@ -56,7 +56,13 @@ class Pace:
         self._time_left.start_epoch(self._epoch_start, is_whole=is_whole)
 
     def end_batch(self, trainer: Trainer, batch: Any, batch_idx: int) -> None:
-        """Count a batch."""
+        """Count a batch.
+
+        Args:
+            trainer: The trainer.
+            batch: The batch, whose ``source`` has an image for each pair.
+            batch_idx: Number of the batch in the epoch, from 0.
+        """
         now = time.perf_counter()
         if not self.images:
             self._share_before = batch_idx / trainer.num_training_batches
