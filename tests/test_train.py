@@ -331,6 +331,10 @@ def test_resume_auto_goes_on_with_the_unfinished_run_of_the_same_settings(train_
     with pytest.raises(Interrupted):
         train_in(None, *words, use_probe(StopAt(3, raise_keyboard_interrupt)))
     folders = set((tmp_path / "runs/auto").iterdir())
+    page = (tmp_path / "runs/index.html").read_text()
+    states = ("running", "stopped", "finished")
+    assert [page.count(f'"state {state}">1 {state}') for state in states] == [0, 1, 1]
+    assert page.count("pix2pix_lightning.train resume=runs/auto/") == 1
     train_in(None, *words, use_probe(Callback()))
     assert set((tmp_path / "runs/auto").iterdir()) == folders
     assert len(folders) == len([f for f in folders if (f / "summary.json").exists()]) == 2
@@ -376,6 +380,7 @@ def test_an_extended_run_that_was_stopped_is_unfinished(run, train_in):
     with pytest.raises(RuntimeError, match="stopped by the test"):
         train_in("run", "trainer.max_epochs=3", "resume=run", use_probe(StopAt(5, raise_runtime_error)))
     assert not Path("run/summary.json").exists()
+    assert Path("run/train.log").read_text().splitlines()[-1].endswith(" ERROR failed: stopped by the test")
 
 
 @pytest.mark.parametrize(("batch", "is_kept"), [(0, False), (1, True)])
