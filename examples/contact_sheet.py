@@ -2,7 +2,7 @@
 
     python examples/contact_sheet.py <run folder> <picture.png> [--pairs 4] [--columns 2] [--epoch 6]
 
-The pairs are those of the run's gallery; an incomplete last row is left out.
+The pairs are those of the run's gallery, or of an evaluation; an incomplete last row is left out.
 """
 
 from __future__ import annotations
@@ -20,14 +20,17 @@ _GAP = 4  # pixels between pictures, white
 def main() -> None:
     """Read the gallery and write the sheet."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", type=Path, help="a run's folder")
+    parser.add_argument("run", type=Path, help="a run's folder, or that of an evaluation")
     parser.add_argument("picture", type=Path, help="what to write")
-    parser.add_argument("--pairs", type=int, default=4, help="how many of the gallery's pairs")
+    parser.add_argument("--pairs", type=int, default=4, help="how many pairs")
     parser.add_argument("--columns", type=int, default=2, help="how many pairs side by side")
     parser.add_argument("--epoch", type=int, help="the epoch of the outputs, counted from 1; by default the last")
     arguments = parser.parse_args()
     outputs = "epoch_*.png" if arguments.epoch is None else f"epoch_{arguments.epoch - 1:04d}.png"
-    pairs = sorted((arguments.run / "gallery/images").iterdir())[: arguments.pairs]
+    gallery = arguments.run / "gallery/images"
+    if not gallery.is_dir():
+        gallery, outputs = arguments.run / "images", "output.png"
+    pairs = sorted(gallery.iterdir())[: arguments.pairs]
     strips = [
         concatenate_framed([*pair.glob("input.*"), max(pair.glob(outputs)), *pair.glob("target.*")]) for pair in pairs
     ]
