@@ -182,6 +182,8 @@ def workshop(tmp_path_factory):
     image = np.random.default_rng(0).integers(0, 256, (40, 48, 3), np.uint8)
     for name in ("photos/a.png", "photos/b.png", "labels.png"):
         cv2.imwrite(str(folder / name), image)
+    (folder / "examples").mkdir()
+    shutil.copy(ROOT / "examples/labels.png", folder / "examples")
     (folder / "train_opt.txt").write_text("model: pix2pix\ndataroot: pairs\n")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
@@ -239,7 +241,7 @@ def run(words, patch, capfd):
         check_number(arguments, len(jobs))
         assert len([path for path, _ in written if path.name == "summary.json"]) == 1
     elif name == "predict":
-        inputs = 1 if "input=labels.png" in arguments else len(list(Path("photos").iterdir()))
+        inputs = 1 if "input=examples/labels.png" in arguments else len(list(Path("photos").iterdir()))
         assert len([path for path, _ in written if path.suffix == ".png"]) == inputs
     else:
         assert written or capfd.readouterr().out
