@@ -26,7 +26,6 @@ import pix2pix_lightning.models.pix2pix
 from helpers import make_strips
 from pix2pix_lightning import compose
 from pix2pix_lightning.cli.conf import find_conf_dir, is_group
-from pix2pix_lightning.data.files.image_files import write_image
 from pix2pix_lightning.train import train
 
 ROOT = Path(__file__).parents[1]
