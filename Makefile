@@ -13,7 +13,7 @@ CONSTRAINTS ?= constraints.txt
 .PHONY: help setup quickstart test test-slow test-lowest fuzz soak lint typecheck format bench docs build clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## make .venv with the pinned packages and this one
 
@@ -23,7 +23,7 @@ $(STAMP): pyproject.toml $(CONSTRAINTS)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(addprefix -c ,$(CONSTRAINTS)) -e '.[dev]'
 	touch $@
 
-quickstart: setup ## train on pictures that the program draws itself, for minutes
+quickstart: setup ## train on pictures that the program draws itself, for a few minutes
 	$(BIN)/python -m pix2pix_lightning.train experiment=quickstart
 
 test: lint typecheck ## lint, types and tests

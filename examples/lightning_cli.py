@@ -5,7 +5,7 @@
     python examples/lightning_cli.py predict --config examples/lightning_cli.yaml --data.root pairs --ckpt_path <file>
 
 ``predict`` writes the outputs of the test pairs into ``predictions`` below ``trainer.default_root_dir``. It needs
-``pip install pix2pix-lightning[cli]``.
+``pip install ".[cli]"`` in the folder of the README.
 """
 
 from pathlib import Path

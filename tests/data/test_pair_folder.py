@@ -173,6 +173,7 @@ def test_the_specification_says_whether_files_are_strips(tmp_path, files, option
         (["Training/x", "validation/x"], "train", r"has the folder Training.* rename it to train"),
         (["train/x", "valid/x"], "val", r"has the folder valid.* rename it to val"),
         (["train/x", "test/x"], "val", r"/val does not exist.*data\.val_fraction=0\.1"),
+        (["train/x", "val/x"], "test", r"/test does not exist.* split=val$"),
         (["pairs/train/x", "pairs/val/x"], "train", r"data\.root=\S+/pairs$"),
         (["A/x", "val/x"], "train", r"no folder train, but A, val: "),
         (["A/x"], "train", r"has the folder A alone.*/B$"),

@@ -40,10 +40,13 @@ def explain_missing_split(root: Path, split: str) -> str | None:
         if (folder / split).is_dir() and folder.name not in ("A", "B"):
             return f"{root} has no folder {split}, but {folder} has: set data.root={folder}"
     if split != "train" and (root / "train").is_dir():
+        advice = {
+            "val": "set data.val_fraction=0.1 to validate on a part of these, or data.val_split= to another folder",
+            "test": "evaluate with split=val",
+        }
         return (
-            f"{root / split} does not exist: put pairs there as in {root / 'train'}, or set data.val_fraction=0.1 to "
-            "validate on a part of these, or data.val_split= to another folder"
-            if split == "val"
+            f"{root / split} does not exist: put pairs there as in {root / 'train'}, or {advice[split]}"
+            if split in advice
             else None
         )
     in_root = [file for file in listing.files if "/" not in file]

@@ -57,13 +57,15 @@ def check_colours_match(image: npt.NDArray[np.uint8], nearest: Numbers, palette:
     pixels = image.reshape(-1, 3)[::step].astype(np.int32)
     near = np.asarray(palette, np.int32)[nearest.reshape(-1)[::step]]
     distances = ((pixels - near) ** 2).sum(1)
-    share = (distances > _MAX_DISTANCE**2).mean()
+    is_far = distances > _MAX_DISTANCE**2
+    share = is_far.mean()
     if share > _MAX_SHARE:
-        worst = distances.argmax()
+        _, firsts, counts = np.unique(pixels[is_far], axis=0, return_index=True, return_counts=True)
+        example = np.flatnonzero(is_far)[firsts[counts.argmax()]]  # the commonest colour: rare ones are noise at edges
         raise UserError(
             f"{share:.0%} of the pixels have none of the palette's {len(palette)} colours, for example "
-            f"{pixels[worst].tolist()}, to which {near[worst].tolist()} is nearest: give the palette that the file is "
-            "drawn in, change data.direction if A and B are swapped, or set kind=rgb if it is a photo"
+            f"{pixels[example].tolist()}, to which {near[example].tolist()} is nearest: give the palette that the file "
+            "is drawn in, change data.direction if A and B are swapped, or set kind=rgb if it is a photo"
         )
 
 

@@ -62,7 +62,7 @@ def describe_data(cfg: DictConfig, run: Path | None, trust: Sequence[str] = ()) 
     if own is None:
         raise UserError(
             f"checkpoint={cfg.checkpoint} is not in a run's folder, whose config.yaml would name the data: set "
-            "data=<group>, as for training"
+            "data=folder data.root=<folder>, or another data=<group>, as for training"
         )
     if isinstance(own.get("cache"), str):  # a folder outside of the run's, to which its file may not make this write
         own.cache = None
@@ -147,7 +147,9 @@ def _build_data(description: Mapping[str, Any]) -> Any:
     try:
         return build(description)
     except TypeError as error:  # keys that a class passes on to another
-        raise UserError(f"data: {error}: leave that key out, or set another data=<group>") from None
+        raise UserError(
+            f"data: {error}: leave that key out, or set another data=<group>, such as data=folder"
+        ) from None
 
 
 def _without_augmentation(description: dict[str, Any]) -> dict[str, Any]:

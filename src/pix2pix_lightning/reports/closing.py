@@ -24,13 +24,14 @@ def format_final_metrics(run_dir: Path) -> str:
     measured = [row for row in rows if any(name.startswith("val/") for name in row)]
     lines = [f"done: {run_dir}"]
     if measured:
-        first, last = measured[0], measured[-1]
-        epochs = [f"epoch {row['epoch'] + 1:.0f}" for row in (first, last)]
-        lines.append(f"{'in validation':>16}{epochs[0]:>12}{epochs[1]:>12}")
+        shown = measured if len(measured) == 1 else [measured[0], measured[-1]]
+        epochs = [f"epoch {row['epoch'] + 1:.0f}" for row in shown]
+        lines.append(f"{'in validation':>16}" + "".join(f"{epoch:>12}" for epoch in epochs))
         lines += [
-            f"{(described.get(name) or metric_info(name)).title:>16}{value:>12.4f}{last[f'val/{name}']:>12.4f}"
-            for name, value in _select_validation(first).items()
-            if f"val/{name}" in last
+            f"{(described.get(name) or metric_info(name)).title:>16}"
+            + "".join(f"{row[f'val/{name}']:>12.4f}" for row in shown)
+            for name in _list_validation(shown[0])
+            if f"val/{name}" in shown[-1]
         ]
     page = run_dir / "gallery/index.html"
     if page.is_file():
@@ -38,6 +39,6 @@ def format_final_metrics(run_dir: Path) -> str:
     return "\n".join(lines)
 
 
-def _select_validation(row: Mapping[str, float]) -> dict[str, float]:
-    """Return the validation metrics of a row, by their names without ``val/``."""
-    return {name.removeprefix("val/"): value for name, value in row.items() if name.startswith("val/")}
+def _list_validation(row: Mapping[str, float]) -> list[str]:
+    """List the validation metrics of a row, by their names without ``val/``."""
+    return [name.removeprefix("val/") for name in row if name.startswith("val/")]
