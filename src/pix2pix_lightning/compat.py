@@ -61,8 +61,8 @@ def parse_overrides(words: Sequence[str]) -> list[Any]:
 def apply_overrides(cfg: DictConfig, overrides: Sequence[Any]) -> None:
     """Set, add and delete keys of a composed configuration, in place, as Hydra does at the end of composing.
 
-    Hydra offers that as a part of composing alone (`ConfigLoaderImpl._apply_overrides_to_config`, hydra-core 1.3), which
-    takes fifty times as long: what the files give could not be kept from one configuration to the next.
+    Hydra offers that as a part of composing alone (`ConfigLoaderImpl._apply_overrides_to_config`, hydra-core 1.3),
+    so that what the files give could not be kept from one configuration to the next, which is most of the time.
 
     Args:
         cfg: The configuration.

@@ -94,7 +94,7 @@ def _compose(words: Sequence[str]) -> tuple[DictConfig, Mapping[str, Any]]:
 
 @lru_cache(maxsize=64)
 def _compose_groups(folder: Path, versions: frozenset[tuple[str, int]], *words: str) -> bytes:
-    """Compose the files without overrides of single keys, which takes 0.2 s; ``versions`` tells their contents apart."""
+    """Compose the files without overrides of single keys; ``versions`` tells their contents apart."""
     return pickle.dumps(_compose(words))
 
 
