@@ -4,10 +4,12 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.plugins.layer_sync import TorchSyncBatchNorm
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
+from omegaconf import OmegaConf
 from torch import nn
 
 from pix2pix_lightning import compat
@@ -31,6 +33,15 @@ def test_overrides_are_parsed():
     assert swept.is_sweep_override()
     assert added.is_add()
     assert added.value() == {"c": [1, "x"]}
+
+
+def test_overrides_are_applied():
+    cfg = OmegaConf.create({"data": {"size": 256, "root": "pairs"}})
+    OmegaConf.set_struct(cfg, True)
+    compat.apply_overrides(cfg, compat.parse_overrides(["data.size=128", "~data.root", "+data.mirror=true"]))
+    assert cfg == {"data": {"size": 128, "mirror": True}}
+    with pytest.raises(HydraException, match=r"data\.sise"):
+        compat.apply_overrides(cfg, compat.parse_overrides(["data.sise=128"]))
 
 
 def test_bfloat16_of_the_cpu_is_known():

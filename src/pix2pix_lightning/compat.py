@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from lightning.pytorch import LightningModule
     from lightning.pytorch.core.optimizer import LightningOptimizer
     from lightning.pytorch.strategies import DDPStrategy, Strategy
+    from omegaconf import DictConfig
     from torch import nn
 
 
@@ -55,6 +56,24 @@ def parse_overrides(words: Sequence[str]) -> list[Any]:
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
     return list(OverridesParser.create().parse_overrides(list(words)))
+
+
+def apply_overrides(cfg: DictConfig, overrides: Sequence[Any]) -> None:
+    """Set, add and delete keys of a composed configuration, in place, as Hydra does at the end of composing.
+
+    Hydra offers that as a part of composing alone (`ConfigLoaderImpl._apply_overrides_to_config`, hydra-core 1.3),
+    so that what the files give could not be kept from one configuration to the next, which is most of the time.
+
+    Args:
+        cfg: The configuration.
+        overrides: Parsed overrides of single keys, none of a group and none with several values.
+
+    Raises:
+        hydra.errors.HydraException: A key is unknown, or is to be added and exists.
+    """
+    from hydra._internal.config_loader_impl import ConfigLoaderImpl
+
+    ConfigLoaderImpl._apply_overrides_to_config(list(overrides), cfg)
 
 
 def cpu_has_bfloat16() -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -48,19 +47,8 @@ def compose(config_name: str, overrides: Sequence[str] = (), *, config_dir: str 
     cfg, choices = compose_files(config_name, words, config_dir=config_dir)
     if choices.get("sweep"):
         raise UserError(f"sweep={choices['sweep']} is several configurations: compose each by its own choices")
-    check_types(cfg, words, choices, partial(_compose_groups, config_name, config_dir))
+    check_types(cfg, words, choices, lambda groups: compose_files(config_name, groups, config_dir=config_dir)[0])
     folder = ["--config-dir", str(config_dir)] if config_dir else []
     complete_config(cfg, choices, [*folder, *words])
     check_same_as_resumed(cfg, words)
     return cfg
-
-
-def _compose_groups(config_name: str, config_dir: str | Path | None, words: Sequence[str]) -> DictConfig:
-    if config_dir is None:
-        return _compose_own_groups(config_name, *words)
-    return compose_files(config_name, words, config_dir=config_dir)[0]
-
-
-@lru_cache(maxsize=32)  # the package's own files stay as they are; composing takes 0.2 s
-def _compose_own_groups(config_name: str, *words: str) -> DictConfig:
-    return compose_files(config_name, words)[0]

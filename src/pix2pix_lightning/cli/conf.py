@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import pickle
 import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pix2pix_lightning.compat import isolate_hydra
+from pix2pix_lightning.compat import apply_overrides, isolate_hydra, parse_overrides
 from pix2pix_lightning.utils.errors import UserError
 
 if TYPE_CHECKING:
@@ -64,15 +66,47 @@ def compose_files(
     Raises:
         hydra.errors.HydraException: A key or a name is unknown.
     """
-    import hydra
-    from omegaconf import open_dict
-
-    extra = [f"hydra.searchpath=[{quote(f'file://{Path(config_dir).resolve()}')}]"] if config_dir else []
-    with isolate_hydra(), hydra.initialize_config_dir(str(find_conf_dir()), version_base="1.3"):
-        cfg = hydra.compose(config_name, [*overrides, *extra], return_hydra_config=True)
-    with open_dict(cfg):
-        choices = cfg.pop("hydra").runtime.choices
+    if config_dir:
+        searchpath = f"hydra.searchpath=[{quote(f'file://{Path(config_dir).resolve()}')}]"
+        return _compose([config_name, *overrides, searchpath])
+    parsed = parse_overrides(overrides)
+    if any(override.is_hydra_override() for override in parsed):  # which may name further files
+        return _compose([config_name, *overrides])
+    keys = [override for override in parsed if _sets_key(override)]
+    groups = tuple(override.input_line for override in parsed if override not in keys)
+    cfg, choices = pickle.loads(_compose_groups(find_conf_dir(), _list_versions(), config_name, *groups))
+    apply_overrides(cfg, keys)
     return cfg, choices
+
+
+def _compose(words: Sequence[str]) -> tuple[DictConfig, Mapping[str, Any]]:
+    """Compose the files; ``words`` are the command's name and its overrides."""
+    import hydra
+    from omegaconf import OmegaConf, open_dict
+
+    with isolate_hydra(), hydra.initialize_config_dir(str(find_conf_dir()), version_base="1.3"):
+        cfg = hydra.compose(words[0], list(words[1:]), return_hydra_config=True)
+    with open_dict(cfg):
+        choices = dict(cfg.pop("hydra").runtime.choices)
+    OmegaConf.clear_cache(cfg)  # the time that names a run is read anew
+    return cfg, choices
+
+
+@lru_cache(maxsize=64)
+def _compose_groups(folder: Path, versions: frozenset[tuple[str, int]], *words: str) -> bytes:
+    """Compose the files without overrides of single keys; ``versions`` tells their contents apart."""
+    return pickle.dumps(_compose(words))
+
+
+def _list_versions() -> frozenset[tuple[str, int]]:
+    return frozenset((str(path), path.stat().st_mtime_ns) for path in find_conf_dir().rglob("*.yaml"))
+
+
+def _sets_key(override: Any) -> bool:
+    """Return whether an override is of a single key; Hydra refuses the one with several values, and a package's."""
+    if override.is_sweep_override() or override.package is not None:
+        return False
+    return not is_group(override.key_or_group) or isinstance(override.value(), dict)
 
 
 def complete_config(cfg: DictConfig, choices: Mapping[str, str | None], words: Sequence[str]) -> None:

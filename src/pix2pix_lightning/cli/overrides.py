@@ -6,11 +6,10 @@ import os
 import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pix2pix_lightning.cli.conf import PATH_KEYS, complete_config, is_group, quote
+from pix2pix_lightning.cli.conf import PATH_KEYS, complete_config, compose_files, is_group, quote
 from pix2pix_lightning.cli.resume import check_same_as_resumed, check_type
 from pix2pix_lightning.compat import parse_overrides
 from pix2pix_lightning.utils.errors import UserError
@@ -103,8 +102,12 @@ def complete_job_config(cfg: DictConfig, config_name: str, flags: list[str], hyd
     """
     import hydra
 
+    def compose_groups(groups: list[str]) -> DictConfig:
+        # with flags, such as --config-dir, by the Hydra of this job, which has read them
+        return hydra.compose(config_name, groups) if flags else compose_files(config_name, groups)[0]
+
     words = list(hydra_cfg.overrides.task)
-    check_types(cfg, words, hydra_cfg.runtime.choices, partial(hydra.compose, config_name))
+    check_types(cfg, words, hydra_cfg.runtime.choices, compose_groups)
     complete_config(cfg, hydra_cfg.runtime.choices, [*flags, *words])
     check_same_as_resumed(cfg, words)
     return cfg
