@@ -34,6 +34,8 @@ from pix2pix_lightning.utils.errors import UserError
         ("data=procedural data.root=pairs", {}),
         ("experiment=facades data.root=pairs", {}),
         ("debug=overfit data.val_split=val", {}),
+        ("experiment='facades' data.root=pairs", {}),
+        ("experiment=facades,maps data.root=pairs", {}),
         ("module.generator.num_blocks=3", {}),
         ("module.weights.l2=3", {}),
         ("+data.val_split=train", {}),
@@ -62,6 +64,8 @@ def test_the_users_own_files_count(tmp_path):
     (tmp_path / "experiment/mine.yaml").write_text("# @package _global_\ndefaults:\n  - override /data: folder\n")
     assert choose_by_keys(["experiment=mine", "data.root=pairs"], "train", tmp_path) == {}
     assert choose_by_keys(["data.root=pairs"], "train", tmp_path) == {"data=folder": "data.root"}
+    (tmp_path / "experiment/longer.yaml").write_text("# @package _global_\ndefaults: [facades, _self_]\n")
+    assert choose_by_keys(["experiment=longer", "data.root=pairs"], "train", tmp_path) == {}
 
 
 def test_commands_of_other_groups_choose_nothing():

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pix2pix_lightning.cli.conf import PATH_KEYS, complete_config, is_group, quote
+from pix2pix_lightning.cli.presets import drop_replaced_keys
 from pix2pix_lightning.cli.resume import check_same_as_resumed, check_type
+from pix2pix_lightning.cli.words import find_option
 from pix2pix_lightning.compat import parse_overrides
 from pix2pix_lightning.utils.errors import UserError
 
@@ -105,6 +107,7 @@ def complete_job_config(cfg: DictConfig, config_name: str, flags: list[str], hyd
 
     words = list(hydra_cfg.overrides.task)
     check_types(cfg, words, hydra_cfg.runtime.choices, partial(hydra.compose, config_name))
+    drop_replaced_keys(cfg, hydra_cfg.runtime.choices, words, config_name, find_option("--config-dir", flags))
     complete_config(cfg, hydra_cfg.runtime.choices, [*flags, *words])
     check_same_as_resumed(cfg, words)
     return cfg
