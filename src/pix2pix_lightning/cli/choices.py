@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from pix2pix_lightning.cli.conf import find_conf_dir
+from pix2pix_lightning.cli.conf import PATH_KEYS, find_conf_dir
 from pix2pix_lightning.cli.conf_files import ConfFile, Default, Key, read_conf_file
 from pix2pix_lightning.utils.errors import UserError
 
@@ -112,6 +113,29 @@ def list_all_keys(config_name: str) -> list[str]:
         for file in read_choices(entry.group, folders).values():
             keys.update(dict.fromkeys([*file.keys, *sorted(file.names)]))
     return [key for key in keys if not key.startswith("hydra.")]
+
+
+def find_key_like(name: str, config_name: str, *, may_guess: bool = True) -> str | None:
+    """Return the key that is meant by a name without the node in front of it, or with other signs in it, or None.
+
+    Args:
+        name: Such as ``batch-size``, ``max_epochs`` or ``epochs``.
+        config_name: Name of the command.
+        may_guess: Whether a similar name counts.
+    """
+    keys = list_all_keys(config_name)
+    key = name.replace("-", "_")
+    leaves = {known.rpartition(".")[2]: known for known in reversed(keys)}
+    if key in keys:
+        return key
+    if key in leaves:
+        return leaves[key]
+    if (dotted := key.replace("_", ".", 1)) in (*keys, *PATH_KEYS):
+        return dotted
+    if len(key) == 1:
+        return next((known for known in keys if known[0] == key and "." not in known), None)
+    close = difflib.get_close_matches(key, leaves, 1, cutoff=0.75) if may_guess else []
+    return leaves[close[0]] if close else None
 
 
 def find_choices_with(key: str, config_name: str) -> tuple[str, list[str]] | None:

@@ -138,7 +138,7 @@ def _compose_single(config_name: str, flags: list[str], words: list[str]) -> Dic
         except Exception as error:  # Hydra would print words of its own
             errors.append(error)
 
-    with set_hydra_argv([*flags, *words, *HYDRA_QUIET]):
+    with set_hydra_argv([*words, *HYDRA_QUIET, *flags]):  # --info takes a word that follows
         job()
     if errors:
         raise errors[0]

@@ -131,7 +131,7 @@ def check_types(
 
     parsed = parse_overrides(words)
     chosen = [o for o in parsed if o.key_or_group in groups or f"{o.key_or_group}@{o.package}" in groups]
-    keys = {override.key_or_group for override in parsed if override not in chosen} - set(PATH_KEYS)
+    keys = {o.key_or_group for o in parsed if o not in chosen and not o.is_delete()} - set(PATH_KEYS)
     if not keys:
         return
     defaults = compose_groups([o.input_line for o in chosen if o.input_line])
