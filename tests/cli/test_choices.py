@@ -35,7 +35,7 @@ from pix2pix_lightning.utils.errors import UserError
         ("experiment=facades data.root=pairs", {}),
         ("debug=overfit data.val_split=val", {}),
         ("experiment='facades' data.root=pairs", {}),
-        ("experiment=facades,maps data.root=pairs", {}),
+        ("experiment=facades,maps data.size=64 ++data.root=pairs", {}),
         ("module.generator.num_blocks=3", {}),
         ("module.weights.l2=3", {}),
         ("+data.val_split=train", {}),
@@ -57,6 +57,16 @@ def test_a_preset_that_chose_otherwise_is_named(words):
     preset, key = words.partition("=2")[0].split()
     with pytest.raises(UserError, match=f"{key.partition('=')[0]}.*{preset}"):
         choose_by_keys(words.split(), "train")
+
+
+def test_several_presets_take_a_key_that_is_added(capsys):
+    """A choice in their place would be one for all, with the direction of none of them."""
+    configs = []
+    words = ["-m", "experiment=facades,maps", "data.root=x"]
+    assert run_command("train", configs.append, words) == 1
+    assert "++data.root=" in capsys.readouterr().err
+    assert run_command("train", configs.append, [*words[:2], "++data.root=x"]) == 0
+    assert [(cfg.data.root, cfg.data.direction) for cfg in configs] == [("x", "b_to_a"), ("x", "a_to_b")]
 
 
 def test_the_users_own_files_count(tmp_path):

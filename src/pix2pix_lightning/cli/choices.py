@@ -177,7 +177,7 @@ def choose_by_keys(words: Sequence[str], config_name: str, config_dir: str | Pat
         The key that asks, by the override that it asks for: ``{"data=folder": "data.root"}``.
 
     Raises:
-        UserError: An experiment, or another file that makes choices, has chosen otherwise.
+        UserError: An experiment, or another file that makes choices, has chosen otherwise; or several are to be tried.
     """
     folders = find_conf_dirs(config_dir)
     given = [key for word in words if "." in (key := word.partition("=")[0]) and key[0] not in "+~"]
@@ -186,6 +186,7 @@ def choose_by_keys(words: Sequence[str], config_name: str, config_dir: str | Pat
         return {}
     presets = _read_presets(words, folders)
     if presets is None:
+        _check_keys_of_several(words, given, command, folders)
         return {}
     present = command.names.union(*(file.names for file in presets.values()))
     given = [key for key in given if key not in present]
@@ -233,6 +234,25 @@ def _read_presets(words: Sequence[str], folders: Sequence[Path]) -> dict[str, Co
             values[group] = value.strip("'\"") if key[0] != "~" else "null"
     files = {f"{group}={name}": read_choice(group, name, folders) for group, name in values.items() if name != "null"}
     return None if None in files.values() else {name: file for name, file in files.items() if file is not None}
+
+
+def _check_keys_of_several(
+    words: Sequence[str], given: Sequence[str], command: ConfFile, folders: Sequence[Path]
+) -> None:
+    """Refuse a key that the default choices lack where several presets are tried: Hydra composes without them first."""
+    several = [word for word in words if word.lstrip("+").startswith(tuple(f"{group}=" for group in PRESETS))]
+    several = [word for word in several if "," in word]
+    default = [read_choice(entry.group, str(entry.name), folders) for entry in command.defaults if entry.name]
+    known = command.names.union(*(file.names for file in default if file is not None))
+    every = {
+        key for entry in command.defaults for file in read_choices(entry.group, folders).values() for key in file.names
+    }
+    missing = [key for key in given if key in every - known]
+    if several and missing:
+        raise UserError(
+            f"{missing[0]} is no key of the default choices, and {several[0]} makes several others: write "
+            f"++{missing[0]}=<value>, or give each a command of its own"
+        )
 
 
 def _list_made(file: ConfFile) -> Iterator[Default]:
