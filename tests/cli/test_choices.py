@@ -34,6 +34,8 @@ from pix2pix_lightning.utils.errors import UserError
         ("data=procedural data.root=pairs", {}),
         ("experiment=facades data.root=pairs", {}),
         ("debug=overfit data.val_split=val", {}),
+        ("experiment='facades' data.root=pairs", {}),
+        ("experiment=facades,maps data.size=64 ++data.root=pairs", {}),
         ("module.generator.num_blocks=3", {}),
         ("module.weights.l2=3", {}),
         ("+data.val_split=train", {}),
@@ -57,11 +59,23 @@ def test_a_preset_that_chose_otherwise_is_named(words):
         choose_by_keys(words.split(), "train")
 
 
+def test_several_presets_take_a_key_that_is_added(capsys):
+    """A choice in their place would be one for all, with the direction of none of them."""
+    configs = []
+    words = ["-m", "experiment=facades,maps", "data.root=x"]
+    assert run_command("train", configs.append, words) == 1
+    assert "++data.root=" in capsys.readouterr().err
+    assert run_command("train", configs.append, [*words[:2], "++data.root=x"]) == 0
+    assert [(cfg.data.root, cfg.data.direction) for cfg in configs] == [("x", "b_to_a"), ("x", "a_to_b")]
+
+
 def test_the_users_own_files_count(tmp_path):
     (tmp_path / "experiment").mkdir()
     (tmp_path / "experiment/mine.yaml").write_text("# @package _global_\ndefaults:\n  - override /data: folder\n")
     assert choose_by_keys(["experiment=mine", "data.root=pairs"], "train", tmp_path) == {}
     assert choose_by_keys(["data.root=pairs"], "train", tmp_path) == {"data=folder": "data.root"}
+    (tmp_path / "experiment/longer.yaml").write_text("# @package _global_\ndefaults: [facades, _self_]\n")
+    assert choose_by_keys(["experiment=longer", "data.root=pairs"], "train", tmp_path) == {}
 
 
 def test_commands_of_other_groups_choose_nothing():

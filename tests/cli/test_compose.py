@@ -50,6 +50,10 @@ def test_values_of_another_type_are_refused_as_by_commands(words, named):
         compose("train", words)
 
 
+def test_a_key_may_be_left_out():
+    assert "jitter" not in compose("train", ["~data.jitter"]).data
+
+
 def test_the_users_files_count_for_types(tmp_path):
     (tmp_path / "generator").mkdir()
     for value in (3, "text"):  # not as they were before

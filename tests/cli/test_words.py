@@ -40,6 +40,7 @@ from pix2pix_lightning.utils.errors import UserError
         ("train", "--help generater", "--help generator"),
         ("predict", "run/ photo.png out/", "checkpoint=run/ input=photo.png output=out/"),
         ("predict", "input=photo.png run/ out/", "checkpoint=run/ output=out/"),
+        ("demo", "runs/a", "checkpoint=runs/a"),
         ("train", "=3", "key=value"),
         ("train", "data.root=", "data.root="),
         ("train", "--help=1", "--help"),
@@ -58,6 +59,8 @@ def test_what_to_write(capsys, name, words, advice):
 
 
 def test_spaces_in_a_word(capsys):
+    assert run_command("train", print, [""]) == 2
+    assert "empty" in capsys.readouterr().err
     assert run_command("train", print, ["data.size = 3"]) == 2
     assert "data.size=3" in capsys.readouterr().err
 

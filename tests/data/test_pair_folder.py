@@ -77,7 +77,7 @@ def test_few_pairs_leave_no_part_empty(count):
     assert divide_names(NAMES[:count], {"val": 1.0}, 0) == {"train": [], "val": list(range(count))}
 
 
-def test_train_is_divided_only_where_a_fraction_is_given(tmp_path):
+def test_train_is_divided_only_where_a_fraction_is_given(tmp_path, caplog):
     for name in NAMES:
         save(tmp_path / "train" / f"{name}.png")
     with pytest.raises(UserError, match="/val does not exist"):
@@ -92,7 +92,10 @@ def test_train_is_divided_only_where_a_fraction_is_given(tmp_path):
     with pytest.raises(UserError, match=r"data\.val_fraction=0\.25"):
         folder.open("train")
     # debug=overfit adds val_split=train to the words of a command
-    assert len(PairFolder(tmp_path, val_split="train", val_fraction=0.25).open("train")) < 40
+    caplog.clear()
+    count = len(PairFolder(tmp_path, val_split="train", val_fraction=0.25).open("train"))
+    assert count < 40
+    assert f"{40 - count} are left out" in caplog.text
 
 
 def test_what_cannot_be_divided_is_named(tmp_path, caplog):

@@ -65,3 +65,23 @@ def test_an_output_among_what_is_read_is_refused(tmp_path):
     check_output(tmp_path / "pairs/holdout/b", checkpoint, nested)
     with pytest.raises(UserError, match="output="):
         check_output(tmp_path / "pairs/holdout/a/new", checkpoint, nested)
+
+
+@pytest.mark.parametrize(
+    ("folders", "words", "fractions"),
+    [
+        ([], [], (0.2, 0.1)),
+        ([], ["data.root=others"], (0.2, 0.1)),  # the same pairs at another place
+        (["val"], ["data.root=others"], (None, 0.1)),
+        (["testA", "testB"], ["data.root=others"], (0.2, None)),
+        ([], ["data.root=others", "data.val_fraction=1"], (1, None)),
+        (["val"], ["data.root=others", "data.val_fraction=1"], (1, None)),
+    ],
+)
+def test_fractions_of_the_run_give_way_to_folders(tmp_path, folders, words, fractions):
+    others = tmp_path / "others"
+    for folder in ["", *folders]:
+        (others / folder).mkdir()
+    describe = write_run(tmp_path, val_fraction=0.2, test_fraction=0.1)
+    description = describe(*(word.replace("others", str(others)) for word in words))
+    assert (description.get("val_fraction"), description.get("test_fraction")) == fractions

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from pix2pix_lightning.cli.conf import find_conf_dir
+from pix2pix_lightning.cli.conf import PATH_KEYS, find_conf_dir
 from pix2pix_lightning.cli.conf_files import ConfFile, Default, Key, read_conf_file
 from pix2pix_lightning.utils.errors import UserError
 
 SEVERAL = ("callbacks", "logger")
 """Groups of which several choices are taken together, ``callbacks=[default,ema]``."""
-_PRESETS = ("experiment", "debug", "sweep")  # groups whose files choose others
+PRESETS = ("experiment", "debug", "sweep")
+"""Groups whose files make choices of others, and set keys of what they choose."""
 _SWEPT = "hydra.sweeper.params."
 
 
@@ -47,7 +49,7 @@ def read_command(config_name: str) -> ConfFile:
 
 
 def read_choice(group: str, name: str, folders: Sequence[Path]) -> ConfFile | None:
-    """Read a choice of a group, with the keys of the choices that it is built on.
+    """Read a choice of a group, with the keys of the choices that it is built on, and with the choices that these make.
 
     Args:
         group: Name of the group.
@@ -62,11 +64,13 @@ def read_choice(group: str, name: str, folders: Sequence[Path]) -> ConfFile | No
         return None
     file = read_conf_file(path, group)
     keys: dict[str, Key] = {}
+    made: list[Default] = []
     for entry in file.defaults:
         if entry.overrides or entry.name in ("_self_", None):
             continue
         subgroup, _, package = entry.group.partition("@")
         base = read_choice(f"{group}/{subgroup}" if subgroup else group, str(entry.name), folders)
+        made += [choice for choice in base.defaults if choice.overrides] if base else []
         for key, found in base.keys.items() if base else ():
             below = f"{base.package}." if base and package else ""
             keys[f"{file.package}.{package}.{key.removeprefix(below)}" if package else key] = found
@@ -74,7 +78,7 @@ def read_choice(group: str, name: str, folders: Sequence[Path]) -> ConfFile | No
         if key in keys and not found.comment:
             found = replace(found, comment=keys[key].comment)
         keys[key] = found
-    return replace(file, keys=keys)
+    return replace(file, keys=keys, defaults=[*made, *file.defaults])
 
 
 def read_choices(group: str, folders: Sequence[Path]) -> dict[str, ConfFile]:
@@ -111,6 +115,29 @@ def list_all_keys(config_name: str) -> list[str]:
     return [key for key in keys if not key.startswith("hydra.")]
 
 
+def find_key_like(name: str, config_name: str, *, may_guess: bool = True) -> str | None:
+    """Return the key that is meant by a name without the node in front of it, or with other signs in it, or None.
+
+    Args:
+        name: Such as ``batch-size``, ``max_epochs`` or ``epochs``.
+        config_name: Name of the command.
+        may_guess: Whether a similar name counts.
+    """
+    keys = list_all_keys(config_name)
+    key = name.replace("-", "_")
+    leaves = {known.rpartition(".")[2]: known for known in reversed(keys)}
+    if key in keys:
+        return key
+    if key in leaves:
+        return leaves[key]
+    if (dotted := key.replace("_", ".", 1)) in (*keys, *PATH_KEYS):
+        return dotted
+    if len(key) == 1:
+        return next((known for known in keys if known[0] == key and "." not in known), None)
+    close = difflib.get_close_matches(key, leaves, 1, cutoff=0.75) if may_guess else []
+    return leaves[close[0]] if close else None
+
+
 def find_choices_with(key: str, config_name: str) -> tuple[str, list[str]] | None:
     """Find out which choices have a key.
 
@@ -123,7 +150,7 @@ def find_choices_with(key: str, config_name: str) -> tuple[str, list[str]] | Non
     """
     folders = find_conf_dirs()
     groups = [entry.group for entry in read_command(config_name).defaults]
-    for group in sorted(groups, key=lambda group: group in _PRESETS):
+    for group in sorted(groups, key=lambda group: group in PRESETS):
         if names := _having((key,), read_choices(group, folders)):
             return group, names
     return None
@@ -150,14 +177,17 @@ def choose_by_keys(words: Sequence[str], config_name: str, config_dir: str | Pat
         The key that asks, by the override that it asks for: ``{"data=folder": "data.root"}``.
 
     Raises:
-        UserError: An experiment, or another file that makes choices, has chosen otherwise.
+        UserError: An experiment, or another file that makes choices, has chosen otherwise; or several are to be tried.
     """
     folders = find_conf_dirs(config_dir)
     given = [key for word in words if "." in (key := word.partition("=")[0]) and key[0] not in "+~"]
     command = read_command(config_name)
     if not given or not command.defaults:
         return {}
-    presets = {name: file for group in _PRESETS for name, file in _read_presets(words, group, folders)}
+    presets = _read_presets(words, folders)
+    if presets is None:
+        _check_keys_of_several(words, given, command, folders)
+        return {}
     present = command.names.union(*(file.names for file in presets.values()))
     given = [key for key in given if key not in present]
     is_set = {word.partition("=")[0].lstrip("+~").partition("@")[0] for word in words}
@@ -170,9 +200,9 @@ def choose_by_keys(words: Sequence[str], config_name: str, config_dir: str | Pat
         choice = _choose(replace(entry, name=name), given, folders)
         if choice and preset is not None:
             (override, key), *_ = choice.items()
-            raise UserError(
-                f"{key} goes with {override}, but {preset} chooses {entry.group}={name}: leave one of them out"
-            )
+            is_swept = preset.startswith("sweep=")
+            fix = "leave one of them out" if is_swept else f"set {override} too to take it instead, or leave {key} out"
+            raise UserError(f"{key} goes with {override}, but {preset} chooses {entry.group}={name}: {fix}")
         asked |= choice
     return asked
 
@@ -195,12 +225,34 @@ def _choose(entry: Default, given: Sequence[str], folders: Sequence[Path]) -> di
     return {f"{entry.group}={names[0]}": needed[0]} if len(names) == 1 else {}
 
 
-def _read_presets(words: Sequence[str], group: str, folders: Sequence[Path]) -> Iterator[tuple[str, ConfFile]]:
-    """Yield what a group of presets is set to, and that file."""
-    values = [value for word in words for key, _, value in [word.partition("=")] if key.lstrip("+") == group]
-    file = read_choice(group, values[-1], folders) if values else None
-    if file is not None:
-        yield f"{group}={values[-1]}", file
+def _read_presets(words: Sequence[str], folders: Sequence[Path]) -> dict[str, ConfFile] | None:
+    """Return the files of the presets that words choose; None where one is not found, or several are to be tried."""
+    values: dict[str, str] = {}
+    for word in words:
+        key, _, value = word.partition("=")
+        if (group := key.lstrip("+~").partition("@")[0]) in PRESETS:
+            values[group] = value.strip("'\"") if key[0] != "~" else "null"
+    files = {f"{group}={name}": read_choice(group, name, folders) for group, name in values.items() if name != "null"}
+    return None if None in files.values() else {name: file for name, file in files.items() if file is not None}
+
+
+def _check_keys_of_several(
+    words: Sequence[str], given: Sequence[str], command: ConfFile, folders: Sequence[Path]
+) -> None:
+    """Refuse a key that the default choices lack where several presets are tried: Hydra composes without them first."""
+    several = [word for word in words if word.lstrip("+").startswith(tuple(f"{group}=" for group in PRESETS))]
+    several = [word for word in several if "," in word]
+    default = [read_choice(entry.group, str(entry.name), folders) for entry in command.defaults if entry.name]
+    known = command.names.union(*(file.names for file in default if file is not None))
+    every = {
+        key for entry in command.defaults for file in read_choices(entry.group, folders).values() for key in file.names
+    }
+    missing = [key for key in given if key in every - known]
+    if several and missing:
+        raise UserError(
+            f"{missing[0]} is no key of the default choices, and {several[0]} makes several others: write "
+            f"++{missing[0]}=<value>, or give each a command of its own"
+        )
 
 
 def _list_made(file: ConfFile) -> Iterator[Default]:

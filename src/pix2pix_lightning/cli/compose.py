@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from pix2pix_lightning.cli.choices import choose_by_keys
 from pix2pix_lightning.cli.conf import complete_config, compose_files
 from pix2pix_lightning.cli.overrides import check_group_names, check_types, quote_path
+from pix2pix_lightning.cli.presets import drop_replaced_keys
 from pix2pix_lightning.cli.resume import check_same_as_resumed, load_resumed_config
 from pix2pix_lightning.utils.errors import UserError
 
@@ -48,6 +49,7 @@ def compose(config_name: str, overrides: Sequence[str] = (), *, config_dir: str 
     if choices.get("sweep"):
         raise UserError(f"sweep={choices['sweep']} is several configurations: compose each by its own choices")
     check_types(cfg, words, choices, lambda groups: compose_files(config_name, groups, config_dir=config_dir)[0])
+    drop_replaced_keys(cfg, choices, words, config_name, config_dir)
     folder = ["--config-dir", str(config_dir)] if config_dir else []
     complete_config(cfg, choices, [*folder, *words])
     check_same_as_resumed(cfg, words)

@@ -11,7 +11,8 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pix2pix_lightning.cli.choices import find_choices_with, list_all_keys
+from pix2pix_lightning.cli.choices import find_choices_with, find_key_like, list_all_keys
+from pix2pix_lightning.cli.conf import is_group
 from pix2pix_lightning.cli.memory import format_loader_error, format_memory_error
 from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.memory import is_loader_ended, is_out_of_memory
@@ -49,7 +50,11 @@ def format_error(error: BaseException, config_name: str, cfg: DictConfig | None 
     if isinstance(error, MissingMandatoryValue):
         return f"{error.full_key} is not given: set {error.full_key}=<value>"
     if isinstance(error, MissingConfigException) and error.options:
-        group, _, name = (error.missing_cfg_file or "").rpartition("/")
+        group, _, name = (error.missing_cfg_file or "").partition("/")
+        while is_group(f"{group}/{(inner := name.partition('/'))[0]}"):
+            group, name = f"{group}/{inner[0]}", inner[2]
+        if group == "data" and Path(name).expanduser().is_dir():
+            return f"data={name} is a folder: write data.root={name}"
         close = difflib.get_close_matches(name, error.options, 1)
         hint = f"did you mean {close[0]}? " if close else ""
         return f"{group}={name} is unknown: {hint}there are {', '.join(error.options)}"
@@ -132,7 +137,8 @@ def _format_misspelt_key(error: BaseException, config_name: str) -> str | None:
         choices = " or ".join(filter(None, (", ".join(names[:-1]), names[-1])))
         return f"{key} is no key of what is chosen here: it goes with {group}={choices}"
     close = difflib.get_close_matches(key, list_all_keys(config_name), 1)
-    hint = f"did you mean {close[0]}?" if close else "--help all lists the keys"
+    meant = close[0] if close else find_key_like(key, config_name)
+    hint = f"did you mean {meant}?" if meant else "--help all lists the keys"
     return f"{key} is no key of this configuration: {hint}"
 
 

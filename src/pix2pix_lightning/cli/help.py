@@ -21,6 +21,7 @@ from pix2pix_lightning.cli.choices import (
 from pix2pix_lightning.cli.conf import compose_files
 from pix2pix_lightning.cli.conf_files import Default, Key
 from pix2pix_lightning.cli.help_layout import Entry, format_assignment, format_sections
+from pix2pix_lightning.cli.presets import drop_replaced_keys
 from pix2pix_lightning.compat import parse_overrides
 
 FURTHER = "Further keys"
@@ -99,6 +100,7 @@ def compose_values(config_name: str, overrides: Sequence[str], config_dir: str |
     single = [str(o.input_line) for o in parse_overrides(overrides) if not o.is_sweep_override()]
     words = [*choose_by_keys(single, config_name, config_dir), *single]
     cfg, choices = compose_files(config_name, words, config_dir=config_dir)
+    drop_replaced_keys(cfg, choices, words, config_name, config_dir)
     return Composed(dict(_flatten(OmegaConf.to_container(cfg, resolve=False))), choices)
 
 

@@ -99,7 +99,8 @@ def _compose_or_multirun(config_name: str, run: Callable[[DictConfig], Any], arg
     words = [quote_path(word) for word in overrides]
     if is_single and not flags and (cfg := load_resumed_config(words, config_name)) is not None:
         return cfg
-    chosen = _choose_groups(overrides, config_name, config_dir)
+    has_own_file = any(find_option(name, argv) for name in ("--config-name", "--config-path"))
+    chosen = [] if has_own_file else _choose_groups(overrides, config_name, config_dir)
     if is_single:
         return _compose_single(config_name, flags, [*chosen, *words])
     flags = [word for word in flags if word not in ("-m", "--multirun")]
@@ -137,7 +138,7 @@ def _compose_single(config_name: str, flags: list[str], words: list[str]) -> Dic
         except Exception as error:  # Hydra would print words of its own
             errors.append(error)
 
-    with set_hydra_argv([*flags, *words, *HYDRA_QUIET]):
+    with set_hydra_argv([*words, *HYDRA_QUIET, *flags]):  # --info takes a word that follows
         job()
     if errors:
         raise errors[0]

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pix2pix_lightning.cli.conf import PATH_KEYS, complete_config, compose_files, is_group, quote
+from pix2pix_lightning.cli.presets import drop_replaced_keys
 from pix2pix_lightning.cli.resume import check_same_as_resumed, check_type
+from pix2pix_lightning.cli.words import find_option
 from pix2pix_lightning.compat import parse_overrides
 from pix2pix_lightning.utils.errors import UserError
 
@@ -108,6 +110,7 @@ def complete_job_config(cfg: DictConfig, config_name: str, flags: list[str], hyd
 
     words = list(hydra_cfg.overrides.task)
     check_types(cfg, words, hydra_cfg.runtime.choices, compose_groups)
+    drop_replaced_keys(cfg, hydra_cfg.runtime.choices, words, config_name, find_option("--config-dir", flags))
     complete_config(cfg, hydra_cfg.runtime.choices, [*flags, *words])
     check_same_as_resumed(cfg, words)
     return cfg
@@ -131,7 +134,7 @@ def check_types(
 
     parsed = parse_overrides(words)
     chosen = [o for o in parsed if o.key_or_group in groups or f"{o.key_or_group}@{o.package}" in groups]
-    keys = {override.key_or_group for override in parsed if override not in chosen} - set(PATH_KEYS)
+    keys = {o.key_or_group for o in parsed if o not in chosen and not o.is_delete()} - set(PATH_KEYS)
     if not keys:
         return
     defaults = compose_groups([o.input_line for o in chosen if o.input_line])

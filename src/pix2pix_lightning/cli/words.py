@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from itertools import zip_longest
 from pathlib import Path
 
-from pix2pix_lightning.cli.choices import list_all_keys, read_command
+from pix2pix_lightning.cli.choices import find_key_like, list_all_keys, read_command
 from pix2pix_lightning.cli.conf import PATH_KEYS, find_conf_dir, is_group
 from pix2pix_lightning.cli.help import is_topic
 from pix2pix_lightning.utils.errors import UserError
@@ -94,20 +94,7 @@ def _check_option(words: Sequence[str], position: int, config_name: str) -> int:
 
 def _suggest_key(name: str, value: str | None, config_name: str, *, may_guess: bool = True) -> str | None:
     """Return what to write for an option of other programs, or None."""
-    keys = list_all_keys(config_name)
-    key = name.replace("-", "_")
-    leaves = {known.rpartition(".")[2]: known for known in reversed(keys)}
-    if key in keys:
-        found = key
-    elif key in leaves:
-        found = leaves[key]
-    elif key.replace("_", ".", 1) in (*keys, *PATH_KEYS):
-        found = key.replace("_", ".", 1)
-    elif len(key) == 1:
-        found = next((known for known in keys if known[0] == key and "." not in known), "")
-    else:
-        close = difflib.get_close_matches(key, leaves, 1, cutoff=0.75) if may_guess else []
-        found = leaves[close[0]] if close else ""
+    found = find_key_like(name, config_name, may_guess=may_guess)
     is_value = value is not None and not value.startswith("-") and not _OVERRIDE.match(value)
     return f"write {found}={value if is_value else '<value>'}" if found else None
 
@@ -116,6 +103,8 @@ def _check_override(words: Sequence[str], position: int, config_name: str) -> No
     word = words[position]
     following = words[position + 1] if position + 1 < len(words) else None
     key, equals, value = word.partition("=")
+    if not word.strip():
+        raise UsageError("a word of the command line is empty: leave it out, or write key=value")
     if not equals and word.startswith("~"):
         return
     if not equals:
@@ -169,6 +158,8 @@ def _guess_assignments(words: Sequence[str], word: str, config_name: str) -> str
     group = "experiment" if "experiment" in groups else min(groups, default=None)
     if group is None and "data.root" in list_all_keys(config_name) and Path(word).is_dir():
         group = "resume" if "resume" in keys and (Path(word) / "config.yaml").is_file() else "data.root"
+    if group is None and "checkpoint" in keys and "checkpoint" not in given:
+        group = "checkpoint"
     return f"write {group}={word}" if group else None
 
 

@@ -94,11 +94,16 @@ class PairFolder:
 
     def is_flat(self) -> bool:
         """Return whether pairs lie in the folder itself, which then is divided."""
-        if any(self._has_split(split) for split in {"train", "val", "test", self.val_split}):
+        if any(self.has_split(split) for split in {"train", "val", "test", self.val_split}):
             return False
         if all((self.root / side).is_dir() for side in ("A", "B")) or self.val_fraction is not None:
             return self.root.is_dir()
         return bool(list_images_below(self.root, recursive=False).files)
+
+    def has_split(self, split: str) -> bool:
+        """Return whether a split has a folder, or two for A and B."""
+        places = [self.root / split, *(folder for sides in list_side_folders(self.root, split) for folder in sides)]
+        return any(folder.is_dir() for folder in places)
 
     def find_strips(self) -> bool | tuple[int, int] | None:
         """Find out whether the training pairs are strips, as ``PairSpec.strips`` says it; None where there are none."""
@@ -125,7 +130,7 @@ class PairFolder:
         if split not in (*fractions, "train") or not (fractions or is_flat):
             if is_flat:
                 raise UserError(self._format_missing(split))
-            reason = None if self._has_split(split) else explain_missing_split(self.root, split)
+            reason = None if self.has_split(split) else explain_missing_split(self.root, split)
             if reason:
                 raise UserError(reason)
             return open_pairs(self.root, split, self.layout)
@@ -146,7 +151,7 @@ class PairFolder:
         fractions = {"val": val, "test": self.test_fraction}
         for split, fraction in fractions.items():
             name = self.val_split if split == "val" else split
-            if fraction and name != "train" and self._has_split(name):
+            if fraction and name != "train" and self.has_split(name):
                 raise UserError(
                     f"data.{split}_fraction={fraction}, but {self.root} has the split {name}: leave the fraction out, "
                     "or move that folder away to take a part of train"
@@ -157,15 +162,12 @@ class PairFolder:
         pairs = open_pairs(self.root, place, self.layout)
         parts = divide_names([pairs.get_name(index) for index in range(len(pairs))], fractions, self.split_seed)
         if fractions and len(pairs) > 1 and is_first_process():
-            counts = ", ".join(f"{len(part)} {_VERBS[split]}" for split, part in parts.items())
+            verbs = _VERBS | ({"val": "are left out"} if self.val_split == "train" else {})
+            counts = ", ".join(f"{len(part)} {verbs[split]}" for split, part in parts.items())
             keys = ", ".join(f"data.{split}_fraction={fraction:g}" for split, fraction in fractions.items())
             why = f"{self.root / place} is divided" if place else f"no train/ and val/ in {self.root}"
             _log.warning("%s: of %d pairs %s (%s, data.split_seed=%d)", why, len(pairs), counts, keys, self.split_seed)
         return {split: pairs.select(part) for split, part in parts.items()}
-
-    def _has_split(self, split: str) -> bool:
-        places = [self.root / split, *(folder for sides in list_side_folders(self.root, split) for folder in sides)]
-        return any(folder.is_dir() for folder in places)
 
     def _format_missing(self, split: str) -> str:
         if split == "test":

@@ -67,6 +67,7 @@ def describe_data(cfg: DictConfig, run: Path | None, trust: Sequence[str] = ()) 
     if isinstance(own.get("cache"), str):  # a folder outside of the run's, to which its file may not make this write
         own.cache = None
     description = _without_augmentation(_to_plain(OmegaConf.merge(own, given)))
+    _leave_out_fractions(description, given)
     check_trusted(description, trust, kinds=(object,), packages=(_PACKAGE,), origin=str(origin))
     if not issubclass(locate(description[TARGET]), LightningDataModule):
         raise UserError(f"{origin} names {description[TARGET]!r}, which is no data module: choose data=<group>")
@@ -77,6 +78,16 @@ def describe_data(cfg: DictConfig, run: Path | None, trust: Sequence[str] = ()) 
                 f"data.{key}={value}: the run's data has no such key; it has {', '.join(accepted)}; or set data=<group>"
             )
     return description
+
+
+def _leave_out_fractions(description: dict[str, Any], given: Mapping[str, Any]) -> None:
+    """Leave out fractions of the run, in place, that pairs of another folder or another ``val_fraction`` contradict."""
+    root = Path(str(given["root"])) if "root" in given else None
+    for split, name in (("val", str(description.get("val_split") or "val")), ("test", "test")):
+        key = f"{split}_fraction"
+        has_folder = root is not None and PairFolder(root).has_split(name)
+        if key not in given and (has_folder or (split == "test" and given.get("val_fraction") == 1)):
+            description.pop(key, None)
 
 
 def _read_file_config(checkpoint: Path) -> DictConfig:

@@ -108,6 +108,11 @@ class SourceReader:
         has_size_of_training = strips == (width, height)
         if strips is False or width % 2 or not (has_size_of_training or is_strip_shape(width, height)):
             self.note = None
+            if strips is True and width > height and not width % 2:  # strips of several shapes are possible
+                self.note = (
+                    "is not twice as wide as high: it is translated as one picture; set half=source if it is a strip "
+                    "of A and B side by side"
+                )
             return False
         if strips is True or has_size_of_training:
             self.note = (
