@@ -79,11 +79,14 @@ def test_a_folder_is_enough_for_another_project(tmp_path, shown):
     module = Pix2PixModule(GENERATOR, DISCRIMINATOR, pair_spec=data.pair_spec)
     settings = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
     settings |= {"enable_model_summary": False, "accelerator": "cpu"}
-    Trainer(max_epochs=1, callbacks=[Gallery("shown", num_images=1)], **settings).fit(module, data)
+    Trainer(max_epochs=2, callbacks=[Gallery("shown", num_images=1)], **settings).fit(module, data)
     assert [path.name for path in (tmp_path / "shown/images").iterdir()] == ["000_val_0"]
     page = (tmp_path / "shown/index.html").read_text("utf-8")
-    assert "epoch_0000.png" in page
+    assert "epoch_0001.png" in page
     assert "<h2>Metrics" not in page
+    before = {path: path.read_bytes() for path in (tmp_path / "shown").rglob("*.*")}
+    Trainer(callbacks=[Gallery("shown")], **settings).validate(module, data, verbose=False)  # of no epoch
+    assert {path: path.read_bytes() for path in (tmp_path / "shown").rglob("*.*")} == before
 
 
 @pytest.fixture

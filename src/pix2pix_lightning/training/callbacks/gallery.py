@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
 from pix2pix_lightning.metrics import describe_metrics
@@ -104,8 +105,10 @@ class Gallery(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Write the images of a batch."""
-        if trainer.sanity_checking or not trainer.is_global_zero or self._shown == self._num_images:
+        """Write the images of a batch, in a training: ``Trainer.validate`` alone knows no epoch."""
+        if trainer.state.fn != TrainerFn.FITTING or trainer.sanity_checking or not trainer.is_global_zero:
+            return
+        if self._shown == self._num_images:
             return
         module = cast(Pix2PixModule, pl_module)
         strips = self._write(module, batch, outputs["output"], trainer.current_epoch)
