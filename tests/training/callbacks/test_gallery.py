@@ -170,7 +170,7 @@ def test_the_first_pictures_use_the_data_modules_hooks_and_no_random_numbers(tmp
         trainer.fit(Pix2PixModule(GENERATOR, DISCRIMINATOR, pair_spec=data.pair_spec), data)
     assert len(list((tmp_path / "shown/images").rglob("untrained.png"))) == 2
     assert states[0] == states[1]
-    (folder,) = (tmp_path / "shown/images").glob("*_val_0")
+    folder = next((tmp_path / "shown/images").glob("*_val_0"))
     assert np.array_equal(rgb(folder / "input.png"), rgb(tmp_path / "pairs/val/val_0.png")[:, 16:])
 
 
