@@ -92,7 +92,9 @@ def test_a_tensor_is_not_indexed_as_a_tuple():
         read(BYTES, (0, 1))
 
 
-@pytest.mark.parametrize("keys", ["AB", ("A",), ("A", 1), (0, 1, 2, 3), 3, (True, False), {"A": 0, "B": 1}])
+@pytest.mark.parametrize(
+    "keys", ["AB", ("A",), ("A", 1), (0, 0), ("A", "B", "A"), (0, 1, 2, 3), 3, (True, False), {"A": 0, "B": 1}]
+)
 def test_keys_are_two_or_three_names_or_positions(keys):
     with pytest.raises(UserError, match="batch_keys="):
         BatchReader(keys, PairSpec(), DESCRIBED)

@@ -51,6 +51,13 @@ def epochs_of(folder):
     return list(list_outputs(folder / "images/000_one"))
 
 
+def test_a_training_that_begins_again_shows_its_own_pairs(tmp_path):
+    for source in (SOURCE, TARGET[:16]):  # data.size may have changed
+        for epoch in (UNTRAINED, 0):
+            GalleryFolder(tmp_path).add(0, "one", epoch, {"input": source, "output": draw(0), "target": TARGET})
+    assert np.array_equal(read_image(tmp_path / "images/000_one/input.png"), TARGET[:16])
+
+
 def test_without_need_nothing_changes(tmp_path):
     train(tmp_path, range(20), limit=10**9)
     assert {path.suffix for path in (tmp_path / "images").rglob("*.*")} == {".png"}

@@ -1,5 +1,6 @@
 """The list of all runs: what it says of each, who writes it, and that it is cheap."""
 
+import errno
 import json
 import os
 import re
@@ -193,14 +194,32 @@ def test_a_large_metrics_file_is_read_at_its_end_alone(runs):
     assert (card.metrics["val/l1"], card.epoch) == (0.03125, 100)
 
 
-def test_what_cannot_be_read_does_not_hide_the_others(runs):
+def test_what_cannot_be_read_does_not_hide_the_others(runs, monkeypatch):
     (runs / "facades/2026-01-01_10-00-00/config.yaml").write_text("seed: [")
     (runs / "facades/2026-01-02_10-00-00/metrics.csv").write_bytes(b"\xff\x00")
     (runs / "other").mkdir()
     (runs / "other/config.yaml").write_text("model: yolo\n")  # of another program
+    (runs / "itself").symlink_to("itself")
+    make_run(runs / "facades/other_users", [0.5])
+    shutil.copytree(runs / "facades/other_users", runs / "facades/removed_meanwhile")
+    stat, scandir = os.stat, os.scandir
+
+    def refuse(path, *args, **kwargs):
+        if "other_users" in str(path):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return stat(path, *args, **kwargs)
+
+    def miss(path):
+        if "removed_meanwhile" in str(path):
+            raise FileNotFoundError(errno.ENOENT, "No such file or directory", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "stat", refuse)
+    monkeypatch.setattr(os, "scandir", miss)
+    monkeypatch.setattr(Path, "iterdir", lambda path: (Path(entry.path) for entry in os.scandir(path)))
     assert sum(dict(RunIndex(runs).write()).values()) == 4
     assert "is damaged" in read_entry(runs, "2026-01-01_10-00-00")
-    assert "yolo" not in read(runs)
+    assert not re.search("yolo|other_users|removed_meanwhile", read(runs))
 
 
 def test_the_command_writes_the_list_and_replaces_no_other_page(runs, monkeypatch, capsys):

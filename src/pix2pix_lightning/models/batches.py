@@ -30,7 +30,7 @@ class BatchReader:
         parts: The module's parts. Networks that are objects may take floats of other channels than the pairs'.
 
     Raises:
-        UserError: There are not two or three keys, or they are not all strings or all numbers.
+        UserError: There are not two or three different keys, or they are not all strings or all numbers.
 
     Attributes:
         keys: The keys as a list, plain data.
@@ -38,7 +38,7 @@ class BatchReader:
 
     def __init__(self, keys: Sequence[str | int], pair_spec: PairSpec, parts: Parts) -> None:
         is_list = isinstance(keys, Sequence) and not isinstance(keys, str) and len(keys) in (2, 3)
-        if not is_list or not (_are_all(keys, str) or _are_all(keys, int)):
+        if not is_list or not (_are_all(keys, str) or _are_all(keys, int)) or len(set(keys)) < len(keys):
             raise UserError(
                 f"batch_keys={keys!r}: the keys of source and target, and of the names if there are any, are expected, "
                 'such as ("A", "B") for dicts or (0, 1) for tuples'

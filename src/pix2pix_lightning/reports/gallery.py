@@ -63,7 +63,7 @@ class GalleryFolder:
             name: Name of the pair.
             epoch: Epoch, counted from 0, or ``UNTRAINED``.
             images: ``input``, ``output`` and ``target``, (H, W, 1 or 3) uint8. Input and target are the same at
-                each epoch and written once.
+                each epoch: they are written at the first one, and again before a training.
 
         Returns:
             The name of the pair's folder.
@@ -72,8 +72,8 @@ class GalleryFolder:
         folder = self._folder / "images" / folder_name
         folder.mkdir(parents=True, exist_ok=True)
         for column in ("input", "target"):
-            if find_picture(folder, column) is None:
-                write_image(folder / f"{column}.png", images[column])
+            if epoch == UNTRAINED or find_picture(folder, column) is None:
+                write_image(folder / f"{column}.png", images[column], overwrite=True)
         write_image(folder / f"{format_output_name(epoch)}.png", images["output"], overwrite=True)
         if self._thinning is not None:
             self._thinning.settle(folder, epoch)

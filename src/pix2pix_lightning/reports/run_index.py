@@ -121,7 +121,10 @@ class RunIndex:
             path = run.relative_to(self._runs).as_posix()
             card = known.get(path)
             if card is None or card.signature != read_signature(run):
-                card = read_card(run, self._runs)
+                try:
+                    card = read_card(run, self._runs)
+                except OSError:  # it is another user's, or was removed meanwhile
+                    continue
             if card is not None:
                 self._cards[path] = card
                 yield replace(card, state="running") if is_locked(run) else card
@@ -158,22 +161,33 @@ def _read_cache(path: Path) -> dict[str, RunCard]:
 def _find_runs(runs: Path) -> Iterator[Path]:
     """Yield the run folders: in ``runs``, in the folder of an experiment, or in one of a sweep."""
     for folder in _list_folders(runs):
-        if (folder / "config.yaml").is_file():
+        if _is_run(folder):
             yield folder
             continue
         for run in _list_folders(folder):
-            if (run / "config.yaml").is_file():
+            if _is_run(run):
                 yield run
             elif run.name.startswith(SWEEP):
-                yield from (job for job in _list_folders(run) if (job / "config.yaml").is_file())
+                yield from filter(_is_run, _list_folders(run))
+
+
+def _is_run(folder: Path) -> bool:
+    return os.path.isfile(folder / "config.yaml")  # noqa: PTH113  False also where a folder cannot be entered
 
 
 def _list_folders(folder: Path) -> list[Path]:
     try:
         with os.scandir(folder) as entries:
-            return sorted(Path(entry.path) for entry in entries if entry.is_dir())
+            return sorted(Path(entry.path) for entry in entries if _is_folder(entry))
     except OSError:  # it is another user's, or was removed meanwhile
         return []
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself, or into another user's folder
+        return False
 
 
 def _count_states(cards: Iterable[RunCard]) -> list[tuple[str, int]]:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.strategies import DDPStrategy
+from lightning.pytorch.utilities.model_helpers import is_overridden
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -85,7 +86,7 @@ def read_validation_batches(trainer: Trainer, module: Pix2PixModule) -> Iterator
 
     Args:
         trainer: A trainer that is about to train.
-        module: The module. Its hooks prepare the batches.
+        module: The module. Its hooks, or the data module's, prepare the batches.
 
     Yields:
         Batches on the module's device, as a validation step gets them. None where validation is switched off, or its
@@ -105,6 +106,7 @@ def read_validation_batches(trainer: Trainer, module: Pix2PixModule) -> Iterator
         collate_fn=loader.collate_fn,
         generator=torch.Generator().manual_seed(0),
     )
+    hooks = data if is_overridden("on_before_batch_transfer", data) else module  # as Lightning chooses
     for batch in islice(plain, limit if isinstance(limit, int) else int(limit * len(loader))):
-        prepared = module.on_before_batch_transfer(trainer.precision_plugin.convert_input(batch), 0)
+        prepared = hooks.on_before_batch_transfer(trainer.precision_plugin.convert_input(batch), 0)
         yield trainer.strategy.batch_to_device(prepared)

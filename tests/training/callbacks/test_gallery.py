@@ -11,6 +11,7 @@ import pytest
 import torch
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import LambdaCallback
+from torch.utils.data import DataLoader
 
 from helpers import make_strips
 from pix2pix_lightning import PairedDataModule, Pix2PixModule
@@ -79,11 +80,14 @@ def test_a_folder_is_enough_for_another_project(tmp_path, shown):
     module = Pix2PixModule(GENERATOR, DISCRIMINATOR, pair_spec=data.pair_spec)
     settings = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
     settings |= {"enable_model_summary": False, "accelerator": "cpu"}
-    Trainer(max_epochs=1, callbacks=[Gallery("shown", num_images=1)], **settings).fit(module, data)
+    Trainer(max_epochs=2, callbacks=[Gallery("shown", num_images=1)], **settings).fit(module, data)
     assert [path.name for path in (tmp_path / "shown/images").iterdir()] == ["000_val_0"]
     page = (tmp_path / "shown/index.html").read_text("utf-8")
-    assert "epoch_0000.png" in page
+    assert "epoch_0001.png" in page
     assert "<h2>Metrics" not in page
+    before = {path: path.read_bytes() for path in (tmp_path / "shown").rglob("*.*")}
+    Trainer(callbacks=[Gallery("shown")], **settings).validate(module, data, verbose=False)  # of no epoch
+    assert {path: path.read_bytes() for path in (tmp_path / "shown").rglob("*.*")} == before
 
 
 @pytest.fixture
@@ -141,6 +145,33 @@ def test_the_first_pictures_are_there_before_the_first_step_and_change_nothing(t
     assert len(witnesses[0].weights) == len(witnesses[1].weights) == 2
     for one, other in zip(*(witness.weights for witness in witnesses), strict=True):
         assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+class Reversed(PairedDataModule):
+    """Renames in its hook what a loader with a random order yields."""
+
+    def val_dataloader(self):
+        loader = super().val_dataloader()
+        return DataLoader(loader.dataset, batch_size=1, shuffle=True, collate_fn=loader.collate_fn)
+
+    def on_before_batch_transfer(self, batch, dataloader_idx):
+        return {"source": batch["target"], "target": batch["source"], "name": batch["name"]}
+
+
+def test_the_first_pictures_use_the_data_modules_hooks_and_no_random_numbers(tmp_path, shown):
+    make_strips(tmp_path / "pairs", val=2, side=16)
+    states = []
+    witness = LambdaCallback(on_train_start=lambda *args: states.append(torch.get_rng_state().tolist()))
+    data = Reversed("pairs", size=16, batch_size=2, num_workers=0)
+    settings = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "accelerator": "cpu"}
+    settings |= {"max_epochs": 1, "enable_model_summary": False, "num_sanity_val_steps": 0}
+    with warnings.catch_warnings(action="ignore"):
+        trainer = Trainer(callbacks=[witness, Gallery("shown"), witness], **settings)
+        trainer.fit(Pix2PixModule(GENERATOR, DISCRIMINATOR, pair_spec=data.pair_spec), data)
+    assert len(list((tmp_path / "shown/images").rglob("untrained.png"))) == 2
+    assert states[0] == states[1]
+    folder = next((tmp_path / "shown/images").glob("*_val_0"))
+    assert np.array_equal(rgb(folder / "input.png"), rgb(tmp_path / "pairs/val/val_0.png")[:, 16:])
 
 
 def test_training_goes_on_while_pictures_are_written(tmp_path, shown, fit, monkeypatch):

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor
 
 from pix2pix_lightning.metrics import describe_metrics
@@ -73,10 +75,11 @@ class Gallery(Callback):
             return
         if module.batches_seen == 0 and can_translate_alone(trainer):
             self._shown = 0
-            for batch in read_validation_batches(trainer, module):
-                self._write(module, batch, translate_batch(trainer, module, batch), UNTRAINED)
-                if self._shown == self._num_images:
-                    break
+            with isolate_rng():  # a loader of the user's may draw random numbers
+                for batch in read_validation_batches(trainer, module):
+                    self._write(module, batch, translate_batch(trainer, module, batch), UNTRAINED)
+                    if self._shown == self._num_images:
+                        break
             if self._shown:
                 described = describe_metrics(module.val_metrics.collection)
                 self._background.do(partial(self._folder.write_page, metric_info=described))
@@ -104,8 +107,10 @@ class Gallery(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Write the images of a batch."""
-        if trainer.sanity_checking or not trainer.is_global_zero or self._shown == self._num_images:
+        """Write the images of a batch, in a training: ``Trainer.validate`` alone knows no epoch."""
+        if trainer.state.fn != TrainerFn.FITTING or trainer.sanity_checking or not trainer.is_global_zero:
+            return
+        if self._shown == self._num_images:
             return
         module = cast(Pix2PixModule, pl_module)
         strips = self._write(module, batch, outputs["output"], trainer.current_epoch)
