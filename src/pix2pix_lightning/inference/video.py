@@ -285,10 +285,11 @@ def _translate_frames(translator: Translator, reader: VideoReader, source: Path)
         assert frame is not None
         try:
             image = translator.reader.convert(FileImage(pixels=frame, name=str(source)), source)
-            yield translator.translate_arrays([image])[0]
+            translated = translator.translate_arrays([image])[0]
         except UserError as error:
             text = str(error).removeprefix(f"{source}: ")
             raise UserError(f"{source}, frame {number}: {text}") from None
+        yield translated
 
 
 def _make_even(side: int) -> int:
@@ -296,7 +297,7 @@ def _make_even(side: int) -> int:
 
 
 def _open_capture(path: Path) -> cv2.VideoCapture:
-    """Open a video; OpenCV turns the frames of phones upright."""
+    """Open a video, whose frames OpenCV turns upright, as phones say."""
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", _QUIET)
     with path.open("rb"), quiet_opencv():  # an OSError, such as of permissions, names itself
         capture = cv2.VideoCapture(str(path.absolute()), cv2.CAP_FFMPEG)  # absolute: "a:b.mp4" would be an address
@@ -305,6 +306,7 @@ def _open_capture(path: Path) -> cv2.VideoCapture:
             f"{path} cannot be read as a video: it is cut off (an MP4 or MOV file without its end cannot be read), "
             "damaged, or of a kind that OpenCV does not read"
         )
+    capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1)  # off by default in OpenCV 4.11
     return capture
 
 
