@@ -26,6 +26,8 @@ import pix2pix_lightning.models.pix2pix
 from helpers import make_strips
 from pix2pix_lightning import compose
 from pix2pix_lightning.cli.conf import find_conf_dir, is_group
+from pix2pix_lightning.data import ProceduralPairs
+from pix2pix_lightning.data.files.image_files import write_image
 from pix2pix_lightning.train import train
 
 ROOT = Path(__file__).parents[1]
@@ -180,8 +182,9 @@ def workshop(tmp_path_factory):
         (folder / "data" / path.stem).symlink_to("../pairs")
     (folder / "photos").mkdir()
     image = np.random.default_rng(0).integers(0, 256, (40, 48, 3), np.uint8)
-    for name in ("photos/a.png", "photos/b.png", "labels.png"):
+    for name in ("photos/a.png", "photos/b.png"):
         cv2.imwrite(str(folder / name), image)
+    write_image(folder / "labels.png", ProceduralPairs(1, size=48, seed=0, split="val")[0][1])
     (folder / "train_opt.txt").write_text("model: pix2pix\ndataroot: pairs\n")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)

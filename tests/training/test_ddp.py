@@ -51,7 +51,7 @@ def read_ranks(number):
 def check_logged_once(err):
     assert len(re.findall("^(?:training|resuming) ", err, re.M)) == 1, err
     assert len(re.findall("^done: ", err, re.M)) == 1, err
-    epochs = re.findall("^epoch ([0-9]+) ", err, re.M)
+    epochs = re.findall("^epoch ([0-9]+)", err, re.M)
     assert len(set(epochs)) == len(epochs) > 0, err
     assert "Initializing" not in err
     assert "Warning" not in err

@@ -113,7 +113,7 @@ def write_scontrol(folder, monkeypatch, status=0):
 
 @pytest.mark.parametrize(("is_training", "status"), [(False, RESUMABLE_STATUS), (True, 0)])
 def test_a_process_for_which_others_wait_fails_when_it_is_stopped(monkeypatch, tmp_path, is_training, status):
-    def stop(run, cfg, signals):
+    def stop(run, cfg, signals, runs):
         signals.is_training = is_training
         raise Interrupted("", RESUMABLE_STATUS)
 

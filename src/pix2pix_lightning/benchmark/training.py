@@ -17,7 +17,6 @@ from pix2pix_lightning.training.build import build_training
 from pix2pix_lightning.utils.errors import UserError
 
 _FIRST = 6  # batches before the one that is timed to find how many make a turn
-_BAR = {"console_kwargs": {"file": {"_target_": "io.StringIO"}, "force_terminal": True}}
 
 
 def run_training(cfg: DictConfig, training: Contender, others: Sequence[Contender], rounds: int) -> None:
@@ -48,14 +47,12 @@ def run_training(cfg: DictConfig, training: Contender, others: Sequence[Contende
 
 
 def disable_validation(cfg: DictConfig) -> DictConfig:
-    """Return the configuration without validation and checkpoints, with the progress bar drawn into memory."""
+    """Return the configuration without validation and checkpoints."""
     cfg = cfg.copy()
     OmegaConf.set_struct(cfg, False)
     for name in ("best", "last", "interrupted", "early_stopping"):
         if name in cfg.callbacks:
             cfg.callbacks[name] = None
-    if cfg.callbacks.get("progress") is not None:
-        cfg.callbacks.progress.update(_BAR)
     cfg.trainer.update({"limit_val_batches": 0, "enable_checkpointing": False})
     return cfg
 
