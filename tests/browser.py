@@ -16,7 +16,8 @@ from selenium.webdriver.support.wait import WebDriverWait
 
 _OPTIONS = (
     "--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync --hide-scrollbars --force-device-scale-factor=1"
+    "--disable-component-update --disable-sync --hide-scrollbars --force-device-scale-factor=1 "
+    "--use-fake-device-for-media-stream --use-fake-ui-for-media-stream"
 )
 
 

@@ -8,6 +8,7 @@ from contextlib import nullcontext
 from copy import deepcopy
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -272,6 +273,48 @@ def test_one_image_into_a_file(run, call, pictures, tmp_path, capsys, name, leve
     assert_within_one_level(path.with_suffix(".tif"), expected)
     (tmp_path / "folder.png").mkdir()
     assert call(run[0], pictures / "a.png", tmp_path / "folder.png") == [tmp_path / "folder.png" / "a.png"]
+
+
+def write_video(path, count=3, size=(33, 32)):
+    writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"FFV1"), 10, size)
+    for number in range(count):
+        writer.write(np.full((size[1], size[0], 3), 60 * number, np.uint8))
+    writer.release()
+
+
+def test_videos(run, call, pictures, tmp_path, capsys, caplog):
+    clip = pictures / "Clip.MKV"
+    write_video(clip)
+    assert call(run[0], clip, tmp_path / "clips") == [tmp_path / "clips" / "Clip.mp4"]
+    printed = capsys.readouterr()
+    assert all(part in printed.out for part in ("Clip.mp4", "3 frames", "32 x 32", "without sound"))
+    assert printed.err == ""
+    with pytest.raises(FileExistsError, match="overwrite=true"):
+        call(run[0], clip, tmp_path / "clips")
+    before = (tmp_path / "clips" / "Clip.mp4").read_bytes()
+    assert call(run[0], clip, tmp_path / "clips" / "Clip.mp4", overwrite=True, mode="paper", tile=40, resize=48)
+    capture = cv2.VideoCapture(str(tmp_path / "clips" / "Clip.mp4"))
+    assert capture.read()[1].shape == (48, 48, 3)
+    for keys, part in (
+        ({"samples": 2}, "samples=2"),
+        ({"spread": True}, "spread=true"),
+        ({"output": tmp_path / "x.avi"}, r"\.mp4"),
+        ({"output": pictures / "a.png"}, r"\.mp4"),
+        ({"max_pixels": 100}, "max_pixels=100"),
+        ({"input": pictures / "a.png", "output": tmp_path / "x.mp4"}, r"\.png"),
+        ({"input": tmp_path / "clips" / "Clip.mp4", "output": tmp_path / "clips", "overwrite": True}, "replace"),
+    ):
+        with pytest.raises(UserError, match=part):
+            call(run[0], **{"source": keys.pop("input", clip), "output": tmp_path / "new", **keys})
+    assert before != (tmp_path / "clips" / "Clip.mp4").read_bytes()
+    assert not (tmp_path / "new").exists()
+
+    call(run[0], pictures, tmp_path / "images")
+    assert len(list((tmp_path / "images").iterdir())) == 3
+    assert f"input={clip}" in caplog.text
+    for source in (tmp_path / "clips", f"{tmp_path}/clips/*"):
+        with pytest.raises(UserError, match=r"input=.*Clip\.mp4"):
+            call(run[0], source, tmp_path / "new")
 
 
 def test_class_colours_are_no_jpeg(call, tmp_path):

@@ -15,11 +15,13 @@ from pix2pix_lightning.utils.text import escape_controls, print_escaped
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+    from pix2pix_lightning.inference import Translator
+
 
 def predict(cfg: DictConfig) -> list[Path]:
     """Translate a file, a folder with its subfolders, or the files of a pattern, into PNG files of the same names.
 
-    Of one image, ``output`` may also be the file to write, in the format of its suffix.
+    Of one image, ``output`` may also be the file to write, in the format of its suffix. A video becomes an MP4 file.
 
     Args:
         cfg: Configuration of ``compose("predict", [...])``.
@@ -28,21 +30,20 @@ def predict(cfg: DictConfig) -> list[Path]:
         The files that were written.
 
     Raises:
-        UserError: There is nothing to translate, two inputs have the same output, or, after all others were
-            translated, an input is not an image.
+        UserError: There is nothing to translate, or two inputs have the same output; a video cannot be read, or not be
+            written by this model; or, after all others were translated, an input is not an image.
         FileExistsError: An output exists; nothing is written then.
     """
-    from pix2pix_lightning.inference import GeneratorNetwork
     from pix2pix_lightning.inference.file_paths import (
         check_apart,
         check_inputs_stay,
         find_images,
         is_output_file,
+        is_video,
         list_suffixes,
         plan_outputs,
     )
     from pix2pix_lightning.inference.from_config import build_translator
-    from pix2pix_lightning.inference.precision import describe_precision
     from pix2pix_lightning.inference.progress import ProgressBars
     from pix2pix_lightning.inference.tiled_inference import format_seams
     from pix2pix_lightning.inference.translate_files import check_lossless, check_sampling, translate_files
@@ -50,6 +51,8 @@ def predict(cfg: DictConfig) -> list[Path]:
     from pix2pix_lightning.utils.checks import check_absent, check_folder
 
     source, output = str(cfg.input), Path(str(cfg.output))
+    if is_video(source):
+        return [_predict_video(cfg, Path(source), output)]
     inputs = find_images(source, excluded=output)
     suffixes = list_suffixes(cfg.samples, spread=cfg.spread)
     to_file = is_output_file(output, inputs, cfg.samples, spread=cfg.spread)
@@ -67,8 +70,7 @@ def predict(cfg: DictConfig) -> list[Path]:
     check_sampling(translator, cfg.samples)
     if to_file:
         check_lossless(output, translator.pair_spec.target)
-    if cfg.precision == "auto" and isinstance(translator.network, GeneratorNetwork):
-        print(describe_precision(translator.precision, translator.device))
+    _print_precision(cfg, translator)
     failed: list[Path] = []
 
     def report_error(path: Path, error: Exception) -> None:
@@ -97,6 +99,47 @@ def predict(cfg: DictConfig) -> list[Path]:
     if failed:
         raise UserError(f"{len(failed)} of {len(inputs)} images could not be translated: see the errors above")
     return written
+
+
+def _predict_video(cfg: DictConfig, source: Path, output: Path) -> Path:
+    """Translate a video and return the file that was written."""
+    from pix2pix_lightning.inference.file_paths import plan_video
+    from pix2pix_lightning.inference.from_config import build_translator
+    from pix2pix_lightning.inference.progress import ProgressBars
+    from pix2pix_lightning.inference.tiled_inference import format_seams
+    from pix2pix_lightning.inference.video import VideoReader, check_video_sides, translate_video
+    from pix2pix_lightning.utils.atomic import create_folder, remove_old_leftovers
+    from pix2pix_lightning.utils.checks import check_folder
+
+    if cfg.samples is not None or cfg.spread:
+        key = f"samples={cfg.samples}" if cfg.samples is not None else "spread=true"
+        raise UserError(f"{key} with the video input={source}: leave it out; seed= chooses other noise with mode=paper")
+    path = plan_video(source, output, overwrite=cfg.overwrite)
+    check_folder("output", path.parent)
+    with VideoReader(source, max_pixels=cfg.max_pixels) as reader:
+        bars = ProgressBars(reader.num_frames, "frames")
+        translator = build_translator(cfg, precision=str(cfg.precision), progress=bars.update_tiles)
+        check_video_sides(source, translator.pair_spec)
+        _print_precision(cfg, translator)
+        remove_old_leftovers(path.parent)
+        with create_folder(path.parent), bars:
+            result = translate_video(
+                translator, reader, source, path, overwrite=cfg.overwrite, on_frame=bars.advance_images
+            )
+    print_escaped(f"{path}: {result.describe()}")
+    for note in result.notes:
+        print(f"warning: {escape_controls(note)}", file=sys.stderr)
+    if translator.seams:
+        print(format_seams(translator.seams))
+    return path
+
+
+def _print_precision(cfg: DictConfig, translator: Translator) -> None:
+    from pix2pix_lightning.inference import GeneratorNetwork
+    from pix2pix_lightning.inference.precision import describe_precision
+
+    if cfg.precision == "auto" and isinstance(translator.network, GeneratorNetwork):
+        print(describe_precision(translator.precision, translator.device))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -213,6 +213,25 @@ def test_the_translation_follows_the_drawing(browser, server, checkpoints):
     assert [line for line in browser.complaints() if "favicon" not in line] == []
 
 
+def test_the_camera_is_translated_until_something_is_drawn(browser, server, checkpoints):
+    open_page(browser, server)
+    translator = Translator(checkpoints["edges"], device="cpu")
+    wait_for_results(browser, translator)
+    start = read_canvas(browser)
+    press_button(browser, "Camera")
+    browser.until(lambda: (read_canvas(browser) != start).any(-1).mean() > 0.9, 20)
+    first, files = read_canvas(browser), read_files(browser)
+    assert first.shape == (64, 64, 3)
+    assert first.std() > 10
+    browser.until(lambda: (read_canvas(browser) != first).any() and read_files(browser) != files, 20)  # it is live
+    press_button(browser, "Camera")
+    wait_for_results(browser, translator)
+    press_button(browser, "Undo")
+    assert (read_canvas(browser) == start).all()
+    choose_model(browser, "labels.ckpt")  # has a palette, whose colours no photo has
+    browser.until(lambda: "Camera" not in texts(browser, "#drawing button:not([hidden])"))
+
+
 def test_a_session_has_one_request_at_a_time(browser, server):
     open_page(browser, server)
     browser.run("""

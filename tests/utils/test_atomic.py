@@ -144,7 +144,7 @@ def test_old_leftovers_are_removed_next_to_files_of_others(tmp_path):
     with atomic_write(tmp_path / "x.png") as scratch:
         left = scratch.name.replace("x.png", "y.png")
     kept = ["film.mp4.part", "a.0123456789abcdeg.part", left.replace("y", "young"), "x.png"]
-    for name in (left, *kept):
+    for name in (left, f"{left}.mp4", *kept):
         (tmp_path / name).touch()
         os.utime(tmp_path / name, (0, 0))
     os.utime(tmp_path / kept[2])

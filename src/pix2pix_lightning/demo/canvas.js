@@ -63,8 +63,47 @@ const colourPicker = () => {
   control.append(input, "other");
   return control;
 };
+
+// The camera's pictures, cut to squares, one for each translation; drawing goes on with the last one.
+const camera = document.createElement("video"), cameraButton = element.querySelector("[data-do=camera]");
+camera.muted = camera.playsInline = true;
+const stopCamera = () => {
+  for (const track of camera.srcObject?.getTracks() ?? []) track.stop();
+  camera.srcObject = null;
+  press("camera", false);
+};
+const drawCamera = () => {
+  if (!camera.srcObject) return;
+  if (!element.isConnected) return stopCamera();
+  const side = Math.min(camera.videoWidth, camera.videoHeight);
+  if (side && !isWaiting) {
+    const left = (camera.videoWidth - side) / 2, top = (camera.videoHeight - side) / 2;
+    context.drawImage(camera, left, top, side, side, 0, 0, canvas.width, canvas.height);
+    translateSoon();
+  }
+  requestAnimationFrame(drawCamera);
+};
+const startCamera = async () => {
+  try {
+    camera.srcObject = await navigator.mediaDevices.getUserMedia({video: {facingMode: "environment"}});
+    await camera.play();
+  } catch (error) {
+    stopCamera();
+    cameraButton.textContent = `No camera: ${error.message}`;
+    return;
+  }
+  cameraButton.textContent = "Camera";
+  if (canvas.width !== canvasState.size || canvas.height !== canvasState.size) {
+    canvas.width = canvas.height = canvasState.size;
+    undoStack = [];
+  } else pushUndo();
+  press("camera", true);
+  drawCamera();
+};
 const load = value => {
   canvasState = value;
+  stopCamera();
+  cameraButton.hidden = !value.free || !navigator.mediaDevices; // browsers have none on pages without https, but localhost
   const now = JSON.stringify([value.brushes, value.size]), isFirst = !kind;
   if (now !== kind) {
     const thick = Math.max(1, Math.round(value.size / 128));
@@ -108,6 +147,7 @@ const rectangle = ([fromX, fromY], [toX, toY]) => {
 canvas.onpointerdown = event => {
   if (event.button) return;
   event.preventDefault();
+  stopCamera();
   canvas.setPointerCapture(event.pointerId);
   pushUndo();
   context.fillStyle = brush.colour;
@@ -144,6 +184,7 @@ const actions = {
   },
   example: () => show(canvasState.start),
   upload: () => file.click(),
+  camera: isOn => isOn || startCamera(),
 };
 const file = element.querySelector("input[type=file]");
 const send = sent => {
@@ -158,6 +199,11 @@ file.onchange = () => {
   reader.onload = () => send(reader.result);
   reader.readAsDataURL(chosen);
 };
-for (const control of element.querySelectorAll("[data-do]")) control.onclick = () => actions[control.dataset.do]();
+for (const control of element.querySelectorAll("[data-do]")) 
+  control.onclick = () => {
+    const isOn = Boolean(camera.srcObject);
+    stopCamera();
+    actions[control.dataset.do](isOn);
+  };
 watch("value", () => props.value && load(props.value));
 load(props.value);

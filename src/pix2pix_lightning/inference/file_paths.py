@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 import glob
+import logging
 import os
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from pix2pix_lightning.data.files.image_files import IMAGE_SUFFIXES
-from pix2pix_lightning.data.files.listing import OTHER_IMAGES, is_system_folder, list_images_below, log_passed_over
+from pix2pix_lightning.data.files.listing import (
+    OTHER_IMAGES,
+    VIDEO_SUFFIXES,
+    is_system_folder,
+    list_images_below,
+    log_passed_over,
+)
 from pix2pix_lightning.utils.checks import check_absent, check_counts, is_same_place
 from pix2pix_lightning.utils.errors import UserError
+from pix2pix_lightning.utils.text import format_names
 
-_OTHER_SUFFIXES = frozenset({".eps", ".ico", ".mp4", ".pdf", ".psd", ".svg", ".txt", ".zip"})
+_OTHER_SUFFIXES = frozenset({".eps", ".ico", ".pdf", ".psd", ".svg", ".txt", ".zip"})
 """Further endings of files that are not written, but which nobody means as the name of a folder."""
+_log = logging.getLogger(__name__)
 
 
 def find_images(source: str, *, excluded: Path) -> dict[Path, Path]:
-    """Find the image files of a source, sorted by path.
+    """Find the image files of a source, sorted by path. A line in the log names videos, which are left out.
 
     Args:
         source: A file; a folder, which is searched recursively as `list_images_below` does; or a pattern with ``*``,
@@ -38,17 +47,56 @@ def find_images(source: str, *, excluded: Path) -> dict[Path, Path]:
         listing = list_images_below(root, excluded=excluded)
         log_passed_over(root, listing)
         found = [root / name for name in listing.files]
+        videos = [str(root / name) for name in listing.videos]
     elif glob.has_magic(source):
         root = _strip_wildcards(root)
         names = glob.glob(source, recursive=True)  # noqa: PTH207 (Path's finds hidden files)
         found = [path for path in map(Path, names) if _is_image(path)]
+        videos = sorted(filter(is_video, names))
         passed_over = {parent: _is_passed_over(parent, root, excluded) for parent in {path.parent for path in found}}
         found = [path for path in found if not passed_over[path.parent]]
     else:
-        raise UserError(f"input={source} does not exist: give an image, a folder of images or a pattern")
+        raise UserError(f"input={source} does not exist: give an image, a folder of images, a pattern or a video")
+    hint = f"give each video of its own: input={videos[0]}" if videos else ""
     if not found:
-        raise UserError(f"input={source} has no image in it: give an image, a folder of images or a pattern")
+        raise UserError(
+            f"input={source} has no image in it: {hint or 'give an image, a folder of images, a pattern or a video'}"
+        )
+    if videos:
+        _log.warning("%s: videos are left out (%s): %s", source, format_names(videos), hint)
     return {path: path.relative_to(root) for path in sorted(found)}
+
+
+def is_video(source: str) -> bool:
+    """Return whether an input is one video file."""
+    return Path(source).suffix.lower() in VIDEO_SUFFIXES and Path(source).is_file()
+
+
+def plan_video(source: Path, output: Path, *, overwrite: bool = False) -> Path:
+    """Plan the file that a video is translated into.
+
+    Args:
+        source: The video.
+        output: A file that ends with ``.mp4``, or a folder, where the file has the video's name.
+        overwrite: Accept an output that exists.
+
+    Returns:
+        The file.
+
+    Raises:
+        UserError: ``output`` is a file of another kind, or the input.
+        FileExistsError: The output exists, and ``overwrite`` is off.
+    """
+    suffix = output.suffix.lower()
+    is_folder = output.is_dir()
+    if not is_folder and suffix != ".mp4":
+        if output.exists() or suffix in IMAGE_SUFFIXES | OTHER_IMAGES | VIDEO_SUFFIXES | _OTHER_SUFFIXES:
+            raise UserError(f"output={output}: videos are written as MP4: give a file that ends with .mp4, or a folder")
+        is_folder = True
+    target = output / f"{source.stem}.mp4" if is_folder else output
+    check_inputs_stay({source: [target]})
+    check_absent(target, overwrite=overwrite)
+    return target
 
 
 def list_suffixes(samples: int | None, *, spread: bool) -> tuple[str, ...]:
@@ -137,7 +185,7 @@ def is_output_file(output: Path, inputs: Collection[Path], samples: int | None, 
         return True
     if output.exists():
         raise UserError(f"output={output} is a file: give a folder, or a file that ends with .png")
-    if suffix in OTHER_IMAGES | _OTHER_SUFFIXES:
+    if suffix in OTHER_IMAGES | VIDEO_SUFFIXES | _OTHER_SUFFIXES:
         raise UserError(f"output={output}: {suffix} is not written: give a file that ends with .png, or a folder")
     return False
 

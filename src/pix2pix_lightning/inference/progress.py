@@ -11,15 +11,16 @@ from pix2pix_lightning.utils.terminal import find_terminal, is_stdout_terminal
 
 
 class ProgressBars:
-    """A bar over images and, below it, a bar over the tiles of the current image.
+    """A bar over images or frames and, below it, a bar over the tiles of the current one.
 
     They are drawn on standard error, where that is a terminal.
 
     Args:
-        total: Number of images.
+        total: Number of images; None where it is not known.
+        unit: What is counted: ``images`` or ``frames``.
     """
 
-    def __init__(self, total: int) -> None:
+    def __init__(self, total: int | None, unit: str = "images") -> None:
         console = find_terminal()
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         self._progress = Progress(
@@ -29,7 +30,7 @@ class ProgressBars:
             redirect_stdout=is_stdout_terminal(),
             disable=console is None,
         )
-        self._images = self._progress.add_task("images", total=total)
+        self._images = self._progress.add_task(unit, total=total)
         self._tiles = self._progress.add_task("tiles", total=None, visible=False)
 
     def __enter__(self) -> Self:

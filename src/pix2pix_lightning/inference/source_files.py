@@ -78,6 +78,21 @@ class SourceReader:
             OSError: It cannot be read.
         """
         image = open_image(path, max_pixels=self.max_pixels, has_numbers=self.spec.source.has_class_numbers)
+        return self.convert(image, path)
+
+    def convert(self, image: FileImage, path: Path) -> npt.NDArray[np.uint8]:
+        """Convert what a file holds, or its half, to what the source takes.
+
+        Args:
+            image: The content of the file, or a frame of a video.
+            path: The file, for messages.
+
+        Returns:
+            What `read` returns.
+
+        Raises:
+            UserError: The source refuses what it holds, or it cannot be halved.
+        """
         image = self._take_half(image, path)
         if self.is_logged and self.note and self.note not in self._logged:
             self._logged.add(self.note)

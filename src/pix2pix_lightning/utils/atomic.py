@@ -18,7 +18,7 @@ _MAX_LENGTH = 40  # of the file's own name in that of its temporary file, which 
 
 
 @contextmanager
-def atomic_write(path: Path, *, overwrite: bool = True) -> Iterator[Path]:
+def atomic_write(path: Path, *, overwrite: bool = True, keep_suffix: bool = False) -> Iterator[Path]:
     """Yield an empty temporary file and rename it to ``path`` on success. ``path`` is unchanged on error.
 
     The temporary file is new and has a name that cannot be foreseen, so nothing that lies there is written to. A link
@@ -28,12 +28,13 @@ def atomic_write(path: Path, *, overwrite: bool = True) -> Iterator[Path]:
     Args:
         path: The file. The temporary one is in the same folder, since a rename is atomic only within one disk.
         overwrite: Replace ``path`` where it exists by then. Else the first of several processes wins.
+        keep_suffix: Whether the temporary file ends like ``path``, for writers that go by that.
 
     Raises:
         FileExistsError: ``path`` exists, and ``overwrite`` is off.
         OSError: It cannot be written. The error names ``path``.
     """
-    scratch = _create_scratch(path)
+    scratch = _create_scratch(path, path.suffix if keep_suffix else "")
     try:
         yield scratch
         if not overwrite:
@@ -68,7 +69,8 @@ def remove_old_leftovers(folder: Path, least_age: float = 3600.0) -> None:
         folder: A folder, in which files of others may lie; one that does not exist has none.
         least_age: Age in seconds from which no process can be writing a file any more.
     """
-    for scratch in folder.glob(f"*.{'[0-9a-f]' * 16}{_SUFFIX}"):
+    name = f"*.{'[0-9a-f]' * 16}{_SUFFIX}"
+    for scratch in (*folder.glob(name), *folder.glob(f"{name}.*")):
         with suppress(OSError):  # another process has removed it, or it is another user's
             status = scratch.lstat()
             if stat.S_ISREG(status.st_mode) and time.time() - status.st_mtime >= least_age:
@@ -86,8 +88,8 @@ def _reserve(scratch: Path, path: Path) -> None:
         pass  # a file system without such links
 
 
-def _create_scratch(path: Path) -> Path:
-    scratch = path.with_name(f"{path.name[:_MAX_LENGTH]}.{secrets.token_hex(8)}{_SUFFIX}")
+def _create_scratch(path: Path, suffix: str) -> Path:
+    scratch = path.with_name(f"{path.name[:_MAX_LENGTH]}.{secrets.token_hex(8)}{_SUFFIX}{suffix}")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL  # with these the last part of the path may be no link
     try:
         os.close(os.open(scratch, flags, 0o666))

@@ -81,7 +81,7 @@ def decode(content: bytes, header: ImageHeader, name: str, *, has_numbers: bool 
 
 def _decode_by_opencv(content: bytes, mode: int) -> Pixels:
     try:
-        with _quiet_opencv():  # a damaged file gets our message alone
+        with quiet_opencv():  # a damaged file gets our message alone
             image: Any = cv2.imdecode(np.frombuffer(content, np.uint8), mode)
     except cv2.error as error:
         if is_out_of_memory(error):
@@ -98,7 +98,7 @@ _quiet = {"threads": 0, "level": 0}
 
 
 @contextmanager
-def _quiet_opencv() -> Iterator[None]:
+def quiet_opencv() -> Iterator[None]:
     """Turn the log of OpenCV off, which belongs to the process: the last of several threads restores it."""
     with _quiet_lock:
         if _quiet["threads"] == 0:

@@ -40,6 +40,7 @@ OTHER_IMAGES = frozenset(
     )
 )
 """Endings of image files that are not read."""
+VIDEO_SUFFIXES = frozenset({".avi", ".mkv", ".mov", ".mp4", ".webm"})
 
 
 class Listing(NamedTuple):
@@ -49,11 +50,13 @@ class Listing(NamedTuple):
         files: Paths of the images relative to the folder, with ``/`` between names, in the order of their names.
         passed_over: Number of files by ending that hold images of a kind that is not read.
         system_folders: Paths of folders that a system made for itself, and of those of runs, which are not looked into.
+        videos: Paths of videos, as in ``files``.
     """
 
     files: list[str]
     passed_over: dict[str, int]
     system_folders: list[str]
+    videos: list[str]
 
 
 class PathList(Sequence[Path]):
@@ -113,8 +116,9 @@ def list_images_below(folder: Path, *, recursive: bool = True, excluded: Path | 
     files: list[str] = []
     passed_over: Counter[str] = Counter()
     system_folders: list[str] = []
+    videos: list[str] = []
     if not folder.is_dir():
-        return Listing([], {}, [])
+        return Listing([], {}, [], [])
     left_out = None if excluded is None else os.path.realpath(excluded)
     waiting: list[tuple[str, tuple[str, ...]]] = [("", (os.path.realpath(folder),))]
     while waiting:
@@ -124,7 +128,7 @@ def list_images_below(folder: Path, *, recursive: bool = True, excluded: Path | 
                 if entry.name.startswith("."):
                     continue
                 if not _is_folder(entry):
-                    _sort_file(entry, below, files, passed_over)
+                    _sort_file(entry, below, files, passed_over, videos)
                 elif recursive and (is_system_folder(entry.name) or _is_run_folder(entry.path)):
                     system_folders.append(f"{below}{entry.name}")
                 elif recursive:
@@ -132,7 +136,7 @@ def list_images_below(folder: Path, *, recursive: bool = True, excluded: Path | 
                     if real != left_out and real not in ancestors:  # a link to an ancestor would never end
                         waiting.append((f"{below}{entry.name}/", (*ancestors, real)))
     files.sort(key=(lambda path: path.split("/")) if any("/" in file for file in files) else None)
-    return Listing(files, dict(passed_over), sorted(system_folders))
+    return Listing(files, dict(passed_over), sorted(system_folders), sorted(videos))
 
 
 def is_system_folder(name: str) -> bool:
@@ -167,14 +171,18 @@ def log_passed_over(folder: Path, listing: Listing) -> None:
         )
 
 
-def _sort_file(entry: os.DirEntry[str], below: str, files: list[str], passed_over: Counter[str]) -> None:
-    """Append an image to the list of files, or count it as one of another kind; pass over all else."""
+def _sort_file(
+    entry: os.DirEntry[str], below: str, files: list[str], passed_over: Counter[str], videos: list[str]
+) -> None:
+    """Append an image or a video to its list, or count an image of another kind; pass over all else."""
     stem, dot, ending = entry.name.rpartition(".")
     suffix = (dot + ending).lower() if stem else ""
     if suffix in IMAGE_SUFFIXES and _is_file(entry):
         files.append(f"{below}{entry.name}")
     elif suffix in OTHER_IMAGES and _is_file(entry):
         passed_over[suffix] += 1
+    elif suffix in VIDEO_SUFFIXES and _is_file(entry):
+        videos.append(f"{below}{entry.name}")
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
