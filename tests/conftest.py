@@ -65,8 +65,8 @@ def full_disk(monkeypatch):
     """A list of paths; when one is written the next time, the disk is full, and its name is taken off the list."""
     full, create = [], atomic._create_scratch
 
-    def create_full(path):
-        scratch = create(path)
+    def create_full(path, suffix):
+        scratch = create(path, suffix)
         for name in full:
             if path.absolute() == Path(name).absolute():
                 full.remove(name)
