@@ -231,17 +231,16 @@ class Translator:
         return self.network.generator
 
     def read(self, path: Path) -> npt.NDArray[np.uint8]:
-        """Read an image file of at most ``max_pixels``, or its half, as the source takes it.
+        """Read an image file of at most ``max_pixels``, or its half, as the source takes it: `SourceReader.read`.
 
         Args:
             path: The file.
 
         Returns:
-            (H, W, 3) RGB, over the source's background where it was transparent, or (H, W, 1) levels or class
-            numbers; uint8.
+            (H, W, 3) RGB, or (H, W, 1) levels or class numbers; uint8.
 
         Raises:
-            UserError: The file is not an image, not of 8 bits, or too large; or the source refuses what it holds.
+            UserError: The file or what it holds is refused.
             OSError: It cannot be read.
         """
         return self.reader.read(path)
