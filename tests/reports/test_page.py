@@ -107,8 +107,8 @@ def test_a_picture_inside_the_page_keeps_its_address():
 
 def test_files_of_any_name_are_found(browser, page):
     browser.open(page)
-    sizes = browser.run("return [...document.querySelectorAll('figure img')].map(i => i.naturalWidth)")
-    assert sizes == [20, 20]
+    widths = "return [...document.querySelectorAll('figure img')].map(i => i.naturalWidth)"
+    browser.until(lambda: browser.run(widths) == [20, 20])  # pictures are loaded when they are needed
     assert all(address.startswith("file:") for address in browser.addresses())
     assert browser.complaints() == []
 
