@@ -18,7 +18,7 @@ from PIL import Image
 from pix2pix_lightning.data.files import decoding, file_image, tiff
 from pix2pix_lightning.data.files.file_image import composite, from_pil
 from pix2pix_lightning.data.files.image_files import read_image
-from pix2pix_lightning.data.sides import SideSpec
+from pix2pix_lightning.data.sides import build_side
 from pix2pix_lightning.utils.errors import UserError
 
 
@@ -56,7 +56,7 @@ def write_png(path, values, bits, kind=0, before=b""):
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + before + pixels + chunk(b"IEND", b""))
 
 
-NUMBERS = SideSpec(kind="label", num_classes=256)
+NUMBERS = build_side(kind="label", num_classes=256)
 RGBA = noise(5, 7, 4)
 RGBA[0, :3, 3] = 0, 255, 128
 
@@ -98,10 +98,10 @@ def test_transparent_pixels_lie_over_the_background_in_every_format(tmp_path, na
     path = tmp_path / f"clear.{name}"
     SAVERS[name](path)
     np.testing.assert_array_equal(read_image(path), mix(RGBA[..., :3], RGBA[..., 3]))
-    side = SideSpec(background=(10, 200, 30))
+    side = build_side(background=(10, 200, 30))
     np.testing.assert_array_equal(read_image(path, side=side), mix(RGBA[..., :3], RGBA[..., 3], (10, 200, 30)))
     with pytest.raises(UserError, match=f"clear.{name}.*alpha=composite"):
-        read_image(path, side=SideSpec(alpha="error"))
+        read_image(path, side=build_side(alpha="error"))
     with pytest.raises(UserError, match="class numbers"):
         read_image(path, side=NUMBERS)
 
@@ -109,7 +109,7 @@ def test_transparent_pixels_lie_over_the_background_in_every_format(tmp_path, na
 def test_an_alpha_that_is_opaque_is_dropped_for_every_side(tmp_path, caplog):
     opaque = np.dstack([RGBA[..., :3], np.full((5, 7), 255, np.uint8)])
     Image.fromarray(opaque).save(tmp_path / "opaque.png")
-    for side in (None, SideSpec(alpha="error"), SideSpec(kind="label", palette=[[0, 0, 0], [255, 255, 255]])):
+    for side in (None, build_side(alpha="error"), build_side(kind="label", palette=[[0, 0, 0], [255, 255, 255]])):
         np.testing.assert_array_equal(read_image(tmp_path / "opaque.png", side=side), opaque[..., :3])
     assert not caplog.records
 

@@ -18,7 +18,7 @@ from pix2pix_lightning.utils.errors import UserError
 if TYPE_CHECKING:
     from PIL.Image import Image as PILImage
 
-    from pix2pix_lightning.data.sides import SideSpec
+    from pix2pix_lightning.data.sides.picture import PictureSide
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -55,8 +55,8 @@ class FileImage:
         alpha = None if self.alpha is None else self.alpha[:, left:right]
         return replace(self, pixels=self.pixels[:, left:right], alpha=alpha)
 
-    def to_pixels(self, side: SideSpec | None = None) -> Pixels:
-        """Return what ``SideSpec.prepare`` takes: colours or levels over the side's background, or class numbers.
+    def to_pixels(self, side: PictureSide | None = None) -> Pixels:
+        """Return what ``Side.prepare`` takes: colours or levels over the side's background, or class numbers.
 
         Args:
             side: The side; by default colours over white.
@@ -178,7 +178,7 @@ def _get_alpha(image: PILImage) -> Pixels | None:
     return np.asarray(image.convert("RGBA"))[..., 3]
 
 
-def _format_refusal(side: SideSpec) -> str:
+def _format_refusal(side: PictureSide) -> str:
     if side.has_class_numbers:
         return "transparent pixels (alpha) in a side of class numbers, which have none: save the file without alpha"
     fix = "save it without alpha" + (" in the palette's colours" if side.kind == "label" else "")
