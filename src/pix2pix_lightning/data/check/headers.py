@@ -21,9 +21,9 @@ from pix2pix_lightning.data.strips import ASPECT_TOLERANCE, format_odd_width, is
 from pix2pix_lightning.utils.text import format_names
 
 if TYPE_CHECKING:
-    from pix2pix_lightning.data.sides import SideSpec
+    from pix2pix_lightning.data.sides import Side
 
-    Sides = tuple[SideSpec | None, SideSpec | None]
+    Sides = tuple[Side | None, Side | None]
 
 _USUAL = 0.9  # share of the strips whose aspect ratio the others are compared with
 _MAX_COMPARED = 200  # pairs whose whole files are compared
@@ -118,8 +118,10 @@ def _describe_misfit(
             return entry, ""
         headers.append(entry)
     for key, header, path, side in zip("ab", (headers * 2)[:2], (paths * 2)[:2], sides, strict=True):
-        has_numbers = side is not None and side.has_class_numbers
-        reason = describe_misfit(header.pixel_dtype, header.pixel_channels, header.is_colour, has_numbers=has_numbers)
+        if side is None:
+            reason = describe_misfit(header.pixel_dtype, header.pixel_channels, header.is_colour)
+        else:
+            reason = side.find_misfit(header)
         if reason is not None:
             return f"{path}, data.{key}: {reason}", f"set data.{key}.kind=raw, or convert it to 8 bits"
     if len(headers) == 2:

@@ -20,8 +20,6 @@ from pix2pix_lightning.utils.errors import UserError
 if TYPE_CHECKING:
     from PIL.Image import Image as PILImage
 
-    from pix2pix_lightning.data.sides import SideSpec
-
 Bytes = npt.NDArray[np.uint8]
 Pixels = npt.NDArray[Any]
 
@@ -65,14 +63,6 @@ class FileImage:
     georeference: Georeference | None = None
     is_colour: bool = True
 
-    @property
-    def is_transparent(self) -> bool:
-        """Whether alpha hides a pixel or a part of it."""
-        if self.alpha is None or not self.alpha.size:
-            return False
-        top = np.iinfo(self.alpha.dtype).max if self.alpha.dtype.kind == "u" else 1
-        return bool(self.alpha.min() < top)
-
     def crop(self, left: int, right: int) -> FileImage:
         """Return the columns from ``left`` to before ``right``."""
         return self.cut(Window(0, left, self.pixels.shape[0], right - left))
@@ -86,35 +76,43 @@ class FileImage:
             georeference=None if self.georeference is None else self.georeference.cut(*window),
         )
 
-    def to_pixels(self, side: SideSpec | None = None) -> Bytes:
-        """Return what ``SideSpec.prepare`` takes: colours or levels over the side's background, or class numbers.
+    @property
+    def has_clear_pixels(self) -> bool:
+        """Whether a pixel is transparent, if only a little."""
+        if self.alpha is None or not self.alpha.size:
+            return False
+        opaque = np.iinfo(self.alpha.dtype).max if self.alpha.dtype.kind == "u" else 1
+        return bool(self.alpha.min() < opaque)
+
+    def to_colours(self, background: Sequence[int] = WHITE) -> Bytes:
+        """Return colours or gray levels, over a background where they are transparent.
 
         Args:
-            side: The side; by default colours over white.
+            background: RGB, 0 to 255.
 
         Returns:
             (H, W, 1) or (H, W, 3) RGB, uint8.
 
         Raises:
-            UserError: There are transparent pixels, and the side refuses them; or there are other values than the 8-bit
-                gray levels or colours that it takes.
+            UserError: There are other values than 8-bit gray levels or colours.
         """
-        if side is not None and side.alpha == "error" and self.is_transparent:
-            raise UserError(_format_refusal(side))
-        has_numbers = side is not None and side.has_class_numbers
-        reason = describe_misfit(self.pixels.dtype.name, self.pixels.shape[2], self.is_colour, has_numbers=has_numbers)
-        if reason is not None:
-            raise UserError(f"{reason}: set kind=raw for this side")
-        if has_numbers:
-            return self._to_numbers()
+        self._check_fits(has_numbers=False)
         pixels: Bytes = self.pixels if self.palette is None else self.palette[self.pixels[..., 0]]
-        if not self.is_transparent:
+        if not self.has_clear_pixels:
             return pixels
-        background = WHITE if side is None else side.background
         _log_composite(self.name, background)
         return composite(pixels, self.alpha, background, is_premultiplied=self.is_premultiplied)
 
-    def _to_numbers(self) -> Bytes:
+    def to_numbers(self) -> Bytes:
+        """Return the numbers that the file stores, as of classes: of its palette's colours, or of its levels.
+
+        Returns:
+            (H, W, 1) or (H, W, 3) uint8.
+
+        Raises:
+            UserError: There are bands, or values that are no whole numbers from 0 to 255.
+        """
+        self._check_fits(has_numbers=True)
         if self.pixels.dtype != np.uint8:
             with np.errstate(invalid="ignore"):
                 numbers = self.pixels.astype(np.uint8)
@@ -126,6 +124,11 @@ class FileImage:
             return self.pixels
         levels: Bytes = ((np.arange(256) * self.max_level + 127) // 255).astype(np.uint8)[self.pixels]
         return levels
+
+    def _check_fits(self, *, has_numbers: bool) -> None:
+        reason = describe_misfit(self.pixels.dtype.name, self.pixels.shape[2], self.is_colour, has_numbers=has_numbers)
+        if reason is not None:
+            raise UserError(f"{reason}: set kind=raw for this side, or convert the file to 8 bits")
 
 
 def describe_misfit(dtype: str, channels: int, is_colour: bool, *, has_numbers: bool = False) -> str | None:
@@ -237,15 +240,6 @@ def _get_alpha(image: PILImage) -> Bytes | None:
     if image.mode != "PA" and "transparency" not in image.info:
         return None
     return np.asarray(image.convert("RGBA"))[..., 3]
-
-
-def _format_refusal(side: SideSpec) -> str:
-    if side.has_class_numbers:
-        return "transparent pixels (alpha) in a side of class numbers, which have none: save the file without alpha"
-    fix = "save it without alpha" + (" in the palette's colours" if side.kind == "label" else "")
-    return (
-        f"transparent pixels (alpha) in a side with alpha=error: {fix}, or set alpha=composite and background=[r,g,b]"
-    )
 
 
 def _log_composite(name: str, background: Sequence[int]) -> None:

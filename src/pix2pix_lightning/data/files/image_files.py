@@ -30,7 +30,7 @@ from pix2pix_lightning.utils.errors import UserError
 if TYPE_CHECKING:
     from pix2pix_lightning.data.files.file_image import FileImage
     from pix2pix_lightning.data.files.formats.geotiff import Georeference
-    from pix2pix_lightning.data.sides import SideSpec
+    from pix2pix_lightning.data.sides import Side
 
 IMAGE_SUFFIXES = frozenset(
     {
@@ -68,7 +68,7 @@ def get_suffix(name: str) -> str:
     return ".nii.gz" if lower.endswith(".nii.gz") and len(lower) > 7 else Path(lower).suffix
 
 
-def read_image(path: Path, *, max_pixels: int | None = None, side: SideSpec | None = None) -> npt.NDArray[np.uint8]:
+def read_image(path: Path, *, max_pixels: int | None = None, side: Side | None = None) -> npt.NDArray[np.uint8]:
     """Read an image as a side of a pair takes it.
 
     Args:
@@ -87,10 +87,12 @@ def read_image(path: Path, *, max_pixels: int | None = None, side: SideSpec | No
     """
     image = open_image(path, max_pixels=max_pixels, has_numbers=side is not None and side.has_class_numbers)
     try:
-        pixels = image.to_pixels(side)
+        if side is not None:
+            return side.read(image)
+        colours = image.to_colours()
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
-    return np.repeat(pixels, 3, 2) if side is None and pixels.shape[2] == 1 else pixels
+    return np.repeat(colours, 3, 2) if colours.shape[2] == 1 else colours
 
 
 def open_image(
