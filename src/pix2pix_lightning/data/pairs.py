@@ -20,7 +20,7 @@ from pix2pix_lightning.data.strips import split_strip
 from pix2pix_lightning.utils.errors import UserError
 
 if TYPE_CHECKING:  # it imports torch, which pairs do without
-    from pix2pix_lightning.data.sides import SideSpec
+    from pix2pix_lightning.data.sides import Side
 
 Image = npt.NDArray[np.uint8]
 Files = Sequence[AnyPath]
@@ -47,7 +47,7 @@ class StripPairs:
             its class numbers. None takes colours over white.
     """
 
-    sides: tuple[SideSpec | None, SideSpec | None] = (None, None)
+    sides: tuple[Side | None, Side | None] = (None, None)
 
     def __init__(self, files: Files) -> None:
         self.files = files
@@ -100,7 +100,7 @@ class FilePairs:
         sides: As in ``StripPairs``.
     """
 
-    sides: tuple[SideSpec | None, SideSpec | None] = (None, None)
+    sides: tuple[Side | None, Side | None] = (None, None)
 
     def __init__(
         self,
@@ -201,12 +201,12 @@ def _read_status(file: AnyPath) -> tuple[int, int]:
     return status.st_size, status.st_mtime_ns
 
 
-def _has_class_numbers(side: SideSpec | None) -> bool:
+def _has_class_numbers(side: Side | None) -> bool:
     return side is not None and side.has_class_numbers
 
 
-def _convert(image: FileImage, side: SideSpec | None, key: str) -> Image:
+def _convert(image: FileImage, side: Side | None, key: str) -> Image:
     try:
-        return image.to_pixels(side)
+        return image.to_colours() if side is None else side.read(image)
     except UserError as error:
         raise UserError(f"{image.name}, data.{key}: {error}") from None
