@@ -319,7 +319,7 @@ def test_a_manifest_names_pairs_splits_and_masks(tmp_path, suffix):
         assert pairs.read_mask(1) is None
         np.testing.assert_array_equal(pairs.select([1, 0]).read_mask(1), mask > 0)
         assert folder.open("dev").get_name(0) == "deep/two"
-        with pytest.raises(UserError, match="no row with the split test.* dev, train"):
+        with pytest.raises(UserError, match=r"no row with the split test.* dev, train"):
             folder.open("test")
     data = PairedDataModule(tmp_path, size=4, val_split="dev", num_workers=0, direction="b_to_a", jitter=False)
     data.setup("fit")
