@@ -190,8 +190,7 @@ def _check_input(inputs: Sequence[Any], path: Path) -> tuple[int, int] | None:
         len(inputs) != 1
         or inputs[0].type != "tensor(float)"
         or len(shape) != 4
-        or shape[1] not in (3, None)
-        and isinstance(shape[1], int)
+        or (isinstance(shape[1], int) and shape[1] != 3)
     ):
         taken = ", ".join(f"{one.type} {list(one.shape)}" for one in inputs)
         raise UserError(f"edges_model={path} takes {taken}: one tensor(float) [N, 3, H, W] is expected")
