@@ -83,6 +83,19 @@ class EdgeNetwork:
         lines = find_lines(strength, self.threshold, self.min_pixels)
         return np.where(lines, 0, 255).astype(np.uint8)[..., None]
 
+    def open(self) -> None:
+        """Open the file, which is done at the first photo else.
+
+        Raises:
+            UserError: The file cannot be used, or onnxruntime is missing.
+            OSError: It cannot be read.
+        """
+        self._get_network()
+
+    def _get_network(self) -> tuple[Run, tuple[int, int] | None]:
+        path = Path(str(self.model))
+        return _open_network(path, path.stat().st_mtime_ns, self.output)
+
     def compute_strength(self, image: Image) -> npt.NDArray[np.float32]:
         """Run the network.
 
@@ -95,8 +108,7 @@ class EdgeNetwork:
         Raises:
             UserError: The file cannot be used, or the output is of another shape or range.
         """
-        path = Path(str(self.model))
-        run, size = _open_network(path, path.stat().st_mtime_ns, self.output)
+        run, size = self._get_network()
         levels = image[..., ::-1] if self.channels == "bgr" else image
         values = (levels.astype(np.float32) - np.asarray(self.mean, np.float32)) * np.asarray(self.scale, np.float32)
         height, width = image.shape[:2]
@@ -115,7 +127,7 @@ class EdgeNetwork:
             output = cv2.resize(output, (width, height), interpolation=cv2.INTER_LINEAR)
         if not (np.isfinite(output).all() and output.min() >= -1e-3 and output.max() <= 1 + 1e-3):
             raise UserError(
-                f"edges_model={path} gives values from {output.min():.3g} to {output.max():.3g}, edge strengths from 0 "
+                f"edges_model={self.model} gives values from {output.min():.3g} to {output.max():.3g}, edge strengths from 0 "
                 "to 1 are expected: set onnx.sigmoid=true, or onnx.output=<name of another output>"
             )
         return np.clip(output, 0, 1).astype(np.float32)
