@@ -66,16 +66,33 @@ def open_image(path: Path, *, max_pixels: int | None = None, has_numbers: bool =
         UserError: The file is no image, is damaged or too large, or holds what is not read.
         OSError: The file cannot be read.
     """
-    content = path.read_bytes()
-    header = parse_header(io.BytesIO(content), path)
-    check_header(header, path, max_pixels=max_pixels)
+    return decode_image(path.read_bytes(), path, max_pixels=max_pixels, has_numbers=has_numbers)
+
+
+def decode_image(content: bytes, name: Path, *, max_pixels: int | None = None, has_numbers: bool = False) -> FileImage:
+    """Decode the content of an image file, as ``open_image`` does.
+
+    Args:
+        content: The file.
+        name: Where it is from, for messages.
+        max_pixels: As in ``open_image``.
+        has_numbers: As in ``open_image``.
+
+    Returns:
+        The upright image.
+
+    Raises:
+        UserError: As in ``open_image``.
+    """
+    header = parse_header(io.BytesIO(content), name)
+    check_header(header, name, max_pixels=max_pixels)
     try:
-        return decode(content, header, str(path), has_numbers=has_numbers)
+        return decode(content, header, str(name), has_numbers=has_numbers)
     except DamagedPixelsError as error:
         reason = f": {error}" if str(error) else ""
-        raise UserError(f"{path} cannot be decoded as an image, it is damaged{reason}; replace it") from None
+        raise UserError(f"{name} cannot be decoded as an image, it is damaged{reason}; replace it") from None
     except UserError as error:
-        raise UserError(f"{path}: {error}") from None
+        raise UserError(f"{name}: {error}") from None
 
 
 def check_header(header: ImageHeader, path: Path, *, max_pixels: int | None = None) -> None:
