@@ -12,12 +12,13 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from pix2pix_lightning.data.line_drawing import find_lines
+from pix2pix_lightning.data.line_drawing import draw_lines, find_lines
 from pix2pix_lightning.utils.checks import check_choice, check_counts, check_numbers, check_switch
 from pix2pix_lightning.utils.errors import UserError
 
 Image = npt.NDArray[np.uint8]
-Run = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
+Map = npt.NDArray[np.float32]
+Run = Callable[[Map], Map]
 
 HED_MEAN = (104.00698793, 116.66876762, 122.67891434)
 """Mean of blue, green and red that HED's published weights expect to be subtracted."""
@@ -48,7 +49,7 @@ class EdgeNetwork:
 
     model: Path | str | None = None
     channels: str = "bgr"
-    mean: Sequence[float] = HED_MEAN
+    mean: float | Sequence[float] = HED_MEAN
     scale: float | Sequence[float] = 1.0
     sigmoid: bool = False
     output: str | None = None
@@ -64,7 +65,7 @@ class EdgeNetwork:
         check_counts(prefix="onnx.", at_least=0, border=self.border, min_pixels=self.min_pixels)
         for key, values in (("mean", self.mean), ("scale", self.scale)):
             several = [*values] if isinstance(values, Sequence) else [values] * 3
-            if len(several) != 3 or isinstance(values, str):
+            if len(several) != 3:
                 raise UserError(f"onnx.{key}={values}: three numbers are expected, one for each colour")
             for value in several:
                 check_numbers(prefix="onnx.", **{key: value})
@@ -80,8 +81,7 @@ class EdgeNetwork:
         strength = self.compute_strength(image)
         if self.threshold is None:
             return np.rint(255 * (1 - strength)).astype(np.uint8)[..., None]
-        lines = find_lines(strength, self.threshold, self.min_pixels)
-        return np.where(lines, 0, 255).astype(np.uint8)[..., None]
+        return draw_lines(find_lines(strength, self.threshold, self.min_pixels))
 
     def open(self) -> None:
         """Open the file, which is done at the first photo else.
@@ -96,7 +96,7 @@ class EdgeNetwork:
         path = Path(str(self.model))
         return _open_network(path, path.stat().st_mtime_ns, self.output)
 
-    def compute_strength(self, image: Image) -> npt.NDArray[np.float32]:
+    def compute_strength(self, image: Image) -> Map:
         """Run the network.
 
         Args:
@@ -112,34 +112,36 @@ class EdgeNetwork:
         levels = image[..., ::-1] if self.channels == "bgr" else image
         values = (levels.astype(np.float32) - np.asarray(self.mean, np.float32)) * np.asarray(self.scale, np.float32)
         height, width = image.shape[:2]
-        if size is None:
-            values = _pad(values, self.border)
-        else:
-            values = cv2.resize(values, (size[1], size[0]), interpolation=cv2.INTER_AREA)
+        values = _pad(values, self.border) if size is None else _resize(values, size)
         output = run(np.ascontiguousarray(values.transpose(2, 0, 1)[None], np.float32))
         if self.sigmoid:
-            output = 1 / (1 + np.exp(-output))
+            output = (1 / (1 + np.exp(-output))).astype(np.float32)
         if output.shape != values.shape[:2]:
-            output = cv2.resize(output, values.shape[1::-1], interpolation=cv2.INTER_LINEAR)
+            output = _resize(output, values.shape[:2])
         if size is None:
             output = output[self.border : self.border + height, self.border : self.border + width]
         else:
-            output = cv2.resize(output, (width, height), interpolation=cv2.INTER_LINEAR)
+            output = _resize(output, (height, width))
         if not (np.isfinite(output).all() and output.min() >= -1e-3 and output.max() <= 1 + 1e-3):
             raise UserError(
-                f"edges_model={self.model} gives values from {output.min():.3g} to {output.max():.3g}, edge strengths from 0 "
-                "to 1 are expected: set onnx.sigmoid=true, or onnx.output=<name of another output>"
+                f"edges_model={self.model} gives values from {output.min():.3g} to {output.max():.3g}, and edge "
+                "strengths from 0 to 1 are expected: set onnx.sigmoid=true, or onnx.output=<name of another output>"
             )
         return np.clip(output, 0, 1).astype(np.float32)
 
 
-def _pad(values: npt.NDArray[np.float32], border: int) -> npt.NDArray[np.float32]:
+def _resize(values: Map, size: Sequence[int]) -> Map:
+    """Resize an array (H, W) or (H, W, C) to a height and a width; what shrinks is averaged."""
+    shrinks = size[0] * size[1] < values.shape[0] * values.shape[1]
+    how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    return cv2.resize(values, (size[1], size[0]), interpolation=how).astype(np.float32)
+
+
+def _pad(values: Map, border: int) -> Map:
     """Add a mirrored border, wider at the right and the bottom so that sides are multiples of 32."""
     extra = [-(length + 2 * border) % _MULTIPLE for length in values.shape[:2]]
-    mode = "reflect" if min(values.shape[:2]) > 1 else "edge"
-    padded: npt.NDArray[np.float32] = np.pad(
-        values, ((border, border + extra[0]), (border, border + extra[1]), (0, 0)), mode
-    )
+    widths = ((border, border + extra[0]), (border, border + extra[1]), (0, 0))
+    padded: Map = np.pad(values, widths, "reflect" if min(values.shape[:2]) > 1 else "edge")
     return padded
 
 
@@ -179,7 +181,7 @@ def _open_network(path: Path, changed: int, output: str | None) -> tuple[Run, tu
     if output is not None:
         check_choice("onnx.output", output, names)
 
-    def run(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    def run(values: Map) -> Map:
         try:
             (result,) = session.run([output or names[-1]], {session.get_inputs()[0].name: values})
         except failures as error:
@@ -189,7 +191,7 @@ def _open_network(path: Path, changed: int, output: str | None) -> tuple[Run, tu
                 f"edges_model={path}: its output {output or names[-1]} has the shape {result.shape}, (1, 1, H, W) is "
                 "expected: set onnx.output=<name of another output>"
             )
-        strengths: npt.NDArray[np.float32] = result.reshape(result.shape[-2:]).astype(np.float32)
+        strengths: Map = result.reshape(result.shape[-2:]).astype(np.float32)
         return strengths
 
     return run, size

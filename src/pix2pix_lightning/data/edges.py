@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pix2pix_lightning.data.edge_network import EdgeNetwork
-from pix2pix_lightning.data.line_drawing import Mask, remove_short_lines, thin_lines
+from pix2pix_lightning.data.line_drawing import draw_lines, remove_short_lines, thin_lines
 from pix2pix_lightning.utils.checks import check_choice, check_counts, check_numbers
 from pix2pix_lightning.utils.errors import UserError
 
@@ -95,7 +95,8 @@ class XDoG:
         below = np.minimum(difference - self.epsilon, 0)
         tone = 1 + np.tanh(self.phi * below)
         if self.threshold is None:
-            return np.rint(255 * tone).astype(np.uint8)[..., None]
+            drawing: Image = np.rint(255 * tone).astype(np.uint8)[..., None]
+            return drawing
         return draw_lines(remove_short_lines(thin_lines(tone < self.threshold), self.min_pixels))
 
 
@@ -135,8 +136,3 @@ def detect_edges(image: Image, method: str = "canny", **parameters: Any) -> Imag
         UserError: The method is unknown, a parameter is out of range, or an edge network cannot be used.
     """
     return build_edge_detector(method, **parameters)(np.repeat(image, 3, 2) if image.shape[2] == 1 else image)
-
-
-def draw_lines(lines: Mask) -> Image:
-    """Draw lines (H, W), true on a line, in black on white: (H, W, 1), uint8."""
-    return np.where(lines, 0, 255).astype(np.uint8)[..., None]

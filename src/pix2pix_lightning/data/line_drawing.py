@@ -9,6 +9,7 @@ import numpy.typing as npt
 Mask = npt.NDArray[np.bool_]
 Strength = npt.NDArray[np.float32]
 
+_EPS = float(np.finfo(np.float32).eps)
 _ORIENTATION_RADIUS = 4  # of the triangle that smooths strengths before their orientation is taken
 _TOLERANCE = 1.01  # a pixel is kept that is so much weaker than its neighbours across the line
 _FADED_BORDER = 5  # pixels in which strengths fall to zero
@@ -30,7 +31,12 @@ def find_lines(strength: Strength, threshold: float, min_pixels: int) -> Mask:
         (H, W), true on a line.
     """
     maxima = suppress_non_maxima(strength, threshold)
-    return remove_short_lines(thin_lines(maxima >= max(threshold, np.finfo(np.float32).eps)), min_pixels)
+    return remove_short_lines(thin_lines(maxima >= max(threshold, _EPS)), min_pixels)
+
+
+def draw_lines(lines: Mask) -> npt.NDArray[np.uint8]:
+    """Draw lines (H, W), true on a line, in black on white: (H, W, 1), uint8."""
+    return np.where(lines, 0, 255).astype(np.uint8)[..., None]
 
 
 def suppress_non_maxima(strength: Strength, least: float = 0.0) -> Strength:
@@ -44,7 +50,7 @@ def suppress_non_maxima(strength: Strength, least: float = 0.0) -> Strength:
         (H, W) strengths.
     """
     height, width = strength.shape
-    rows, columns = np.nonzero(strength >= max(least, np.finfo(np.float32).eps))
+    rows, columns = np.nonzero(strength >= max(least, _EPS))
     angle = _compute_normals(strength)[rows, columns]
     own = strength[rows, columns]
     is_kept = np.ones(len(own), np.bool_)

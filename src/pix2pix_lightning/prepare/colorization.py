@@ -45,5 +45,4 @@ def remove_colour(photo: Image, name: str) -> Image:
     """
     if int(np.ptp(photo, axis=2).max()) < _LEAST_COLOUR:
         raise UserError("the photo has no colour")
-    luminance: Image = cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY)[..., None]
-    return luminance
+    return cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY).astype(np.uint8, copy=False)[..., None]

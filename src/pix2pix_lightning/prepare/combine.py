@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pix2pix_lightning.data.pairs import list_side_folders
+from pix2pix_lightning.data.files.listing import get_stem
+from pix2pix_lightning.data.layouts.name_matching import match_names
+from pix2pix_lightning.data.layouts.side_folders import find_side_folders
 from pix2pix_lightning.data.resize import INTERPOLATIONS
-from pix2pix_lightning.prepare.jobs import Job, Plan, Skipped, check_input_folder, get_stem, list_files, plan_pairs
+from pix2pix_lightning.prepare.jobs import Job, Skipped, check_input_folder, list_files, plan_pairs
 from pix2pix_lightning.prepare.pictures import Size, check_size, join_strip, read_photo, resize_picture
 from pix2pix_lightning.prepare.run_jobs import Pair
 from pix2pix_lightning.prepare.settings import collect_settings
@@ -100,9 +101,9 @@ def find_sides(source: Any, output: Path) -> list[tuple[str, Path, Path]]:
         return [("", folder_a, folder_b)]
     root = check_input_folder(source, output, "A and B")
     for splits in ([""], _SPLITS):
-        found = [(split, *both) for split in splits if (both := _find_complete(root, split)) is not None]
-        if found:
-            return found
+        sides = {split: both[0] for split in splits if (both := find_side_folders(root, split))}
+        if sides:
+            return [(split, Path(str(folder_a)), Path(str(folder_b))) for split, (folder_a, folder_b) in sides.items()]
     raise UserError(
         f"input={source} has no folders A and B, and neither have train, val and test in it: give them as "
         "input=[<A>,<B>]"
@@ -112,7 +113,7 @@ def find_sides(source: Any, output: Path) -> list[tuple[str, Path, Path]]:
 def match_files(
     folder_a: Path, folder_b: Path, output: Path
 ) -> tuple[list[tuple[str, tuple[Path, ...]]], list[Skipped]]:
-    """Match the files of two folders by their paths without ending.
+    """Match the files of two folders by their paths without ending, as a training does it.
 
     Args:
         folder_a: Folder of A.
@@ -120,34 +121,29 @@ def match_files(
         output: Folder of the outputs, which is left out.
 
     Returns:
-        Names and files of the pairs, in the order of their names, and what is in no pair.
+        Names and files of the pairs, in the order of the names of A, and what is in no pair.
+
+    Raises:
+        UserError: Names differ by a rule that does not tell which belong together.
     """
-    sides = []
-    skipped: list[Skipped] = []
-    for folder in (folder_a, folder_b):
-        files, passed_over = list_files(folder, output)
-        skipped += passed_over
-        by_name: defaultdict[str, list[str]] = defaultdict(list)
-        for file in files:  # the systems that wrote A and B may differ in the form of an accented letter
-            by_name[unicodedata.normalize("NFC", get_stem(file))].append(file)
-        sides.append(by_name)
-    pairs: list[tuple[str, tuple[Path, ...]]] = []
-    for name in sorted({**sides[0], **sides[1]}, key=lambda name: name.split("/")):
-        a, b = (
-            [folder / file for file in side.get(name, [])]
-            for folder, side in zip((folder_a, folder_b), sides, strict=True)
-        )
-        if len(a) == len(b) == 1:
-            pairs.append((name, (a[0], b[0])))
-        elif not (a and b):
-            skipped.append(Skipped((*a, *b), f"no file of this name in {folder_b if a else folder_a}"))
-        else:
-            skipped.append(Skipped((*a, *b), "several files that differ in their ending alone"))
-    return pairs, skipped
+    (files_a, skipped_a), (files_b, skipped_b) = (_index_files(folder, output) for folder in (folder_a, folder_b))
+    found = match_names(list(files_a), list(files_b))
+    skipped = [*skipped_a, *skipped_b]
+    for names, files, other in ((found.unmatched_a, files_a, folder_b), (found.unmatched_b, files_b, folder_a)):
+        skipped += [Skipped((files[name],), f"no file of this name in {other}") for name in names]
+    return [(a, (files_a[a], files_b[b])) for a, b in found.pairs], skipped
 
 
-def _find_complete(root: Path, split: str) -> tuple[Path, Path] | None:
-    return next((both for both in list_side_folders(root, split) if both[0].is_dir() and both[1].is_dir()), None)
+def _index_files(folder: Path, output: Path) -> tuple[dict[str, Path], list[Skipped]]:
+    """Return the files below a folder by their paths without ending, and what is passed over."""
+    files, skipped = list_files(folder, output)
+    by_name: defaultdict[str, list[Path]] = defaultdict(list)
+    for file in files:
+        by_name[get_stem(file)].append(folder / file)
+    for paths in by_name.values():
+        if len(paths) > 1:
+            skipped.append(Skipped(tuple(paths), "several files that differ in their ending alone"))
+    return {name: paths[0] for name, paths in by_name.items() if len(paths) == 1}, skipped
 
 
 def _check_interpolation(value: Any) -> tuple[str, str]:

@@ -32,7 +32,7 @@ class CutHole:
     def __call__(self, photo: Image, name: str) -> Image:
         """Return a photo (H, W, 3) of a name with the hole that belongs to the name."""
         digest = hashlib.sha256(f"{self.seed}/{name}".encode(errors="surrogateescape")).digest()
-        hole = draw_hole(*photo.shape[:2], self.mask, int.from_bytes(digest[:8], "big"))
+        hole = draw_hole(photo.shape[0], photo.shape[1], self.mask, int.from_bytes(digest[:8], "big"))
         return fill_hole(photo, hole, self.fill)
 
 

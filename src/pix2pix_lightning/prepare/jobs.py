@@ -115,8 +115,3 @@ def plan_pairs(
         else:
             left_out.append(Skipped(files, f"{owner.inputs[0]} has the same name: its pair is at {owner.outputs[0]}"))
     return Plan(jobs, left_out)
-
-
-def get_stem(path: str) -> str:
-    """Return a relative path without its ending."""
-    return path.rpartition(".")[0]

@@ -1,4 +1,4 @@
-"""Make pairs out of photos, each of which gives A and B: the frame of the tasks ``edges``, ``colorization``, ``inpainting``."""
+"""Make pairs out of photos, each of which gives A and B: what ``edges``, ``colorization`` and ``inpainting`` share."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pix2pix_lightning.prepare.jobs import Job, check_input_folder, get_stem, list_files, plan_pairs
+from pix2pix_lightning.data.files.listing import get_stem
+from pix2pix_lightning.prepare.jobs import Job, check_input_folder, list_files, plan_pairs
 from pix2pix_lightning.prepare.pictures import (
     Image,
     Size,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -141,10 +140,11 @@ class PictureWriter:
             scratch.write_bytes(self._encode(path, image))
 
     def _encode(self, path: Path, image: Image) -> bytes:
+        quality = self.quality or _JPEG_QUALITY
         if self.suffix == ".webp":
-            parameters = [cv2.IMWRITE_WEBP_QUALITY, self.quality]
+            parameters = [cv2.IMWRITE_WEBP_QUALITY, quality]
         else:  # with colours of half the resolution, those of B would reach into A
-            parameters = [cv2.IMWRITE_JPEG_QUALITY, self.quality or _JPEG_QUALITY]
+            parameters = [cv2.IMWRITE_JPEG_QUALITY, quality]
             parameters += [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
         pixels = cv2.cvtColor(image, cv2.COLOR_RGB2BGR) if image.shape[2] == 3 else image
         try:
@@ -154,4 +154,4 @@ class PictureWriter:
         if not is_encoded:
             size = f"{image.shape[1]} x {image.shape[0]}"
             raise UserError(f"{path}: an image of {size} pixels in a format of fewer: set suffix=.png")
-        return io.BytesIO(buffer).getvalue()
+        return buffer.tobytes()

@@ -7,7 +7,7 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -49,7 +49,9 @@ class Outcome(NamedTuple):
 Convert = Callable[[Job], Pair]
 
 
-def run_jobs(convert: Convert, jobs: Sequence[Job], writer: PictureWriter, workers: int) -> Iterator[Outcome]:
+def run_jobs(
+    convert: Convert, jobs: Sequence[Job], writer: PictureWriter, workers: int
+) -> Generator[Outcome, None, None]:
     """Run jobs.
 
     Args:

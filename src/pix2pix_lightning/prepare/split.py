@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pix2pix_lightning.data.files.listing import get_stem
 from pix2pix_lightning.data.strips import format_odd_width
-from pix2pix_lightning.prepare.jobs import Job, check_input_folder, get_stem, list_files, plan_pairs
+from pix2pix_lightning.prepare.jobs import Job, check_input_folder, list_files, plan_pairs
 from pix2pix_lightning.prepare.pictures import read_photo
 from pix2pix_lightning.prepare.run_jobs import Pair
 from pix2pix_lightning.prepare.settings import collect_settings

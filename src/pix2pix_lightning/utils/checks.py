@@ -73,8 +73,8 @@ def check_numbers(
     """
     bound = f" above {above:g}" if above is not None else f" of at least {at_least:g}" if at_least > -math.inf else ""
     for name, number in numbers.items():
-        is_number = isinstance(number, Real) and not isinstance(number, bool) and math.isfinite(number)
-        if not is_number or number < at_least or (above is not None and number <= above):  # type: ignore[operator]
+        value = math.nan if isinstance(number, bool) or not isinstance(number, Real) else float(number)
+        if not (math.isfinite(value) and value >= at_least and (above is None or value > above)):
             raise UserError(f"{prefix}{name}={number}: a number{bound} is expected")
 
 
