@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from pix2pix_lightning.data.files.file_image import composite
 from pix2pix_lightning.data.files.image_files import IMAGE_SUFFIXES, open_image, write_image
+from pix2pix_lightning.data.files.image_header import read_header
 from pix2pix_lightning.utils.atomic import atomic_write
 from pix2pix_lightning.utils.checks import check_counts, is_whole_number
 from pix2pix_lightning.utils.errors import UserError
@@ -45,9 +46,12 @@ def read_photo(path: Path) -> tuple[Image, bool]:
             f"{path} holds {pixels.shape[2]} channels of {pixels.dtype}: 8-bit gray levels or RGB are expected; put "
             "pairs of other kinds into the folders A and B"
         )
-    if not image.has_clear_pixels:
-        return pixels, False
-    return composite(pixels, image.alpha, _WHITE, is_premultiplied=image.is_premultiplied), True
+    is_clear = image.has_clear_pixels
+    if is_clear:
+        pixels = composite(pixels, image.alpha, _WHITE, is_premultiplied=image.is_premultiplied)
+    if pixels.shape[2] == 3 and read_header(path).photometric == "grayscale":  # three equal channels
+        pixels = pixels[..., :1]
+    return pixels, is_clear
 
 
 def check_size(size: Any) -> Size | None:
