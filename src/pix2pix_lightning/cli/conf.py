@@ -16,7 +16,18 @@ from pix2pix_lightning.utils.errors import UserError
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-PATH_KEYS = ("checkpoint", "data.root", "init_from", "input", "output", "resume", "run_dir", "runs", "runtime")
+PATH_KEYS = (
+    "checkpoint",
+    "data.root",
+    "edges_model",
+    "init_from",
+    "input",
+    "output",
+    "resume",
+    "run_dir",
+    "runs",
+    "runtime",
+)
 """Keys whose value is a path, which a command takes as it is typed."""
 NOT_REPEATED = ("command", "resume", "run_dir", "sweep", "trust")
 """Keys that say where a run lies or comes from, not what it is: the command that repeats the run leaves them out."""
