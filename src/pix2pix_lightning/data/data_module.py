@@ -12,7 +12,7 @@ import torch
 from lightning.pytorch import Callback, LightningDataModule
 from torch.utils.data import DataLoader, Subset
 
-from pix2pix_lightning.data.augmentation import build_augmentation, check_entries
+from pix2pix_lightning.data.augmentation import build_augmentation, check_entries, check_sides
 from pix2pix_lightning.data.cache import CachedPairs, check_cache, compute_fingerprints, open_cache
 from pix2pix_lightning.data.check.splits import MODES, ON_ERROR, check_splits
 from pix2pix_lightning.data.dataset import EpochSampler, OnError, PairDataset
@@ -22,6 +22,7 @@ from pix2pix_lightning.data.pair_spec import PairSpec
 from pix2pix_lightning.data.pairs import FilePairs, Pairs, StripPairs
 from pix2pix_lightning.data.position import PositionCallback
 from pix2pix_lightning.data.prepared import PreparedPairs
+from pix2pix_lightning.data.source_makers import SourceMaker, build_source_maker
 from pix2pix_lightning.data.workers import check_num_workers, choose_num_workers, count_available_cores
 from pix2pix_lightning.utils.checks import check_choice, check_counts, check_switch, is_whole_number
 from pix2pix_lightning.utils.errors import UserError
@@ -72,6 +73,7 @@ class PairedDataModule(LightningDataModule):
         val_fraction: Share of the pairs that are validated on; None: 0.1 where ``root`` has no ``train``.
         test_fraction: Share of the pairs that are kept for testing.
         split_seed: Seed of these two.
+        source_maker: Makes the sources out of the targets, such as ``DrawHole``, or its description.
         archive: Address of the data set, for the error message when ``root`` is missing.
 
     Raises:
@@ -111,6 +113,7 @@ class PairedDataModule(LightningDataModule):
         test_fraction: float = 0.0,
         split_seed: int = 0,
         archive: str | None = None,
+        source_maker: SourceMaker | Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         if num_workers == "auto":
@@ -145,6 +148,9 @@ class PairedDataModule(LightningDataModule):
         self.check = check
         self.layout = layout
         self.on_error = on_error
+        self.source_maker = build_source_maker(source_maker)
+        if self.source_maker is not None:
+            check_sides(self.augmentation)
         self.folder = PairFolder(
             self.root,
             layout,
@@ -332,7 +338,16 @@ class PairedDataModule(LightningDataModule):
             length = spec.size if augmentation is None else spec.load_size
             prepared = self._open_cache(folder, PreparedPairs(pairs, spec, length), fingerprints)
         on_error: OnError = "raise" if self.on_error == "raise" else "replace" if is_training else "drop"
-        return PairDataset(pairs, spec, augmentation=augmentation, seed=self.seed, prepared=prepared, on_error=on_error)
+        return PairDataset(
+            pairs,
+            spec,
+            augmentation=augmentation,
+            seed=self.seed,
+            prepared=prepared,
+            on_error=on_error,
+            source_maker=self.source_maker,
+            is_training=is_training,
+        )
 
     def _open_cache(self, folder: str, prepared: PreparedPairs, fingerprints: list[Any]) -> CachedPairs:
         settings: dict[str, Any] = {"split": folder, "a": prepared.a.to_dict(), "b": prepared.b.to_dict()}

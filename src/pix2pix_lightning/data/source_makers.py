@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +11,8 @@ import numpy.typing as npt
 from pix2pix_lightning.data.edges import build_edge_detector
 from pix2pix_lightning.data.holes import MASKS, check_fill, draw_hole, fill_hole
 from pix2pix_lightning.utils.checks import check_choice
+from pix2pix_lightning.utils.errors import UserError
+from pix2pix_lightning.utils.instantiate import build, is_description
 
 Image = npt.NDArray[np.uint8]
 
@@ -49,7 +51,8 @@ class DrawHole:
 
     def __call__(self, photo: Image, seed: np.random.SeedSequence) -> Image:
         """Return the photo with a hole, (H, W, C)."""
-        return fill_hole(photo, draw_hole(*photo.shape[:2], self.mask, seed), self.fill)
+        height, width = photo.shape[:2]
+        return fill_hole(photo, draw_hole(height, width, self.mask, seed), self.fill)
 
 
 class DrawEdges:
@@ -69,3 +72,23 @@ class DrawEdges:
     def __call__(self, photo: Image, seed: np.random.SeedSequence) -> Image:
         """Return the edges, (H, W, 1)."""
         return self.detect(np.repeat(photo, 3, 2) if photo.shape[2] == 1 else photo)
+
+
+def build_source_maker(maker: SourceMaker | Mapping[str, Any] | None) -> SourceMaker | None:
+    """Build what makes sources, where it is described.
+
+    Args:
+        maker: An object, its description ``{"_target_": "pix2pix_lightning.data.DrawHole", ...}``, or None.
+
+    Returns:
+        The object, or None.
+
+    Raises:
+        UserError: It is something else, or an argument is wrong.
+    """
+    if maker is not None and not callable(maker) and not is_description(maker):
+        raise UserError(
+            f"data.source_maker={maker}: a description is expected, {{_target_: pix2pix_lightning.data.DrawHole}}, or "
+            "null"
+        )
+    return cast(SourceMaker, build(cast(Any, maker))) if is_description(maker) else cast("SourceMaker | None", maker)
