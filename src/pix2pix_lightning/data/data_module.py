@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -13,6 +13,8 @@ import torch
 from lightning.pytorch import Callback, LightningDataModule
 from torch.utils.data import DataLoader, Subset
 
+from pix2pix_lightning.data.archives.archive import Archive
+from pix2pix_lightning.data.archives.data_set import download_data_set
 from pix2pix_lightning.data.augmentation import build_augmentation, check_entries
 from pix2pix_lightning.data.cache import CachedPairs, check_cache, compute_fingerprints, open_cache
 from pix2pix_lightning.data.check.splits import MODES, ON_ERROR, check_splits
@@ -69,7 +71,9 @@ class PairedDataModule(LightningDataModule):
         val_fraction: Share of the pairs that are validated on; None: 0.1 where ``root`` has no ``train``.
         test_fraction: Share of the pairs that are kept for testing.
         split_seed: Seed of these two.
-        archive: Address of the data set, for the error message when ``root`` is missing.
+        archive: What is known of the data set's archive, ``{"url": ..., "sha256": ...}`` (see ``Archive``), or its
+            address alone.
+        download: Whether ``prepare_data`` downloads the archive where ``root`` is missing or empty.
 
     Raises:
         UserError: An argument is out of range, or arguments of a side contradict each other.
@@ -105,7 +109,8 @@ class PairedDataModule(LightningDataModule):
         val_fraction: float | None = None,
         test_fraction: float = 0.0,
         split_seed: int = 0,
-        archive: str | None = None,
+        archive: Mapping[str, Any] | str | None = None,
+        download: bool = False,
     ) -> None:
         super().__init__()
         if num_workers == "auto":
@@ -119,6 +124,7 @@ class PairedDataModule(LightningDataModule):
         check_choice("data.check", check, MODES)
         check_choice("data.layout", layout, LAYOUTS)
         check_choice("data.on_error", on_error, ON_ERROR)
+        check_switch("data.download", download)
         check_switch("data.jitter", jitter)
         check_switch("data.mirror", mirror)
         check_switch("data.pin_memory", pin_memory, None, "auto")
@@ -141,7 +147,10 @@ class PairedDataModule(LightningDataModule):
         self.check = check
         self.layout = layout
         self.on_error = on_error
-        self.folder = PairFolder(self.root, layout, self.val_split, val_fraction, test_fraction, split_seed, archive)
+        self.download = download
+        self.archive = Archive.from_config(archive)
+        fractions = val_fraction, test_fraction
+        self.folder = PairFolder(self.root, layout, self.val_split, *fractions, split_seed, self.archive)
         source, target = (b, a) if direction == "b_to_a" else (a, b)
         self.pair_spec = PairSpec.from_dict(
             {
@@ -183,6 +192,16 @@ class PairedDataModule(LightningDataModule):
             return self.root / ".pix2pix_cache"
         root = self.root.resolve()
         return Path(str(self.cache)) / f"{root.name}_{zlib.crc32(str(root).encode()):08x}"
+
+    def prepare_data(self) -> None:
+        """Download the data set where ``download`` is set and its folder is missing; a trainer calls this first.
+
+        Raises:
+            UserError: It cannot be downloaded.
+        """
+        if self.download:
+            download_data_set(self.root, self.archive)
+            self.pair_spec = replace(self.pair_spec, strips=self.find_strips())
 
     def setup(self, stage: str | None = None) -> None:
         """Open the splits of a stage, and check their files before a training.

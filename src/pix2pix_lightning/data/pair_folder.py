@@ -8,6 +8,7 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from pix2pix_lightning.data.archives.archive import Archive
 from pix2pix_lightning.data.files.listing import PathList, list_images_below
 from pix2pix_lightning.data.missing_split import explain_missing_split
 from pix2pix_lightning.data.pairs import FolderPairs, StripPairs, list_side_folders, open_pairs
@@ -37,7 +38,7 @@ class PairFolder:
             folder itself, and none of those of ``train``.
         test_fraction: Share of the test pairs.
         split_seed: Seed of the division.
-        archive: Address of the data set, for the error where the folder or its pairs are missing.
+        archive: What is known of the data set's archive, for the error where the folder or its pairs are missing.
 
     Raises:
         UserError: A fraction or the seed is out of range.
@@ -51,7 +52,7 @@ class PairFolder:
         val_fraction: float | None = None,
         test_fraction: float = 0.0,
         split_seed: int = 0,
-        archive: str | None = None,
+        archive: Archive | None = None,
     ) -> None:
         if val_fraction is not None and not (_is_number(val_fraction) and 0 < val_fraction <= 1):
             raise UserError(f"data.val_fraction={val_fraction}: a number above 0 and up to 1 is expected, such as 0.1")
@@ -68,7 +69,7 @@ class PairFolder:
         self.val_fraction = val_fraction
         self.test_fraction = test_fraction
         self.split_seed = split_seed
-        self.archive = archive
+        self.archive = archive or Archive()
         self._parts: dict[str, StripPairs | FolderPairs] | None = None
 
     def open(self, split: str) -> StripPairs | FolderPairs:
@@ -85,12 +86,14 @@ class PairFolder:
                 fraction too.
         """
         if not self.root.is_dir():
-            hint = f": unpack {self.archive} there, or" if self.archive else ":"
+            command = self.archive.format_command(self.root)
+            hint = f": download it by {command} or data.download=true, or" if command else ":"
             raise UserError(f"data.root={self.root} is no folder{hint} set data.root=<folder> to that of the pairs")
         try:
             return self._open(split)
         except ValueError as error:
-            raise UserError(f"{error}; the archive is at {self.archive}" if self.archive else str(error)) from None
+            url = self.archive.url
+            raise UserError(f"{error}; the archive is at {url}" if url else str(error)) from None
 
     def is_flat(self) -> bool:
         """Return whether pairs lie in the folder itself, which then is divided."""
