@@ -28,19 +28,15 @@ def download(cfg: DictConfig) -> Path:
         UserError: No data set is chosen, or it cannot be downloaded.
         OSError: A file cannot be written.
     """
-    from omegaconf import OmegaConf
-
     from pix2pix_lightning.data.archives.archive import Archive
     from pix2pix_lightning.data.archives.data_set import describe_data_set, download_data_set
 
-    data = cfg.get("data")
-    if data is None or "archive" not in data:
-        raise UserError("data= names no data set with files: set data=facades, or data.root=<folder> url=<address>")
-    node = data.archive
-    archive = Archive.from_config(OmegaConf.to_container(node) if OmegaConf.is_dict(node) else node)
+    if "archive" not in cfg.data:
+        raise UserError("these pairs are drawn, not downloaded: set data=facades, or data.root=<folder> url=<address>")
+    root, archive = Path(str(cfg.data.root)), Archive.from_config(cfg.data.archive)
     url = None if cfg.url is None else str(cfg.url)
-    print_escaped(*describe_data_set(download_data_set(Path(str(data.root)), archive, url=url), archive))
-    return Path(str(data.root))
+    print_escaped(*describe_data_set(download_data_set(root, archive, url=url), archive))
+    return root
 
 
 def main(argv: Sequence[str] | None = None) -> int:

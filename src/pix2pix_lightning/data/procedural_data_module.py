@@ -35,7 +35,16 @@ class ProceduralDataModule(PairedDataModule):
             raise UserError(
                 "data.cache=true: drawn pairs have no folder of their own for the cache: set one, data.cache=<folder>"
             )
-        for key in ("check", "layout", "on_error", "val_fraction", "test_fraction", "split_seed", "archive", "download"):
+        for key in (
+            "check",
+            "layout",
+            "on_error",
+            "val_fraction",
+            "test_fraction",
+            "split_seed",
+            "archive",
+            "download",
+        ):
             if key in options:
                 raise UserError(f"data.{key}={options[key]}: drawn pairs have no files: leave it out")
         super().__init__(".", **options)

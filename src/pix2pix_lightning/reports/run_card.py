@@ -156,7 +156,8 @@ def _read_settings(config: Mapping[str, Any]) -> dict[str, str]:
     return {
         key: _format_value(value)
         for key, value in flatten_config(config)
-        if not (key in _NO_SETTINGS or is_loading_key(key)) and not (key.endswith(".seed") and value == config.get("seed"))
+        if not (key in _NO_SETTINGS or is_loading_key(key))
+        and not (key.endswith(".seed") and value == config.get("seed"))
     }
 
 

@@ -7,7 +7,7 @@ import sys
 from datetime import timedelta
 from pathlib import Path
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from pix2pix_lightning.data.archives.archive import Archive
 from pix2pix_lightning.data.archives.data_set import describe_data_set, download_data_set
@@ -45,8 +45,7 @@ def download_data(cfg: DictConfig) -> None:
 
 
 def _download(data: DictConfig) -> str:
-    node = data.archive
-    archive = Archive.from_config(OmegaConf.to_container(node) if OmegaConf.is_dict(node) else node)
+    archive = Archive.from_config(data.archive)
     found = download_data_set(Path(str(data.root)), archive)
     if found.is_new:
         print_escaped(*describe_data_set(found, archive), file=sys.stderr)

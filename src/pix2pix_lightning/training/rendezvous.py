@@ -83,13 +83,13 @@ def _read_environment(starter: str, environment: Any, num_asked: int, num_nodes:
     return Process(environment.global_rank(), num_started, environment.main_address, environment.main_port)
 
 
-def broadcast_decision(process: Process, decide: Callable[[], str], patience: timedelta = _TIMEOUT) -> str:
+def broadcast_decision(process: Process, decide: Callable[[], str], patience: timedelta | None = None) -> str:
     """Let process 0 decide, and return its decision in all processes.
 
     Args:
         process: The present process.
         decide: Returns the decision, not empty; it is called in process 0 alone.
-        patience: How long the others wait for it.
+        patience: How long the others wait for it; None: ten minutes.
 
     Returns:
         What ``decide`` has returned in process 0.
@@ -103,7 +103,7 @@ def broadcast_decision(process: Process, decide: Callable[[], str], patience: ti
     try:
         store = _connect(process)
         if process.rank:
-            store.wait([key], patience)
+            store.wait([key], patience or _TIMEOUT)
             decision = store.get(key).decode()
             store.set(f"{key}/{process.rank}", "")
             if not decision:

@@ -12,8 +12,8 @@ from pix2pix_lightning.data.archives.progress import Progress
 from pix2pix_lightning.data.archives.transfer import Download
 from pix2pix_lightning.utils.errors import UserError
 
-CONTENT = np.random.default_rng(0).bytes(600_000)
-OTHER = np.random.default_rng(1).bytes(600_000)
+CONTENT = np.random.default_rng(0).bytes(1_200_000)
+OTHER = np.random.default_rng(1).bytes(1_200_000)
 
 
 @pytest.fixture(autouse=True)
@@ -68,13 +68,13 @@ def list_ranges(server):
 
 def test_a_whole_file(server, tmp_path, capsys):
     asked = []
-    assert fetch(server, tmp_path, num_bytes=600_000, check_space=lambda *sizes: asked.append(sizes)) == []
+    assert fetch(server, tmp_path, num_bytes=1_200_000, check_space=lambda *sizes: asked.append(sizes)) == []
     assert read(tmp_path) == CONTENT
-    assert asked == [(600_000, 600_000)]
+    assert asked == [(1_200_000, 1_200_000)]
     assert list_ranges(server) == [None]
     lines = capsys.readouterr().err.splitlines()  # no terminal
-    assert 2 <= len(lines) <= 10
-    assert "100 % of 600.0 kB" in lines[-1]
+    assert 1 <= len(lines) <= 2  # from a megabyte on
+    assert "100 % of 1.2 MB" in lines[-1]
     assert all("/s" in line and "left" in line for line in lines)
     fetch(server, tmp_path)
     assert len(server.requests) == 1  # it is complete
@@ -97,7 +97,7 @@ def test_another_process_continues_and_a_server_that_never_sends_more_is_given_u
     asked = []
     fetch(server, tmp_path, check_space=lambda *sizes: asked.append(sizes))
     assert read(tmp_path) == CONTENT
-    assert asked == [(595_000, 600_000)]
+    assert asked == [(1_195_000, 1_200_000)]
 
 
 def test_a_server_without_ranges_starts_anew(server, tmp_path):
@@ -158,9 +158,9 @@ def test_a_part_of_another_address_or_without_a_sound_record_starts_anew(server,
 
 def test_a_content_length_that_is_too_small_or_too_large(server, tmp_path):
     server.failures = [break_off(None, length=1000)]
-    assert "1000 bytes" in refused(server, tmp_path, num_bytes=600_000)
+    assert "1000 bytes" in refused(server, tmp_path, num_bytes=1_200_000)
     assert not (tmp_path / "x.part").exists()
-    server.failures = [break_off(None, length=700_000)]
+    server.failures = [break_off(None, length=1_300_000)]
     server.etag = None
     fetch(server, tmp_path)
     assert read(tmp_path) == CONTENT
@@ -168,7 +168,7 @@ def test_a_content_length_that_is_too_small_or_too_large(server, tmp_path):
 
 def test_no_content_length(server, tmp_path):
     server.failures = [break_off(None, is_chunked=True)]
-    fetch(server, tmp_path, num_bytes=600_000)
+    fetch(server, tmp_path, num_bytes=1_200_000)
     assert read(tmp_path) == CONTENT
     (tmp_path / "x.part").unlink()
     server.failures = [break_off(None, is_chunked=True)]
@@ -206,7 +206,7 @@ def test_a_disk_that_is_too_small_is_found_before_the_body_is_read(server, tmp_p
     def check(missing, whole):
         raise UserError(f"{missing} {whole}")
 
-    assert refused(server, tmp_path, check_space=check) == "600000 600000"
+    assert refused(server, tmp_path, check_space=check) == "1200000 1200000"
     assert list(tmp_path.iterdir()) == []
 
 

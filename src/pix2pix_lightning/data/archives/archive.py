@@ -57,6 +57,9 @@ class Archive:
         Args:
             value: The facts by name, an address alone, or None.
 
+        Returns:
+            The archive.
+
         Raises:
             UserError: A name is unknown, or a value is out of range.
         """
@@ -71,11 +74,7 @@ class Archive:
         return cls(**{key: item for key, item in value.items() if item is not None})
 
     def format_command(self, root: Path) -> str | None:
-        """Format the command that downloads the data set to a folder; None where there is nothing to download.
-
-        Args:
-            root: The folder.
-        """
+        """Format the command that downloads the data set to ``root``; None where there is nothing to download."""
         if self.name is not None:
             return f"{_COMMAND} data={self.name} data.root={root}"
         return None if self.url is None else f"{_COMMAND} data.root={root} url={self.url}"

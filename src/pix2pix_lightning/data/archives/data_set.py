@@ -154,7 +154,9 @@ def _find_source(archive: Archive, url: str | None) -> Path | str:
     if source is None:
         name = archive.name or "data.root"
         why = archive.note or "choose a data set that has one, such as data=facades"
-        raise UserError(f"{name} has no archive to download: {why}; or set url= to the address of an archive, or a file")
+        raise UserError(
+            f"{name} has no archive to download: {why}; or set url= to the address of an archive, or a file"
+        )
     scheme = urlsplit(source).scheme
     if scheme in ("http", "https"):
         return source
@@ -211,7 +213,10 @@ def _unpack_checked(file: Path, root: Path, archive: Archive) -> DataSet:
             f"{file} has the SHA-256 {sha256}, and not data.archive.sha256={archive.sha256}: it is damaged, or another "
             "file, which data.archive.sha256=null would take"
         )
-    with Progress(f"unpacking {archive.name or root.name}") as progress, atomic_folder(root, overwrite=False) as scratch:
+    with (
+        Progress(f"unpacking {archive.name or root.name}") as progress,
+        atomic_folder(root, overwrite=False) as scratch,
+    ):
         unpacked = scratch / ".unpacked"
         unpacked.mkdir()
         progress.start(0, num_bytes)
@@ -221,8 +226,13 @@ def _unpack_checked(file: Path, root: Path, archive: Archive) -> DataSet:
             check_space=lambda needed: _check_space(root.parent, needed, f"what {file} unpacks to"),
             on_bytes=lambda done: progress.update(min(done, num_bytes)),
         )
-        content = _find_content(unpacked, archive)
-        pairs = count_pairs(content, archive)
+        try:
+            content = _find_content(unpacked, archive)
+            pairs = count_pairs(content, archive)
+        except UserError as error:
+            raise UserError(
+                f"{file} has pairs that are not complete: {str(error).replace(f'{unpacked}/', '')}"
+            ) from None
         different = "no pairs" if not pairs else _compare_pairs(pairs, archive)
         if different:
             raise UserError(

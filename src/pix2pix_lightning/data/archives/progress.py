@@ -14,6 +14,7 @@ from pix2pix_lightning.utils.terminal import find_terminal, is_stdout_terminal
 from pix2pix_lightning.utils.text import print_escaped
 
 _STEPS = 10  # lines for a whole file where there is no terminal
+_LEAST = 10**6  # bytes before which there is none
 _UNKNOWN_STEP = 10**8  # bytes from line to line where the size is not known
 
 
@@ -63,7 +64,7 @@ class Progress:
         """Show how many bytes are done."""
         self._bars.update(self._task, completed=done)
         step = self._find_step(done)
-        if self._bars.disable and step > self._step:
+        if self._bars.disable and step > self._step and done >= _LEAST:
             self._step = step
             print_escaped(self._format_line(done), file=sys.stderr)
 

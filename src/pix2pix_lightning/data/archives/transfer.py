@@ -207,7 +207,9 @@ class Download:
             raise _TryAgain(f"the connection broke off after {done} of {num_bytes} bytes")
         if num_bytes is not None and done > num_bytes:
             self.discard()
-            raise UserError(f"{self.name} sends more than {num_bytes} bytes: it is another file, or set url= to a mirror")
+            raise UserError(
+                f"{self.name} sends more than {num_bytes} bytes: it is another file, or set url= to a mirror"
+            )
 
     def _start_anew(self, reason: str) -> NoReturn:
         self.discard()
