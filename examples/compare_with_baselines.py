@@ -17,7 +17,8 @@ import numpy as np
 import torch
 from omegaconf import OmegaConf
 
-from pix2pix_lightning import PairedDataModule, Pix2PixModule, SideSpec, Translator
+from pix2pix_lightning import PairedDataModule, Pix2PixModule, Translator
+from pix2pix_lightning.data.sides import build_side
 from pix2pix_lightning.evaluation import bootstrap
 from pix2pix_lightning.metrics import build_metric
 
@@ -79,7 +80,7 @@ def translate_all(translator: Translator, sources: np.ndarray) -> np.ndarray:
 
 def predict_mean_colours(train: tuple[np.ndarray, np.ndarray], sources: np.ndarray) -> np.ndarray:
     """Predict for every pixel the mean colour of its label in the training targets."""
-    labels = SideSpec(kind="label", palette=find_palette(train[0]))
+    labels = build_side(kind="label", palette=find_palette(train[0]))
     classes = np.stack([labels.prepare(source)[..., 0] for source in train[0]])
     colours = np.stack([train[1][classes == number].mean(0) for number in range(labels.channels)])
     return np.stack([np.rint(colours).astype(np.uint8)[labels.prepare(source)[..., 0]] for source in sources])

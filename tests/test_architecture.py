@@ -123,7 +123,10 @@ def test_modules_import_each_other_without_circles():
 
 def test_models_know_of_the_data_what_a_pixel_means_alone():
     files = [path for path in FILES if get_unit(get_module(path)) == "models"]
-    assert {module for path in files for module in own_imports(path) if get_unit(module) == "data"} == {"data.sides"}
+    assert {module for path in files for module in own_imports(path) if get_unit(module) == "data"} == {
+        "data.pair_spec",
+        "data.sides",
+    }
 
 
 @pytest.mark.parametrize("package", sorted(THIRD_PARTY))

@@ -11,18 +11,20 @@ from pix2pix_lightning.utils.version import __version__
 if TYPE_CHECKING:
     from pix2pix_lightning.cli.compose import compose
     from pix2pix_lightning.data.data_module import PairedDataModule
+    from pix2pix_lightning.data.pair_spec import PairSpec
     from pix2pix_lightning.data.procedural_data_module import ProceduralDataModule
-    from pix2pix_lightning.data.sides import PairSpec, SideSpec
+    from pix2pix_lightning.data.sides import Side, build_side
     from pix2pix_lightning.inference.translator import Translator
     from pix2pix_lightning.models.pix2pix import Pix2PixModule
 
 _MODULES = {
-    "PairSpec": "data.sides",
+    "PairSpec": "data.pair_spec",
     "PairedDataModule": "data.data_module",
     "Pix2PixModule": "models.pix2pix",
     "ProceduralDataModule": "data.procedural_data_module",
-    "SideSpec": "data.sides",
+    "Side": "data.sides",
     "Translator": "inference.translator",
+    "build_side": "data.sides",
     "compose": "cli.compose",
 }
 
@@ -31,9 +33,10 @@ __all__ = [
     "PairedDataModule",
     "Pix2PixModule",
     "ProceduralDataModule",
-    "SideSpec",
+    "Side",
     "Translator",
     "__version__",
+    "build_side",
     "compose",
 ]
 

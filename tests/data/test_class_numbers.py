@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from pix2pix_lightning.data.sides import PairSpec, SideSpec
+from pix2pix_lightning.data.pair_spec import PairSpec
+from pix2pix_lightning.data.sides import build_side
 
 
 def levels(*values):
@@ -26,7 +27,7 @@ def levels(*values):
     ],
 )
 def test_the_advice_fits_the_numbers(num_classes, ignore_index, values, advice):
-    side = SideSpec(kind="label", num_classes=num_classes, ignore_index=ignore_index)
+    side = build_side(kind="label", num_classes=num_classes, ignore_index=ignore_index)
     with pytest.raises(ValueError, match=r"classes|palette") as raised:
         side.prepare(levels(*values))
     assert advice in str(raised.value)
@@ -34,13 +35,13 @@ def test_the_advice_fits_the_numbers(num_classes, ignore_index, values, advice):
 
 
 def test_the_palette_that_is_advised_for_a_mask_works():
-    side = SideSpec(kind="label", palette=((0, 0, 0), (255, 255, 255)))
+    side = build_side(kind="label", palette=((0, 0, 0), (255, 255, 255)))
     assert side.prepare(levels(0, 255, 255))[0, :, 0].tolist() == [0, 1, 1]
 
 
 @pytest.mark.parametrize("ignore_index", [255, 3, 1])
 def test_pixels_without_a_class_have_no_channel_and_come_back(ignore_index):
-    side = SideSpec(kind="label", num_classes=3, ignore_index=ignore_index)
+    side = build_side(kind="label", num_classes=3, ignore_index=ignore_index)
     prepared = side.prepare(levels(0, 1, 2, ignore_index))
     np.testing.assert_array_equal(prepared[0, :, 0], [0, 1, 2, ignore_index])
     numbers = torch.from_numpy(prepared).movedim(-1, 0)[None]
@@ -52,11 +53,11 @@ def test_pixels_without_a_class_have_no_channel_and_come_back(ignore_index):
     assert torch.equal(encoded, expected)
     assert torch.equal(side.decode(encoded), numbers)
     assert torch.equal(PairSpec(target=side).decode(encoded, is_output=False), numbers)
-    assert side.to_picture(side.decode(encoded)[0])[0, -1, 0] == min(255, 127 * ignore_index)
+    assert side.preview(side.decode(encoded)[0])[0, -1, 0] == min(255, 127 * ignore_index)
 
 
 def test_a_colour_of_the_palette_may_stand_for_no_class():
-    side = SideSpec(kind="label", palette=((0, 0, 0), (9, 9, 9), (200, 0, 0)), ignore_index=0)
+    side = build_side(kind="label", palette=((0, 0, 0), (9, 9, 9), (200, 0, 0)), ignore_index=0)
     prepared = side.prepare(np.array([[[0, 0, 0], [9, 9, 9], [200, 0, 0]]], np.uint8))
     encoded = side.encode(torch.from_numpy(prepared).movedim(-1, 0)[None])
     assert encoded[0, :, 0].T.tolist() == [[-1, -1, -1], [-1, 1, -1], [-1, -1, 1]]
@@ -67,7 +68,7 @@ def test_a_colour_of_the_palette_may_stand_for_no_class():
     ("ignore_index", "palette"), [(255, None), (1, None), (0, None), (2, ((9, 9, 9), (0, 0, 0), (7, 7, 7)))]
 )
 def test_an_output_has_a_class_everywhere(ignore_index, palette):
-    spec = PairSpec(target=SideSpec(kind="label", num_classes=3, palette=palette, ignore_index=ignore_index))
+    spec = PairSpec(target=build_side(kind="label", num_classes=3, palette=palette, ignore_index=ignore_index))
     output = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
     output[0, :, :4] = -1.0  # what a saturated network returns is what targets without a class are encoded as
     allowed = [number for number in range(3) if number != ignore_index]
@@ -80,27 +81,27 @@ def test_an_output_has_a_class_everywhere(ignore_index, palette):
     ("num_classes", "levels_shown"), [(1, [0, 255]), (2, [0, 127, 254]), (4, [0, 63, 126, 189, 252])]
 )
 def test_pixels_without_a_class_are_shown_apart_from_all_classes(num_classes, levels_shown):
-    side = SideSpec(kind="label", num_classes=num_classes, ignore_index=num_classes)
+    side = build_side(kind="label", num_classes=num_classes, ignore_index=num_classes)
     numbers = torch.arange(num_classes + 1, dtype=torch.uint8)[None, None]
-    assert side.to_picture(numbers)[0, :, 0].tolist() == levels_shown
-    cityscapes = SideSpec(kind="label", num_classes=num_classes, ignore_index=255)
-    assert cityscapes.to_picture(torch.full((1, 1, 1), 255, dtype=torch.uint8)).tolist() == [[[255]]]
+    assert side.preview(numbers)[0, :, 0].tolist() == levels_shown
+    cityscapes = build_side(kind="label", num_classes=num_classes, ignore_index=255)
+    assert cityscapes.preview(torch.full((1, 1, 1), 255, dtype=torch.uint8)).tolist() == [[[255]]]
 
 
 def test_an_output_is_replaced_where_its_target_has_no_class():
     output, target = torch.rand(2, 3, 4, 4), torch.full((2, 3, 4, 4), -1.0)
     target[0, 2, :2] = 1.0
-    side = SideSpec(kind="label", num_classes=3, ignore_index=255)
+    side = build_side(kind="label", num_classes=3, ignore_index=255)
     replaced = side.replace_ignored(output.bfloat16(), target)
     assert replaced.dtype == torch.bfloat16
     assert torch.equal(replaced[0, :, :2], output[0, :, :2].bfloat16())
     assert (replaced[0, :, 2:] == -1).all()
     assert (replaced[1] == -1).all()
-    assert SideSpec(kind="label", num_classes=3).replace_ignored(output, target) is output
+    assert build_side(kind="label", num_classes=3).replace_ignored(output, target) is output
 
 
 def test_resizing_keeps_pixels_without_a_class():
-    side = SideSpec(kind="label", num_classes=3, ignore_index=255)
+    side = build_side(kind="label", num_classes=3, ignore_index=255)
     image = np.where(np.arange(64).reshape(8, 8, 1) % 3 == 0, 255, 2).astype(np.uint8)
     resized = side.prepare_and_resize(image, 13, 5)
     assert set(np.unique(resized)) == {2, 255}
@@ -120,12 +121,12 @@ def test_resizing_keeps_pixels_without_a_class():
 )
 def test_an_ignore_index_without_an_effect_is_refused(arguments):
     with pytest.raises(ValueError, match=f"ignore_index={arguments['ignore_index']}"):
-        SideSpec(**arguments)
+        build_side(**arguments)
 
 
 @pytest.mark.parametrize("side", ["source", "target"])
 def test_it_is_a_part_of_the_plain_description(side):
-    spec = PairSpec(**{side: SideSpec(kind="label", num_classes=3, ignore_index=255)})
+    spec = PairSpec(**{side: build_side(kind="label", num_classes=3, ignore_index=255)})
     plain = spec.to_dict()
     assert PairSpec.from_dict(plain) == spec
     del plain[side]["ignore_index"]  # a file of an earlier version

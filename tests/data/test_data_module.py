@@ -17,7 +17,8 @@ from pix2pix_lightning.data import (
     ProceduralDataModule,
     StripPairs,
 )
-from pix2pix_lightning.data.sides import PairSpec, SideSpec
+from pix2pix_lightning.data.pair_spec import PairSpec
+from pix2pix_lightning.data.sides import build_side
 from pix2pix_lightning.utils.errors import UserError
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
@@ -533,7 +534,7 @@ def test_a_palette_is_snapped_to_before_a_smooth_resizing():
         def __getitem__(self, index):
             return image, image, "x"
 
-    side = SideSpec(palette=palette, snap_palette=True, interpolation="bicubic")
+    side = build_side(palette=palette, snap_palette=True, interpolation="bicubic")
     sample = PairDataset(One(), PairSpec(source=side, size=23), augmentation=None, seed=0)[0, 0]
     clean = np.where(image > 100, 200, 0).astype(np.uint8)
     assert np.abs(to_numpy(sample["source"]) - resize_with_pillow(clean, 23)).max() <= 2
@@ -607,7 +608,7 @@ def test_the_name_of_the_validation_split_may_be_a_number(tmp_path):
         ({"seed": "abc"}, r"seed=abc"),
         ({"direction": "AtoB"}, r"direction='AtoB'.*a_to_b, b_to_a"),
         ({"a": {"kind": "gray"}}, r"kind='gray'"),
-        ({"b": {"colour": "grey"}}, r"'colour'.*SideSpec"),
+        ({"b": {"colour": "grey"}}, r"'colour'.*side"),
         *((({key: "no"}), rf"data\.{key}=no: true") for key in ("mirror", "jitter", "pin_memory", "cache")),
         *(({"cache": value}, rf"data\.cache={value}: .*folder") for value in ("", "OFF", 5)),
     ],

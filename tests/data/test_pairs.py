@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from pix2pix_lightning.data import FolderPairs, StripPairs, open_pairs
-from pix2pix_lightning.data.sides import SideSpec
+from pix2pix_lightning.data.sides import build_side
 
 LAYOUTS = {
     "split/A split/B": ("train/A", "train/B"),
@@ -160,12 +160,12 @@ def test_each_side_takes_what_it_needs_of_a_file(tmp_path):
     rgba = np.dstack([image(0, 8, 16), image(1, 8, 16)[..., :1]])
     save(tmp_path / "train" / "clear.png", rgba)
     pairs = open_pairs(tmp_path, "train")
-    pairs.sides = SideSpec(background=(0, 0, 0)), SideSpec()
+    pairs.sides = build_side(background=(0, 0, 0)), build_side()
     a, b, _ = pairs[0]
     shares = rgba[..., 3:].astype(int)
     expected = (rgba[..., :3] * shares + [[[0]] * 8 + [[255]] * 8] * (255 - shares)) / 255
     assert abs(np.hstack([a, b]) - expected).max() <= 0.5
-    pairs.sides = SideSpec(), SideSpec(alpha="error")
+    pairs.sides = build_side(), build_side(alpha="error")
     with pytest.raises(ValueError, match=r"clear\.png, data\.b: .*alpha=composite"):
         pairs[0]
 
@@ -183,7 +183,7 @@ def test_a_palette_gives_numbers_to_one_side_and_colours_to_the_other(tmp_path, 
         (tmp_path / name).parent.mkdir(parents=True)
         strip.crop(box).save(tmp_path / name)
     pairs = open_pairs(tmp_path, "train")
-    pairs.sides = SideSpec(), SideSpec(kind="label", num_classes=3)
+    pairs.sides = build_side(), build_side(kind="label", num_classes=3)
     a, b, _ = pairs[0]
     np.testing.assert_array_equal(a, colours[numbers[:, :8]])
     np.testing.assert_array_equal(b[..., 0], numbers[:, 8:])

@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 
 from pix2pix_lightning.data.procedural import PALETTE, ProceduralPairs
-from pix2pix_lightning.data.sides import SideSpec
+from pix2pix_lightning.data.sides import build_side
 
 FACADES = [
     *([0, 0, 170], [0, 0, 255], [0, 85, 255], [0, 170, 255], [0, 255, 255], [85, 255, 170]),
     *([170, 255, 85], [255, 255, 0], [255, 170, 0], [255, 85, 0], [255, 0, 0], [170, 0, 0]),
 ]
-SIDE = SideSpec(kind="label", palette=FACADES)
+SIDE = build_side(kind="label", palette=FACADES)
 
 
 def draw_classes(seed, side=128):
@@ -78,13 +78,13 @@ def test_a_colour_may_lie_32_levels_from_the_palette():
 
 
 def test_an_rgb_side_is_snapped_without_the_check():
-    snapped = SideSpec(palette=FACADES, snap_palette=True).prepare(draw_photo(0))
+    snapped = build_side(palette=FACADES, snap_palette=True).prepare(draw_photo(0))
     assert set(map(tuple, snapped.reshape(-1, 3).tolist())) <= set(map(tuple, FACADES))
 
 
 def test_labels_of_drawn_pairs_are_accepted_and_their_photos_are_not():
     palette = np.array(list(PALETTE.values()))
-    side = SideSpec(kind="label", palette=palette.tolist())
+    side = build_side(kind="label", palette=palette.tolist())
     for photo, labels, _ in ProceduralPairs(2, size=64):
         assert (palette[side.prepare(labels)[..., 0]] == labels).all()
         with pytest.raises(ValueError, match="none of the palette's"):

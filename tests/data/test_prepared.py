@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 
 from pix2pix_lightning.data import PairAugmentation, PairDataset
+from pix2pix_lightning.data.pair_spec import PairSpec
 from pix2pix_lightning.data.prepared import PreparedPairs
-from pix2pix_lightning.data.sides import PairSpec, SideSpec
+from pix2pix_lightning.data.sides import build_side
 
 PHOTO = np.random.default_rng(0).integers(0, 256, (6, 6, 3), dtype=np.uint8)
 CLASSES = np.random.default_rng(1).integers(0, 3, (6, 6, 1), dtype=np.uint8)
@@ -23,7 +24,7 @@ class One:
 
 
 def build_spec(direction, num_classes=3):
-    a, b = SideSpec(kind="grayscale"), SideSpec(kind="label", num_classes=num_classes)
+    a, b = build_side(kind="grayscale"), build_side(kind="label", num_classes=num_classes)
     source, target = (a, b) if direction == "a_to_b" else (b, a)
     return PairSpec(source=source, target=target, size=6, load_size=6, direction=direction)
 

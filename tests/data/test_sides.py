@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from pix2pix_lightning.data.sides import PairSpec, SideSpec
+from pix2pix_lightning.data.pair_spec import PairSpec
+from pix2pix_lightning.data.sides import build_side
 
 PALETTE = ((0, 0, 170), (0, 85, 255), (255, 255, 0), (170, 0, 0))
 
@@ -22,7 +23,7 @@ def brute_force_classes(image, palette):
 
 
 def test_grey_is_an_older_name_of_grayscale():
-    assert SideSpec(kind="grey") == SideSpec(kind="grayscale")
+    assert build_side(kind="grey") == build_side(kind="grayscale")
     old = PairSpec.from_dict({"source": {"kind": "grey"}})
     assert old.to_dict()["source"]["kind"] == "grayscale"
 
@@ -31,7 +32,7 @@ def test_grey_is_an_older_name_of_grayscale():
 def test_all_levels_are_encoded_by_the_formula_and_come_back(kind, channels):
     levels = np.stack([np.roll(np.arange(256), 40 * c) for c in range(channels)]).astype(np.uint8)
     batch = torch.from_numpy(levels).reshape(1, channels, 16, 16)
-    side = SideSpec(kind=kind)
+    side = build_side(kind=kind)
     encoded = side.encode(batch)
     assert side.channels == channels
     assert encoded.dtype == torch.float32
@@ -42,7 +43,7 @@ def test_all_levels_are_encoded_by_the_formula_and_come_back(kind, channels):
 
 
 def test_a_value_range_becomes_minus_one_to_one():
-    side = SideSpec(kind="grayscale", value_range=(100, 200))
+    side = build_side(kind="grayscale", value_range=(100, 200))
     batch = torch.tensor([100, 150, 175, 200], dtype=torch.uint8).reshape(1, 1, 2, 2)
     encoded = side.encode(batch)
     np.testing.assert_allclose(encoded.flatten().numpy(), [-1, 0, 0.5, 1], atol=1e-6)
@@ -51,19 +52,19 @@ def test_a_value_range_becomes_minus_one_to_one():
 
 def test_outputs_beyond_the_range_are_clamped_and_rounded():
     output = torch.tensor([-3.0, -1.0, 1.0, 3.0, 0.0, (100.4 / 127.5) - 1, (100.6 / 127.5) - 1])
-    decoded = SideSpec(kind="grayscale").decode(output.reshape(1, 1, 1, 7))
+    decoded = build_side(kind="grayscale").decode(output.reshape(1, 1, 1, 7))
     assert decoded.flatten().tolist() == [0, 0, 255, 255, 128, 100, 101]
 
 
 def test_floats_are_taken_as_they_are():
     image = torch.linspace(-2, 2, 12, dtype=torch.float64).reshape(1, 3, 2, 2)
-    assert torch.equal(SideSpec().encode(image, torch.float64), image)
-    assert SideSpec().encode(image).dtype == torch.float32
+    assert torch.equal(build_side().encode(image, torch.float64), image)
+    assert build_side().encode(image).dtype == torch.float32
 
 
 @pytest.mark.parametrize("palette", [PALETTE, None])
 def test_classes_become_one_hot_and_come_back(palette):
-    side = SideSpec(kind="label", palette=palette, num_classes=4)
+    side = build_side(kind="label", palette=palette, num_classes=4)
     classes = np.random.default_rng(0).integers(0, 4, (2, 6, 5))
     encoded = side.encode(torch.from_numpy(classes.astype(np.uint8))[:, None])
     expected = np.where(np.arange(4)[None, :, None, None] == classes[:, None], 1.0, -1.0)
@@ -82,11 +83,11 @@ def test_noisy_colours_become_the_nearest_of_the_palette():
     classes = brute_force_classes(image, PALETTE)
     assert len(set(classes.flatten())) == 4
 
-    labels = SideSpec(kind="label", palette=PALETTE).prepare(image)
+    labels = build_side(kind="label", palette=PALETTE).prepare(image)
     assert (labels.dtype, labels.shape) == (np.uint8, (12, 9, 1))
     np.testing.assert_array_equal(labels[..., 0], classes)
 
-    colours = SideSpec(palette=PALETTE, snap_palette=True).prepare(image)
+    colours = build_side(palette=PALETTE, snap_palette=True).prepare(image)
     assert colours.dtype == np.uint8
     np.testing.assert_array_equal(colours, np.array(PALETTE)[classes])
 
@@ -95,28 +96,28 @@ def test_a_large_palette_to_snap_to_does_not_wrap_around():
     palette = tuple((r, g, b) for r in range(0, 256, 40) for g in range(0, 256, 40) for b in range(0, 256, 40))
     assert len(palette) == 343
     image = np.array([palette[0], palette[300], palette[342]], np.uint8)[None]
-    np.testing.assert_array_equal(SideSpec(palette=palette, snap_palette=True).prepare(image), image)
+    np.testing.assert_array_equal(build_side(palette=palette, snap_palette=True).prepare(image), image)
 
 
 def test_an_rgb_side_is_unchanged_and_a_grayscale_file_gets_three_channels():
     gray = np.arange(12, dtype=np.uint8).reshape(3, 4, 1)
-    np.testing.assert_array_equal(SideSpec().prepare(gray), np.dstack([gray] * 3))
+    np.testing.assert_array_equal(build_side().prepare(gray), np.dstack([gray] * 3))
     colour = np.arange(36, dtype=np.uint8).reshape(3, 4, 3)
-    np.testing.assert_array_equal(SideSpec().prepare(colour), colour)
+    np.testing.assert_array_equal(build_side().prepare(colour), colour)
 
 
 def test_grayscale_is_the_luminance_and_exact_for_grayscale_files():
     image = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
     luminance = image @ np.array([0.299, 0.587, 0.114])
-    snapped = SideSpec(kind="grayscale").prepare(image)
+    snapped = build_side(kind="grayscale").prepare(image)
     assert snapped.shape == (8, 8, 1)
     assert np.abs(snapped[..., 0] - luminance).max() <= 0.51
     levels = np.arange(256, dtype=np.uint8).reshape(16, 16, 1)
-    np.testing.assert_array_equal(SideSpec(kind="grayscale").prepare(np.repeat(levels, 3, 2)), levels)
+    np.testing.assert_array_equal(build_side(kind="grayscale").prepare(np.repeat(levels, 3, 2)), levels)
 
 
 def test_class_numbers_are_read_from_grayscale_files():
-    side = SideSpec(kind="label", num_classes=4)
+    side = build_side(kind="label", num_classes=4)
     numbers = np.array([[0, 1], [2, 3]], np.uint8)[..., None]
     np.testing.assert_array_equal(side.prepare(np.repeat(numbers, 3, 2)), numbers)
     with pytest.raises(ValueError, match="num_classes"):
@@ -129,7 +130,7 @@ def test_class_numbers_are_read_from_grayscale_files():
     ("options", "message"),
     [
         ({"kind": "rbg"}, "kind='rbg'.*rgb, grayscale, label"),
-        ({"dtype": "uint16"}, "dtype='uint16'"),
+        ({"dtype": "uint16"}, "dtype=uint16"),
         ({"interpolation": "cubic"}, "interpolation='cubic'.*bicubic, bilinear, nearest"),
         ({"kind": "label"}, "palette="),
         ({"snap_palette": True}, "palette="),
@@ -157,43 +158,43 @@ def test_class_numbers_are_read_from_grayscale_files():
 )
 def test_contradictions_are_named(options, message):
     with pytest.raises(ValueError, match=message):
-        SideSpec(**options)
+        build_side(**options)
 
 
 def test_the_default_interpolation_depends_on_the_side():
-    assert SideSpec().interpolation == "bicubic"
-    assert SideSpec(kind="grayscale").interpolation == "bicubic"
-    assert SideSpec(kind="label", num_classes=2).interpolation == "nearest"
-    assert SideSpec(palette=PALETTE, snap_palette=True).interpolation == "nearest"
-    assert SideSpec(palette=PALETTE, snap_palette=True, interpolation="bicubic").interpolation == "bicubic"
+    assert build_side().interpolation == "bicubic"
+    assert build_side(kind="grayscale").interpolation == "bicubic"
+    assert build_side(kind="label", num_classes=2).interpolation == "nearest"
+    assert build_side(palette=PALETTE, snap_palette=True).interpolation == "nearest"
+    assert build_side(palette=PALETTE, snap_palette=True, interpolation="bicubic").interpolation == "bicubic"
 
 
 @pytest.mark.parametrize("num_classes", ["abc", 1.5, True])
 def test_the_number_of_classes_is_an_integer(num_classes):
     with pytest.raises(ValueError, match=f"num_classes={num_classes}"):
-        SideSpec(kind="label", num_classes=num_classes)
+        build_side(kind="label", num_classes=num_classes)
 
 
 @pytest.mark.parametrize(
     ("side", "values", "expected"),
     [
-        (SideSpec(kind="label", num_classes=3), [[[0, 1], [2, 0]]], [[[0], [127]], [[254], [0]]]),
-        (SideSpec(kind="label", num_classes=256), [[[0, 1], [2, 255]]], [[[0], [1]], [[2], [255]]]),
-        (SideSpec(kind="label", num_classes=1), [[[0, 0]]], [[[0], [0]]]),
-        (SideSpec(kind="grayscale"), [[[0, 1], [2, 255]]], [[[0], [1]], [[2], [255]]]),
-        (SideSpec(), [[[0, 1]], [[2, 3]], [[4, 255]]], [[[0, 2, 4], [1, 3, 255]]]),
-        (SideSpec(kind="label", palette=PALETTE), [[[0, 1]], [[2, 3]], [[4, 255]]], [[[0, 2, 4], [1, 3, 255]]]),
+        (build_side(kind="label", num_classes=3), [[[0, 1], [2, 0]]], [[[0], [127]], [[254], [0]]]),
+        (build_side(kind="label", num_classes=256), [[[0, 1], [2, 255]]], [[[0], [1]], [[2], [255]]]),
+        (build_side(kind="label", num_classes=1), [[[0, 0]]], [[[0], [0]]]),
+        (build_side(kind="grayscale"), [[[0, 1], [2, 255]]], [[[0], [1]], [[2], [255]]]),
+        (build_side(), [[[0, 1]], [[2, 3]], [[4, 255]]], [[[0, 2, 4], [1, 3, 255]]]),
+        (build_side(kind="label", palette=PALETTE), [[[0, 1]], [[2, 3]], [[4, 255]]], [[[0, 2, 4], [1, 3, 255]]]),
     ],
 )
 def test_a_picture_is_the_file_with_class_numbers_spread_over_the_levels(side, values, expected):
-    picture = side.to_picture(torch.tensor(values, dtype=torch.uint8))
+    picture = side.preview(torch.tensor(values, dtype=torch.uint8))
     assert picture.dtype == np.uint8
     assert picture.tolist() == expected
 
 
 SPEC = PairSpec(
-    source=SideSpec(kind="label", palette=PALETTE),
-    target=SideSpec(kind="grayscale", interpolation="bilinear", value_range=(10, 200)),
+    source=build_side(kind="label", palette=PALETTE),
+    target=build_side(kind="grayscale", interpolation="bilinear", value_range=(10, 200)),
     size=64,
     load_size=72,
     direction="b_to_a",
@@ -217,8 +218,8 @@ def test_the_description_is_plain_data_and_comes_back():
 
 def test_transparent_pixels_have_a_default_of_each_kind():
     source = PairSpec.from_dict({"source": {"kind": "rgb", "alpha": None, "background": None}}).source
-    assert source == SideSpec(alpha="composite", background=[255, 255, 255])
-    assert SideSpec(kind="label", palette=PALETTE).alpha == "error"
+    assert source == build_side(alpha="composite", background=[255, 255, 255])
+    assert build_side(kind="label", palette=PALETTE).alpha == "error"
     side = PairSpec.from_dict({"target": {"kind": "label", "palette": PALETTE, "alpha": "composite"}}).target
     assert (side.alpha, side.background) == ("composite", (255, 255, 255))
 
@@ -234,7 +235,7 @@ def test_sizes_of_numpy_become_plain_data():
 def test_unknown_keys_and_directions_are_named():
     with pytest.raises(ValueError, match=r"'sise'.*PairSpec.*size"):
         PairSpec.from_dict({"sise": 64})
-    with pytest.raises(ValueError, match=r"'knd'.*SideSpec.*kind"):
+    with pytest.raises(ValueError, match=r"'knd'.*side.*kind"):
         PairSpec.from_dict({"source": {"knd": "rgb"}})
     with pytest.raises(ValueError, match=r"direction='a_to_c'.*a_to_b, b_to_a"):
         PairSpec(direction="a_to_c")

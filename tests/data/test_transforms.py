@@ -11,17 +11,18 @@ import torch
 
 from pix2pix_lightning import data
 from pix2pix_lightning.data import PairAugmentation, PairDataset, PairedDataModule, PairTransform
-from pix2pix_lightning.data.sides import PairSpec, SideSpec
+from pix2pix_lightning.data.pair_spec import PairSpec
+from pix2pix_lightning.data.sides import build_side
 
 SIZE = 16
-LABEL = SideSpec(kind="label", num_classes=256)
+LABEL = build_side(kind="label", num_classes=256)
 SMOOTH = cv2.resize(np.random.default_rng(0).integers(0, 256, (4, 4), np.uint8), (SIZE, SIZE))[..., None]
 CLASSES = np.kron(np.array([[0, 40], [90, 250]], np.uint8), np.ones((8, 8), np.uint8))[..., None]
 RGB = np.random.default_rng(1).integers(0, 256, (SIZE, SIZE, 3), np.uint8)
 
 
 def build_spec(source=None, target=None):
-    return PairSpec(source=source or SideSpec(), target=target or SideSpec(), size=SIZE, load_size=SIZE)
+    return PairSpec(source=source or build_side(), target=target or build_side(), size=SIZE, load_size=SIZE)
 
 
 def build_entry(name, sides=None, **options):
@@ -103,7 +104,9 @@ def test_a_transform_of_the_source_does_not_change_the_target():
     source, target = apply(entry, RGB, RGB)
     np.testing.assert_array_equal(source, 255 - RGB)
     np.testing.assert_array_equal(target, RGB)
-    source, target = apply(build_entry("InvertImg", "target", p=1), SMOOTH, RGB, build_spec(SideSpec(kind="grayscale")))
+    source, target = apply(
+        build_entry("InvertImg", "target", p=1), SMOOTH, RGB, build_spec(build_side(kind="grayscale"))
+    )
     np.testing.assert_array_equal(source, SMOOTH)
     np.testing.assert_array_equal(target, 255 - RGB)
     np.testing.assert_array_equal(apply(entry, CLASSES, RGB, build_spec(LABEL))[0], CLASSES)  # no colours to change

@@ -6,22 +6,22 @@ from omegaconf import OmegaConf
 from tiny_models import PALETTE
 
 from pix2pix_lightning.cli.compose import compose
-from pix2pix_lightning.data.sides import SideSpec
+from pix2pix_lightning.data.sides import build_side
 from pix2pix_lightning.demo.brushes import KNOWN, build_brushes, find_run_colours, parse_colours
 
 
 def test_rgb_source_has_pen_eraser_and_free_colours():
-    brushes = build_brushes(SideSpec())
+    brushes = build_brushes(build_side())
     assert brushes.colours == {"pen": (0, 0, 0), "eraser": (255, 255, 255)}
     assert (brushes.free, brushes.paints) == (True, False)
-    assert not build_brushes(SideSpec(kind="grayscale")).free
+    assert not build_brushes(build_side(kind="grayscale")).free
 
 
 @pytest.mark.parametrize(("side", "noise"), [({"kind": "label"}, 7), ({"snap_palette": True}, 0)])
 def test_facades_palette_gets_names_in_its_own_order_and_colours(side, noise):
     names = list(PALETTE)[::-1]
     palette = tuple(tuple(min(255, v + noise) for v in PALETTE[name]) for name in names)  # as read from JPEG files
-    assert list(build_brushes(SideSpec(palette=palette, **side)).colours.items()) == list(
+    assert list(build_brushes(build_side(palette=palette, **side)).colours.items()) == list(
         zip(names, palette, strict=True)
     )
 
@@ -29,18 +29,18 @@ def test_facades_palette_gets_names_in_its_own_order_and_colours(side, noise):
 def test_procedural_palette_gets_its_names():
     from pix2pix_lightning.data.procedural import PALETTE as OURS
 
-    assert build_brushes(SideSpec(kind="label", palette=tuple(OURS.values()))).colours == OURS
+    assert build_brushes(build_side(kind="label", palette=tuple(OURS.values()))).colours == OURS
 
 
 def test_unknown_palette_gets_numbers_or_configured_names():
-    side = SideSpec(kind="label", palette=((128, 64, 128), (0, 60, 100)))
+    side = build_side(kind="label", palette=((128, 64, 128), (0, 60, 100)))
     assert list(build_brushes(side).colours) == ["class 0", "class 1"]
     known = parse_colours(OmegaConf.create({"car": [0, 60, 100], "road": [128, 64, 128]}))
     assert build_brushes(side, known).colours == {"road": (128, 64, 128), "car": (0, 60, 100)}
 
 
 def test_class_numbers_have_unique_colours_and_round_trip():
-    side = SideSpec(kind="label", num_classes=21)
+    side = build_side(kind="label", num_classes=21)
     brushes = build_brushes(side)
     assert len(set(brushes.colours.values())) == 21
     numbers = np.random.default_rng(0).integers(0, 21, (8, 9, 1), np.uint8)
@@ -51,7 +51,7 @@ def test_class_numbers_have_unique_colours_and_round_trip():
 
 
 def test_drawing_of_other_colours_is_refused():
-    side = SideSpec(kind="label", palette=tuple(PALETTE.values()))
+    side = build_side(kind="label", palette=tuple(PALETTE.values()))
     with pytest.raises(ValueError, match="none of the palette's 12 colours"):
         build_brushes(side).to_drawing(np.full((8, 8, 3), 120, np.uint8), side)
 

@@ -17,7 +17,7 @@ from tiny_models import PALETTE, SPECS, save
 
 from browser import chromium
 from pix2pix_lightning import Translator
-from pix2pix_lightning.data.sides import PairSpec
+from pix2pix_lightning.data.pair_spec import PairSpec
 
 
 @pytest.fixture(scope="module")

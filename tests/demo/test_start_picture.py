@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 
-from pix2pix_lightning.data.sides import SideSpec
+from pix2pix_lightning.data.sides import build_side
 from pix2pix_lightning.demo.brushes import KNOWN, Brushes, build_brushes
 from pix2pix_lightning.demo.start_picture import draw_start_picture
 
 
 @pytest.mark.parametrize("size", [32, 256])
 def test_rgb_source_shows_black_lines_on_white(size):
-    picture = draw_start_picture(build_brushes(SideSpec()), size)
+    picture = draw_start_picture(build_brushes(build_side()), size)
     assert picture.shape == (size, size, 3)
     assert set(np.unique(picture)) == {0, 255}
     assert 0.01 < (picture == 0).mean() < 0.3

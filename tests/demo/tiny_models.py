@@ -5,7 +5,8 @@ from lightning.pytorch import Trainer
 from torch import nn
 
 from pix2pix_lightning import Pix2PixModule
-from pix2pix_lightning.data.sides import PairSpec, SideSpec
+from pix2pix_lightning.data.pair_spec import PairSpec
+from pix2pix_lightning.data.sides import build_side
 
 PALETTE = {
     "background": (0, 0, 170),
@@ -23,9 +24,9 @@ PALETTE = {
 }
 SPECS = {
     "edges": PairSpec(size=64),
-    "labels": PairSpec(source=SideSpec(kind="label", palette=tuple(PALETTE.values())), size=64),
+    "labels": PairSpec(source=build_side(kind="label", palette=tuple(PALETTE.values())), size=64),
     "numbers": PairSpec(
-        source=SideSpec(kind="label", num_classes=5), target=SideSpec(kind="label", num_classes=3), size=32
+        source=build_side(kind="label", num_classes=5), target=build_side(kind="label", num_classes=3), size=32
     ),
 }
 

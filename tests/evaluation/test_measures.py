@@ -9,14 +9,14 @@ from torchmetrics import Metric
 from torchmetrics.image import UniversalImageQualityIndex
 from torchmetrics.image.fid import FrechetInceptionDistance
 
-from pix2pix_lightning import SideSpec
+from pix2pix_lightning.data.sides import build_side
 from pix2pix_lightning.evaluation import choose_metrics
 from pix2pix_lightning.evaluation.measures import build_measurement
 from pix2pix_lightning.metrics import build_metric
 
-RGB, GRAY = SideSpec(), SideSpec(kind="grayscale")
-COLOURS = SideSpec(kind="label", palette=((0, 0, 0), (255, 0, 0)))
-NUMBERS = SideSpec(kind="label", num_classes=3)
+RGB, GRAY = build_side(), build_side(kind="grayscale")
+COLOURS = build_side(kind="label", palette=((0, 0, 0), (255, 0, 0)))
+NUMBERS = build_side(kind="label", num_classes=3)
 IMAGES = ["l1", "l2", "psnr", "ssim", "ms_ssim", "gradient"]
 HISTOGRAMS = ["histogram_l", "histogram_a", "histogram_b"]
 

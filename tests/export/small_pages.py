@@ -1,14 +1,15 @@
 """Pages of small modules."""
 
-from pix2pix_lightning import PairSpec, SideSpec
+from pix2pix_lightning import PairSpec
+from pix2pix_lightning.data.sides import build_side
 from pix2pix_lightning.export.graph import Graph
 from pix2pix_lightning.export.web import write_web
 from small_networks import PALETTE, UNET, trained
 
 SPEC = PairSpec(size=64)
-LABEL = SideSpec(kind="label", palette=PALETTE)
-NUMBERS = SideSpec(kind="label", num_classes=3)
-GRAYSCALE = SideSpec(kind="grayscale")
+LABEL = build_side(kind="label", palette=PALETTE)
+NUMBERS = build_side(kind="label", num_classes=3)
+GRAYSCALE = build_side(kind="grayscale")
 
 
 def build_graph(spec=SPEC, **options):

@@ -286,7 +286,7 @@ def test_foreign_onnx_files():
         ({**good, "min_side": 12}, "min_side=12"),
         ({**good, "context": -3}, "context=-3"),
         ({**good, "norm": "x"}, "norm='x'"),
-        ({**good, "pair_spec": {"source": 3}}, "SideSpec"),
+        ({**good, "pair_spec": {"source": 3}}, "source=3"),
         ({**good, "pair_spec": {"size": "big"}}, "size=big"),
         ({"format": 2}, "format 2"),
         ({"format": 1, "pair_spec": 3}, "pair_spec=3"),

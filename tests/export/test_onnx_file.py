@@ -9,17 +9,18 @@ import pytest
 import torch
 from torch import nn
 
-from pix2pix_lightning import PairSpec, Pix2PixModule, SideSpec
+from pix2pix_lightning import PairSpec, Pix2PixModule
+from pix2pix_lightning.data.sides import build_side
 from pix2pix_lightning.export import onnx_file, output_check
 from pix2pix_lightning.export.graph import Graph
 from pix2pix_lightning.export.onnx_file import write_onnx
 from small_networks import GENERATORS, PALETTE, UNET, by_hand, trained
 
-LABEL = SideSpec(kind="label", palette=PALETTE)
-NUMBERS = SideSpec(kind="label", num_classes=3)
-IGNORING = SideSpec(kind="label", num_classes=3, ignore_index=1)
-GRAYSCALE = SideSpec(kind="grayscale")
-SNAPPED = SideSpec(palette=PALETTE, snap_palette=True)
+LABEL = build_side(kind="label", palette=PALETTE)
+NUMBERS = build_side(kind="label", num_classes=3)
+IGNORING = build_side(kind="label", num_classes=3, ignore_index=1)
+GRAYSCALE = build_side(kind="grayscale")
+SNAPPED = build_side(palette=PALETTE, snap_palette=True)
 SMALL = {**UNET, "num_downs": 2, "base_channels": 2}
 
 
@@ -31,7 +32,7 @@ def run_onnx(path, source):
 
 def build_convolution(source=None, target=None):
     """A module whose generator is one convolution, which is exported quickly."""
-    spec = PairSpec(source=source or SideSpec(), target=target or SideSpec())
+    spec = PairSpec(source=source or build_side(), target=target or build_side())
     torch.manual_seed(0)
     layer = nn.Conv2d(spec.source.channels, spec.target.channels, 3, padding=1)
     return Pix2PixModule(nn.Sequential(layer, nn.Tanh()), None, pair_spec=spec)

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from pix2pix_lightning import PairSpec, Pix2PixModule, SideSpec
+from pix2pix_lightning import PairSpec, Pix2PixModule
+from pix2pix_lightning.data.sides import build_side
 from pix2pix_lightning.export.graph import Graph
 from pix2pix_lightning.export.output_check import check_outputs, choose_sizes
 from small_networks import PALETTE, UNET, trained
@@ -16,11 +17,11 @@ SIZES = [(8, 8), (16, 8)]
 @pytest.mark.parametrize(
     ("target", "values_out"),
     [
-        (SideSpec(), "float"),
-        (SideSpec(), "uint8"),
-        (SideSpec(kind="label", palette=PALETTE), "uint8"),
-        (SideSpec(kind="label", num_classes=3), "uint8"),
-        (SideSpec(kind="label", num_classes=3, ignore_index=1), "uint8"),
+        (build_side(), "float"),
+        (build_side(), "uint8"),
+        (build_side(kind="label", palette=PALETTE), "uint8"),
+        (build_side(kind="label", num_classes=3), "uint8"),
+        (build_side(kind="label", num_classes=3, ignore_index=1), "uint8"),
     ],
     ids=["float", "rgb", "palette", "classes", "ignored class"],
 )
@@ -67,7 +68,7 @@ def test_two_classes_that_are_equally_likely_are_rounding_whatever_the_channel_o
         def forward(self, x):
             return x * 0 + torch.tensor([0.5, 0.9, 0.5 + 1e-6])[:, None, None]
 
-    spec = PairSpec(target=SideSpec(kind="label", num_classes=3, ignore_index=1))
+    spec = PairSpec(target=build_side(kind="label", num_classes=3, ignore_index=1))
     graph = Graph(Pix2PixModule(Undecided(), None, pair_spec=spec), values_out="uint8")
     for number in (0, 2):
         assert check_outputs(graph, lambda source, n=number: torch.full_like(source[:, :1], n).byte(), SIZES) == 0

@@ -13,8 +13,9 @@ import torch
 from PIL import Image
 from small_pages import GRAYSCALE, LABEL, NUMBERS, SPEC, build_graph, write_page
 
-from pix2pix_lightning import PairSpec, SideSpec, Translator
+from pix2pix_lightning import PairSpec, Translator
 from pix2pix_lightning.checkpoints.pretrained import write_safetensors
+from pix2pix_lightning.data.sides import build_side
 from pix2pix_lightning.export import __main__ as export
 from pix2pix_lightning.export import web
 from small_networks import UNET, by_hand, trained
@@ -158,7 +159,7 @@ def test_names_are_escaped(tmp_path, without_onnx):
     [
         (LABEL, 3, "label", 3, NUMBERS, 127),
         (NUMBERS, 3, "numbers", 1, NUMBERS, 127),
-        (GRAYSCALE, 2, "grayscale", 1, SideSpec(kind="label", num_classes=3, ignore_index=255), 85),
+        (GRAYSCALE, 2, "grayscale", 1, build_side(kind="label", num_classes=3, ignore_index=255), 85),
     ],
     ids=["palette", "numbers", "grayscale"],
 )

@@ -8,7 +8,8 @@ import torch
 from hypothesis import strategies as st
 from refusals import read_or_refuse
 
-from pix2pix_lightning.data.sides import PairSpec, SideSpec
+from pix2pix_lightning.data.pair_spec import PairSpec
+from pix2pix_lightning.data.sides import build_side
 
 pytestmark = pytest.mark.fuzz
 
@@ -113,7 +114,7 @@ def test_a_side_snaps_to_its_palette(search):
 
     def attempt(drawn):
         palette, seed = drawn
-        side = SideSpec(palette=palette, snap_palette=True)
+        side = build_side(palette=palette, snap_palette=True)
         image = np.random.default_rng(seed).integers(0, 256, (4, 5, 3), np.uint8)
         snapped = side.prepare(image).astype(int)
         distances = ((image[..., None, :].astype(int) - np.array(palette)) ** 2).sum(-1)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-from pix2pix_lightning.data.palette import find_nearest_colours
+from pix2pix_lightning.data.sides.palette import find_nearest_colours
 
 pytestmark = pytest.mark.fuzz
 

@@ -5,7 +5,8 @@ import pytest
 from PIL import Image
 
 from pix2pix_lightning import Translator
-from pix2pix_lightning.data.sides import PairSpec, SideSpec
+from pix2pix_lightning.data.pair_spec import PairSpec
+from pix2pix_lightning.data.sides import build_side
 from pix2pix_lightning.inference.source_files import SourceReader
 from pix2pix_lightning.utils.errors import UserError
 from small_networks import UNET, save, trained
@@ -75,7 +76,7 @@ def test_what_cannot_be_halved(write):
 def test_alpha_and_class_numbers_of_a_half(tmp_path):
     clear = np.dstack([noise(8, 16), np.repeat(np.uint8([[255] * 8 + [0] * 8]), 8, 0)])
     Image.fromarray(clear).save(tmp_path / "clear.png")
-    opaque = SideSpec(alpha="error")
+    opaque = build_side(alpha="error")
     assert (SourceReader(PairSpec(source=opaque), half="left").read(tmp_path / "clear.png") == clear[:, :8, :3]).all()
     with pytest.raises(UserError, match=r"clear\.png: "):
         SourceReader(PairSpec(source=opaque), half="right").read(tmp_path / "clear.png")
@@ -83,7 +84,7 @@ def test_alpha_and_class_numbers_of_a_half(tmp_path):
     image = Image.fromarray(numbers, "P")
     image.putpalette([9, 8, 7, 200, 10, 3, 0, 250, 77])
     image.save(tmp_path / "numbers.png")
-    classes = PairSpec(source=SideSpec(kind="label", num_classes=3), direction="b_to_a")
+    classes = PairSpec(source=build_side(kind="label", num_classes=3), direction="b_to_a")
     np.testing.assert_array_equal(
         SourceReader(classes, half="source").read(tmp_path / "numbers.png")[..., 0], numbers[:, 8:]
     )

@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from pix2pix_lightning import PairSpec, Pix2PixModule, SideSpec, Translator
+from pix2pix_lightning import PairSpec, Pix2PixModule, Translator
+from pix2pix_lightning.data.sides import build_side
 from pix2pix_lightning.inference.tiled_inference import format_seams
 from small_networks import GENERATORS, PALETTE, UNET, trained
 
@@ -81,7 +82,7 @@ def test_estimated_statistics_are_close_and_take_one_pass():
 
 
 def test_label_and_grayscale_sides_in_tiles():
-    spec = PairSpec(source=SideSpec(kind="label", palette=PALETTE), target=SideSpec(kind="grayscale"))
+    spec = PairSpec(source=build_side(kind="label", palette=PALETTE), target=build_side(kind="grayscale"))
     module = trained(UNET, pair_spec=spec)
     classes = np.random.default_rng(0).integers(0, 3, (20, 25)).repeat(8, 0).repeat(8, 1)
     image = np.array(PALETTE, np.uint8)[classes]

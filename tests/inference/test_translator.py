@@ -9,8 +9,9 @@ from PIL import Image
 from torch import nn
 
 import small_networks
-from pix2pix_lightning import PairSpec, Pix2PixModule, SideSpec, Translator
+from pix2pix_lightning import PairSpec, Pix2PixModule, Translator
 from pix2pix_lightning.data.files.image_files import write_image
+from pix2pix_lightning.data.sides import build_side
 from small_networks import by_hand, save, trained
 
 UNET = {**small_networks.UNET, "num_downs": 4}
@@ -198,7 +199,7 @@ def test_pil_images(translator):
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
 def test_a_pil_image_with_alpha_is_translated_as_its_file_over_the_background(tmp_path, mode):
-    spec = PairSpec(source=SideSpec(background=(0, 0, 250)))
+    spec = PairSpec(source=build_side(background=(0, 0, 250)))
     translator = Translator(Pix2PixModule(UNET, None, pair_spec=spec))
     image = Image.fromarray(np.dstack([make_image(20, 30), make_image(20, 30, 1, seed=1)])).convert(mode)
     options = {"transparency": 3} if mode == "P" else {}
@@ -248,7 +249,7 @@ def test_paths(translator, tmp_path):
 
 
 def test_grayscale_to_rgb():
-    grayscale = build_module(pair_spec=PairSpec(source=SideSpec(kind="grayscale")))
+    grayscale = build_module(pair_spec=PairSpec(source=build_side(kind="grayscale")))
     level = make_image(20, 30, 1)
     expected = decode(run_plain(grayscale, encode(level)))
     translate = Translator(grayscale)
@@ -263,7 +264,7 @@ def test_grayscale_to_rgb():
 
 
 def test_rgb_to_grayscale():
-    grayscale = build_module(pair_spec=PairSpec(target=SideSpec(kind="grayscale")))
+    grayscale = build_module(pair_spec=PairSpec(target=build_side(kind="grayscale")))
     image = make_image(20, 30)
     expected = decode(run_plain(grayscale, encode(image)))
     translate = Translator(grayscale)
@@ -278,7 +279,7 @@ def test_rgb_to_grayscale():
 
 @pytest.mark.parametrize("palette", [PALETTE, None])
 def test_label_target(palette):
-    side = SideSpec(kind="label", palette=palette, num_classes=None if palette else 3)
+    side = build_side(kind="label", palette=palette, num_classes=None if palette else 3)
     label = build_module(pair_spec=PairSpec(target=side))
     image = make_image(20, 30)
     output = run_plain(label, encode(image))
@@ -294,7 +295,7 @@ def test_label_target(palette):
 
 
 def test_label_source():
-    label = build_module(pair_spec=PairSpec(source=SideSpec(kind="label", palette=PALETTE)))
+    label = build_module(pair_spec=PairSpec(source=build_side(kind="label", palette=PALETTE)))
     classes = make_image(20, 30, 1)[..., 0] % 3
     source = np.stack([np.where(classes == index, 1, -1) for index in range(3)])[None].astype(np.float32)
     jpeg_noise = np.random.default_rng(0).integers(-20, 21, (20, 30, 3))
@@ -410,7 +411,7 @@ def test_orientation_tag_of_paths_and_pil_images(tmp_path):
 
 @pytest.mark.parametrize("ignore_index", [255, 0])
 def test_outputs_have_a_class_everywhere(ignore_index):
-    spec = PairSpec(target=SideSpec(kind="label", num_classes=3, ignore_index=ignore_index))
+    spec = PairSpec(target=build_side(kind="label", num_classes=3, ignore_index=ignore_index))
     translate = Translator(Pix2PixModule(Saturated(), None, pair_spec=spec))
     output = translate(np.zeros((8, 8, 3), np.uint8))
     assert set(np.unique(output)) == {1 if ignore_index == 0 else 0}
@@ -444,7 +445,7 @@ def test_floor_cuts_off_what_nearest_rounds(options):
 
 
 def test_floor_where_it_has_no_effect_is_refused():
-    spec = PairSpec(target=SideSpec(kind="label", num_classes=3))
+    spec = PairSpec(target=build_side(kind="label", num_classes=3))
     with pytest.raises(ValueError, match="rounding=floor"):
         Translator(Pix2PixModule(UNET, None, pair_spec=spec), rounding="floor")
     with pytest.raises(ValueError, match="rounding"):

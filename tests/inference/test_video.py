@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from pix2pix_lightning import PairSpec, Translator
-from pix2pix_lightning.data.sides import SideSpec
+from pix2pix_lightning.data.sides import build_side
 from pix2pix_lightning.inference import video
 from pix2pix_lightning.inference.video import VideoReader, VideoWriter, check_video_sides, translate_video
 from pix2pix_lightning.utils.errors import UserError
@@ -173,10 +173,10 @@ def test_a_file_that_lacks_frames_is_an_error(tmp_path):
 
 
 def test_classes_are_no_colours_of_a_video(tmp_path):
-    numbers = SideSpec(kind="label", num_classes=4)
+    numbers = build_side(kind="label", num_classes=4)
     with pytest.raises(UserError, match="class numbers"):
         check_video_sides(tmp_path / "a.mp4", PairSpec(source=numbers))
-    for target in (numbers, SideSpec(palette=PALETTE, snap_palette=True)):
+    for target in (numbers, build_side(palette=PALETTE, snap_palette=True)):
         with pytest.raises(UserError, match="classes"):
             check_video_sides(tmp_path / "a.mp4", PairSpec(target=target))
-    check_video_sides(tmp_path / "a.mp4", PairSpec(source=SideSpec(kind="label", palette=PALETTE)))
+    check_video_sides(tmp_path / "a.mp4", PairSpec(source=build_side(kind="label", palette=PALETTE)))

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from pix2pix_lightning.checkpoints.restore import check_resumable
-from pix2pix_lightning.data.sides import PairSpec
+from pix2pix_lightning.data.pair_spec import PairSpec
 from pix2pix_lightning.models.changed_settings import apply_changed_settings
 from pix2pix_lightning.models.components import build_optimizers
 from pix2pix_lightning.models.pix2pix import Pix2PixModule

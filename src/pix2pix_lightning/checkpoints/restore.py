@@ -10,7 +10,7 @@ import torch
 from lightning.pytorch import LightningModule
 
 from pix2pix_lightning.checkpoints.files import PROJECT_KEY, open_checkpoint
-from pix2pix_lightning.data.sides import PairSpec
+from pix2pix_lightning.data.pair_spec import PairSpec
 from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.finite import check_finite
 from pix2pix_lightning.utils.instantiate import build, check_trusted, is_description

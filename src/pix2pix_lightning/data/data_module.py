@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -21,10 +21,10 @@ from pix2pix_lightning.data.check.splits import MODES, ON_ERROR, check_splits
 from pix2pix_lightning.data.dataset import EpochSampler, OnError, PairDataset
 from pix2pix_lightning.data.loaders import build_loader
 from pix2pix_lightning.data.pair_folder import PairFolder
+from pix2pix_lightning.data.pair_spec import PairSpec
 from pix2pix_lightning.data.pairs import LAYOUTS, FolderPairs, Pairs, StripPairs
 from pix2pix_lightning.data.position import PositionCallback
 from pix2pix_lightning.data.prepared import PreparedPairs
-from pix2pix_lightning.data.sides import PairSpec
 from pix2pix_lightning.data.workers import check_num_workers, choose_num_workers, count_available_cores
 from pix2pix_lightning.utils.checks import check_choice, check_counts, check_switch, is_whole_number
 from pix2pix_lightning.utils.errors import UserError
@@ -53,8 +53,8 @@ class PairedDataModule(LightningDataModule):
         num_workers: Number of loader processes, which changes no result; ``auto`` chooses it by the machine. There is
             a warning above the number of CPU cores, an error above 32 and four times the cores.
         seed: Seed of the order and of the augmentation, 0 to 2**32 - 1.
-        a: Keyword arguments of ``SideSpec`` for the files' A.
-        b: Keyword arguments of ``SideSpec`` for the files' B.
+        a: Keyword arguments of ``Side`` for the files' A.
+        b: Keyword arguments of ``Side`` for the files' B.
         val_split: Name of the split that validation pairs come from.
         max_pairs: Take only the first so many pairs of each split; None takes all.
         cache: Store the decoded and resized pairs in memory maps: in this folder, or, with True, in ``.pix2pix_cache``
@@ -337,7 +337,7 @@ class PairedDataModule(LightningDataModule):
         return PairDataset(pairs, spec, augmentation=augmentation, seed=self.seed, prepared=prepared, on_error=on_error)
 
     def _open_cache(self, folder: str, prepared: PreparedPairs, fingerprints: list[Any]) -> CachedPairs:
-        settings: dict[str, Any] = {"split": folder, "a": asdict(prepared.a), "b": asdict(prepared.b)}
+        settings: dict[str, Any] = {"split": folder, "a": prepared.a.to_dict(), "b": prepared.b.to_dict()}
         settings["max_pairs"] = None if self.max_pairs is None else int(self.max_pairs)
         return open_cache(
             self.resolve_cache_folder(),

@@ -15,9 +15,9 @@ from torch.utils.data.distributed import DistributedSampler
 
 from pix2pix_lightning.data.augmentation import PairAugmentation
 from pix2pix_lightning.data.files.image_files import format_reason
+from pix2pix_lightning.data.pair_spec import PairSpec
 from pix2pix_lightning.data.pairs import Image, Pairs
 from pix2pix_lightning.data.prepared import MAX_UNREADABLE, PreparedPairs, build_unreadable_error
-from pix2pix_lightning.data.sides import PairSpec
 from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.seeding import Purpose, seed_sequence
 

@@ -28,7 +28,7 @@ from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.text import format_names
 
 if TYPE_CHECKING:  # it imports torch, which pairs do without
-    from pix2pix_lightning.data.sides import SideSpec
+    from pix2pix_lightning.data.sides import Side
 
 Image = npt.NDArray[np.uint8]
 
@@ -58,7 +58,7 @@ class StripPairs:
             its class numbers. None takes colours over white.
     """
 
-    sides: tuple[SideSpec | None, SideSpec | None] = (None, None)
+    sides: tuple[Side | None, Side | None] = (None, None)
 
     def __init__(self, files: Sequence[Path], folder: Path | None = None) -> None:
         self.files = files
@@ -111,7 +111,7 @@ class FolderPairs:
         sides: As in ``StripPairs``.
     """
 
-    sides: tuple[SideSpec | None, SideSpec | None] = (None, None)
+    sides: tuple[Side | None, Side | None] = (None, None)
 
     def __init__(self, folder_a: Path, folder_b: Path) -> None:
         a, b = _index_by_stem(folder_a), _index_by_stem(folder_b)
@@ -225,7 +225,7 @@ def open_pairs(root: Path, split: str, layout: str = "auto") -> StripPairs | Fol
     return StripPairs(PathList(strips, listing.files), strips)
 
 
-def _has_class_numbers(side: SideSpec | None) -> bool:
+def _has_class_numbers(side: Side | None) -> bool:
     return side is not None and side.has_class_numbers
 
 
@@ -239,9 +239,9 @@ def list_side_folders(root: Path, split: str) -> list[tuple[Path, Path]]:
     return list(dict.fromkeys(places))
 
 
-def _convert(image: FileImage, side: SideSpec | None, key: str) -> Image:
+def _convert(image: FileImage, side: Side | None, key: str) -> Image:
     try:
-        return image.to_pixels(side)
+        return image.to_colours() if side is None else side.read(image)
     except UserError as error:
         raise UserError(f"{image.name}, data.{key}: {error}") from None
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from pix2pix_lightning.data.pair_spec import PairSpec
 from pix2pix_lightning.data.pairs import Image, Pairs
-from pix2pix_lightning.data.sides import PairSpec, SideSpec
+from pix2pix_lightning.data.sides import Side
 from pix2pix_lightning.utils.errors import UserError
 
 MAX_UNREADABLE = 20
@@ -43,7 +44,7 @@ class PreparedPairs:
         return self._prepare(a, "a", name), self._prepare(b, "b", name), name
 
     def _prepare(self, image: Image, key: str, name: str) -> Image:
-        side: SideSpec = getattr(self, key)
+        side: Side = getattr(self, key)
         try:
             return side.prepare_and_resize(image, self.length, self.length)
         except ValueError as error:

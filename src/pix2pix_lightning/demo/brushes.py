@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from pix2pix_lightning.data.archives.archive import find_url
-from pix2pix_lightning.data.palette import find_nearest_colours
 from pix2pix_lightning.data.procedural import PALETTE
-from pix2pix_lightning.data.sides import SideSpec
+from pix2pix_lightning.data.sides import Side, build_side
+from pix2pix_lightning.data.sides.palette import find_nearest_colours
 from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.saved_config import read_saved_values
 
@@ -68,7 +68,7 @@ class Brushes:
         named = [{"name": name, "colour": "#{:02x}{:02x}{:02x}".format(*c)} for name, c in self.colours.items()]
         return {"brushes": named, "free": self.free, "paints": self.paints, "size": size, "maxBytes": max_bytes}
 
-    def to_file(self, drawing: Image, side: SideSpec) -> Image:
+    def to_file(self, drawing: Image, side: Side) -> Image:
         """Convert a drawing to the content of an image file of a side.
 
         Args:
@@ -82,7 +82,7 @@ class Brushes:
             return drawing
         return find_nearest_colours(drawing, list(self.colours.values())).astype(np.uint8)[..., None]
 
-    def to_drawing(self, image: Image, side: SideSpec) -> Image:
+    def to_drawing(self, image: Image, side: Side) -> Image:
         """Convert the content of an image file to a drawing, the inverse of `to_file`.
 
         Args:
@@ -103,7 +103,7 @@ class Brushes:
         return drawing
 
 
-def build_brushes(side: SideSpec, known: Mapping[str, Colour] | None = None) -> Brushes:
+def build_brushes(side: Side, known: Mapping[str, Colour] | None = None) -> Brushes:
     """Build the brushes for a side.
 
     Args:
@@ -142,7 +142,7 @@ def parse_colours(setting: Any) -> dict[str, Colour] | None:
             raise UserError(f"brushes={setting} is unknown: {', '.join(KNOWN)}, or {{name: [r,g,b], ...}} is expected")
         return KNOWN[setting]
     colours = {str(name): tuple(colour) for name, colour in setting.items()}
-    SideSpec(palette=tuple(colours.values()), snap_palette=True)  # raises if a colour is malformed
+    build_side(palette=tuple(colours.values()), snap_palette=True)  # raises if a colour is malformed
     return cast(dict[str, Colour], colours)
 
 

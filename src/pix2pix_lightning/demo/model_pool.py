@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pix2pix_lightning.checkpoints.files import find_checkpoint
-from pix2pix_lightning.data.sides import PairSpec
+from pix2pix_lightning.data.pair_spec import PairSpec
 from pix2pix_lightning.demo.brushes import Brushes, Colour, build_brushes, find_run_colours
 from pix2pix_lightning.inference import Translator
 from pix2pix_lightning.utils.errors import UserError

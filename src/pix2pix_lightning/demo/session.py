@@ -15,8 +15,9 @@ import numpy.typing as npt
 import torch
 
 from pix2pix_lightning.data.files.image_files import write_image
+from pix2pix_lightning.data.pair_spec import PairSpec
 from pix2pix_lightning.data.resize import resize
-from pix2pix_lightning.data.sides import PairSpec, SideSpec
+from pix2pix_lightning.data.sides import Side
 from pix2pix_lightning.demo.model_pool import ModelPool
 from pix2pix_lightning.demo.start_picture import draw_start_picture
 from pix2pix_lightning.inference.source_files import HALVES, SourceReader
@@ -177,5 +178,5 @@ def _to_data_url(image: Image) -> str:
         return _PNG + base64.b64encode(path.read_bytes()).decode()
 
 
-def _render(image: Image, side: SideSpec) -> Image:
-    return side.to_picture(torch.from_numpy(image).permute(2, 0, 1))
+def _render(image: Image, side: Side) -> Image:
+    return side.preview(torch.from_numpy(image).permute(2, 0, 1))

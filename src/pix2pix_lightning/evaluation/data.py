@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from pix2pix_lightning.checkpoints.files import PROJECT_KEY, find_checkpoint, infer_checkpoint_kind, open_checkpoint
 from pix2pix_lightning.data.pair_folder import PairFolder
-from pix2pix_lightning.data.sides import PairSpec
+from pix2pix_lightning.data.pair_spec import PairSpec
 from pix2pix_lightning.utils.checks import check_choice, check_not_inside
 from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.instantiate import TARGET, build, check_size, check_trusted, locate

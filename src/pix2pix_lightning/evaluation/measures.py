@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from pix2pix_lightning.data.sides import SideSpec
+from pix2pix_lightning.data.sides import Side
 from pix2pix_lightning.evaluation.bootstrap import Interval, bootstrap
 from pix2pix_lightning.metrics import (
     METRICS,
@@ -32,7 +32,7 @@ _METRIC_ERRORS = (IndexError, RuntimeError, TypeError, ValueError)  # of a metri
 
 
 def choose_metrics(
-    requested: MetricSpec | Iterable[MetricSpec] | Mapping[str, MetricSpec | None] | None, target: SideSpec, size: int
+    requested: MetricSpec | Iterable[MetricSpec] | Mapping[str, MetricSpec | None] | None, target: Side, size: int
 ) -> tuple[dict[str, Metric], dict[str, str]]:
     """Build the metrics of an evaluation.
 
@@ -60,7 +60,7 @@ def choose_metrics(
     return metrics, {}
 
 
-def find_obstacle(info: MetricInfo, target: SideSpec, size: int) -> str | None:
+def find_obstacle(info: MetricInfo, target: Side, size: int) -> str | None:
     """Return why a metric cannot be computed, in words that follow its name, or None.
 
     Args:

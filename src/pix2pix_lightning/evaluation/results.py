@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 
 from pix2pix_lightning.checkpoints.files import infer_checkpoint_kind, read_batches_seen
 from pix2pix_lightning.data.files.image_files import write_image
-from pix2pix_lightning.data.sides import PairSpec
+from pix2pix_lightning.data.pair_spec import PairSpec
 from pix2pix_lightning.evaluation.scores import Scores, TranslatedPair
 from pix2pix_lightning.inference import Translator
 from pix2pix_lightning.utils.atomic import atomic_folder
@@ -101,9 +101,9 @@ class PairWriter:
         self.folders.append(f"images/{name}")
         folder = self._folder / "images" / name
         folder.mkdir(parents=True)
-        write_image(folder / "input.png", self._spec.source.to_picture(pair.source[0]))
-        write_image(folder / "output.png", self._spec.target.to_picture(pair.output[0]))
-        write_image(folder / "target.png", self._spec.target.to_picture(pair.target[0]))
+        write_image(folder / "input.png", self._spec.source.preview(pair.source[0]))
+        write_image(folder / "output.png", self._spec.target.preview(pair.output[0]))
+        write_image(folder / "target.png", self._spec.target.preview(pair.target[0]))
 
 
 def collect_facts(cfg: DictConfig, checkpoint: Path, translator: Translator, data: Mapping[str, Any]) -> dict[str, Any]:

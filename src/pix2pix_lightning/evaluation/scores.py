@@ -12,7 +12,7 @@ import numpy.typing as npt
 from torch import Tensor
 from torchmetrics import Metric
 
-from pix2pix_lightning.data.sides import PairSpec
+from pix2pix_lightning.data.pair_spec import PairSpec
 from pix2pix_lightning.evaluation.bootstrap import Interval
 from pix2pix_lightning.evaluation.measures import build_measurement
 from pix2pix_lightning.inference import Translator

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pix2pix_lightning.data.class_numbers import build_channel_numbers
-from pix2pix_lightning.data.sides import PairSpec, SideSpec
+from pix2pix_lightning.data.pair_spec import PairSpec
+from pix2pix_lightning.data.sides import Side
+from pix2pix_lightning.data.sides.class_numbers import build_channel_numbers
 from pix2pix_lightning.models.pix2pix import Pix2PixModule
 from pix2pix_lightning.networks import find_image_norms, measure_receptive_field, use_eval_mode
 from pix2pix_lightning.utils.checks import check_choice
@@ -125,12 +126,12 @@ def _keep(values: Tensor) -> Tensor:
     return values
 
 
-def _encode_bytes(side: SideSpec, values: Tensor) -> Tensor:
+def _encode_bytes(side: Side, values: Tensor) -> Tensor:
     """Return the network's input, (B, C, H, W) in [-1, 1], for pixels of files, (B, 1 or 3, H, W) uint8.
 
-    This is ``SideSpec.prepare`` and ``SideSpec.encode`` in operators that can be exported.
+    This is ``Side.prepare`` and ``Side.encode`` in operators that can be exported.
     """
-    if side.palette and (side.kind == "label" or side.snap_palette):
+    if side.palette:
         palette = torch.tensor(side.palette, dtype=torch.float32, device=values.device)
         # |x - p|^2 without |x|^2, which is the same for all colours; integers, so that float32 is exact
         distance = F.conv2d(values.float(), -2 * palette[:, :, None, None], (palette**2).sum(1))

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from pix2pix_lightning.data.class_numbers import hide_ignored_channel
-from pix2pix_lightning.data.sides import SideSpec
+from pix2pix_lightning.data.sides import Side
+from pix2pix_lightning.data.sides.class_numbers import hide_ignored_channel
 from pix2pix_lightning.export.graph import Graph
 from pix2pix_lightning.utils.errors import UserError
 
@@ -82,7 +82,7 @@ def _draw_inputs(graph: Graph, sizes: list[tuple[int, int]]) -> Iterator[Tensor]
             yield torch.randint(0, levels, shape, generator=generator, dtype=torch.uint8)
 
 
-def _measure_beyond_rounding(side: SideSpec, actual: Tensor, expected: Tensor, margin: float) -> float:
+def _measure_beyond_rounding(side: Side, actual: Tensor, expected: Tensor, margin: float) -> float:
     """Return how far bytes are from floats at most, beyond half a level, on the scale of [-1, 1].
 
     A wrong class counts as 1, where the likeliest class leads by more than ``margin``.

@@ -9,9 +9,9 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from pix2pix_lightning.data.class_numbers import compute_level_step
 from pix2pix_lightning.data.files.image_files import write_image
-from pix2pix_lightning.data.sides import SideSpec
+from pix2pix_lightning.data.sides.class_numbers import compute_level_step
+from pix2pix_lightning.data.sides.picture import PictureSide
 from pix2pix_lightning.demo.brushes import build_brushes, find_run_colours
 from pix2pix_lightning.demo.start_picture import draw_start_picture
 from pix2pix_lightning.evaluation.results import open_output_folder
@@ -62,7 +62,7 @@ def write_web(
     Raises:
         FileExistsError: The folder is not empty, and ``overwrite`` is off.
         UserError: ``runtime`` lacks a file, the folder is of another kind, or the outputs differ from the module's by
-            more than 2e-2; nothing is written.
+            more than 2e-2, or a side has no 8-bit pictures; nothing is written.
     """
     for name in (_SCRIPT, _BINARY) if runtime else ():
         if not (Path(str(runtime)) / name).is_file():
@@ -71,7 +71,12 @@ def write_web(
                 "onnxruntime-web"
             )
     spec, size = graph.spec, _compute_size(graph)
-    brushes = build_brushes(spec.source, find_run_colours(run / "checkpoints" / "best.ckpt") if run else None)
+    source, target = spec.source, spec.target
+    if not (isinstance(source, PictureSide) and isinstance(target, PictureSide)):
+        raise UserError(
+            f"format=web translates 8-bit pictures, not {source.kind} to {target.kind}: choose format=onnx, or predict"
+        )
+    brushes = build_brushes(source, find_run_colours(run / "checkpoints" / "best.ckpt") if run else None)
     with open_output_folder(folder, kind="page of export", mark=_MARK, overwrite=overwrite) as growing:
         worst = write_onnx(graph, growing / _MODEL, made_by=made_by, half=True)
         count = (growing / _MODEL).stat().st_size
@@ -84,11 +89,11 @@ def write_web(
         page = {
             "canvas": {**brushes.describe(size=size, max_bytes=_MAX_BYTES), "start": "start.png", "picture": None},
             "source": {
-                **_describe_side(spec.source),
+                **_describe_side(source),
                 "interpolation": spec.source.interpolation,
-                "alpha": spec.source.alpha,
+                "alpha": source.alpha,
             },
-            "target": _describe_side(spec.target),
+            "target": _describe_side(target),
             "bytes": count,
             "runtime": {
                 "script": "./runtime/ort.js" if runtime else _CDN + _SCRIPT,
@@ -104,12 +109,12 @@ def write_web(
             for name, file in _MODULES
         ]
         (growing / "parts.js").write_text("\n".join(modules), encoding="utf-8")
-        for name, source in (
+        for name, file in (
             ("web.js", _HERE / "web.js"),
             ("web.css", _HERE / "web.css"),
             ("canvas.css", _DEMO / "page.css"),
         ):
-            shutil.copyfile(source, growing / name)
+            shutil.copyfile(file, growing / name)
     return worst
 
 
@@ -119,8 +124,8 @@ def _compute_size(graph: Graph) -> int:
     return -(-max(graph.spec.size, graph.min_side) // multiple) * multiple
 
 
-def _describe_side(side: SideSpec) -> dict[str, Any]:
-    """Describe how bytes become pixels; ``spread`` makes class numbers visible, as ``SideSpec.to_picture`` does."""
+def _describe_side(side: PictureSide) -> dict[str, Any]:
+    """Describe how bytes become pixels; ``spread`` makes class numbers visible, as ``Side.preview`` does."""
     return {
         "kind": "numbers" if side.has_class_numbers else side.kind,
         "channels": side.file_channels,

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from pix2pix_lightning.checkpoints.checksums import check_embedded, verify_archive
 from pix2pix_lightning.checkpoints.files import PROJECT_KEY
-from pix2pix_lightning.data.sides import PairSpec, SideSpec
+from pix2pix_lightning.data.pair_spec import PairSpec
+from pix2pix_lightning.data.sides import Side
 from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.finite import NonFiniteError, check_finite, sum_wide
 from pix2pix_lightning.utils.memory import is_out_of_memory
@@ -283,7 +284,7 @@ def _shorten(error: Exception) -> str:
     return " ".join(str(error).split())[:200]
 
 
-def _encode_bytes(side: SideSpec, output: Tensor) -> Tensor:
+def _encode_bytes(side: Side, output: Tensor) -> Tensor:
     """Convert pixels of files, (B, 1 or 3, H, W) uint8, to a network's output, (B, C, H, W) in [-1, 1]."""
     images = [side.prepare(image.permute(1, 2, 0).cpu().numpy()) for image in output]
     return torch.stack([side.encode(torch.from_numpy(image).permute(2, 0, 1)[None])[0] for image in images]).to(

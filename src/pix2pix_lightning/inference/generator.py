@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pix2pix_lightning.data.sides import PairSpec
+from pix2pix_lightning.data.pair_spec import PairSpec
 from pix2pix_lightning.inference.precision import choose_precision, optimize_layout, use_precision
 from pix2pix_lightning.models.pix2pix import Pix2PixModule
 from pix2pix_lightning.networks import TilingState, Window, use_eval_mode

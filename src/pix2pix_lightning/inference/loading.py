@@ -17,7 +17,7 @@ from pix2pix_lightning.checkpoints.files import (
 )
 from pix2pix_lightning.checkpoints.junyanz import JunyanzNetwork, read_junyanz
 from pix2pix_lightning.checkpoints.pretrained import load_pretrained, read_pretrained
-from pix2pix_lightning.data.sides import PairSpec
+from pix2pix_lightning.data.pair_spec import PairSpec
 from pix2pix_lightning.models.pix2pix import Pix2PixModule
 from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.finite import check_finite

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import torch
 
-from pix2pix_lightning.data.sides import PairSpec, SideSpec
+from pix2pix_lightning.data.pair_spec import PairSpec
+from pix2pix_lightning.data.sides import Side
 from pix2pix_lightning.utils.checks import check_choice
 from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.memory import is_out_of_memory
@@ -62,7 +63,7 @@ def parse_resize(resize: str | int | None, spec: PairSpec) -> int | None:
     raise UserError(f"resize={resize!r} is unknown: training, or a side in pixels is expected")
 
 
-def check_rounding(rounding: str, target: SideSpec, *, in_graph: bool) -> None:
+def check_rounding(rounding: str, target: Side, *, in_graph: bool) -> None:
     """Check how floats are to become bytes.
 
     Args:

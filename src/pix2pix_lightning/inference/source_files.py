@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from pix2pix_lightning.data.files.file_image import FileImage
 from pix2pix_lightning.data.files.image_files import open_image
-from pix2pix_lightning.data.sides import PairSpec
+from pix2pix_lightning.data.pair_spec import PairSpec
 from pix2pix_lightning.data.strips import is_strip_shape, split_strip
 from pix2pix_lightning.utils.checks import check_choice
 from pix2pix_lightning.utils.errors import UserError
@@ -98,7 +98,7 @@ class SourceReader:
             self._logged.add(self.note)
             _log.warning("%s %s", path, self.note)
         try:
-            return image.to_pixels(self.spec.source)
+            return self.spec.source.read(image)
         except UserError as error:
             raise UserError(f"{path}: {error}") from None
 

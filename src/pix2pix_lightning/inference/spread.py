@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pix2pix_lightning.data.sides import SideSpec
+from pix2pix_lightning.data.sides import Side
 
 Image = npt.NDArray[np.uint8]
 
@@ -24,7 +24,7 @@ class Spread:
         side: Meaning of the samples' pixels.
     """
 
-    def __init__(self, side: SideSpec) -> None:
+    def __init__(self, side: Side) -> None:
         self._side = side
         self._samples: list[Image] = []
         self._count = 0

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from pix2pix_lightning.data.sides import PairSpec
+from pix2pix_lightning.data.pair_spec import PairSpec
 from pix2pix_lightning.inference.exported import OnnxNetwork, ProgramNetwork
 from pix2pix_lightning.inference.generator import GeneratorNetwork
 from pix2pix_lightning.inference.statistics import (

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from torch import nn
 
 from pix2pix_lightning.data.files.image_files import write_image
-from pix2pix_lightning.data.sides import SideSpec
+from pix2pix_lightning.data.sides import Side
 from pix2pix_lightning.inference.prefetch import map_ahead
 from pix2pix_lightning.inference.spread import Spread
 from pix2pix_lightning.inference.translator import Translator
@@ -96,7 +96,7 @@ def check_sampling(translator: Translator, samples: int | None) -> None:
         raise UserError(f"samples={samples} are all equal, since this generator has no dropout: leave samples out")
 
 
-def check_lossless(path: Path, side: SideSpec) -> None:
+def check_lossless(path: Path, side: Side) -> None:
     """Check that a file's format keeps the colours or numbers of classes, which JPEG changes.
 
     Args:
@@ -106,7 +106,7 @@ def check_lossless(path: Path, side: SideSpec) -> None:
     Raises:
         UserError: They would be changed.
     """
-    if path.suffix.lower() in (".jpg", ".jpeg") and (side.kind == "label" or side.snap_palette):
+    if path.suffix.lower() in (".jpg", ".jpeg") and side.is_exact:
         raise UserError(f"output={path}: JPEG would change the classes' colours or numbers: give a .png file")
 
 

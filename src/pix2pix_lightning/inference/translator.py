@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pix2pix_lightning.checkpoints.files import find_checkpoint, infer_checkpoint_kind
 from pix2pix_lightning.data.files.file_image import from_pil
-from pix2pix_lightning.data.sides import PairSpec
+from pix2pix_lightning.data.pair_spec import PairSpec
 from pix2pix_lightning.inference.exported import OnnxNetwork, ProgramNetwork, open_exported
 from pix2pix_lightning.inference.generator import GeneratorNetwork
 from pix2pix_lightning.inference.loading import ignore_line, open_module
@@ -275,7 +275,7 @@ class Translator:
     def _translate_pil(self, image: PILImage) -> PILImage:
         from PIL import Image
 
-        translated = self.translate_arrays([from_pil(image).to_pixels(self.pair_spec.source)])[0]
+        translated = self.translate_arrays([self.pair_spec.source.read(from_pil(image))])[0]
         return Image.fromarray(translated[..., 0] if translated.shape[2] == 1 else translated)
 
     def _translate_tensor(self, batch: Tensor) -> Tensor:

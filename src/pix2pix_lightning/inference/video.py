@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from pix2pix_lightning.data.files.decoding import quiet_opencv
 from pix2pix_lightning.data.files.file_image import FileImage
-from pix2pix_lightning.data.sides import PairSpec
+from pix2pix_lightning.data.pair_spec import PairSpec
 from pix2pix_lightning.inference.prefetch import map_ahead
 from pix2pix_lightning.inference.translator import Translator
 from pix2pix_lightning.utils.atomic import atomic_write
@@ -224,7 +224,7 @@ def check_video_sides(path: Path, spec: PairSpec) -> None:
         raise UserError(
             f"input={path}: a video does not hold class numbers, which this model takes: {_SAVE_AS_PICTURES}"
         )
-    if spec.target.kind == "label" or spec.target.snap_palette:
+    if spec.target.is_exact:
         raise UserError(f"input={path}: a video would change the classes that this model gives: {_SAVE_AS_PICTURES}")
 
 

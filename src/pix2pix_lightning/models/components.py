@@ -12,7 +12,7 @@ from torch import nn
 from torch.optim import Optimizer, SparseAdam
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from pix2pix_lightning.data.sides import PairSpec
+from pix2pix_lightning.data.pair_spec import PairSpec
 from pix2pix_lightning.utils.checks import check_counts
 from pix2pix_lightning.utils.errors import UserError, add_key
 from pix2pix_lightning.utils.instantiate import TARGET, build, is_description, locate

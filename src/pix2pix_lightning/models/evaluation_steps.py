@@ -8,7 +8,7 @@ import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
-from pix2pix_lightning.data.sides import PairSpec
+from pix2pix_lightning.data.pair_spec import PairSpec
 from pix2pix_lightning.models.components import Batch
 from pix2pix_lightning.models.split_metrics import SplitMetrics
 from pix2pix_lightning.networks import use_eval_mode

@@ -14,7 +14,7 @@ from pix2pix_lightning.checkpoints import pretrained
 from pix2pix_lightning.checkpoints.builtin import is_builtin
 from pix2pix_lightning.checkpoints.files import PROJECT_KEY, TRAINING_STATE, open_checkpoint
 from pix2pix_lightning.checkpoints.restore import check_resumable, detach_lr_tensors, restore_module
-from pix2pix_lightning.data.sides import PairSpec
+from pix2pix_lightning.data.pair_spec import PairSpec
 from pix2pix_lightning.models.changed_settings import apply_changed_settings
 from pix2pix_lightning.models.components import Parts, describe_parts
 from pix2pix_lightning.utils.finite import NonFiniteError, check_finite, find_nonfinite

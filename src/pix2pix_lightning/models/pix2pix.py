@@ -11,7 +11,7 @@ from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from pix2pix_lightning.data.sides import PairSpec
+from pix2pix_lightning.data.pair_spec import PairSpec
 from pix2pix_lightning.losses import AdversarialLoss, Logits, feature_matching, gradient_penalty, split_logits
 from pix2pix_lightning.metrics import build_metrics
 from pix2pix_lightning.models.accumulation import AccumulationWindow, defer_gradient_sync

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 from torchmetrics import MetricCollection
 
-from pix2pix_lightning.data.sides import SideSpec
+from pix2pix_lightning.data.sides import LabelSide, Side
 from pix2pix_lightning.metrics import metric_info
 from pix2pix_lightning.utils.errors import UserError
 
@@ -24,7 +24,7 @@ class SplitMetrics:
         UserError: One of the metrics compares classes, and the real images are no label maps.
     """
 
-    def __init__(self, metrics: MetricCollection, spec: SideSpec) -> None:
+    def __init__(self, metrics: MetricCollection, spec: Side) -> None:
         for name, metric in metrics.items():
             if metric_info(metric).targets == "classes" and spec.kind != "label":
                 raise UserError(f"metric {name} compares classes, and the target is {spec.kind}: leave it out")
@@ -46,7 +46,7 @@ class SplitMetrics:
             output, target, ignored = output[measured], target[measured], ignored[measured]
         images = [(image + 1) / 2 for image in (self.spec.replace_ignored(output, target), target)]
         classes = images
-        if self.spec.kind == "label":
+        if isinstance(self.spec, LabelSide):
             real = self.spec.find_classes(target)
             real = real if ignored is None else real.masked_fill(ignored, -1)  # not measured
             classes = [self.spec.find_classes(output, is_output=True), real]

@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader
 
 from pix2pix_lightning.data.dataset import DroppingLoader
 from pix2pix_lightning.data.files.image_files import write_image
-from pix2pix_lightning.data.sides import PairSpec
+from pix2pix_lightning.data.pair_spec import PairSpec
 from pix2pix_lightning.models.pix2pix import Pix2PixModule
 
 Picture = npt.NDArray[np.uint8]
@@ -45,8 +45,7 @@ def build_pictures(
         columns["output"] = (spec.target, spec.decode(output[:num_pairs], source))
     columns["target"] = (spec.target, spec.decode(target, source, is_output=False))
     return [
-        {name: side.to_picture(values[index]) for name, (side, values) in columns.items()}
-        for index in range(len(source))
+        {name: side.preview(values[index]) for name, (side, values) in columns.items()} for index in range(len(source))
     ]
 
 

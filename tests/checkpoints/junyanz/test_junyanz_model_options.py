@@ -5,9 +5,10 @@ from functools import partial
 import pytest
 import torch
 
-from pix2pix_lightning import PairSpec, SideSpec
+from pix2pix_lightning import PairSpec
 from pix2pix_lightning.checkpoints.junyanz import read_junyanz
 from pix2pix_lightning.checkpoints.junyanz.options import find_options, read_table
+from pix2pix_lightning.data.sides import build_side
 from pix2pix_lightning.inference import Translator
 from reference_junyanz import Patch, Pixel, ResNet, UNet, trained
 
@@ -71,7 +72,7 @@ def test_what_is_given_counts(folder):
     assert translator.pair_spec.load_size == 256
     assert "pair.size" not in line
     assert "a_to_b" in line  # the training was b_to_a
-    whole = PairSpec(source=SideSpec(kind="grayscale"))  # of the data, as evaluate gives it
+    whole = PairSpec(source=build_side(kind="grayscale"))  # of the data, as evaluate gives it
     assert "a_to_b" in open_translator(folder, pair=whole)[1][0]
 
 

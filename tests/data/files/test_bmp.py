@@ -7,12 +7,12 @@ import pytest
 from PIL import Image
 
 from pix2pix_lightning.data.files.image_files import open_image, read_image
-from pix2pix_lightning.data.sides import SideSpec
+from pix2pix_lightning.data.sides import build_side
 from pix2pix_lightning.utils.errors import UserError
 
 BLACK_WHITE, WHITE_BLACK = [(0, 0, 0), (255, 255, 255)], [(255, 255, 255), (0, 0, 0)]
 GRAYS = [(level, level, level) for level in range(16)]
-NUMBERS = SideSpec(kind="label", num_classes=256)
+NUMBERS = build_side(kind="label", num_classes=256)
 
 
 def draw(*shape, high=256):

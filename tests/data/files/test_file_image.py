@@ -18,7 +18,7 @@ from PIL import Image
 from pix2pix_lightning.data.files import decoding, file_image, tiff
 from pix2pix_lightning.data.files.file_image import composite, from_pil
 from pix2pix_lightning.data.files.image_files import read_image
-from pix2pix_lightning.data.sides import SideSpec
+from pix2pix_lightning.data.sides import build_side
 from pix2pix_lightning.utils.errors import UserError
 
 
@@ -56,7 +56,7 @@ def write_png(path, values, bits, kind=0, before=b""):
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + before + pixels + chunk(b"IEND", b""))
 
 
-NUMBERS = SideSpec(kind="label", num_classes=256)
+NUMBERS = build_side(kind="label", num_classes=256)
 RGBA = noise(5, 7, 4)
 RGBA[0, :3, 3] = 0, 255, 128
 
@@ -98,10 +98,10 @@ def test_transparent_pixels_lie_over_the_background_in_every_format(tmp_path, na
     path = tmp_path / f"clear.{name}"
     SAVERS[name](path)
     np.testing.assert_array_equal(read_image(path), mix(RGBA[..., :3], RGBA[..., 3]))
-    side = SideSpec(background=(10, 200, 30))
+    side = build_side(background=(10, 200, 30))
     np.testing.assert_array_equal(read_image(path, side=side), mix(RGBA[..., :3], RGBA[..., 3], (10, 200, 30)))
     with pytest.raises(UserError, match=f"clear.{name}.*alpha=composite"):
-        read_image(path, side=SideSpec(alpha="error"))
+        read_image(path, side=build_side(alpha="error"))
     with pytest.raises(UserError, match="class numbers"):
         read_image(path, side=NUMBERS)
 
@@ -109,7 +109,7 @@ def test_transparent_pixels_lie_over_the_background_in_every_format(tmp_path, na
 def test_an_alpha_that_is_opaque_is_dropped_for_every_side(tmp_path, caplog):
     opaque = np.dstack([RGBA[..., :3], np.full((5, 7), 255, np.uint8)])
     Image.fromarray(opaque).save(tmp_path / "opaque.png")
-    for side in (None, SideSpec(alpha="error"), SideSpec(kind="label", palette=[[0, 0, 0], [255, 255, 255]])):
+    for side in (None, build_side(alpha="error"), build_side(kind="label", palette=[[0, 0, 0], [255, 255, 255]])):
         np.testing.assert_array_equal(read_image(tmp_path / "opaque.png", side=side), opaque[..., :3])
     assert not caplog.records
 
@@ -282,10 +282,10 @@ def test_pil_images_are_taken_as_their_files(tmp_path, mode):
         image = Image.fromarray(RGBA).convert("RGB" if mode in ("1", "RGBX") else mode)
         image = image.convert(mode)
     expected = np.asarray(Image.alpha_composite(Image.new("RGBA", (7, 5), "white"), image.convert("RGBA")))[..., :3]
-    actual = from_pil(image.convert("PA") if mode == "PA" else image).to_pixels()
+    actual = from_pil(image.convert("PA") if mode == "PA" else image).to_colours()
     assert abs(np.broadcast_to(actual, (5, 7, 3)).astype(int) - expected).max() <= 1
     if mode in ("P", "1") and "transparency" not in image.info:
-        np.testing.assert_array_equal(from_pil(image).to_pixels(NUMBERS)[..., 0], np.asarray(image))
+        np.testing.assert_array_equal(NUMBERS.read(from_pil(image))[..., 0], np.asarray(image))
 
 
 @pytest.mark.parametrize("mode", ["CMYK", "YCbCr", "LAB", "HSV", "I", "F", "I;16"])

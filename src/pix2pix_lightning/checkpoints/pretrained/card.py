@@ -169,5 +169,5 @@ def _format_network(module: LightningModule, name: str) -> str:
 
 def _name_images(side: Mapping[str, Any]) -> str:
     if side["kind"] == "label":
-        return f"label maps of {len(side['palette'] or ()) or side['num_classes']} classes"
+        return f"label maps of {len(side.get('palette') or ()) or side['num_classes']} classes"
     return "grayscale images" if side["kind"] == "grayscale" else "colour images"

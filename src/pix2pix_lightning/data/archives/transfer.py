@@ -32,7 +32,7 @@ _TRY_AGAIN = (408, 429, 500, 502, 503, 504)
 _BROKEN = (ConnectionError, TimeoutError, http.client.HTTPException)
 
 
-class _TryAgain(Exception):
+class _TemporaryError(Exception):
     """An attempt failed, and another one may not."""
 
     def __init__(self, reason: str, pause: float | None = None) -> None:
@@ -100,7 +100,7 @@ class Download:
             try:
                 self._fetch_rest()
                 return
-            except _TryAgain as problem:
+            except _TemporaryError as problem:
                 now = self._measure_part()
                 failures = 1 if now - before >= _PROGRESS else failures + 1
                 if failures >= _ATTEMPTS:
@@ -144,14 +144,14 @@ class Download:
         except URLError as error:
             is_temporary = isinstance(error.reason, socket.gaierror) and error.reason.errno == socket.EAI_AGAIN
             if isinstance(error.reason, _BROKEN) or is_temporary:
-                raise _TryAgain(_describe(error.reason)) from error
+                raise _TemporaryError(_describe(error.reason)) from error
             raise UserError(f"{self.name} cannot be reached ({error.reason}): {_ELSEWHERE}") from None
         except (http.client.InvalidURL, UnicodeError, ValueError) as error:
             if isinstance(error, UserError):
                 raise
             raise UserError(f"url={self.name} is no address ({error}): {_ELSEWHERE}") from None
         except _BROKEN as error:  # before the body, whose errors are caught where they occur
-            raise _TryAgain(_describe(error)) from error
+            raise _TemporaryError(_describe(error)) from error
 
     def _read_head(self, response: Any, begin: int, record: _Record | None) -> tuple[int, int | None]:
         """Return from which byte on the answer has the file, and the file's size, None where it is not said."""
@@ -195,7 +195,7 @@ class Download:
                 try:
                     chunk = response.read1(_CHUNK)
                 except (*_BROKEN, OSError) as error:
-                    raise _TryAgain(_describe(error)) from error
+                    raise _TemporaryError(_describe(error)) from error
                 if not chunk:
                     break
                 file.write(chunk)
@@ -204,7 +204,7 @@ class Download:
                 if num_bytes is not None and done > num_bytes:
                     break
         if num_bytes is not None and done < num_bytes:
-            raise _TryAgain(f"the connection broke off after {done} of {num_bytes} bytes")
+            raise _TemporaryError(f"the connection broke off after {done} of {num_bytes} bytes")
         if num_bytes is not None and done > num_bytes:
             self.discard()
             raise UserError(
@@ -213,7 +213,7 @@ class Download:
 
     def _start_anew(self, reason: str) -> NoReturn:
         self.discard()
-        raise _TryAgain(reason, pause=0.0)
+        raise _TemporaryError(reason, pause=0.0)
 
     def _explain_status(self, error: HTTPError) -> NoReturn:
         """Raise what an answer that is no file means."""
@@ -223,7 +223,7 @@ class Download:
         pause = _read_pause(error.headers.get("Retry-After"))
         if pause is not None and pause > _LONGEST_PAUSE:
             raise UserError(f"{self.name}: {answer} and asks to wait {pause:.0f} s: try again then, or {_ELSEWHERE}")
-        raise _TryAgain(answer, pause) from error
+        raise _TemporaryError(answer, pause) from error
 
     def _read_record(self) -> _Record | None:
         """Read what the partial file belongs to; None where that is not known, or is another address."""
@@ -269,7 +269,7 @@ def _read_pause(retry_after: str | None) -> float | None:
     return None
 
 
-def _describe(error: BaseException) -> str:
+def _describe(error: BaseException | str) -> str:
     if isinstance(error, TimeoutError):
         return "the server does not answer"
     text = str(error).rstrip(".")

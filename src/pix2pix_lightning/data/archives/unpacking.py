@@ -15,13 +15,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Any, NamedTuple, cast
 
 from pix2pix_lightning.utils.errors import UserError
 
 _CHUNK = 2**20
 _LONGEST_READ = 2**26  # no header of a tar file is as long
-_OPENERS: dict[bytes, Callable[[Path], Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\x00": lzma.open}
+_OPENERS: dict[bytes, Callable[[Any], Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\x00": lzma.open}
 _DAMAGED = (
     *(tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, lzma.LZMAError),
     *(EOFError, NotImplementedError),  # cut short; a way of compression that is not known
@@ -83,6 +83,7 @@ def unpack(
     limits = limits or Limits()
     max_bytes = limits.compute_max_bytes(archive.stat().st_size)
     num_bytes = 0
+    bomb = _build_bomb_error(archive, max_bytes)
     try:
         with _open_archive(archive, max_bytes, check_space) as items:
             for number, item in enumerate(items, start=1):
@@ -97,7 +98,7 @@ def unpack(
                     while chunk := source.read(_CHUNK):
                         num_bytes += len(chunk)
                         if num_bytes > max_bytes:
-                            raise _build_bomb_error(archive, max_bytes)
+                            raise bomb
                         target.write(chunk)
                         on_bytes(num_bytes)
     except _DAMAGED as error:
@@ -124,7 +125,7 @@ def _open_archive(archive: Path, max_bytes: int, check_space: Callable[[int], No
         what = "a web page" if re.match(rb"\s*<(!doctype|html|\?xml)", start, re.I) else "no archive"
         raise BadArchiveError(f"{archive} is {what}, and a .tar.gz or .zip file is expected")
     check_space(archive.stat().st_size)
-    with (opener or open)(archive, "rb") as file:
+    with archive.open("rb") as packed, opener(packed) if opener else packed as file:
         bounded: Any = _BoundedReader(file, archive, max_bytes)
         with tarfile.open(fileobj=bounded, mode="r:") as tar:
             yield _list_tar(tar, archive)
@@ -134,7 +135,7 @@ def _open_archive(archive: Path, max_bytes: int, check_space: Callable[[int], No
 
 def _list_tar(tar: tarfile.TarFile, archive: Path) -> Iterator[_Item]:
     for member in tar:
-        tar.members = []  # else each of a million files stays in memory
+        cast(Any, tar).members = []  # else each of a million files stays in memory
         if not (member.isreg() or member.isdir()):
             kind = "a link" if member.islnk() or member.issym() else "a device or a pipe"
             raise BadArchiveError(f"{archive} has {kind}, {member.name!r}: it is not unpacked")

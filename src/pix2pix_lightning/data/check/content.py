@@ -10,9 +10,9 @@ from typing import NamedTuple
 import numpy as np
 
 from pix2pix_lightning.data.files.image_files import format_reason
+from pix2pix_lightning.data.pair_spec import PairSpec
 from pix2pix_lightning.data.pairs import Image, Pairs
-from pix2pix_lightning.data.palette import find_unknown_colours
-from pix2pix_lightning.data.sides import PairSpec
+from pix2pix_lightning.data.sides.palette import find_unknown_colours
 from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.text import format_names
 

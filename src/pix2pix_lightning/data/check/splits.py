@@ -24,8 +24,8 @@ from pix2pix_lightning.data.check.headers import (
     find_odd_strips,
     find_turned,
 )
+from pix2pix_lightning.data.pair_spec import PairSpec
 from pix2pix_lightning.data.pairs import FolderPairs, StripPairs
-from pix2pix_lightning.data.sides import PairSpec
 from pix2pix_lightning.utils.atomic import atomic_write
 from pix2pix_lightning.utils.lock import wait_for_lock
 from pix2pix_lightning.utils.text import format_names

@@ -19,7 +19,7 @@ from pix2pix_lightning.utils.errors import UserError
 
 if TYPE_CHECKING:
     from pix2pix_lightning.data.files.file_image import FileImage
-    from pix2pix_lightning.data.sides import SideSpec
+    from pix2pix_lightning.data.sides import Side
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 _MAX_PIXELS, _MAX_SIDE = 2**30, 2**20  # of OpenCV
@@ -27,7 +27,7 @@ _MAX_SIDES = {".jpg": 65500, ".jpeg": 65500, ".webp": 16383}  # in pixels, of wh
 _JPEG_IN_TIFF = 7
 
 
-def read_image(path: Path, *, max_pixels: int | None = None, side: SideSpec | None = None) -> npt.NDArray[np.uint8]:
+def read_image(path: Path, *, max_pixels: int | None = None, side: Side | None = None) -> npt.NDArray[np.uint8]:
     """Read an image as a side of a pair takes it.
 
     Args:
@@ -46,7 +46,7 @@ def read_image(path: Path, *, max_pixels: int | None = None, side: SideSpec | No
     """
     image = open_image(path, max_pixels=max_pixels, has_numbers=side is not None and side.has_class_numbers)
     try:
-        return image.to_pixels(side)
+        return image.to_colours() if side is None else side.read(image)
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
 

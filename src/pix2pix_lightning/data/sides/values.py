@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from pix2pix_lightning.utils.checks import check_switch
 from pix2pix_lightning.utils.errors import UserError
 
 Palette = tuple[tuple[int, int, int], ...]
@@ -14,42 +13,42 @@ Palette = tuple[tuple[int, int, int], ...]
 _MAX_CLASSES = 256
 
 
-def check_classes(kind: str, palette: Palette | None, num_classes: object, *, snap_palette: bool) -> None:
-    """Check that a side has classes or colours where its kind needs them.
+def check_classes(palette: Palette | None, num_classes: object) -> None:
+    """Check that a label side has classes, of one palette or of numbers.
 
     Args:
-        kind: ``rgb``, ``grayscale`` or ``label``.
-        palette: Its colours, if it has some.
+        palette: Colours of the classes, if it has some.
         num_classes: Number of classes, or None.
-        snap_palette: Whether pixels are replaced by the nearest colour of the palette.
 
     Raises:
-        UserError: Something is missing or out of range, or two arguments contradict each other.
+        UserError: They are missing or out of range, or the two contradict each other.
     """
-    check_switch("snap_palette", snap_palette)
-    wants_palette = kind == "label" and num_classes is None
-    if (wants_palette or snap_palette) and not palette:
-        raise UserError(
-            f"a side of kind {kind!r} without a palette: give palette=[[r, g, b], ...]"
-            + (", or num_classes= where files hold class numbers" if wants_palette else "")
-        )
-    if snap_palette and kind == "grayscale":
-        raise UserError("snap_palette=true for a side of kind 'grayscale', which has no colours: use kind=rgb or label")
-    if palette and kind != "label" and not snap_palette:
-        raise UserError(f"a palette has no effect for kind {kind!r}: set kind=label, or snap_palette=true")
     if num_classes is not None and type(num_classes) is not int:
         raise UserError(f"num_classes={num_classes}: a whole number is expected")
-    if num_classes is not None and kind != "label":
-        raise UserError(f"num_classes={num_classes} for a side of kind {kind!r}: set kind=label")
+    if num_classes is None and not palette:
+        raise UserError(
+            "a side of kind 'label' without a palette: give palette=[[r, g, b], ...], or num_classes= where files hold "
+            "class numbers"
+        )
     if palette and num_classes not in (None, len(palette)):
         raise UserError(f"num_classes={num_classes} but the palette has {len(palette)} colours")
-    if palette and len(set(palette)) < len(palette):
-        repeated = next(colour for colour in palette if palette.count(colour) > 1)
-        raise UserError(f"palette colour {list(repeated)} stands for two classes: give each its own colour")
+    if palette:
+        check_palette(palette)
     count = len(palette) if palette else num_classes
-    if kind == "label" and not (isinstance(count, int) and 1 <= count <= _MAX_CLASSES):
+    if not (isinstance(count, int) and 1 <= count <= _MAX_CLASSES):
         given = f"a palette of {count} colours" if palette else f"num_classes={num_classes}"
         raise UserError(f"{given}: a label side has 1 to {_MAX_CLASSES} classes")
+
+
+def check_palette(palette: Palette) -> None:
+    """Check that no colour of a palette stands for two classes.
+
+    Raises:
+        UserError: A colour is repeated.
+    """
+    if len(set(palette)) < len(palette):
+        repeated = next(colour for colour in palette if palette.count(colour) > 1)
+        raise UserError(f"palette colour {list(repeated)} stands for two classes: give each its own colour")
 
 
 def parse_palette(palette: Any) -> Palette:
