@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 import torch
-from lightning.pytorch import Callback, LightningDataModule
+from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, Subset
 
-from pix2pix_lightning.data.archives.archive import Archive
 from pix2pix_lightning.data.archives.data_set import download_data_set
 from pix2pix_lightning.data.augmentation import build_augmentation, check_entries
 from pix2pix_lightning.data.cache import CachedPairs, check_cache, compute_fingerprints, open_cache
@@ -71,8 +70,7 @@ class PairedDataModule(LightningDataModule):
         val_fraction: Share of the pairs that are validated on; None: 0.1 where ``root`` has no ``train``.
         test_fraction: Share of the pairs that are kept for testing.
         split_seed: Seed of these two.
-        archive: What is known of the data set's archive, ``{"url": ..., "sha256": ...}`` (see ``Archive``), or its
-            address alone.
+        archive: What is known of the data set's archive, arguments of ``Archive`` by name, or its address alone.
         download: Whether ``prepare_data`` downloads the archive where ``root`` is missing or empty.
 
     Raises:
@@ -124,9 +122,8 @@ class PairedDataModule(LightningDataModule):
         check_choice("data.check", check, MODES)
         check_choice("data.layout", layout, LAYOUTS)
         check_choice("data.on_error", on_error, ON_ERROR)
-        check_switch("data.download", download)
-        check_switch("data.jitter", jitter)
-        check_switch("data.mirror", mirror)
+        for name, switch in (("download", download), ("jitter", jitter), ("mirror", mirror)):
+            check_switch(f"data.{name}", switch)
         check_switch("data.pin_memory", pin_memory, None, "auto")
         if not (is_whole_number(seed) and 0 <= seed < 2**32):
             raise UserError(f"seed={seed}: a whole number from 0 to 2**32 - 1 is expected")
@@ -148,9 +145,7 @@ class PairedDataModule(LightningDataModule):
         self.layout = layout
         self.on_error = on_error
         self.download = download
-        self.archive = Archive.from_config(archive)
-        fractions = val_fraction, test_fraction
-        self.folder = PairFolder(self.root, layout, self.val_split, *fractions, split_seed, self.archive)
+        self.folder = PairFolder(self.root, layout, self.val_split, val_fraction, test_fraction, split_seed, archive)
         source, target = (b, a) if direction == "b_to_a" else (a, b)
         self.pair_spec = PairSpec.from_dict(
             {
@@ -194,13 +189,9 @@ class PairedDataModule(LightningDataModule):
         return Path(str(self.cache)) / f"{root.name}_{zlib.crc32(str(root).encode()):08x}"
 
     def prepare_data(self) -> None:
-        """Download the data set where ``download`` is set and its folder is missing; a trainer calls this first.
-
-        Raises:
-            UserError: It cannot be downloaded.
-        """
+        """Download the data set where ``download`` is set and its folder is missing; a trainer calls this first."""
         if self.download:
-            download_data_set(self.root, self.archive)
+            download_data_set(self.root, self.folder.archive)
             self.pair_spec = replace(self.pair_spec, strips=self.find_strips())
 
     def setup(self, stage: str | None = None) -> None:
@@ -224,11 +215,7 @@ class PairedDataModule(LightningDataModule):
         if not self._datasets:
             raise self._missing["train"]
         if stage == "fit" and self.trainer is not None:
-            callbacks: list[Callback] = cast(Any, self.trainer).callbacks
-            if self._position in callbacks:
-                callbacks.remove(self._position)
-            self._position = PositionCallback()
-            callbacks.insert(0, self._position)
+            self._position = self._position.renew(self.trainer)
 
     def state_dict(self) -> dict[str, int]:
         """Return the position in the order of training batches, for the checkpoint."""
@@ -243,12 +230,8 @@ class PairedDataModule(LightningDataModule):
         sampler = self._build_sampler("train")
         if self.trainer is not None:
             # set here, since the loader's iterator is made before the trainer sets the sampler's epoch
-            position = self._position
-            # the checkpoint has no position, or this trainer continues an earlier fit
-            if position.epoch < self.trainer.current_epoch:
-                position.epoch, position.num_batches = self.trainer.current_epoch, 0
-            sampler.set_epoch(position.epoch)
-            sampler.skip = position.skip_seen(self.trainer, len(sampler), self.batch_size)
+            sampler.skip = self._position.skip_seen(self.trainer, len(sampler), self.batch_size)
+            sampler.set_epoch(self._position.epoch)
         return self._build_loader("train", sampler)
 
     def val_dataloader(self) -> DataLoader[Any]:
@@ -323,8 +306,7 @@ class PairedDataModule(LightningDataModule):
         spec, folder = self.pair_spec, self._get_folder_name(split)
         fingerprints: list[Any] = []
         if self.cache:
-            fingerprints = compute_fingerprints(pairs)
-            fingerprints = [fingerprints[index] for index in used]
+            fingerprints = list(map(compute_fingerprints(pairs).__getitem__, used))
         if len(used) < len(pairs):
             pairs = Subset(cast(Any, pairs), used)
         is_training = split == "train"

@@ -7,6 +7,7 @@ import logging
 import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from pix2pix_lightning.data.archives.archive import Archive
 from pix2pix_lightning.data.files.listing import PathList, list_images_below
@@ -38,7 +39,7 @@ class PairFolder:
             folder itself, and none of those of ``train``.
         test_fraction: Share of the test pairs.
         split_seed: Seed of the division.
-        archive: What is known of the data set's archive, for the error where the folder or its pairs are missing.
+        archive: What is known of the data set's archive, arguments of ``Archive`` by name, or its address alone.
 
     Raises:
         UserError: A fraction or the seed is out of range.
@@ -52,7 +53,7 @@ class PairFolder:
         val_fraction: float | None = None,
         test_fraction: float = 0.0,
         split_seed: int = 0,
-        archive: Archive | None = None,
+        archive: Mapping[str, Any] | str | None = None,
     ) -> None:
         if val_fraction is not None and not (_is_number(val_fraction) and 0 < val_fraction <= 1):
             raise UserError(f"data.val_fraction={val_fraction}: a number above 0 and up to 1 is expected, such as 0.1")
@@ -69,7 +70,7 @@ class PairFolder:
         self.val_fraction = val_fraction
         self.test_fraction = test_fraction
         self.split_seed = split_seed
-        self.archive = archive or Archive()
+        self.archive = Archive.from_config(archive)
         self._parts: dict[str, StripPairs | FolderPairs] | None = None
 
     def open(self, split: str) -> StripPairs | FolderPairs:
