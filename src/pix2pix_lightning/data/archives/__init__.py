@@ -1,1 +1,1 @@
-"""Data sets that are downloaded: facts about their archives, the transfer, and unpacking."""
+"""Download data sets: what is known of their archives, the transfer, and unpacking."""
