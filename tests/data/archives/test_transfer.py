@@ -129,7 +129,7 @@ def test_a_server_that_ignores_if_range_is_found_out(server, tmp_path):
     assert read(tmp_path) == OTHER
 
 
-@pytest.mark.parametrize("content", [CONTENT[:1000], CONTENT[:5000], CONTENT + OTHER])
+@pytest.mark.parametrize("content", [CONTENT[:1000], CONTENT[:5000], OTHER + CONTENT])
 def test_a_file_that_has_another_size_than_before_starts_anew(server, tmp_path, content):
     def change(handler):
         handler.server.content = content

@@ -29,7 +29,7 @@ class Archive:
         note: What to do where there is no address.
 
     Raises:
-        UserError: A size or a count is no positive whole number, or the checksum is none.
+        UserError: A size or a count is no whole number, or the checksum is none.
     """
 
     name: str | None = None
@@ -48,7 +48,7 @@ class Archive:
             raise UserError(f"data.archive.sha256={self.sha256}: 64 hexadecimal digits are expected")
         if not isinstance(self.pairs, Mapping):
             raise UserError(f"data.archive.pairs={self.pairs}: a number for each split is expected, {{train: 400}}")
-        check_counts(prefix="data.archive.pairs.", **{str(split): count for split, count in self.pairs.items()})
+        check_counts(at_least=0, prefix="data.archive.pairs.", **{str(split): count for split, count in self.pairs.items()})
 
     @classmethod
     def from_config(cls, value: Archive | Mapping[str, Any] | str | None) -> Archive:
@@ -81,7 +81,7 @@ class Archive:
 
     def describe_terms(self) -> str:
         """Describe in one line under which terms the images may be used, and what to cite."""
-        terms = self.license or "not known, ask its authors before you use it for more than research"
+        terms = self.license or "not known, ask the authors"
         return f"license: {terms}" + (f"; please cite {self.citation}" if self.citation else "")
 
 
