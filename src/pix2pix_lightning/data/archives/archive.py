@@ -48,7 +48,8 @@ class Archive:
             raise UserError(f"data.archive.sha256={self.sha256}: 64 hexadecimal digits are expected")
         if not isinstance(self.pairs, Mapping):
             raise UserError(f"data.archive.pairs={self.pairs}: a number for each split is expected, {{train: 400}}")
-        check_counts(at_least=0, prefix="data.archive.pairs.", **{str(split): count for split, count in self.pairs.items()})
+        counts = {str(split): count for split, count in self.pairs.items()}
+        check_counts(at_least=0, prefix="data.archive.pairs.", **counts)
 
     @classmethod
     def from_config(cls, value: Archive | Mapping[str, Any] | str | None) -> Archive:
