@@ -17,18 +17,20 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 PATH_KEYS = (
-    "checkpoint",
-    "data.root",
-    "edges_model",
-    "init_from",
-    "input",
-    "output",
-    "resume",
-    "run_dir",
-    "runs",
-    "runtime",
+    *("checkpoint", "data.archive.url", "data.root", "edges_model", "init_from", "input", "output", "resume"),
+    *("run_dir", "runs", "runtime", "url"),
+        "data.archive.url",
+        "data.root",
+        "edges_model",
+        "init_from",
+        "input",
+        "output",
+        "resume",
+        "run_dir",
+    ),
+    *("runs", "runtime", "url"),
 )
-"""Keys whose value is a path, which a command takes as it is typed."""
+"""Keys whose value is a path or an address, which a command takes as it is typed."""
 NOT_REPEATED = ("command", "resume", "run_dir", "sweep", "trust")
 """Keys that say where a run lies or comes from, not what it is: the command that repeats the run leaves them out."""
 _DISCRIMINATOR_TERMS = ("adversarial", "feature_matching")
