@@ -17,18 +17,18 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 PATH_KEYS = (
-    *("checkpoint", "data.archive.url", "data.root", "edges_model", "init_from", "input", "output", "resume"),
-    *("run_dir", "runs", "runtime", "url"),
-        "data.archive.url",
-        "data.root",
-        "edges_model",
-        "init_from",
-        "input",
-        "output",
-        "resume",
-        "run_dir",
-    ),
-    *("runs", "runtime", "url"),
+    "checkpoint",
+    "data.archive.url",
+    "data.root",
+    "edges_model",
+    "init_from",
+    "input",
+    "output",
+    "resume",
+    "run_dir",
+    "runs",
+    "runtime",
+    "url",
 )
 """Keys whose value is a path or an address, which a command takes as it is typed."""
 NOT_REPEATED = ("command", "resume", "run_dir", "sweep", "trust")
