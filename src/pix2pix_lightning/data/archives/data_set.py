@@ -17,9 +17,9 @@ from pix2pix_lightning.data.archives.archive import Archive
 from pix2pix_lightning.data.archives.progress import Progress, format_bytes
 from pix2pix_lightning.data.archives.transfer import Download
 from pix2pix_lightning.data.archives.unpacking import BadArchiveError, unpack
-from pix2pix_lightning.data.files.listing import is_system_folder
-from pix2pix_lightning.data.layouts.tree import open_pairs
-from pix2pix_lightning.data.pair_folder import PairFolder
+from pix2pix_lightning.data.files.listing import is_system_folder, list_images_below
+from pix2pix_lightning.data.layouts.choosing import choose_layout
+from pix2pix_lightning.data.layouts.layout import Layout
 from pix2pix_lightning.utils.atomic import atomic_folder, create_folder
 from pix2pix_lightning.utils.checks import check_folder
 from pix2pix_lightning.utils.errors import UserError
@@ -136,9 +136,15 @@ def count_pairs(root: Path, archive: Archive) -> dict[str, int]:
     Raises:
         UserError: A split lacks a side, or has no images.
     """
-    folder = PairFolder(root)
-    splits = [split for split in dict.fromkeys((*archive.pairs, *_SPLITS)) if folder.has_split(split)]
-    return {split: len(open_pairs(root, split)) for split in (splits or ([""] if folder.is_flat() else []))}
+    layout = choose_layout(root)
+    splits = _list_splits(layout, archive)
+    if not splits and layout.is_flat({*archive.pairs, *_SPLITS}, is_divided=False):
+        splits = [""]
+    return {split: len(layout.open(split).pairs) for split in splits}
+
+
+def _list_splits(layout: Layout, archive: Archive) -> list[str]:
+    return [split for split in dict.fromkeys((*archive.pairs, *_SPLITS)) if layout.has_split(split)]
 
 
 def _compare_pairs(pairs: Mapping[str, int], archive: Archive) -> str | None:
@@ -248,10 +254,10 @@ def _unpack_checked(file: Path, root: Path, archive: Archive) -> DataSet:
 def _find_content(unpacked: Path, archive: Archive) -> Path:
     """Return the folder with the pairs: most archives have a single folder around it."""
     content = unpacked
-    while not count_pairs(content, archive):
+    while not (_list_splits(choose_layout(content), archive) or list_images_below(content, recursive=False).files):
         folders = [path for path in content.iterdir() if path.is_dir() and not is_system_folder(path.name)]
         if len(folders) != 1:
-            return unpacked
+            break
         content = folders[0]
     return content
 
