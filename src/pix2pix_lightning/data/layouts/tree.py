@@ -118,6 +118,11 @@ class PairTree:
                 f"{folder} has no files whose names end or begin with what stands for A and B, as x_A.png and x_B.png: "
                 "set data.names=[input,target] to what it is, or list the pairs in a manifest.csv"
             )
+        if self.names is not None and self.layout != "strip":
+            raise UserError(
+                f"data.names=[{','.join(self.names)}]: {folder} has no such folders of A and B, and no files whose "
+                "names end or begin with them"
+            )
         return self._open_strips(split, folder, listing)
 
     def _get_folder(self, split: str) -> AnyPath:
@@ -126,7 +131,8 @@ class PairTree:
     def _find_sides(self, folder: AnyPath, files: Sequence[str]) -> NamedSides | SidesInside | None:
         """Find A and B in one folder: by the names of files, or of folders inside those of series."""
         if self.layout in ("auto", "names"):
-            named = find_named_sides(folder, files, self.names, is_sure=self.layout == "names")
+            is_sure = self.layout == "names" or self.names is not None
+            named = find_named_sides(folder, files, self.names, is_sure=is_sure)
             if named is not None:
                 return named
         return find_sides_inside(folder, files, self.names) if self.layout != "names" else None
