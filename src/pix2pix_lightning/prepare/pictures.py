@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pix2pix_lightning.data.files.file_image import composite
-from pix2pix_lightning.data.files.image_files import IMAGE_SUFFIXES, open_image, write_image
+from pix2pix_lightning.data.files.image_files import WRITTEN_SUFFIXES, open_image, write_image
 from pix2pix_lightning.data.files.image_header import read_header
 from pix2pix_lightning.utils.atomic import atomic_write
 from pix2pix_lightning.utils.checks import check_counts, is_whole_number
@@ -119,9 +119,9 @@ class PictureWriter:
     overwrite: bool = False
 
     def __post_init__(self) -> None:
-        if self.suffix not in IMAGE_SUFFIXES:
+        if self.suffix not in WRITTEN_SUFFIXES:
             raise UserError(
-                f"suffix={self.suffix} names no format: one of {' '.join(sorted(IMAGE_SUFFIXES))} is expected"
+                f"suffix={self.suffix} names no format: one of {' '.join(sorted(WRITTEN_SUFFIXES))} is expected"
             )
         if self.quality is not None:
             check_counts(at_most=100, quality=self.quality)
