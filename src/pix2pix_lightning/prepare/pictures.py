@@ -75,7 +75,16 @@ def check_size(size: Any) -> Size | None:
 
 
 def resize_picture(image: Image, size: Size | None, interpolation: str = "bicubic") -> Image:
-    """Resize an image as a training does; None keeps its size."""
+    """Resize an image as a training does.
+
+    Args:
+        image: (H, W, 1) or (H, W, 3) uint8.
+        size: Height and width of the result, or None for those of the image.
+        interpolation: ``bicubic``, ``bilinear`` or ``nearest``.
+
+    Returns:
+        The resized image, or the image itself.
+    """
     if size is None or image.shape[:2] == size:
         return image
     from pix2pix_lightning.data.resize import resize  # it imports torch

@@ -90,7 +90,16 @@ def run_jobs(
 
 
 def choose_num_workers(workers: int | None, num_jobs: int, cores: int) -> int:
-    """Return the number of processes: what is asked for, else one for each core where there is enough to do."""
+    """Choose the number of processes.
+
+    Args:
+        workers: What was asked for, or None.
+        num_jobs: Number of jobs.
+        cores: CPU cores that may be used.
+
+    Returns:
+        ``workers``, or one for each core where there is enough to do; no more than there are jobs.
+    """
     most = cores if workers is None else workers
     return max(1, min(most, num_jobs if workers else num_jobs // _MIN_JOBS_PER_PROCESS))
 
