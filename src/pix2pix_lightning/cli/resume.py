@@ -38,7 +38,8 @@ _TIED = {
     "trainer.check_val_every_n_epoch": ("callbacks.best.every_n_epochs",),
 }
 """Keys whose value others take over, by references in ``conf/``. A run's ``config.yaml`` has the values alone."""
-_NULLABLE = ("data.archive.num_bytes", "saving.every_minutes")  # numbers that null switches off
+_NULLABLE = ("data.archive.num_bytes", "onnx.threshold", "saving.every_minutes", "xdog.threshold")
+"""Numbers that null switches off."""
 
 
 def load_resumed_config(words: Sequence[str], config_name: str = "train") -> DictConfig | None:

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pix2pix_lightning.data.files.file_image import composite
-from pix2pix_lightning.data.files.image_files import IMAGE_SUFFIXES, open_image, write_image
+from pix2pix_lightning.data.files.image_files import WRITTEN_SUFFIXES, open_image, write_image
 from pix2pix_lightning.data.files.image_header import read_header
 from pix2pix_lightning.utils.atomic import atomic_write
 from pix2pix_lightning.utils.checks import check_counts, is_whole_number
@@ -75,7 +75,16 @@ def check_size(size: Any) -> Size | None:
 
 
 def resize_picture(image: Image, size: Size | None, interpolation: str = "bicubic") -> Image:
-    """Resize an image as a training does; None keeps its size."""
+    """Resize an image as a training does.
+
+    Args:
+        image: (H, W, 1) or (H, W, 3) uint8.
+        size: Height and width of the result, or None for those of the image.
+        interpolation: ``bicubic``, ``bilinear`` or ``nearest``.
+
+    Returns:
+        The resized image, or the image itself.
+    """
     if size is None or image.shape[:2] == size:
         return image
     from pix2pix_lightning.data.resize import resize  # it imports torch
@@ -119,9 +128,9 @@ class PictureWriter:
     overwrite: bool = False
 
     def __post_init__(self) -> None:
-        if self.suffix not in IMAGE_SUFFIXES:
+        if self.suffix not in WRITTEN_SUFFIXES:
             raise UserError(
-                f"suffix={self.suffix} names no format: one of {' '.join(sorted(IMAGE_SUFFIXES))} is expected"
+                f"suffix={self.suffix} names no format: one of {' '.join(sorted(WRITTEN_SUFFIXES))} is expected"
             )
         if self.quality is not None:
             check_counts(at_most=100, quality=self.quality)

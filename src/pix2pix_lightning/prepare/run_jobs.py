@@ -67,15 +67,21 @@ def run_jobs(
     Raises:
         UserError: A process ended, mostly since memory ran out.
         OSError: An output cannot be written.
+        KeyboardInterrupt: Ctrl-C was pressed. Of several processes each has finished what it had begun.
     """
     if workers == 1:
         for job in jobs:
             yield run_job(convert, writer, job)
         return
     # processes that are forked would share the state of OpenCV's threads
-    with _open_pool(convert, writer, workers) as pool:
+    with _collect_interrupts() as is_interrupted, _open_pool(convert, writer, workers) as pool:
         try:
-            yield from pool.map(_run_in_worker, jobs, chunksize=_CHUNK)
+            with _block_interrupt():
+                outcomes = pool.map(_run_in_worker, jobs, chunksize=_CHUNK)
+            for outcome in outcomes:
+                yield outcome
+                if is_interrupted.is_set():
+                    raise KeyboardInterrupt
         except BrokenProcessPool:
             raise UserError(
                 f"one of workers={workers} processes ended, perhaps since memory ran out: set workers=1; the same "
@@ -84,7 +90,16 @@ def run_jobs(
 
 
 def choose_num_workers(workers: int | None, num_jobs: int, cores: int) -> int:
-    """Return the number of processes: what is asked for, else one for each core where there is enough to do."""
+    """Choose the number of processes.
+
+    Args:
+        workers: What was asked for, or None.
+        num_jobs: Number of jobs.
+        cores: CPU cores that may be used.
+
+    Returns:
+        ``workers``, or one for each core where there is enough to do; no more than there are jobs.
+    """
     most = cores if workers is None else workers
     return max(1, min(most, num_jobs if workers else num_jobs // _MIN_JOBS_PER_PROCESS))
 
@@ -124,6 +139,33 @@ def _open_pool(convert: Convert, writer: PictureWriter, workers: int) -> Iterato
         yield pool
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+@contextmanager
+def _collect_interrupts() -> Iterator[threading.Event]:
+    """Set an event at Ctrl-C during a block: an exception in the middle of the pool's code would leave it hanging."""
+    is_interrupted = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield is_interrupted
+        return
+    before = signal.signal(signal.SIGINT, lambda number, frame: is_interrupted.set())
+    try:
+        yield is_interrupted
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def _block_interrupt() -> Iterator[None]:
+    """Start processes in a block so that Ctrl-C reaches them never, and this one after the block."""
+    if not hasattr(signal, "pthread_sigmask"):  # on Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 _worker: list[tuple[Convert, PictureWriter]] = []  # of a process, what it does
