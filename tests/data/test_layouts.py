@@ -9,7 +9,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from PIL import Image
 
 from pix2pix_lightning.data import PairedDataModule
 from pix2pix_lightning.data.layouts.name_matching import match_names
@@ -63,6 +62,8 @@ TWO_PLACES = {
     "images/train, labels/train": ("images/train/{}", "labels/train/{}"),
     "train/Images, train/Masks": ("train/Images/{}", "train/Masks/{}"),
     "train_images, train_labels": ("train_images/{}", "train_labels/{}"),
+    "A_train, B_train": ("A_train/{}", "B_train/{}"),
+    "train/lq, train/gt": ("train/lq/{}", "train/gt/{}"),
     "train/A/series, train/B/series": ("train/A/s1/{}", "train/B/s1/{}"),
     "train/series/A, train/series/B": ("train/s1/A/{}", "train/s1/B/{}"),
     "train/x_A, train/x_B": ("train/{}_A", "train/{}_B"),
@@ -320,12 +321,14 @@ def test_a_manifest_names_pairs_splits_and_masks(tmp_path, suffix):
         assert pairs.read_mask(1) is None
         np.testing.assert_array_equal(pairs.select([1, 0]).read_mask(1), mask > 0)
         assert folder.open("dev").get_name(0) == "deep/two"
-        with pytest.raises(UserError, match="no row with the split test.* dev, train"):
+        with pytest.raises(UserError, match=r"no row with the split test.* dev, train"):
             folder.open("test")
     data = PairedDataModule(tmp_path, size=4, val_split="dev", num_workers=0, direction="b_to_a", jitter=False)
     data.setup("fit")
     (batch,) = data.val_dataloader()
-    np.testing.assert_array_equal(batch["source"][0].permute(1, 2, 0), draw("two", "B"))  # source is A, whatever is seen
+    np.testing.assert_array_equal(
+        batch["source"][0].permute(1, 2, 0), draw("two", "B")
+    )  # source is A, whatever is seen
 
 
 def test_a_manifest_without_splits_is_divided(tmp_path):
@@ -374,7 +377,10 @@ def test_several_files_of_a_manifest_are_stacked_as_channels(tmp_path, suffix):
         ("source,target,name\na.png,a.png,../x\n", r"line 2: name=\.\./x"),
         ("source,target\n", r"has no rows"),
         ('{"source": "a.png", "target": 5}', r"line 1: target=5"),
-        ('{"source": "a.png", "target": "a.png"}\n{"source": ["a.png", "a.png"], "target": "a.png"}', r"line 2: 2 sour"),
+        (
+            '{"source": "a.png", "target": "a.png"}\n{"source": ["a.png", "a.png"], "target": "a.png"}',
+            r"line 2: 2 sour",
+        ),
         ('{"source": "a.png", "target": "a.png"}\n[]', r"line 2 is no JSON object"),
         ('{"source": "a.png", "target": "a.png"}\n{', r"line 2 is no JSON: "),
     ],

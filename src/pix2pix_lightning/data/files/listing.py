@@ -101,7 +101,10 @@ class PathList(Sequence[AnyPath]):
 def get_stem(name: str) -> str:
     """Return a path without the ending of its file, if that is one of an image: names in a database have none."""
     stem, dot, ending = name.rpartition(".")
-    return stem if (dot + ending).lower() in IMAGE_SUFFIXES else name
+    if (dot + ending).lower() in IMAGE_SUFFIXES:
+        return stem
+    first, dot, before = stem.rpartition(".")
+    return first if f"{dot}{before}.{ending}".lower() in IMAGE_SUFFIXES else name  # .nii.gz
 
 
 def list_images_below(folder: AnyPath, *, recursive: bool = True, excluded: Path | None = None) -> Listing:
@@ -137,7 +140,7 @@ def list_images_below(folder: AnyPath, *, recursive: bool = True, excluded: Path
             for entry in entries:
                 if entry.name.startswith("."):
                     continue
-                if not _is_folder(entry):
+                if not is_folder(entry):
                     if _is_file(entry):
                         _sort_name(f"{below}{entry.name}", files, passed_over, videos)
                 elif recursive and (is_system_folder(entry.name) or _is_run_folder(entry.path)):
@@ -213,7 +216,8 @@ def _sort_name(name: str, files: list[str], passed_over: Counter[str], videos: l
         videos.append(name)
 
 
-def _is_folder(entry: os.DirEntry[str]) -> bool:
+def is_folder(entry: os.DirEntry[str]) -> bool:
+    """Return whether an entry is a folder, or a link to one."""
     try:
         return entry.is_dir()
     except OSError:  # a link that leads to itself

@@ -120,8 +120,8 @@ class PairTree:
             )
         if self.names is not None and self.layout != "strip":
             raise UserError(
-                f"data.names=[{','.join(self.names)}]: {folder} has no such folders of A and B, and no files whose names "
-                "end or begin with them"
+                f"data.names=[{','.join(self.names)}]: {folder} has no such folders of A and B, and no files whose "
+                "names end or begin with them"
             )
         return self._open_strips(split, folder, listing)
 
