@@ -143,7 +143,11 @@ def test_strips_in_a_zip_file_are_divided_checked_and_cached(tmp_path, caplog):
     assert [path.name for path in tmp_path.iterdir()] != ["pairs", "pairs.zip"]
     rows = PairFolder(tmp_path / "pairs.zip", val_fraction=0.3).open("train").compute_fingerprints()
     infos = {info.filename: info.CRC for info in zipfile.ZipFile(tmp_path / "pairs.zip").infolist()}
-    assert [infos[f"pairs/{name}"] == crc for name, _, crc in rows] == [True] * len(rows)
+    assert [infos[name] == crc for name, _, crc in rows] == [True] * len(rows)
+    with zipfile.ZipFile(tmp_path / "pairs.zip", "a") as file:
+        for name in ("../out.png", "/abs.png", "pairs/../../x.png", "__MACOSX/pairs/._1.png"):
+            file.writestr(name, (tmp_path / "pairs/1.png").read_bytes())
+    assert len(PairFolder(tmp_path / "pairs.zip", val_split="train").open("train")) == 12
 
 
 def test_stored_files_that_are_damaged_are_found_and_skipped(tmp_path):
@@ -286,6 +290,11 @@ def test_strips_with_such_names_stay_strips(tmp_path):
     folder = PairFolder(tmp_path)
     assert len(folder.open("train")) == 5
     assert folder.found["layout"] == "strip"
+    for name in ("x_A", "x_B", "y_A", "y_B"):
+        save(tmp_path / f"wide/train/{name}.png", encode(draw(name, "A", 8)))
+    with pytest.raises(UserError, match=r"\*_A and \*_B.* data\.layout=strip or data\.layout=names"):
+        PairFolder(tmp_path / "wide").open("train")
+    assert [len(PairFolder(tmp_path / "wide", layout).open("train")) for layout in ("strip", "names")] == [4, 2]
     with pytest.raises(UserError, match=r"data\.names=\[P,S\]"):
         PairFolder(tmp_path, names=["P", "S"]).open("train")
     with pytest.raises(UserError, match=r"x_A\.png and x_B\.png.*data\.names="):

@@ -133,6 +133,15 @@ class PairTree:
         if self.layout in ("auto", "names"):
             is_sure = self.layout == "names" or self.names is not None
             named = find_named_sides(folder, files, self.names, is_sure=is_sure)
+            if (
+                named is not None
+                and not is_sure
+                and is_strip_shape(*(find_strip_size(PathList(folder, files)) or (1, 1)))
+            ):
+                raise UserError(
+                    f"{folder}: the files are twice as wide as high, as strips are, and their names, "
+                    f"{' and '.join(named.patterns)}, tell A from B: set data.layout=strip or data.layout=names"
+                )
             if named is not None:
                 return named
         return find_sides_inside(folder, files, self.names) if self.layout != "names" else None
