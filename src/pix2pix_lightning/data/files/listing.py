@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, overload
 
-from pix2pix_lightning.data.files.image_files import IMAGE_SUFFIXES
+from pix2pix_lightning.data.files.image_files import IMAGE_SUFFIXES, get_suffix
 from pix2pix_lightning.data.stores.stored_path import AnyPath, StoredPath
 from pix2pix_lightning.utils.text import format_names
 
@@ -22,7 +22,6 @@ OTHER_IMAGES = frozenset(
     f".{kind}"
     for kind in (
         "avif",
-        "dcm",
         "exr",
         "gif",
         "hdr",
@@ -32,10 +31,7 @@ OTHER_IMAGES = frozenset(
         "jp2",
         "jpe",
         "jxl",
-        "npy",
-        "npz",
         "pbm",
-        "pgm",
         "pnm",
         "tga",
     )
@@ -208,6 +204,7 @@ def _sort_name(name: str, files: list[str], passed_over: Counter[str], videos: l
     """Append an image or a video to its list, or count an image of another kind; pass over all else."""
     stem, dot, ending = name.rpartition("/")[2].rpartition(".")
     suffix = (dot + ending).lower() if stem else ""
+    suffix = get_suffix(name) if suffix == ".gz" else suffix
     if suffix in IMAGE_SUFFIXES:
         files.append(name)
     elif suffix in OTHER_IMAGES:
