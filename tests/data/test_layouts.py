@@ -3,7 +3,10 @@
 import csv
 import json
 import logging
+import multiprocessing
+import pickle
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -11,6 +14,8 @@ import numpy as np
 import pytest
 
 from pix2pix_lightning.data import PairedDataModule
+from pix2pix_lightning.data.files.file_image import FileImage
+from pix2pix_lightning.data.files.stacking import stack_images
 from pix2pix_lightning.data.layouts.name_matching import match_names
 from pix2pix_lightning.data.pair_folder import PairFolder
 from pix2pix_lightning.utils.errors import UserError
@@ -170,17 +175,13 @@ def test_stored_files_that_are_damaged_are_found_and_skipped(tmp_path):
         PairFolder(tmp_path / "none.zip").open("train")
 
 
-def test_spawned_loader_processes_read_stores(tmp_path):
-    import multiprocessing
-
+def test_other_processes_read_stores(tmp_path):
     save_sides(tmp_path / "pairs", "train/{}_A", "train/{}_B")
     pack(tmp_path / "pairs", tmp_path / "pairs.zip")
     pairs = PairFolder(tmp_path / "pairs.zip").open("train")
     check(pairs)
     with multiprocessing.get_context("fork").Pool(1) as pool:
         pool.apply(check, (pairs,))
-    import pickle
-
     check(pickle.loads(pickle.dumps(pairs)))
 
 
@@ -359,16 +360,30 @@ def test_several_files_of_a_manifest_are_stacked_as_channels(tmp_path, suffix):
     if suffix == ".csv":
         columns = {"source_1": "2.png", "source_2": "0.png", "source_3": "1.png"}
     write_manifest(tmp_path / f"list{suffix}", [columns | {"target": "b.png", "name": "x"}])
-    pairs = PairFolder(tmp_path / f"list{suffix}").open("val")
-    assert len(pairs) == 1
-    from pix2pix_lightning.data.sides import build_side
-
-    pairs.sides = build_side(), build_side()
-    a, b, name = pairs[0]
+    a, b, name = PairFolder(tmp_path / f"list{suffix}", val_split="train").open("train")[0]
     assert name == "x"
+    np.testing.assert_array_equal(a, np.dstack([planes[2], planes[0], planes[1]]))
     np.testing.assert_array_equal(b, draw("x", "B"))
-    assert a.shape[:2] == (4, 4)
-    assert len(pairs.compute_fingerprints()[0]) == 3 * 4
+
+
+def test_only_files_that_are_alike_are_stacked():
+    numbers = np.random.default_rng(0).integers(0, 2**16, (4, 6, 2), dtype=np.uint16)
+    first = FileImage(pixels=numbers, nodata=7, scale=0.5, is_colour=False)
+    stacked = stack_images([first, replace(first, pixels=numbers[..., :1]), first])
+    np.testing.assert_array_equal(stacked.pixels, numbers[..., [0, 1, 0, 0, 1]])
+    assert (stacked.nodata, stacked.scale, stacked.is_colour) == (7, 0.5, False)
+    palette = np.arange(9, dtype=np.uint8).reshape(3, 3)
+    indexed = FileImage(pixels=(numbers[..., :1] % 3).astype(np.uint8), palette=palette)
+    np.testing.assert_array_equal(stack_images([indexed, indexed]).pixels[..., 3:], palette[numbers[..., 0] % 3])
+    for change in (
+        {"pixels": numbers[:2]},
+        {"pixels": numbers.astype(np.float32)},
+        {"nodata": None},
+        {"scale": 1.0},
+        {"alpha": numbers[..., 0]},
+    ):
+        with pytest.raises(UserError, match=r"make them alike|without alpha"):
+            stack_images([first, replace(first, **change)])
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from pix2pix_lightning.data import FilePairs, StripPairs, open_pairs
-from pix2pix_lightning.data.layouts.tree import pair_folders
+from pix2pix_lightning.data.layouts.pairing import pair_folders
 from pix2pix_lightning.data.sides import build_side
 
 LAYOUTS = {

@@ -21,14 +21,14 @@ def stack_images(images: Sequence[FileImage]) -> FileImage:
         An image of all channels.
 
     Raises:
-        UserError: Two differ in size or type, or one has transparent pixels.
+        UserError: Two differ in size, type or meaning, or one has transparent pixels.
     """
     first = images[0]
     if len(images) == 1:
         return first
     planes = []
     for image in images:
-        if image.alpha is not None:
+        if image.has_clear_pixels:
             raise UserError(
                 f"{image.name} has transparent pixels (alpha), and its channels are to be stacked with those of other "
                 "files: save it without alpha"
@@ -42,5 +42,19 @@ def stack_images(images: Sequence[FileImage]) -> FileImage:
             raise UserError(
                 f"channels of files of one size and type are stacked, but {' and '.join(described)}: make them alike"
             )
+        meanings = [[repr(one.nodata), one.scale, one.offset] for one in (first, image)]
+        if meanings[0] != meanings[1]:
+            raise UserError(
+                f"channels of files are stacked, but nodata, scale and offset of {first.name} and {image.name} differ: "
+                f"{meanings[0]} and {meanings[1]}: make them alike"
+            )
         planes.append(pixels)
-    return replace(first, pixels=np.concatenate(planes, 2), palette=None, max_level=255)
+    stacked = np.concatenate(planes, 2)
+    return replace(
+        first,
+        pixels=stacked,
+        alpha=None,
+        palette=None,
+        max_level=max(image.max_level if image.palette is None else 255 for image in images),
+        is_colour=stacked.shape[2] == 3 and all(image.is_colour for image in images),
+    )
