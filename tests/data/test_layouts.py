@@ -175,14 +175,21 @@ def test_stored_files_that_are_damaged_are_found_and_skipped(tmp_path):
         PairFolder(tmp_path / "none.zip").open("train")
 
 
-def test_other_processes_read_stores(tmp_path):
+def test_other_processes_read_stores_by_handles_of_their_own(tmp_path, monkeypatch):
     save_sides(tmp_path / "pairs", "train/{}_A", "train/{}_B")
     pack(tmp_path / "pairs", tmp_path / "pairs.zip")
     pairs = PairFolder(tmp_path / "pairs.zip").open("train")
     check(pairs)
     with multiprocessing.get_context("fork").Pool(1) as pool:
         pool.apply(check, (pairs,))
+    opened = []
+    monkeypatch.setattr(zipfile, "ZipFile", lambda path, build=zipfile.ZipFile: opened.append(path) or build(path))
     check(pickle.loads(pickle.dumps(pairs)))
+    check(pairs)
+    assert len(opened) == 1
+    monkeypatch.setattr("os.getpid", lambda: 1)  # as after a fork: a handle's position would be shared
+    check(pairs)
+    assert len(opened) == 2
 
 
 @pytest.mark.parametrize(
@@ -430,8 +437,15 @@ def test_missing_files_of_a_manifest_may_be_skipped(tmp_path, caplog):
 
 def test_stacked_files_and_masks_of_other_sizes_are_found_by_the_check(tmp_path):
     save_sides(tmp_path, "A/{}", "B/{}")
-    save(tmp_path / "wide.png", encode(draw("x", "A", 6)))
-    good = {"source_1": "A/one.png", "source_2": "A/two.png", "target": "B/3.png"}
+    for name, width in (("1", 4), ("2", 4), ("3", 4), ("wide", 6)):
+        save(tmp_path / f"{name}.png", cv2.imencode(".png", draw(name, "A", width)[..., 0])[1].tobytes())
+    good = {"source_1": "1.png", "source_2": "2.png", "source_3": "3.png", "target": "B/3.png"}
+    write_manifest(tmp_path / "good.csv", [good, good | {"source_1": "3.png"}])
+    PairedDataModule(tmp_path / "good.csv", size=4, num_workers=0, check="full").setup("fit")
+    two = {key: value for key, value in good.items() if key != "source_3"}
+    write_manifest(tmp_path / "two.csv", [two, two])  # channels that are no colours
+    with pytest.raises(UserError, match=r"1\.png \+ .*2\.png, data\.a: .*data\.a\.kind=raw"):
+        PairedDataModule(tmp_path / "two.csv", size=4, num_workers=0).setup("fit")
     for number, change in enumerate(({"source_2": "wide.png"}, {"mask": "wide.png"})):
         write_manifest(tmp_path / f"{number}.csv", [good, good | change])
         with pytest.raises(UserError, match=r"differ: .* is 4 x 4 .*wide\.png is 6 x 4"):

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from pix2pix_lightning.data.files.file_image import FileImage
+from pix2pix_lightning.data.files.image_header import ImageHeader
 from pix2pix_lightning.utils.errors import UserError
 
 
@@ -58,3 +59,19 @@ def stack_images(images: Sequence[FileImage]) -> FileImage:
         max_level=max(image.max_level if image.palette is None else 255 for image in images),
         is_colour=stacked.shape[2] == 3 and all(image.is_colour for image in images),
     )
+
+
+def stack_headers(headers: Sequence[ImageHeader]) -> ImageHeader:
+    """Return the header that a file of all channels would have, as ``stack_images`` puts them together.
+
+    Args:
+        headers: Headers of files of one size and type; a single one is returned as it is.
+
+    Returns:
+        The header of the stack.
+    """
+    if len(headers) == 1:
+        return headers[0]
+    channels = sum(header.pixel_channels for header in headers)
+    is_colour = channels == 3 and all(header.is_colour for header in headers)
+    return replace(headers[0], channels=channels, photometric="rgb" if is_colour else "bands", has_alpha=False)
