@@ -324,7 +324,7 @@ def write_manifest(path, rows):
 def test_a_manifest_names_pairs_splits_and_masks(tmp_path, suffix):
     save_sides(tmp_path, "photos/{}", "elsewhere/{}")
     mask = np.array([[0, 0, 3, 255]] * 4, np.uint8)
-    save(tmp_path / "mask.png", cv2.imencode(".png", mask)[1].tobytes())
+    save(tmp_path / "mask.png", encode(np.dstack([mask, mask * 0, mask * 0])))  # any channel counts
     rows = [{"source": f"photos/{name}.png", "target": f"elsewhere/{name}.png", "split": "train"} for name in NAMES]
     rows[1] |= {"split": "dev", "name": "deep/two"}
     rows[0] |= {"mask": "mask.png"}

@@ -91,7 +91,7 @@ class PathList(Sequence[AnyPath]):
     def to_strings(self) -> list[str]:
         """Return all paths of a file system as strings."""
         start = "" if str(self.folder) == "." else f"{self.folder}/"
-        return [name if name.startswith("/") else start + name for name in self.names]
+        return [name if os.path.isabs(name) else start + name for name in self.names]  # noqa: PTH117
 
 
 def get_stem(name: str) -> str:
