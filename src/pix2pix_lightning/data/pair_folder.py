@@ -119,7 +119,8 @@ class PairFolder:
     def is_flat(self) -> bool:
         """Return whether pairs lie in the folder itself, which then is divided."""
         splits = {"train", "val", "test", self.val_split}
-        return self._get_layout().is_flat(splits, is_divided=self.val_fraction is not None)
+        is_divided = self.val_fraction is not None
+        return self.root.exists() and self._get_layout().is_flat(splits, is_divided=is_divided)
 
     def has_split(self, split: str) -> bool:
         """Return whether a split has a folder, or two for A and B, or rows of a manifest or a table."""

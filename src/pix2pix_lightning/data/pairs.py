@@ -190,8 +190,9 @@ def _select(files: Files, indices: Sequence[int]) -> Files:
 
 
 def _compute_fingerprints(files: Files) -> list[list[str | int]]:
-    names = files.names if isinstance(files, PathList) else [str(file) for file in files]
-    return [[name, *_read_status(file)] for name, file in zip(names, files, strict=True)]
+    if isinstance(files, PathList) and isinstance(files.folder, Path):  # which may move
+        return [[name, *_read_status(file)] for name, file in zip(files.names, files, strict=True)]
+    return [[str(file) if isinstance(file, Path) else file.within, *_read_status(file)] for file in files]
 
 
 def _read_status(file: AnyPath) -> tuple[int, int]:

@@ -114,7 +114,7 @@ def find_kind(root: Path) -> str:
 
 def _has_parquet(root: Path) -> bool:
     """Return whether there is a Parquet file in a folder or in those in it, by a few entries of each."""
-    folders = [root, *islice((path for path in root.iterdir() if path.is_dir() and path.name[0] != "."), _LOOKED_AT)]
+    folders = [root, *(root / name for name in list_folders(root)[:_LOOKED_AT])]
     return any(entry.name.endswith(".parquet") for folder in folders for entry in islice(folder.iterdir(), _LOOKED_AT))
 
 
