@@ -66,7 +66,7 @@ class DrawEdges:
         UserError: A value is unknown or out of range.
     """
 
-    def __init__(self, method: str = "xdog", **parameters: Any) -> None:
+    def __init__(self, method: str = "canny", **parameters: Any) -> None:
         self.detect = build_edge_detector(method, **parameters)
 
     def __call__(self, photo: Image, seed: np.random.SeedSequence) -> Image:
