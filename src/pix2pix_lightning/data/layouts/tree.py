@@ -29,7 +29,7 @@ from pix2pix_lightning.data.layouts.side_folders import (
     list_folders,
     list_side_folders,
 )
-from pix2pix_lightning.data.pairs import PairFiles, StripPairs
+from pix2pix_lightning.data.pairs import FilePairs, PairFiles, StripPairs
 from pix2pix_lightning.data.stores.stored_path import AnyPath
 from pix2pix_lightning.data.strips import find_strip_size, is_strip_shape
 from pix2pix_lightning.utils.errors import UserError
@@ -47,7 +47,8 @@ class PairTree:
 
     Args:
         root: Folder of the data set.
-        layout: ``strip``, ``folders`` and ``names`` look for that layout alone; ``auto`` for all of them.
+        layout: ``strip``, ``folders`` and ``names`` look for that layout alone; ``auto`` for all of them. ``photos``
+            takes each image as both A and B of a pair.
         names: Names of A and B in folders or files; by default those of the table.
     """
 
@@ -65,7 +66,7 @@ class PairTree:
         """Return whether pairs lie in the folder itself."""
         if any(self.has_split(split) for split in splits):
             return False
-        if is_divided or find_side_folders(self.root, "", self.names):
+        if is_divided or self.layout == "photos" or find_side_folders(self.root, "", self.names):
             return self.root.is_dir()
         if list_images_below(self.root, recursive=False).files:
             return True
@@ -74,6 +75,8 @@ class PairTree:
 
     def find_strips(self, split: str) -> StripSize:
         """Find out whether the pairs of a split are strips; None where there are none, or they have no such shape."""
+        if self.layout == "photos":
+            return False
         if self.layout in ("folders", "names"):
             sides = find_side_folders(self.root, split, self.names)
             return False if sides or list_images_below(self._get_folder(split)).files else None
@@ -103,6 +106,8 @@ class PairTree:
                 not tell which belong together, or what is there could be read in two ways.
         """
         folder = self._get_folder(split)
+        if self.layout == "photos":
+            return _open_photos(folder)
         if folder.is_dir():
             next(iter(folder.iterdir()), None)  # raises the error that names the folder itself, if it may not be read
         complete = find_side_folders(self.root, split, self.names) if self.layout != "strip" else []
@@ -180,6 +185,20 @@ class PairTree:
         _warn_of_duplicates(folder, listing.files)
         half = f"half of each file in {folder}"
         return Found(StripPairs(PathList(folder, listing.files)), "strip", f"the left {half}", f"the right {half}")
+
+
+def _open_photos(folder: AnyPath) -> Found:
+    """Open pairs of which A and B are the same file."""
+    if not folder.is_dir():
+        raise UserError(f"{folder} does not exist: put the photos there")
+    listing = list_images_below(folder)
+    log_passed_over(folder, listing)
+    if not listing.files:
+        raise UserError(format_no_image(folder))
+    _warn_of_duplicates(folder, listing.files)
+    photos = [PathList(folder, listing.files)]
+    each = f"each file in {folder}"
+    return Found(FilePairs(photos, photos, [get_stem(file) for file in listing.files]), "photos", each, each)
 
 
 def open_pairs(root: AnyPath, split: str, layout: str = "auto") -> PairFiles:
