@@ -7,6 +7,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from copy import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -15,6 +16,7 @@ import numpy.typing as npt
 
 from pix2pix_lightning.data.files.file_image import FileImage
 from pix2pix_lightning.data.files.image_files import IMAGE_SUFFIXES, open_image
+from pix2pix_lightning.data.files.image_header import read_header
 from pix2pix_lightning.data.files.listing import (
     Listing,
     PathList,
@@ -22,7 +24,7 @@ from pix2pix_lightning.data.files.listing import (
     list_images_below,
     log_passed_over,
 )
-from pix2pix_lightning.data.strips import split_strip
+from pix2pix_lightning.data.strips import format_odd_width, split_strip
 from pix2pix_lightning.utils.checks import check_choice
 from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.text import format_names
@@ -31,6 +33,8 @@ if TYPE_CHECKING:  # it imports torch, which pairs do without
     from pix2pix_lightning.data.sides import Side
 
 Image = npt.NDArray[np.uint8]
+Window = tuple[int, int, int, int]
+"""Top, left, height and width in pixels of a part of an image."""
 
 _log = logging.getLogger(__name__)
 LAYOUTS = ("auto", "strip", "folders")
@@ -44,6 +48,19 @@ class Pairs(Protocol):
 
     def __getitem__(self, index: int) -> tuple[Image, Image, str]:
         """Return A and B of pair ``index``, each (H, W, 1) or (H, W, 3) uint8, and its name."""
+
+
+class WindowedPairs(Pairs, Protocol):
+    """Pairs of which parts can be read: what crops of large images need."""
+
+    def get_name(self, index: int) -> str:
+        """Return the name of pair ``index``."""
+
+    def read_sizes(self, index: int) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Return height and width of A and those of B of pair ``index`` in pixels, without decoding them."""
+
+    def read_window(self, index: int, window: Window) -> tuple[Image, Image, str]:
+        """Return the part ``window`` of A and of B of pair ``index``, and its name."""
 
 
 class StripPairs:
@@ -77,6 +94,29 @@ class StripPairs:
         path = self.files[index]
         strip = open_image(path, has_numbers=any(map(_has_class_numbers, self.sides)))
         a, b = split_strip(strip, path)
+        return _convert(a, self.sides[0], "a"), _convert(b, self.sides[1], "b"), self.get_name(index)
+
+    def read_sizes(self, index: int) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Return height and width of A and those of B of pair ``index`` in pixels, by the file's header.
+
+        Raises:
+            UserError: The file is no image, or its width is odd.
+        """
+        path = self.files[index]
+        width, height = read_header(path).upright_size
+        if width % 2:
+            raise UserError(format_odd_width(path, width))
+        return (height, width // 2), (height, width // 2)
+
+    def read_window(self, index: int, window: Window) -> tuple[Image, Image, str]:
+        """Return the part ``window`` of A and of B of pair ``index``, each (H, W, 1) or (H, W, 3) uint8, and its name.
+
+        Raises:
+            UserError: The same as for the pair itself.
+        """
+        path = self.files[index]
+        strip = open_image(path, has_numbers=any(map(_has_class_numbers, self.sides)))
+        a, b = (_cut(half, window) for half in split_strip(strip, path))
         return _convert(a, self.sides[0], "a"), _convert(b, self.sides[1], "b"), self.get_name(index)
 
     def get_name(self, index: int) -> str:
@@ -146,6 +186,27 @@ class FolderPairs:
         """
         a, b = (
             _convert(open_image(path, has_numbers=_has_class_numbers(side)), side, key)
+            for path, side, key in zip((self.files_a[index], self.files_b[index]), self.sides, "ab", strict=True)
+        )
+        return a, b, self.get_name(index)
+
+    def read_sizes(self, index: int) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Return height and width of A and those of B of pair ``index`` in pixels, by the files' headers.
+
+        Raises:
+            UserError: A file is no image.
+        """
+        a, b = (read_header(files[index]).upright_size[::-1] for files in (self.files_a, self.files_b))
+        return a, b
+
+    def read_window(self, index: int, window: Window) -> tuple[Image, Image, str]:
+        """Return the part ``window`` of A and of B of pair ``index``, each (H, W, 1) or (H, W, 3) uint8, and its name.
+
+        Raises:
+            UserError: The same as for the pair itself.
+        """
+        a, b = (
+            _convert(_cut(open_image(path, has_numbers=_has_class_numbers(side)), window), side, key)
             for path, side, key in zip((self.files_a[index], self.files_b[index]), self.sides, "ab", strict=True)
         )
         return a, b, self.get_name(index)
@@ -237,6 +298,12 @@ def list_side_folders(root: Path, split: str) -> list[tuple[Path, Path]]:
         (root / f"{split}A", root / f"{split}B"),
     ]
     return list(dict.fromkeys(places))
+
+
+def _cut(image: FileImage, window: Window) -> FileImage:
+    top, left, height, width = window
+    part = np.s_[top : top + height, left : left + width]
+    return replace(image, pixels=image.pixels[part], alpha=None if image.alpha is None else image.alpha[part])
 
 
 def _convert(image: FileImage, side: Side | None, key: str) -> Image:

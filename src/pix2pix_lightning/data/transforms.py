@@ -51,7 +51,6 @@ class PairTransform:
                 f"{name}={entry!r} is no transform of albumentations: give {{_target_: albumentations.<Class>, ...}}"
             )
         self.name = f"{name} ({type(entry).__name__})"
-        self.size = spec.size
         self.sides = _SIDES[sides]
         kinds = {side: "mask" if getattr(spec, side).kind == "label" else "image" for side in self.sides}
         # albumentations needs one array named "image"; with two label sides, it is the first
@@ -99,7 +98,7 @@ class PairTransform:
         if image.shape != shape or image.dtype != np.uint8:
             raise UserError(
                 f"{self.name} makes the {side} {image.shape} {image.dtype}, but {shape} uint8 is expected: choose "
-                f"arguments that keep data.size={self.size}, or remove the transform"
+                f"arguments that keep height and width, or remove the transform"
             )
         return image
 
