@@ -6,7 +6,6 @@ import inspect
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
@@ -206,7 +205,7 @@ def _check_equal(given: PairSpec, trained: PairSpec) -> None:
 
 def _flatten(spec: PairSpec) -> dict[str, Any]:
     a, b = (spec.source, spec.target) if spec.direction == "a_to_b" else (spec.target, spec.source)
-    sides = {f"{name}.{key}": value for name, side in (("a", a), ("b", b)) for key, value in asdict(side).items()}
+    sides = {f"{name}.{key}": value for name, side in (("a", a), ("b", b)) for key, value in side.to_dict().items()}
     sizes: dict[str, Any] = {"resize": spec.resize}
     if spec.resize != "none":  # files as they are have no size in common
         sizes["size"] = to_plain(spec.size if spec.resize == "stretch" else get_sides(spec.load_size)[1])
