@@ -292,7 +292,9 @@ class PairedDataModule(LightningDataModule):
             return {}
         folder = self.resolve_cache_folder()
         mode = "full" if self.cache and self.on_error == "skip" else self.check  # a cache is built of all pairs
-        findings = check_splits(files, self.pair_spec, mode=mode, layout=self.layout, root=self.root, folder=folder)
+        uncropped = ("val", "test") if self.val_whole else ()
+        settings: dict[str, Any] = {"mode": mode, "layout": self.layout, "root": self.root, "folder": folder}
+        findings = check_splits(files, self.pair_spec, **settings, uncropped=uncropped)
         findings.report(skip=self.on_error == "skip", folder=folder, is_first=is_first)
         return {**findings.list_kept()}
 
@@ -304,8 +306,7 @@ class PairedDataModule(LightningDataModule):
             fingerprints = [fingerprints[index] for index in used]
         if len(used) < len(pairs):
             pairs = pairs.select(used) if hasattr(pairs, "select") else Subset(cast(Any, pairs), used)
-        is_training = split == "train"
-        if is_training:
+        if is_training := split == "train":
             augmentation = build_augmentation(self.augmentation, spec, mirror=self.mirror, jitter=self.jitter)
         else:
             augmentation = build_centre_crop(spec, is_whole=self.val_whole)

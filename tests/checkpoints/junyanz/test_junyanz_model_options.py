@@ -188,7 +188,8 @@ def test_generators_by_name(tmp_path, name, cls, depth):
 
 
 @pytest.mark.parametrize(
-    ("how", "shape"), [("none", (30, 40)), ("crop", (30, 40)), ("scale_width", (107, 143)), ("resize_and_crop", (128, 128))]
+    ("how", "shape"),
+    [("none", (30, 40)), ("crop", (30, 40)), ("scale_width", (107, 143)), ("resize_and_crop", (128, 128))],
 )
 def test_images_are_resized_as_in_the_training_and_the_rule_is_said(folder, how, shape):
     (folder / "train_opt.txt").write_text(format_table({**DEFAULTS, "preprocess": how}))
