@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from pix2pix_lightning.data.files.window import Window
 from pix2pix_lightning.data.pair_spec import PairSpec
-from pix2pix_lightning.data.pairs import Window
 from pix2pix_lightning.data.sizes import Size, get_sides
 from pix2pix_lightning.data.transforms import PairTransform
 from pix2pix_lightning.utils.errors import UserError
@@ -63,8 +63,7 @@ class PairAugmentation:
             UserError: A transform fails, or changes the size or the type of an image.
         """
         placement = self.place(source.shape[0], source.shape[1], seed)
-        top, left, height, width = placement.window
-        source, target = (image[top : top + height, left : left + width] for image in (source, target))
+        source, target = source[placement.window.slices], target[placement.window.slices]
         return self.finish(source, target, seed, is_mirrored=placement.is_mirrored)
 
     def place(self, height: int, width: int, seed: np.random.SeedSequence) -> Placement:
@@ -83,7 +82,7 @@ class PairAugmentation:
         top, left = generator.integers(0, (height - rows + 1, width - columns + 1)).tolist()
         if not self.is_random:
             top, left = (height - rows) // 2, (width - columns) // 2
-        return Placement((top, left, rows, columns), bool(generator.integers(2)) and self.mirror)
+        return Placement(Window(top, left, rows, columns), bool(generator.integers(2)) and self.mirror)
 
     def finish(
         self, source: Image, target: Image, seed: np.random.SeedSequence, *, is_mirrored: bool

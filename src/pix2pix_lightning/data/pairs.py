@@ -7,7 +7,6 @@ import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from copy import copy
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -15,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pix2pix_lightning.data.files.file_image import FileImage
-from pix2pix_lightning.data.files.image_files import IMAGE_SUFFIXES, open_image
+from pix2pix_lightning.data.files.image_files import FORMATS_IN_PARTS, IMAGE_SUFFIXES, open_image
 from pix2pix_lightning.data.files.image_header import read_header
 from pix2pix_lightning.data.files.listing import (
     Listing,
@@ -24,6 +23,7 @@ from pix2pix_lightning.data.files.listing import (
     list_images_below,
     log_passed_over,
 )
+from pix2pix_lightning.data.files.window import Window
 from pix2pix_lightning.data.strips import format_odd_width, split_strip
 from pix2pix_lightning.utils.checks import check_choice
 from pix2pix_lightning.utils.errors import UserError
@@ -33,8 +33,6 @@ if TYPE_CHECKING:  # it imports torch, which pairs do without
     from pix2pix_lightning.data.sides import Side
 
 Image = npt.NDArray[np.uint8]
-Window = tuple[int, int, int, int]
-"""Top, left, height and width in pixels of a part of an image."""
 
 _log = logging.getLogger(__name__)
 LAYOUTS = ("auto", "strip", "folders")
@@ -114,9 +112,13 @@ class StripPairs:
         Raises:
             UserError: The same as for the pair itself.
         """
-        path = self.files[index]
-        strip = open_image(path, has_numbers=any(map(_has_class_numbers, self.sides)))
-        a, b = (_cut(half, window) for half in split_strip(strip, path))
+        path, has_numbers = self.files[index], any(map(_has_class_numbers, self.sides))
+        header = read_header(path)
+        if header.format in FORMATS_IN_PARTS:
+            lefts = (window.left, window.left + header.upright_size[0] // 2)
+            a, b = (open_image(path, has_numbers=has_numbers, window=window._replace(left=left)) for left in lefts)
+        else:  # the whole file is decoded, once
+            a, b = (half.cut(window) for half in split_strip(open_image(path, has_numbers=has_numbers), path))
         return _convert(a, self.sides[0], "a"), _convert(b, self.sides[1], "b"), self.get_name(index)
 
     def get_name(self, index: int) -> str:
@@ -206,7 +208,7 @@ class FolderPairs:
             UserError: The same as for the pair itself.
         """
         a, b = (
-            _convert(_cut(open_image(path, has_numbers=_has_class_numbers(side)), window), side, key)
+            _convert(open_image(path, has_numbers=_has_class_numbers(side), window=window), side, key)
             for path, side, key in zip((self.files_a[index], self.files_b[index]), self.sides, "ab", strict=True)
         )
         return a, b, self.get_name(index)
@@ -298,12 +300,6 @@ def list_side_folders(root: Path, split: str) -> list[tuple[Path, Path]]:
         (root / f"{split}A", root / f"{split}B"),
     ]
     return list(dict.fromkeys(places))
-
-
-def _cut(image: FileImage, window: Window) -> FileImage:
-    top, left, height, width = window
-    part = np.s_[top : top + height, left : left + width]
-    return replace(image, pixels=image.pixels[part], alpha=None if image.alpha is None else image.alpha[part])
 
 
 def _convert(image: FileImage, side: Side | None, key: str) -> Image:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, cast
 
+from pix2pix_lightning.data.files.window import Window
 from pix2pix_lightning.data.pair_spec import PairSpec
-from pix2pix_lightning.data.pairs import Image, Pairs, Window, WindowedPairs
+from pix2pix_lightning.data.pairs import Image, Pairs, WindowedPairs
 from pix2pix_lightning.data.sides import Side
 from pix2pix_lightning.data.sizes import get_sides
 from pix2pix_lightning.utils.errors import UserError
@@ -79,7 +80,8 @@ class PreparedPairs:
             UserError: The same as for the pair itself.
         """
         a, b, name = cast(WindowedPairs, self.pairs).read_window(index, window)
-        return self._prepare(a, "a", name, *window[2:]), self._prepare(b, "b", name, *window[2:]), name
+        height, width = window.height, window.width
+        return self._prepare(a, "a", name, height, width), self._prepare(b, "b", name, height, width), name
 
     def _check_size(self, sides: tuple[int, ...], name: str) -> None:
         if any(side < least for side, least in zip(sides, self._least, strict=True)):
