@@ -330,9 +330,9 @@ def test_version_is_inferred_from_the_flags(flags, name, period, doubts):
 def test_any_load_size_is_carried_over():
     for size in (64, 256, 1000):
         for load in (size + 1, round(size * 286 / 256), 2 * size):
-            data = composed({**BASE, "load_size": str(load), "crop_size": str(size)}).data
-            spec = PairedDataModule(".", size=data.size, crop=data.crop, jitter=data.jitter).pair_spec
-            assert (spec.size, spec.load_size, data.jitter) == (size, load, True)
+            keys = composed({**BASE, "load_size": str(load), "crop_size": str(size)})
+            spec = PairedDataModule(".", size=keys["data.size"], crop=keys["data.crop"]).pair_spec
+            assert (spec.size, spec.load_size, keys["data.jitter"]) == (size, load, True)
 
 
 NOTED = {
