@@ -10,20 +10,20 @@ from typing import Any, Literal, cast
 
 import torch
 from lightning.pytorch import Callback, LightningDataModule
-from torch.utils.data import DataLoader, Subset
+from torch.utils.data import DataLoader
 
 from pix2pix_lightning.data.augmentation import build_augmentation, build_centre_crop, check_entries
-from pix2pix_lightning.data.cache import CachedPairs, check_cache, compute_fingerprints, open_cache
+from pix2pix_lightning.data.cache import check_cache
 from pix2pix_lightning.data.check.splits import MODES, ON_ERROR, check_splits
-from pix2pix_lightning.data.dataset import EpochSampler, OnError, PairDataset
+from pix2pix_lightning.data.dataset import EpochSampler, PairDataset
 from pix2pix_lightning.data.loaders import build_loader
 from pix2pix_lightning.data.option_checks import check_geometry, check_options
 from pix2pix_lightning.data.pair_folder import PairFolder
 from pix2pix_lightning.data.pair_spec import PairSpec, build_geometry
-from pix2pix_lightning.data.pairs import LAYOUTS, FolderPairs, Pairs, StripPairs
+from pix2pix_lightning.data.pairs import FilePairs, Pairs, StripPairs
 from pix2pix_lightning.data.position import PositionCallback
-from pix2pix_lightning.data.prepared import PreparedPairs
-from pix2pix_lightning.data.sizes import Size, format_size
+from pix2pix_lightning.data.sizes import Size
+from pix2pix_lightning.data.split_dataset import build_dataset
 from pix2pix_lightning.data.workers import parse_num_workers
 from pix2pix_lightning.utils.checks import check_switch
 from pix2pix_lightning.utils.errors import UserError
@@ -39,7 +39,7 @@ class PairedDataModule(LightningDataModule):
     mean. All randomness is a function of ``seed``, epoch and index.
 
     Args:
-        root: Folder of the splits.
+        root: Folder of the splits, or a file that holds or lists the pairs: a manifest, a zip file, an LMDB, Parquet.
         direction: ``a_to_b`` or ``b_to_a``.
         size: Size to which images are resized: the side of a square, or ``[height, width]``, in pixels.
         crop: Size of the part of them that the networks see in training, likewise. By default all of it.
@@ -68,7 +68,11 @@ class PairedDataModule(LightningDataModule):
         check: How the files are checked before a training: ``quick`` reads all headers, which it remembers in the
             folder of ``cache``, or below ``root``, and decodes a few pairs; ``full`` decodes all pairs; ``off``.
         layout: ``strip`` for files that hold A and B side by side, of any width; ``folders`` for two folders;
-            ``auto`` finds out, and takes files as strips only if they are twice as wide as high.
+            ``names`` for one folder of files whose names tell A from B; ``manifest``, ``huggingface``, ``lmdb`` and
+            ``zip`` for what ``root`` is; ``auto`` finds out, and takes files as strips only if they are twice as wide
+            as high.
+        names: Names of the folders of A and B, or what the names of their files end or begin with.
+        columns: Columns of A and B, and perhaps of the mask, of a Hugging Face data set.
         on_error: ``raise`` ends with an error for a pair that cannot be used; ``skip`` leaves out the pairs that the
             check finds, takes another pair for one that cannot be read in training, and measures without it.
         val_fraction: Share of the pairs that are validated on; None: 0.1 where ``root`` has no ``train``.
@@ -108,7 +112,9 @@ class PairedDataModule(LightningDataModule):
         pin_memory: bool | Literal["auto"] | None = None,
         prefetch_factor: int | None = None,
         check: Literal["quick", "full", "off", False] = "quick",
-        layout: Literal["auto", "strip", "folders"] = "auto",
+        layout: Literal["auto", "strip", "folders", "names", "manifest", "huggingface", "lmdb", "zip"] = "auto",
+        names: Sequence[str] | None = None,
+        columns: Sequence[str] | None = None,
         on_error: Literal["raise", "skip"] = "raise",
         val_fraction: float | None = None,
         test_fraction: float = 0.0,
@@ -121,7 +127,7 @@ class PairedDataModule(LightningDataModule):
         check_options(
             counts={"batch_size": batch_size},
             optional_counts={"max_pairs": max_pairs, "prefetch_factor": prefetch_factor},
-            choices={"check": (check, MODES), "layout": (layout, LAYOUTS), "on_error": (on_error, ON_ERROR)},
+            choices={"check": (check, MODES), "on_error": (on_error, ON_ERROR)},
             switches={"jitter": jitter, "mirror": mirror, "val_whole": val_whole},
             folders={"root": root, "val_split": val_split},
             seed=seed,
@@ -145,7 +151,10 @@ class PairedDataModule(LightningDataModule):
         self.check = check
         self.layout = layout
         self.on_error = on_error
-        self.folder = PairFolder(self.root, layout, self.val_split, val_fraction, test_fraction, split_seed, archive)
+        cache_folder = self.resolve_cache_folder() if self.cache else None
+        options: dict[str, Any] = {"names": names, "columns": columns, "cache_folder": cache_folder}
+        options |= {"split_seed": split_seed, "archive": archive, "may_miss": on_error == "skip"}
+        self.folder = PairFolder(self.root, layout, self.val_split, val_fraction, test_fraction, **options)
         source, target = (b, a) if direction == "b_to_a" else (a, b)
         sides = {"source": source or {}, "target": target or {}, "direction": direction}
         self.pair_spec = PairSpec.from_dict({**sides, **geometry, "strips": self.find_strips()})
@@ -176,7 +185,7 @@ class PairedDataModule(LightningDataModule):
     def resolve_cache_folder(self) -> Path:
         """Return the folder of this data set's caches."""
         if self.cache in (True, False, None):
-            return self.root / ".pix2pix_cache"
+            return (self.root.parent if self.root.is_file() else self.root) / ".pix2pix_cache"
         root = self.root.resolve()
         return Path(str(self.cache)) / f"{root.name}_{zlib.crc32(str(root).encode()):08x}"
 
@@ -272,7 +281,7 @@ class PairedDataModule(LightningDataModule):
     def _open_used(self, split: str) -> tuple[Pairs, int]:
         """Return the pairs of a split, and how many of them are used: the first ones."""
         pairs = self.open_split(self._get_folder_name(split))
-        if isinstance(pairs, StripPairs | FolderPairs):
+        if isinstance(pairs, StripPairs | FilePairs):
             pairs.sides = self.pair_spec.a, self.pair_spec.b
         return pairs, len(pairs) if self.max_pairs is None else min(self.max_pairs, len(pairs))
 
@@ -284,7 +293,7 @@ class PairedDataModule(LightningDataModule):
         files = {
             split: (pairs, count)
             for split, (pairs, count) in opened.items()
-            if isinstance(pairs, StripPairs | FolderPairs)
+            if isinstance(pairs, StripPairs | FilePairs)
         }
         is_first = is_first_process() if self.trainer is None else self.trainer.is_global_zero
         # where pairs are left out, each process has to know which
@@ -299,34 +308,20 @@ class PairedDataModule(LightningDataModule):
         return {**findings.list_kept()}
 
     def _build_dataset(self, split: str, pairs: Pairs, used: Sequence[int]) -> PairDataset:
-        spec, folder = self.pair_spec, self._get_folder_name(split)
-        fingerprints: list[Any] = []
-        if self.cache:
-            fingerprints = compute_fingerprints(pairs)
-            fingerprints = [fingerprints[index] for index in used]
-        if len(used) < len(pairs):
-            pairs = pairs.select(used) if hasattr(pairs, "select") else Subset(cast(Any, pairs), used)
-        if is_training := split == "train":
+        spec, is_training = self.pair_spec, split == "train"
+        augmentation = build_centre_crop(spec, is_whole=self.val_whole)
+        if is_training:
             augmentation = build_augmentation(self.augmentation, spec, mirror=self.mirror, jitter=self.jitter)
-        else:
-            augmentation = build_centre_crop(spec, is_whole=self.val_whole)
-        prepared: Pairs | None = None
-        if self.cache:
-            plain = PreparedPairs(pairs, spec, for_crop=augmentation is not None)
-            prepared = self._open_cache(folder, plain, fingerprints)
-        on_error: OnError = "raise" if self.on_error == "raise" else "replace" if is_training else "drop"
-        return PairDataset(pairs, spec, augmentation=augmentation, seed=self.seed, prepared=prepared, on_error=on_error)
-
-    def _open_cache(self, folder: str, prepared: PreparedPairs, fingerprints: list[Any]) -> CachedPairs:
-        settings: dict[str, Any] = {"split": folder, "a": prepared.a.to_dict(), "b": prepared.b.to_dict()}
-        settings["max_pairs"] = None if self.max_pairs is None else int(self.max_pairs)
-        return open_cache(
-            self.resolve_cache_folder(),
-            prepared,
-            title=f"{folder}_{format_size(prepared.size)}",
-            settings=settings,
-            fingerprints=fingerprints,
-            may_skip=self.on_error == "skip",
+        return build_dataset(
+            pairs,
+            used,
+            spec,
+            split=self._get_folder_name(split),
+            augmentation=augmentation,
+            seed=self.seed,
+            on_error="raise" if self.on_error == "raise" else "replace" if is_training else "drop",
+            cache_folder=self.resolve_cache_folder() if self.cache else None,
+            max_pairs=self.max_pairs,
         )
 
     def _build_sampler(self, split: str) -> EpochSampler:

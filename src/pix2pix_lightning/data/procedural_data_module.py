@@ -12,7 +12,7 @@ from pix2pix_lightning.utils.checks import check_choice, check_counts
 from pix2pix_lightning.utils.errors import UserError
 
 _OF_FILES = (
-    *("check", "layout", "on_error", "val_fraction", "test_fraction", "split_seed"),
+    *("check", "layout", "names", "columns", "on_error", "val_fraction", "test_fraction", "split_seed"),
     *("resize", "crop", "val_whole"),
 )
 
@@ -44,15 +44,15 @@ class ProceduralDataModule(PairedDataModule):
         for key in _OF_FILES:
             if key in options:
                 raise UserError(f"data.{key}={options[key]}: drawn pairs have no files: leave it out")
+        self.num_pairs = {"train": num_train, "val": num_val, "test": num_val}  # before the cache's folder is resolved
+        self.num_looks = num_looks
         super().__init__(".", **options)
         if min(get_sides(self.pair_spec.size)) < MIN_SIZE:
             raise UserError(
                 f"data.size={format_size(self.pair_spec.size)}: drawn pairs have {MIN_SIZE} pixels or more: set "
                 f"data.size={MIN_SIZE}"
             )
-        self.num_pairs = {"train": num_train, "val": num_val, "test": num_val}
         check_choice("data.val_split", self.val_split, self.num_pairs)
-        self.num_looks = num_looks
 
     def resolve_cache_folder(self) -> Path:
         """Return the folder of the caches of these pairs; pairs of other settings have another."""

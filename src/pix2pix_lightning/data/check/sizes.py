@@ -26,14 +26,16 @@ def find_misfits(split: CheckedSplit, spec: PairSpec, *, is_cropped: bool) -> li
     least = get_sides(spec.size) if is_cropped and not spec.is_whole else (1, 1)
     bad = []
     for entries, indices in split.list_header_groups():
-        sizes = [entry.upright_size[::-1] for entry in entries if isinstance(entry, ImageHeader)]
-        if len(sizes) < len(entries):  # a file that is reported already
+        found = [entry.upright_size[::-1] for entry in entries if isinstance(entry, ImageHeader)]
+        if len(found) < len(entries):  # a file that is reported already
             continue
-        if len(sizes) == 1:
-            sizes = [(sizes[0][0], sizes[0][1] // 2)] * 2
+        first = dict(zip(reversed(split.roles), reversed(found), strict=True))
+        if "ab" in first:
+            first["a"] = first["b"] = (first["ab"][0], first["ab"][1] // 2)
+        a, b = first["a"], first["b"]
         for index in indices:
-            if sizes[0] != sizes[1]:
-                bad.append(split.build_bad(index, f"{split.get_paths(index)[0]}: {format_unequal(*sizes)}"))
-            elif sizes[0][0] < least[0] or sizes[0][1] < least[1]:
-                bad.append(split.build_bad(index, f"{split.get_paths(index)[0]} {format_too_small(sizes[0], least)}"))
+            if a != b:
+                bad.append(split.build_bad(index, f"{split.get_paths(index)[0]}: {format_unequal(a, b)}"))
+            elif a[0] < least[0] or a[1] < least[1]:
+                bad.append(split.build_bad(index, f"{split.get_paths(index)[0]} {format_too_small(a, least)}"))
     return bad

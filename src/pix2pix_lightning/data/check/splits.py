@@ -25,8 +25,9 @@ from pix2pix_lightning.data.check.headers import (
     find_turned,
 )
 from pix2pix_lightning.data.check.sizes import find_misfits
+from pix2pix_lightning.data.files.image_header import ImageHeader
 from pix2pix_lightning.data.pair_spec import PairSpec
-from pix2pix_lightning.data.pairs import FolderPairs, StripPairs
+from pix2pix_lightning.data.pairs import PairFiles
 from pix2pix_lightning.utils.atomic import atomic_write
 from pix2pix_lightning.utils.lock import wait_for_lock
 from pix2pix_lightning.utils.text import format_names
@@ -34,6 +35,7 @@ from pix2pix_lightning.utils.text import format_names
 _log = logging.getLogger(__name__)
 MODES = ("quick", "full", "off")
 ON_ERROR = ("raise", "skip")
+_MAX_VALUES = 2**26  # of pairs that are decoded at the same time: large ones take much memory
 _NUM_EXAMINED = 8  # pairs of a split whose pixels a quick check looks at
 _LEAST_REMEMBERED = 500  # pairs
 _RESULTS, _LOCK = "check_full.json", ".check_full.lock"
@@ -42,7 +44,7 @@ _NOT_WORD = re.compile(r"[^\w-]+")
 
 
 def check_splits(
-    splits: Mapping[str, tuple[StripPairs | FolderPairs, int]],
+    splits: Mapping[str, tuple[PairFiles, int]],
     spec: PairSpec,
     *,
     mode: str,
@@ -135,10 +137,13 @@ def _examine_all(
 
 def _examine(split: CheckedSplit, indices: list[int], spec: PairSpec) -> list[PairContent]:
     pairs = split.pairs
+    headers = [entry for entry in split.cache.entries if isinstance(entry, ImageHeader)]
+    largest = max((header.width * header.height * header.channels for header in headers), default=1)
     return map_parallel(
-        lambda index: examine_pair(pairs, index, pairs.get_name(index), split.get_paths(index), spec),
+        lambda index: examine_pair(pairs, index, pairs.get_name(index), split.get_both(index), spec),
         indices,
         title=f"pairs of {split.name}",
+        at_most=max(1, min(32, _MAX_VALUES // (len(split.sides) * largest))),
     )
 
 
