@@ -33,7 +33,7 @@ IMPORTS = {
     "predict": {"cli", "inference", "utils"},
     "evaluate": {"checkpoints", "cli", "evaluation", "inference", "reports", "utils"},
     "report": {"cli", "evaluation", "reports", "utils"},
-    "prepare": {"checkpoints", "cli", "utils"},
+    "prepare": {"checkpoints", "cli", "data", "utils"},
     "demo": {"checkpoints", "cli", "compat", "data", "inference", "utils"},
     "export": {
         "checkpoints",

@@ -91,6 +91,11 @@ class PairSpec:
         is_jitter = self.resize == "stretch" and self.load_size in (self.size, enlarge(self.size))
         return "data.size" if self.is_whole or is_jitter else "data.crop"
 
+    @property
+    def size_setting(self) -> str:
+        """``size`` as its key sets it, such as ``data.size=[256,512]``, for messages."""
+        return f"{self.size_key}={format_size(self.size)}"
+
     def compute_resized(self, height: int, width: int, *, for_crop: bool = False) -> tuple[int, int]:
         """Compute the size to which an image is resized.
 
