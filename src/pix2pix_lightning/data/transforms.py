@@ -51,7 +51,7 @@ class PairTransform:
                 f"{name}={entry!r} is no transform of albumentations: give {{_target_: albumentations.<Class>, ...}}"
             )
         self.name = f"{name} ({type(entry).__name__})"
-        self.size = spec.size
+        self.kept = "height and width" if spec.is_whole else spec.size_setting
         self.sides = _SIDES[sides]
         kinds = {side: "mask" if getattr(spec, side).kind == "label" else "image" for side in self.sides}
         # albumentations needs one array named "image"; with two label sides, it is the first
@@ -99,7 +99,7 @@ class PairTransform:
         if image.shape != shape or image.dtype != np.uint8:
             raise UserError(
                 f"{self.name} makes the {side} {image.shape} {image.dtype}, but {shape} uint8 is expected: choose "
-                f"arguments that keep data.size={self.size}, or remove the transform"
+                f"arguments that keep {self.kept}, or remove the transform"
             )
         return image
 
