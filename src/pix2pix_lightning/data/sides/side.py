@@ -209,19 +209,6 @@ class Side(ABC):
         """
         return None
 
-    def replace_ignored(self, output: Tensor, target: Tensor) -> Tensor:
-        """Return an output that equals its target where that does not count: no loss and no gradient comes from there.
-
-        Args:
-            output: A generator's output, (B, channels, H, W), for this side.
-            target: What it should be, (B, channels, H, W), as ``encode`` returns it.
-
-        Returns:
-            (B, channels, H, W) in the type of ``output``.
-        """
-        ignored = self.find_ignored(target)
-        return output if ignored is None else torch.where(ignored, target.to(output.dtype), output)
-
     @abstractmethod
     def preview(self, values: Tensor) -> npt.NDArray[np.uint8]:
         """Convert one image of ``decode`` to a picture for people.
