@@ -69,7 +69,7 @@ def check_rounding(rounding: str, target: Side, *, in_graph: bool) -> None:
     Args:
         rounding: ``nearest`` or ``floor``.
         target: The side of the outputs.
-        in_graph: Whether an exported graph returns bytes, which it has rounded itself.
+        in_graph: Whether an exported graph returns values of files, which it has rounded itself.
 
     Raises:
         UserError: It is none of these, or has no effect.
@@ -78,7 +78,7 @@ def check_rounding(rounding: str, target: Side, *, in_graph: bool) -> None:
     if rounding != "nearest" and target.kind == "label":
         raise UserError(f"rounding={rounding} for a target of kind label, whose pixels are classes: leave rounding out")
     if rounding != "nearest" and in_graph:
-        raise UserError(f"rounding={rounding}, but the exported file returns bytes: export it with values_out=float")
+        raise UserError(f"rounding={rounding}, but the exported file rounds in its graph: export it with values_out=float")
 
 
 def find_device(name: str) -> torch.device:

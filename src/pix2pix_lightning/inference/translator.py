@@ -166,7 +166,7 @@ class Translator:
         self.precision = getattr(self.network, "precision", "32")
         self.pair_spec: PairSpec = self.network.pair_spec
         self.reader = SourceReader(self.pair_spec, half=half, max_pixels=max_pixels)
-        check_rounding(rounding, self.pair_spec.target, in_graph=getattr(self.network, "returns_bytes", False))
+        check_rounding(rounding, self.pair_spec.target, in_graph=getattr(self.network, "returns_file", False))
         self.rounding = rounding
         self.side = parse_resize(resize, self.pair_spec)
         self.progress = progress
