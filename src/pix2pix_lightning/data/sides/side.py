@@ -81,6 +81,11 @@ class Side(ABC):
         return None
 
     @property
+    def nodata(self) -> float | None:
+        """Value of pixels without a value, in a file; NaN is always one."""
+        return None
+
+    @property
     def ignore_index(self) -> int | None:
         """Class number of pixels without a class."""
         return None
@@ -151,7 +156,7 @@ class Side(ABC):
             dtype: Type of the result.
 
         Returns:
-            (B, channels, H, W) floats in [-1, 1].
+            (B, channels, H, W) floats in [-1, 1]; NaN where a pixel has no value, until ``fill_missing``.
         """
 
     def encode_file(self, values: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -177,13 +182,36 @@ class Side(ABC):
 
         Args:
             output: (B, channels, H, W) floats in [-1, 1]; values outside are clamped.
-            source: The generator's input, for kinds that are completed from it.
+            source: The generator's input as ``encode`` returned it, for kinds that are completed from it, and for
+                pixels without a value.
             is_output: Whether a generator returned them.
             rounding: ``nearest``, or ``floor`` to cut fractions off, as junyanz does.
 
         Returns:
             (B, file_channels, H, W) in the type and range of the files.
         """
+
+    def fill_missing(self, values: Tensor) -> Tensor:
+        """Return images as a network sees them.
+
+        Args:
+            values: (B, channels, H, W), as ``encode`` returns them: NaN where there is no value.
+
+        Returns:
+            (B, channels, H, W) without NaN.
+        """
+        return values
+
+    def find_missing(self, values: Tensor) -> Tensor | None:
+        """Find the pixels that have no value.
+
+        Args:
+            values: (B, channels, H, W), as ``encode`` returns them.
+
+        Returns:
+            (B, 1, H, W), True where no channel has a value; None where all have one.
+        """
+        return None
 
     def find_ignored(self, values: Tensor) -> Tensor | None:
         """Find the pixels that do not count.
