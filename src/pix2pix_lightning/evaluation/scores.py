@@ -24,14 +24,15 @@ _log = logging.getLogger(__name__)
 
 
 class TranslatedPair(NamedTuple):
-    """A pair and the source's translation, (1, C, H, W) uint8 each, as files hold them.
+    """A pair and the source's translation, (1, C, H, W) each, as files hold them.
 
     Attributes:
         name: Name of the pair.
         source: The image that was translated.
         output: Its translation.
         target: The real image.
-        ignored: Which pixels of the target have no class, (1, 1, H, W) booleans; None where each one counts.
+        ignored: Which pixels of the target have no class or no value, (1, 1, H, W) booleans; None where each one
+            counts.
     """
 
     name: str
@@ -69,7 +70,7 @@ def compute_scores(
     *,
     on_pair: Callable[[TranslatedPair], None] = lambda pair: None,
 ) -> Scores:
-    """Translate the sources of a split and compare the outputs, as 8-bit files hold them, with the targets.
+    """Translate the sources of a split and compare the outputs, as files hold them, with the targets.
 
     Args:
         translator: The model.
@@ -93,16 +94,18 @@ def compute_scores(
         output, target = ((image.double() - low) / (high - low) for image in (pair.output, pair.target))
         images = classes = output, target
         if pair.ignored is not None:
+            if translator.pair_spec.target.kind == "raw":  # what stands for no value is no level, and may be NaN
+                target = target.masked_fill(pair.ignored, 0)
             images = output.where(~pair.ignored, target), target
             classes = output, target.masked_fill(pair.ignored, -1)
         for name, measurement in measurements.items():
             measurement.add(*(classes if infos[name].targets == "classes" else images))
         on_pair(pair)
     if left_out:
-        line = "%d of %d pairs are left out, since no pixel of their target has a class: %s"
+        line = "%d of %d pairs are left out, since no pixel of their target has a class or a value: %s"
         _log.warning(line, len(left_out), len(names) + len(left_out), format_names(left_out))
     if not names:
-        reason = "no target of the split has a class in any pixel" if left_out else "the split has no pair"
+        reason = "no target of the split has a class or a value in any pixel" if left_out else "the split has no pair"
         raise UserError(f"{reason}: there is nothing to measure")
     results = {name: measurement.compute() for name, measurement in measurements.items()}
     return Scores(
@@ -121,7 +124,7 @@ def _translate(
     Args:
         translator: The model.
         batches: The split's batches.
-        left_out: Gets the names of pairs whose target has no class in any pixel.
+        left_out: Gets the names of pairs whose target has no class or no value in any pixel.
 
     Yields:
         The other pairs.
@@ -134,6 +137,8 @@ def _translate(
             if ignored is not None and bool(ignored.all()):
                 left_out.append(name)
                 continue
-            output = spec.decode(translator(source), source)
-            real = spec.decode(target, source, is_output=False)
+            # filled: the network is measured, as in validation, also where files of outputs have no value
+            seen = spec.source.fill_missing(source)
+            output = spec.decode(translator.translate_floats(source).cpu(), seen)
+            real = spec.decode(target, seen, is_output=False)
             yield TranslatedPair(name, spec.source.decode(source), output, real, ignored)
