@@ -25,7 +25,7 @@ from pix2pix_lightning.utils.atomic import atomic_write
 from pix2pix_lightning.utils.errors import UserError
 
 _log = logging.getLogger(__name__)
-_FORMAT = 2
+_FORMAT = 3
 _LEAST_NEW = 500  # reading fewer headers than this takes less than a tenth of a second
 _PART = 16 * 1024  # bytes
 _TAIL = 4 * 1024  # bytes

@@ -6,17 +6,24 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from pix2pix_lightning.data.check.findings import BadPair
 from pix2pix_lightning.data.check.header_cache import HeaderCache
+from pix2pix_lightning.data.files.file_image import describe_misfit
 from pix2pix_lightning.data.files.image_header import ImageHeader
 from pix2pix_lightning.data.files.listing import PathList
 from pix2pix_lightning.data.pairs import FolderPairs, StripPairs
 from pix2pix_lightning.data.strips import ASPECT_TOLERANCE, format_odd_width, is_strip_shape
 from pix2pix_lightning.utils.text import format_names
+
+if TYPE_CHECKING:
+    from pix2pix_lightning.data.sides import Side
+
+    Sides = tuple[Side | None, Side | None]
 
 _USUAL = 0.9  # share of the strips whose aspect ratio the others are compared with
 _MAX_COMPARED = 200  # pairs whose whole files are compared
@@ -91,17 +98,18 @@ def find_bad_headers(split: CheckedSplit, *, is_strip_sure: bool) -> list[BadPai
     """
     bad = []
     for entries, indices in split.list_header_groups():
-        if _describe_misfit(entries, split.get_paths(indices[0]), is_strip_sure=is_strip_sure) is None:
+        sides = split.pairs.sides
+        if _describe_misfit(entries, split.get_paths(indices[0]), sides, is_strip_sure=is_strip_sure) is None:
             continue
         for index in indices:
-            found = _describe_misfit(entries, split.get_paths(index), is_strip_sure=is_strip_sure)
+            found = _describe_misfit(entries, split.get_paths(index), sides, is_strip_sure=is_strip_sure)
             assert found is not None
             bad.append(split.build_bad(index, *found))
     return bad
 
 
 def _describe_misfit(
-    entries: list[ImageHeader | str], paths: list[Path], *, is_strip_sure: bool
+    entries: list[ImageHeader | str], paths: list[Path], sides: Sides, *, is_strip_sure: bool
 ) -> tuple[str, str] | None:
     """Return what is wrong with a pair and what to do, or None."""
     headers = []
@@ -109,6 +117,13 @@ def _describe_misfit(
         if isinstance(entry, str):
             return entry, ""
         headers.append(entry)
+    for key, header, path, side in zip("ab", (headers * 2)[:2], (paths * 2)[:2], sides, strict=True):
+        if side is None:
+            reason = describe_misfit(header.pixel_dtype, header.pixel_channels, header.is_colour)
+        else:
+            reason = side.find_misfit(header)
+        if reason is not None:
+            return f"{path}, data.{key}: {reason}", f"set data.{key}.kind=raw, or convert it to 8 bits"
     if len(headers) == 2:
         return _describe_unequal(headers, paths)
     width, height = headers[0].upright_size

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, overload
 
-from pix2pix_lightning.data.files.image_files import IMAGE_SUFFIXES
+from pix2pix_lightning.data.files.image_files import IMAGE_SUFFIXES, get_suffix
 from pix2pix_lightning.utils.text import format_names
 
 _log = logging.getLogger(__name__)
@@ -21,7 +21,6 @@ OTHER_IMAGES = frozenset(
     f".{kind}"
     for kind in (
         "avif",
-        "dcm",
         "exr",
         "gif",
         "hdr",
@@ -31,10 +30,7 @@ OTHER_IMAGES = frozenset(
         "jp2",
         "jpe",
         "jxl",
-        "npy",
-        "npz",
         "pbm",
-        "pgm",
         "pnm",
         "tga",
     )
@@ -177,6 +173,7 @@ def _sort_file(
     """Append an image or a video to its list, or count an image of another kind; pass over all else."""
     stem, dot, ending = entry.name.rpartition(".")
     suffix = (dot + ending).lower() if stem else ""
+    suffix = get_suffix(entry.name) if suffix == ".gz" else suffix
     if suffix in IMAGE_SUFFIXES and _is_file(entry):
         files.append(f"{below}{entry.name}")
     elif suffix in OTHER_IMAGES and _is_file(entry):
