@@ -49,11 +49,12 @@ def choose_metrics(
     Raises:
         UserError: A metric is unknown, cannot be built or does not apply.
     """
+    is_eight_bit = target.dtype == "uint8"
     if requested is None:
         reasons = {name: find_obstacle(info, target, size) for name, info in METRICS.items()}
         left_out = {name: reason for name, reason in reasons.items() if reason and METRICS[name].targets != "classes"}
-        return {name: build_metric(name, eight_bit=True) for name in METRICS if not reasons[name]}, left_out
-    metrics = build_named_metrics(requested, eight_bit=True)
+        return {name: build_metric(name, eight_bit=is_eight_bit) for name in METRICS if not reasons[name]}, left_out
+    metrics = build_named_metrics(requested, eight_bit=is_eight_bit)
     if not metrics:
         raise UserError(f"metrics={requested} chooses nothing: name some of {', '.join(METRICS)}")
     for name, metric in metrics.items():

@@ -141,6 +141,6 @@ def _translate(
             if mask is not None and not mask.any():
                 left_out.append(name)
                 continue
-            output = spec.decode(translator(spec.source.fill_missing(source)), source)
+            output = spec.decode(translator.translate_floats(source).cpu(), source)
             real = spec.decode(target, spec.source.fill_missing(source), is_output=False)
             yield TranslatedPair(name, spec.source.decode(source), output, real, mask)

@@ -43,6 +43,7 @@ class EvaluationMixin(LightningModule):
         Returns:
             The generator's output, (B, C', H, W) in [-1, 1], without a gradient.
         """
+        source = self.pair_spec.source.fill_missing(source)
         height, width = source.shape[2:]
         multiple, min_side = (int(getattr(self.generator, key, 1)) for key in ("side_multiple", "min_side"))
         padded = pad_to_multiple(source, multiple, min_side)
@@ -81,8 +82,8 @@ class EvaluationMixin(LightningModule):
             batch_idx: Number of the batch.
 
         Returns:
-            ``output``, what files of the target hold, (B, C', H, W) in their type on the CPU: colours, gray levels,
-            class numbers or values; and the batch's ``name``.
+            ``output``, what files of the target hold, (B, C', H, W) in their type and range on the CPU: colours, gray
+            levels, class numbers or other values, none where the source has none; and the batch's ``name``.
         """
         source, mask = batch["source"], batch.get("mask")
         stored = source if mask is None else source.masked_fill(~mask, torch.nan)

@@ -41,9 +41,10 @@ def build_pictures(
     """
     source, target = batch["source"][:num_pairs], batch["target"][:num_pairs]
     columns = {"input": (spec.source, spec.source.decode(source))}
+    seen = spec.source.fill_missing(source)  # an output is shown also where its file has no value
     if output is not None:
-        columns["output"] = (spec.target, spec.decode(output[:num_pairs], source))
-    columns["target"] = (spec.target, spec.decode(target, source, is_output=False))
+        columns["output"] = (spec.target, spec.decode(output[:num_pairs], seen))
+    columns["target"] = (spec.target, spec.decode(target, seen, is_output=False))
     return [
         {name: side.preview(values[index]) for name, (side, values) in columns.items()} for index in range(len(source))
     ]

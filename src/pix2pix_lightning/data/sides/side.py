@@ -171,6 +171,21 @@ class Side(ABC):
             (B, channels, H, W) floats in [-1, 1]; NaN where a pixel has no value, until ``fill_missing``.
         """
 
+    def encode_file(self, values: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+        """Convert images from what a file holds to what a network sees.
+
+        This is ``prepare`` and ``encode`` without the checks of a file, in operators that ``torch.export`` and ONNX
+        have.
+
+        Args:
+            values: (B, file_channels, H, W), in the type of the files.
+            dtype: Type of the result.
+
+        Returns:
+            (B, channels, H, W) floats in [-1, 1].
+        """
+        return self.encode(values, dtype)
+
     @abstractmethod
     def decode(
         self, output: Tensor, source: Tensor | None = None, *, is_output: bool = False, rounding: str = "nearest"
