@@ -157,7 +157,7 @@ class Side(ABC):
         assert self.interpolation is not None
         if self.interpolation == "nearest":  # it picks pixels, so that few pixels of a large image are converted
             return self.prepare(resize(image, height, width, "nearest"))
-        return resize(self.prepare(image), height, width, self.interpolation)
+        return resize(self.prepare(image), height, width, self.interpolation, nodata=self.nodata)
 
     @abstractmethod
     def encode(self, values: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
