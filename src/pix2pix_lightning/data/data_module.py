@@ -22,6 +22,7 @@ from pix2pix_lightning.data.pair_spec import PairSpec
 from pix2pix_lightning.data.pairs import LAYOUTS, FolderPairs, Pairs, StripPairs
 from pix2pix_lightning.data.position import PositionCallback
 from pix2pix_lightning.data.prepared import PreparedPairs
+from pix2pix_lightning.data.recognition import complete_open_sides
 from pix2pix_lightning.data.workers import check_num_workers, choose_num_workers, count_available_cores
 from pix2pix_lightning.utils.checks import check_choice, check_counts, check_switch, is_whole_number
 from pix2pix_lightning.utils.errors import UserError
@@ -50,8 +51,9 @@ class PairedDataModule(LightningDataModule):
         num_workers: Number of loader processes, which changes no result; ``auto`` chooses it by the machine. There is
             a warning above the number of CPU cores, an error above 32 and four times the cores.
         seed: Seed of the order and of the augmentation, 0 to 2**32 - 1.
-        a: Keyword arguments of ``Side`` for the files' A.
-        b: Keyword arguments of ``Side`` for the files' B.
+        a: Keyword arguments of ``build_side`` for the files' A. A ``kind`` that is missing or ``auto`` is found out
+            from the training files (``recognition.complete_sides``), and is rgb for pairs that come from elsewhere.
+        b: Those for the files' B.
         val_split: Name of the split that validation pairs come from.
         max_pairs: Take only the first so many pairs of each split; None takes all.
         cache: Store the decoded and resized pairs in memory maps: in this folder, or, with True, in ``.pix2pix_cache``
@@ -141,6 +143,10 @@ class PairedDataModule(LightningDataModule):
         self.layout = layout
         self.on_error = on_error
         self.folder = PairFolder(self.root, layout, self.val_split, val_fraction, test_fraction, split_seed, archive)
+        has_files = type(self).open_split is PairedDataModule.open_split
+        # what the training files have told, by a and b
+        self.completed_sides = complete_open_sides(a, b, self.folder.open if has_files else None)
+        a, b = self.completed_sides.get("a", a), self.completed_sides.get("b", b)
         source, target = (b, a) if direction == "b_to_a" else (a, b)
         self.pair_spec = PairSpec.from_dict(
             {

@@ -123,7 +123,9 @@ def _describe_misfit(
         else:
             reason = side.find_misfit(header)
         if reason is not None:
-            return f"{path}, data.{key}: {reason}", f"set data.{key}.kind=raw, or convert it to 8 bits"
+            is_raw = side is not None and side.kind == "raw"
+            fix = "convert it" if is_raw else f"set data.{key}.kind=raw if all are like it, or convert it to 8 bits"
+            return f"{path}, data.{key}: {reason}", fix
     if len(headers) == 2:
         return _describe_unequal(headers, paths)
     width, height = headers[0].upright_size
