@@ -8,7 +8,7 @@ import pytest
 import tifffile
 
 from pix2pix_lightning.data import PairedDataModule
-from pix2pix_lightning.data.pairs import open_pairs
+from pix2pix_lightning.data.pair_folder import PairFolder
 from pix2pix_lightning.data.recognition import complete_sides, is_open
 
 
@@ -40,7 +40,7 @@ def noise(dtype, *shape, low=0, high=None):
 
 
 def complete(root, a=None, b=None):
-    return complete_sides(a or {}, b or {}, open_pairs(root, "train"))
+    return complete_sides(a or {}, b or {}, PairFolder(root).open("train"))
 
 
 def test_pictures_are_recognized_by_their_channels(tmp_path, caplog):

@@ -6,8 +6,9 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +16,7 @@ import numpy.typing as npt
 from pix2pix_lightning.data.check.content import examine_image, find_class_numbers
 from pix2pix_lightning.data.files.file_image import describe_misfit
 from pix2pix_lightning.data.files.image_header import ImageHeader, read_header
-from pix2pix_lightning.data.pairs import FolderPairs, StripPairs
+from pix2pix_lightning.data.pairs import PairFiles
 from pix2pix_lightning.data.sides import RawSide, Side, build_side
 from pix2pix_lightning.data.sides.ranges import DTYPES, compute_type_limits, parse_bounds
 from pix2pix_lightning.utils.errors import UserError
@@ -27,7 +28,6 @@ _NUM_HEADERS, _NUM_PICTURES, _NUM_IMAGES = 64, 8, 256  # files that are looked a
 _NUM_VALUES = 2**16  # of an image, for percentiles
 
 Options = dict[str, Any]
-FilePairs = StripPairs | FolderPairs
 
 
 def is_open(options: Mapping[str, Any] | None) -> bool:
@@ -41,7 +41,7 @@ def is_open(options: Mapping[str, Any] | None) -> bool:
 
 
 def complete_open_sides(
-    a: Mapping[str, Any] | None, b: Mapping[str, Any] | None, open_split: Callable[[str], FilePairs] | None
+    a: Mapping[str, Any] | None, b: Mapping[str, Any] | None, open_split: Callable[[str], PairFiles] | None
 ) -> dict[str, Options]:
     """Complete the arguments of the sides that leave something open, and log what was found out.
 
@@ -79,7 +79,7 @@ def complete_open_sides(
     return {key: completed[key] for key in opened}
 
 
-def complete_sides(a: Mapping[str, Any], b: Mapping[str, Any], pairs: FilePairs) -> dict[str, Options]:
+def complete_sides(a: Mapping[str, Any], b: Mapping[str, Any], pairs: PairFiles) -> dict[str, Options]:
     """Complete the arguments of both sides by the headers of training files and, for ranges, by their values.
 
     Three 8-bit channels are ``rgb``, one is ``grayscale``, and anything else is ``raw``.
@@ -99,7 +99,7 @@ def complete_sides(a: Mapping[str, Any], b: Mapping[str, Any], pairs: FilePairs)
     completed = {"a": dict(a), "b": dict(b)}
     opened = [key for key, options in completed.items() if is_open(options)]
     for key in opened:
-        completed[key] = _recognize(key, completed[key], _read_headers(_list_files(pairs, key)))
+        completed[key] = _recognize(key, completed[key], _read_headers(pairs, key))
     _check_no_class_numbers([key for key in opened if completed[key]["kind"] == "grayscale"], completed, pairs)
     _find_ranges([key for key in opened if completed[key]["kind"] == "raw"], completed, pairs)
     return completed
@@ -121,27 +121,23 @@ def format_completed(key: str, options: Mapping[str, Any]) -> str:
     return f"data.{key} is raw: {channels} of {side.dtype}, value_range=[{low:g},{high:g}]{nodata}"
 
 
-def _list_files(pairs: FilePairs, key: str) -> Sequence[Path]:
-    if isinstance(pairs, StripPairs):
-        return pairs.files
-    return pairs.files_a if key == "a" else pairs.files_b
-
-
 def _spread(count: int, most: int) -> list[int]:
     """Return up to ``most`` numbers below ``count``, evenly spread."""
     return sorted(set(np.linspace(0, count - 1, min(most, count)).astype(int).tolist()))
 
 
-def _read_headers(files: Sequence[Path]) -> list[ImageHeader]:
-    """Read the headers of some files; those that cannot be read are left to the check of the data set."""
+def _read_headers(pairs: PairFiles, key: str) -> list[ImageHeader]:
+    """Read what the files of a side say in some pairs; those that cannot be read are left to the check."""
+    stack = [files for role, files in pairs.list_files() if key in role and role != "mask"]
     headers = []
-    for index in _spread(len(files), _NUM_HEADERS):
+    for index in _spread(len(pairs), _NUM_HEADERS):
         try:
-            header = read_header(files[index])
+            parts = [read_header(cast(Path, files[index])) for files in stack]
         except (UserError, OSError):
             continue
-        if header.pixel_dtype in DTYPES:
-            headers.append(header)
+        if all(part.pixel_dtype in DTYPES for part in parts):
+            channels = sum(part.pixel_channels for part in parts)
+            headers.append(parts[0] if len(parts) == 1 else replace(parts[0], channels=channels, photometric="bands"))
     return headers
 
 
@@ -191,7 +187,7 @@ def _widen(header: ImageHeader, headers: list[ImageHeader]) -> str:
     return "float32" if types == {"float16", "float32"} else header.pixel_dtype
 
 
-def _check_no_class_numbers(keys: list[str], completed: Mapping[str, Options], pairs: FilePairs) -> None:
+def _check_no_class_numbers(keys: list[str], completed: Mapping[str, Options], pairs: PairFiles) -> None:
     if not keys:
         return
     levels: dict[str, list[int]] = {key: [] for key in keys}
@@ -208,7 +204,7 @@ def _check_no_class_numbers(keys: list[str], completed: Mapping[str, Options], p
 
 
 def _read_images(
-    pairs: FilePairs, completed: Mapping[str, Options], most: int
+    pairs: PairFiles, completed: Mapping[str, Options], most: int
 ) -> list[tuple[npt.NDArray[Any], npt.NDArray[Any]]]:
     """Read some pairs; those that cannot be read are left to the check of the data set, unless all are so."""
     pairs = copy(pairs)
@@ -241,7 +237,7 @@ def _has_open_range(options: Mapping[str, Any]) -> bool:
     return any(isinstance(bound, str) for bound in value_range) if isinstance(value_range, Sequence) else False
 
 
-def _find_ranges(keys: list[str], completed: dict[str, Options], pairs: FilePairs) -> None:
+def _find_ranges(keys: list[str], completed: dict[str, Options], pairs: PairFiles) -> None:
     """Replace open ranges by numbers, in place."""
     keys = [key for key in keys if _has_open_range(completed[key])]
     if not keys:
