@@ -88,7 +88,9 @@ def check_rounding(rounding: str, target: Side, *, in_graph: bool) -> None:
     if rounding != "nearest" and target.kind == "label":
         raise UserError(f"rounding={rounding} for a target of kind label, whose pixels are classes: leave rounding out")
     if rounding != "nearest" and in_graph:
-        raise UserError(f"rounding={rounding}, but the exported file rounds in its graph: export it with values_out=float")
+        raise UserError(
+            f"rounding={rounding}, but the exported file rounds in its graph: export it with values_out=float"
+        )
 
 
 def parse_array(image: npt.NDArray[Any], side: Side) -> npt.NDArray[Any]:
