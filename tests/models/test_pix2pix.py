@@ -114,7 +114,8 @@ def plain_loop(generator, discriminator, data, form, *, conditional=True, epsilo
                 grads_d.append(torch.autograd.grad(loss / len(window), list(discriminator.parameters())))
                 if i == window[-1]:
                     apply(opt_d, discriminator, grads_d, clip)
-            loss = 100 * (fake - target).abs().mean()
+            num_counted = data[i]["counts"].expand_as(target).sum() if "counts" in data[i] else target.numel()
+            loss = 100 * (fake - target).abs().sum() / num_counted
             if discriminator:
                 loss = loss + G_LOSS[form](discriminator(see(source, fake)))
             grads_g.append(torch.autograd.grad(loss / len(window), list(generator.parameters())))
@@ -230,7 +231,7 @@ def test_nothing_depends_on_an_output_where_its_target_has_no_class():
         assert not has_moved[is_ignored].any()
         assert has_moved[~is_ignored].float().mean() > 0.99
         difference = (before - encode_by_hand(batch)["target"]).abs()[~is_ignored]
-        assert float(losses["l1"]) == pytest.approx(float(difference.sum()) / (3 * 32 * 32))
+        assert float(losses["l1"]) == pytest.approx(float(difference.mean()))
     (first, losses), (second, other_losses) = trained
     assert losses == other_losses
     torch.testing.assert_close(first.discriminator.state_dict(), second.discriminator.state_dict(), rtol=0, atol=0)
@@ -665,12 +666,48 @@ def test_metrics_of_a_label_target_leave_out_pixels_and_images_without_a_class(i
             allowed = [number for number in range(3) if number != ignore_index]
             predicted = np.array(allowed)[image[allowed].argmax(0)]
             l1 = np.abs(image - (np.stack([numbers == number for number in range(3)]) * 2.0 - 1))[:, counts].sum() / 2
-            expected.append([l1 / image.size, (predicted == numbers)[counts].mean()])
+            expected.append([l1 / (3 * counts.sum()), (predicted == numbers)[counts].mean()])
         outputs.append(output)
     assert len(expected) == 3
     values = module.val_metrics.compute()
     measured = [float(values["val/l1"]), float(values["val/accuracy"])]
     np.testing.assert_allclose(measured, np.mean(expected, 0), rtol=1e-5)
     assert all(value.isfinite() for value in values.values())
-    module.val_metrics.update(outputs[-1], -torch.ones(2, 3, 32, 32))  # no image of a validation has a class
+    nowhere = torch.zeros(2, 1, 32, 32, dtype=torch.bool)
+    module.val_metrics.update(outputs[-1], -torch.ones(2, 3, 32, 32), nowhere)  # no image of a validation has a class
     assert all(value.isnan() for value in module.val_metrics.compute().values())
+
+
+def test_masked_batches_of_other_types_train_and_predict():
+    spec = {
+        "source": {"kind": "raw", "num_channels": 2, "dtype": "float32", "value_range": [0, 1]},
+        "target": {"kind": "raw", "num_channels": 1, "dtype": "uint16", "nodata": 7},
+    }
+    module = Pix2PixModule(SMALL_G, SMALL_D, pair_spec=spec)
+    generator = torch.Generator().manual_seed(0)
+    source = torch.rand(2, 2, 32, 32, generator=generator)
+    target = torch.randint(0, 65536, (2, 1, 32, 32), generator=generator)
+    source[:, :, :4] = torch.nan
+    target[:, :, :, 8:16] = 7
+    mask = torch.ones(2, 1, 32, 32, dtype=torch.bool)
+    mask[1, :, 20:] = False
+    batch = {"source": source, "target": target.to(torch.uint16), "mask": mask, "name": ["a", "b"]}
+    losses = {}
+    keep = LambdaCallback(on_train_batch_end=lambda t, m, outputs, *_: losses.update(outputs))
+    trainer = fit(module, [batch], callbacks=[keep])
+    assert all(value.isfinite() for value in losses.values())
+    assert all(p.isfinite().all() for p in module.parameters())
+    ready = module.on_after_batch_transfer(batch, 0)
+    output = module.validation_step(ready, 0)["output"].double()
+    counts = mask & (target != 7) & ~source[:, :1].isnan()
+    expected = [
+        ((one + 1) / 2 - real / 65535).abs()[kept].mean()
+        for one, real, kept in zip(output, target.double(), counts, strict=True)
+    ]
+    assert float(module.val_metrics.compute()["val/l1"]) == pytest.approx(float(sum(expected)) / 2, rel=1e-5)
+    (predicted,) = trainer.predict(module, DataLoader([batch], batch_size=None))
+    assert predicted["output"].dtype == torch.uint16
+    values = predicted["output"].int()
+    assert ((values == 7) == source[:, :1].isnan()).all()
+    wanted = (output + 1) / 2 * 65535
+    assert (values - wanted).abs()[(values != 7) & (wanted.round() != 7)].max() <= 0.51

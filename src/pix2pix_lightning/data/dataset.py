@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, NotRequired, TypedDict
 
 import cv2
 import numpy as np
@@ -24,14 +24,19 @@ from pix2pix_lightning.utils.seeding import Purpose, seed_sequence
 OnError = Literal["raise", "replace", "drop"]
 
 _log = logging.getLogger(__name__)
+_MAX_CV_CHANNELS = 512
 
 
 class Sample(TypedDict):
-    """One pair: images of (C, H, W) uint8, and the pair's name."""
+    """One pair: images of (C, H, W) in the type of their files, the pair's name and, if its pairs have one, its mask.
+
+    The mask is (1, H, W) booleans, True where the pair counts.
+    """
 
     source: Tensor
     target: Tensor
     name: str
+    mask: NotRequired[Tensor]
 
 
 class PairDataset(Dataset[Sample | None]):
@@ -183,6 +188,9 @@ class EpochSampler(DistributedSampler[tuple[int, int]]):
 
 def _to_tensor(image: Image) -> Tensor:
     height, width, channels = image.shape
-    planes = np.empty((channels, height, width), np.uint8)
-    cv2.split(image, list(planes))  # writes into the planes, five times faster than NumPy
+    planes = np.empty((channels, height, width), image.dtype)
+    if channels <= _MAX_CV_CHANNELS:
+        cv2.split(image, list(planes))  # writes into the planes, five times faster than NumPy
+    else:
+        planes[:] = image.transpose(2, 0, 1)
     return torch.from_numpy(planes)

@@ -19,11 +19,13 @@ from pix2pix_lightning.metrics import (
     METRICS,
     DistributionMetric,
     ImageMetric,
+    MeanPixelMetric,
     MetricInfo,
     MetricSpec,
     build_metric,
     build_named_metrics,
     metric_info,
+    update_metric,
 )
 from pix2pix_lightning.utils.errors import UserError
 
@@ -85,8 +87,14 @@ class Measurement(ABC):
     """What a metric measures over a split, image by image."""
 
     @abstractmethod
-    def add(self, output: Tensor, target: Tensor) -> None:
-        """Measure an image, (1, C, H, W) float64 in [0, 1], against its target."""
+    def add(self, output: Tensor, target: Tensor, mask: Tensor | None = None) -> None:
+        """Measure an image, (1, C, H, W) float64 in [0, 1], against its target.
+
+        Args:
+            output: The image, equal to ``target`` where a pixel does not count.
+            target: What it should be.
+            mask: (1, 1, H, W) booleans, True where a pixel counts; None: everywhere.
+        """
 
     @abstractmethod
     def compute(self) -> tuple[Array | None, Interval]:
@@ -100,9 +108,11 @@ class StatisticsMeasurement(Measurement):
         self._metric = metric
         self._rows: list[Array] = []
 
-    def add(self, output: Tensor, target: Tensor) -> None:
+    def add(self, output: Tensor, target: Tensor, mask: Tensor | None = None) -> None:
         """Keep the image's statistics."""
-        self._rows.append(self._metric.compute_statistics(output, target)[0].double().numpy())
+        masked = isinstance(self._metric, MeanPixelMetric)
+        statistics = self._metric.compute_statistics(output, target, *([mask] if masked else []))
+        self._rows.append(statistics[0].double().numpy())
 
     def compute(self) -> tuple[Array | None, Interval]:
         """Return each image's value, and the value of the mean statistics with its interval."""
@@ -122,10 +132,10 @@ class PairMeasurement(Measurement):
         self._metric = metric.eval()
         self._values: list[float] = []
 
-    def add(self, output: Tensor, target: Tensor) -> None:
+    def add(self, output: Tensor, target: Tensor, mask: Tensor | None = None) -> None:
         """Compute the image's value."""
         self._metric.reset()
-        _update(self._name, self._metric, output, target)
+        _update(self._name, self._metric, output, target, mask)
         self._values.append(_compute(self._name, self._metric))
 
     def compute(self) -> tuple[Array | None, Interval]:
@@ -142,9 +152,9 @@ class DistributionMeasurement(Measurement):
         self._metric = metric.eval()
         self._metric.reset()
 
-    def add(self, output: Tensor, target: Tensor) -> None:
+    def add(self, output: Tensor, target: Tensor, mask: Tensor | None = None) -> None:
         """Add the image to the distributions."""
-        _update(self._name, self._metric, output, target)
+        _update(self._name, self._metric, output, target, mask)
 
     def compute(self) -> tuple[Array | None, Interval]:
         """Return the value over all images, without an interval."""
@@ -168,11 +178,11 @@ def build_measurement(name: str, metric: Metric) -> Measurement:
     return PairMeasurement(name, metric)
 
 
-def _update(name: str, metric: Metric, output: Tensor, target: Tensor) -> None:
+def _update(name: str, metric: Metric, output: Tensor, target: Tensor, mask: Tensor | None) -> None:
     # Networks inside of metrics have float32 weights.
     try:
         with torch.no_grad():
-            metric.update(output.float(), target.float())
+            update_metric(metric, output.float(), target.float(), mask)
     except _METRIC_ERRORS as error:
         raise UserError(
             f"metrics: {name} cannot take images of shape {tuple(output.shape)}: {error}; leave it out"

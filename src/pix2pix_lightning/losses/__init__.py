@@ -10,6 +10,7 @@ from pix2pix_lightning.losses.adversarial import (
     gradient_penalty,
 )
 from pix2pix_lightning.losses.feature_matching import feature_matching
+from pix2pix_lightning.losses.masking import compute_masked_loss, replace_masked
 from pix2pix_lightning.losses.perceptual import PerceptualDistance
 from pix2pix_lightning.losses.scales import Features, Logits, mean_over_scales, split_logits
 
@@ -23,8 +24,10 @@ __all__ = [
     "RelativisticAverageAdversarial",
     "VanillaAdversarial",
     "WassersteinAdversarial",
+    "compute_masked_loss",
     "feature_matching",
     "gradient_penalty",
     "mean_over_scales",
+    "replace_masked",
     "split_logits",
 ]

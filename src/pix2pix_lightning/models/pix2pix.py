@@ -7,12 +7,18 @@ from typing import Any, cast
 
 import torch
 from lightning.pytorch import Callback, LightningModule
-from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 from pix2pix_lightning.data.pair_spec import PairSpec
-from pix2pix_lightning.losses import AdversarialLoss, Logits, feature_matching, gradient_penalty, split_logits
+from pix2pix_lightning.losses import (
+    AdversarialLoss,
+    Logits,
+    compute_masked_loss,
+    feature_matching,
+    gradient_penalty,
+    replace_masked,
+    split_logits,
+)
 from pix2pix_lightning.metrics import build_metrics
 from pix2pix_lightning.models.accumulation import AccumulationWindow, defer_gradient_sync
 from pix2pix_lightning.models.batches import BATCH_KEYS, BatchReader
@@ -21,7 +27,6 @@ from pix2pix_lightning.models.components import (
     Description,
     Parts,
     build_module,
-    build_optimizers,
     check_penalty,
     check_settings,
     complete_parts,
@@ -29,6 +34,7 @@ from pix2pix_lightning.models.components import (
 )
 from pix2pix_lightning.models.defaults import ADAM, L1, PATCH_70, UNET_256, VANILLA
 from pix2pix_lightning.models.evaluation_steps import EvaluationMixin
+from pix2pix_lightning.models.optimizers import OptimizersMixin
 from pix2pix_lightning.models.persistence import PersistenceMixin
 from pix2pix_lightning.models.rates import log_rates, step_schedules
 from pix2pix_lightning.models.split_metrics import SplitMetrics
@@ -37,7 +43,7 @@ from pix2pix_lightning.networks import cat_dense_grad
 from pix2pix_lightning.utils.seeding import Purpose, seed_torch
 
 
-class Pix2PixModule(EvaluationMixin, PersistenceMixin, LightningModule):
+class Pix2PixModule(EvaluationMixin, OptimizersMixin, PersistenceMixin, LightningModule):
     """Train a generator and a discriminator in turn (paper, sections 3 and 6.2).
 
     Networks, losses and optimizers are objects or descriptions, ``{"_target_": "package.Class", "argument": value}``.
@@ -107,6 +113,7 @@ class Pix2PixModule(EvaluationMixin, PersistenceMixin, LightningModule):
         self.batches_seen = 0
         self.window = AccumulationWindow()
         self.losses: dict[str, Tensor] | None = None  # of the step that is running
+        self.mask: Tensor | None = None  # of that step's pixels, True where one counts
         self.wrapped_networks: dict[str, nn.Module] = {}  # by attribute name, as a strategy wraps them for DDP
         parts = {"generator": generator, "discriminator": discriminator, "adversarial": adversarial}
         parts |= {"reconstruction": dict(reconstruction), "schedule": schedule}
@@ -156,13 +163,13 @@ class Pix2PixModule(EvaluationMixin, PersistenceMixin, LightningModule):
         """Take one step of each network on a batch, with noise of the batch's own; log and return the losses."""
         self.window = AccumulationWindow.from_batch_idx(batch_idx, self.accumulate, self.trainer.num_training_batches)
         with seed_torch(self.device, self.seed, Purpose.STEP, self.batches_seen, self.global_rank):
-            losses = self.step(batch["source"], batch["target"])
+            losses = self.step(batch["source"], batch["target"], batch.get("mask"))
         self.batches_seen += 1
         self.log_dict({f"train/{name}": loss for name, loss in losses.items()}, on_step=True, on_epoch=False)
         self.log_progress(on_step=True)
         return losses
 
-    def step(self, source: Tensor, target: Tensor) -> dict[str, Tensor]:
+    def step(self, source: Tensor, target: Tensor, mask: Tensor | None = None) -> dict[str, Tensor]:
         """Update the discriminator, then the generator.
 
         It reads tensors, changes weights and optimizers, and waits for nothing, so that it can run as one CUDA graph.
@@ -170,19 +177,21 @@ class Pix2PixModule(EvaluationMixin, PersistenceMixin, LightningModule):
         Args:
             source: Images (B, C, H, W) in [-1, 1].
             target: Images (B, C', H, W) in [-1, 1].
+            mask: (B, 1, H, W), True where a pixel counts; None: everywhere. Elsewhere real and generated are equal.
 
         Returns:
             The losses by name, scalars without a gradient.
         """
         losses = self.losses = {}
+        self.mask = mask
         with defer_gradient_sync(self.trainer.strategy, self.window):
             fake = self.wrapped_networks.get("generator", self.generator)(source)
-            fake = self.pair_spec.target.replace_ignored(fake, target)
+            fake = replace_masked(fake, target, mask)
             if self.discriminator is not None:
                 for _ in range(self.discriminator_steps):
                     self.update("d", lambda: self.discriminator_loss(source, target, fake.detach()))
             self.update("g", lambda: self.generator_loss(source, target, fake))
-        self.losses = None
+        self.losses = self.mask = None
         return losses
 
     def discriminator_loss(self, source: Tensor, target: Tensor, fake: Tensor) -> Tensor:
@@ -220,7 +229,7 @@ class Pix2PixModule(EvaluationMixin, PersistenceMixin, LightningModule):
         Returns:
             A scalar.
         """
-        terms = {name: loss(fake, target) for name, loss in self.reconstruction.items()}
+        terms = {k: compute_masked_loss(loss, fake, target, self.mask) for k, loss in self.reconstruction.items()}
         logits_real: Logits | None = None
         if self.discriminator is not None:
             real_pair, fake_pair = self.condition(source, target), self.condition(source, fake)
@@ -263,21 +272,6 @@ class Pix2PixModule(EvaluationMixin, PersistenceMixin, LightningModule):
                 self.manual_backward(loss)
             if self.window.is_last:
                 optimizer.step()
-
-    def configure_optimizers(self) -> Any:
-        """Build the optimizers of generator and discriminator and, where there is a schedule, one for each."""
-        return build_optimizers(self.parts, g=self.generator, d=self.discriminator)
-
-    def get_optimizer(self, network: str) -> LightningOptimizer:
-        """Return the optimizer of ``"g"`` or ``"d"``."""
-        optimizers = self.optimizers()
-        return optimizers[0 if network == "g" else 1] if isinstance(optimizers, list) else optimizers
-
-    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        """Clip the gradients. Under a 16-bit scaler they have their true size only now."""
-        if self.gradient_clip is not None:
-            parameters = [p for group in optimizer.param_groups for p in group["params"]]
-            nn.utils.clip_grad_norm_(parameters, self.gradient_clip)
 
     def on_train_epoch_end(self) -> None:
         """Log the learning rates and step the schedules: with manual optimization the trainer does not."""

@@ -50,8 +50,8 @@ def parse_raw_range(value_range: Any, dtype: str) -> tuple[float, float]:
             return low, high
     given = list(value_range) if isinstance(value_range, tuple) else value_range
     raise UserError(
-        f"value_range={given}: two numbers from {limits[0]:g} to {limits[1]:g} are expected, the second clearly higher, "
-        "or auto"
+        f"value_range={given}: two numbers from {limits[0]:g} to {limits[1]:g} are expected, the second clearly "
+        "higher, or auto"
     )
 
 

@@ -157,7 +157,7 @@ class Side(ABC):
         assert self.interpolation is not None
         if self.interpolation == "nearest":  # it picks pixels, so that few pixels of a large image are converted
             return self.prepare(resize(image, height, width, "nearest"))
-        return resize(self.prepare(image), height, width, self.interpolation)
+        return resize(self.prepare(image), height, width, self.interpolation, nodata=self.nodata)
 
     @abstractmethod
     def encode(self, values: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -235,19 +235,6 @@ class Side(ABC):
             (B, 1, H, W), True where a pixel does not count; None where all count.
         """
         return None
-
-    def replace_ignored(self, output: Tensor, target: Tensor) -> Tensor:
-        """Return an output that equals its target where that does not count: no loss and no gradient comes from there.
-
-        Args:
-            output: A generator's output, (B, channels, H, W), for this side.
-            target: What it should be, (B, channels, H, W), as ``encode`` returns it.
-
-        Returns:
-            (B, channels, H, W) in the type of ``output``.
-        """
-        ignored = self.find_ignored(target)
-        return output if ignored is None else torch.where(ignored, target.to(output.dtype), output)
 
     @abstractmethod
     def preview(self, values: Tensor) -> npt.NDArray[np.uint8]:
