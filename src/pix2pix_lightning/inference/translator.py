@@ -295,7 +295,8 @@ class Translator:
         from PIL import Image
 
         check_pil_target(self.pair_spec.target)
-        translated = self.translate_arrays([self.pair_spec.source.read(from_pil(image))])[0]
+        source = self.pair_spec.source
+        translated = self.translate_arrays([source.read(from_pil(image, can_be_deep=source.kind == "raw"))])[0]
         return Image.fromarray(translated[..., 0] if translated.shape[2] == 1 else translated)
 
     def _translate_tensor(self, batch: Tensor) -> Tensor:

@@ -1,0 +1,253 @@
+"""Pairs of every type: files, cache, network, prediction, export and back, bit for bit."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import tifffile
+import torch
+from torch import nn
+
+from pix2pix_lightning import PairedDataModule, Pix2PixModule, Translator
+from pix2pix_lightning.export import onnx_file
+from pix2pix_lightning.export.graph import Graph
+from pix2pix_lightning.inference.file_paths import choose_suffixes
+from pix2pix_lightning.inference.translate_files import translate_files
+
+SIDE = 8  # pixels
+COLOURS = ((200, 0, 0), (0, 200, 0), (0, 0, 200))
+RAW = {"kind": "raw"}
+
+
+def draw(low, high, channels, dtype, step=1.0):
+    """Random values of a type from low to high, multiples of a step, (SIDE, SIDE, channels)."""
+    rng = np.random.default_rng([channels, abs(int(high))])
+    return (rng.integers(low / step, high / step, (SIDE, SIDE, channels), endpoint=True) * step).astype(dtype)
+
+
+def punch(image, value):
+    """Some pixels without a value."""
+    image = image.copy()
+    image[2:4, 3:6] = value
+    return image
+
+
+def convert(image, low, high, new_low, new_high, dtype, channels):
+    """What a network that copies channels makes of an image: the same fraction of another range."""
+    fraction = (image.astype(np.float64) - low) / (high - low)
+    return np.take(new_low + fraction * (new_high - new_low), np.arange(channels) % image.shape[2], 2).astype(dtype)
+
+
+class Copy(nn.Module):
+    """The channels of the source, over and over."""
+
+    def __init__(self, count):
+        super().__init__()
+        self.count = count
+
+    def forward(self, x):
+        return torch.cat([x[:, number % x.shape[1]][:, None] for number in range(self.count)], 1)
+
+
+class Look(nn.Module):
+    """A level for each class."""
+
+    def __init__(self, levels):
+        super().__init__()
+        self.register_buffer("levels", torch.tensor(levels)[None, :, None, None])
+
+    def forward(self, x):
+        return ((x + 1) / 2 * self.levels).sum(1, keepdim=True)
+
+
+def build_rows():
+    """Each row: sides, files of A and B, the network, and the files' formats."""
+    deep = draw(0, 2**15, 5, np.uint16)
+    signed = draw(-1024, 1024, 1, np.int16)
+    fractions = draw(-1, 1, 3, np.float32, 2**-14)
+    narrow = draw(0, 1, 2, np.float16, 2**-7)
+    photo, gray, tiny = (draw(0, 255, channels, np.uint8) for channels in (3, 1, 1))
+    coarse = draw(0, 128, 2, np.uint8)
+    numbers = draw(0, 11, 1, np.uint8)
+    drawn = draw(0, 2, 1, np.uint8)
+    free = np.random.default_rng(0).uniform(-1, 1, (SIDE, SIDE, 1)).astype(np.float32)
+    deep_range = {**RAW, "dtype": "uint16", "value_range": [0, 2**15]}
+    rows = {
+        "uint8 rgb to uint8 gray": ({}, {"kind": "grayscale"}, photo, photo[..., :1], Copy(1), ".png", ".png"),
+        "uint8 gray to uint8 rgb": ({"kind": "grayscale"}, {}, gray, gray.repeat(3, 2), Copy(3), ".png", ".png"),
+        "uint16 x 5 to float32 x 2": (
+            {**deep_range, "num_channels": 5},
+            {**RAW, "dtype": "float32", "num_channels": 2, "value_range": [0, 1]},
+            deep,
+            convert(deep, 0, 2**15, 0, 1, np.float32, 2),
+            Copy(2),
+            ".tif",
+            ".npy",
+        ),
+        "int16 with nodata to int16 with nodata": (
+            {**RAW, "dtype": "int16", "value_range": [-1024, 1024], "nodata": -2000},
+            {**RAW, "dtype": "int16", "value_range": [-2048, 2048], "nodata": 9999},
+            punch(signed, -2000),
+            punch(convert(signed, -1024, 1024, -2048, 2048, np.int16, 1), 9999),
+            Copy(1),
+            ".tif",
+            ".tif",
+        ),
+        "float32 x 3 with NaN to uint16 with nodata": (
+            {**RAW, "dtype": "float32", "num_channels": 3, "value_range": [-1, 1]},
+            {**deep_range, "nodata": 60000},
+            punch(fractions, np.nan),
+            punch(convert(fractions, -1, 1, 0, 2**15, np.uint16, 1), 60000),
+            Copy(1),
+            ".npy",
+            ".tif",
+        ),
+        "float16 x 2 to uint8 x 4": (
+            {**RAW, "dtype": "float16", "num_channels": 2, "value_range": [0, 1]},
+            {**RAW, "dtype": "uint8", "num_channels": 4, "value_range": [0, 128]},
+            narrow,
+            convert(narrow, 0, 1, 0, 128, np.uint8, 4),
+            Copy(4),
+            ".npy",
+            ".tif",
+        ),
+        "class numbers to uint16": (
+            {"kind": "label", "num_classes": 12},
+            deep_range,
+            numbers,
+            numbers.astype(np.uint16) * 1024 + 7,
+            Look([(number * 1024 + 7) * 2**-14 - 1 for number in range(12)]),
+            ".png",
+            ".png",
+        ),
+        "colours of classes to class numbers": (
+            {"kind": "label", "palette": COLOURS},
+            {"kind": "label", "num_classes": 3},
+            np.array(COLOURS, np.uint8)[drawn[..., 0]],
+            drawn,
+            Copy(3),
+            ".png",
+            ".png",
+        ),
+        "uint8 gray to uint16 x 3": (
+            {"kind": "grayscale"},
+            {**RAW, "dtype": "uint16", "num_channels": 3},
+            tiny,
+            tiny.repeat(3, 2).astype(np.uint16) * 257,
+            Copy(3),
+            ".png",
+            ".png",
+        ),
+        "uint16 to uint8 gray": (
+            {**RAW, "dtype": "uint16"},
+            {"kind": "grayscale"},
+            tiny.astype(np.uint16) * 257,
+            tiny,
+            Copy(1),
+            ".png",
+            ".png",
+        ),
+        "float32 with NaN to float32 with nodata": (
+            {**RAW, "dtype": "float32", "value_range": [-1, 1]},
+            {**RAW, "dtype": "float32", "value_range": [-1, 1], "nodata": -9999},
+            punch(free, np.nan),
+            punch(free, -9999),
+            Copy(1),
+            ".tif",
+            ".tif",
+        ),
+        "int16 x 2 to float16 x 2": (
+            {**RAW, "dtype": "int16", "num_channels": 2, "value_range": [-1024, 1024]},
+            {**RAW, "dtype": "float16", "num_channels": 2, "value_range": [-1, 1]},
+            signed.repeat(2, 2),
+            convert(signed, -1024, 1024, -1, 1, np.float16, 2),
+            Copy(2),
+            ".npy",
+            ".npy",
+        ),
+        "uint8 x 2 to int16 x 7": (
+            {**RAW, "dtype": "uint8", "num_channels": 2, "value_range": [0, 128]},
+            {**RAW, "dtype": "int16", "num_channels": 7, "value_range": [-64, 64]},
+            coarse,
+            convert(coarse, 0, 128, -64, 64, np.int16, 7),
+            Copy(7),
+            ".tif",
+            ".tif",
+        ),
+    }
+    return [pytest.param(*row, id=name) for name, row in rows.items()]
+
+
+def write(path, image):
+    """Write a file by NumPy, tifffile or OpenCV alone."""
+    path.parent.mkdir(parents=True)
+    plain = image[..., 0] if image.shape[2] == 1 else image
+    if path.suffix == ".npy":
+        np.save(path, image)
+    elif path.suffix == ".tif":
+        tifffile.imwrite(path, plain, photometric="minisblack", planarconfig="contig" if plain.ndim == 3 else None)
+    else:
+        assert cv2.imwrite(str(path), plain[..., ::-1] if plain.ndim == 3 else plain)
+
+
+def read(path):
+    """Read a file by NumPy, tifffile or OpenCV alone, (SIDE, SIDE, C)."""
+    if path.suffix == ".npy":
+        return np.load(path)
+    if path.suffix == ".tif":
+        image = tifffile.imread(path)
+    else:
+        image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        image = image[..., ::-1] if image.ndim == 3 else image
+    return image.reshape(SIDE, SIDE, -1)
+
+
+def to_image(tensor):
+    return tensor.permute(1, 2, 0).numpy()
+
+
+@pytest.mark.parametrize(("a", "b", "source", "target", "network", "format_a", "format_b"), build_rows())
+def test_type_pairs(tmp_path, monkeypatch, a, b, source, target, network, format_a, format_b):
+    files = [tmp_path / f"pairs/val/{key}/x{suffix}" for key, suffix in (("A", format_a), ("B", format_b))]
+    for path, image in zip(files, (source, target), strict=True):
+        write(path, image)
+    data = PairedDataModule(
+        tmp_path / "pairs", a={"kind": "rgb", **a}, b={"kind": "rgb", **b}, size=SIDE, cache=True, num_workers=0
+    )
+    data.setup("validate")
+    for _ in range(2):  # from the files, and from the cache
+        (batch,) = data.val_dataloader()
+        loaded = batch["source"][0], batch["target"][0]
+    spec = data.pair_spec
+    for side, tensor, image in zip((spec.source, spec.target), loaded, (source, target), strict=True):
+        held = side.decode(side.encode(tensor[None]), is_output=False)[0]
+        np.testing.assert_array_equal(to_image(held), image, strict=True)
+
+    module = Pix2PixModule(network, None, pair_spec=spec)
+    seen = module.on_after_batch_transfer(dict(batch), 0)
+    predicted = module.predict_step(seen, 0)["output"][0]
+    np.testing.assert_array_equal(to_image(predicted), target, strict=True)
+
+    translator = Translator(module)
+    (suffix,) = choose_suffixes(files[:1], spec.target).values()
+    assert suffix == (".png" if format_b == ".png" else ".tif")
+    for output in (tmp_path / f"x{suffix}", tmp_path / "x.npy"):
+        assert list(translate_files(translator, {files[0]: [output]})) == [output]
+        np.testing.assert_array_equal(read(output), target, strict=True)
+    tiled = Translator(module, tile=4)
+    for image in (source, torch.from_numpy(source).permute(2, 0, 1)):
+        assert_equal(translator(image), target)
+        assert_equal(tiled(image), target)
+
+    session = pytest.importorskip("onnxruntime")
+    monkeypatch.setattr(onnx_file, "choose_sizes", lambda graph, least: [(SIDE, SIDE), (SIDE, 4)])
+    assert onnx_file.write_onnx(Graph(module, "image", "file", "file"), tmp_path / "m.onnx", made_by={}) < 1e-6
+    graph = session.InferenceSession(tmp_path / "m.onnx")
+    (output,) = graph.run(None, {"source": source.transpose(2, 0, 1)[None]})
+    np.testing.assert_array_equal(output[0].transpose(1, 2, 0), target, strict=True)
+    np.testing.assert_array_equal(Translator(Path(tmp_path / "m.onnx"))(source), target, strict=True)
+
+
+def assert_equal(image, expected):
+    np.testing.assert_array_equal(to_image(image) if isinstance(image, torch.Tensor) else image, expected, strict=True)
