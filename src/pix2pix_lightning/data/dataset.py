@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
 from torch.utils.data.distributed import DistributedSampler
 
-from pix2pix_lightning.data.augmentation import PairAugmentation
+from pix2pix_lightning.data.augmentation import PairAugmentation, Placement
 from pix2pix_lightning.data.files.image_files import format_reason
 from pix2pix_lightning.data.pair_spec import PairSpec
 from pix2pix_lightning.data.pairs import Image, Pairs
@@ -48,7 +48,7 @@ class PairDataset(Dataset[Sample | None]):
     Args:
         pairs: The pairs as their files hold them.
         spec: Kinds of the sides, size and direction.
-        augmentation: Applied to images of ``spec.load_size``; None only resizes to ``spec.size``.
+        augmentation: Applied to images that are resized for a crop; None only resizes.
         seed: Seed of the augmentation, not negative.
         prepared: The same pairs as the augmentation takes them, from a cache. By default a pair is prepared each time
             it is read.
@@ -66,9 +66,10 @@ class PairDataset(Dataset[Sample | None]):
         prepared: Pairs | None = None,
         on_error: OnError = "raise",
     ) -> None:
-        length = spec.size if augmentation is None else spec.load_size
         self.pairs = pairs
-        self.prepared = PreparedPairs(pairs, spec, length) if prepared is None else prepared
+        if prepared is None:
+            prepared = PreparedPairs(pairs, spec, for_crop=augmentation is not None)
+        self.prepared = prepared
         self.spec = spec
         self.augmentation = augmentation
         self.seed = seed
@@ -95,22 +96,26 @@ class PairDataset(Dataset[Sample | None]):
                 ``raise``; or many pairs in a row are so.
         """
         epoch, index = key if isinstance(key, tuple) else (0, key)
-        found = self._read(epoch, index)
+        seed = seed_sequence(self.seed, Purpose.AUGMENTATION, epoch, index)
+        found = self._read(epoch, index, seed)
         if found is None:
             return None
-        a, b, name = found
+        a, b, name, placement = found
         source, target = (b, a) if self.spec.direction == "b_to_a" else (a, b)
-        if self.augmentation is not None:
-            seed = seed_sequence(self.seed, Purpose.AUGMENTATION, epoch, index)
+        if placement is not None and self.augmentation is not None:
+            source, target = self.augmentation.finish(source, target, seed, is_mirrored=placement.is_mirrored)
+        elif self.augmentation is not None:
             source, target = self.augmentation(source, target, seed)
         return {"source": _to_tensor(source), "target": _to_tensor(target), "name": name}
 
-    def _read(self, epoch: int, index: int) -> tuple[Image, Image, str] | None:
-        """Return a prepared pair, or what takes its place."""
+    def _read(
+        self, epoch: int, index: int, seed: np.random.SeedSequence
+    ) -> tuple[Image, Image, str, Placement | None] | None:
+        """Return a prepared pair, or the part of it that the augmentation takes; or what takes its place."""
         generator, place = None, index
         for _ in range(MAX_UNREADABLE):
             try:
-                return self.prepared[place]
+                return self._read_part(place, seed)
             except (UserError, OSError) as error:
                 reason = format_reason(error)
                 if self._unreadable is None:
@@ -124,6 +129,13 @@ class PairDataset(Dataset[Sample | None]):
                 generator = np.random.default_rng(seed_sequence(self.seed, Purpose.REPLACEMENT, epoch, index))
             place = int(generator.integers(len(self.pairs)))
         raise build_unreadable_error(reason)
+
+    def _read_part(self, place: int, seed: np.random.SeedSequence) -> tuple[Image, Image, str, Placement | None]:
+        prepared = self.prepared
+        if self.augmentation is None or not (isinstance(prepared, PreparedPairs) and prepared.reads_windows):
+            return (*prepared[place], None)
+        placement = self.augmentation.place(*prepared.read_size(place), seed)
+        return (*prepared.read_window(place, placement.window), placement)
 
 
 class DroppingLoader(DataLoader[Any]):

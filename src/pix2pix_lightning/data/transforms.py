@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pix2pix_lightning.data.pair_spec import PairSpec
+from pix2pix_lightning.data.sizes import format_size
 from pix2pix_lightning.utils.checks import check_choice
 from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.memory import is_out_of_memory
@@ -51,7 +52,7 @@ class PairTransform:
                 f"{name}={entry!r} is no transform of albumentations: give {{_target_: albumentations.<Class>, ...}}"
             )
         self.name = f"{name} ({type(entry).__name__})"
-        self.size = spec.size
+        self.kept = "height and width" if spec.is_whole else f"{spec.size_key}={format_size(spec.size)}"
         self.sides = _SIDES[sides]
         kinds = {side: "mask" if getattr(spec, side).kind == "label" else "image" for side in self.sides}
         # albumentations needs one array named "image"; with two label sides, it is the first
@@ -99,7 +100,7 @@ class PairTransform:
         if image.shape != shape or image.dtype != np.uint8:
             raise UserError(
                 f"{self.name} makes the {side} {image.shape} {image.dtype}, but {shape} uint8 is expected: choose "
-                f"arguments that keep data.size={self.size}, or remove the transform"
+                f"arguments that keep {self.kept}, or remove the transform"
             )
         return image
 

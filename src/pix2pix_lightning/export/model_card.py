@@ -28,7 +28,7 @@ from pix2pix_lightning.utils.saved_files import read_json
 _NUM_PICTURES = 4
 _PROCEDURAL = "pix2pix_lightning.data.ProceduralDataModule"
 _DATA_KEYS = (
-    *("direction", "size", "jitter", "mirror", "batch_size", "max_pairs"),
+    *("direction", "size", "resize", "crop", "jitter", "mirror", "batch_size", "max_pairs"),
     *("num_train", "num_val", "num_looks", "seed"),
 )
 _TRAINER_KEYS = ("max_epochs", "precision", "limit_train_batches", "devices", "num_nodes")

@@ -39,7 +39,7 @@ from pix2pix_lightning.models.persistence import PersistenceMixin
 from pix2pix_lightning.models.rates import log_rates, step_schedules
 from pix2pix_lightning.models.split_metrics import SplitMetrics
 from pix2pix_lightning.models.trainer_checks import check_arguments, check_trainer
-from pix2pix_lightning.networks import cat_dense_grad
+from pix2pix_lightning.networks import cat_dense_grad, pad_for
 from pix2pix_lightning.utils.seeding import Purpose, seed_torch
 
 
@@ -157,20 +157,20 @@ class Pix2PixModule(EvaluationMixin, OptimizersMixin, PersistenceMixin, Lightnin
         """
         return cast(Tensor, self.generator(source))
 
-    # ---- one step: D, then G, on the same generated images (paper, section 3.3) --------------------------------------
-
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        """Take one step of each network on a batch, with noise of the batch's own; log and return the losses."""
+        """Take one step of each network on a batch, padded by reflection if needed; log and return the losses."""
         self.window = AccumulationWindow.from_batch_idx(batch_idx, self.accumulate, self.trainer.num_training_batches)
+        keys = ("source", "target", *(["mask"] if "mask" in batch else []))
+        images = (pad_for(batch[key], self.generator, self.discriminator) for key in keys)
         with seed_torch(self.device, self.seed, Purpose.STEP, self.batches_seen, self.global_rank):
-            losses = self.step(batch["source"], batch["target"], batch.get("mask"))
+            losses = self.step(*images)
         self.batches_seen += 1
         self.log_dict({f"train/{name}": loss for name, loss in losses.items()}, on_step=True, on_epoch=False)
         self.log_progress(on_step=True)
         return losses
 
     def step(self, source: Tensor, target: Tensor, mask: Tensor | None = None) -> dict[str, Tensor]:
-        """Update the discriminator, then the generator.
+        """Update the discriminator, then the generator, on the same generated images (paper, section 3.3).
 
         It reads tensors, changes weights and optimizers, and waits for nothing, so that it can run as one CUDA graph.
 

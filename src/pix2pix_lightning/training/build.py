@@ -86,7 +86,7 @@ def build_training(cfg: DictConfig, saved: Path | None = None, checkpoint: Path 
     seed_everything(cfg.seed, workers=True, verbose=False)
     with name_key("module", cfg.module):
         module = instantiate(cfg.module, pair_spec=data.pair_spec.to_dict())
-        check_built_module(module, data.pair_spec.size)
+        check_built_module(module, data.pair_spec)
     if cfg.get("init_from") and saved is None:
         load_initial_weights(module, cfg.init_from if isinstance(cfg.init_from, str) else list(cfg.init_from))
     if not keep_memory(cfg.speed.keep_memory) and cfg.speed.keep_memory:
