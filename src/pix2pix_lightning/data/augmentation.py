@@ -13,7 +13,7 @@ from pix2pix_lightning.data.pair_spec import PairSpec
 from pix2pix_lightning.data.transforms import PairTransform
 from pix2pix_lightning.utils.errors import UserError
 
-Image = npt.NDArray[np.uint8]
+Image = npt.NDArray[Any]
 
 
 class PairAugmentation:
@@ -34,12 +34,12 @@ class PairAugmentation:
         """Augment a pair.
 
         Args:
-            source: (H, W, C) uint8, sides at least ``size``.
-            target: (H, W, C) uint8 of the same height and width.
+            source: (H, W, C), sides at least ``size``.
+            target: (H, W, C) of the same height and width.
             seed: The result is a function of the pair and this seed alone.
 
         Returns:
-            Source and target, each (size, size, C) uint8.
+            Source and target, each (size, size, C) in its own type.
 
         Raises:
             UserError: A transform fails, or changes the size or the type of an image.
