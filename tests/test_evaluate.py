@@ -363,7 +363,9 @@ def test_other_meanings_of_a_pixel_are_refused(measure, refused, run, root, tmp_
     palette = json.dumps(PALETTE, separators=(",", ":"))
     assert_contains(
         refused(run, tmp_path / "out", *group, "data.size=32", "data.a.kind=label", f"data.a.palette={palette}"),
-        f"data.a.palette={palette} data.a.interpolation=nearest",
+        "data.a.kind=label",
+        f"data.a.palette={palette}",
+        "data.a.kind=rgb",
         "data.a.palette=null",
     )
     assert not (tmp_path / "out").exists()

@@ -241,7 +241,7 @@ def list_side_folders(root: Path, split: str) -> list[tuple[Path, Path]]:
 
 def _convert(image: FileImage, side: Side | None, key: str) -> Image:
     try:
-        return image.to_pixels() if side is None else side.read(image)
+        return image.to_colours() if side is None else side.read(image)
     except UserError as error:
         raise UserError(f"{image.name}, data.{key}: {error}") from None
 

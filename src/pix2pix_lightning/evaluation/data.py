@@ -6,7 +6,6 @@ import inspect
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
@@ -190,10 +189,10 @@ def _list_keywords(cls: type) -> list[str]:
 def _check_equal(given: PairSpec, trained: PairSpec) -> None:
     """Check that pixels mean the same. The size before a training crop may differ."""
     given_keys, trained_keys = _flatten(given), _flatten(trained)
-    different = [key for key in trained_keys if given_keys[key] != trained_keys[key]]
+    different = [key for key in trained_keys if given_keys.get(key) != trained_keys[key]]
     if different:
         raise UserError(
-            " ".join(_format_key(key, given_keys[key]) for key in different)
+            " ".join(_format_key(key, given_keys[key]) for key in different if key in given_keys)
             + ", but the checkpoint was trained on other pairs: set "
             + " ".join(_format_key(key, trained_keys[key]) for key in different)
         )
@@ -201,7 +200,7 @@ def _check_equal(given: PairSpec, trained: PairSpec) -> None:
 
 def _flatten(spec: PairSpec) -> dict[str, Any]:
     a, b = (spec.source, spec.target) if spec.direction == "a_to_b" else (spec.target, spec.source)
-    sides = {f"{name}.{key}": value for name, side in (("a", a), ("b", b)) for key, value in asdict(side).items()}
+    sides = {f"{name}.{key}": value for name, side in (("a", a), ("b", b)) for key, value in side.to_dict().items()}
     return {"direction": spec.direction, "size": spec.size, **sides}
 
 

@@ -18,8 +18,6 @@ from pix2pix_lightning.utils.errors import UserError
 if TYPE_CHECKING:
     from PIL.Image import Image as PILImage
 
-    from pix2pix_lightning.data.sides.picture import PictureSide
-
 Pixels = npt.NDArray[np.uint8]
 
 WHITE = (255, 255, 255)
@@ -55,31 +53,28 @@ class FileImage:
         alpha = None if self.alpha is None else self.alpha[:, left:right]
         return replace(self, pixels=self.pixels[:, left:right], alpha=alpha)
 
-    def to_pixels(self, side: PictureSide | None = None) -> Pixels:
-        """Return what ``Side.prepare`` takes: colours or levels over the side's background, or class numbers.
+    @property
+    def has_clear_pixels(self) -> bool:
+        """Whether a pixel is transparent, if only a little."""
+        return self.alpha is not None and self.alpha.size > 0 and bool(self.alpha.min() < 255)
+
+    def to_colours(self, background: Sequence[int] = WHITE) -> Pixels:
+        """Return colours or gray levels, over a background where they are transparent.
 
         Args:
-            side: The side; by default colours over white.
+            background: RGB, 0 to 255.
 
         Returns:
             (H, W, 1) or (H, W, 3) RGB, uint8.
-
-        Raises:
-            UserError: There are transparent pixels, and the side refuses them.
         """
-        is_clear = self.alpha is not None and self.alpha.size > 0 and self.alpha.min() < 255
-        if is_clear and side is not None and side.alpha == "error":
-            raise UserError(_format_refusal(side))
-        if side is not None and side.has_class_numbers:
-            return self._to_numbers()
         pixels: Pixels = self.pixels if self.palette is None else self.palette[self.pixels[..., 0]]
-        if not is_clear:
+        if not self.has_clear_pixels:
             return pixels
-        background = WHITE if side is None else side.background
         _log_composite(self.name, background)
         return composite(pixels, self.alpha, background, is_premultiplied=self.is_premultiplied)
 
-    def _to_numbers(self) -> Pixels:
+    def to_numbers(self) -> Pixels:
+        """Return the numbers that the file stores, as of classes: of its palette's colours, or of its levels."""
         if self.palette is not None or self.max_level == 255:
             return self.pixels
         levels: Pixels = ((np.arange(256) * self.max_level + 127) // 255).astype(np.uint8)[self.pixels]
@@ -176,15 +171,6 @@ def _get_alpha(image: PILImage) -> Pixels | None:
     if image.mode != "PA" and "transparency" not in image.info:
         return None
     return np.asarray(image.convert("RGBA"))[..., 3]
-
-
-def _format_refusal(side: PictureSide) -> str:
-    if side.has_class_numbers:
-        return "transparent pixels (alpha) in a side of class numbers, which have none: save the file without alpha"
-    fix = "save it without alpha" + (" in the palette's colours" if side.kind == "label" else "")
-    return (
-        f"transparent pixels (alpha) in a side with alpha=error: {fix}, or set alpha=composite and background=[r,g,b]"
-    )
 
 
 def _log_composite(name: str, background: Sequence[int]) -> None:

@@ -46,7 +46,7 @@ def read_image(path: Path, *, max_pixels: int | None = None, side: Side | None =
     """
     image = open_image(path, max_pixels=max_pixels, has_numbers=side is not None and side.has_class_numbers)
     try:
-        return image.to_pixels() if side is None else side.read(image)
+        return image.to_colours() if side is None else side.read(image)
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
 

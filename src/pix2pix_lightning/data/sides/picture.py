@@ -14,6 +14,7 @@ from torch import Tensor
 from pix2pix_lightning.data.sides.side import Array, Side
 from pix2pix_lightning.data.sides.values import parse_background, parse_range
 from pix2pix_lightning.utils.checks import check_choice
+from pix2pix_lightning.utils.errors import UserError
 
 if TYPE_CHECKING:
     from pix2pix_lightning.data.files.file_image import FileImage
@@ -64,7 +65,18 @@ class PictureSide(Side):
         Raises:
             UserError: There are transparent pixels, and ``alpha`` is ``error``.
         """
-        return image.to_pixels(self)
+        if image.has_clear_pixels and self.alpha == "error":
+            raise UserError(self._format_refusal())
+        return image.to_numbers() if self.has_class_numbers else image.to_colours(self.background)
+
+    def _format_refusal(self) -> str:
+        if self.has_class_numbers:
+            return "transparent pixels (alpha) in a side of class numbers, which have none: save the file without alpha"
+        fix = "save it without alpha" + (" in the palette's colours" if self.kind == "label" else "")
+        return (
+            f"transparent pixels (alpha) in a side with alpha=error: {fix}, or set alpha=composite and "
+            "background=[r,g,b]"
+        )
 
     def preview(self, values: Tensor) -> npt.NDArray[np.uint8]:
         """Convert one image of ``decode``, (C, H, W) uint8, to a picture for people, (H, W, C) uint8."""
