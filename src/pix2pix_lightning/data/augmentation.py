@@ -56,7 +56,7 @@ class PairAugmentation:
 
     def _crop(self, image: Image, top: int, left: int, is_mirrored: bool) -> Image:
         part = image[top : top + self.size, left : left + self.size]
-        return cv2.flip(part, 1).reshape(part.shape) if is_mirrored else part  # type: ignore[return-value]
+        return cv2.flip(part, 1).reshape(part.shape) if is_mirrored else part
 
 
 def check_entries(entries: Sequence[Any] | None) -> list[Any]:

@@ -28,8 +28,8 @@ class PairTransform:
 
     Images of kind ``label`` are albumentations' masks: changes of colour leave them alone, and class numbers are
     never blended. So are those in the colours of a palette (``snap_palette``). Changes of values are for 8-bit sides
-    alone: albumentations takes floats for numbers from 0 to 1, and 16 bits for the full range. All randomness comes from
-    the seed of the call.
+    alone: albumentations takes floats for numbers from 0 to 1, and 16 bits for the full range. All randomness comes
+    from the seed of the call.
 
     Args:
         entry: A transform, or its description ``{"_target_": "albumentations.Rotate", "p": 0.5, ...}``. A description
