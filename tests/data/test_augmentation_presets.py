@@ -101,11 +101,11 @@ def test_colours_of_a_palette_are_not_mixed():
         (["experiment=facades"], True, True, None),
         (["experiment=edges2shoes"], False, False, None),  # the paper's
         (["experiment=edges2shoes", "augmentation=strong"], True, True, LISTS["strong"]),
-        (["experiment=facades", "augmentation=none"], False, False, []),
+        (["experiment=facades", "augmentation=none"], False, False, None),
         (["augmentation=microscopy", "data.jitter=false"], False, False, LISTS["microscopy"]),
         (["augmentation=strong", "data.augmentation=[{_target_: a.B}]"], True, True, [{"_target_": "a.B"}]),
         (["data.augmentation=[{_target_: a.B}]"], True, True, [{"_target_": "a.B"}]),
-        (["debug=overfit", "augmentation=strong"], False, False, []),
+        (["debug=overfit", "augmentation=strong"], False, False, None),
     ],
 )
 def test_a_preset_sets_three_keys_which_the_command_line_may_set_too(words, jitter, mirror, augmentation):

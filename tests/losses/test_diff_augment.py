@@ -117,6 +117,11 @@ def test_colours_change_in_the_target_alone():
     assert 0 <= saturation.min() < 0.02 < 1.98 < saturation.max() <= 2
 
 
+def test_no_draw_depends_on_a_value_for_which_a_gpu_would_be_waited():
+    pairs = torch.empty(2, 6, 16, 16, device="meta")  # whose values cannot be looked at
+    assert DiffAugment(ALL)(pairs)[0].shape == pairs.shape
+
+
 def test_nothing_is_changed_or_drawn_without_policies():
     state = torch.get_rng_state()
     pairs = draw(2, 6, 8, 8)

@@ -69,6 +69,11 @@ def test_equal_images_have_no_gradient_and_of_equal_shifts_the_shortest_counts()
     torch.testing.assert_close(gradient, torch.full((1, 1, 8, 8), -1 / 64))
 
 
+def test_the_search_does_not_wait_for_a_gpu():
+    images = torch.empty(2, 3, 8, 8, device="meta")  # whose values cannot be looked at
+    assert ShiftTolerantL1().to("meta")(images, images).shape == ()
+
+
 def test_half_precision_is_widened_and_a_checkpoint_holds_no_shifts():
     output, target = draw(2, 3, 8, 8).bfloat16(), draw(2, 3, 8, 8, seed=1).bfloat16()
     for loss in (ShiftTolerantL1(), PyramidL1()):

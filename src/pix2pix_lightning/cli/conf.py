@@ -143,7 +143,7 @@ def drop_unused_discriminator(cfg: DictConfig) -> None:
     if weights.get("adversarial") == 0 and not weights.get("feature_matching"):
         cfg.module.discriminator = None
         if cfg.module.get("diff_augment"):
-            cfg.module.diff_augment = []
+            cfg.module.diff_augment = None
         cfg.module.weights = {name: weight for name, weight in weights.items() if name not in _DISCRIMINATOR_TERMS}
 
 

@@ -295,7 +295,7 @@ def build_diff_augment(policies: Sequence[str] | None, target: Side, *, has_disc
     """Build the random changes of what the discriminator sees.
 
     Args:
-        policies: Names of the changes; none, or None, for no change.
+        policies: Names of the changes; None for no change.
         target: What the target's pixels mean.
         has_discriminator: Whether there is a discriminator.
 

@@ -52,7 +52,7 @@ class Pix2PixModule(EvaluationMixin, OptimizationMixin, PersistenceMixin, Lightn
             100 for ``l1`` (the paper's) and 0 for ``feature_matching``.
         conditional: Whether the discriminator sees the source next to the target.
         diff_augment: Random changes of what the discriminator sees, for few pairs: some of ``color``, ``translation``
-            and ``cutout`` (``losses.DiffAugment``).
+            and ``cutout`` (``losses.DiffAugment``). None changes nothing.
         optimizer_g: The generator's optimizer, described, or a function of its parameters that builds one.
         optimizer_d: The discriminator's optimizer, in the same form.
         schedule: A learning rate schedule by epochs, described, or a function of an optimizer. None is constant.
@@ -83,7 +83,7 @@ class Pix2PixModule(EvaluationMixin, OptimizationMixin, PersistenceMixin, Lightn
         reconstruction: Mapping[str, nn.Module | Description] = L1,
         weights: Mapping[str, float] | None = None,
         conditional: bool = True,
-        diff_augment: Sequence[str] = (),
+        diff_augment: Sequence[str] | None = None,
         optimizer_g: Any = ADAM,
         optimizer_d: Any = ADAM,
         schedule: Any = None,
