@@ -21,6 +21,7 @@ from pix2pix_lightning.data.files.image_files import format_reason
 from pix2pix_lightning.data.pairs import Image, Pairs
 from pix2pix_lightning.data.prepared import MAX_UNREADABLE, build_unreadable_error
 from pix2pix_lightning.utils.atomic import atomic_folder
+from pix2pix_lightning.utils.disk import check_disk_space
 from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.lock import wait_for_lock
 from pix2pix_lightning.utils.text import escape_controls
@@ -217,7 +218,7 @@ def _build(cache: Path, prepared: Pairs, title: str, settings: Mapping[str, Any]
     from rich.progress import track
 
     first = _read_first(prepared, may_skip=may_skip)
-    _check_disk_space(cache.parent, len(prepared) * sum(image.nbytes for image in first))
+    check_disk_space(cache.parent, len(prepared) * sum(image.nbytes for image in first), "data.cache")
     console = Console(stderr=True)
     indices = track(
         range(len(prepared)),
@@ -274,15 +275,6 @@ def _write_header(file: BinaryIO, shape: tuple[int, ...]) -> None:
 def _flush(file: BinaryIO) -> None:
     file.flush()
     os.fsync(file.fileno())
-
-
-def _check_disk_space(folder: Path, needed: int) -> None:
-    free = shutil.disk_usage(folder).free
-    if needed > free:
-        raise UserError(
-            f"data.cache: {folder} needs {needed / 2**30:.1f} GiB, {free / 2**30:.1f} GiB are free there: delete "
-            "files, set a folder on another disk, data.cache=<folder>, or no cache, data.cache=false"
-        )
 
 
 @contextmanager

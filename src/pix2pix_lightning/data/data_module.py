@@ -19,7 +19,7 @@ from pix2pix_lightning.data.dataset import EpochSampler, OnError, PairDataset
 from pix2pix_lightning.data.loaders import build_loader
 from pix2pix_lightning.data.pair_folder import PairFolder
 from pix2pix_lightning.data.pair_spec import PairSpec
-from pix2pix_lightning.data.pairs import LAYOUTS, FolderPairs, Pairs, StripPairs
+from pix2pix_lightning.data.pairs import FilePairs, Pairs, StripPairs
 from pix2pix_lightning.data.position import PositionCallback
 from pix2pix_lightning.data.prepared import PreparedPairs
 from pix2pix_lightning.data.workers import check_num_workers, choose_num_workers, count_available_cores
@@ -38,7 +38,7 @@ class PairedDataModule(LightningDataModule):
     mean. All randomness is a function of ``seed``, epoch and index.
 
     Args:
-        root: Folder of the splits.
+        root: Folder of the splits, or a file that holds or lists the pairs: a manifest, a zip file, an LMDB, Parquet.
         direction: ``a_to_b`` or ``b_to_a``.
         size: Side in pixels that the networks see.
         jitter: Resize training images to size x 286/256 and crop a random square (paper, section 6.2).
@@ -62,7 +62,11 @@ class PairedDataModule(LightningDataModule):
         check: How the files are checked before a training: ``quick`` reads all headers, which it remembers in the
             folder of ``cache``, or below ``root``, and decodes a few pairs; ``full`` decodes all pairs; ``off``.
         layout: ``strip`` for files that hold A and B side by side, of any width; ``folders`` for two folders;
-            ``auto`` finds out, and takes files as strips only if they are twice as wide as high.
+            ``names`` for one folder of files whose names tell A from B; ``manifest``, ``huggingface``, ``lmdb`` and
+            ``zip`` for what ``root`` is; ``auto`` finds out, and takes files as strips only if they are twice as wide
+            as high.
+        names: Names of the folders of A and B, or what the names of their files end or begin with.
+        columns: Columns of A and B, and perhaps of the mask, of a Hugging Face data set.
         on_error: ``raise`` ends with an error for a pair that cannot be used; ``skip`` leaves out the pairs that the
             check finds, takes another pair for one that cannot be read in training, and measures without it.
         val_fraction: Share of the pairs that are validated on; None: 0.1 where ``root`` has no ``train``.
@@ -99,7 +103,9 @@ class PairedDataModule(LightningDataModule):
         pin_memory: bool | Literal["auto"] | None = None,
         prefetch_factor: int | None = None,
         check: Literal["quick", "full", "off", False] = "quick",
-        layout: Literal["auto", "strip", "folders"] = "auto",
+        layout: Literal["auto", "strip", "folders", "names", "manifest", "huggingface", "lmdb", "zip"] = "auto",
+        names: Sequence[str] | None = None,
+        columns: Sequence[str] | None = None,
         on_error: Literal["raise", "skip"] = "raise",
         val_fraction: float | None = None,
         test_fraction: float = 0.0,
@@ -116,7 +122,6 @@ class PairedDataModule(LightningDataModule):
         check_num_workers(num_workers)
         check = "off" if check is False else check  # YAML 1.1 reads off as false
         check_choice("data.check", check, MODES)
-        check_choice("data.layout", layout, LAYOUTS)
         check_choice("data.on_error", on_error, ON_ERROR)
         check_switch("data.jitter", jitter)
         check_switch("data.mirror", mirror)
@@ -140,7 +145,19 @@ class PairedDataModule(LightningDataModule):
         self.check = check
         self.layout = layout
         self.on_error = on_error
-        self.folder = PairFolder(self.root, layout, self.val_split, val_fraction, test_fraction, split_seed, archive)
+        self.folder = PairFolder(
+            self.root,
+            layout,
+            self.val_split,
+            val_fraction,
+            test_fraction,
+            split_seed,
+            archive,
+            names=names,
+            columns=columns,
+            cache_folder=self.resolve_cache_folder() if self.cache else None,
+            may_miss=on_error == "skip",
+        )
         source, target = (b, a) if direction == "b_to_a" else (a, b)
         self.pair_spec = PairSpec.from_dict(
             {
@@ -179,7 +196,7 @@ class PairedDataModule(LightningDataModule):
     def resolve_cache_folder(self) -> Path:
         """Return the folder of this data set's caches."""
         if self.cache in (True, False, None):
-            return self.root / ".pix2pix_cache"
+            return (self.root.parent if self.root.is_file() else self.root) / ".pix2pix_cache"
         root = self.root.resolve()
         return Path(str(self.cache)) / f"{root.name}_{zlib.crc32(str(root).encode()):08x}"
 
@@ -275,7 +292,7 @@ class PairedDataModule(LightningDataModule):
     def _open_used(self, split: str) -> tuple[Pairs, int]:
         """Return the pairs of a split, and how many of them are used: the first ones."""
         pairs = self.open_split(self._get_folder_name(split))
-        if isinstance(pairs, StripPairs | FolderPairs):
+        if isinstance(pairs, StripPairs | FilePairs):
             pairs.sides = self.pair_spec.a, self.pair_spec.b
         return pairs, len(pairs) if self.max_pairs is None else min(self.max_pairs, len(pairs))
 
@@ -287,7 +304,7 @@ class PairedDataModule(LightningDataModule):
         files = {
             split: (pairs, count)
             for split, (pairs, count) in opened.items()
-            if isinstance(pairs, StripPairs | FolderPairs)
+            if isinstance(pairs, StripPairs | FilePairs)
         }
         is_first = is_first_process() if self.trainer is None else self.trainer.is_global_zero
         # where pairs are left out, each process has to know which
@@ -306,7 +323,8 @@ class PairedDataModule(LightningDataModule):
             fingerprints = compute_fingerprints(pairs)
             fingerprints = [fingerprints[index] for index in used]
         if len(used) < len(pairs):
-            pairs = Subset(cast(Any, pairs), used)
+            is_own = isinstance(pairs, StripPairs | FilePairs)
+            pairs = cast(Any, pairs).select(used) if is_own else Subset(cast(Any, pairs), used)
         is_training = split == "train"
         augmentation = build_augmentation(self.augmentation, spec, mirror=self.mirror) if is_training else None
         prepared: Pairs | None = None

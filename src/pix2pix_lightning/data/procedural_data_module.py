@@ -35,17 +35,17 @@ class ProceduralDataModule(PairedDataModule):
             raise UserError(
                 "data.cache=true: drawn pairs have no folder of their own for the cache: set one, data.cache=<folder>"
             )
-        for key in ("check", "layout", "on_error", "val_fraction", "test_fraction", "split_seed"):
+        for key in ("check", "layout", "names", "columns", "on_error", "val_fraction", "test_fraction", "split_seed"):
             if key in options:
                 raise UserError(f"data.{key}={options[key]}: drawn pairs have no files: leave it out")
+        self.num_pairs = {"train": num_train, "val": num_val, "test": num_val}  # before the cache's folder is resolved
+        self.num_looks = num_looks
         super().__init__(".", **options)
         if self.pair_spec.size < MIN_SIZE:
             raise UserError(
                 f"data.size={self.pair_spec.size}: drawn pairs have {MIN_SIZE} pixels or more: set data.size={MIN_SIZE}"
             )
-        self.num_pairs = {"train": num_train, "val": num_val, "test": num_val}
         check_choice("data.val_split", self.val_split, self.num_pairs)
-        self.num_looks = num_looks
 
     def resolve_cache_folder(self) -> Path:
         """Return the folder of the caches of these pairs; pairs of other settings have another."""

@@ -84,7 +84,7 @@ def _leave_out_fractions(description: dict[str, Any], given: Mapping[str, Any]) 
     root = Path(str(given["root"])) if "root" in given else None
     for split, name in (("val", str(description.get("val_split") or "val")), ("test", "test")):
         key = f"{split}_fraction"
-        has_folder = root is not None and PairFolder(root).has_split(name)
+        has_folder = root is not None and _build_pair_folder({**description, **given}).has_split(name)
         if key not in given and (has_folder or (split == "test" and given.get("val_fraction") == 1)):
             description.pop(key, None)
 
@@ -117,11 +117,21 @@ def check_output(output: Path, checkpoint: Path, description: Mapping[str, Any])
     if "data.root" not in sources or not output.resolve().is_relative_to(sources["data.root"].resolve()):
         return
     within = output.resolve().relative_to(sources["data.root"].resolve())
-    val_split, layout = str(description.get("val_split") or "val"), str(description.get("layout") or "auto")
-    folder = PairFolder(Path(description["root"]), layout, val_split, description.get("val_fraction"))
+    val_split, folder = str(description.get("val_split") or "val"), _build_pair_folder(description)
     is_split = re.fullmatch("[AB]|(train|val|test)[AB]?", within.parts[0]) or within.is_relative_to(val_split)
     if is_split or folder.is_flat():
         raise UserError(f"output={output} is among the pairs of data.root={root}: choose another output")
+
+
+def _build_pair_folder(description: Mapping[str, Any]) -> PairFolder:
+    return PairFolder(
+        Path(str(description["root"])),
+        str(description.get("layout") or "auto"),
+        str(description.get("val_split") or "val"),
+        description.get("val_fraction"),
+        names=description.get("names"),
+        columns=description.get("columns"),
+    )
 
 
 def read_pair_spec(description: Mapping[str, Any]) -> PairSpec:

@@ -8,7 +8,7 @@ import os
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from pix2pix_lightning.data.files.image_files import IMAGE_SUFFIXES
+from pix2pix_lightning.data.files.image_files import IMAGE_SUFFIXES, WRITTEN_SUFFIXES, get_suffix
 from pix2pix_lightning.data.files.listing import (
     OTHER_IMAGES,
     VIDEO_SUFFIXES,
@@ -87,7 +87,7 @@ def plan_video(source: Path, output: Path, *, overwrite: bool = False) -> Path:
         UserError: ``output`` is a file of another kind, or the input.
         FileExistsError: The output exists, and ``overwrite`` is off.
     """
-    suffix = output.suffix.lower()
+    suffix = get_suffix(output.name)
     is_folder = output.is_dir()
     if not is_folder and suffix != ".mp4":
         if output.exists() or suffix in IMAGE_SUFFIXES | OTHER_IMAGES | VIDEO_SUFFIXES | _OTHER_SUFFIXES:
@@ -173,10 +173,10 @@ def is_output_file(output: Path, inputs: Collection[Path], samples: int | None, 
         UserError: It names a file, and there are several images to write; it is a file of another kind; or it has the
             suffix of a format that is not written.
     """
-    suffix = output.suffix.lower()
+    suffix = get_suffix(output.name)
     if output.is_dir():
         return False
-    if suffix in IMAGE_SUFFIXES:
+    if suffix in WRITTEN_SUFFIXES:
         folder = f"give a folder, output={output.with_suffix('')}"
         if len(inputs) > 1:
             raise UserError(f"output={output} is one file, but {len(inputs)} images are translated: {folder}")
@@ -185,7 +185,7 @@ def is_output_file(output: Path, inputs: Collection[Path], samples: int | None, 
         return True
     if output.exists():
         raise UserError(f"output={output} is a file: give a folder, or a file that ends with .png")
-    if suffix in OTHER_IMAGES | VIDEO_SUFFIXES | _OTHER_SUFFIXES:
+    if suffix in IMAGE_SUFFIXES | OTHER_IMAGES | VIDEO_SUFFIXES | _OTHER_SUFFIXES:
         raise UserError(f"output={output}: {suffix} is not written: give a file that ends with .png, or a folder")
     return False
 
@@ -234,7 +234,7 @@ def _strip_wildcards(pattern: Path) -> Path:
 
 def _is_image(path: Path) -> bool:
     """Return whether a path names an image that is a file, or a link to nothing, which reading it reports."""
-    if path.suffix.lower() not in IMAGE_SUFFIXES or path.name.startswith("."):
+    if get_suffix(path.name) not in IMAGE_SUFFIXES or path.name.startswith("."):
         return False
     return path.is_file() or (path.is_symlink() and not path.exists())
 

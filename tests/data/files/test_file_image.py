@@ -15,8 +15,9 @@ import pytest
 import tifffile
 from PIL import Image
 
-from pix2pix_lightning.data.files import decoding, file_image, tiff
+from pix2pix_lightning.data.files import decoding, file_image
 from pix2pix_lightning.data.files.file_image import composite, from_pil
+from pix2pix_lightning.data.files.formats import tiff
 from pix2pix_lightning.data.files.image_files import read_image
 from pix2pix_lightning.data.sides import build_side
 from pix2pix_lightning.utils.errors import UserError
@@ -235,7 +236,7 @@ REFUSED = {
         "2 channels of uint16",
     ),
     "float.tif": (lambda path: tifffile.imwrite(path, noise(5, 7).astype(np.float32)), "float32"),
-    "signed.tif": (lambda path: tifffile.imwrite(path, noise(5, 7).astype(np.int8)), "int8"),
+    "signed.tif": (lambda path: tifffile.imwrite(path, noise(5, 7).astype(np.int8)), "int16"),
     "bands.tif": (
         lambda path: tifffile.imwrite(path, noise(5, 7, 13), photometric="minisblack", planarconfig="contig"),
         "13 channels .bands",

@@ -25,7 +25,7 @@ from pix2pix_lightning.data.check.headers import (
     find_turned,
 )
 from pix2pix_lightning.data.pair_spec import PairSpec
-from pix2pix_lightning.data.pairs import FolderPairs, StripPairs
+from pix2pix_lightning.data.pairs import PairFiles
 from pix2pix_lightning.utils.atomic import atomic_write
 from pix2pix_lightning.utils.lock import wait_for_lock
 from pix2pix_lightning.utils.text import format_names
@@ -41,7 +41,7 @@ _NOT_WORD = re.compile(r"[^\w-]+")
 
 
 def check_splits(
-    splits: Mapping[str, tuple[StripPairs | FolderPairs, int]],
+    splits: Mapping[str, tuple[PairFiles, int]],
     spec: PairSpec,
     *,
     mode: str,
@@ -130,7 +130,7 @@ def _examine_all(
 def _examine(split: CheckedSplit, indices: list[int], spec: PairSpec) -> list[PairContent]:
     pairs = split.pairs
     return map_parallel(
-        lambda index: examine_pair(pairs, index, pairs.get_name(index), split.get_paths(index), spec),
+        lambda index: examine_pair(pairs, index, pairs.get_name(index), split.get_both(index), spec),
         indices,
         title=f"pairs of {split.name}",
     )

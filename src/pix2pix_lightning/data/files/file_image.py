@@ -13,12 +13,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from pix2pix_lightning.data.files.formats.geotiff import Georeference
+from pix2pix_lightning.data.files.window import Window
 from pix2pix_lightning.utils.errors import UserError
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PILImage
 
-Pixels = npt.NDArray[np.uint8]
+Bytes = npt.NDArray[np.uint8]
+Pixels = npt.NDArray[Any]
 
 WHITE = (255, 255, 255)
 _log = logging.getLogger(__name__)
@@ -30,35 +33,58 @@ _PIL_MODES = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX")
 
 @dataclass(frozen=True, kw_only=True)
 class FileImage:
-    """Hold the upright pixels of an 8-bit image before a side gives them a meaning.
+    """Hold the upright pixels of an image before a side gives them a meaning.
 
     Args:
-        pixels: (H, W, 1) or (H, W, 3) RGB, uint8; with a palette (H, W, 1) numbers of its colours.
-        alpha: (H, W) uint8, 0 where nothing is to be seen; None where all is opaque.
-        max_level: Greatest level that the file can hold, such as 15 for 4 bits; ``pixels`` are scaled from it to 255.
+        pixels: (H, W, C), uint8, uint16, int16, float16 or float32: gray levels, RGB or bands as they are stored; with
+            a palette (H, W, 1) numbers of its colours. Levels of fewer than 8 bits are scaled to 255.
+        alpha: (H, W) in the type of ``pixels``, 0 where nothing is to be seen; None where all is opaque.
+        max_level: Greatest level that the file can hold: 15 for 4 bits, of which ``pixels`` are scaled to 255, and 4095
+            for 12 bits, of which they are as stored; 0 for signed numbers and fractions.
         palette: (N, 3) RGB, uint8.
         is_premultiplied: Whether ``pixels`` are multiplied by alpha.
         name: Where the image is from, for messages.
+        nodata: Value of pixels without a value, as stored; NaN always means that there is none.
+        scale: Factor from a stored value to a physical one.
+        offset: Physical value of a stored 0.
+        georeference: Where the pixels lie on the ground, which ``write_image`` takes.
+        is_colour: Whether ``pixels`` are gray levels or colours, and not bands of unknown meaning.
     """
 
     pixels: Pixels
     alpha: Pixels | None = None
     max_level: int = 255
-    palette: Pixels | None = None
+    palette: Bytes | None = None
     is_premultiplied: bool = False
     name: str = "image"
+    nodata: float | None = None
+    scale: float = 1.0
+    offset: float = 0.0
+    georeference: Georeference | None = None
+    is_colour: bool = True
 
     def crop(self, left: int, right: int) -> FileImage:
         """Return the columns from ``left`` to before ``right``."""
-        alpha = None if self.alpha is None else self.alpha[:, left:right]
-        return replace(self, pixels=self.pixels[:, left:right], alpha=alpha)
+        return self.cut(Window(0, left, self.pixels.shape[0], right - left))
+
+    def cut(self, window: Window) -> FileImage:
+        """Return a window of the image."""
+        return replace(
+            self,
+            pixels=self.pixels[window.slices],
+            alpha=None if self.alpha is None else self.alpha[window.slices],
+            georeference=None if self.georeference is None else self.georeference.cut(*window),
+        )
 
     @property
     def has_clear_pixels(self) -> bool:
         """Whether a pixel is transparent, if only a little."""
-        return self.alpha is not None and self.alpha.size > 0 and bool(self.alpha.min() < 255)
+        if self.alpha is None or not self.alpha.size:
+            return False
+        opaque = np.iinfo(self.alpha.dtype).max if self.alpha.dtype.kind == "u" else 1
+        return bool(self.alpha.min() < opaque)
 
-    def to_colours(self, background: Sequence[int] = WHITE) -> Pixels:
+    def to_colours(self, background: Sequence[int] = WHITE) -> Bytes:
         """Return colours or gray levels, over a background where they are transparent.
 
         Args:
@@ -66,22 +92,65 @@ class FileImage:
 
         Returns:
             (H, W, 1) or (H, W, 3) RGB, uint8.
+
+        Raises:
+            UserError: There are other values than 8-bit gray levels or colours.
         """
-        pixels: Pixels = self.pixels if self.palette is None else self.palette[self.pixels[..., 0]]
+        self._check_fits(has_numbers=False)
+        pixels: Bytes = self.pixels if self.palette is None else self.palette[self.pixels[..., 0]]
         if not self.has_clear_pixels:
             return pixels
         _log_composite(self.name, background)
         return composite(pixels, self.alpha, background, is_premultiplied=self.is_premultiplied)
 
-    def to_numbers(self) -> Pixels:
-        """Return the numbers that the file stores, as of classes: of its palette's colours, or of its levels."""
+    def to_numbers(self) -> Bytes:
+        """Return the numbers that the file stores, as of classes: of its palette's colours, or of its levels.
+
+        Returns:
+            (H, W, 1) or (H, W, 3) uint8.
+
+        Raises:
+            UserError: There are bands, or values that are no whole numbers from 0 to 255.
+        """
+        self._check_fits(has_numbers=True)
+        if self.pixels.dtype != np.uint8:
+            with np.errstate(invalid="ignore"):
+                numbers = self.pixels.astype(np.uint8)
+            if (numbers != self.pixels).any():
+                values = f"{self.pixels.dtype.name} values from {self.pixels.min()!s} to {self.pixels.max()!s}"
+                raise UserError(f"{values}, class numbers from 0 to 255 are expected")
+            return numbers
         if self.palette is not None or self.max_level == 255:
             return self.pixels
-        levels: Pixels = ((np.arange(256) * self.max_level + 127) // 255).astype(np.uint8)[self.pixels]
+        levels: Bytes = ((np.arange(256) * self.max_level + 127) // 255).astype(np.uint8)[self.pixels]
         return levels
 
+    def _check_fits(self, *, has_numbers: bool) -> None:
+        reason = describe_misfit(self.pixels.dtype.name, self.pixels.shape[2], self.is_colour, has_numbers=has_numbers)
+        if reason is not None:
+            raise UserError(f"{reason}: set kind=raw for this side, or convert the file to 8 bits")
 
-def composite(pixels: Pixels, alpha: Any, background: Sequence[int], *, is_premultiplied: bool = False) -> Pixels:
+
+def describe_misfit(dtype: str, channels: int, is_colour: bool, *, has_numbers: bool = False) -> str | None:
+    """Say why pixels do not fit an rgb, grayscale or label side.
+
+    Args:
+        dtype: NumPy's name of their type.
+        channels: Number of their channels, without alpha.
+        is_colour: Whether they are gray levels or colours.
+        has_numbers: Whether the side takes class numbers, which any type may hold.
+
+    Returns:
+        What they are and what is expected, or None where they fit.
+    """
+    if is_colour and (dtype == "uint8" or (has_numbers and channels == 1)):
+        return None
+    count = f"{channels} channel{'s' if channels > 1 else ''}"
+    found = f"{count} of {dtype} values" if dtype != "uint8" else f"{count} (bands of unknown meaning)"
+    return f"{found}, and an rgb, grayscale or label side takes 8-bit gray levels or RGB"
+
+
+def composite(pixels: Bytes, alpha: Any, background: Sequence[int], *, is_premultiplied: bool = False) -> Bytes:
     """Lay an image over a colour.
 
     Args:
@@ -96,7 +165,7 @@ def composite(pixels: Pixels, alpha: Any, background: Sequence[int], *, is_premu
     if pixels.shape[2] == 1 and len(set(background)) > 1:
         pixels = np.repeat(pixels, 3, 2)
     colour = np.asarray(background[: pixels.shape[2]], np.uint16)
-    mixed: Pixels = np.empty_like(pixels)
+    mixed: Bytes = np.empty_like(pixels)
     rows = max(1, _CHUNK // pixels.shape[1])
     for top in range(0, len(pixels), rows):  # so that a large image needs little more memory
         front = pixels[top : top + rows].astype(np.uint16)
@@ -158,7 +227,7 @@ def _turn_upright(image: PILImage) -> PILImage:
         return image
 
 
-def _read_palette(image: PILImage) -> Pixels:
+def _read_palette(image: PILImage) -> Bytes:
     """Return the palette's colours, black for numbers beyond its end."""
     palette = np.zeros((256, 3), np.uint8)
     colours = np.asarray(image.getpalette("RGB") or [], np.uint8).reshape(-1, 3)
@@ -166,7 +235,7 @@ def _read_palette(image: PILImage) -> Pixels:
     return palette
 
 
-def _get_alpha(image: PILImage) -> Pixels | None:
+def _get_alpha(image: PILImage) -> Bytes | None:
     """Return the alpha of a transparent colour or of a palette."""
     if image.mode != "PA" and "transparency" not in image.info:
         return None

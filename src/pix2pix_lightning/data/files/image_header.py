@@ -7,18 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
-from pix2pix_lightning.data.files.bmp import parse_bmp
-from pix2pix_lightning.data.files.header_formats import (
-    DamagedHeaderError,
-    ImageHeader,
-    TruncatedHeaderError,
-    parse_anymap,
-    parse_jpeg,
-    parse_png,
-    parse_tiff,
-    parse_webp,
-)
-from pix2pix_lightning.data.files.tiff_header import TIFF_MAGIC
+from pix2pix_lightning.data.files.formats.arrays import NPY_MAGIC, ZIP_MAGIC, parse_npy, parse_npz
+from pix2pix_lightning.data.files.formats.bmp import parse_bmp
+from pix2pix_lightning.data.files.formats.dicom import DICOM_MAGIC, DICOM_START, parse_dicom
+from pix2pix_lightning.data.files.formats.header import DamagedHeaderError, ImageHeader, TruncatedHeaderError
+from pix2pix_lightning.data.files.formats.nifti import is_nifti, parse_nifti
+from pix2pix_lightning.data.files.formats.pictures import parse_anymap, parse_jpeg, parse_png, parse_webp
+from pix2pix_lightning.data.files.formats.tiff import parse_tiff
+from pix2pix_lightning.data.files.formats.tiff_header import TIFF_MAGIC
 from pix2pix_lightning.utils.errors import UserError
 
 __all__ = ["ImageHeader", "parse_header", "read_header"]
@@ -28,7 +24,6 @@ _OTHER_KINDS = {
     b"%PDF": "a PDF",
     b"8BPS": "a Photoshop file",
     b"\0\0\0\x0cjP  ": "a JPEG 2000 file",
-    b"\x93NUMPY": "a NumPy array",
     b"\x89HDF": "an HDF5 file",
     b"v/1\x01": "an OpenEXR file",
     b"#?RADIANCE": "a Radiance file",
@@ -69,11 +64,13 @@ def parse_header(file: BinaryIO, path: Path) -> ImageHeader:
         UserError: The file is no image, or its header is damaged.
     """
     begin = file.read(16)
-    parse = _find_parser(begin)
+    parse = _find_parser(begin) or _find_late_parser(file)
     if parse is None:
         raise UserError(f"{path} cannot be decoded as an image: {_describe_other(begin)}")
     try:
         header = parse(file)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
     except TruncatedHeaderError:
         raise UserError(f"{path} is truncated, within its header: copy or download it again") from None
     except (DamagedHeaderError, struct.error, ValueError, OverflowError) as error:
@@ -100,7 +97,19 @@ def _find_parser(begin: bytes) -> Callable[[BinaryIO], ImageHeader] | None:
         return parse_bmp
     if begin[:1] == b"P" and begin[1:2] in b"123456" and begin[2:3].isspace():
         return parse_anymap
+    if begin.startswith(NPY_MAGIC):
+        return parse_npy
+    if begin.startswith(ZIP_MAGIC):
+        return parse_npz
     return None
+
+
+def _find_late_parser(file: BinaryIO) -> Callable[[BinaryIO], ImageHeader] | None:
+    """Find the parser of formats that do not begin with a mark of their own."""
+    file.seek(DICOM_START)
+    if file.read(len(DICOM_MAGIC)) == DICOM_MAGIC:
+        return parse_dicom
+    return parse_nifti if is_nifti(file) else None
 
 
 def _describe_other(begin: bytes) -> str:
@@ -111,4 +120,4 @@ def _describe_other(begin: bytes) -> str:
         kind = "an AVIF or HEIC file"
     if kind is None:
         return "it is damaged or of another kind; replace it"
-    return f"it is {kind}; a PNG, JPEG, TIFF, WebP, BMP or PPM file is expected"
+    return f"it is {kind}; a PNG, JPEG, TIFF, WebP, BMP, PPM, NumPy, NIfTI or DICOM file is expected"

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from pix2pix_lightning.data.files.file_image import describe_misfit
 from pix2pix_lightning.data.sides.side import Array, Side
 from pix2pix_lightning.data.sides.values import parse_background, parse_range
 from pix2pix_lightning.utils.checks import check_choice
@@ -18,6 +19,7 @@ from pix2pix_lightning.utils.errors import UserError
 
 if TYPE_CHECKING:
     from pix2pix_lightning.data.files.file_image import FileImage
+    from pix2pix_lightning.data.files.image_header import ImageHeader
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,11 +65,18 @@ class PictureSide(Side):
             (H, W, 1) or (H, W, 3) RGB, uint8; class numbers for a side that has them.
 
         Raises:
-            UserError: There are transparent pixels, and ``alpha`` is ``error``.
+            UserError: There are transparent pixels, and ``alpha`` is ``error``; or other values than 8-bit gray levels
+                and colours.
         """
         if image.has_clear_pixels and self.alpha == "error":
             raise UserError(self._format_refusal())
         return image.to_numbers() if self.has_class_numbers else image.to_colours(self.background)
+
+    def find_misfit(self, header: ImageHeader) -> str | None:
+        """Say why a file does not fit: a side of pictures takes 8-bit gray levels or RGB."""
+        return describe_misfit(
+            header.pixel_dtype, header.pixel_channels, header.is_colour, has_numbers=self.has_class_numbers
+        )
 
     def _format_refusal(self) -> str:
         if self.has_class_numbers:

@@ -17,6 +17,7 @@ from pix2pix_lightning.utils.checks import check_choice
 
 if TYPE_CHECKING:
     from pix2pix_lightning.data.files.file_image import FileImage
+    from pix2pix_lightning.data.files.image_header import ImageHeader
 
 Array = npt.NDArray[Any]
 
@@ -108,6 +109,17 @@ class Side(ABC):
         Raises:
             UserError: The file holds what this side does not take.
         """
+
+    def find_misfit(self, header: ImageHeader) -> str | None:
+        """Say why a file does not fit, as far as its header tells.
+
+        Args:
+            header: The file's header.
+
+        Returns:
+            What it holds and what is expected, or None where it fits.
+        """
+        return None
 
     @abstractmethod
     def prepare(self, image: Array) -> Array:

@@ -7,14 +7,23 @@ import struct
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import Any, BinaryIO
+
+from pix2pix_lightning.data.files.formats.geotiff import (
+    DOUBLE_TAGS,
+    Georeference,
+    find_georeference,
+    parse_nodata,
+    parse_scale,
+)
 
 TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 _MAX_FIELDS, _MAX_VALUES, _MAX_PAGES = 4096, 2**16, 10_000
+_DOUBLE = 12
 _TYPES = {1: "B", 2: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 13: "I", 16: "Q", 17: "q", 18: "Q"}
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 256, 257, 258, 259, 262
-_ORIENTATION, _SAMPLES, _PLANAR, _TILE_WIDTH, _TILE_HEIGHT = 274, 277, 284, 322, 323
+_ORIENTATION, _SAMPLES, _PLANAR, _PREDICTOR, _TILE_WIDTH, _TILE_HEIGHT = 274, 277, 284, 317, 322, 323
 _STRIP_PLACES, _STRIP_COUNTS, _TILE_PLACES, _TILE_COUNTS = 273, 279, 324, 325
 _SUBFILE, _OLD_SUBFILE, _EXTRA, _FORMAT, _DEPTH = 254, 255, 338, 339, 32997
 _COLOURS = {2: ("rgb", 3), 5: ("cmyk", 4), 6: ("ycbcr", 3), 8: ("lab", 3), 9: ("lab", 3), 10: ("lab", 3)}
@@ -38,9 +47,14 @@ class TiffDirectory:
         is_inverted: Whether 0 is white.
         orientation: EXIF's number, 1 to 8.
         compression: The TIFF number of the compression, 1 for none.
+        predictor: The TIFF number of how values are predicted from their neighbours, 1 for not at all.
         is_planar: Whether each sample has a plane of its own.
         tile: Width and height of a tile in pixels, or None where the page is stored in strips.
         end: Where its last strip or tile ends in the file, in bytes.
+        nodata: Value of pixels without a value, or None.
+        scale: Factor from a stored value to a physical one.
+        offset: Physical value of a stored 0.
+        georeference: Where the pixels lie on the ground, or None.
     """
 
     width: int
@@ -54,9 +68,14 @@ class TiffDirectory:
     is_inverted: bool
     orientation: int
     compression: int
+    predictor: int
     is_planar: bool
     tile: tuple[int, int] | None
     end: int
+    nodata: float | None
+    scale: float
+    offset: float
+    georeference: Georeference | None
 
 
 def read_directories(file: BinaryIO) -> tuple[TiffDirectory, int]:
@@ -70,6 +89,7 @@ def read_directories(file: BinaryIO) -> tuple[TiffDirectory, int]:
 
     Raises:
         ValueError: The file is no TIFF, or its fields are damaged.
+        UserError: Its bands differ in their scale.
     """
     reader = _Reader(file)
     first: TiffDirectory | None = None
@@ -118,8 +138,8 @@ class _Reader:
         self.is_big = begin[:4] in TIFF_MAGIC[2:]
         self.first = int(struct.unpack_from(self.order + ("8xQ" if self.is_big else "4xI"), begin)[0])
 
-    def read_fields(self, place: int) -> tuple[dict[int, Sequence[int]], int]:
-        """Return the directory's whole numbers by tag, and the place of the next directory, 0 for none."""
+    def read_fields(self, place: int) -> tuple[dict[int, Sequence[Any]], int]:
+        """Return numbers by tag, fractions of GeoTIFF's fields alone; and the next directory's place, 0 for none."""
         count_format, entry_format, next_format = ("Q", "HHQ8s", "Q") if self.is_big else ("H", "HHI4s", "I")
         (count,) = self._unpack(place, count_format)
         if not 0 < count <= _MAX_FIELDS:
@@ -128,11 +148,11 @@ class _Reader:
         size = struct.calcsize(self.order + entry_format)
         self.file.seek(start)
         content = self.file.read(count * size)
-        fields: dict[int, Sequence[int]] = {}
+        fields: dict[int, Sequence[Any]] = {}
         whole = content[: len(content) // size * size]
         for tag, kind, number, value in struct.iter_unpack(self.order + entry_format, whole):
-            if kind in _TYPES and tag not in fields:
-                values = self._read_values(_TYPES[kind], min(number, _MAX_VALUES), value)
+            if (kind in _TYPES or (kind == _DOUBLE and tag in DOUBLE_TAGS)) and tag not in fields:
+                values = self._read_values(_TYPES.get(kind, "d"), min(number, _MAX_VALUES), value)
                 if values:
                     fields[tag] = values
                 elif tag in (_SAMPLES, _BITS, _FORMAT, _PHOTOMETRIC, _EXTRA):  # the default would be wrong pixels
@@ -146,7 +166,7 @@ class _Reader:
         except struct.error:  # some EXIF data ends here
             return fields, 0
 
-    def _read_values(self, kind: str, number: int, value: bytes) -> Sequence[int]:
+    def _read_values(self, kind: str, number: int, value: bytes) -> Sequence[Any]:
         size = number * struct.calcsize(self.order + kind)
         if size > len(value):
             (place,) = struct.unpack(self.order + ("Q" if self.is_big else "I"), value)
@@ -165,7 +185,7 @@ class _Reader:
         return struct.unpack(self.order + kind, self.file.read(struct.calcsize(self.order + kind)))
 
 
-def _describe(fields: dict[int, Sequence[int]]) -> TiffDirectory:
+def _describe(fields: dict[int, Sequence[Any]]) -> TiffDirectory:
     def first(tag: int, default: int) -> int:
         return int(fields.get(tag, (default,))[0])
 
@@ -185,9 +205,11 @@ def _describe(fields: dict[int, Sequence[int]]) -> TiffDirectory:
     tile = (first(_TILE_WIDTH, 0), first(_TILE_HEIGHT, 0))
     orientation = first(_ORIENTATION, 1)
     places, counts = (_TILE_PLACES, _TILE_COUNTS) if _TILE_PLACES in fields else (_STRIP_PLACES, _STRIP_COUNTS)
+    width, height = first(_WIDTH, 0), first(_HEIGHT, 0)
+    scale, offset = parse_scale(fields, samples)
     return TiffDirectory(
-        width=first(_WIDTH, 0),
-        height=first(_HEIGHT, 0),
+        width=width,
+        height=height,
         samples=samples,
         bits=max(bits),
         dtype="mixed" if len({*bits}) > 1 or len({*formats}) > 1 else _name_dtype(bits[0], _KINDS.get(formats[0])),
@@ -197,9 +219,14 @@ def _describe(fields: dict[int, Sequence[int]]) -> TiffDirectory:
         is_inverted=photometric == 0,
         orientation=orientation if 1 <= orientation <= 8 else 1,
         compression=first(_COMPRESSION, 1),
+        predictor=first(_PREDICTOR, 1) if first(_COMPRESSION, 1) != 1 else 1,
         is_planar=first(_PLANAR, 1) == 2 and samples > 1,
         tile=tile if _TILE_WIDTH in fields else None,
         end=max(map(sum, zip(fields.get(places, ()), fields.get(counts, ()), strict=False)), default=0),
+        nodata=parse_nodata(fields),
+        scale=scale,
+        offset=offset,
+        georeference=find_georeference(fields, width, height),
     )
 
 

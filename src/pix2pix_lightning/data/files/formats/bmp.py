@@ -9,8 +9,12 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from pix2pix_lightning.data.files.header_formats import DamagedHeaderError, ImageHeader, TruncatedHeaderError
-from pix2pix_lightning.data.files.tiff import DamagedPixelsError
+from pix2pix_lightning.data.files.formats.header import (
+    DamagedHeaderError,
+    DamagedPixelsError,
+    ImageHeader,
+    TruncatedHeaderError,
+)
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -33,7 +37,7 @@ class _Fields(NamedTuple):
 
 
 def parse_bmp(file: BinaryIO) -> ImageHeader:
-    """Parse the header of a BMP, and raise the errors of ``header_formats`` where it is damaged."""
+    """Parse the header of a BMP, and raise the errors of ``header`` where it is damaged."""
     file.seek(0)
     fields = _parse(file.read(_MAX_HEADER))
     sizes = [mask.bit_count() for mask in fields.masks]

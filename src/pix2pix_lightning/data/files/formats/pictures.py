@@ -1,4 +1,4 @@
-"""Parse the headers of PNG, JPEG, WebP, portable anymap and TIFF files."""
+"""Parse the headers of PNG, JPEG, WebP and portable anymap files."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import re
 import struct
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import BinaryIO
 
-from pix2pix_lightning.data.files.tiff_header import TiffDirectory, find_orientation, read_directories
+from pix2pix_lightning.data.files.formats.header import DamagedHeaderError, ImageHeader, TruncatedHeaderError
+from pix2pix_lightning.data.files.formats.tiff_header import find_orientation
 
 _MAX_PARTS = 4096
 """Most chunks or segments of a header; the files of cameras and drawing programs have some dozens."""
@@ -25,59 +25,6 @@ _BARE_MARKERS = frozenset((0x00, 0x01, *range(0xD0, 0xD9), 0xFF))  # of JPEG: wi
 _FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
 
-@dataclass(frozen=True, kw_only=True)
-class ImageHeader:
-    """What an image file says about its pixels.
-
-    Attributes:
-        format: ``png``, ``jpeg``, ``tiff``, ``webp``, ``bmp`` or ``ppm`` (any of the portable anymaps).
-        width: Width in pixels as stored.
-        height: Height in pixels as stored.
-        channels: Samples of a pixel as stored, alpha included. A palette's number is one sample.
-        dtype: NumPy's name of a sample's type; ``uint8`` also for 1, 2 and 4 bits.
-        bits: Bits of a sample.
-        max_level: Greatest level of an integer sample, such as 15 for 4 bits.
-        photometric: ``grayscale``, ``rgb``, ``palette``, ``cmyk``, ``bands`` (channels without a known meaning), or the
-            name of another colour space.
-        has_alpha: Whether the file has transparency: an alpha channel, or a transparent colour.
-        is_premultiplied: Whether colours are stored multiplied by alpha.
-        is_inverted: Whether 0 is white.
-        pages: Number of pictures: pages of a TIFF, frames of an animation. Previews are not counted.
-        orientation: EXIF's number, 1 to 8; from 5 on, width and height are exchanged.
-        directory: The first page's fields, for a TIFF.
-        end: Size in bytes that the file has at least, as far as its header tells.
-    """
-
-    format: str
-    width: int
-    height: int
-    channels: int
-    dtype: str = "uint8"
-    bits: int = 8
-    max_level: int = 255
-    photometric: str
-    has_alpha: bool = False
-    is_premultiplied: bool = False
-    is_inverted: bool = False
-    pages: int = 1
-    orientation: int = 1
-    directory: TiffDirectory | None = None
-    end: int = 0
-
-    @property
-    def upright_size(self) -> tuple[int, int]:
-        """Width and height in pixels after the orientation is applied."""
-        return (self.height, self.width) if self.orientation >= 5 else (self.width, self.height)
-
-
-class DamagedHeaderError(Exception):
-    """A header contradicts itself."""
-
-
-class TruncatedHeaderError(Exception):
-    """A header ends early."""
-
-
 def _read(file: BinaryIO, count: int) -> bytes:
     content = file.read(count)
     if len(content) < count:
@@ -86,7 +33,7 @@ def _read(file: BinaryIO, count: int) -> bytes:
 
 
 def parse_png(file: BinaryIO) -> ImageHeader:
-    """Parse the header of a PNG, and raise the errors of this module where it is damaged."""
+    """Parse the header of a PNG, and raise the errors of ``header`` where it is damaged."""
     file.seek(8)
     channels_of = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
     colours = {0: "grayscale", 2: "rgb", 3: "palette", 4: "grayscale", 6: "rgb"}
@@ -140,7 +87,7 @@ def _find_late_orientation(file: BinaryIO) -> int:
 
 
 def parse_jpeg(file: BinaryIO) -> ImageHeader:
-    """Parse the header of a JPEG, and raise the errors of this module where it is damaged."""
+    """Parse the header of a JPEG, and raise the errors of ``header`` where it is damaged."""
     file.seek(2)
     orientation: int | None = None
     frame: tuple[int, int, int, int] | None = None
@@ -197,7 +144,7 @@ def _find_jpeg_marker(file: BinaryIO) -> int:
 
 
 def parse_webp(file: BinaryIO) -> ImageHeader:
-    """Parse the header of a WebP, and raise the errors of this module where it is damaged."""
+    """Parse the header of a WebP, and raise the errors of ``header`` where it is damaged."""
     file.seek(12)
     size = None
     has_alpha, frames, orientation = False, 0, 1
@@ -254,7 +201,7 @@ def _to_number(digits: list[int]) -> int:
 
 
 def parse_anymap(file: BinaryIO) -> ImageHeader:
-    """Parse the header of a portable anymap, and raise the errors of this module where it is damaged."""
+    """Parse the header of a portable anymap, and raise the errors of ``header`` where it is damaged."""
     file.seek(0)
     words = file.read(_MAX_ANYMAP)
     kind = words[1:2]
@@ -301,25 +248,3 @@ def _find_ends_of_anymaps(file: BinaryIO) -> list[int]:
         bits = {b"4": 1, b"5": 8, b"6": 24}[head["kind"]] * (2 if top > 255 else 1)
         ends.append(ends[-1] + head.end() + height * -(-width * bits // 8))
     return ends[1:]
-
-
-def parse_tiff(file: BinaryIO) -> ImageHeader:
-    """Parse the header of a TIFF, and raise the errors of this module where it is damaged."""
-    directory, pages = read_directories(file)
-    return ImageHeader(
-        format="tiff",
-        width=directory.width,
-        height=directory.height,
-        channels=directory.samples,
-        dtype=directory.dtype,
-        bits=directory.bits,
-        max_level=2**directory.bits - 1 if directory.dtype.startswith("uint") else 0,
-        photometric=directory.photometric,
-        has_alpha=directory.alpha is not None,
-        is_premultiplied=directory.is_premultiplied,
-        is_inverted=directory.is_inverted,
-        pages=pages,
-        orientation=directory.orientation,
-        directory=directory,
-        end=directory.end,
-    )

@@ -1,0 +1,1 @@
+"""Formats of image files: their headers, and pixels that OpenCV and Pillow decode to other values."""
