@@ -15,7 +15,7 @@ from pix2pix_lightning.data.sizes import Size, get_sides
 from pix2pix_lightning.data.transforms import PairTransform
 from pix2pix_lightning.utils.errors import UserError
 
-Image = npt.NDArray[np.uint8]
+Image = npt.NDArray[Any]
 
 
 class Placement(NamedTuple):
@@ -52,12 +52,12 @@ class PairAugmentation:
         """Augment a pair.
 
         Args:
-            source: (H, W, C) uint8, sides at least those of ``size``.
-            target: (H, W, C) uint8 of the same height and width.
+            source: (H, W, C), sides at least those of ``size``.
+            target: (H, W, C) of the same height and width.
             seed: The result is a function of the pair and this seed alone.
 
         Returns:
-            Source and target, each (height, width, C) uint8 of ``size``.
+            Source and target, each (height, width, C) of ``size`` in its own type.
 
         Raises:
             UserError: A transform fails, or changes the size or the type of an image.
@@ -110,7 +110,7 @@ class PairAugmentation:
 
 
 def _mirror(image: Image) -> Image:
-    return cv2.flip(image, 1).reshape(image.shape)  # type: ignore[return-value]
+    return cv2.flip(image, 1).reshape(image.shape)
 
 
 def check_entries(entries: Sequence[Any] | None) -> list[Any]:

@@ -15,7 +15,6 @@ from torch import Tensor
 from pix2pix_lightning.checkpoints.checksums import check_embedded, verify_archive
 from pix2pix_lightning.checkpoints.files import PROJECT_KEY
 from pix2pix_lightning.data.pair_spec import PairSpec
-from pix2pix_lightning.data.sides import Side
 from pix2pix_lightning.data.sides.ranges import DTYPES
 from pix2pix_lightning.data.sizes import Size, format_size, get_sides, parse_size
 from pix2pix_lightning.utils.errors import UserError

@@ -300,7 +300,8 @@ class Translator:
     def _restore_size(self, result: Array, image: Array) -> Array:
         """Resize an output to the height and width of the image that it is the translation of."""
         target = self.pair_spec.target
-        return resize_image(result, *image.shape[:2], str(target.interpolation), nodata=target.nodata)
+        height, width = image.shape[:2]
+        return resize_image(result, height, width, str(target.interpolation), nodata=target.nodata)
 
     def _translate_pil(self, image: PILImage) -> PILImage:
         from PIL import Image

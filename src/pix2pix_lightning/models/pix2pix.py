@@ -26,6 +26,7 @@ from pix2pix_lightning.models.components import (
     Batch,
     Description,
     Parts,
+    build_diff_augment,
     build_module,
     check_penalty,
     check_settings,
@@ -34,7 +35,7 @@ from pix2pix_lightning.models.components import (
 )
 from pix2pix_lightning.models.defaults import ADAM, L1, PATCH_70, UNET_256, VANILLA
 from pix2pix_lightning.models.evaluation_steps import EvaluationMixin
-from pix2pix_lightning.models.optimizers import OptimizersMixin
+from pix2pix_lightning.models.optimization import OptimizationMixin
 from pix2pix_lightning.models.persistence import PersistenceMixin
 from pix2pix_lightning.models.rates import log_rates, step_schedules
 from pix2pix_lightning.models.split_metrics import SplitMetrics
@@ -43,7 +44,7 @@ from pix2pix_lightning.networks import cat_dense_grad, pad_for
 from pix2pix_lightning.utils.seeding import Purpose, seed_torch
 
 
-class Pix2PixModule(EvaluationMixin, OptimizersMixin, PersistenceMixin, LightningModule):
+class Pix2PixModule(EvaluationMixin, OptimizationMixin, PersistenceMixin, LightningModule):
     """Train a generator and a discriminator in turn (paper, sections 3 and 6.2).
 
     Networks, losses and optimizers are objects or descriptions, ``{"_target_": "package.Class", "argument": value}``.
@@ -58,6 +59,8 @@ class Pix2PixModule(EvaluationMixin, OptimizersMixin, PersistenceMixin, Lightnin
         weights: Weights of ``adversarial``, ``feature_matching`` and the names of ``reconstruction``. Default 1, but
             100 for ``l1`` (the paper's) and 0 for ``feature_matching``.
         conditional: Whether the discriminator sees the source next to the target.
+        diff_augment: Random changes of what the discriminator sees, for few pairs: some of ``color``, ``translation``
+            and ``cutout`` (``losses.DiffAugment``). None changes nothing.
         optimizer_g: The generator's optimizer, described, or a function of its parameters that builds one.
         optimizer_d: The discriminator's optimizer, in the same form.
         schedule: A learning rate schedule by epochs, described, or a function of an optimizer. None is constant.
@@ -88,6 +91,7 @@ class Pix2PixModule(EvaluationMixin, OptimizersMixin, PersistenceMixin, Lightnin
         reconstruction: Mapping[str, nn.Module | Description] = L1,
         weights: Mapping[str, float] | None = None,
         conditional: bool = True,
+        diff_augment: Sequence[str] | None = None,
         optimizer_g: Any = ADAM,
         optimizer_d: Any = ADAM,
         schedule: Any = None,
@@ -105,6 +109,8 @@ class Pix2PixModule(EvaluationMixin, OptimizersMixin, PersistenceMixin, Lightnin
         self.pair_spec = pair_spec if isinstance(pair_spec, PairSpec) else PairSpec.from_dict(pair_spec or {})
         self.weights = complete_weights(weights, reconstruction, has_discriminator=discriminator is not None)
         self.conditional = conditional
+        has_discriminator = discriminator is not None
+        self.diff_augment = build_diff_augment(diff_augment, self.pair_spec.target, has_discriminator=has_discriminator)
         self.discriminator_steps = discriminator_steps
         self.accumulate = accumulate
         self.gradient_clip = gradient_clip
@@ -122,6 +128,7 @@ class Pix2PixModule(EvaluationMixin, OptimizersMixin, PersistenceMixin, Lightnin
         self.batch_reader = BatchReader(batch_keys, self.pair_spec, self.parts)
         settings = {"weights": self.weights, "conditional": conditional, "discriminator_steps": discriminator_steps}
         settings |= {"accumulate": accumulate, "gradient_clip": gradient_clip, "seed": seed}
+        settings |= {"diff_augment": list(self.diff_augment.policies)}
         self.save_description(**settings, batch_keys=self.batch_reader.keys, pair_spec=self.pair_spec.to_dict())
         self.configure_losses()
         self.configure_metrics()
@@ -206,12 +213,14 @@ class Pix2PixModule(EvaluationMixin, OptimizersMixin, PersistenceMixin, Lightnin
             A scalar: the adversarial loss, halved for the vanilla and the least squares form, and the gradient penalty.
         """
         discriminator = self.wrapped_networks.get("discriminator", self.discriminator)
-        logits_fake: Logits = discriminator(self.condition(source, fake))
-        logits_real: Logits = discriminator(self.condition(source, target))
+        pair_fake, pair_real = self.diff_augment(self.condition(source, fake), self.condition(source, target))
+        logits_fake: Logits = discriminator(pair_fake)
+        logits_real: Logits = discriminator(pair_real)
         loss: Tensor = self.adversarial.discriminator(logits_real, logits_fake)
         if self.penalty_weight:
             network = self.discriminator.forward  # not compiled: it is differentiated twice
-            penalty = gradient_penalty(network, source if self.conditional else None, target, fake)
+            condition = source if self.conditional else None
+            penalty = gradient_penalty(lambda pair: network(*self.diff_augment(pair)), condition, target, fake)
             loss = loss + self.penalty_weight * penalty
             self.record(gradient_penalty=penalty)
         self.record(loss_d=loss)
@@ -232,7 +241,7 @@ class Pix2PixModule(EvaluationMixin, OptimizersMixin, PersistenceMixin, Lightnin
         terms = {k: compute_masked_loss(loss, fake, target, self.mask) for k, loss in self.reconstruction.items()}
         logits_real: Logits | None = None
         if self.discriminator is not None:
-            real_pair, fake_pair = self.condition(source, target), self.condition(source, fake)
+            fake_pair, real_pair = self.diff_augment(self.condition(source, fake), self.condition(source, target))
             if self.weights["feature_matching"]:
                 features_fake, logits_fake = split_logits(self.discriminator.features(fake_pair))
                 features_real, logits_real = split_logits(self.discriminator.features(real_pair))
