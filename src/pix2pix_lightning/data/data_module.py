@@ -36,8 +36,8 @@ _log = logging.getLogger(__name__)
 class PairedDataModule(LightningDataModule):
     """Load training, validation and test pairs from a folder (layouts: ``open_pairs``).
 
-    Batches are ``{"source", "target", "name"}``, images (B, C, H, W) uint8; ``pair_spec`` describes what they
-    mean. All randomness is a function of ``seed``, epoch and index.
+    Batches are ``{"source", "target", "name"}``, images (B, C, H, W) in their side's type, and ``mask`` where
+    pairs have masks; ``pair_spec`` describes what they mean. All randomness is a function of ``seed``, epoch and index.
 
     Args:
         root: Folder of the splits, or a file that holds or lists the pairs: a manifest, a zip file, an LMDB, Parquet.
@@ -52,7 +52,7 @@ class PairedDataModule(LightningDataModule):
         mirror: Mirror training pairs left to right with probability 1/2 (paper, section 6.2).
         augmentation: Transforms of training pairs after resizing, crop and mirror, in this order: of albumentations or
             of your own package, as ``{"_target_": "albumentations.Rotate", "limit": 10}``. With ``"sides": "source"``
-            the target is unchanged. Each keeps ``size`` and uint8; label sides are resampled by nearest neighbour.
+            the target is unchanged. Each keeps ``size`` and type; label sides are resampled by nearest neighbour.
         batch_size: Pairs in a batch of each process.
         num_workers: Number of loader processes, which changes no result; ``auto`` chooses it by the machine. There is
             a warning above the number of CPU cores, an error above 32 and four times the cores.
@@ -158,7 +158,6 @@ class PairedDataModule(LightningDataModule):
         options |= {"split_seed": split_seed, "archive": archive, "may_miss": on_error == "skip"}
         self.folder = PairFolder(self.root, layout, self.val_split, val_fraction, test_fraction, **options)
         has_files = type(self).open_split is PairedDataModule.open_split
-        # what the training files have told, by a and b
         self.completed_sides = complete_open_sides(a, b, self.folder.open if has_files else None)
         a, b = self.completed_sides.get("a", a), self.completed_sides.get("b", b)
         source, target = (b, a) if direction == "b_to_a" else (a, b)

@@ -27,10 +27,10 @@ _SIDES = {"both": ("source", "target"), "source": ("source",), "target": ("targe
 class PairTransform:
     """Apply a transform of albumentations, one entry of ``data.augmentation``, to both sides of a pair or to one.
 
-    Images of kind ``label`` are albumentations' masks: changes of colour leave them alone, and class numbers are
-    never blended. So are those in the colours of a palette (``snap_palette``). Changes of values are for 8-bit sides
-    alone: albumentations takes floats for numbers from 0 to 1, and 16 bits for the full range. All randomness comes
-    from the seed of the call.
+    Images of kind ``label``, and those with a value for none, are albumentations' masks: changes of colour leave them
+    alone, and their values are never blended. So are those in the colours of a palette (``snap_palette``). Changes of
+    values are for 8-bit sides alone: albumentations takes floats for numbers from 0 to 1, and 16 bits for the full
+    range. All randomness comes from the seed of the call.
 
     Args:
         entry: A transform, or its description ``{"_target_": "albumentations.Rotate", "p": 0.5, ...}``. A description
@@ -58,7 +58,7 @@ class PairTransform:
         self.name = f"{name} ({type(entry).__name__})"
         self.kept = "height and width" if spec.is_whole else f"{spec.size_key}={format_size(spec.size)}"
         self.sides = _SIDES[sides]
-        kinds = {side: "mask" if _has_classes(getattr(spec, side)) else "image" for side in self.sides}
+        kinds = {side: "image" if _can_mix(getattr(spec, side)) else "mask" for side in self.sides}
         # albumentations needs one array named "image"; with two label sides, it is the first
         self._main = next((side for side in self.sides if kinds[side] == "image"), None)
         self._pipeline = albumentations.Compose(
@@ -94,10 +94,27 @@ class PairTransform:
         Raises:
             UserError: The transform fails, or changes the size or the type of an image.
         """
-        pair = {"source": source, "target": target}
+        pair = self.apply({"source": source, "target": target}, seed)
+        return pair["source"], pair["target"]
+
+    def apply(self, images: Mapping[str, Image], seed: np.random.SeedSequence) -> dict[str, Image]:
+        """Transform a pair with its mask, which goes where both sides go.
+
+        Args:
+            images: ``source``, ``target`` and, if there is one, ``mask``, (H, W, 1) uint8.
+            seed: As for the call.
+
+        Returns:
+            The images with unchanged shapes and types; a mask is 0 where the transform has added pixels.
+
+        Raises:
+            UserError: The same as for the call.
+        """
+        pair = dict(images)
         words = seed.generate_state(2)
         self._pipeline.set_random_state(np.random.default_rng(words[0]), random.Random(int(words[1])))
-        arrays = {side: _widen_half(pair[side]) for side in self.sides}
+        changed = self.sides if len(self.sides) == 1 else tuple(pair)
+        arrays = {side: _widen_half(pair[side]) for side in changed}
         main = arrays[self._main or self.sides[0]]
         try:
             result = self._pipeline(image=main, **{side: a for side, a in arrays.items() if side != self._main})
@@ -105,9 +122,9 @@ class PairTransform:
             if is_out_of_memory(error):
                 raise
             raise UserError(f"{self.name} fails: {_join_lines(error)}") from error
-        for side in self.sides:
+        for side in changed:
             pair[side] = self._check(result["image" if side == self._main else side], side, pair[side])
-        return pair["source"], pair["target"]
+        return pair
 
     def _check(self, image: Image, side: str, before: Image) -> Image:
         image = image[..., None] if image.ndim == 2 else image
@@ -119,9 +136,10 @@ class PairTransform:
         return image.astype(before.dtype, copy=False)
 
 
-def _has_classes(side: Side) -> bool:
-    """Return whether values of a side are classes or colours of a palette, which cannot be mixed or changed."""
-    return side.kind == "label" or (side.palette is not None and side.interpolation == "nearest")
+def _can_mix(side: Side) -> bool:
+    """Return whether values of a side can be mixed and changed: no classes, colours of a palette, or value for none."""
+    has_colours = side.palette is not None and side.interpolation == "nearest"
+    return side.kind != "label" and not has_colours and side.nodata is None
 
 
 def _widen_half(image: Image) -> Image:

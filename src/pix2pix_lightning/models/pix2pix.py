@@ -148,8 +148,8 @@ class Pix2PixModule(EvaluationMixin, OptimizationMixin, PersistenceMixin, Lightn
         """Build ``generator`` and ``discriminator`` from the parts; the first weights are a function of ``seed``."""
         with seed_torch(torch.device("cpu"), self.seed, Purpose.WEIGHTS):
             self.generator = build_module("generator", self.parts["generator"])
-            discriminator = self.parts["discriminator"]
-            self.discriminator: Any = discriminator and build_module("discriminator", discriminator)
+            part = self.parts["discriminator"]
+            self.discriminator: Any = part and build_module("discriminator", part)
         self.penalty_weight = 0.0 if self.discriminator is None else self.adversarial.penalty_weight
         if self.penalty_weight:
             check_penalty(self.discriminator)
@@ -167,8 +167,8 @@ class Pix2PixModule(EvaluationMixin, OptimizationMixin, PersistenceMixin, Lightn
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """Take one step of each network on a batch, padded by reflection if needed; log and return the losses."""
         self.window = AccumulationWindow.from_batch_idx(batch_idx, self.accumulate, self.trainer.num_training_batches)
-        keys = ("source", "target", *(["mask"] if "mask" in batch else []))
-        images = (pad_for(batch[key], self.generator, self.discriminator) for key in keys)
+        networks = self.generator, self.discriminator
+        images = [pad_for(batch[key], *networks) for key in ("source", "target", "mask") if key in batch]
         with seed_torch(self.device, self.seed, Purpose.STEP, self.batches_seen, self.global_rank):
             losses = self.step(*images)
         self.batches_seen += 1
@@ -192,8 +192,7 @@ class Pix2PixModule(EvaluationMixin, OptimizationMixin, PersistenceMixin, Lightn
         losses = self.losses = {}
         self.mask = mask
         with defer_gradient_sync(self.trainer.strategy, self.window):
-            fake = self.wrapped_networks.get("generator", self.generator)(source)
-            fake = replace_masked(fake, target, mask)
+            fake = replace_masked(self.wrapped_networks.get("generator", self.generator)(source), target, mask)
             if self.discriminator is not None:
                 for _ in range(self.discriminator_steps):
                     self.update("d", lambda: self.discriminator_loss(source, target, fake.detach()))
@@ -214,8 +213,7 @@ class Pix2PixModule(EvaluationMixin, OptimizationMixin, PersistenceMixin, Lightn
         """
         discriminator = self.wrapped_networks.get("discriminator", self.discriminator)
         pair_fake, pair_real = self.diff_augment(self.condition(source, fake), self.condition(source, target))
-        logits_fake: Logits = discriminator(pair_fake)
-        logits_real: Logits = discriminator(pair_real)
+        logits_fake, logits_real = discriminator(pair_fake), discriminator(pair_real)
         loss: Tensor = self.adversarial.discriminator(logits_real, logits_fake)
         if self.penalty_weight:
             network = self.discriminator.forward  # not compiled: it is differentiated twice
@@ -239,16 +237,17 @@ class Pix2PixModule(EvaluationMixin, OptimizationMixin, PersistenceMixin, Lightn
             A scalar.
         """
         terms = {k: compute_masked_loss(loss, fake, target, self.mask) for k, loss in self.reconstruction.items()}
-        logits_real: Logits | None = None
         if self.discriminator is not None:
             fake_pair, real_pair = self.diff_augment(self.condition(source, fake), self.condition(source, target))
-            if self.weights["feature_matching"]:
+            if not self.weights["feature_matching"]:
+                logits_fake = self.discriminator(fake_pair)
+                logits_real: Logits | None = (
+                    self.discriminator(real_pair) if self.adversarial.needs_real_logits else None
+                )
+            else:
                 features_fake, logits_fake = split_logits(self.discriminator.features(fake_pair))
                 features_real, logits_real = split_logits(self.discriminator.features(real_pair))
                 terms["feature_matching"] = feature_matching(features_real, features_fake)
-            else:
-                logits_fake = self.discriminator(fake_pair)
-                logits_real = self.discriminator(real_pair) if self.adversarial.needs_real_logits else None
             terms["adversarial"] = self.adversarial.generator(logits_fake, logits_real)
         loss = torch.stack([self.weights[name] * term for name, term in terms.items()]).sum()
         self.record(**terms, loss_g=loss)
