@@ -651,7 +651,7 @@ EXPECTED = {
     "cut PNG": r"x\.png ",
     "empty": r"x\.png ",
     "text": r"x\.png ",
-    "16 bits": r"x\.png .*uint16",
+    "16 bits": r"x\.png.*uint16",
     "odd width": r"x\.png is 15 .*/A",
 }
 

@@ -126,6 +126,9 @@ def test_what_cannot_be_divided_is_named(tmp_path, caplog):
         ({"test_fraction": 1}, r"data\.test_fraction=1"),
         ({"val_fraction": 0.6, "test_fraction": 0.6}, "together"),
         ({"split_seed": -1}, r"data\.split_seed=-1"),
+        ({"layout": "strips"}, r"data\.layout='strips'"),
+        ({"names": ["input"]}, r"data\.names=\['input'\]"),
+        ({"columns": "image"}, r"data\.columns=image"),
     ],
 )
 def test_fractions_out_of_range(tmp_path, options, message):
@@ -181,7 +184,7 @@ def test_the_specification_says_whether_files_are_strips(tmp_path, files, option
         (["A/x", "val/x"], "train", r"no folder train, but A, val: "),
         (["A/x"], "train", r"has the folder A alone.*/B$"),
         (["x", "val/x"], "train", r"1 images next to val: move them to \S+/train$"),
-        (["input/x", "target/x"], "train", r"input, target: rename them to A and B"),
+        (["left/x", "right/x"], "train", r"left, right: set data\.names="),
     ],
 )
 def test_what_a_folder_has_instead_of_a_split_is_named(tmp_path, files, split, message):

@@ -358,11 +358,13 @@ def test_each_backward_pass_leaves_gradients_in_one_network_only():
     assert all(p.requires_grad for p in module.parameters())
 
 
-def test_dropout_is_a_function_of_seed_and_batch_counter_alone():
-    noisy = {**SMALL_G, "num_downs": 5, "dropout": 0.5, "dropout_at": "paper"}
+@pytest.mark.parametrize("noise", ["dropout", "diff_augment"])
+def test_noise_is_a_function_of_seed_and_batch_counter_alone(noise):
+    noisy = {**SMALL_G, "num_downs": 5, "dropout": 0.5, "dropout_at": "paper"} if noise == "dropout" else SMALL_G
+    policies = ["color", "translation", "cutout"] if noise == "diff_augment" else []
 
     def trained(disturb, **options):
-        module = Pix2PixModule(noisy, SMALL_D, **options)
+        module = Pix2PixModule(noisy, SMALL_D, diff_augment=policies, **options)
         torch.manual_seed(disturb)
         state = torch.get_rng_state()
         fit(module, batches(2))
@@ -439,6 +441,10 @@ def test_accumulation_under_a_16_bit_scaler_is_refused():
         ({"reconstruction": {"l1.5": {"_target_": "torch.nn.L1Loss"}}}, r"reconstruction\.l1\.5"),
         ({"metrics": ["accuracy"]}, "accuracy"),
         ({"accumulate": 0}, "accumulate=0"),
+        ({"diff_augment": "color"}, "diff_augment=color"),
+        ({"diff_augment": ["colour"]}, "'colour'"),
+        ({"diff_augment": ["cutout"], "discriminator": None}, "without a discriminator"),
+        ({"diff_augment": ["color"], "pair_spec": {"target": {"kind": "label", "num_classes": 3}}}, "classes"),
         ({"accumulate": 1.5}, "accumulate=1.5"),
         ({"accumulate": 2, "discriminator_steps": 2}, "only one"),
         ({"generator": {**SMALL_G, "depth": 3}}, "depth"),
@@ -468,7 +474,11 @@ def test_channels_come_from_the_pair_spec():
 @pytest.mark.parametrize("discriminator", [SMALL_D, None])
 def test_a_checkpoint_loads_without_arguments(tmp_path, discriminator):
     module = Pix2PixModule(
-        {**SMALL_G, "base_channels": 3}, discriminator, conditional=False, pair_spec={"direction": "b_to_a"}
+        {**SMALL_G, "base_channels": 3},
+        discriminator,
+        conditional=False,
+        pair_spec={"direction": "b_to_a"},
+        diff_augment=["cutout"] if discriminator else (),
     )
     loaded = Pix2PixModule.load_from_checkpoint(save(module, tmp_path / "a.ckpt", precision="32-true"))
     source = torch.rand(1, 3, 16, 16)

@@ -10,14 +10,15 @@ if TYPE_CHECKING:
     from pix2pix_lightning.data.augmentation import PairAugmentation
     from pix2pix_lightning.data.data_module import PairedDataModule
     from pix2pix_lightning.data.dataset import EpochSampler, PairDataset
-    from pix2pix_lightning.data.pairs import FolderPairs, Pairs, StripPairs, open_pairs
+    from pix2pix_lightning.data.layouts.tree import open_pairs
+    from pix2pix_lightning.data.pairs import FilePairs, Pairs, StripPairs
     from pix2pix_lightning.data.procedural import ProceduralPairs
     from pix2pix_lightning.data.procedural_data_module import ProceduralDataModule
     from pix2pix_lightning.data.transforms import PairTransform
 
 _MODULES = {
     "EpochSampler": "dataset",
-    "FolderPairs": "pairs",
+    "FilePairs": "pairs",
     "PairAugmentation": "augmentation",
     "PairDataset": "dataset",
     "PairTransform": "transforms",
@@ -26,12 +27,12 @@ _MODULES = {
     "ProceduralDataModule": "procedural_data_module",
     "ProceduralPairs": "procedural",
     "StripPairs": "pairs",
-    "open_pairs": "pairs",
+    "open_pairs": "layouts.tree",
 }
 
 __all__ = [
     "EpochSampler",
-    "FolderPairs",
+    "FilePairs",
     "PairAugmentation",
     "PairDataset",
     "PairTransform",

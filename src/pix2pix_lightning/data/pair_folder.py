@@ -1,4 +1,4 @@
-"""The splits of a folder of pairs: folders of their own, or parts that a hash of the pairs' names divides it into."""
+"""The splits of a data set: folders or rows of their own, or parts that a hash of the pairs' names divides it into."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pix2pix_lightning.data.files.listing import PathList, list_images_below
-from pix2pix_lightning.data.missing_split import explain_missing_split
-from pix2pix_lightning.data.pairs import FolderPairs, StripPairs, list_side_folders, open_pairs
-from pix2pix_lightning.data.strips import find_strip_size, is_strip_shape
-from pix2pix_lightning.utils.checks import check_counts
+from pix2pix_lightning.data.layouts.choosing import LAYOUTS, choose_layout
+from pix2pix_lightning.data.layouts.layout import Layout, StripSize
+from pix2pix_lightning.data.layouts.side_names import check_names
+from pix2pix_lightning.data.pairs import PairFiles
+from pix2pix_lightning.utils.checks import check_choice, check_counts
 from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.processes import is_first_process
 
@@ -25,22 +25,30 @@ _log = logging.getLogger(__name__)
 class PairFolder:
     """Open the splits of a folder of pairs.
 
-    A folder with ``train`` has its splits in folders of their own (layouts: ``open_pairs``). Pairs that lie in the
+    A folder with ``train`` has its splits in folders of their own (layouts: ``choose_layout``). Pairs that lie in the
     folder itself are divided into training, validation and test pairs. So are those of ``train`` where a fraction is
     given.
 
     Args:
-        root: The folder.
-        layout: As in ``open_pairs``.
+        root: The folder, or a file that holds or lists pairs.
+        layout: As in ``choose_layout``.
         val_split: Name of the split that validation pairs come from.
         val_fraction: Share of the pairs that are validated on, 1 at most. By default 0.1 where the pairs lie in the
             folder itself, and none of those of ``train``.
         test_fraction: Share of the test pairs.
         split_seed: Seed of the division.
         archive: Address of the data set, for the error where the folder or its pairs are missing.
+        names: Names of A and B in folders or files, where auto does not find them.
+        columns: Names of the columns of A and B, and perhaps of the mask, in a Hugging Face data set.
+        cache_folder: Folder of what is copied from Parquet files; by default it is below ``root``.
+        may_miss: Whether files of a manifest that do not exist are left to the check of the files.
+
+    Attributes:
+        found: What was recognised when a split was first opened, as plain values: ``layout``, ``a`` and ``b``, where
+            the two sides are, and ``rule``, by what their names differ. Empty before.
 
     Raises:
-        UserError: A fraction or the seed is out of range.
+        UserError: A fraction or the seed is out of range, the layout is unknown, or names are no pair of names.
     """
 
     def __init__(
@@ -52,6 +60,11 @@ class PairFolder:
         test_fraction: float = 0.0,
         split_seed: int = 0,
         archive: str | None = None,
+        *,
+        names: Sequence[str] | None = None,
+        columns: Sequence[str] | None = None,
+        cache_folder: Path | None = None,
+        may_miss: bool = False,
     ) -> None:
         if val_fraction is not None and not (_is_number(val_fraction) and 0 < val_fraction <= 1):
             raise UserError(f"data.val_fraction={val_fraction}: a number above 0 and up to 1 is expected, such as 0.1")
@@ -62,6 +75,7 @@ class PairFolder:
                 f"data.val_fraction={val_fraction} and data.test_fraction={test_fraction} are more than 1 together"
             )
         check_counts(prefix="data.", at_least=0, split_seed=split_seed)
+        check_choice("data.layout", layout, LAYOUTS)
         self.root = root
         self.layout = layout
         self.val_split = val_split
@@ -69,10 +83,17 @@ class PairFolder:
         self.test_fraction = test_fraction
         self.split_seed = split_seed
         self.archive = archive
-        self._parts: dict[str, StripPairs | FolderPairs] | None = None
+        self.names = check_names(names, "data.names")
+        self.columns = check_names(columns, "data.columns", most=3)
+        self.cache_folder = cache_folder
+        self.may_miss = may_miss
+        self.found: dict[str, str] = {}
+        self._layout: Layout | None = None
+        self._parts: dict[str, PairFiles] | None = None
+        self._opened: dict[str, PairFiles] = {}
 
-    def open(self, split: str) -> StripPairs | FolderPairs:
-        """Open the pairs of a split. A division is logged once, by the first of several processes.
+    def open(self, split: str) -> PairFiles:
+        """Open the pairs of a split, once. A division is logged by the first of several processes.
 
         Args:
             split: ``train``, ``test`` or the name of the validation split.
@@ -84,56 +105,54 @@ class PairFolder:
             UserError: The folder, the split, its images or a partner folder is missing, or a split has a folder and a
                 fraction too.
         """
-        if not self.root.is_dir():
+        if not self.root.exists():
             hint = f": unpack {self.archive} there, or" if self.archive else ":"
             raise UserError(f"data.root={self.root} is no folder{hint} set data.root=<folder> to that of the pairs")
         try:
-            return self._open(split)
+            if split not in self._opened:
+                self._opened[split] = self._open(split)
+            return self._opened[split]
         except ValueError as error:
             raise UserError(f"{error}; the archive is at {self.archive}" if self.archive else str(error)) from None
 
     def is_flat(self) -> bool:
         """Return whether pairs lie in the folder itself, which then is divided."""
-        if any(self.has_split(split) for split in {"train", "val", "test", self.val_split}):
-            return False
-        if all((self.root / side).is_dir() for side in ("A", "B")) or self.val_fraction is not None:
-            return self.root.is_dir()
-        return bool(list_images_below(self.root, recursive=False).files)
+        splits = {"train", "val", "test", self.val_split}
+        return self._get_layout().is_flat(splits, is_divided=self.val_fraction is not None)
 
     def has_split(self, split: str) -> bool:
-        """Return whether a split has a folder, or two for A and B."""
-        places = [self.root / split, *(folder for sides in list_side_folders(self.root, split) for folder in sides)]
-        return any(folder.is_dir() for folder in places)
+        """Return whether a split has a folder, or two for A and B, or rows of a manifest or a table."""
+        return self.root.exists() and self._get_layout().has_split(split)
 
-    def find_strips(self) -> bool | tuple[int, int] | None:
+    def find_strips(self) -> StripSize:
         """Find out whether the training pairs are strips, as ``PairSpec.strips`` says it; None where there are none."""
         try:
-            return self._find_strips()
-        except OSError:  # a folder that may not be read, which opening it reports
+            return self._get_layout().find_strips("" if self.is_flat() else "train")
+        except (OSError, UserError):  # which opening it reports
             return None
 
-    def _find_strips(self) -> bool | tuple[int, int] | None:
-        split = "" if self.is_flat() else "train"
-        sides = list_side_folders(self.root, split)
-        if self.layout != "strip" and any(a.is_dir() and b.is_dir() for a, b in sides):
-            return False
-        files = list_images_below(self.root / split).files
-        if not files or self.layout == "folders":
-            return None
-        size = find_strip_size(PathList(self.root / split, files))
-        if size is not None and self.layout == "auto" and not is_strip_shape(*size):
-            return None
-        return True if size is None else size
+    def _get_layout(self) -> Layout:
+        if self._layout is None:
+            self._layout = choose_layout(
+                self.root,
+                self.layout,
+                names=self.names,
+                columns=self.columns,
+                val_split=self.val_split,
+                cache_folder=self.cache_folder,
+                may_miss=self.may_miss,
+            )
+        return self._layout
 
-    def _open(self, split: str) -> StripPairs | FolderPairs:
+    def _open(self, split: str) -> PairFiles:
         fractions, is_flat = self._choose_fractions(), self.is_flat()
         if split not in (*fractions, "train") or not (fractions or is_flat):
             if is_flat:
                 raise UserError(self._format_missing(split))
-            reason = None if self.has_split(split) else explain_missing_split(self.root, split)
+            reason = None if self.has_split(split) else self._get_layout().explain_missing(split)
             if reason:
                 raise UserError(reason)
-            return open_pairs(self.root, split, self.layout)
+            return self._open_found(split)
         if self._parts is None:
             self._parts = self._divide("" if is_flat else "train", fractions)
         pairs = self._parts[split]
@@ -143,6 +162,16 @@ class PairFolder:
                 "data.val_split=train to validate on those that are trained on"
             )
         return pairs
+
+    def _open_found(self, place: str) -> PairFiles:
+        """Open the pairs of a split, and log once where they are."""
+        found = self._get_layout().open(place)
+        if not self.found:
+            self.found = found.to_dict()
+            if is_first_process():
+                rule = f"; their names differ by {found.rule}" if found.rule else ""
+                _log.info("%s: data.layout=%s, A is %s, B is %s%s", self.root, found.layout, found.a, found.b, rule)
+        return found.pairs
 
     def _choose_fractions(self) -> dict[str, float]:
         """Return the fractions of validation and test pairs by split, without those that have a folder."""
@@ -158,14 +187,14 @@ class PairFolder:
                 )
         return {split: fraction for split, fraction in fractions.items() if fraction}
 
-    def _divide(self, place: str, fractions: Mapping[str, float]) -> dict[str, StripPairs | FolderPairs]:
-        pairs = open_pairs(self.root, place, self.layout)
+    def _divide(self, place: str, fractions: Mapping[str, float]) -> dict[str, PairFiles]:
+        pairs = self._open_found(place)
         parts = divide_names([pairs.get_name(index) for index in range(len(pairs))], fractions, self.split_seed)
         if fractions and len(pairs) > 1 and is_first_process():
             verbs = _VERBS | ({"val": "are left out"} if self.val_split == "train" else {})
             counts = ", ".join(f"{len(part)} {verbs[split]}" for split, part in parts.items())
             keys = ", ".join(f"data.{split}_fraction={fraction:g}" for split, fraction in fractions.items())
-            why = f"{self.root / place} is divided" if place else f"no train/ and val/ in {self.root}"
+            why = f"{place} of {self.root} is divided" if place else f"no train and val in {self.root}"
             _log.warning("%s: of %d pairs %s (%s, data.split_seed=%d)", why, len(pairs), counts, keys, self.split_seed)
         return {split: pairs.select(part) for split, part in parts.items()}
 

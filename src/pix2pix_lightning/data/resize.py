@@ -60,9 +60,7 @@ def _find_missing(image: Array, nodata: float | None) -> npt.NDArray[np.bool_] |
     return missing if missing is not None and missing.any() else None
 
 
-def _resize_around(
-    image: Array, missing: npt.NDArray[np.bool_], height: int, width: int, interpolation: str
-) -> Array:
+def _resize_around(image: Array, missing: npt.NDArray[np.bool_], height: int, width: int, interpolation: str) -> Array:
     """Resize the values that there are; see ``resize``."""
     picked = resize(image, height, width, "nearest")
     gone = resize(missing, height, width, "nearest")

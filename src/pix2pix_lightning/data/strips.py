@@ -9,6 +9,7 @@ import numpy as np
 
 from pix2pix_lightning.data.files.file_image import FileImage
 from pix2pix_lightning.data.files.image_header import parse_header
+from pix2pix_lightning.data.stores.stored_path import AnyPath
 from pix2pix_lightning.utils.errors import UserError
 
 ASPECT_TOLERANCE = 0.01
@@ -21,7 +22,7 @@ def is_strip_shape(width: int, height: int) -> bool:
     return abs(width - 2 * height) <= max(1, 2 * ASPECT_TOLERANCE * width)
 
 
-def split_strip(strip: FileImage, path: Path) -> tuple[FileImage, FileImage]:
+def split_strip(strip: FileImage, path: AnyPath) -> tuple[FileImage, FileImage]:
     """Split a strip into A, its left half, and B.
 
     Args:
@@ -40,7 +41,7 @@ def split_strip(strip: FileImage, path: Path) -> tuple[FileImage, FileImage]:
     return strip.crop(0, width // 2), strip.crop(width // 2, width)
 
 
-def format_odd_width(path: Path, width: int) -> str:
+def format_odd_width(path: AnyPath, width: int) -> str:
     """Return what is wrong with a strip of an odd width in pixels."""
     return (
         f"{path} is {width} pixels wide: a strip of A and B side by side has an even width; for A and B "
@@ -48,7 +49,7 @@ def format_odd_width(path: Path, width: int) -> str:
     )
 
 
-def find_strip_size(files: Sequence[Path]) -> tuple[int, int] | None:
+def find_strip_size(files: Sequence[AnyPath]) -> tuple[int, int] | None:
     """Find the size that strips have in common, by the headers of a few of them.
 
     Args:
@@ -62,7 +63,7 @@ def find_strip_size(files: Sequence[Path]) -> tuple[int, int] | None:
     for place in places:
         try:
             with files[place].open("rb") as file:
-                sizes.add(parse_header(file, files[place]).upright_size)
+                sizes.add(parse_header(file, Path(str(files[place]))).upright_size)
         except (OSError, UserError):  # which the check of the files reports
             return None
     return sizes.pop() if len(sizes) == 1 else None

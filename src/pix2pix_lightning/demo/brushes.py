@@ -15,6 +15,7 @@ from pix2pix_lightning.data.procedural import PALETTE
 from pix2pix_lightning.data.sides import Side, build_side
 from pix2pix_lightning.data.sides.palette import find_nearest_colours
 from pix2pix_lightning.data.sides.picture import PictureSide
+from pix2pix_lightning.data.sizes import Size, get_sides
 from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.saved_config import read_saved_values
 
@@ -55,18 +56,20 @@ class Brushes:
     free: bool = False
     paints: bool = True
 
-    def describe(self, *, size: int, max_bytes: int) -> dict[str, Any]:
+    def describe(self, *, size: Size, max_bytes: int) -> dict[str, Any]:
         """Describe the brushes for ``canvas.js``, as plain data.
 
         Args:
-            size: Side of the canvas in pixels.
+            size: Size of the canvas: the side of a square, or (height, width), in pixels.
             max_bytes: Limit of an uploaded file.
 
         Returns:
-            ``brushes`` with name and colour each, ``free``, ``paints``, ``size`` and ``maxBytes``.
+            ``brushes`` with name and colour each, ``free``, ``paints``, ``width``, ``height`` and ``maxBytes``.
         """
         named = [{"name": name, "colour": "#{:02x}{:02x}{:02x}".format(*c)} for name, c in self.colours.items()]
-        return {"brushes": named, "free": self.free, "paints": self.paints, "size": size, "maxBytes": max_bytes}
+        height, width = get_sides(size)
+        canvas = {"width": width, "height": height, "maxBytes": max_bytes}
+        return {"brushes": named, "free": self.free, "paints": self.paints, **canvas}
 
     def to_file(self, drawing: Image, side: Side) -> Image:
         """Convert a drawing to the content of an image file of a side.

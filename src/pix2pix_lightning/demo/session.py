@@ -87,7 +87,7 @@ class DemoSession:
         Args:
             name: Name of the model.
             file: The content of the file as a data URL; or ``bytes:<size>`` of a file that is too large to be sent.
-            to_training_size: Whether the picture is resized, with the interpolation of the source.
+            to_training_size: Whether the picture is resized as in the training, with the interpolation of the source.
 
         Returns:
             What `describe_canvas` returns, with the picture, and with a ``note`` of what was done with a file that
@@ -99,7 +99,7 @@ class DemoSession:
         spec, brushes = self.models.get_source(name)
         image, note = self._decode(file, "the file", spec, self.half)
         if to_training_size:
-            image = resize(image, spec.size, spec.size, str(spec.source.interpolation))
+            image = resize(image, *spec.compute_resized(*image.shape[:2]), str(spec.source.interpolation))
         picture = _to_data_url(brushes.to_drawing(image, spec.source))
         return {**self.describe_canvas(name), "picture": picture, "note": note}
 

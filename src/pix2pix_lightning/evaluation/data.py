@@ -15,6 +15,9 @@ from omegaconf import DictConfig, OmegaConf
 from pix2pix_lightning.checkpoints.files import PROJECT_KEY, find_checkpoint, infer_checkpoint_kind, open_checkpoint
 from pix2pix_lightning.data.pair_folder import PairFolder
 from pix2pix_lightning.data.pair_spec import PairSpec
+from pix2pix_lightning.data.recognition import is_open
+from pix2pix_lightning.data.sides.values import to_plain
+from pix2pix_lightning.data.sizes import get_sides
 from pix2pix_lightning.utils.checks import check_choice, check_not_inside
 from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.instantiate import TARGET, build, check_size, check_trusted, locate
@@ -67,6 +70,9 @@ def describe_data(cfg: DictConfig, run: Path | None, trust: Sequence[str] = ()) 
         own.cache = None
     description = _without_augmentation(_to_plain(OmegaConf.merge(own, given)))
     _leave_out_fractions(description, given)
+    has_crops = description.get("crop") is not None and description.get("resize") not in (None, "stretch")
+    if has_crops and "val_whole" not in given:
+        description["val_whole"] = True  # a training looks at their centre alone, since that is faster
     check_trusted(description, trust, kinds=(object,), packages=(_PACKAGE,), origin=str(origin))
     if not issubclass(locate(description[TARGET]), LightningDataModule):
         raise UserError(f"{origin} names {description[TARGET]!r}, which is no data module: choose data=<group>")
@@ -84,7 +90,7 @@ def _leave_out_fractions(description: dict[str, Any], given: Mapping[str, Any]) 
     root = Path(str(given["root"])) if "root" in given else None
     for split, name in (("val", str(description.get("val_split") or "val")), ("test", "test")):
         key = f"{split}_fraction"
-        has_folder = root is not None and PairFolder(root).has_split(name)
+        has_folder = root is not None and _build_pair_folder({**description, **given}).has_split(name)
         if key not in given and (has_folder or (split == "test" and given.get("val_fraction") == 1)):
             description.pop(key, None)
 
@@ -117,11 +123,21 @@ def check_output(output: Path, checkpoint: Path, description: Mapping[str, Any])
     if "data.root" not in sources or not output.resolve().is_relative_to(sources["data.root"].resolve()):
         return
     within = output.resolve().relative_to(sources["data.root"].resolve())
-    val_split, layout = str(description.get("val_split") or "val"), str(description.get("layout") or "auto")
-    folder = PairFolder(Path(description["root"]), layout, val_split, description.get("val_fraction"))
+    val_split, folder = str(description.get("val_split") or "val"), _build_pair_folder(description)
     is_split = re.fullmatch("[AB]|(train|val|test)[AB]?", within.parts[0]) or within.is_relative_to(val_split)
     if is_split or folder.is_flat():
         raise UserError(f"output={output} is among the pairs of data.root={root}: choose another output")
+
+
+def _build_pair_folder(description: Mapping[str, Any]) -> PairFolder:
+    return PairFolder(
+        Path(str(description["root"])),
+        str(description.get("layout") or "auto"),
+        str(description.get("val_split") or "val"),
+        description.get("val_fraction"),
+        names=description.get("names"),
+        columns=description.get("columns"),
+    )
 
 
 def read_pair_spec(description: Mapping[str, Any]) -> PairSpec:
@@ -146,7 +162,9 @@ def open_data(description: Mapping[str, Any], spec: PairSpec, split: str) -> Ite
         UserError: The split is unknown or missing, or pixels do not mean the same as in training.
     """
     check_choice("split", split, SPLITS)
-    data = _build_data(description)
+    known = {key: {**(description.get(key) or {}), **side.to_dict()} for key, side in (("a", spec.a), ("b", spec.b))}
+    opened = {key: side for key, side in known.items() if is_open(description.get(key))}
+    data = _build_data({**description, **opened})
     _check_equal(data.pair_spec, spec)
     data.setup("validate" if split == "val" else "test")
     batches: Iterable[dict[str, Any]] = data.val_dataloader() if split == "val" else data.test_dataloader()
@@ -201,7 +219,10 @@ def _check_equal(given: PairSpec, trained: PairSpec) -> None:
 def _flatten(spec: PairSpec) -> dict[str, Any]:
     a, b = (spec.source, spec.target) if spec.direction == "a_to_b" else (spec.target, spec.source)
     sides = {f"{name}.{key}": value for name, side in (("a", a), ("b", b)) for key, value in side.to_dict().items()}
-    return {"direction": spec.direction, "size": spec.size, **sides}
+    sizes: dict[str, Any] = {"resize": spec.resize}
+    if spec.resize != "none":  # files as they are have no size in common
+        sizes["size"] = to_plain(spec.size if spec.resize == "stretch" else get_sides(spec.load_size)[1])
+    return {"direction": spec.direction, **sizes, **sides}
 
 
 def _format_key(key: str, value: Any) -> str:

@@ -34,14 +34,14 @@ _METRIC_ERRORS = (IndexError, RuntimeError, TypeError, ValueError)  # of a metri
 
 
 def choose_metrics(
-    requested: MetricSpec | Iterable[MetricSpec] | Mapping[str, MetricSpec | None] | None, target: Side, size: int
+    requested: MetricSpec | Iterable[MetricSpec] | Mapping[str, MetricSpec | None] | None, target: Side, side: int
 ) -> tuple[dict[str, Metric], dict[str, str]]:
     """Build the metrics of an evaluation.
 
     Args:
         requested: As for `metrics.build_metrics`; None chooses all registered metrics that apply.
         target: What a target's pixels mean.
-        size: Side of the images in pixels.
+        side: Shorter side of the images in pixels.
 
     Returns:
         The metrics by name, and what was left out with the reason: nothing where metrics were requested.
@@ -51,25 +51,25 @@ def choose_metrics(
     """
     is_eight_bit = target.dtype == "uint8"
     if requested is None:
-        reasons = {name: find_obstacle(info, target, size) for name, info in METRICS.items()}
+        reasons = {name: find_obstacle(info, target, side) for name, info in METRICS.items()}
         left_out = {name: reason for name, reason in reasons.items() if reason and METRICS[name].targets != "classes"}
         return {name: build_metric(name, eight_bit=is_eight_bit) for name in METRICS if not reasons[name]}, left_out
     metrics = build_named_metrics(requested, eight_bit=is_eight_bit)
     if not metrics:
         raise UserError(f"metrics={requested} chooses nothing: name some of {', '.join(METRICS)}")
     for name, metric in metrics.items():
-        if reason := find_obstacle(metric_info(metric), target, size):
+        if reason := find_obstacle(metric_info(metric), target, side):
             raise UserError(f"metrics: {name} {reason}; leave it out")
     return metrics, {}
 
 
-def find_obstacle(info: MetricInfo, target: Side, size: int) -> str | None:
+def find_obstacle(info: MetricInfo, target: Side, side: int) -> str | None:
     """Return why a metric cannot be computed, in words that follow its name, or None.
 
     Args:
         info: The metric's row.
         target: What a target's pixels mean.
-        size: Side of the images in pixels.
+        side: Shorter side of the images in pixels.
     """
     is_label = target.kind == "label"
     if info.targets == "classes" and not is_label:
@@ -78,8 +78,8 @@ def find_obstacle(info: MetricInfo, target: Side, size: int) -> str | None:
         return "compares colours, and these targets are class numbers without a palette"
     if info.targets == "photos" and target.kind != "rgb":
         return f"compares colours of photos, and these targets are {target.kind}"
-    if size < info.least_side:
-        return f"needs sides of {info.least_side} pixels at least, and these are {size}"
+    if side < info.least_side:
+        return f"needs sides of {info.least_side} pixels at least, and these are {side}"
     return None
 
 

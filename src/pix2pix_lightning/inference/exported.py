@@ -16,6 +16,7 @@ from pix2pix_lightning.checkpoints.checksums import check_embedded, verify_archi
 from pix2pix_lightning.checkpoints.files import PROJECT_KEY
 from pix2pix_lightning.data.pair_spec import PairSpec
 from pix2pix_lightning.data.sides.ranges import DTYPES
+from pix2pix_lightning.data.sizes import Size, format_size, get_sides, parse_size
 from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.finite import NonFiniteError, check_finite, sum_wide
 from pix2pix_lightning.utils.memory import is_out_of_memory
@@ -55,7 +56,7 @@ class ExportedNetwork:
         context: How many pixels it sees beyond a pixel of its output; None where its norms see the whole image.
         side_multiple: Divisor of the sides of its input, in pixels.
         min_side: Smallest side of its input, in pixels.
-        size: The only side of its input, in pixels; None where there are several.
+        size: The only size of its input, as ``PairSpec.size`` has one; None where there are several.
         returns_file: Whether the graph returns values of files, which it has rounded itself.
 
     Raises:
@@ -73,7 +74,8 @@ class ExportedNetwork:
         self.side_multiple, self.min_side = metadata["side_multiple"], metadata["min_side"]
         self.norm: str = metadata["norm"]
         self.context: int | None = metadata["context"]
-        self.size: int | None = metadata.get("size")
+        size = metadata.get("size")
+        self.size: Size | None = None if size is None else parse_size("size", size)
         self._takes_file, self.returns_file = metadata["input"] != "float", metadata["output"] != "float"
 
     def __call__(self, source: Tensor) -> Tensor:
@@ -91,10 +93,11 @@ class ExportedNetwork:
             UserError: The file was exported for one size, and the images have another.
             NonFiniteError: The file returns values that are not finite.
         """
-        if self.size is not None and source.shape[2:] != (self.size, self.size):
+        if self.size is not None and source.shape[2:] != get_sides(self.size):
+            height, width = get_sides(self.size)
             raise UserError(
-                f"an image of {source.shape[3]} x {source.shape[2]}, but the file was exported for {self.size} x "
-                f"{self.size} only: set resize={self.size}, or export it with size=null"
+                f"an image of {source.shape[3]} x {source.shape[2]}, but the file was exported for {width} x {height} "
+                f"only: set resize={format_size(self.size)}, or export it with size=null"
             )
         source = source.float()
         output = self._run(self.pair_spec.source.decode(source) if self._takes_file else source)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from pix2pix_lightning.data.pair_spec import PairSpec
 from pix2pix_lightning.data.sides import Side
 from pix2pix_lightning.data.sides.picture import PictureSide
+from pix2pix_lightning.data.sizes import Size, parse_size
 from pix2pix_lightning.utils.checks import check_choice
 from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.memory import is_out_of_memory
@@ -58,17 +58,17 @@ def check_packages(trust: Sequence[str] | bool) -> Sequence[str]:
     return (trust,) if isinstance(trust, str) else trust or ()
 
 
-def parse_resize(resize: str | int | None, spec: PairSpec) -> int | None:
-    """Return the side in pixels to which images are resized, or None.
+def parse_resize(resize: object) -> Size | Literal["training"] | None:
+    """Return to what images are resized: to a size, as in the training, or not at all.
 
     Raises:
-        UserError: It is neither ``training`` nor a side.
+        UserError: It is neither ``training`` nor a size.
     """
-    if resize == "training":
-        return spec.size
-    if resize is None or (type(resize) is int and resize > 0):
+    if resize == "training" or resize is None:
         return resize
-    raise UserError(f"resize={resize!r} is unknown: training, or a side in pixels is expected")
+    if isinstance(resize, str):
+        raise UserError(f"resize={resize!r} is unknown: training, a side in pixels, or [height,width] is expected")
+    return parse_size("resize", resize)
 
 
 def check_rounding(rounding: str, target: Side, *, in_graph: bool) -> None:

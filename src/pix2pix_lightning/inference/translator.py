@@ -15,6 +15,8 @@ from torch import Tensor
 from pix2pix_lightning.checkpoints.files import find_checkpoint, infer_checkpoint_kind
 from pix2pix_lightning.data.files.file_image import from_pil
 from pix2pix_lightning.data.pair_spec import PairSpec
+from pix2pix_lightning.data.resize import resize as resize_image
+from pix2pix_lightning.data.sizes import Size, get_sides
 from pix2pix_lightning.inference.exported import OnnxNetwork, ProgramNetwork, open_exported
 from pix2pix_lightning.inference.generator import GeneratorNetwork
 from pix2pix_lightning.inference.loading import ignore_line, open_module
@@ -81,8 +83,10 @@ class Translator:
             ``.pt2`` file, which runs any code that its author put there.
         pair: Meaning of the images, for a file that does not contain it (``latest_net_G.pth``): a ``PairSpec``, or
             some of its keys; the others are read from ``train_opt.txt`` next to it.
-        resize: ``training`` resizes images, but not tensors of floats, to the square of the training; a number
-            to a square of that many pixels. The output has that size. By default images keep their size.
+        resize: To what images are resized, but not tensors of floats, with the source's interpolation. ``training``
+            resizes them as the training did, by its size or its width, and the output back to the image's own size with
+            the target's interpolation. A side in pixels, or (height, width), resizes them to that, and the output has
+            that size. By default images keep their size.
         tile: Greatest side, in pixels, of the windows in which a larger image is translated; ``auto`` for tiles of
             images with more than 4096 x 4096 pixels; None for no tiles. Windows overlap by as much as the network
             sees, so that the result is that of the whole image.
@@ -125,7 +129,7 @@ class Translator:
         precision: str = "32",
         trust: Sequence[str] | bool = (),
         pair: PairSpec | Mapping[str, Any] | None = None,
-        resize: str | int | None = None,
+        resize: str | Size | None = None,
         tile: str | int | None = "auto",
         overlap: int | None = None,
         statistics: str = "exact",
@@ -171,7 +175,7 @@ class Translator:
         self.reader = SourceReader(self.pair_spec, half=half, max_pixels=max_pixels)
         check_rounding(rounding, self.pair_spec.target, in_graph=getattr(self.network, "returns_file", False))
         self.rounding = rounding
-        self.side = parse_resize(resize, self.pair_spec)
+        self.resize = parse_resize(resize)
         self.progress = progress
         self._tiled = TiledInference(self.network, tile=tile, overlap=overlap, statistics=statistics, rounding=rounding)
         self.seams = self._tiled.seams
@@ -257,7 +261,7 @@ class Translator:
             images: Arrays (H, W, C) or (H, W), as in files of the source.
 
         Returns:
-            (H, W, C') each, as in files of the target, in the same order.
+            (H, W, C') each, as in files of the target, in the same order; of the size of ``resize`` where that is one.
 
         Raises:
             UserError: An array has another type, shape or number of channels.
@@ -275,6 +279,8 @@ class Translator:
             decoded = self.pair_spec.decode(self._run(source), source, rounding=self.rounding)
             for index, result in zip(indices, decoded.permute(0, 2, 3, 1).cpu().numpy(), strict=True):
                 results[index] = np.ascontiguousarray(result)
+        if self.resize == "training":
+            results = [self._restore_size(*pair) for pair in zip(results, images, strict=True)]
         return results
 
     def translate_floats(self, source: Tensor) -> Tensor:
@@ -290,6 +296,12 @@ class Translator:
             UserError: It has another number of channels than the source.
         """
         return self._run(source.to(self.device))
+
+    def _restore_size(self, result: Array, image: Array) -> Array:
+        """Resize an output to the height and width of the image that it is the translation of."""
+        target = self.pair_spec.target
+        height, width = image.shape[:2]
+        return resize_image(result, height, width, str(target.interpolation), nodata=target.nodata)
 
     def _translate_pil(self, image: PILImage) -> PILImage:
         from PIL import Image
@@ -311,7 +323,11 @@ class Translator:
     def _prepare(self, image: Array) -> Array:
         source = self.pair_spec.source
         array = parse_array(image, source)
-        return source.prepare(array) if self.side is None else source.prepare_and_resize(array, self.side, self.side)
+        if self.resize is None:
+            return source.prepare(array)
+        if self.resize == "training":
+            return source.prepare_and_resize(array, *self.pair_spec.compute_resized(*array.shape[:2]))
+        return source.prepare_and_resize(array, *get_sides(self.resize))
 
     def _run(self, source: Tensor) -> Tensor:
         """Run the network on floats (B, C, H, W) of any size."""

@@ -11,8 +11,7 @@ from torch import Tensor, nn
 from pix2pix_lightning.data.pair_spec import PairSpec
 from pix2pix_lightning.models.components import Batch
 from pix2pix_lightning.models.split_metrics import SplitMetrics
-from pix2pix_lightning.networks import use_eval_mode
-from pix2pix_lightning.networks.padding import pad_to_multiple
+from pix2pix_lightning.networks import pad_for, use_eval_mode
 
 
 class EvaluationMixin(LightningModule):
@@ -45,8 +44,7 @@ class EvaluationMixin(LightningModule):
         """
         source = self.pair_spec.source.fill_missing(source)
         height, width = source.shape[2:]
-        multiple, min_side = (int(getattr(self.generator, key, 1)) for key in ("side_multiple", "min_side"))
-        padded = pad_to_multiple(source, multiple, min_side)
+        padded = pad_for(source, self.generator)
         with use_eval_mode(self.generator, norm="image", dropout=False):
             output = self.generator.forward(padded)  # not what was compiled for training
         return cast(Tensor, output[..., :height, :width])

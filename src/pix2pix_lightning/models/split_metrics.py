@@ -54,7 +54,8 @@ class SplitMetrics:
         for metric in self.collection.values():
             info = metric_info(metric)
             if len(target) or info.builder is not None:  # others may not take batches of no image
-                update_metric(metric, *(classes if info.targets == "classes" else images), mask)
+                made, wanted = classes if info.targets == "classes" else images
+                update_metric(metric, made, wanted, mask)
 
     def compute(self) -> dict[str, Tensor]:
         """Return the values over all processes, scalars by name, and start anew."""

@@ -18,8 +18,9 @@ from typing import Any, BinaryIO, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from pix2pix_lightning.data.files.image_files import check_header, format_reason, open_image
+from pix2pix_lightning.data.files.image_files import check_header, decode_image, format_reason
 from pix2pix_lightning.data.files.image_header import ImageHeader, parse_header
+from pix2pix_lightning.data.stores.stored_path import StoredPath
 from pix2pix_lightning.data.workers import count_available_cores
 from pix2pix_lightning.utils.atomic import atomic_write
 from pix2pix_lightning.utils.errors import UserError
@@ -45,7 +46,8 @@ class HeaderCache:
     that is missing, damaged or of another version counts as empty, and one that cannot be written is left out.
 
     Args:
-        files: Paths of the image files, of which 140,000 as ``Path`` would take a second to build.
+        files: Paths of the image files: of those in a file system as strings, since 140,000 ``Path`` would take a
+            second to build.
         root: Folder of the data set. Files are remembered by their path relative to it.
         memory: File that remembers them; None remembers nothing.
 
@@ -57,11 +59,11 @@ class HeaderCache:
         entries: Each header that occurs, once; for a file whose header cannot be read, what is wrong with it.
     """
 
-    def __init__(self, files: Sequence[str], root: Path, memory: Path | None = None) -> None:
+    def __init__(self, files: Sequence[str | StoredPath], root: Path, memory: Path | None = None) -> None:
         self._paths = files
         self._memory = memory
         prefix = f"{root}/" if str(root) != "." else ""
-        self.names = [path.removeprefix(prefix) for path in files]
+        self.names = [str(path).removeprefix(prefix) for path in files]
         facts = np.array(map_parallel(_read_status, self._paths), np.int64).reshape(-1, 2)
         self.sizes: Numbers = facts[:, 0]
         self.times: Numbers = facts[:, 1]
@@ -141,13 +143,14 @@ class HeaderCache:
                 )
 
 
-def map_parallel(function: Callable[[T], R], values: Sequence[T], *, title: str = "") -> list[R]:
+def map_parallel(function: Callable[[T], R], values: Sequence[T], *, title: str = "", at_most: int = 32) -> list[R]:
     """Call a function for each value in threads, and show the progress on a terminal.
 
     Args:
         function: Called for each value; it should release Python's lock for most of its time.
         values: The values.
         title: Title of the progress bar; without one, none is shown.
+        at_most: Largest number of threads.
 
     Returns:
         The results, in the order of the values.
@@ -156,7 +159,7 @@ def map_parallel(function: Callable[[T], R], values: Sequence[T], *, title: str 
     parts = [values[start : start + size] for start in range(0, len(values), size)]
     if len(parts) < 2:
         return [function(value) for value in values]
-    threads = min(32, 4 * count_available_cores())  # they mostly wait for the disk
+    threads = min(at_most, 4 * count_available_cores())  # they mostly wait for the disk
     with ThreadPoolExecutor(threads) as pool:
         results: Iterable[list[R]] = pool.map(lambda part: [function(value) for value in part], parts)
         if title and len(values) > _LEAST_NEW:
@@ -172,7 +175,9 @@ def _track(results: Iterable[list[R]], title: str, total: int) -> Iterable[list[
     return track(results, title, total=total, console=console, disable=not console.is_terminal)
 
 
-def _read_status(path: str) -> tuple[int, int]:
+def _read_status(path: str | StoredPath) -> tuple[int, int]:
+    if isinstance(path, StoredPath):
+        return path.get_status()
     try:
         status = os.stat(path)  # noqa: PTH116
     except OSError:
@@ -180,15 +185,16 @@ def _read_status(path: str) -> tuple[int, int]:
     return status.st_size, status.st_mtime_ns
 
 
-def _read_entry(name: str) -> Entry:
-    path = Path(name)
+def _read_entry(name: str | StoredPath) -> Entry:
+    path = Path(str(name))
     try:
-        with path.open("rb") as file:
+        with _open(name) as file:
             header = parse_header(file, path)
             check_header(header, path)
             may_be_cut = not _has_end(file, header)
-        if may_be_cut:
-            open_image(path)
+            if may_be_cut:
+                file.seek(0)
+                decode_image(file.read(), path)
     except (UserError, OSError) as error:
         return format_reason(error)
     return replace(header, directory=None, end=0)  # they differ between files of equal pixels
@@ -207,16 +213,21 @@ def _has_end(file: BinaryIO, header: ImageHeader) -> bool:
     return mark in file.read()
 
 
-def _compute_checksum(path: str) -> int:
+def _open(path: str | StoredPath) -> BinaryIO:
+    return path.open() if isinstance(path, StoredPath) else Path(path).open("rb")
+
+
+def _compute_checksum(path: str | StoredPath) -> int:
     try:
-        with Path(path).open("rb") as file:
-            size = os.fstat(file.fileno()).st_size
+        with _open(path) as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(0)
             checksum = zlib.crc32(file.read(_PART))
             for start in (size // 2, size - _PART):
                 if start > _PART:
                     file.seek(start)
                     checksum = zlib.crc32(file.read(_PART), checksum)
-    except OSError:
+    except (OSError, UserError):
         return -1
     return checksum
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,8 +16,10 @@ from pix2pix_lightning.data.check.header_cache import HeaderCache
 from pix2pix_lightning.data.files.file_image import describe_misfit
 from pix2pix_lightning.data.files.image_header import ImageHeader
 from pix2pix_lightning.data.files.listing import PathList
-from pix2pix_lightning.data.pairs import FolderPairs, StripPairs
+from pix2pix_lightning.data.pairs import Files, PairFiles
+from pix2pix_lightning.data.stores.stored_path import AnyPath, StoredPath
 from pix2pix_lightning.data.strips import ASPECT_TOLERANCE, format_odd_width, is_strip_shape
+from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.text import format_names
 
 if TYPE_CHECKING:
@@ -42,28 +44,36 @@ class CheckedSplit:
         memory: File that remembers the headers, or None.
 
     Attributes:
-        sides: The files of A and those of B, or those of the strips alone.
+        roles: What each list of files holds: ``a``, ``b``, ``mask``, or ``ab`` for strips.
+        sides: The lists of files.
         codes: (sides, count) positions of the headers in ``cache.entries``.
     """
 
-    def __init__(self, name: str, pairs: StripPairs | FolderPairs, count: int, root: Path, memory: Path | None) -> None:
+    def __init__(self, name: str, pairs: PairFiles, count: int, root: Path, memory: Path | None) -> None:
         self.name = name
         self.pairs = pairs
         self.count = count
-        self.sides: list[Sequence[Path]] = (
-            [pairs.files[:count]] if isinstance(pairs, StripPairs) else [pairs.files_a[:count], pairs.files_b[:count]]
-        )
-        self.cache = HeaderCache(list(chain.from_iterable(map(_to_strings, self.sides))), root, memory)
+        lists = pairs.list_files()
+        self.roles = [role for role, _ in lists]
+        self.sides: list[Files] = [files[:count] for _, files in lists]
+        self.cache = HeaderCache(list(chain.from_iterable(map(_list_paths, self.sides))), root, memory)
         self.codes: Numbers = self.cache.codes.reshape(len(self.sides), count)
 
-    def get_paths(self, index: int) -> list[Path]:
+    def get_paths(self, index: int) -> list[AnyPath]:
         """Return the files of a pair."""
         return [side[index] for side in self.sides]
+
+    def get_both(self, index: int) -> list[AnyPath]:
+        """Return the first file of A and the first one of B, which of a strip are the same."""
+        paths = dict(zip(reversed(self.roles), reversed(self.get_paths(index)), strict=True))
+        return [paths["ab"]] * 2 if "ab" in paths else [paths["a"], paths["b"]]
 
     def list_header_groups(self) -> Iterator[tuple[list[ImageHeader | str], Numbers]]:
         """Yield the headers of a pair, and the numbers of the pairs that have them."""
         entries = self.cache.entries
-        keys = self.codes[0] if len(self.sides) == 1 else self.codes[0] * len(entries) + self.codes[1]
+        keys = self.codes[0]
+        for codes in self.codes[1:]:
+            keys = np.unique(keys, return_inverse=True)[1] * len(entries) + codes
         order = np.argsort(keys, kind="stable")
         for indices in np.split(order, np.flatnonzero(np.diff(keys[order])) + 1):
             yield [entries[code] for code in self.codes[:, indices[0]]], indices
@@ -82,8 +92,10 @@ class CheckedSplit:
         return BadPair(self.name, int(index), self.pairs.get_name(int(index)), text, fix)
 
 
-def _to_strings(files: Sequence[Path]) -> list[str]:
-    return files.to_strings() if isinstance(files, PathList) else [str(path) for path in files]
+def _list_paths(files: Files) -> list[str | StoredPath]:
+    if isinstance(files, PathList) and isinstance(files.folder, Path):
+        return [*files.to_strings()]
+    return [path if isinstance(path, StoredPath) else str(path) for path in files]
 
 
 def find_bad_headers(split: CheckedSplit, *, is_strip_sure: bool) -> list[BadPair]:
@@ -98,18 +110,18 @@ def find_bad_headers(split: CheckedSplit, *, is_strip_sure: bool) -> list[BadPai
     """
     bad = []
     for entries, indices in split.list_header_groups():
-        sides = split.pairs.sides
-        if _describe_misfit(entries, split.get_paths(indices[0]), sides, is_strip_sure=is_strip_sure) is None:
+        sides, roles = split.pairs.sides, split.roles
+        if _describe_misfit(entries, roles, split.get_paths(indices[0]), sides, is_strip_sure=is_strip_sure) is None:
             continue
         for index in indices:
-            found = _describe_misfit(entries, split.get_paths(index), sides, is_strip_sure=is_strip_sure)
+            found = _describe_misfit(entries, roles, split.get_paths(index), sides, is_strip_sure=is_strip_sure)
             assert found is not None
             bad.append(split.build_bad(index, *found))
     return bad
 
 
 def _describe_misfit(
-    entries: list[ImageHeader | str], paths: list[Path], sides: Sides, *, is_strip_sure: bool
+    entries: list[ImageHeader | str], roles: list[str], paths: list[AnyPath], sides: Sides, *, is_strip_sure: bool
 ) -> tuple[str, str] | None:
     """Return what is wrong with a pair and what to do, or None."""
     headers = []
@@ -117,15 +129,21 @@ def _describe_misfit(
         if isinstance(entry, str):
             return entry, ""
         headers.append(entry)
-    for key, header, path, side in zip("ab", (headers * 2)[:2], (paths * 2)[:2], sides, strict=True):
-        if side is None:
-            reason = describe_misfit(header.pixel_dtype, header.pixel_channels, header.is_colour)
-        else:
-            reason = side.find_misfit(header)
-        if reason is not None:
-            return f"{path}, data.{key}: {reason}", f"set data.{key}.kind=raw, or convert it to 8 bits"
-    if len(headers) == 2:
-        return _describe_unequal(headers, paths)
+    for role, header, path in zip(roles, headers, paths, strict=True):
+        for key in role if role != "mask" else "":
+            side = sides["ab".index(key)]
+            if side is not None and side.kind == "raw" and roles.count(key) > 1:
+                continue  # files of some of the channels each
+            if side is None:
+                reason = describe_misfit(header.pixel_dtype, header.pixel_channels, header.is_colour)
+            else:
+                reason = side.find_misfit(header)
+            if reason is not None:
+                is_raw = side is not None and side.kind == "raw"
+                fix = "convert it" if is_raw else f"set data.{key}.kind=raw if all are like it, or convert it to 8 bits"
+                return f"{path}, data.{key}: {reason}", fix
+    if len(headers) > 1:
+        return _describe_unlike_stack(headers, roles, paths) or _describe_unequal(headers, roles, paths)
     width, height = headers[0].upright_size
     if width % 2:
         return format_odd_width(paths[0], width), ""
@@ -139,7 +157,26 @@ def _describe_misfit(
     )
 
 
-def _describe_unequal(headers: list[ImageHeader], paths: list[Path]) -> tuple[str, str] | None:
+def _describe_unlike_stack(
+    headers: list[ImageHeader], roles: list[str], paths: list[AnyPath]
+) -> tuple[str, str] | None:
+    """Return what is wrong with files whose channels are put together, or whose mask is of another size."""
+    place = {role: roles.index(role) for role in roles}
+    for header, role, path in zip(headers, roles, paths, strict=True):
+        other = place["b" if role == "mask" else role]
+        first = headers[other]
+        if header.upright_size != first.upright_size or (role != "mask" and header.dtype != first.dtype):
+            shapes = [
+                f"{name} is {one.upright_size[0]} x {one.upright_size[1]} pixels of {one.dtype}"
+                for name, one in ((paths[other], first), (path, header))
+            ]
+            kind = "a mask and its B" if role == "mask" else "files whose channels are put together"
+            return f"{kind} differ: {' and '.join(shapes)}", "give both one size and, but for masks, one type"
+    return None
+
+
+def _describe_unequal(headers: list[ImageHeader], roles: list[str], paths: list[AnyPath]) -> tuple[str, str] | None:
+    headers, paths = ([values[roles.index(role)] for role in "ab"] for values in (headers, paths))  # type: ignore[assignment]
     a, b = headers
     if _have_one_shape(a.upright_size, b.upright_size):
         return None
@@ -175,7 +212,8 @@ def find_turned(split: CheckedSplit) -> list[str]:
     """
     turned = []
     for entries, indices in split.list_header_groups():
-        headers = [entry for entry in entries if isinstance(entry, ImageHeader)]
+        both = [entries[split.roles.index(role)] for role in "ab" if role in split.roles]
+        headers = [entry for entry in both if isinstance(entry, ImageHeader)]
         if len(headers) < 2 or headers[0].orientation == headers[1].orientation:
             continue
         stored = [(header.width, header.height) for header in headers]
@@ -214,19 +252,26 @@ def find_odd_strips(split: CheckedSplit) -> list[str]:
 def find_lossy_numbers(split: CheckedSplit) -> list[str]:
     """Warn of class numbers in JPEG files, which turns them into others near the edges of the classes."""
     warnings = []
-    for key, side, codes, files in zip(
-        "ab", split.pairs.sides, np.broadcast_to(split.codes, (2, split.count)), (split.sides * 2)[:2], strict=True
-    ):
-        if side is None or not side.has_class_numbers:
+    is_lossy = np.array(
+        [isinstance(entry, ImageHeader) and entry.format == "jpeg" for entry in split.cache.entries], bool
+    )
+    for role, codes, files in zip(split.roles, split.codes, split.sides, strict=True):
+        found = np.flatnonzero(is_lossy[codes]).tolist()
+        # a pair without a mask has its B in the list
+        names = [str(files[index]) for index in found if role != "mask" or files[index] not in split.get_both(index)]
+        if role == "mask":
+            if names:
+                warnings.append(
+                    f"{len(names)} masks of {split.name} are JPEG, which leaves few pixels at zero: write them as PNG "
+                    f"from the originals: {format_names(names)}"
+                )
             continue
-        entries = split.cache.entries
-        is_lossy = np.array([isinstance(entry, ImageHeader) and entry.format == "jpeg" for entry in entries], bool)
-        names = [str(files[index]) for index in np.flatnonzero(is_lossy[codes]).tolist()]
-        if names:
-            warnings.append(
-                f"data.{key}: {len(names)} files of {split.name} hold class numbers as JPEG, which changes them near "
-                f"the edges of the classes: write them as PNG from the originals: {format_names(names)}"
-            )
+        for key, side in zip("ab", split.pairs.sides, strict=True):
+            if names and key in role and side is not None and side.has_class_numbers:
+                warnings.append(
+                    f"data.{key}: {len(names)} files of {split.name} hold class numbers as JPEG, which changes them "
+                    f"near the edges of the classes: write them as PNG from the originals: {format_names(names)}"
+                )
     return warnings
 
 
@@ -243,7 +288,7 @@ def find_copies(one: CheckedSplit, other: CheckedSplit) -> list[tuple[int, int]]
         Numbers of the copy in ``one``, and of the first equal pair in ``other``.
     """
     is_same = one is other
-    if len(one.sides) != len(other.sides) or (not is_same and one.cache.names == other.cache.names):
+    if one.roles != other.roles or (not is_same and one.cache.names == other.cache.names):
         return []
     sizes = [_combine(split, split.cache.sizes.reshape(split.codes.shape)) for split in (one, other)]
     if is_same:
@@ -267,7 +312,9 @@ def find_copies(one: CheckedSplit, other: CheckedSplit) -> list[tuple[int, int]]
 
 
 def _combine(split: CheckedSplit, values: Numbers) -> Numbers:
-    combined: Numbers = values[0] if len(split.sides) == 1 else values[0] * 2**31 + values[1]
+    combined: Numbers = values[0]
+    for more in values[1:]:
+        combined = combined * 2**31 + more  # an overflow at worst adds candidates
     return combined
 
 
@@ -280,11 +327,11 @@ def _compute_keys(split: CheckedSplit, indices: Numbers) -> list[tuple[int, ...]
     return list(zip(*columns, strict=True))
 
 
-def _compute_digest(paths: list[Path]) -> bytes | None:
+def _compute_digest(paths: list[AnyPath]) -> bytes | None:
     digest = hashlib.sha256()
     try:
         for path in paths:
             digest.update(path.read_bytes())
-    except OSError:
+    except (OSError, UserError):
         return None
     return digest.digest()

@@ -57,7 +57,8 @@ _MAX_SIDES = {".jpg": 65500, ".jpeg": 65500, ".webp": 16383, ".npy": 2**31, ".ti
 _JPEG_IN_TIFF = 7
 TIFF_SUFFIXES = (".tif", ".tiff")
 _PICTURE_STARTS = (b"\xff\xd8", b"\x89P", b"RI", b"BM", *(b"P%d" % number for number in range(1, 8)))
-_FORMATS_IN_PARTS = ("tiff", "npy", "nifti")
+FORMATS_IN_PARTS = ("tiff", "npy", "nifti")
+"""Formats of which a window is read without the rest of the file."""
 _BYTES_ALONE = ("bmp", "jpeg")
 _PAGES = {"tiff": "pages", "nifti": "slices", "dicom": "frames"}
 
@@ -183,7 +184,7 @@ def check_header(
     Raises:
         UserError: It holds something else, or is too large.
     """
-    is_part = window is not None and header.format in _FORMATS_IN_PARTS
+    is_part = window is not None and header.format in FORMATS_IN_PARTS
     pixels = window.width * window.height if window and is_part else header.width * header.height
     if max_pixels is not None and pixels > max_pixels:
         raise UserError(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple, overload
 
 from pix2pix_lightning.data.files.image_files import IMAGE_SUFFIXES, get_suffix
+from pix2pix_lightning.data.stores.stored_path import AnyPath, StoredPath
 from pix2pix_lightning.utils.text import format_names
 
 _log = logging.getLogger(__name__)
@@ -55,15 +56,15 @@ class Listing(NamedTuple):
     videos: list[str]
 
 
-class PathList(Sequence[Path]):
+class PathList(Sequence[AnyPath]):
     """Paths below a folder, built when they are asked for: 140,000 of them would take a second.
 
     Args:
-        folder: The folder.
+        folder: The folder, of a file system or of a store.
         names: Paths relative to it, with ``/`` between names.
     """
 
-    def __init__(self, folder: Path, names: list[str]) -> None:
+    def __init__(self, folder: AnyPath, names: Sequence[str]) -> None:
         self.folder = folder
         self.names = names
 
@@ -72,12 +73,12 @@ class PathList(Sequence[Path]):
         return len(self.names)
 
     @overload
-    def __getitem__(self, index: int) -> Path: ...
+    def __getitem__(self, index: int) -> AnyPath: ...
 
     @overload
     def __getitem__(self, index: slice) -> PathList: ...
 
-    def __getitem__(self, index: int | slice) -> Path | PathList:
+    def __getitem__(self, index: int | slice) -> AnyPath | PathList:
         """Return a path, or some of them."""
         if isinstance(index, slice):
             return PathList(self.folder, self.names[index])
@@ -88,18 +89,25 @@ class PathList(Sequence[Path]):
         return PathList(self.folder, [self.names[index] for index in indices])
 
     def to_strings(self) -> list[str]:
-        """Return all paths as strings."""
-        return [f"{self.folder}/{name}" for name in self.names] if str(self.folder) != "." else list(self.names)
+        """Return all paths of a file system as strings."""
+        start = "" if str(self.folder) == "." else f"{self.folder}/"
+        return [name if name.startswith("/") else start + name for name in self.names]
 
 
-def list_images_below(folder: Path, *, recursive: bool = True, excluded: Path | None = None) -> Listing:
+def get_stem(name: str) -> str:
+    """Return a path without the ending of its file, if that is one of an image: names in a database have none."""
+    stem, dot, ending = name.rpartition(".")
+    return stem if (dot + ending).lower() in IMAGE_SUFFIXES else name
+
+
+def list_images_below(folder: AnyPath, *, recursive: bool = True, excluded: Path | None = None) -> Listing:
     """List the images of a folder and of all folders below it, without what is hidden.
 
     Links to folders are followed, but not to a folder that the link lies in. A link to nothing counts as a file, which
     reading it reports; left out, nobody would miss it.
 
     Args:
-        folder: The folder.
+        folder: The folder, of a file system or of a store.
         recursive: Whether to go into the folders below it.
         excluded: A folder that is not looked into where it lies below.
 
@@ -115,6 +123,8 @@ def list_images_below(folder: Path, *, recursive: bool = True, excluded: Path | 
     videos: list[str] = []
     if not folder.is_dir():
         return Listing([], {}, [], [])
+    if isinstance(folder, StoredPath):
+        return _list_stored(folder, recursive=recursive)
     left_out = None if excluded is None else os.path.realpath(excluded)
     waiting: list[tuple[str, tuple[str, ...]]] = [("", (os.path.realpath(folder),))]
     while waiting:
@@ -124,7 +134,8 @@ def list_images_below(folder: Path, *, recursive: bool = True, excluded: Path | 
                 if entry.name.startswith("."):
                     continue
                 if not _is_folder(entry):
-                    _sort_file(entry, below, files, passed_over, videos)
+                    if _is_file(entry):
+                        _sort_name(f"{below}{entry.name}", files, passed_over, videos)
                 elif recursive and (is_system_folder(entry.name) or _is_run_folder(entry.path)):
                     system_folders.append(f"{below}{entry.name}")
                 elif recursive:
@@ -145,7 +156,7 @@ def _is_run_folder(path: str) -> bool:
     return os.path.isfile(f"{path}/config.yaml") and os.path.isdir(f"{path}/checkpoints")  # noqa: PTH112, PTH113
 
 
-def log_passed_over(folder: Path, listing: Listing) -> None:
+def log_passed_over(folder: AnyPath, listing: Listing) -> None:
     """Log what a listing of a folder leaves out.
 
     Args:
@@ -167,19 +178,36 @@ def log_passed_over(folder: Path, listing: Listing) -> None:
         )
 
 
-def _sort_file(
-    entry: os.DirEntry[str], below: str, files: list[str], passed_over: Counter[str], videos: list[str]
-) -> None:
+def _list_stored(folder: StoredPath, *, recursive: bool) -> Listing:
+    files: list[str] = []
+    passed_over: Counter[str] = Counter()
+    system_folders: dict[str, None] = {}
+    videos: list[str] = []
+    for name in folder.list_below():
+        *above, last = name.split("/")
+        system = next((place for place, part in enumerate(above) if is_system_folder(part)), None)
+        if system is not None:
+            system_folders["/".join(above[: system + 1])] = None
+        elif not last.startswith(".") and (recursive or not above):
+            if folder.store.has_endings:
+                _sort_name(name, files, passed_over, videos)
+            else:
+                files.append(name)
+    files.sort(key=lambda path: path.split("/"))
+    return Listing(files, dict(passed_over), list(system_folders), videos)
+
+
+def _sort_name(name: str, files: list[str], passed_over: Counter[str], videos: list[str]) -> None:
     """Append an image or a video to its list, or count an image of another kind; pass over all else."""
-    stem, dot, ending = entry.name.rpartition(".")
+    stem, dot, ending = name.rpartition("/")[2].rpartition(".")
     suffix = (dot + ending).lower() if stem else ""
-    suffix = get_suffix(entry.name) if suffix == ".gz" else suffix
-    if suffix in IMAGE_SUFFIXES and _is_file(entry):
-        files.append(f"{below}{entry.name}")
-    elif suffix in OTHER_IMAGES and _is_file(entry):
+    suffix = get_suffix(name) if suffix == ".gz" else suffix
+    if suffix in IMAGE_SUFFIXES:
+        files.append(name)
+    elif suffix in OTHER_IMAGES:
         passed_over[suffix] += 1
-    elif suffix in VIDEO_SUFFIXES and _is_file(entry):
-        videos.append(f"{below}{entry.name}")
+    elif suffix in VIDEO_SUFFIXES:
+        videos.append(name)
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -53,6 +54,41 @@ def parse_raw_range(value_range: Any, dtype: str) -> tuple[float, float]:
         f"value_range={given}: two numbers from {limits[0]:g} to {limits[1]:g} are expected, the second clearly "
         "higher, or auto"
     )
+
+
+def parse_bounds(value_range: Any) -> tuple[float | str, float | str]:
+    """Return the bounds of a range that may be percentiles of the training pairs.
+
+    Args:
+        value_range: Two bounds, each a number, or a percentile such as ``p99.5``.
+
+    Returns:
+        The bounds, numbers or texts.
+
+    Raises:
+        UserError: There are not two bounds, or one is neither.
+    """
+    bounds = tuple(value_range) if isinstance(value_range, Sequence) and not isinstance(value_range, str) else ()
+    if len(bounds) != 2 or not all(_is_bound(bound) for bound in bounds):
+        raise UserError(
+            f"value_range={value_range}: auto, [low,high] or percentiles of the training pairs, [p0.5,p99.5], are "
+            "expected"
+        )
+    return bounds
+
+
+def is_finite_number(value: Any) -> bool:
+    """Return whether a value is a finite number; true and false are none."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_bound(bound: Any) -> bool:
+    if not isinstance(bound, str):
+        return isinstance(bound, int | float) and not isinstance(bound, bool)
+    try:
+        return bound.startswith("p") and 0 <= float(bound[1:]) <= 100
+    except ValueError:
+        return False
 
 
 def parse_nodata(nodata: Any, dtype: str) -> float | None:

@@ -10,13 +10,14 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from pix2pix_lightning.data.sides.ranges import DTYPES, parse_nodata, parse_raw_range
+from pix2pix_lightning.data.sides.ranges import DTYPES, is_finite_number, parse_nodata, parse_raw_range
 from pix2pix_lightning.data.sides.side import Array, Side
 from pix2pix_lightning.utils.checks import check_choice, check_counts
 from pix2pix_lightning.utils.errors import UserError
 
 if TYPE_CHECKING:
     from pix2pix_lightning.data.files.file_image import FileImage
+    from pix2pix_lightning.data.files.image_header import ImageHeader
 
 _MAX_CHANNELS = 4096
 
@@ -36,6 +37,9 @@ class RawSide(Side):
         value_range: Values that become -1 and 1; ``auto`` is all that an integer type holds. A data module also takes
             percentiles of its training pairs, ``["p0.5", "p99.5"]``, and for floats their least and greatest value.
         nodata: Value of pixels without a value. None: NaN alone.
+        scale: Factor from a stored value to a physical one, as GeoTIFF and DICOM files have it; a file with another
+            is refused. Files of floats are converted to physical values, without scale and offset.
+        offset: Physical value of a stored 0, likewise.
         fill: What a network sees where there is no value, from -1 to 1; 0 is the middle of the range.
 
     Raises:
@@ -52,6 +56,8 @@ class RawSide(Side):
     dtype: str = "uint16"
     value_range: tuple[float, float] = cast("tuple[float, float]", None)  # that of the type, where it is not given
     nodata: float | None = None
+    scale: float = 1.0
+    offset: float = 0.0
     fill: float = 0.0
 
     def __post_init__(self) -> None:
@@ -61,8 +67,13 @@ class RawSide(Side):
         object.__setattr__(self, "num_channels", int(self.num_channels))
         object.__setattr__(self, "value_range", parse_raw_range(self.value_range, self.dtype))
         object.__setattr__(self, "nodata", parse_nodata(self.nodata, self.dtype))
-        is_number = isinstance(self.fill, int | float) and not isinstance(self.fill, bool)
-        if not (is_number and -1 <= self.fill <= 1):
+        for name in ("scale", "offset"):
+            value = getattr(self, name)
+            if not is_finite_number(value) or value == (0 if name == "scale" else None):
+                raise UserError(f"{name}={value}: a number is expected, which for scale is not 0")
+            if self.is_float and value != (1 if name == "scale" else 0):
+                raise UserError(f"{name}={value} of {self.dtype}, whose values are physical ones: leave it out")
+        if not (is_finite_number(self.fill) and -1 <= self.fill <= 1):
             raise UserError(f"fill={self.fill}: a number from -1 to 1 is expected, where 0 is the middle of the range")
 
     @property
@@ -97,17 +108,42 @@ class RawSide(Side):
             image: What the file holds.
 
         Returns:
-            (H, W, num_channels) in this side's type.
+            (H, W, num_channels) in this side's type, ``nodata`` or NaN where there is no value.
 
         Raises:
-            UserError: The file has another type, another number of channels, or transparent pixels.
+            UserError: The file has another type, number of channels, scale or value for none, or transparent pixels.
         """
         if image.has_clear_pixels:
             raise UserError(
                 "transparent pixels (alpha) in a side of kind raw: save the file without alpha, and mark pixels "
                 "without a value by nodata="
             )
-        return self.prepare(image.pixels if image.palette is None else image.palette[image.pixels[..., 0]])
+        pixels = image.pixels if image.palette is None else image.palette[image.pixels[..., 0]]
+        missing = None if image.nodata is None or image.nodata == self.nodata else pixels == image.nodata
+        if (image.scale, image.offset) != (self.scale, self.offset):
+            if not self.is_float:
+                raise UserError(
+                    f"values of scale {image.scale:g} and offset {image.offset:g} in a side of scale={self.scale:g} "
+                    f"offset={self.offset:g}: set these, or dtype=float32 for physical values, which all files share"
+                )
+            pixels = (pixels * np.float32(image.scale) + np.float32(image.offset)).astype(np.float32)
+        elif self.dtype == "float32" and pixels.dtype in (np.uint16, np.int16):  # of a scale of 1
+            pixels = pixels.astype(np.float32)
+        if missing is None or not missing.any():
+            return self.prepare(pixels)
+        if not self.has_missing:
+            raise UserError(f"pixels without a value, nodata={image.nodata:g} in the file: set nodata={image.nodata:g}")
+        return self.prepare(
+            np.where(missing, pixels.dtype.type(np.nan if self.nodata is None else self.nodata), pixels)
+        )
+
+    def find_misfit(self, header: ImageHeader) -> str | None:
+        """Say why a file does not fit, as far as its header tells."""
+        is_fit = header.pixel_dtype == self.dtype or (self.dtype == "float32" and header.pixel_dtype != "uint8")
+        if header.pixel_channels == self.num_channels and is_fit:
+            return None
+        found = _format_content(header.pixel_channels, header.pixel_dtype)
+        return f"{found}, {_format_content(self.num_channels, self.dtype)} expected by its side"
 
     def prepare(self, image: Array) -> Array:
         """Check that an image has this side's type and channels.

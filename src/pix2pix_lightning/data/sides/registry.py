@@ -41,6 +41,7 @@ def build_side(kind: str = "rgb", **options: Any) -> Side:
     check_choice("kind", kind, KINDS)
     cls = KINDS[kind]
     own = {field.name for field in fields(cls)}
+    options = {key: value for key, value in options.items() if value is not None or key not in own}
     for key in [key for key in options if key not in own]:
         value = options.pop(key)
         others = [name for name, other in KINDS.items() if key in {field.name for field in fields(other)}]

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from pix2pix_lightning.data.files.image_files import IMAGE_SUFFIXES
-from pix2pix_lightning.data.files.listing import is_system_folder, list_images_below
+from pix2pix_lightning.data.files.listing import list_images_below
+from pix2pix_lightning.data.layouts.side_folders import list_folders
+from pix2pix_lightning.data.stores.stored_path import AnyPath
 from pix2pix_lightning.utils.text import format_names
 
-_OTHER_NAMES = {
+SPLIT_NAMES = {
     "train": ("train", "training", "trn"),
     "val": ("val", "valid", "validation", "validate", "dev", "eval"),
     "test": ("test", "testing"),
 }
+"""Usual names of each split, in lower case."""
 
 
-def explain_missing_split(root: Path, split: str) -> str | None:
+def explain_missing_split(root: AnyPath, split: str) -> str | None:
     """Explain why a split is not found, and what to do.
 
     Args:
@@ -25,7 +26,7 @@ def explain_missing_split(root: Path, split: str) -> str | None:
     Returns:
         One line, or None where nothing is known but that it is missing.
     """
-    folders = sorted(path for path in root.iterdir() if path.is_dir() and not is_system_folder(path.name))
+    folders = [root / name for name in list_folders(root)]
     listing = list_images_below(root)
     if not listing.files:
         others = ", ".join(f"{count} end with {suffix}" for suffix, count in listing.passed_over.items())
@@ -35,7 +36,7 @@ def explain_missing_split(root: Path, split: str) -> str | None:
             else None
         )
     for folder in folders:
-        if folder.name.lower() in _OTHER_NAMES.get(split, ()):
+        if folder.name.lower() in SPLIT_NAMES.get(split, ()):
             return f"{root} has the folder {folder.name}, but not {split}: rename it to {split}"
         if (folder / split).is_dir() and folder.name not in ("A", "B"):
             return f"{root} has no folder {split}, but {folder} has: set data.root={folder}"
@@ -57,6 +58,7 @@ def explain_missing_split(root: Path, split: str) -> str | None:
         other = "B" if names == ["A"] else "A"
         return f"{root} has the folder {names[0]} alone: put the other side of each pair into {root / other}"
     return (
-        f"{root} has no folder {split}, but {format_names(names)}: rename them to A and B if they hold the two sides "
-        "of pairs, or to train and val; or set data.val_fraction=0.1 to divide the strips in all of them"
+        f"{root} has no folder {split}, but {format_names(names)}: set data.names=[<folder of A>,<folder of B>] if "
+        "they hold the two sides of pairs; or rename them to train and val, or set data.val_fraction=0.1 to divide the "
+        "strips in all of them"
     )

@@ -1,4 +1,4 @@
-"""The optimizers of a module's two networks, under manual optimization."""
+"""The optimizers of the two networks: building them, finding them, and clipping before a step."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from torch.optim import Optimizer
 from pix2pix_lightning.models.components import Parts, build_optimizers
 
 
-class OptimizersMixin(LightningModule):
-    """Build the optimizers from the parts, and clip gradients.
+class OptimizationMixin(LightningModule):
+    """Give each network an optimizer, and a schedule where there is one.
 
     Attributes:
-        parts: The module's parts, with descriptions of optimizers and schedule.
+        parts: What the module is made of, objects or descriptions.
         generator: The network of ``optimizer_g``.
         discriminator: The network of ``optimizer_d``, or None.
-        gradient_clip: Largest L2 norm of each network's gradients; None does not clip.
+        gradient_clip: Largest L2 norm of each network's gradients, or None.
     """
 
     parts: Parts
