@@ -63,7 +63,7 @@ class Look(nn.Module):
 
 
 def build_rows():
-    """Rows by name: sides A and B, an image of each, a module from A to B, and the formats of their files."""
+    """Rows by name: an image of A and of B, a module from A to B, and the formats of their files."""
     deep = draw(0, 2**15, 5, np.uint16)
     signed = draw(-1024, 1024, 1, np.int16)
     fractions = draw(-1, 1, 3, np.float32, 2**-14)
@@ -193,10 +193,8 @@ def build_rows():
             ".tif",
         ),
     }
-    return {
-        name: (*row[:4], Pix2PixModule(row[4], None, pair_spec=describe(*row[:2])), *row[5:])
-        for name, row in rows.items()
-    }
+    modules = {name: Pix2PixModule(row[4], None, pair_spec=describe(*row[:2])) for name, row in rows.items()}
+    return {name: (*row[2:4], modules[name], *row[5:]) for name, row in rows.items()}
 
 
 def describe(a, b):
@@ -222,9 +220,9 @@ def graph_outputs(tmp_path_factory):
     """What onnxruntime makes of the source of each row, with values of files in and out."""
     runtime = pytest.importorskip("onnxruntime")
     path = tmp_path_factory.mktemp("graphs") / "rows.onnx"
-    sources = {str(number): row[2].transpose(2, 0, 1)[None] for number, row in enumerate(ROWS.values())}
+    sources = {str(number): row[0].transpose(2, 0, 1)[None] for number, row in enumerate(ROWS.values())}
     with ExitStack() as stack:
-        graphs = [Graph(row[4], values_in="file", values_out="file") for row in ROWS.values()]
+        graphs = [Graph(row[2], values_in="file", values_out="file") for row in ROWS.values()]
         rows = Rows([stack.enter_context(graph.use_eval_module()) for graph in graphs])
         stack.enter_context(onnx_file._silence_exporter())
         tensors = tuple(map(torch.from_numpy, sources.values()))
@@ -261,11 +259,12 @@ def read(path):
 
 @pytest.mark.parametrize("name", ROWS)
 def test_type_pairs(name, graph_outputs, tmp_path):
-    a, b, source, target, module, format_a, format_b = ROWS[name]
+    source, target, module, format_a, format_b = ROWS[name]
     files = [tmp_path / f"pairs/val/{key}/x{suffix}" for key, suffix in (("A", format_a), ("B", format_b))]
     for path, image in zip(files, (source, target), strict=True):
         write(path, image)
-    data = PairedDataModule(tmp_path / "pairs", a=a, b=b, size=SIDE, jitter=False, cache=True, num_workers=0)
+    sides = {key: side.to_dict() for key, side in (("a", module.pair_spec.source), ("b", module.pair_spec.target))}
+    data = PairedDataModule(tmp_path / "pairs", **sides, size=SIDE, jitter=False, cache=True, num_workers=0)
     data.setup("validate")
     assert data.pair_spec == module.pair_spec
     batches = [batch for _ in range(2) for batch in data.val_dataloader()]
@@ -291,7 +290,7 @@ def test_type_pairs(name, graph_outputs, tmp_path):
 
 def test_an_exported_file_is_a_model_of_any_type(tmp_path, monkeypatch):
     pytest.importorskip("onnxruntime")
-    _, _, source, target, module, *_ = ROWS["int16 with nodata to int16 with nodata"]
+    source, target, module, *_ = ROWS["int16 with nodata to int16 with nodata"]
     monkeypatch.setattr(onnx_file, "choose_sizes", lambda graph, least: [(SIDE, SIDE), (SIDE, 4)])
     graph = Graph(module, values_in="file", values_out="file")
     assert onnx_file.write_onnx(graph, tmp_path / "m.onnx", made_by={}) < 1e-6
