@@ -1,6 +1,6 @@
 """Pairs of every type: files, cache, network, prediction, export and back, bit for bit."""
 
-from pathlib import Path
+from contextlib import ExitStack
 
 import cv2
 import numpy as np
@@ -9,7 +9,8 @@ import tifffile
 import torch
 from torch import nn
 
-from pix2pix_lightning import PairedDataModule, Pix2PixModule, Translator
+from pix2pix_lightning import PairedDataModule, PairSpec, Pix2PixModule, Translator
+from pix2pix_lightning.data.sides import build_side
 from pix2pix_lightning.export import onnx_file
 from pix2pix_lightning.export.graph import Graph
 from pix2pix_lightning.inference.file_paths import choose_suffixes
@@ -62,7 +63,7 @@ class Look(nn.Module):
 
 
 def build_rows():
-    """Each row: sides, files of A and B, the network, and the files' formats."""
+    """Rows by name: an image of A and of B, a module from A to B, and the formats of their files."""
     deep = draw(0, 2**15, 5, np.uint16)
     signed = draw(-1024, 1024, 1, np.int16)
     fractions = draw(-1, 1, 3, np.float32, 2**-14)
@@ -74,8 +75,24 @@ def build_rows():
     free = np.random.default_rng(0).uniform(-1, 1, (SIDE, SIDE, 1)).astype(np.float32)
     deep_range = {**RAW, "dtype": "uint16", "value_range": [0, 2**15]}
     rows = {
-        "uint8 rgb to uint8 gray": ({}, {"kind": "grayscale"}, photo, photo[..., :1], Copy(1), ".png", ".png"),
-        "uint8 gray to uint8 rgb": ({"kind": "grayscale"}, {}, gray, gray.repeat(3, 2), Copy(3), ".png", ".png"),
+        "uint8 rgb to uint8 gray": (
+            {"kind": "rgb"},
+            {"kind": "grayscale"},
+            photo,
+            photo[..., :1],
+            Copy(1),
+            ".png",
+            ".png",
+        ),
+        "uint8 gray to uint8 rgb": (
+            {"kind": "grayscale"},
+            {"kind": "rgb"},
+            gray,
+            gray.repeat(3, 2),
+            Copy(3),
+            ".png",
+            ".png",
+        ),
         "uint16 x 5 to float32 x 2": (
             {**deep_range, "num_channels": 5},
             {**RAW, "dtype": "float32", "num_channels": 2, "value_range": [0, 1]},
@@ -176,7 +193,44 @@ def build_rows():
             ".tif",
         ),
     }
-    return [pytest.param(*row, id=name) for name, row in rows.items()]
+    modules = {name: Pix2PixModule(row[4], None, pair_spec=describe(*row[:2])) for name, row in rows.items()}
+    return {name: (*row[2:4], modules[name], *row[5:]) for name, row in rows.items()}
+
+
+def describe(a, b):
+    return PairSpec(source=build_side(**a), target=build_side(**b), size=SIDE)
+
+
+class Rows(nn.Module):
+    """The graphs of several models as one, since exporting takes seconds."""
+
+    def __init__(self, graphs):
+        super().__init__()
+        self.graphs = nn.ModuleList(graphs)
+
+    def forward(self, *sources):
+        return tuple(graph(source) for graph, source in zip(self.graphs, sources, strict=True))
+
+
+ROWS = build_rows()
+
+
+@pytest.fixture(scope="module")
+def graph_outputs(tmp_path_factory):
+    """What onnxruntime makes of the source of each row, with values of files in and out."""
+    runtime = pytest.importorskip("onnxruntime")
+    path = tmp_path_factory.mktemp("graphs") / "rows.onnx"
+    sources = {str(number): row[0].transpose(2, 0, 1)[None] for number, row in enumerate(ROWS.values())}
+    with ExitStack() as stack:
+        graphs = [Graph(row[2], values_in="file", values_out="file") for row in ROWS.values()]
+        rows = Rows([stack.enter_context(graph.use_eval_module()) for graph in graphs])
+        stack.enter_context(onnx_file._silence_exporter())
+        tensors = tuple(map(torch.from_numpy, sources.values()))
+        torch.onnx.export(
+            rows, tensors, path, dynamo=True, input_names=list(sources), external_data=False, verbose=False
+        )
+    outputs = runtime.InferenceSession(path).run(None, sources)
+    return {name: output[0].transpose(1, 2, 0) for name, output in zip(ROWS, outputs, strict=True)}
 
 
 def write(path, image):
@@ -203,51 +257,46 @@ def read(path):
     return image.reshape(SIDE, SIDE, -1)
 
 
-def to_image(tensor):
-    return tensor.permute(1, 2, 0).numpy()
-
-
-@pytest.mark.parametrize(("a", "b", "source", "target", "network", "format_a", "format_b"), build_rows())
-def test_type_pairs(tmp_path, monkeypatch, a, b, source, target, network, format_a, format_b):
+@pytest.mark.parametrize("name", ROWS)
+def test_type_pairs(name, graph_outputs, tmp_path):
+    source, target, module, format_a, format_b = ROWS[name]
     files = [tmp_path / f"pairs/val/{key}/x{suffix}" for key, suffix in (("A", format_a), ("B", format_b))]
     for path, image in zip(files, (source, target), strict=True):
         write(path, image)
-    data = PairedDataModule(
-        tmp_path / "pairs", a={"kind": "rgb", **a}, b={"kind": "rgb", **b}, size=SIDE, cache=True, num_workers=0
-    )
+    sides = {key: side.to_dict() for key, side in (("a", module.pair_spec.source), ("b", module.pair_spec.target))}
+    data = PairedDataModule(tmp_path / "pairs", **sides, size=SIDE, jitter=False, cache=True, num_workers=0)
     data.setup("validate")
-    for _ in range(2):  # from the files, and from the cache
-        (batch,) = data.val_dataloader()
-        loaded = batch["source"][0], batch["target"][0]
-    spec = data.pair_spec
-    for side, tensor, image in zip((spec.source, spec.target), loaded, (source, target), strict=True):
-        held = side.decode(side.encode(tensor[None]), is_output=False)[0]
-        np.testing.assert_array_equal(to_image(held), image, strict=True)
-
-    module = Pix2PixModule(network, None, pair_spec=spec)
+    assert data.pair_spec == module.pair_spec
+    batches = [batch for _ in range(2) for batch in data.val_dataloader()]
+    assert len(batches) == 2  # from the files, and from the cache
+    for batch in batches:
+        for key, image in (("source", source), ("target", target)):
+            side = getattr(data.pair_spec, key)
+            assert_equal(side.decode(side.encode(batch[key]), is_output=False)[0], image)
     seen = module.on_after_batch_transfer(dict(batch), 0)
-    predicted = module.predict_step(seen, 0)["output"][0]
-    np.testing.assert_array_equal(to_image(predicted), target, strict=True)
+    assert_equal(module.predict_step(seen, 0)["output"][0], target)
 
     translator = Translator(module)
-    (suffix,) = choose_suffixes(files[:1], spec.target).values()
+    (suffix,) = choose_suffixes(files[:1], data.pair_spec.target).values()
     assert suffix == (".png" if format_b == ".png" else ".tif")
     for output in (tmp_path / f"x{suffix}", tmp_path / "x.npy"):
         assert list(translate_files(translator, {files[0]: [output]})) == [output]
-        np.testing.assert_array_equal(read(output), target, strict=True)
-    tiled = Translator(module, tile=4)
+        assert_equal(read(output), target)
     for image in (source, torch.from_numpy(source).permute(2, 0, 1)):
         assert_equal(translator(image), target)
-        assert_equal(tiled(image), target)
+        assert_equal(Translator(module, tile=4)(image), target)
+    assert_equal(graph_outputs[name], target)
 
-    session = pytest.importorskip("onnxruntime")
+
+def test_an_exported_file_is_a_model_of_any_type(tmp_path, monkeypatch):
+    pytest.importorskip("onnxruntime")
+    source, target, module, *_ = ROWS["int16 with nodata to int16 with nodata"]
     monkeypatch.setattr(onnx_file, "choose_sizes", lambda graph, least: [(SIDE, SIDE), (SIDE, 4)])
-    assert onnx_file.write_onnx(Graph(module, "image", "file", "file"), tmp_path / "m.onnx", made_by={}) < 1e-6
-    graph = session.InferenceSession(tmp_path / "m.onnx")
-    (output,) = graph.run(None, {"source": source.transpose(2, 0, 1)[None]})
-    np.testing.assert_array_equal(output[0].transpose(1, 2, 0), target, strict=True)
-    np.testing.assert_array_equal(Translator(Path(tmp_path / "m.onnx"))(source), target, strict=True)
+    graph = Graph(module, values_in="file", values_out="file")
+    assert onnx_file.write_onnx(graph, tmp_path / "m.onnx", made_by={}) < 1e-6
+    assert_equal(Translator(tmp_path / "m.onnx")(source), target)
 
 
 def assert_equal(image, expected):
-    np.testing.assert_array_equal(to_image(image) if isinstance(image, torch.Tensor) else image, expected, strict=True)
+    array = image.permute(1, 2, 0).numpy() if isinstance(image, torch.Tensor) else image
+    np.testing.assert_array_equal(array, expected, strict=True)
