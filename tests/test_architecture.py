@@ -47,7 +47,7 @@ IMPORTS = {
         "reports",
         "utils",
     },
-    "benchmark": {"cli", "data", "export", "inference", "models", "training", "utils"},
+    "benchmark": {"cli", "data", "export", "inference", "losses", "models", "training", "utils"},
     "__main__": {"cli", "utils"},
     "__init__": {"cli", "data", "inference", "models", "utils"},
 }
