@@ -172,7 +172,7 @@ def _check_size(module: Pix2PixModule, spec: PairSpec) -> None:
             accepted = f"multiples of {multiple} from {least}" if multiple > 1 else f"sides from {least}"
             fits = format_size(height if height == width else (height, width))
             raise UserError(
-                f"{key}={format_size(spec.size)}: the {name} takes {accepted}; set {key}={fits}, or a smaller network "
+                f"{spec.size_setting}: the {name} takes {accepted}; set {key}={fits}, or a smaller network "
                 f"by module.{name}.{'num_downs' if multiple > 1 else 'num_layers'}"
             )
 
