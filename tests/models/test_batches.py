@@ -146,5 +146,5 @@ def test_class_numbers_without_a_class_are_named():
     batch = {"source": numbers, "target": torch.zeros(2, 3, 8, 8)}
     assert (read(batch, spec=spec)["source"] == -1).all(1).sum() == 32
     numbers[1, 0, 3, 3] = 7
-    with pytest.raises(UserError, match="the source .* class number 7.* 3 classes"):
+    with pytest.raises(UserError, match=r"the source .* class number 7.* 3 classes"):
         read(batch, spec=spec)
