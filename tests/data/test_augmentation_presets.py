@@ -1,27 +1,26 @@
 """The presets of conf/augmentation on sides of any type and channel count."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
-from pix2pix_lightning import compose
+from pix2pix_lightning import PairSpec, compose
 from pix2pix_lightning.cli.conf import find_conf_dir
 from pix2pix_lightning.data import PairTransform
 from pix2pix_lightning.data.augmentation import build_augmentation
+from pix2pix_lightning.data.sides import build_side
 
 SIZE = 32
 FILES = {path.stem: OmegaConf.to_container(OmegaConf.load(path)) for path in find_conf_dir().glob("augmentation/*")}
 LISTS = {name: values["augmentation"] for name, values in FILES.items() if (values or {}).get("augmentation")}
 
 
-def build_side(kind="rgb", dtype="uint8"):
-    return SimpleNamespace(kind=kind, dtype=dtype, palette=None, interpolation="bicubic")
+def build_raw(dtype):
+    return build_side("raw", dtype=dtype, value_range=None if dtype.endswith("int16") else [-50, 50])
 
 
 def build_spec(source=None, target=None):
-    return SimpleNamespace(source=source or build_side(), target=target or build_side(), size=SIZE, load_size=SIZE)
+    return PairSpec(source=source or build_side(), target=target or build_side(), size=SIZE)
 
 
 def apply(entries, source, target, spec=None, seed=0):
@@ -45,7 +44,7 @@ def test_there_are_the_presets_of_the_documentation():
 def test_colours_of_the_target_stay_and_classes_are_not_mixed(name):
     flat = np.full((SIZE, SIZE, 3), 100, np.uint8)
     classes = np.kron(np.array([[0, 40], [90, 250]], np.uint8), np.ones((16, 16), np.uint8))[..., None]
-    labels = build_spec(target=build_side("label"))
+    labels = build_spec(target=build_side("label", num_classes=256))
     levels = set()
     for seed in range(12):
         source, target = apply(LISTS[name], flat, flat, seed=seed)
@@ -74,7 +73,7 @@ def test_any_channels_of_8_bits_get_the_same_geometry_on_both_sides(name):
 @pytest.mark.parametrize("dtype", ["uint16", "int16", "float16", "float32"])
 def test_other_types_keep_their_type_and_range_or_are_refused_in_a_line(dtype):
     image = draw(5, dtype)
-    sides = build_side(dtype=dtype), build_side(dtype=dtype)
+    sides = build_raw(dtype), build_raw(dtype)
     source, target = apply(LISTS["remote_sensing"], image, image, build_spec(*sides), seed=3)
     assert source.dtype == image.dtype
     np.testing.assert_array_equal(source, target)
@@ -87,7 +86,7 @@ def test_other_types_keep_their_type_and_range_or_are_refused_in_a_line(dtype):
 
 
 def test_colours_of_a_palette_are_not_mixed():
-    spec = build_spec(target=SimpleNamespace(kind="rgb", dtype="uint8", palette=((0, 0, 0),), interpolation="nearest"))
+    spec = build_spec(target=build_side(palette=[[0, 0, 0]], snap_palette=True))
     image = np.where(draw(3) > 100, 255, 0).astype(np.uint8)
     entry = {"_target_": "albumentations.Affine", "rotate": [20, 20], "p": 1}
     source, target = PairTransform(entry, spec)(image, image, np.random.SeedSequence(0))

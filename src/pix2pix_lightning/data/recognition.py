@@ -6,7 +6,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,7 +17,7 @@ from pix2pix_lightning.data.check.content import examine_image, find_class_numbe
 from pix2pix_lightning.data.files.file_image import describe_misfit
 from pix2pix_lightning.data.files.image_header import ImageHeader, read_header
 from pix2pix_lightning.data.pairs import PairFiles
-from pix2pix_lightning.data.sides import RawSide, Side, build_side
+from pix2pix_lightning.data.sides import KINDS, RawSide, Side, build_side
 from pix2pix_lightning.data.sides.ranges import DTYPES, compute_type_limits, parse_bounds
 from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.processes import is_first_process
@@ -38,6 +38,20 @@ def is_open(options: Mapping[str, Any] | None) -> bool:
         return bool(kind == AUTO)
     is_described = options.get("dtype") is not None and options.get("num_channels") is not None
     return not is_described or _has_open_range(options)
+
+
+def check_open_side(options: Mapping[str, Any]) -> None:
+    """Check what can be seen of the arguments of an open side before its files are read.
+
+    Raises:
+        UserError: A key is unknown, or a range is none.
+    """
+    known = {"kind", *(field.name for side in KINDS.values() for field in fields(side))}
+    for key in options:
+        if key not in known:
+            raise UserError(f"{key!r} is no key of a side: use one of {', '.join(sorted(known))}")
+    if options.get("value_range") not in (None, AUTO):
+        parse_bounds(options["value_range"])
 
 
 def complete_open_sides(

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from pix2pix_lightning.data.pair_spec import PairSpec
 from pix2pix_lightning.losses import (
     AdversarialLoss,
-    Logits,
     compute_masked_loss,
     feature_matching,
     gradient_penalty,
@@ -241,9 +240,7 @@ class Pix2PixModule(EvaluationMixin, OptimizationMixin, PersistenceMixin, Lightn
             fake_pair, real_pair = self.diff_augment(self.condition(source, fake), self.condition(source, target))
             if not self.weights["feature_matching"]:
                 logits_fake = self.discriminator(fake_pair)
-                logits_real: Logits | None = (
-                    self.discriminator(real_pair) if self.adversarial.needs_real_logits else None
-                )
+                logits_real = self.discriminator(real_pair) if self.adversarial.needs_real_logits else None
             else:
                 features_fake, logits_fake = split_logits(self.discriminator.features(fake_pair))
                 features_real, logits_real = split_logits(self.discriminator.features(real_pair))
