@@ -138,7 +138,7 @@ def _check_mask(mask: Any, target: Tensor) -> Tensor:
 
 
 def _check_classes(images: Mapping[str, Tensor], pair_spec: PairSpec) -> None:
-    """Check that class numbers are those of a class; of others a network would see none, and nothing would fail."""
+    """Check that class numbers are those of a class: others would be no class to a network, and nothing would fail."""
     for name, image in images.items():
         side = getattr(pair_spec, name)
         if side.kind != "label" or image.is_floating_point():
