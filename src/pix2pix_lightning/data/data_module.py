@@ -57,8 +57,7 @@ class PairedDataModule(LightningDataModule):
             of your own package, as ``{"_target_": "albumentations.Rotate", "limit": 10}``. With ``"sides": "source"``
             the target is unchanged. Each keeps ``size`` and type; label sides are resampled by nearest neighbour.
         batch_size: Pairs in a batch of each process.
-        num_workers: Number of loader processes, which changes no result; ``auto`` chooses it by the machine. There is
-            a warning above the number of CPU cores, an error above 32 and four times the cores.
+        num_workers: Number of loader processes, which changes no result; ``auto`` chooses it by the machine.
         seed: Seed of the order and of the augmentation, 0 to 2**32 - 1.
         a: Keyword arguments of ``build_side`` for A. A ``kind`` that is missing or ``auto`` is found out from the
             training files (``recognition.complete_sides``); it is rgb for pairs that come from elsewhere.
@@ -73,8 +72,7 @@ class PairedDataModule(LightningDataModule):
             folder of ``cache``, or below ``root``, and decodes a few pairs; ``full`` decodes all pairs; ``off``.
         layout: ``strip`` for files that hold A and B side by side, of any width; ``folders`` for two folders;
             ``names`` for one folder of files whose names tell A from B; ``manifest``, ``huggingface``, ``lmdb`` and
-            ``zip`` for what ``root`` is; ``auto`` finds out, and takes files as strips only if they are twice as wide
-            as high.
+            ``zip`` for what ``root`` is; ``auto`` finds out, and takes files as strips only if twice as wide as high.
         names: Names of the folders of A and B, or what the names of their files end or begin with.
         columns: Columns of A and B, and perhaps of the mask, of a Hugging Face data set.
         on_error: ``raise`` ends with an error for a pair that cannot be used; ``skip`` leaves out the pairs that the
@@ -167,8 +165,8 @@ class PairedDataModule(LightningDataModule):
         options: dict[str, Any] = {"names": names, "columns": columns, "cache_folder": cache_folder}
         options |= {"split_seed": split_seed, "archive": archive, "may_miss": on_error == "skip"}
         self.folder = PairFolder(self.root, layout, self.val_split, val_fraction, test_fraction, **options)
-        open_split = self.folder.open if type(self).open_split is PairedDataModule.open_split else None
-        self.completed_sides = complete_open_sides(a, b, open_split)
+        has_files = type(self).open_split is PairedDataModule.open_split
+        self.completed_sides = complete_open_sides(a, b, self.folder.open if has_files else None)
         source, target = (self.completed_sides[key] for key in ("ba" if direction == "b_to_a" else "ab"))
         sides = {"source": source, "target": target, "direction": direction}
         self.pair_spec = PairSpec.from_dict({**sides, **geometry, "strips": self.find_strips()})
