@@ -15,7 +15,7 @@ from pix2pix_lightning.data.sizes import Size, get_sides
 from pix2pix_lightning.data.transforms import PairTransform
 from pix2pix_lightning.utils.errors import UserError
 
-Image = npt.NDArray[np.uint8]
+Image = npt.NDArray[Any]
 
 
 class Placement(NamedTuple):
@@ -52,19 +52,21 @@ class PairAugmentation:
         """Augment a pair.
 
         Args:
-            source: (H, W, C) uint8, sides at least those of ``size``.
-            target: (H, W, C) uint8 of the same height and width.
+            source: (H, W, C), sides at least those of ``size``.
+            target: (H, W, C) of the same height and width.
             seed: The result is a function of the pair and this seed alone.
 
         Returns:
-            Source and target, each (height, width, C) uint8 of ``size``.
+            Source and target, each (height, width, C) of ``size`` in its own type.
 
         Raises:
             UserError: A transform fails, or changes the size or the type of an image.
         """
         placement = self.place(source.shape[0], source.shape[1], seed)
-        source, target = source[placement.window.slices], target[placement.window.slices]
-        return self.finish(source, target, seed, is_mirrored=placement.is_mirrored)
+        window = placement.window.slices
+        images = {"source": source[window], "target": target[window]}
+        images = self.finish(images, seed, is_mirrored=placement.is_mirrored)
+        return images["source"], images["target"]
 
     def place(self, height: int, width: int, seed: np.random.SeedSequence) -> Placement:
         """Choose the part of a pair that is taken, so that no more needs to be read.
@@ -85,32 +87,31 @@ class PairAugmentation:
         return Placement(Window(top, left, rows, columns), bool(generator.integers(2)) and self.mirror)
 
     def finish(
-        self, source: Image, target: Image, seed: np.random.SeedSequence, *, is_mirrored: bool
-    ) -> tuple[Image, Image]:
+        self, images: Mapping[str, Image], seed: np.random.SeedSequence, *, is_mirrored: bool
+    ) -> dict[str, Image]:
         """Mirror a part of a pair, and apply the further transforms.
 
         Args:
-            source: The part that ``place`` has chosen.
-            target: The same part of the target.
+            images: The part that ``place`` has chosen of ``source``, ``target`` and, if there is one, ``mask``, (H, W,
+                1) uint8.
             seed: As for the call.
             is_mirrored: Whether it is mirrored, as ``place`` has drawn it.
 
         Returns:
-            Source and target, in the same shapes.
+            The images in the same shapes.
 
         Raises:
             UserError: The same as for the call.
         """
-        if is_mirrored:
-            source, target = _mirror(source), _mirror(target)
+        finished = {key: _mirror(image) if is_mirrored else image for key, image in images.items()}
         for number, transform in enumerate(self.transforms):
             own_seed = np.random.SeedSequence(seed.entropy, spawn_key=(*seed.spawn_key, number))
-            source, target = transform(source, target, own_seed)
-        return source, target
+            finished = transform.apply(finished, own_seed)
+        return finished
 
 
 def _mirror(image: Image) -> Image:
-    return cv2.flip(image, 1).reshape(image.shape)  # type: ignore[return-value]
+    return cv2.flip(image, 1).reshape(image.shape)
 
 
 def check_entries(entries: Sequence[Any] | None) -> list[Any]:

@@ -24,6 +24,7 @@ from pix2pix_lightning.data.pair_folder import PairFolder
 from pix2pix_lightning.data.pair_spec import PairSpec, build_geometry
 from pix2pix_lightning.data.pairs import FilePairs, Pairs, StripPairs
 from pix2pix_lightning.data.position import PositionCallback
+from pix2pix_lightning.data.recognition import complete_open_sides
 from pix2pix_lightning.data.sizes import Size
 from pix2pix_lightning.data.source_makers import SourceMaker, build_source_maker
 from pix2pix_lightning.data.split_dataset import build_dataset
@@ -38,8 +39,8 @@ _log = logging.getLogger(__name__)
 class PairedDataModule(LightningDataModule):
     """Load training, validation and test pairs from a folder (layouts: ``open_pairs``).
 
-    Batches are ``{"source", "target", "name"}``, images (B, C, H, W) uint8; ``pair_spec`` describes what they
-    mean. All randomness is a function of ``seed``, epoch and index.
+    Batches are ``{"source", "target", "name"}``, images (B, C, H, W) in their side's type, and ``mask`` where
+    pairs have masks; ``pair_spec`` describes what they mean. All randomness is a function of ``seed``, epoch and index.
 
     Args:
         root: Folder of the splits, or a file that holds or lists the pairs: a manifest, a zip file, an LMDB, Parquet.
@@ -54,26 +55,24 @@ class PairedDataModule(LightningDataModule):
         mirror: Mirror training pairs left to right with probability 1/2 (paper, section 6.2).
         augmentation: Transforms of training pairs after resizing, crop and mirror, in this order: of albumentations or
             of your own package, as ``{"_target_": "albumentations.Rotate", "limit": 10}``. With ``"sides": "source"``
-            the target is unchanged. Each keeps ``size`` and uint8; label sides are resampled by nearest neighbour.
+            the target is unchanged. Each keeps ``size`` and type; label sides are resampled by nearest neighbour.
         batch_size: Pairs in a batch of each process.
-        num_workers: Number of loader processes, which changes no result; ``auto`` chooses it by the machine. There is
-            a warning above the number of CPU cores, an error above 32 and four times the cores.
+        num_workers: Number of loader processes, which changes no result; ``auto`` chooses it by the machine.
         seed: Seed of the order and of the augmentation, 0 to 2**32 - 1.
-        a: Keyword arguments of ``Side`` for the files' A.
-        b: Keyword arguments of ``Side`` for the files' B.
+        a: Keyword arguments of ``build_side`` for A. A ``kind`` that is missing or ``auto`` is found out from the
+            training files (``recognition.complete_sides``); it is rgb for pairs that come from elsewhere.
+        b: Those for B.
         val_split: Name of the split that validation pairs come from.
         max_pairs: Take only the first so many pairs of each split; None takes all.
         cache: Store the decoded and resized pairs in memory maps: in this folder, or, with True, in ``.pix2pix_cache``
             below ``root``. They are built when a split is first opened, and again when one of its files has changed.
-        pin_memory: Copy batches to page-locked memory, which a GPU reads faster; None and ``auto`` do so where there
-            is a GPU.
+        pin_memory: Copy batches to page-locked memory, which a GPU reads faster; None, ``auto``: if there is a GPU.
         prefetch_factor: Batches that each loader process has ready; None is torch's default, 2.
         check: How the files are checked before a training: ``quick`` reads all headers, which it remembers in the
             folder of ``cache``, or below ``root``, and decodes a few pairs; ``full`` decodes all pairs; ``off``.
         layout: ``strip`` for files that hold A and B side by side, of any width; ``folders`` for two folders;
             ``names`` for one folder of files whose names tell A from B; ``manifest``, ``huggingface``, ``lmdb`` and
-            ``zip`` for what ``root`` is; ``auto`` finds out, and takes files as strips only if they are twice as wide
-            as high.
+            ``zip`` for what ``root`` is; ``auto`` finds out, and takes files as strips only if twice as wide as high.
         names: Names of the folders of A and B, or what the names of their files end or begin with.
         columns: Columns of A and B, and perhaps of the mask, of a Hugging Face data set.
         on_error: ``raise`` ends with an error for a pair that cannot be used; ``skip`` leaves out the pairs that the
@@ -166,8 +165,10 @@ class PairedDataModule(LightningDataModule):
         options: dict[str, Any] = {"names": names, "columns": columns, "cache_folder": cache_folder}
         options |= {"split_seed": split_seed, "archive": archive, "may_miss": on_error == "skip"}
         self.folder = PairFolder(self.root, layout, self.val_split, val_fraction, test_fraction, **options)
-        source, target = (b, a) if direction == "b_to_a" else (a, b)
-        sides = {"source": source or {}, "target": target or {}, "direction": direction}
+        has_files = type(self).open_split is PairedDataModule.open_split
+        self.completed_sides = complete_open_sides(a, b, self.folder.open if has_files else None)
+        source, target = (self.completed_sides[key] for key in ("ba" if direction == "b_to_a" else "ab"))
+        sides = {"source": source, "target": target, "direction": direction}
         self.pair_spec = PairSpec.from_dict({**sides, **geometry, "strips": self.find_strips()})
         self._datasets: dict[str, PairDataset] = {}
         self._position = PositionCallback()

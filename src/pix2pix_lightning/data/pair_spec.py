@@ -150,6 +150,23 @@ class PairSpec:
         """
         return self.target.decode(output, source, is_output=is_output, rounding=rounding)
 
+    def find_counted(self, source: Tensor, target: Tensor | None = None) -> Tensor | None:
+        """Find the pixels that count in losses and metrics: those that have a value, and a class in a label target.
+
+        Args:
+            source: (B, C, H, W), as ``encode`` returns it.
+            target: (B, C', H, W), as ``encode`` returns it; None looks at the source alone.
+
+        Returns:
+            (B, 1, H, W) booleans; None where every pixel counts by the description of its side.
+        """
+        missing = self.source.find_missing(source)
+        ignored = None if target is None else self.target.find_ignored(target)
+        if missing is None or ignored is None:
+            excluded = ignored if missing is None else missing
+            return None if excluded is None else ~excluded
+        return ~(missing | ignored)
+
     def to_dict(self) -> dict[str, Any]:
         """Return the description as nested dicts, lists, strings and numbers."""
         sides = {"source": self.source.to_dict(), "target": self.target.to_dict()}

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from copy import copy
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +25,7 @@ from pix2pix_lightning.utils.errors import UserError
 if TYPE_CHECKING:  # it imports torch, which pairs do without
     from pix2pix_lightning.data.sides import Side
 
-Image = npt.NDArray[np.uint8]
+Image = npt.NDArray[Any]
 Files = Sequence[AnyPath]
 
 
@@ -36,7 +36,7 @@ class Pairs(Protocol):
         """Return the number of pairs."""
 
     def __getitem__(self, index: int) -> tuple[Image, Image, str]:
-        """Return A and B of pair ``index``, each (H, W, 1) or (H, W, 3) uint8, and its name."""
+        """Return A and B of pair ``index``, each (H, W, C), and its name."""
 
 
 class WindowedPairs(Pairs, Protocol):
@@ -73,7 +73,7 @@ class StripPairs:
         return len(self.files)
 
     def __getitem__(self, index: int) -> tuple[Image, Image, str]:
-        """Return A and B of pair ``index``, each (H, W, 1) or (H, W, 3) uint8, and its name.
+        """Return A and B of pair ``index``, each (H, W, C), and its name.
 
         Raises:
             UserError: The file is no image, its width is odd, or a side cannot take what it holds.
@@ -96,7 +96,7 @@ class StripPairs:
         return (height, width // 2), (height, width // 2)
 
     def read_window(self, index: int, window: Window) -> tuple[Image, Image, str]:
-        """Return the part ``window`` of A and of B of pair ``index``, each (H, W, 1) or (H, W, 3) uint8, and its name.
+        """Return the part ``window`` of A and of B of pair ``index``, each (H, W, C), and its name.
 
         Raises:
             UserError: The same as for the pair itself.
@@ -162,7 +162,7 @@ class FilePairs:
         return len(self.names)
 
     def __getitem__(self, index: int) -> tuple[Image, Image, str]:
-        """Return A and B of pair ``index``, each (H, W, 1) or (H, W, 3) uint8, and its name.
+        """Return A and B of pair ``index``, each (H, W, C), and its name.
 
         Raises:
             UserError: One of its files is no image, or a side cannot take what it holds.
@@ -179,7 +179,7 @@ class FilePairs:
         return a, b
 
     def read_window(self, index: int, window: Window) -> tuple[Image, Image, str]:
-        """Return the part ``window`` of A and of B of pair ``index``, each (H, W, 1) or (H, W, 3) uint8, and its name.
+        """Return the part ``window`` of A and of B of pair ``index``, each (H, W, C), and its name.
 
         Raises:
             UserError: The same as for the pair itself.

@@ -59,7 +59,7 @@ def build_dataset(
         fingerprints = [fingerprints[index] for index in used]
     if len(used) < len(pairs):
         is_own = isinstance(pairs, StripPairs | FilePairs)
-        pairs = cast(Any, pairs).select(used) if is_own else Subset(cast(Any, pairs), used)
+        pairs = cast(Any, pairs).select(used) if is_own else _select(pairs, used)
     prepared: Pairs | None = None
     if cache_folder is not None:
         plain = PreparedPairs(pairs, spec, for_crop=augmentation is not None)
@@ -82,3 +82,17 @@ def build_dataset(
         source_maker=source_maker,
         is_training=is_training,
     )
+
+
+class _MaskedSubset(Subset[Any]):
+    """Some of the pairs that have masks."""
+
+    def read_mask(self, index: int) -> Any:
+        """Return the mask of pair ``index`` of these."""
+        return cast(Any, self.dataset).read_mask(self.indices[index])
+
+
+def _select(pairs: Any, used: Sequence[int]) -> Pairs:
+    """Return some pairs of any kind."""
+    subset: Any = (_MaskedSubset if hasattr(pairs, "read_mask") else Subset)(pairs, used)
+    return cast(Pairs, subset)

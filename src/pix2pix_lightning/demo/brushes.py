@@ -15,6 +15,7 @@ from pix2pix_lightning.data.archives.archive import find_url
 from pix2pix_lightning.data.procedural import PALETTE
 from pix2pix_lightning.data.sides import Side, build_side
 from pix2pix_lightning.data.sides.palette import find_nearest_colours
+from pix2pix_lightning.data.sides.picture import PictureSide
 from pix2pix_lightning.data.sizes import Size, get_sides
 from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.saved_config import read_saved_values
@@ -115,7 +116,15 @@ def build_brushes(side: Side, known: Mapping[str, Colour] | None = None) -> Brus
 
     Returns:
         The brushes. With neither palette nor `known`: hues for class numbers, else a black pen and an eraser.
+
+    Raises:
+        UserError: The side is no 8-bit picture, which alone can be drawn.
     """
+    if not isinstance(side, PictureSide):
+        channels = f"{side.file_channels} channel{'s' if side.file_channels > 1 else ''}"
+        raise UserError(
+            f"this model translates {channels} of {side.dtype}, which cannot be drawn: use predict, or Translator"
+        )
     if side.palette:
         return Brushes(_name_colours(side.palette, [known] if known else list(KNOWN.values())))
     if side.kind == "label":

@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from pix2pix_lightning.checkpoints.files import PROJECT_KEY, find_checkpoint, infer_checkpoint_kind, open_checkpoint
 from pix2pix_lightning.data.pair_folder import PairFolder
 from pix2pix_lightning.data.pair_spec import PairSpec
+from pix2pix_lightning.data.recognition import is_open
 from pix2pix_lightning.data.sides.values import to_plain
 from pix2pix_lightning.data.sizes import get_sides
 from pix2pix_lightning.utils.checks import check_choice, check_not_inside
@@ -163,7 +164,9 @@ def open_data(description: Mapping[str, Any], spec: PairSpec, split: str) -> Ite
         UserError: The split is unknown or missing, or pixels do not mean the same as in training.
     """
     check_choice("split", split, SPLITS)
-    data = _build_data(description)
+    known = {key: {**(description.get(key) or {}), **side.to_dict()} for key, side in (("a", spec.a), ("b", spec.b))}
+    opened = {key: side for key, side in known.items() if is_open(description.get(key))}
+    data = _build_data({**description, **opened})
     _check_equal(data.pair_spec, spec)
     data.prepare_data()
     data.setup("validate" if split == "val" else "test")

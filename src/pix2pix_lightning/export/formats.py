@@ -122,7 +122,7 @@ def _export_hub(export: Export) -> str:
 def _export_web(export: Export) -> str:
     keys, runtime = export.keys, export.keys["runtime"]
     worst = write_web(
-        Graph(export.module, keys["norm"], "uint8", "uint8"),
+        Graph(export.module, keys["norm"], "file", "file"),
         export.output,
         run=export.run,
         made_by=export.made_by,

@@ -65,8 +65,7 @@ def write_program(
         )
     else:
         sizes = [sides] * 2
-    dtype = torch.uint8 if graph.values_in == "uint8" else torch.float32
-    example = torch.zeros(2, graph.in_channels, *sides, dtype=dtype)
+    example = torch.zeros(2, graph.in_channels, *sides, dtype=graph.in_dtype)
     image_norms = set(find_image_norms(graph.generator, graph.norm))
 
     def find_forward(place: int, name: str, layer: nn.Module) -> Forward | None:

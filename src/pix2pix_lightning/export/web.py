@@ -50,7 +50,7 @@ def write_web(
     and computed with in float32.
 
     Args:
-        graph: Graph to export, with uint8 inputs and outputs.
+        graph: Graph to export, with the values of files as inputs and outputs.
         folder: Folder of the page; ``index.html`` is in it.
         run: Folder of the run whose name and colours the page shows; None for a model of another origin.
         made_by: Origin of the model, for its metadata and for the page.

@@ -13,6 +13,8 @@ from torch.optim import Optimizer, SparseAdam
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from pix2pix_lightning.data.pair_spec import PairSpec
+from pix2pix_lightning.data.sides import Side
+from pix2pix_lightning.losses import DiffAugment
 from pix2pix_lightning.utils.checks import check_counts
 from pix2pix_lightning.utils.errors import UserError, add_key
 from pix2pix_lightning.utils.instantiate import TARGET, build, is_description, locate
@@ -292,6 +294,30 @@ def check_settings(*, discriminator_steps: int, accumulate: int, gradient_clip: 
         )
     if gradient_clip is not None and not (isinstance(gradient_clip, int | float) and 0 < gradient_clip < math.inf):
         raise UserError(f"gradient_clip={gradient_clip}: a finite norm above 0 is expected, or null")
+
+
+def build_diff_augment(policies: Sequence[str] | None, target: Side, *, has_discriminator: bool) -> DiffAugment:
+    """Build the random changes of what the discriminator sees.
+
+    Args:
+        policies: Names of the changes; None for no change.
+        target: What the target's pixels mean.
+        has_discriminator: Whether there is a discriminator.
+
+    Returns:
+        The changes.
+
+    Raises:
+        UserError: A name is unknown, or there is nothing that could be changed.
+    """
+    changes = DiffAugment(() if policies is None else policies, target_channels=target.channels)
+    if changes.policies and not has_discriminator:
+        raise UserError(f"diff_augment={list(changes.policies)} without a discriminator: leave it out")
+    if "color" in changes.policies and target.kind == "label":
+        raise UserError(
+            "diff_augment: color with a target of classes, which has no colours: choose translation, cutout"
+        )
+    return changes
 
 
 def check_penalty(discriminator: nn.Module) -> None:

@@ -16,6 +16,7 @@ from lightning.pytorch.callbacks import EarlyStopping
 from omegaconf import DictConfig, OmegaConf
 
 from pix2pix_lightning.data.pair_spec import PairSpec
+from pix2pix_lightning.data.recognition import check_open_side, is_open
 from pix2pix_lightning.data.sizes import format_size, get_sides
 from pix2pix_lightning.models.components import Parts, build_optimizers
 from pix2pix_lightning.models.pix2pix import Pix2PixModule
@@ -55,7 +56,10 @@ def check_training_config(cfg: DictConfig) -> None:
                 raise UserError(f"data.{side}={described}: keys are expected, such as data.{side}.kind=rgb")
             values = cast(dict[Any, Any], OmegaConf.to_container(described, resolve=True))
             with name_key(f"data.{side}", values, always=True):
-                PairSpec.from_dict({"source": values})
+                if is_open(values):
+                    check_open_side(values)
+                else:
+                    PairSpec.from_dict({"source": values})
     trainer = cfg.trainer
     for key, name in _OF_THE_MODULE.items():
         if trainer.get(key) not in (None, 1 if name == "accumulate" else None):

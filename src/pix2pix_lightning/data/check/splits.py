@@ -39,7 +39,7 @@ _MAX_VALUES = 2**26  # of pairs that are decoded at the same time: large ones ta
 _NUM_EXAMINED = 8  # pairs of a split whose pixels a quick check looks at
 _LEAST_REMEMBERED = 500  # pairs
 _RESULTS, _LOCK = "check_full.json", ".check_full.lock"
-_FORMAT = 3
+_FORMAT = 4
 _NOT_WORD = re.compile(r"[^\w-]+")
 
 
@@ -165,10 +165,13 @@ def _parse_content(name: str, error: str | None, a: list[Any] | None, b: list[An
     return PairContent(name, error, *(None if side is None else _parse_side(*side) for side in (a, b)))
 
 
-def _parse_side(is_constant: bool, levels: int, unknown: list[Any], is_ignored: bool) -> SideContent:
+def _parse_side(
+    is_constant: bool, levels: int, unknown: list[Any], is_ignored: bool, limits: list[Any], clipped: float
+) -> SideContent:
     if not all(isinstance(value, bool) for value in (is_constant, is_ignored)) or not isinstance(levels, int):
         raise TypeError("truth values and levels are expected")
-    return SideContent(is_constant, levels, [[int(value) for value in colour] for colour in unknown], is_ignored)
+    colours = [[int(value) for value in colour] for colour in unknown]
+    return SideContent(is_constant, levels, colours, is_ignored, [float(value) for value in limits], float(clipped))
 
 
 def _compute_digest(checked: list[CheckedSplit], chosen: Mapping[str, list[int]], spec: PairSpec) -> str:

@@ -55,7 +55,7 @@ WRITTEN_SUFFIXES = frozenset(_WRITTEN)
 _MAX_PIXELS, _MAX_SIDE = 2**30, 2**20  # of OpenCV
 _MAX_SIDES = {".jpg": 65500, ".jpeg": 65500, ".webp": 16383, ".npy": 2**31, ".tif": 2**31, ".tiff": 2**31}  # pixels
 _JPEG_IN_TIFF = 7
-_TIFF_SUFFIXES = (".tif", ".tiff")
+TIFF_SUFFIXES = (".tif", ".tiff")
 _PICTURE_STARTS = (b"\xff\xd8", b"\x89P", b"RI", b"BM", *(b"P%d" % number for number in range(1, 8)))
 _SMALL = 2**22  # bytes
 FORMATS_IN_PARTS = ("tiff", "npy", "nifti")
@@ -272,12 +272,12 @@ def write_image(
     if max(height, width) > (most := _MAX_SIDES.get(suffix, _MAX_SIDE)):
         size = f"{width} x {height}"
         raise UserError(f"{path}: an image of {size} pixels in a format of at most {most} a side: use the suffix .png")
-    _check_writable(path, image.dtype.name, channels)
-    if (georeference is not None or nodata is not None) and suffix not in _TIFF_SUFFIXES:
+    check_writable(path, image.dtype.name, channels)
+    if (georeference is not None or nodata is not None) and suffix not in TIFF_SUFFIXES:
         raise UserError(f"{path}: a georeference or nodata value is kept in a TIFF alone: use the suffix .tif")
     check_absent(path, overwrite=overwrite)
     with atomic_write(path, overwrite=overwrite) as scratch:
-        if suffix in _TIFF_SUFFIXES:
+        if suffix in TIFF_SUFFIXES:
             write_tiff(scratch, image, georeference=georeference, nodata=nodata)
         elif suffix == ".npy":
             with scratch.open("wb") as file:
@@ -286,8 +286,17 @@ def write_image(
             scratch.write_bytes(_encode_picture(image, suffix))
 
 
-def _check_writable(path: Path, dtype: str, channels: int) -> None:
-    """Check that a format holds a type and a number of channels."""
+def check_writable(path: Path, dtype: str, channels: int) -> None:
+    """Check that a file's format holds a type and a number of channels.
+
+    Args:
+        path: The file to write, whose suffix is of a format that is written.
+        dtype: NumPy's name of the values' type.
+        channels: Number of channels.
+
+    Raises:
+        UserError: It does not.
+    """
 
     def is_held(suffix: str) -> bool:
         dtypes, counts = _WRITTEN[suffix]
