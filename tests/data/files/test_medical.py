@@ -170,21 +170,22 @@ def test_damaged_files_are_read_or_one_line_in_little_memory(tmp_path):
     tracemalloc.start()
     for path in sorted(tmp_path.iterdir()):
         sound = path.read_bytes()
-        for _ in range(60):
+        for _ in range(40):
             content = bytearray(sound)
             for _ in range(generator.randint(1, 6)):
                 content[generator.randrange(len(content))] = generator.choice(
                     (0, 1, 127, 255, generator.randrange(256))
                 )
             path.write_bytes(content[: generator.choice((len(content), generator.randrange(1, len(content))))])
+            lines = []
             try:
                 header = read_header(path)
                 image = open_image(path, max_pixels=2**16)
+                assert image.pixels.shape[:2] == (header.height, header.width)
             except UserError as error:
-                assert path.name in str(error)
-                assert "\n" not in str(error)
-                continue
-            assert image.pixels.shape[:2] == (header.height, header.width)
+                lines = str(error).splitlines()
+            assert len(lines) <= 1
+            assert all(path.name in line for line in lines)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 2**26

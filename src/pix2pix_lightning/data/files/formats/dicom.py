@@ -104,9 +104,9 @@ def _read(file: BinaryIO, *, is_header: bool) -> Any:
 def _describe(dataset: Any) -> ImageHeader:
     kind, samples = str(dataset.PhotometricInterpretation), int(dataset.SamplesPerPixel)
     if kind not in _GRAY and kind not in _COLOURS:
-        raise UserError(f"a DICOM file of {kind} values: MONOCHROME1, MONOCHROME2 or RGB is expected")
+        raise UserError(f"a DICOM file of {kind[:20]!r} values: MONOCHROME1, MONOCHROME2 or RGB is expected")
     if samples != (1 if kind in _GRAY else 3):
-        raise DamagedHeaderError(f"{samples} samples of {kind}")
+        raise DamagedHeaderError(f"{samples} samples of {kind[:20]!r}")
     allocated = int(dataset.BitsAllocated)
     if allocated not in (8, 16, 32, 64):
         raise UserError(f"a DICOM file of {allocated} bits a value: 8, 16 or 32 are expected")
