@@ -56,7 +56,7 @@ _MAX_PIXELS, _MAX_SIDE = 2**30, 2**20  # of OpenCV
 _MAX_SIDES = {".jpg": 65500, ".jpeg": 65500, ".webp": 16383, ".npy": 2**31, ".tif": 2**31, ".tiff": 2**31}  # pixels
 _JPEG_IN_TIFF = 7
 TIFF_SUFFIXES = (".tif", ".tiff")
-_PICTURE_STARTS = (b"\xff\xd8", b"\x89P", b"RI", b"BM", *(b"P%d" % number for number in range(1, 8)))
+_PICTURE_STARTS = (b"\xff\xd8", b"\x89P", b"RI", b"BM", b"PK", *(b"P%d" % number for number in range(1, 8)))
 _SMALL = 2**22  # bytes
 FORMATS_IN_PARTS = ("tiff", "npy", "nifti")
 """Formats of which a window is read without the rest of the file."""
