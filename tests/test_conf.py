@@ -129,7 +129,7 @@ def test_experiments_have_the_papers_settings(name, batch, epochs, direction, ji
     assert (cfg.data.batch_size, cfg.trainer.max_epochs, cfg.data.direction) == (batch, epochs, direction)
     assert (cfg.data.jitter, cfg.data.mirror, cfg.data.size) == (jitter, jitter, 256)
     assert cfg.data.root == f"/pairs/{name}"
-    assert cfg.data.archive.endswith(f"pix2pix/datasets/{name}.tar.gz")
+    assert cfg.data.archive.url.endswith(f"pix2pix/datasets/{name}.tar.gz")
     assert cfg.name == name
     assert cfg.module.weights == {"adversarial": 1.0, "feature_matching": 0.0, "l1": 100.0}
     assert cfg.module.conditional

@@ -5,14 +5,16 @@ from __future__ import annotations
 import logging
 import zlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
 import torch
-from lightning.pytorch import Callback, LightningDataModule
+from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, Subset
 
-from pix2pix_lightning.data.augmentation import build_augmentation, check_entries
+from pix2pix_lightning.data.archives.data_set import download_data_set
+from pix2pix_lightning.data.augmentation import build_augmentation, check_entries, check_sides
 from pix2pix_lightning.data.cache import CachedPairs, check_cache, compute_fingerprints, open_cache
 from pix2pix_lightning.data.check.splits import MODES, ON_ERROR, check_splits
 from pix2pix_lightning.data.dataset import EpochSampler, OnError, PairDataset
@@ -22,6 +24,7 @@ from pix2pix_lightning.data.pair_spec import PairSpec
 from pix2pix_lightning.data.pairs import FilePairs, Pairs, StripPairs
 from pix2pix_lightning.data.position import PositionCallback
 from pix2pix_lightning.data.prepared import PreparedPairs
+from pix2pix_lightning.data.source_makers import SourceMaker, build_source_maker
 from pix2pix_lightning.data.workers import check_num_workers, choose_num_workers, count_available_cores
 from pix2pix_lightning.utils.checks import check_choice, check_counts, check_switch, is_whole_number
 from pix2pix_lightning.utils.errors import UserError
@@ -72,7 +75,9 @@ class PairedDataModule(LightningDataModule):
         val_fraction: Share of the pairs that are validated on; None: 0.1 where ``root`` has no ``train``.
         test_fraction: Share of the pairs that are kept for testing.
         split_seed: Seed of these two.
-        archive: Address of the data set, for the error message when ``root`` is missing.
+        source_maker: Makes the sources out of the targets, such as ``DrawHole``, or its description.
+        archive: What is known of the data set's archive, arguments of ``Archive`` by name, or its address alone.
+        download: Whether ``prepare_data`` downloads the archive where ``root`` is missing or empty.
 
     Raises:
         UserError: An argument is out of range, or arguments of a side contradict each other.
@@ -110,7 +115,9 @@ class PairedDataModule(LightningDataModule):
         val_fraction: float | None = None,
         test_fraction: float = 0.0,
         split_seed: int = 0,
-        archive: str | None = None,
+        archive: Mapping[str, Any] | str | None = None,
+        download: bool = False,
+        source_maker: SourceMaker | Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         if num_workers == "auto":
@@ -123,8 +130,8 @@ class PairedDataModule(LightningDataModule):
         check = "off" if check is False else check  # YAML 1.1 reads off as false
         check_choice("data.check", check, MODES)
         check_choice("data.on_error", on_error, ON_ERROR)
-        check_switch("data.jitter", jitter)
-        check_switch("data.mirror", mirror)
+        for name, switch in (("download", download), ("jitter", jitter), ("mirror", mirror)):
+            check_switch(f"data.{name}", switch)
         check_switch("data.pin_memory", pin_memory, None, "auto")
         if not (is_whole_number(seed) and 0 <= seed < 2**32):
             raise UserError(f"seed={seed}: a whole number from 0 to 2**32 - 1 is expected")
@@ -145,6 +152,10 @@ class PairedDataModule(LightningDataModule):
         self.check = check
         self.layout = layout
         self.on_error = on_error
+        self.download = download
+        self.source_maker = build_source_maker(source_maker)
+        if self.source_maker is not None:
+            check_sides(self.augmentation)
         self.folder = PairFolder(
             self.root,
             layout,
@@ -200,6 +211,12 @@ class PairedDataModule(LightningDataModule):
         root = self.root.resolve()
         return Path(str(self.cache)) / f"{root.name}_{zlib.crc32(str(root).encode()):08x}"
 
+    def prepare_data(self) -> None:
+        """Download the data set where ``download`` is set and its folder is missing; a trainer calls this first."""
+        if self.download:
+            download_data_set(self.root, self.folder.archive)
+            self.pair_spec = replace(self.pair_spec, strips=self.find_strips())
+
     def setup(self, stage: str | None = None) -> None:
         """Open the splits of a stage, and check their files before a training.
 
@@ -221,11 +238,7 @@ class PairedDataModule(LightningDataModule):
         if not self._datasets:
             raise self._missing["train"]
         if stage == "fit" and self.trainer is not None:
-            callbacks: list[Callback] = cast(Any, self.trainer).callbacks
-            if self._position in callbacks:
-                callbacks.remove(self._position)
-            self._position = PositionCallback()
-            callbacks.insert(0, self._position)
+            self._position = self._position.renew(self.trainer)
 
     def state_dict(self) -> dict[str, int]:
         """Return the position in the order of training batches, for the checkpoint."""
@@ -240,12 +253,8 @@ class PairedDataModule(LightningDataModule):
         sampler = self._build_sampler("train")
         if self.trainer is not None:
             # set here, since the loader's iterator is made before the trainer sets the sampler's epoch
-            position = self._position
-            # the checkpoint has no position, or this trainer continues an earlier fit
-            if position.epoch < self.trainer.current_epoch:
-                position.epoch, position.num_batches = self.trainer.current_epoch, 0
-            sampler.set_epoch(position.epoch)
-            sampler.skip = position.skip_seen(self.trainer, len(sampler), self.batch_size)
+            sampler.skip = self._position.skip_seen(self.trainer, len(sampler), self.batch_size)
+            sampler.set_epoch(self._position.epoch)
         return self._build_loader("train", sampler)
 
     def val_dataloader(self) -> DataLoader[Any]:
@@ -320,8 +329,7 @@ class PairedDataModule(LightningDataModule):
         spec, folder = self.pair_spec, self._get_folder_name(split)
         fingerprints: list[Any] = []
         if self.cache:
-            fingerprints = compute_fingerprints(pairs)
-            fingerprints = [fingerprints[index] for index in used]
+            fingerprints = list(map(compute_fingerprints(pairs).__getitem__, used))
         if len(used) < len(pairs):
             is_own = isinstance(pairs, StripPairs | FilePairs)
             pairs = cast(Any, pairs).select(used) if is_own else Subset(cast(Any, pairs), used)
@@ -332,7 +340,16 @@ class PairedDataModule(LightningDataModule):
             length = spec.size if augmentation is None else spec.load_size
             prepared = self._open_cache(folder, PreparedPairs(pairs, spec, length), fingerprints)
         on_error: OnError = "raise" if self.on_error == "raise" else "replace" if is_training else "drop"
-        return PairDataset(pairs, spec, augmentation=augmentation, seed=self.seed, prepared=prepared, on_error=on_error)
+        return PairDataset(
+            pairs,
+            spec,
+            augmentation=augmentation,
+            seed=self.seed,
+            prepared=prepared,
+            on_error=on_error,
+            source_maker=self.source_maker,
+            is_training=is_training,
+        )
 
     def _open_cache(self, folder: str, prepared: PreparedPairs, fingerprints: list[Any]) -> CachedPairs:
         settings: dict[str, Any] = {"split": folder, "a": prepared.a.to_dict(), "b": prepared.b.to_dict()}

@@ -18,6 +18,7 @@ from pix2pix_lightning.data.files.image_files import format_reason
 from pix2pix_lightning.data.pair_spec import PairSpec
 from pix2pix_lightning.data.pairs import Image, Pairs
 from pix2pix_lightning.data.prepared import MAX_UNREADABLE, PreparedPairs, build_unreadable_error
+from pix2pix_lightning.data.source_makers import SourceMaker
 from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.seeding import Purpose, seed_sequence
 
@@ -47,6 +48,8 @@ class PairDataset(Dataset[Sample | None]):
         seed: Seed of the augmentation, not negative.
         prepared: The same pairs as the augmentation takes them, from a cache. By default a pair is prepared each time
             it is read.
+        source_maker: Makes the source out of the target after the augmentation, in place of what the pairs have.
+        is_training: Whether what is random in it changes from epoch to epoch.
         on_error: What happens to a pair that cannot be read: ``raise`` ends with an error; ``replace`` returns another
             pair, drawn by (seed, epoch, index); ``drop`` returns None. The latter two log each such pair once.
     """
@@ -60,6 +63,8 @@ class PairDataset(Dataset[Sample | None]):
         seed: int,
         prepared: Pairs | None = None,
         on_error: OnError = "raise",
+        source_maker: SourceMaker | None = None,
+        is_training: bool = True,
     ) -> None:
         length = spec.size if augmentation is None else spec.load_size
         self.pairs = pairs
@@ -68,6 +73,8 @@ class PairDataset(Dataset[Sample | None]):
         self.augmentation = augmentation
         self.seed = seed
         self.on_error = on_error
+        self.source_maker = source_maker
+        self.is_training = is_training
         # shared with the loader's processes, so that a pair is logged by the first that meets it
         self._unreadable = None if on_error == "raise" else torch.zeros(len(pairs), dtype=torch.bool)
         if self._unreadable is not None:
@@ -98,6 +105,9 @@ class PairDataset(Dataset[Sample | None]):
         if self.augmentation is not None:
             seed = seed_sequence(self.seed, Purpose.AUGMENTATION, epoch, index)
             source, target = self.augmentation(source, target, seed)
+        if self.source_maker is not None:
+            seed = seed_sequence(self.seed, Purpose.SOURCE, epoch if self.is_training else 0, index)
+            source = self.source_maker(target, seed)
         return {"source": _to_tensor(source), "target": _to_tensor(target), "name": name}
 
     def _read(self, epoch: int, index: int) -> tuple[Image, Image, str] | None:

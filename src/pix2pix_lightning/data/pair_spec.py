@@ -9,7 +9,7 @@ from typing import Any, Literal, cast, get_args
 import torch
 from torch import Tensor
 
-from pix2pix_lightning.data.sides import RgbSide, Side, build_side
+from pix2pix_lightning.data.sides import LabSide, RgbSide, Side, build_side
 from pix2pix_lightning.data.sides.values import parse_fields, parse_strips, to_plain
 from pix2pix_lightning.utils.checks import check_choice, check_counts
 from pix2pix_lightning.utils.errors import UserError
@@ -32,7 +32,7 @@ class PairSpec:
         strips: Whether the training's files were strips: False, True or their common (width, height); None: unknown.
 
     Raises:
-        UserError: A size or the direction is out of range.
+        UserError: A size or the direction is out of range, or the target needs another source.
 
     Example:
         >>> spec = PairSpec(source=build_side("grayscale"))
@@ -52,6 +52,11 @@ class PairSpec:
             object.__setattr__(self, "load_size", self.size)
         check_choice("direction", self.direction, get_args(Direction))
         check_counts(at_most=_MAX_SIDE, size=self.size, load_size=self.load_size)
+        if isinstance(self.target, LabSide) and not self.target.has_lightness and not _has_lightness(self.source):
+            raise UserError(
+                f"a target of kind lab, part=ab, takes its L from the source, here of kind {self.source.kind!r}: "
+                "set kind=lab and part=l there"
+            )
         for name in ("size", "load_size"):  # plain data has no integers of NumPy
             object.__setattr__(self, name, int(getattr(self, name)))
         object.__setattr__(self, "strips", parse_strips(self.strips))
@@ -121,3 +126,7 @@ class PairSpec:
                 )
             values[side] = build_side(**values[side])
         return cls(**values)
+
+
+def _has_lightness(side: Side) -> bool:
+    return isinstance(side, LabSide) and side.has_lightness

@@ -10,6 +10,12 @@ from pix2pix_lightning.data.procedural import MIN_SIZE, ProceduralPairs
 from pix2pix_lightning.utils.checks import check_choice, check_counts
 from pix2pix_lightning.utils.errors import UserError
 
+_OF_FILES = (
+    *("archive", "check", "columns", "download", "layout", "names", "on_error", "source_maker", "split_seed"),
+    *("test_fraction", "val_fraction"),
+)
+"""Options of `PairedDataModule` that drawn pairs do not have."""
+
 
 class ProceduralDataModule(PairedDataModule):
     """Draw street facades: label maps (B) and photos of them (A), without any files.
@@ -35,7 +41,7 @@ class ProceduralDataModule(PairedDataModule):
             raise UserError(
                 "data.cache=true: drawn pairs have no folder of their own for the cache: set one, data.cache=<folder>"
             )
-        for key in ("check", "layout", "names", "columns", "on_error", "val_fraction", "test_fraction", "split_seed"):
+        for key in _OF_FILES:
             if key in options:
                 raise UserError(f"data.{key}={options[key]}: drawn pairs have no files: leave it out")
         self.num_pairs = {"train": num_train, "val": num_val, "test": num_val}  # before the cache's folder is resolved

@@ -85,7 +85,7 @@ class BatchReader:
     def _check_image(self, side: str, image: Any) -> None:
         spec = getattr(self._pair_spec, side)
         is_float = isinstance(image, Tensor) and image.is_floating_point()
-        channels = 1 if spec.kind == "label" and not is_float else spec.channels
+        channels = spec.channels if is_float else spec.batch_channels
         is_image = isinstance(image, Tensor) and image.ndim == 4
         if not is_image or (image.shape[1] != channels and not (is_float and self._has_own_networks)):
             raise UserError(

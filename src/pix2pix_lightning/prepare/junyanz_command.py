@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pix2pix_lightning.cli.compose import compose
-from pix2pix_lightning.prepare.junyanz_options import DEFAULTS, Options, is_on, parse_float, parse_int
+from pix2pix_lightning.prepare.junyanz_options import DEFAULTS, Options, is_colorization, is_on, parse_float, parse_int
 from pix2pix_lightning.prepare.junyanz_schedule import convert_schedule
 
 _ALWAYS = ("data.root", "data.direction", "trainer.max_epochs")  # shown even if they are the defaults
@@ -107,7 +107,8 @@ def build_command(options: Options, period: str = "2025") -> TrainCommand:
 
 def _convert_data(options: Options, command: TrainCommand) -> None:
     direction = _convert_choice(options, "direction", _DIRECTIONS, command)
-    command.groups["data"] = "folder"
+    colors = is_colorization(options)
+    command.groups["data"] = "colorization" if colors else "folder"
     command.keys |= {
         "data.root": options["dataroot"],
         "data.direction": direction,
@@ -116,6 +117,8 @@ def _convert_data(options: Options, command: TrainCommand) -> None:
     }
     _convert_size(options, command)
     for flag, side in zip(("input_nc", "output_nc"), "ab" if direction == "a_to_b" else "ba", strict=True):
+        if colors:
+            continue  # L, and a, b of Lab
         if options[flag] == "1":
             command.keys[f"data.{side}.kind"] = "grayscale"
         elif options[flag] != "3":
