@@ -173,9 +173,9 @@ class FilePairs:
         """Return height and width of A and those of B of pair ``index`` in pixels, by the files' headers.
 
         Raises:
-            UserError: A file is no image.
+            UserError: A file is no image, or files whose channels are put together differ in size.
         """
-        a, b = (_read_header(stack[0][index]).upright_size[::-1] for stack in (self.a, self.b))
+        a, b = (_read_size([files[index] for files in stack]) for stack in (self.a, self.b))
         return a, b
 
     def read_window(self, index: int, window: Window) -> tuple[Image, Image, str]:
@@ -252,6 +252,17 @@ def _read_header(file: AnyPath) -> ImageHeader:
     if isinstance(file, Path):
         return read_header(file)
     return parse_header(io.BytesIO(file.read_bytes()), Path(str(file)))
+
+
+def _read_size(stack: Sequence[AnyPath]) -> tuple[int, int]:
+    sizes = [_read_header(file).upright_size for file in stack]
+    for file, (width, height) in zip(stack, sizes, strict=True):
+        if (width, height) != sizes[0]:  # a window would be of other places in each
+            raise UserError(
+                f"channels of files of one size are stacked, but {stack[0]} is {sizes[0][0]} x {sizes[0][1]} pixels "
+                f"and {file} {width} x {height}: make them alike"
+            )
+    return sizes[0][::-1]
 
 
 def _select(files: Files, indices: Sequence[int]) -> Files:

@@ -182,16 +182,23 @@ def _recognize(key: str, options: Options, headers: list[ImageHeader]) -> Option
     scales = {(header.scale, header.offset) for header in headers}
     if len(scales) > 1:  # stored values of one file are not those of another: physical ones are compared
         dtype = "float32"
+    dtype = options.get("dtype") or dtype
     found: Options = {"num_channels": channels, "dtype": dtype}
     if dtype in ("uint8", "uint16", "int16"):
         found["scale"], found["offset"] = next(iter(scales))
-        stored = Counter(header.nodata for header in headers if header.nodata is not None)
+        stored = Counter(header.nodata for header in headers if _can_hold(dtype, header.nodata))
         found["nodata"] = stored.most_common(1)[0][0] if stored else None
         levels = max(header.max_level for header in headers)
         if 0 < levels < compute_type_limits(dtype)[1] and options.get("value_range") in (None, AUTO):
             found["value_range"] = [0, levels]
     given = {name: value for name, value in options.items() if value is not None and value != AUTO}
     return {**options, **found, **given, "kind": "raw"}
+
+
+def _can_hold(dtype: str, nodata: float | None) -> bool:
+    """Return whether pixels of a type of integers may have a value, as those of uint16 cannot be -9999."""
+    low, high = compute_type_limits(dtype)
+    return nodata is not None and low <= nodata <= high and nodata == int(nodata)
 
 
 def _is_picture(header: ImageHeader) -> bool:

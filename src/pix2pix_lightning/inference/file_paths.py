@@ -139,11 +139,11 @@ def choose_suffixes(inputs: Collection[Path], target: Side) -> dict[Path, str]:
         target: What the pixels of the outputs mean.
 
     Returns:
-        For each file ``.png`` where that holds the outputs; ``.tif`` for other types and channels, for pixels without a
-        value, and for inputs that say where their pixels lie on the ground.
+        For each file ``.png`` where that holds the outputs; ``.tif`` for other types and channels, for a value of
+        pixels without one, a scale or an offset, and for inputs that say where their pixels lie on the ground.
     """
     plain, placed = (
-        choose_suffix(target.dtype, target.file_channels, has_georeference=placed or target.nodata is not None)
+        choose_suffix(target.dtype, target.file_channels, needs_tags=placed or target.needs_tags)
         for placed in (False, True)
     )
     return {path: placed if plain != placed and _has_georeference(path) else plain for path in inputs}

@@ -44,7 +44,8 @@ def translate_files(
 ) -> Iterator[Path]:
     """Translate files into files, in the target's own type and range.
 
-    A TIFF gets the value of pixels without a value, and where its input says so, the place of its pixels on the ground.
+    A TIFF gets the target's scale, offset and value of pixels without a value, and where its input says so, the place
+    of its pixels on the ground.
 
     Args:
         translator: Translator of the model.
@@ -64,6 +65,7 @@ def translate_files(
         OSError: An output cannot be written. Earlier outputs are still finished.
     """
     has_warned = False
+    target = translator.pair_spec.target
 
     def read(path: Path) -> _Read:
         try:
@@ -78,12 +80,14 @@ def translate_files(
         path, image, georeference = result
         path.parent.mkdir(parents=True, exist_ok=True)
         if get_suffix(path.name) in TIFF_SUFFIXES:
-            nodata = translator.pair_spec.target.nodata
-            write_image(path, image, georeference=georeference, nodata=nodata, overwrite=overwrite)
+            tags = {"nodata": target.nodata, "scale": target.scale, "offset": target.offset}
+            write_image(path, image, georeference=georeference, **tags, overwrite=overwrite)
             return path
-        if georeference is not None and not has_warned:
+        if (georeference is not None or target.needs_tags) and not has_warned:
             has_warned = True
-            _log.warning("%s does not say where its pixels lie on the ground, as its input does: a .tif would", path)
+            lost = "where its pixels lie on the ground, as its input does" if georeference is not None else ""
+            meaning = "which value stands for none, or its scale and offset" if target.needs_tags else ""
+            _log.warning("%s does not say %s: a .tif would", path, " and ".join(filter(None, (lost, meaning))))
         write_image(path, image, overwrite=overwrite)
         return path
 
@@ -93,8 +97,8 @@ def translate_files(
                 if isinstance(image, Exception):
                     raise image
                 results = _translate_image(translator, image, len(outputs[path]), samples)
-                for target, result in zip(outputs[path], results, strict=True):
-                    yield target, result, georeference
+                for output, result in zip(outputs[path], results, strict=True):
+                    yield output, result, georeference
             except Exception as error:
                 if not _is_of_image(error):
                     raise
