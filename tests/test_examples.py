@@ -115,3 +115,36 @@ def test_lightning_cli_trains_tests_and_predicts(capsys, monkeypatch):
     for path in (root / "test").iterdir():
         predicted = read_image(Path("runs/lightning_cli/predictions") / path.name).astype(int)
         assert np.abs(predicted - translator(read_image(path)[:, 16:])).max() <= 1
+
+
+LITTLE = Path(__file__).parents[1] / "examples/measure_little_data.py"
+
+
+def test_pairs_with_shifted_targets_and_differences_to_the_baseline(tmp_path, capsys):
+    script = runpy.run_path(str(LITTLE))
+    rng = np.random.default_rng(0)
+    for split in ("train", "val"):
+        (tmp_path / split).mkdir()
+        for number in range(1, 4):
+            write_image(tmp_path / split / f"{number}.png", rng.integers(0, 256, (128, 256, 3), np.uint8))
+    script["make_pairs"](tmp_path, tmp_path / "few", 2, 3)
+    assert sorted(path.name for path in (tmp_path / "few/train").iterdir()) == ["1.png", "2.png"]
+    moved = set()
+    for name in ("train/1.png", "train/2.png", "val/3.png"):
+        before, after = (read_image(folder / name) for folder in (tmp_path, tmp_path / "few"))
+        np.testing.assert_array_equal(after[:, 128:], before[:, 128:])
+        moved |= {
+            (y, x)
+            for y in range(-3, 4)
+            for x in range(-3, 4)
+            if (after[4:-4, 4:124] == before[4 + y : 124 + y, 4 + x : 124 + x]).all()
+        }
+    assert len(moved) == 3
+    assert (0, 0) in moved  # validation pairs stay
+    scores = {
+        (60, 0, method, seed): {name: np.full(5, 0.1 * (method == "strong") + 0.2 * seed) for name in script["METRICS"]}
+        for method in ("baseline", "strong")
+        for seed in (0, 1)
+    }
+    script["print_differences"](scores)
+    assert capsys.readouterr().out.count("**+0.1000** (+0.1000 to +0.1000)") == 8

@@ -19,7 +19,8 @@ from torch import nn
 from pix2pix_lightning import Pix2PixModule, Translator, compose, predict
 from pix2pix_lightning.checkpoints.junyanz import write_junyanz
 from pix2pix_lightning.data.resize import resize
-from pix2pix_lightning.inference import from_config
+from pix2pix_lightning.inference import file_paths
+from pix2pix_lightning.inference.source_files import SourceReader
 from pix2pix_lightning.networks import UNetGenerator
 from pix2pix_lightning.utils.errors import UserError
 from small_networks import UNET, by_hand, save, trained
@@ -164,9 +165,8 @@ def test_nothing_is_overwritten_by_default(run, call, pictures, tmp_path):
     output = tmp_path / "output"
     output.mkdir()
     (output / "c.png").write_text("precious")
-    for checkpoint in (run[0], tmp_path / "missing"):  # outputs are checked before the checkpoint
-        with pytest.raises(FileExistsError, match=r"c\.png.*overwrite=true"):
-            call(checkpoint, pictures, output)
+    with pytest.raises(FileExistsError, match=r"c\.png.*overwrite=true"):
+        call(run[0], pictures, output)
     assert [path.name for path in output.iterdir()] == ["c.png"]
     assert (output / "c.png").read_text() == "precious"
     call(run[0], pictures, output, overwrite=True)
@@ -187,14 +187,14 @@ def test_a_folder_is_not_translated_into_itself(run, call, pictures):
 
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_a_file_that_another_process_writes_meanwhile(run, call, pictures, tmp_path, monkeypatch, overwrite):
-    output, build = tmp_path / "output", from_config.build_translator
+    output, check = tmp_path / "output", file_paths.check_inputs_stay
 
-    def build_late(*args, **kwargs):
+    def check_late(outputs):
         output.mkdir()
         (output / "c.png").write_bytes(b"of another process")
-        return build(*args, **kwargs)
+        check(outputs)
 
-    monkeypatch.setattr(from_config, "build_translator", build_late)
+    monkeypatch.setattr(file_paths, "check_inputs_stay", check_late)
     refused = nullcontext() if overwrite else pytest.raises(FileExistsError, match=r"c\.png")
     with refused:
         call(run[0], pictures, output, overwrite=overwrite)
@@ -327,7 +327,7 @@ def test_class_colours_are_no_jpeg(call, tmp_path):
 
 
 def test_an_image_that_needs_too_much_memory_is_one_failed_image(run, call, pictures, tmp_path, capsys, monkeypatch):
-    translate, read = Translator.translate_arrays, Translator.read
+    translate, read = Translator.translate_arrays, SourceReader.read_georeferenced
 
     def translate_small(self, images):
         if images[0].shape[0] == 30:  # a.png
@@ -340,7 +340,7 @@ def test_an_image_that_needs_too_much_memory_is_one_failed_image(run, call, pict
         return read(self, path)
 
     monkeypatch.setattr(Translator, "translate_arrays", translate_small)
-    monkeypatch.setattr(Translator, "read", read_small)
+    monkeypatch.setattr(SourceReader, "read_georeferenced", read_small)
     with pytest.raises(UserError, match="2 of 3"):
         call(run[0], pictures, tmp_path / "output", tile=512)
     first, second = capsys.readouterr().err.strip().splitlines()
@@ -398,12 +398,15 @@ def test_samples_and_their_spread(run, call, pictures, tmp_path):
     assert not (tmp_path / "none").exists()
 
 
-@pytest.mark.parametrize(("size", "side"), [("training", 256), (24, 24)])
-def test_resize(run, call, pictures, tmp_path, size, side):
-    call(run[0], pictures / "a.png", tmp_path / "out", resize=size)
-    square = resize(np.asarray(Image.open(pictures / "a.png")), side, side, "bicubic")
-    Image.fromarray(square).save(tmp_path / "square.png")
-    assert_within_one_level(tmp_path / "out" / "a.png", compute_expected(run[1], tmp_path / "square.png"))
+def test_resize(run, call, pictures, tmp_path):
+    picture = np.asarray(Image.open(pictures / "a.png"))
+    for size, (height, width) in (("training", (256, 256)), (24, (24, 24)), ([24, 40], (24, 40))):
+        call(run[0], pictures / "a.png", tmp_path / "out", resize=size, overwrite=True)
+        Image.fromarray(resize(picture, height, width, "bicubic")).save(tmp_path / "resized.png")
+        expected = compute_expected(run[1], tmp_path / "resized.png")
+        if size == "training":  # back to the picture's own size
+            expected = resize(expected, *picture.shape[:2], "bicubic")
+        assert_within_one_level(tmp_path / "out" / "a.png", expected)
 
 
 def test_junyanz_generator(run, call, pictures, tmp_path):

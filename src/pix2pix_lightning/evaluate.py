@@ -54,7 +54,7 @@ def evaluate(cfg: DictConfig, command: str | None = None) -> dict[str, Interval]
     evaluation.check_output(output, checkpoint, description)
     spec = translator.pair_spec
     requested: Any = OmegaConf.to_container(cfg.metrics) if OmegaConf.is_config(cfg.metrics) else cfg.metrics
-    metrics, left_out = evaluation.choose_metrics(requested, spec.target, spec.size)
+    metrics, left_out = evaluation.choose_metrics(requested, spec.target, min(spec.height, spec.width))
     batches = evaluation.open_data(description, spec, cfg.split)
     facts = evaluation.collect_facts(cfg, checkpoint, translator, description)  # before a training replaces the file
     facts |= {"command": command, "left_out": left_out}
@@ -65,7 +65,8 @@ def evaluate(cfg: DictConfig, command: str | None = None) -> dict[str, Interval]
         scores = evaluation.compute_scores(translator, shown, metrics, on_pair=writer)
         evaluation.write_csv(folder, scores)
         evaluation.write_json(folder, scores, facts)
-        page = render_evaluation_page(scores, writer.folders, facts, size=(spec.size, spec.size))
+        size = (spec.width, spec.height) if spec.resize == "stretch" else None
+        page = render_evaluation_page(scores, writer.folders, facts, size=size)
         (folder / "index.html").write_text(page, encoding="utf-8")
     if run is not None:
         update_pages([run])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,9 +20,10 @@ if TYPE_CHECKING:
 
 
 def predict(cfg: DictConfig) -> list[Path]:
-    """Translate a file, a folder with its subfolders, or the files of a pattern, into PNG files of the same names.
+    """Translate a file, a folder with its subfolders, or the files of a pattern, into files of the same names.
 
-    Of one image, ``output`` may also be the file to write, in the format of its suffix. A video becomes an MP4 file.
+    They hold the target's own type and range: PNG files where these hold it, else TIFF files. Of one image, ``output``
+    may also be the file to write, in the format of its suffix. A video becomes an MP4 file.
 
     Args:
         cfg: Configuration of ``compose("predict", [...])``.
@@ -37,6 +39,7 @@ def predict(cfg: DictConfig) -> list[Path]:
     from pix2pix_lightning.inference.file_paths import (
         check_apart,
         check_inputs_stay,
+        choose_suffixes,
         find_images,
         is_output_file,
         is_video,
@@ -46,7 +49,7 @@ def predict(cfg: DictConfig) -> list[Path]:
     from pix2pix_lightning.inference.from_config import build_translator
     from pix2pix_lightning.inference.progress import ProgressBars
     from pix2pix_lightning.inference.tiled_inference import format_seams
-    from pix2pix_lightning.inference.translate_files import check_lossless, check_sampling, translate_files
+    from pix2pix_lightning.inference.translate_files import check_format, check_sampling, translate_files
     from pix2pix_lightning.utils.atomic import create_folder, remove_old_leftovers
     from pix2pix_lightning.utils.checks import check_absent, check_folder
 
@@ -54,22 +57,25 @@ def predict(cfg: DictConfig) -> list[Path]:
     if is_video(source):
         return [_predict_video(cfg, Path(source), output)]
     inputs = find_images(source, excluded=output)
-    suffixes = list_suffixes(cfg.samples, spread=cfg.spread)
+    list_endings = partial(list_suffixes, cfg.samples, spread=cfg.spread)
+    num_outputs = len(list_endings())
     to_file = is_output_file(output, inputs, cfg.samples, spread=cfg.spread)
     check_apart(source, output, is_file=to_file, overwrite=cfg.overwrite)
-    if to_file:
-        check_absent(output, overwrite=cfg.overwrite)
-        outputs = {path: [output] for path in inputs}
-    else:
-        outputs = plan_outputs(inputs, output, suffixes, overwrite=cfg.overwrite)
-    check_inputs_stay(outputs)
     folder = output.parent if to_file else output
     check_folder("output", folder)
-    bars = ProgressBars(sum(map(len, outputs.values())))
+    if to_file:
+        check_absent(output, overwrite=cfg.overwrite)
+    bars = ProgressBars(len(inputs) * num_outputs)
     translator = build_translator(cfg, precision=str(cfg.precision), progress=bars.update_tiles)
     check_sampling(translator, cfg.samples)
+    target = translator.pair_spec.target
     if to_file:
-        check_lossless(output, translator.pair_spec.target)
+        check_format(output, target)
+        outputs = {path: [output] for path in inputs}
+    else:
+        endings = {path: list_endings(suffix=suffix) for path, suffix in choose_suffixes(inputs, target).items()}
+        outputs = plan_outputs(inputs, output, endings, overwrite=cfg.overwrite)
+    check_inputs_stay(outputs)
     _print_precision(cfg, translator)
     failed: list[Path] = []
 

@@ -44,11 +44,11 @@ def test_weights_change_as_in_a_training(precision):
     )
     build_trainer().fit(trained, DataLoader([batch] * 2, batch_size=None))
     step = BareStep(bare, build_trainer(), torch.device("cpu"))
-    source, target = step.prepare_batch(batch)
+    source, target, mask = step.prepare_batch(batch)
     assert source.dtype == (torch.float64 if precision == "64-true" else torch.float32)
     assert all(optimizer.defaults["fused"] for optimizer in step.optimizers)
     for _ in range(2):
-        step(source, target)
+        step(source, target, mask)
     assert not any(p.requires_grad for p in bare.discriminator.parameters())  # frozen in the generator's step
     moved = 0
     for ours, theirs, before in zip(bare.parameters(), trained.parameters(), untouched.parameters(), strict=True):

@@ -18,6 +18,7 @@ from helpers import TINY, make_strips
 from pix2pix_lightning import Pix2PixModule, Translator, compose, evaluate, predict, report
 from pix2pix_lightning.cli.errors import format_error
 from pix2pix_lightning.cli.overrides import set_hydra_argv
+from pix2pix_lightning.data.pair_spec import PairSpec
 from pix2pix_lightning.networks import PatchDiscriminator, UNetGenerator
 from pix2pix_lightning.train import main, train
 from pix2pix_lightning.training.config_checks import check_built_module
@@ -222,11 +223,11 @@ def test_the_size_that_is_advised_suits_both_networks():
     generator = UNetGenerator(num_downs=4, base_channels=2)  # takes multiples of 16
     module = Pix2PixModule(generator, PatchDiscriminator(in_channels=6, num_layers=3, base_channels=2))
     with pytest.raises(ValueError, match=r"data\.size=16") as caught:
-        check_built_module(module, 16)
+        check_built_module(module, PairSpec(size=16))
     advised = int(re.search(r"set data.size=(\d+)", str(caught.value))[1])
-    check_built_module(module, advised)
+    check_built_module(module, PairSpec(size=advised))
     with pytest.raises(ValueError, match=r"data\.size"):
-        check_built_module(module, advised - 16)
+        check_built_module(module, PairSpec(size=advised - 16))
 
 
 def test_a_number_of_procedural_pictures_is_whole():

@@ -112,8 +112,10 @@ def test_the_receptive_fields_of_table_3():
 
 @pytest.mark.parametrize("experiment", ["quickstart", "facades", "maps", "edges2shoes"])
 def test_any_experiment_can_do_without_a_discriminator(experiment):
-    cfg = compose("train", [f"experiment={experiment}", "loss=l1", "module.discriminator.base_channels=4"])
+    words = ["loss=l1", "module.discriminator.base_channels=4", "module.diff_augment=[cutout]"]
+    cfg = compose("train", [f"experiment={experiment}", *words])
     assert cfg.module.discriminator is None
+    assert cfg.module.diff_augment is None
     assert cfg.module.weights == {"l1": 100.0}
 
 

@@ -88,18 +88,6 @@ def test_pixels_without_a_class_are_shown_apart_from_all_classes(num_classes, le
     assert cityscapes.preview(torch.full((1, 1, 1), 255, dtype=torch.uint8)).tolist() == [[[255]]]
 
 
-def test_an_output_is_replaced_where_its_target_has_no_class():
-    output, target = torch.rand(2, 3, 4, 4), torch.full((2, 3, 4, 4), -1.0)
-    target[0, 2, :2] = 1.0
-    side = build_side(kind="label", num_classes=3, ignore_index=255)
-    replaced = side.replace_ignored(output.bfloat16(), target)
-    assert replaced.dtype == torch.bfloat16
-    assert torch.equal(replaced[0, :, :2], output[0, :, :2].bfloat16())
-    assert (replaced[0, :, 2:] == -1).all()
-    assert (replaced[1] == -1).all()
-    assert build_side(kind="label", num_classes=3).replace_ignored(output, target) is output
-
-
 def test_resizing_keeps_pixels_without_a_class():
     side = build_side(kind="label", num_classes=3, ignore_index=255)
     image = np.where(np.arange(64).reshape(8, 8, 1) % 3 == 0, 255, 2).astype(np.uint8)

@@ -90,7 +90,7 @@ def test_train_is_divided_only_where_a_fraction_is_given(tmp_path, caplog):
         folder.open("test")
     save(tmp_path / "val" / "x.png")
     with pytest.raises(UserError, match=r"data\.val_fraction=0\.25"):
-        folder.open("train")
+        PairFolder(tmp_path, val_fraction=0.25).open("train")
     # debug=overfit adds val_split=train to the words of a command
     caplog.clear()
     count = len(PairFolder(tmp_path, val_split="train", val_fraction=0.25).open("train"))

@@ -32,7 +32,7 @@ def build_spec(direction, num_classes=3):
 @pytest.mark.parametrize("direction", ["a_to_b", "b_to_a"])
 def test_a_and_b_keep_their_descriptions_in_both_directions(direction):
     luminance = PHOTO @ np.array([0.299, 0.587, 0.114])
-    a, b, name = PreparedPairs(One(), build_spec(direction), 6)[0]
+    a, b, name = PreparedPairs(One(), build_spec(direction))[0]
     assert np.abs(a[..., 0] - luminance).max() <= 0.51
     np.testing.assert_array_equal(b, CLASSES)
     assert name == "x"
@@ -45,7 +45,7 @@ def test_a_and_b_keep_their_descriptions_in_both_directions(direction):
 @pytest.mark.parametrize("direction", ["a_to_b", "b_to_a"])
 def test_an_error_names_the_side_of_the_file(direction):
     with pytest.raises(ValueError, match=r"pair x, data\.b: "):
-        PreparedPairs(One(), build_spec(direction, num_classes=2), 6)[0]
+        PreparedPairs(One(), build_spec(direction, num_classes=2))[0]
 
 
 def test_prepared_pairs_are_not_prepared_again():

@@ -72,3 +72,30 @@ def test_nearest_is_torchs_nearest_exact(length, resized):
     image = np.stack([line // 256, line % 256], -1)[None].astype(np.uint8)
     picked = resize(image, 1, resized, "nearest")[0].astype(int)
     np.testing.assert_array_equal(picked @ [256, 1], plain)
+
+
+@pytest.mark.parametrize("dtype", ["uint16", "int16", "float16", "float32"])
+@pytest.mark.parametrize("size", [(20, 26), (7, 5)])
+def test_other_types_are_resized_like_bytes(dtype, size):
+    image = np.random.default_rng(0).integers(60, 200, (13, 11, 5)).astype(np.uint8)
+    expected = resize(image, *size, "bicubic").astype(int)
+    resized = resize(image.astype(dtype), *size, "bicubic")
+    assert resized.dtype == dtype
+    assert np.abs(resized.astype(np.float64) - expected).max() <= (1 if dtype.endswith("int16") else 1.01)
+    extreme = np.tile(np.array([[0, 65535]], np.uint16).repeat(4, 1), (8, 1))[..., None]
+    assert resize(extreme, 16, 16, "bicubic")[:, 0].max() < 2000  # no value wraps around
+
+
+@pytest.mark.parametrize(("dtype", "nodata"), [("int16", -9999), ("float32", None)])
+@pytest.mark.parametrize("interpolation", ["bicubic", "bilinear", "nearest"])
+def test_pixels_without_a_value_are_not_mixed_with_others(dtype, nodata, interpolation):
+    image = np.full((12, 12, 2), 500, dtype)
+    none = np.nan if nodata is None else nodata
+    image[3:6, 4:9] = image[9, 0, 1] = none
+    for size in ((24, 30), (7, 6)):
+        resized = resize(image, *size, interpolation, nodata=nodata)
+        picked = resize(image, *size, "nearest")
+        is_none = np.isnan(picked) if nodata is None else picked == none
+        assert 0 < is_none.sum() < is_none.size
+        np.testing.assert_array_equal(np.isnan(resized) if nodata is None else resized == none, is_none)
+        np.testing.assert_allclose(resized[~is_none], 500, rtol=1e-5)

@@ -89,11 +89,11 @@ def test_upload_keeps_its_size_or_is_resized(session):
         assert to_size or (shown == picture).all()
 
 
-def test_resized_upload_translates_like_resize_training(session, checkpoints):
+def test_a_resized_upload_is_translated_as_by_resize(session, checkpoints):
     picture = np.random.default_rng(0).integers(0, 256, (50, 80, 3), np.uint8)
     canvas = session.load_upload("edges.ckpt", url(picture), to_training_size=True)
     (made,) = session.translate("edges.ckpt", "deterministic", canvas["picture"], seed=0, samples=1)
-    expected = Translator(checkpoints["edges"], device="cpu", resize="training")(picture)
+    expected = Translator(checkpoints["edges"], device="cpu", resize=64)(picture)
     assert (pixels(made["file"]) == expected).all()
 
 

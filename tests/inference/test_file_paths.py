@@ -80,11 +80,11 @@ def test_nothing_to_translate(tree, source):
 
 def test_outputs_repeat_the_inputs_folders():
     inputs = {Path("in/a.b.png"): Path("a.b.png"), Path("in/x/c.jpg"): Path("x/c.jpg")}
-    assert plan_outputs(inputs, Path("out"), (".png",)) == {
+    assert plan_outputs(inputs, Path("out"), dict.fromkeys(inputs, (".png",))) == {
         Path("in/a.b.png"): [Path("out/a.b.png")],
         Path("in/x/c.jpg"): [Path("out/x/c.png")],
     }
-    samples = plan_outputs(inputs, Path("out"), list_suffixes(2, spread=True))
+    samples = plan_outputs(inputs, Path("out"), dict.fromkeys(inputs, list_suffixes(2, spread=True)))
     expected = ["c.sample_0.png", "c.sample_1.png", "c.spread.png"]
     assert samples[Path("in/x/c.jpg")] == [Path("out/x", name) for name in expected]
 
@@ -93,12 +93,12 @@ def test_outputs_repeat_the_inputs_folders():
 def test_two_inputs_with_one_output(one, other):
     inputs = {Path("in", name): Path(name) for name in (one, other)}
     with pytest.raises(ValueError, match=rf"{one}.*{other}"):
-        plan_outputs(inputs, Path("out"), (".png",))
+        plan_outputs(inputs, Path("out"), dict.fromkeys(inputs, (".png",)))
 
 
 def test_suffixes_of_samples():
     inputs = {Path("a.png"): Path("a.png"), Path("a.sample_0.png"): Path("a.sample_0.png")}
-    assert plan_outputs(inputs, Path("out"), list_suffixes(1, spread=False))
+    assert plan_outputs(inputs, Path("out"), dict.fromkeys(inputs, list_suffixes(1, spread=False)))
     with pytest.raises(ValueError, match="spread=true"):
         list_suffixes(None, spread=True)
     for samples in (0, "abc", True):

@@ -32,11 +32,11 @@ tile = compute_default_tile(context.margin, 256)
 
 
 def encode(part):
-    return part.float() / 127.5 - 1
+    return torch.from_numpy(part.transpose(2, 0, 1)[None]).float() / 127.5 - 1
 
 
-def decode(output):
-    return ((output + 1) * 127.5).round().to(torch.uint8)
+def decode(output, part):
+    return ((output + 1) * 127.5).round().to(torch.uint8)[0].permute(1, 2, 0).numpy()
 
 
 @torch.no_grad()
@@ -47,10 +47,10 @@ def run(source, window=None):
 
 
 if norm == "image":
-    small = encode(torch.from_numpy(shrink_image(image, tile, "bicubic")).permute(2, 0, 1)[None])
+    small = encode(shrink_image(image, tile, "bicubic"))
     whole.statistics.update(estimate_statistics(network, run, small, find_image_norms(network, norm)))
 tiling = plan_tiling(side, side, context=context.margin, stride=256, tile=tile, overlap=overlap)
-run_in_tiles(run, build_reader(image, side, side, encode), build_writer(result, decode), tiling)
+run_in_tiles(run, build_reader(image, side, side, encode), build_writer(image, result, decode), tiling)
 assert (result.reshape(64, 128, 64, 128, 3).max((1, 3)) > 0).all()
 print(len(tiling), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)  # KiB to GiB
 """

@@ -75,6 +75,10 @@ def encode(part):
     return part.float() / 127.5 - 1
 
 
+def encode_part(part):
+    return encode(torch.from_numpy(part.transpose(2, 0, 1)[None]))
+
+
 def pad_sides(network, image):
     stride, least = getattr(network, "side_multiple", 1), getattr(network, "min_side", 1)
     return [compute_padded_side(side, stride, least) for side in image.shape[:2]]
@@ -101,7 +105,7 @@ def run_tiled(network, image, *, tile, overlap=None, context=None, **mode):
         assert place.isnan().all()  # each pixel is written once
         place.copy_(part)
 
-    seams = run_in_tiles(run, build_reader(image, height, width, encode), keep, tiling)
+    seams = run_in_tiles(run, build_reader(image, height, width, encode_part), keep, tiling)
     assert len(sides) == len(tiling)
     assert max(sides) <= tile
     return output, tiling, seams
@@ -148,12 +152,19 @@ def test_image_of_one_tile(network):
 
 def test_reader_and_writer_of_bytes():
     image = make_image(37, 50)
-    source = build_reader(image, 48, 64, encode)
+    source = build_reader(image, 48, 64, encode_part)
     padded = pad_to_multiple(torch.from_numpy(image).permute(2, 0, 1)[None], 16)
     window = Window(16, 32, 32, 32)
     torch.testing.assert_close(source(window), encode(padded[..., 16:48, 32:64]), rtol=0, atol=0)
     result = np.zeros_like(image)
-    keep = build_writer(result, lambda output: ((output + 1) * 127.5).round().to(torch.uint8))
+
+    def decode(output, part):
+        assert part.shape[:2] == output.shape[2:]
+        decoded = ((output + 1) * 127.5).round().to(torch.uint8)[0].permute(1, 2, 0).numpy()
+        np.testing.assert_array_equal(decoded, part)  # the source's pixels of the same place
+        return decoded
+
+    keep = build_writer(image, result, decode)
     done = []
     tiling = plan_tiling(48, 64, context=0, stride=16, tile=16)
     assert len(tiling) == 12

@@ -4,7 +4,7 @@ import torch
 from skimage.metrics import mean_squared_error, peak_signal_noise_ratio, structural_similarity
 from torch import Tensor
 
-from pix2pix_lightning.metrics import ImageL1, ImageL2, ImageSSIM, build_metrics
+from pix2pix_lightning.metrics import ImageL1, ImageL2, ImageSSIM, build_metric, build_metrics, update_metric
 
 NAMES = ("l1", "psnr", "ssim")
 
@@ -127,3 +127,33 @@ def test_small_images_have_no_ssim(height: int, width: int) -> None:
 def test_unequal_shapes_are_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=r"^images must both be of one shape .* \(2, 3, 24, 31\): .*$"):
         ImageL1().update(torch.zeros(shape), make_pair(2)[1])
+
+
+@pytest.mark.parametrize("eight_bit", [False, True])
+def test_metrics_of_a_mask_are_those_of_its_pixels(eight_bit: bool) -> None:
+    fake, real = make_pair(3)
+    mask = torch.rand(3, 1, *real.shape[2:], generator=torch.Generator().manual_seed(0)) < torch.tensor(
+        [0.2, 0.9, 1.0]
+    ).reshape(3, 1, 1, 1)
+    equal = torch.where(mask, fake, real)
+    chosen = [(f[:, m[0]].double(), r[:, m[0]].double()) for f, r, m in zip(fake, real, mask, strict=True)]
+    squares = np.array([float(((f - r) ** 2).mean()) for f, r in chosen])
+    expected = {"l1": np.mean([float((f - r).abs().mean()) for f, r in chosen]), "l2": squares.mean()}
+    expected["psnr"] = np.mean(-10 * np.log10(squares))
+    for name, value in expected.items():
+        metric = build_metric(name, eight_bit=eight_bit)
+        update_metric(metric, equal, real, mask)
+        assert metric.compute().item() == pytest.approx(value, rel=1e-5)
+
+
+def test_ssim_of_a_mask_is_the_mean_over_windows_whose_centre_counts() -> None:
+    fake, real = make_pair(2)
+    mask = torch.zeros(2, 1, *real.shape[2:], dtype=torch.bool)
+    mask[0, :, 5, 5] = mask[1, :, :14, 7:] = True
+    equal = torch.where(mask, fake, real)
+    corner = ImageSSIM().compute_scores(equal[:1, :, :11, :11], real[:1, :, :11, :11])
+    part = ImageSSIM().compute_scores(equal[1:, :, :19, 2:], real[1:, :, :19, 2:])
+    torch.testing.assert_close(ImageSSIM().compute_scores(equal, real, mask), torch.cat([corner, part]))
+    border = torch.zeros_like(mask)
+    border[:, :, 0, 0] = True  # no window has it in its centre
+    assert ImageSSIM().compute_scores(real, real, border).tolist() == pytest.approx([1, 1])

@@ -112,3 +112,39 @@ def test_floats_from_0_to_1_are_warned_of_once(caplog):
         reader.start("test")
         reader.read((signed, signed), torch.float32)
         assert len(caplog.records) == 1
+
+
+RAW = {
+    "source": {"kind": "raw", "num_channels": 2, "dtype": "float32", "value_range": [0, 10], "fill": 0.5},
+    "target": {"kind": "raw", "dtype": "int16", "value_range": [-100, 100], "nodata": -999},
+}
+
+
+def test_pixels_without_a_value_are_filled_and_masked():
+    source = torch.tensor([[torch.nan, torch.nan, 5.0, 10.0], [torch.nan, 0.0, 5.0, 0.0]]).reshape(1, 2, 1, 4)
+    target = torch.tensor([100, -100, -999, 50], dtype=torch.int16).reshape(1, 1, 1, 4)
+    own = read({"source": source, "target": target}, spec=RAW)
+    assert own["source"][0, :, 0].tolist() == [[0.5, 0.5, 0, 1], [0.5, -1, 0, -1]]
+    assert own["target"].flatten().tolist() == [1, -1, 0, 0.5]
+    assert own["mask"].flatten().tolist() == [False, True, False, True]
+    masked = read({"source": source, "target": target, "mask": torch.tensor([[[[True, False, True, True]]]])}, spec=RAW)
+    assert masked["mask"].flatten().tolist() == [False, False, False, True]
+    predicted = read({"source": source, "target": target}, spec=RAW, stage="predict")
+    assert predicted["mask"].flatten().tolist() == [False, True, True, True]  # of the source alone
+    assert "mask" not in read((BYTES, BYTES), (0, 1))
+
+
+@pytest.mark.parametrize("mask", [torch.ones(2, 1, 4, 4), torch.ones(2, 4, 4, dtype=torch.bool), "none"])
+def test_what_is_no_mask_is_refused(mask):
+    with pytest.raises(UserError, match=r"the mask of a batch is .*\(2, 1, 4, 4\)"):
+        read({"source": BYTES, "target": BYTES, "mask": mask})
+
+
+def test_class_numbers_without_a_class_are_named():
+    spec = {"source": {"kind": "label", "num_classes": 3, "ignore_index": 255}}
+    numbers = torch.tensor([0, 1, 2, 255], dtype=torch.uint8).repeat(2, 1, 8, 2)
+    batch = {"source": numbers, "target": torch.zeros(2, 3, 8, 8)}
+    assert (read(batch, spec=spec)["source"] == -1).all(1).sum() == 32
+    numbers[1, 0, 3, 3] = 7
+    with pytest.raises(UserError, match=r"the source .* class number 7.* 3 classes"):
+        read(batch, spec=spec)

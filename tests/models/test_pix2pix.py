@@ -114,7 +114,8 @@ def plain_loop(generator, discriminator, data, form, *, conditional=True, epsilo
                 grads_d.append(torch.autograd.grad(loss / len(window), list(discriminator.parameters())))
                 if i == window[-1]:
                     apply(opt_d, discriminator, grads_d, clip)
-            loss = 100 * (fake - target).abs().mean()
+            num_counted = data[i]["counts"].expand_as(target).sum() if "counts" in data[i] else target.numel()
+            loss = 100 * (fake - target).abs().sum() / num_counted
             if discriminator:
                 loss = loss + G_LOSS[form](discriminator(see(source, fake)))
             grads_g.append(torch.autograd.grad(loss / len(window), list(generator.parameters())))
@@ -230,7 +231,7 @@ def test_nothing_depends_on_an_output_where_its_target_has_no_class():
         assert not has_moved[is_ignored].any()
         assert has_moved[~is_ignored].float().mean() > 0.99
         difference = (before - encode_by_hand(batch)["target"]).abs()[~is_ignored]
-        assert float(losses["l1"]) == pytest.approx(float(difference.sum()) / (3 * 32 * 32))
+        assert float(losses["l1"]) == pytest.approx(float(difference.mean()))
     (first, losses), (second, other_losses) = trained
     assert losses == other_losses
     torch.testing.assert_close(first.discriminator.state_dict(), second.discriminator.state_dict(), rtol=0, atol=0)
@@ -357,11 +358,13 @@ def test_each_backward_pass_leaves_gradients_in_one_network_only():
     assert all(p.requires_grad for p in module.parameters())
 
 
-def test_dropout_is_a_function_of_seed_and_batch_counter_alone():
-    noisy = {**SMALL_G, "num_downs": 5, "dropout": 0.5, "dropout_at": "paper"}
+@pytest.mark.parametrize("noise", ["dropout", "diff_augment"])
+def test_noise_is_a_function_of_seed_and_batch_counter_alone(noise):
+    noisy = {**SMALL_G, "num_downs": 5, "dropout": 0.5, "dropout_at": "paper"} if noise == "dropout" else SMALL_G
+    policies = ["color", "translation", "cutout"] if noise == "diff_augment" else []
 
     def trained(disturb, **options):
-        module = Pix2PixModule(noisy, SMALL_D, **options)
+        module = Pix2PixModule(noisy, SMALL_D, diff_augment=policies, **options)
         torch.manual_seed(disturb)
         state = torch.get_rng_state()
         fit(module, batches(2))
@@ -438,6 +441,10 @@ def test_accumulation_under_a_16_bit_scaler_is_refused():
         ({"reconstruction": {"l1.5": {"_target_": "torch.nn.L1Loss"}}}, r"reconstruction\.l1\.5"),
         ({"metrics": ["accuracy"]}, "accuracy"),
         ({"accumulate": 0}, "accumulate=0"),
+        ({"diff_augment": "color"}, "diff_augment=color"),
+        ({"diff_augment": ["colour"]}, "'colour'"),
+        ({"diff_augment": ["cutout"], "discriminator": None}, "without a discriminator"),
+        ({"diff_augment": ["color"], "pair_spec": {"target": {"kind": "label", "num_classes": 3}}}, "classes"),
         ({"accumulate": 1.5}, "accumulate=1.5"),
         ({"accumulate": 2, "discriminator_steps": 2}, "only one"),
         ({"generator": {**SMALL_G, "depth": 3}}, "depth"),
@@ -467,7 +474,11 @@ def test_channels_come_from_the_pair_spec():
 @pytest.mark.parametrize("discriminator", [SMALL_D, None])
 def test_a_checkpoint_loads_without_arguments(tmp_path, discriminator):
     module = Pix2PixModule(
-        {**SMALL_G, "base_channels": 3}, discriminator, conditional=False, pair_spec={"direction": "b_to_a"}
+        {**SMALL_G, "base_channels": 3},
+        discriminator,
+        conditional=False,
+        pair_spec={"direction": "b_to_a"},
+        diff_augment=["cutout"] if discriminator else (),
     )
     loaded = Pix2PixModule.load_from_checkpoint(save(module, tmp_path / "a.ckpt", precision="32-true"))
     source = torch.rand(1, 3, 16, 16)
@@ -665,12 +676,48 @@ def test_metrics_of_a_label_target_leave_out_pixels_and_images_without_a_class(i
             allowed = [number for number in range(3) if number != ignore_index]
             predicted = np.array(allowed)[image[allowed].argmax(0)]
             l1 = np.abs(image - (np.stack([numbers == number for number in range(3)]) * 2.0 - 1))[:, counts].sum() / 2
-            expected.append([l1 / image.size, (predicted == numbers)[counts].mean()])
+            expected.append([l1 / (3 * counts.sum()), (predicted == numbers)[counts].mean()])
         outputs.append(output)
     assert len(expected) == 3
     values = module.val_metrics.compute()
     measured = [float(values["val/l1"]), float(values["val/accuracy"])]
     np.testing.assert_allclose(measured, np.mean(expected, 0), rtol=1e-5)
     assert all(value.isfinite() for value in values.values())
-    module.val_metrics.update(outputs[-1], -torch.ones(2, 3, 32, 32))  # no image of a validation has a class
+    nowhere = torch.zeros(2, 1, 32, 32, dtype=torch.bool)
+    module.val_metrics.update(outputs[-1], -torch.ones(2, 3, 32, 32), nowhere)  # no image of a validation has a class
     assert all(value.isnan() for value in module.val_metrics.compute().values())
+
+
+def test_masked_batches_of_other_types_train_and_predict():
+    spec = {
+        "source": {"kind": "raw", "num_channels": 2, "dtype": "float32", "value_range": [0, 1]},
+        "target": {"kind": "raw", "num_channels": 1, "dtype": "uint16", "nodata": 7},
+    }
+    module = Pix2PixModule(SMALL_G, SMALL_D, pair_spec=spec)
+    generator = torch.Generator().manual_seed(0)
+    source = torch.rand(2, 2, 32, 32, generator=generator)
+    target = torch.randint(0, 65536, (2, 1, 32, 32), generator=generator)
+    source[:, :, :4] = torch.nan
+    target[:, :, :, 8:16] = 7
+    mask = torch.ones(2, 1, 32, 32, dtype=torch.bool)
+    mask[1, :, 20:] = False
+    batch = {"source": source, "target": target.to(torch.uint16), "mask": mask, "name": ["a", "b"]}
+    losses = {}
+    keep = LambdaCallback(on_train_batch_end=lambda t, m, outputs, *_: losses.update(outputs))
+    trainer = fit(module, [batch], callbacks=[keep])
+    assert all(value.isfinite() for value in losses.values())
+    assert all(p.isfinite().all() for p in module.parameters())
+    ready = module.on_after_batch_transfer(batch, 0)
+    output = module.validation_step(ready, 0)["output"].double()
+    counts = mask & (target != 7) & ~source[:, :1].isnan()
+    expected = [
+        ((one + 1) / 2 - real / 65535).abs()[kept].mean()
+        for one, real, kept in zip(output, target.double(), counts, strict=True)
+    ]
+    assert float(module.val_metrics.compute()["val/l1"]) == pytest.approx(float(sum(expected)) / 2, rel=1e-5)
+    (predicted,) = trainer.predict(module, DataLoader([batch], batch_size=None))
+    assert predicted["output"].dtype == torch.uint16
+    values = predicted["output"].int()
+    assert ((values == 7) == source[:, :1].isnan()).all()
+    wanted = (output + 1) / 2 * 65535
+    assert (values - wanted).abs()[(values != 7) & (wanted.round() != 7)].max() <= 0.51

@@ -82,10 +82,13 @@ CASES = [
     ({"load_size": "256"}, {"data.jitter": False}),
     ({"load_size": "572", "crop_size": "512"}, {"data.size": 512}),
     ({"load_size": "128"}, {"data.jitter": False, "data.size": 128}),
-    ({"preprocess": "scale_width", "load_size": "512"}, {"data.jitter": False, "data.size": 512}),
-    ({"preprocess": "scale_width_and_crop", "load_size": "1024", "crop_size": "512"}, {"data.size": 512}),
-    ({"preprocess": "crop", "crop_size": "128"}, {"data.size": 128}),
-    ({"preprocess": "none"}, {"data.jitter": False}),
+    ({"load_size": "300"}, {"data.size": 300, "data.crop": 256}),
+    ({"preprocess": "scale_width", "load_size": "512"}, {"data.resize": "scale_width", "data.size": 512}),
+    ({"preprocess": "scale_width_and_crop", "load_size": "1024", "crop_size": "512"},
+     {"data.resize": "scale_width", "data.size": 1024, "data.crop": 512}),
+    ({"preprocess": "crop", "crop_size": "128"}, {"data.resize": "none", "data.crop": 128}),
+    ({"preprocess": "none"}, {"data.resize": "none"}),
+    ({"preprocess": "none", "batch_size": "4"}, {"data.resize": "none", "module.accumulate": 4}),
     ({"no_flip": "True"}, {"data.mirror": False}),
     ({"input_nc": "1"}, {"data.a.kind": "grayscale"}),
     ({"input_nc": "1", "direction": "BtoA"}, {"data.b.kind": "grayscale", "data.direction": "b_to_a"}),
@@ -324,13 +327,12 @@ def test_version_is_inferred_from_the_flags(flags, name, period, doubts):
     assert len(describe_doubts(table, name)) == doubts
 
 
-def test_load_size_is_noted_unless_it_is_that_of_the_jitter():
+def test_any_load_size_is_carried_over():
     for size in (64, 256, 1000):
-        ours = PairedDataModule(".", size=size).pair_spec.load_size
-        for load in (size + 1, ours - 1, ours, ours + 1):
-            options = {**BASE, "load_size": str(load), "crop_size": str(size)}
-            is_noted = any(note.startswith("load_size") for note in build_command(options).notes)
-            assert is_noted == (load != ours)
+        for load in (size + 1, round(size * 286 / 256), 2 * size):
+            keys = composed({**BASE, "load_size": str(load), "crop_size": str(size)})
+            spec = PairedDataModule(".", size=keys["data.size"], crop=keys["data.crop"]).pair_spec
+            assert (spec.size, spec.load_size, keys["data.jitter"]) == (size, load, True)
 
 
 NOTED = {
@@ -356,7 +358,6 @@ NOTED = {
     "display_port": "1",
     "display_winsize": "1",
     "preprocess": "crop",
-    "load_size": "300",
     "input_nc": "4",
     "output_nc": "2",
     "netG": "unet_512",

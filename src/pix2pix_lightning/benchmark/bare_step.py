@@ -9,6 +9,7 @@ from lightning.pytorch import Trainer
 from torch import Tensor
 from torch.optim import Optimizer
 
+from pix2pix_lightning.losses import replace_masked
 from pix2pix_lightning.models.pix2pix import Pix2PixModule
 from pix2pix_lightning.training.callbacks.performance import Performance
 from pix2pix_lightning.training.cuda_graph import CudaGraphStep
@@ -41,19 +42,20 @@ class BareStep:
         self._context = trainer.precision_plugin.train_step_context
         self._run: Any = CudaGraphStep(self._step, on_replay=lambda: None) if options.cuda_graph else self._step
 
-    def __call__(self, source: Tensor, target: Tensor) -> None:
-        """Step the discriminator, then the generator, on images (B, C, H, W) in [-1, 1]."""
+    def __call__(self, source: Tensor, target: Tensor, mask: Tensor | None = None) -> None:
+        """Step the discriminator, then the generator, on images (B, C, H, W) in [-1, 1]; ``mask`` as for the module."""
         with self._context():
-            self._run(source, target)
+            self._run(source, target, mask)
 
     def use_eager_step(self) -> Self:
         """Replay no CUDA graph from now on, since hooks are not called in a replay, and return the step."""
         self._run = self._step
         return self
 
-    def _step(self, source: Tensor, target: Tensor) -> dict[str, Tensor]:
+    def _step(self, source: Tensor, target: Tensor, mask: Tensor | None = None) -> dict[str, Tensor]:
         module, discriminator = self.module, self.module.discriminator
-        fake = module.pair_spec.target.replace_ignored(module.generator(source), target)
+        module.mask = mask
+        fake = replace_masked(module.generator(source), target, mask)
         if discriminator is not None:
             for _ in range(module.discriminator_steps):
                 discriminator.requires_grad_(True)
@@ -69,10 +71,10 @@ class BareStep:
         self.module.on_before_optimizer_step(optimizer)
         optimizer.step()
 
-    def prepare_batch(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
-        """Convert a batch of the loader to source and target on the device, as the step takes them."""
+    def prepare_batch(self, batch: dict[str, Any]) -> tuple[Tensor, ...]:
+        """Convert a batch of the loader to source, target and mask, if any, on the device, as the step takes them."""
         device = next(self.networks[0].parameters()).device
         moved = {key: value.to(device) if isinstance(value, Tensor) else value for key, value in batch.items()}
         ready = self.module.on_after_batch_transfer(moved, 0)
-        source, target = (ready[side].contiguous(memory_format=self._memory_format) for side in ("source", "target"))
-        return source, target
+        images = (ready[side].contiguous(memory_format=self._memory_format) for side in ("source", "target"))
+        return (*images, *([ready["mask"]] if "mask" in ready else []))

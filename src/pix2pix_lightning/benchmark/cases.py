@@ -23,6 +23,7 @@ from pix2pix_lightning.benchmark.training import run_training
 from pix2pix_lightning.benchmark.turns import Contender, release_workers, take_turns
 from pix2pix_lightning.data import PairedDataModule
 from pix2pix_lightning.data.files.image_files import write_image
+from pix2pix_lightning.data.sizes import get_sides
 from pix2pix_lightning.export.graph import Graph
 from pix2pix_lightning.export.onnx_file import write_onnx
 from pix2pix_lightning.export.torch_program import write_program
@@ -73,7 +74,7 @@ class Setting:
         """Build the reference's data set from the same files."""
         spec = data.pair_spec
         files: Any = cast(Any, data.open_split("train")).files
-        return PillowPairs(files, size=spec.size, load_size=spec.load_size, direction=spec.direction)
+        return PillowPairs(files, size=spec.height, load_size=get_sides(spec.load_size)[0], direction=spec.direction)
 
     def build_plain_loop(self, hparams: Mapping[str, Any]) -> PlainLoop:
         """Build the reference's step, with networks like those in a module's hyperparameters."""
@@ -231,7 +232,7 @@ def measure_prediction(setting: Setting, precision: str) -> dict[str, Any]:
         generator = _build_plain_generator(module, setting.device)
         turn = _cycle(files)
         return lambda: translate_file(
-            generator, next(turn), outputs / "plain.png", size=data.pair_spec.size, device=setting.device
+            generator, next(turn), outputs / "plain.png", size=data.pair_spec.height, device=setting.device
         )
 
     # prediction does not change the allocator, so both sides use the same one
@@ -313,7 +314,7 @@ def _build_bare_step(cfg: DictConfig, device: torch.device) -> BareStep:
 
 def _count_step_flop(hparams: Mapping[str, Any], data: PairedDataModule, batch_size: int) -> int:
     networks = hparams["generator"], hparams["discriminator"]
-    return count_flop(*networks, batch_size=batch_size, size=data.pair_spec.size)
+    return count_flop(*networks, batch_size=batch_size, size=data.pair_spec.height)
 
 
 def _build_plain_loader(pairs: PillowPairs, batch_size: int, num_workers: int) -> DataLoader[Any]:

@@ -90,6 +90,9 @@ def _check_config(cfg: DictConfig) -> None:
             raise UserError(f"what={name} is unknown: some of {', '.join(WHAT)} are expected")
     for size in cfg.batch_sizes:
         check_counts(batch_sizes=size)
+    check_counts(size=cfg.size)
+    if cfg.data.get("crop") is not None or cfg.data.get("resize", "stretch") != "stretch":
+        raise UserError("data.resize= and data.crop= have no plain counterpart to compare with: leave them out")
     if not cfg.batch_sizes:
         raise UserError("batch_sizes=[]: at least one is expected")
     check_counts(rounds=cfg.rounds)

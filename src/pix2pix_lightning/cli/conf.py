@@ -151,10 +151,12 @@ def complete_config(cfg: DictConfig, choices: Mapping[str, str | None], words: S
 
 
 def drop_unused_discriminator(cfg: DictConfig) -> None:
-    """Set the discriminator to null, in place, where all of its terms have the weight 0."""
+    """Set the discriminator to null, in place, where all of its terms have the weight 0, and what changes its input."""
     weights = cfg.module.get("weights") or {}
     if weights.get("adversarial") == 0 and not weights.get("feature_matching"):
         cfg.module.discriminator = None
+        if cfg.module.get("diff_augment"):
+            cfg.module.diff_augment = None
         cfg.module.weights = {name: weight for name, weight in weights.items() if name not in _DISCRIMINATOR_TERMS}
 
 

@@ -20,6 +20,7 @@ import torch
 from pix2pix_lightning.data.files.image_files import format_reason
 from pix2pix_lightning.data.pairs import Image, Pairs
 from pix2pix_lightning.data.prepared import MAX_UNREADABLE, build_unreadable_error
+from pix2pix_lightning.data.sides.ranges import DTYPES
 from pix2pix_lightning.utils.atomic import atomic_folder
 from pix2pix_lightning.utils.disk import check_disk_space
 from pix2pix_lightning.utils.errors import UserError
@@ -27,7 +28,7 @@ from pix2pix_lightning.utils.lock import wait_for_lock
 from pix2pix_lightning.utils.text import escape_controls
 
 _log = logging.getLogger(__name__)
-_FORMAT = 3
+_FORMAT = 4
 _SIDES = ("a.npy", "b.npy")
 _INDEX = "pairs.json"
 _SWITCHES = ("", "on", "off", "yes", "no")
@@ -37,9 +38,9 @@ _NOT_WORD = re.compile(r"[^\w-]+")
 class CachedPairs:
     """Read prepared pairs from a folder that ``open_cache`` wrote.
 
-    The folder holds ``a.npy`` and ``b.npy``, (N, H, W, C) uint8, and ``pairs.json`` with the names. The maps are open
-    from the beginning, so that they outlive their files. A loader process that was not forked opens them again.
-    Images are views of the maps and cannot be written to.
+    The folder holds ``a.npy`` and ``b.npy``, (N, H, W, C) in the type of their side, and ``pairs.json`` with the names.
+    The maps are open from the beginning, so that they outlive their files. A loader process that was not forked opens
+    them again. Images are views of the maps and cannot be written to.
 
     Args:
         folder: The cache's folder.
@@ -60,6 +61,7 @@ class CachedPairs:
             self.names: list[str] = index["names"]
             self.unreadable = {int(number): str(reason) for number, reason in index["unreadable"].items()}
             shapes = [[len(self.names), *shape] for shape in index["shapes"]]
+            dtypes = list(index["dtypes"])
         except (
             ValueError,
             LookupError,
@@ -72,15 +74,15 @@ class CachedPairs:
             raise UserError(f"the cache {folder} is damaged: {error}") from None
         if shapes != [list(side.shape) for side in self._sides] or not all(isinstance(n, str) for n in self.names):
             raise UserError(f"the cache {folder} is damaged: its files do not fit each other")
-        if any(side.dtype != np.uint8 for side in self._sides):
-            raise UserError(f"the cache {folder} is damaged: its images are no bytes")
+        if dtypes != [side.dtype.name for side in self._sides] or not {*dtypes} <= {*DTYPES}:
+            raise UserError(f"the cache {folder} is damaged: its images are of another type")
 
     def __len__(self) -> int:
         """Return the number of pairs."""
         return len(self.names)
 
     def __getitem__(self, index: int) -> tuple[Image, Image, str]:
-        """Return A, B and the name of pair ``index``; images are (H, W, C) uint8.
+        """Return A, B and the name of pair ``index``; images are (H, W, C).
 
         Raises:
             UserError: The pair could not be read when the cache was built.
@@ -231,7 +233,7 @@ def _build(cache: Path, prepared: Pairs, title: str, settings: Mapping[str, Any]
         unreadable: dict[int, str] = {}
         with (scratch / _SIDES[0]).open("xb") as a, (scratch / _SIDES[1]).open("xb") as b:
             for file, image in zip((a, b), first, strict=True):
-                _write_header(file, (len(prepared), *image.shape))
+                _write_header(file, (len(prepared), *image.shape), image.dtype)
             for index in indices:
                 try:
                     *both, name = prepared[index]
@@ -248,7 +250,8 @@ def _build(cache: Path, prepared: Pairs, title: str, settings: Mapping[str, Any]
             for file in (a, b):
                 _flush(file)
         with (scratch / _INDEX).open("xb") as file:
-            index_of = {"shapes": [x.shape for x in first], "names": names, "unreadable": unreadable}
+            index_of = {"shapes": [x.shape for x in first], "dtypes": [x.dtype.name for x in first]}
+            index_of |= {"names": names, "unreadable": unreadable}
             # in ASCII, since names of files need not be UTF-8
             file.write(json.dumps({**settings, **index_of}).encode())
             _flush(file)
@@ -267,8 +270,8 @@ def _read_first(prepared: Pairs, *, may_skip: bool) -> tuple[Image, Image]:
     raise build_unreadable_error(reason)
 
 
-def _write_header(file: BinaryIO, shape: tuple[int, ...]) -> None:
-    header = {"descr": np.dtype(np.uint8).str, "fortran_order": False, "shape": shape}
+def _write_header(file: BinaryIO, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+    header = {"descr": dtype.str, "fortran_order": False, "shape": shape}
     np.lib.format.write_array_header_1_0(file, header)
 
 

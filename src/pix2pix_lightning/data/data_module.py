@@ -7,67 +7,72 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import torch
 from lightning.pytorch import LightningDataModule
-from torch.utils.data import DataLoader, Subset
+from torch.utils.data import DataLoader
 
 from pix2pix_lightning.data.archives.data_set import download_data_set
-from pix2pix_lightning.data.augmentation import build_augmentation, check_entries, check_sides
-from pix2pix_lightning.data.cache import CachedPairs, check_cache, compute_fingerprints, open_cache
+from pix2pix_lightning.data.augmentation import build_augmentation, build_centre_crop, check_entries, check_sides
+from pix2pix_lightning.data.cache import check_cache
 from pix2pix_lightning.data.check.splits import MODES, ON_ERROR, check_splits
 from pix2pix_lightning.data.dataset import EpochSampler, OnError, PairDataset
 from pix2pix_lightning.data.loaders import build_loader
+from pix2pix_lightning.data.option_checks import check_geometry, check_options
 from pix2pix_lightning.data.pair_folder import PairFolder
-from pix2pix_lightning.data.pair_spec import PairSpec
+from pix2pix_lightning.data.pair_spec import PairSpec, build_geometry
 from pix2pix_lightning.data.pairs import FilePairs, Pairs, StripPairs
 from pix2pix_lightning.data.position import PositionCallback
-from pix2pix_lightning.data.prepared import PreparedPairs
+from pix2pix_lightning.data.recognition import complete_open_sides
+from pix2pix_lightning.data.sizes import Size
 from pix2pix_lightning.data.source_makers import SourceMaker, build_source_maker
-from pix2pix_lightning.data.workers import check_num_workers, choose_num_workers, count_available_cores
-from pix2pix_lightning.utils.checks import check_choice, check_counts, check_switch, is_whole_number
+from pix2pix_lightning.data.split_dataset import build_dataset
+from pix2pix_lightning.data.workers import parse_num_workers
+from pix2pix_lightning.utils.checks import check_switch
 from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.processes import is_first_process
 
 _log = logging.getLogger(__name__)
-_JITTER = 286 / 256  # the paper's ratio of the resized image to the crop
 
 
 class PairedDataModule(LightningDataModule):
     """Load training, validation and test pairs from a folder (layouts: ``open_pairs``).
 
-    Batches are ``{"source", "target", "name"}``, images (B, C, size, size) uint8; ``pair_spec`` describes what they
-    mean. All randomness is a function of ``seed``, epoch and index.
+    Batches are ``{"source", "target", "name"}``, images (B, C, H, W) in their side's type, and ``mask`` where
+    pairs have masks; ``pair_spec`` describes what they mean. All randomness is a function of ``seed``, epoch and index.
 
     Args:
         root: Folder of the splits, or a file that holds or lists the pairs: a manifest, a zip file, an LMDB, Parquet.
         direction: ``a_to_b`` or ``b_to_a``.
-        size: Side in pixels that the networks see.
-        jitter: Resize training images to size x 286/256 and crop a random square (paper, section 6.2).
+        size: Size to which images are resized: the side of a square, or ``[height, width]``, in pixels.
+        crop: Size of the part of them that the networks see in training, likewise. By default all of it.
+        resize: As in ``PairSpec``. With ``none``, parts of TIFF files and arrays are read without the rest.
+        val_whole: Validate and test on whole images where training sees crops of ``scale_width`` or ``none``, one in a
+            batch, and not on their centre.
+        jitter: Crop at random places; without ``crop``, images that are stretched are enlarged by 286/256 before, and
+            cropped to ``size`` (paper, section 6.2).
         mirror: Mirror training pairs left to right with probability 1/2 (paper, section 6.2).
         augmentation: Transforms of training pairs after resizing, crop and mirror, in this order: of albumentations or
             of your own package, as ``{"_target_": "albumentations.Rotate", "limit": 10}``. With ``"sides": "source"``
-            the target is unchanged. Each keeps ``size`` and uint8; label sides are resampled by nearest neighbour.
+            the target is unchanged. Each keeps ``size`` and type; label sides are resampled by nearest neighbour.
         batch_size: Pairs in a batch of each process.
-        num_workers: Number of loader processes, which changes no result; ``auto`` chooses it by the machine. There is
-            a warning above the number of CPU cores, an error above 32 and four times the cores.
+        num_workers: Number of loader processes, which changes no result; ``auto`` chooses it by the machine.
         seed: Seed of the order and of the augmentation, 0 to 2**32 - 1.
-        a: Keyword arguments of ``Side`` for the files' A.
-        b: Keyword arguments of ``Side`` for the files' B.
+        a: Keyword arguments of ``build_side`` for A. A ``kind`` that is missing or ``auto`` is found out from the
+            training files (``recognition.complete_sides``); it is rgb for pairs that come from elsewhere.
+        b: Those for B.
         val_split: Name of the split that validation pairs come from.
         max_pairs: Take only the first so many pairs of each split; None takes all.
         cache: Store the decoded and resized pairs in memory maps: in this folder, or, with True, in ``.pix2pix_cache``
             below ``root``. They are built when a split is first opened, and again when one of its files has changed.
-        pin_memory: Copy batches to page-locked memory, which a GPU reads faster; None and ``auto`` do so where there
-            is a GPU.
+        pin_memory: Copy batches to page-locked memory, which a GPU reads faster; None, ``auto``: if there is a GPU.
         prefetch_factor: Batches that each loader process has ready; None is torch's default, 2.
         check: How the files are checked before a training: ``quick`` reads all headers, which it remembers in the
             folder of ``cache``, or below ``root``, and decodes a few pairs; ``full`` decodes all pairs; ``off``.
         layout: ``strip`` for files that hold A and B side by side, of any width; ``folders`` for two folders;
             ``names`` for one folder of files whose names tell A from B; ``manifest``, ``huggingface``, ``lmdb`` and
-            ``zip`` for what ``root`` is; ``auto`` finds out, and takes files as strips only if they are twice as wide
-            as high.
+            ``zip`` for what ``root`` is; ``auto`` finds out, and takes files as strips only if twice as wide as high.
         names: Names of the folders of A and B, or what the names of their files end or begin with.
         columns: Columns of A and B, and perhaps of the mask, of a Hugging Face data set.
         on_error: ``raise`` ends with an error for a pair that cannot be used; ``skip`` leaves out the pairs that the
@@ -93,7 +98,10 @@ class PairedDataModule(LightningDataModule):
         root: str | Path,
         *,
         direction: str = "a_to_b",
-        size: int = 256,
+        size: Size | Sequence[int] = 256,
+        crop: Size | Sequence[int] | None = None,
+        resize: Literal["stretch", "scale_width", "none"] = "stretch",
+        val_whole: bool = False,
         jitter: bool = True,
         mirror: bool = True,
         augmentation: Sequence[Any] | None = None,
@@ -120,26 +128,23 @@ class PairedDataModule(LightningDataModule):
         source_maker: SourceMaker | Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        if num_workers == "auto":
-            num_workers = choose_num_workers("cuda" if torch.cuda.is_available() else "cpu", count_available_cores())
-        check_counts(prefix="data.", size=size, batch_size=batch_size)
-        check_counts(prefix="data.", at_least=0, num_workers=num_workers)
-        optional = {"max_pairs": max_pairs, "prefetch_factor": prefetch_factor}
-        check_counts(prefix="data.", **{name: count for name, count in optional.items() if count is not None})
-        check_num_workers(num_workers)
+        num_workers = parse_num_workers(num_workers, "cuda" if torch.cuda.is_available() else "cpu")
         check = "off" if check is False else check  # YAML 1.1 reads off as false
-        check_choice("data.check", check, MODES)
-        check_choice("data.on_error", on_error, ON_ERROR)
-        for name, switch in (("download", download), ("jitter", jitter), ("mirror", mirror)):
-            check_switch(f"data.{name}", switch)
+        check_options(
+            counts={"batch_size": batch_size},
+            optional_counts={"max_pairs": max_pairs, "prefetch_factor": prefetch_factor},
+            choices={"check": (check, MODES), "on_error": (on_error, ON_ERROR)},
+            switches={"download": download, "jitter": jitter, "mirror": mirror, "val_whole": val_whole},
+            folders={"root": root, "val_split": val_split},
+            seed=seed,
+        )
         check_switch("data.pin_memory", pin_memory, None, "auto")
-        if not (is_whole_number(seed) and 0 <= seed < 2**32):
-            raise UserError(f"seed={seed}: a whole number from 0 to 2**32 - 1 is expected")
-        for name, folder in (("root", root), ("val_split", val_split)):
-            if folder is None:
-                raise UserError(f"data.{name}=null: a folder is expected")
+        geometry = build_geometry(size=size, crop=crop, resize=resize, jitter=jitter)
+        check_geometry(geometry, batch_size=batch_size, val_whole=val_whole, cache=cache)
         self.root = Path(root)
+        self.jitter = jitter
         self.mirror = mirror
+        self.val_whole = val_whole
         self.augmentation = check_entries(augmentation)
         self.batch_size = batch_size
         self.num_workers = num_workers
@@ -156,30 +161,15 @@ class PairedDataModule(LightningDataModule):
         self.source_maker = build_source_maker(source_maker)
         if self.source_maker is not None:
             check_sides(self.augmentation)
-        self.folder = PairFolder(
-            self.root,
-            layout,
-            self.val_split,
-            val_fraction,
-            test_fraction,
-            split_seed,
-            archive,
-            names=names,
-            columns=columns,
-            cache_folder=self.resolve_cache_folder() if self.cache else None,
-            may_miss=on_error == "skip",
-        )
-        source, target = (b, a) if direction == "b_to_a" else (a, b)
-        self.pair_spec = PairSpec.from_dict(
-            {
-                "source": source or {},
-                "target": target or {},
-                "size": size,
-                "load_size": round(size * _JITTER) if jitter else size,
-                "direction": direction,
-                "strips": self.find_strips(),
-            }
-        )
+        cache_folder = self.resolve_cache_folder() if self.cache else None
+        options: dict[str, Any] = {"names": names, "columns": columns, "cache_folder": cache_folder}
+        options |= {"split_seed": split_seed, "archive": archive, "may_miss": on_error == "skip"}
+        self.folder = PairFolder(self.root, layout, self.val_split, val_fraction, test_fraction, **options)
+        has_files = type(self).open_split is PairedDataModule.open_split
+        self.completed_sides = complete_open_sides(a, b, self.folder.open if has_files else None)
+        source, target = (self.completed_sides[key] for key in ("ba" if direction == "b_to_a" else "ab"))
+        sides = {"source": source, "target": target, "direction": direction}
+        self.pair_spec = PairSpec.from_dict({**sides, **geometry, "strips": self.find_strips()})
         self._datasets: dict[str, PairDataset] = {}
         self._position = PositionCallback()
         self._missing: dict[str, UserError] = {}  # why a split could not be opened
@@ -321,47 +311,23 @@ class PairedDataModule(LightningDataModule):
             return {}
         folder = self.resolve_cache_folder()
         mode = "full" if self.cache and self.on_error == "skip" else self.check  # a cache is built of all pairs
-        findings = check_splits(files, self.pair_spec, mode=mode, layout=self.layout, root=self.root, folder=folder)
+        uncropped = ("val", "test") if self.val_whole else ()
+        settings: dict[str, Any] = {"mode": mode, "layout": self.layout, "root": self.root, "folder": folder}
+        findings = check_splits(files, self.pair_spec, **settings, uncropped=uncropped)
         findings.report(skip=self.on_error == "skip", folder=folder, is_first=is_first)
         return {**findings.list_kept()}
 
     def _build_dataset(self, split: str, pairs: Pairs, used: Sequence[int]) -> PairDataset:
-        spec, folder = self.pair_spec, self._get_folder_name(split)
-        fingerprints: list[Any] = []
-        if self.cache:
-            fingerprints = list(map(compute_fingerprints(pairs).__getitem__, used))
-        if len(used) < len(pairs):
-            is_own = isinstance(pairs, StripPairs | FilePairs)
-            pairs = cast(Any, pairs).select(used) if is_own else Subset(cast(Any, pairs), used)
-        is_training = split == "train"
-        augmentation = build_augmentation(self.augmentation, spec, mirror=self.mirror) if is_training else None
-        prepared: Pairs | None = None
-        if self.cache:
-            length = spec.size if augmentation is None else spec.load_size
-            prepared = self._open_cache(folder, PreparedPairs(pairs, spec, length), fingerprints)
+        spec, is_training = self.pair_spec, split == "train"
+        augmentation = build_centre_crop(spec, is_whole=self.val_whole)
+        if is_training:
+            augmentation = build_augmentation(self.augmentation, spec, mirror=self.mirror, jitter=self.jitter)
+        cache_folder = self.resolve_cache_folder() if self.cache else None
+        settings: dict[str, Any] = {"split": self._get_folder_name(split), "cache_folder": cache_folder}
+        settings |= {"max_pairs": self.max_pairs, "source_maker": self.source_maker, "is_training": is_training}
         on_error: OnError = "raise" if self.on_error == "raise" else "replace" if is_training else "drop"
-        return PairDataset(
-            pairs,
-            spec,
-            augmentation=augmentation,
-            seed=self.seed,
-            prepared=prepared,
-            on_error=on_error,
-            source_maker=self.source_maker,
-            is_training=is_training,
-        )
-
-    def _open_cache(self, folder: str, prepared: PreparedPairs, fingerprints: list[Any]) -> CachedPairs:
-        settings: dict[str, Any] = {"split": folder, "a": prepared.a.to_dict(), "b": prepared.b.to_dict()}
-        settings["max_pairs"] = None if self.max_pairs is None else int(self.max_pairs)
-        return open_cache(
-            self.resolve_cache_folder(),
-            prepared,
-            title=f"{folder}_{prepared.length}",
-            settings=settings,
-            fingerprints=fingerprints,
-            may_skip=self.on_error == "skip",
-        )
+        settings |= {"augmentation": augmentation, "seed": self.seed, "on_error": on_error}
+        return build_dataset(pairs, used, spec, **settings)
 
     def _build_sampler(self, split: str) -> EpochSampler:
         rank, world_size = (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
@@ -372,10 +338,11 @@ class PairedDataModule(LightningDataModule):
         return EpochSampler(num_pairs, seed=self.seed, shuffle=split == "train", rank=rank, world_size=world_size)
 
     def _build_loader(self, split: str, sampler: EpochSampler) -> DataLoader[Any]:
+        is_whole = split != "train" and self.val_whole  # images of several sizes make no batch
         return build_loader(
             self._datasets[split],
             sampler,
-            batch_size=self.batch_size,
+            batch_size=1 if is_whole else self.batch_size,
             num_workers=self.num_workers,
             pin_memory=torch.cuda.is_available() if self.pin_memory is None else self.pin_memory,
             prefetch_factor=self.prefetch_factor,

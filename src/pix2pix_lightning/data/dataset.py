@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, NotRequired, TypedDict, cast
 
 import cv2
 import numpy as np
@@ -13,11 +13,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
 from torch.utils.data.distributed import DistributedSampler
 
-from pix2pix_lightning.data.augmentation import PairAugmentation
+from pix2pix_lightning.data.augmentation import PairAugmentation, Placement
 from pix2pix_lightning.data.files.image_files import format_reason
 from pix2pix_lightning.data.pair_spec import PairSpec
 from pix2pix_lightning.data.pairs import Image, Pairs
 from pix2pix_lightning.data.prepared import MAX_UNREADABLE, PreparedPairs, build_unreadable_error
+from pix2pix_lightning.data.resize import resize
 from pix2pix_lightning.data.source_makers import SourceMaker
 from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.seeding import Purpose, seed_sequence
@@ -25,14 +26,19 @@ from pix2pix_lightning.utils.seeding import Purpose, seed_sequence
 OnError = Literal["raise", "replace", "drop"]
 
 _log = logging.getLogger(__name__)
+_MAX_CV_CHANNELS = 512
 
 
 class Sample(TypedDict):
-    """One pair: images of (C, H, W) uint8, and the pair's name."""
+    """One pair: images of (C, H, W) in the type of their files, the pair's name and, if its pairs have one, its mask.
+
+    The mask is (1, H, W) booleans, True where the pair counts.
+    """
 
     source: Tensor
     target: Tensor
     name: str
+    mask: NotRequired[Tensor]
 
 
 class PairDataset(Dataset[Sample | None]):
@@ -44,7 +50,7 @@ class PairDataset(Dataset[Sample | None]):
     Args:
         pairs: The pairs as their files hold them.
         spec: Kinds of the sides, size and direction.
-        augmentation: Applied to images of ``spec.load_size``; None only resizes to ``spec.size``.
+        augmentation: Applied to images that are resized for a crop; None only resizes.
         seed: Seed of the augmentation, not negative.
         prepared: The same pairs as the augmentation takes them, from a cache. By default a pair is prepared each time
             it is read.
@@ -66,13 +72,16 @@ class PairDataset(Dataset[Sample | None]):
         source_maker: SourceMaker | None = None,
         is_training: bool = True,
     ) -> None:
-        length = spec.size if augmentation is None else spec.load_size
         self.pairs = pairs
-        self.prepared = PreparedPairs(pairs, spec, length) if prepared is None else prepared
+        if prepared is None:
+            prepared = PreparedPairs(pairs, spec, for_crop=augmentation is not None)
+        self.prepared = prepared
         self.spec = spec
         self.augmentation = augmentation
         self.seed = seed
         self.on_error = on_error
+        # a batch has masks of all of its pairs or of none
+        self._has_masks = hasattr(pairs, "read_mask") and getattr(pairs, "masks", ()) is not None
         self.source_maker = source_maker
         self.is_training = is_training
         # shared with the loader's processes, so that a pair is logged by the first that meets it
@@ -97,25 +106,37 @@ class PairDataset(Dataset[Sample | None]):
                 ``raise``; or many pairs in a row are so.
         """
         epoch, index = key if isinstance(key, tuple) else (0, key)
-        found = self._read(epoch, index)
+        seed = seed_sequence(self.seed, Purpose.AUGMENTATION, epoch, index)
+        found = self._read(epoch, index, seed)
         if found is None:
             return None
-        a, b, name = found
-        source, target = (b, a) if self.spec.direction == "b_to_a" else (a, b)
+        images, name, placement = found
         if self.augmentation is not None:
-            seed = seed_sequence(self.seed, Purpose.AUGMENTATION, epoch, index)
-            source, target = self.augmentation(source, target, seed)
+            if placement is None:
+                height, width = images["source"].shape[:2]
+                placement = self.augmentation.place(height, width, seed)
+                images = {key: image[placement.window.slices] for key, image in images.items()}
+            images = self.augmentation.finish(images, seed, is_mirrored=placement.is_mirrored)
         if self.source_maker is not None:
             seed = seed_sequence(self.seed, Purpose.SOURCE, epoch if self.is_training else 0, index)
-            source = self.source_maker(target, seed)
-        return {"source": _to_tensor(source), "target": _to_tensor(target), "name": name}
+            images = {**images, "source": self.source_maker(images["target"], seed)}
+        sample: Sample = {
+            "source": _to_tensor(images["source"]),
+            "target": _to_tensor(images["target"]),
+            "name": name,
+        }
+        if "mask" in images:
+            sample["mask"] = _to_tensor(images["mask"]).bool()
+        return sample
 
-    def _read(self, epoch: int, index: int) -> tuple[Image, Image, str] | None:
-        """Return a prepared pair, or what takes its place."""
+    def _read(
+        self, epoch: int, index: int, seed: np.random.SeedSequence
+    ) -> tuple[dict[str, Image], str, Placement | None] | None:
+        """Return a prepared pair, or the part of it that the augmentation takes; or what takes its place."""
         generator, place = None, index
         for _ in range(MAX_UNREADABLE):
             try:
-                return self.prepared[place]
+                return self._read_part(place, seed)
             except (UserError, OSError) as error:
                 reason = format_reason(error)
                 if self._unreadable is None:
@@ -129,6 +150,30 @@ class PairDataset(Dataset[Sample | None]):
                 generator = np.random.default_rng(seed_sequence(self.seed, Purpose.REPLACEMENT, epoch, index))
             place = int(generator.integers(len(self.pairs)))
         raise build_unreadable_error(reason)
+
+    def _read_part(self, place: int, seed: np.random.SeedSequence) -> tuple[dict[str, Image], str, Placement | None]:
+        """Return source, target and mask, if pairs have masks, with the name and the part that they are of."""
+        prepared, placement = self.prepared, None
+        if self.augmentation is None or not (isinstance(prepared, PreparedPairs) and prepared.reads_windows):
+            a, b, name = prepared[place]
+            height, width = a.shape[:2]
+        else:
+            height, width = prepared.read_size(place)
+            placement = self.augmentation.place(height, width, seed)
+            a, b, name = prepared.read_window(place, placement.window)
+        source, target = (b, a) if self.spec.direction == "b_to_a" else (a, b)
+        images = {"source": source, "target": target}
+        if self._has_masks:
+            mask = self._read_mask(place, height, width)
+            images["mask"] = mask if placement is None else mask[placement.window.slices]
+        return images, name, placement
+
+    def _read_mask(self, place: int, height: int, width: int) -> Image:
+        """Return where a pair counts, (height, width, 1) of 0 and 1."""
+        mask = cast(Any, self.pairs).read_mask(place)
+        if mask is None:
+            return np.ones((height, width, 1), np.uint8)
+        return resize(mask[..., None].astype(np.uint8), height, width, "nearest")
 
 
 class DroppingLoader(DataLoader[Any]):
@@ -193,6 +238,9 @@ class EpochSampler(DistributedSampler[tuple[int, int]]):
 
 def _to_tensor(image: Image) -> Tensor:
     height, width, channels = image.shape
-    planes = np.empty((channels, height, width), np.uint8)
-    cv2.split(image, list(planes))  # writes into the planes, five times faster than NumPy
+    planes = np.empty((channels, height, width), image.dtype)
+    if channels <= _MAX_CV_CHANNELS:
+        cv2.split(image, list(planes))  # writes into the planes, five times faster than NumPy
+    else:
+        planes[:] = image.transpose(2, 0, 1)
     return torch.from_numpy(planes)

@@ -92,9 +92,10 @@ class PairFolder:
         self.found: dict[str, str] = {}
         self._layout: Layout | None = None
         self._parts: dict[str, PairFiles] | None = None
+        self._opened: dict[str, PairFiles] = {}
 
     def open(self, split: str) -> PairFiles:
-        """Open the pairs of a split. A division is logged once, by the first of several processes.
+        """Open the pairs of a split, once. A division is logged by the first of several processes.
 
         Args:
             split: ``train``, ``test`` or the name of the validation split.
@@ -111,7 +112,9 @@ class PairFolder:
             hint = f": download it by {command} or data.download=true, or" if command else ":"
             raise UserError(f"data.root={self.root} is no folder{hint} set data.root=<folder> to that of the pairs")
         try:
-            return self._open(split)
+            if split not in self._opened:
+                self._opened[split] = self._open(split)
+            return self._opened[split]
         except ValueError as error:
             url = self.archive.url
             raise UserError(f"{error}; the archive is at {url}" if url else str(error)) from None

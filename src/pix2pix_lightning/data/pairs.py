@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from copy import copy
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from pix2pix_lightning.data.files.file_image import FileImage
-from pix2pix_lightning.data.files.image_files import decode_image, open_image
+from pix2pix_lightning.data.files.image_files import FORMATS_IN_PARTS, decode_image, open_image
+from pix2pix_lightning.data.files.image_header import ImageHeader, parse_header, read_header
 from pix2pix_lightning.data.files.listing import PathList, get_stem
 from pix2pix_lightning.data.files.stacking import stack_images
+from pix2pix_lightning.data.files.window import Window
 from pix2pix_lightning.data.stores.stored_path import AnyPath
-from pix2pix_lightning.data.strips import split_strip
+from pix2pix_lightning.data.strips import format_odd_width, split_strip
 from pix2pix_lightning.utils.errors import UserError
 
 if TYPE_CHECKING:  # it imports torch, which pairs do without
     from pix2pix_lightning.data.sides import Side
 
-Image = npt.NDArray[np.uint8]
+Image = npt.NDArray[Any]
 Files = Sequence[AnyPath]
 
 
@@ -33,7 +36,20 @@ class Pairs(Protocol):
         """Return the number of pairs."""
 
     def __getitem__(self, index: int) -> tuple[Image, Image, str]:
-        """Return A and B of pair ``index``, each (H, W, 1) or (H, W, 3) uint8, and its name."""
+        """Return A and B of pair ``index``, each (H, W, C), and its name."""
+
+
+class WindowedPairs(Pairs, Protocol):
+    """Pairs of which parts can be read: what crops of large images need."""
+
+    def get_name(self, index: int) -> str:
+        """Return the name of pair ``index``."""
+
+    def read_sizes(self, index: int) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Return height and width of A and those of B of pair ``index`` in pixels, without decoding them."""
+
+    def read_window(self, index: int, window: Window) -> tuple[Image, Image, str]:
+        """Return the part ``window`` of A and of B of pair ``index``, and its name."""
 
 
 class StripPairs:
@@ -57,7 +73,7 @@ class StripPairs:
         return len(self.files)
 
     def __getitem__(self, index: int) -> tuple[Image, Image, str]:
-        """Return A and B of pair ``index``, each (H, W, 1) or (H, W, 3) uint8, and its name.
+        """Return A and B of pair ``index``, each (H, W, C), and its name.
 
         Raises:
             UserError: The file is no image, its width is odd, or a side cannot take what it holds.
@@ -65,6 +81,33 @@ class StripPairs:
         path = self.files[index]
         strip = _open(path, has_numbers=any(map(_has_class_numbers, self.sides)))
         a, b = split_strip(strip, path)
+        return _convert(a, self.sides[0], "a"), _convert(b, self.sides[1], "b"), self.get_name(index)
+
+    def read_sizes(self, index: int) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Return height and width of A and those of B of pair ``index`` in pixels, by the file's header.
+
+        Raises:
+            UserError: The file is no image, or its width is odd.
+        """
+        path = self.files[index]
+        width, height = _read_header(path).upright_size
+        if width % 2:
+            raise UserError(format_odd_width(path, width))
+        return (height, width // 2), (height, width // 2)
+
+    def read_window(self, index: int, window: Window) -> tuple[Image, Image, str]:
+        """Return the part ``window`` of A and of B of pair ``index``, each (H, W, C), and its name.
+
+        Raises:
+            UserError: The same as for the pair itself.
+        """
+        path, has_numbers = self.files[index], any(map(_has_class_numbers, self.sides))
+        header = _read_header(path)
+        if header.format in FORMATS_IN_PARTS:
+            lefts = (window.left, window.left + header.upright_size[0] // 2)
+            a, b = (_open(path, has_numbers=has_numbers, window=window._replace(left=left)) for left in lefts)
+        else:  # the whole file is decoded, once
+            a, b = (half.cut(window) for half in split_strip(_open(path, has_numbers=has_numbers), path))
         return _convert(a, self.sides[0], "a"), _convert(b, self.sides[1], "b"), self.get_name(index)
 
     def get_name(self, index: int) -> str:
@@ -119,16 +162,36 @@ class FilePairs:
         return len(self.names)
 
     def __getitem__(self, index: int) -> tuple[Image, Image, str]:
-        """Return A and B of pair ``index``, each (H, W, 1) or (H, W, 3) uint8, and its name.
+        """Return A and B of pair ``index``, each (H, W, C), and its name.
 
         Raises:
             UserError: One of its files is no image, or a side cannot take what it holds.
         """
+        return *self._read(index, None), self.get_name(index)
+
+    def read_sizes(self, index: int) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Return height and width of A and those of B of pair ``index`` in pixels, by the files' headers.
+
+        Raises:
+            UserError: A file is no image.
+        """
+        a, b = (_read_header(stack[0][index]).upright_size[::-1] for stack in (self.a, self.b))
+        return a, b
+
+    def read_window(self, index: int, window: Window) -> tuple[Image, Image, str]:
+        """Return the part ``window`` of A and of B of pair ``index``, each (H, W, C), and its name.
+
+        Raises:
+            UserError: The same as for the pair itself.
+        """
+        return *self._read(index, window), self.get_name(index)
+
+    def _read(self, index: int, window: Window | None) -> tuple[Image, Image]:
         has_numbers = [_has_class_numbers(side) for side in self.sides]
-        image_a = _stack(self.a, index, has_numbers=has_numbers[0])
+        image_a = _stack(self.a, index, has_numbers=has_numbers[0], window=window)
         is_one = self.b is self.a and has_numbers[0] == has_numbers[1]
-        image_b = image_a if is_one else _stack(self.b, index, has_numbers=has_numbers[1])
-        return _convert(image_a, self.sides[0], "a"), _convert(image_b, self.sides[1], "b"), self.get_name(index)
+        image_b = image_a if is_one else _stack(self.b, index, has_numbers=has_numbers[1], window=window)
+        return _convert(image_a, self.sides[0], "a"), _convert(image_b, self.sides[1], "b")
 
     def read_mask(self, index: int) -> npt.NDArray[np.bool_] | None:
         """Return where pair ``index`` counts, (H, W) booleans, or None where all of it does.
@@ -175,14 +238,20 @@ PairFiles = StripPairs | FilePairs
 """Pairs that come from files."""
 
 
-def _stack(stack: Sequence[Files], index: int, *, has_numbers: bool) -> FileImage:
-    return stack_images([_open(files[index], has_numbers=has_numbers) for files in stack])
+def _stack(stack: Sequence[Files], index: int, *, has_numbers: bool, window: Window | None) -> FileImage:
+    return stack_images([_open(files[index], has_numbers=has_numbers, window=window) for files in stack])
 
 
-def _open(file: AnyPath, *, has_numbers: bool) -> FileImage:
+def _open(file: AnyPath, *, has_numbers: bool, window: Window | None = None) -> FileImage:
     if isinstance(file, Path):
-        return open_image(file, has_numbers=has_numbers)
-    return decode_image(file.read_bytes(), Path(str(file)), has_numbers=has_numbers)
+        return open_image(file, has_numbers=has_numbers, window=window)
+    return decode_image(file.read_bytes(), Path(str(file)), has_numbers=has_numbers, window=window)
+
+
+def _read_header(file: AnyPath) -> ImageHeader:
+    if isinstance(file, Path):
+        return read_header(file)
+    return parse_header(io.BytesIO(file.read_bytes()), Path(str(file)))
 
 
 def _select(files: Files, indices: Sequence[int]) -> Files:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any, cast
+
+from pix2pix_lightning.data.files.window import Window
 from pix2pix_lightning.data.pair_spec import PairSpec
-from pix2pix_lightning.data.pairs import Image, Pairs
+from pix2pix_lightning.data.pairs import Image, Pairs, WindowedPairs
 from pix2pix_lightning.data.sides import Side
+from pix2pix_lightning.data.sizes import get_sides
 from pix2pix_lightning.utils.errors import UserError
 
 MAX_UNREADABLE = 20
@@ -17,35 +22,105 @@ def build_unreadable_error(reason: str) -> UserError:
 
 
 class PreparedPairs:
-    """Convert each image to what a batch carries of its side, and resize it to a square.
+    """Convert each image to what a batch carries of its side, and resize it by the rule of the pairs.
 
     Args:
         pairs: The pairs as their files hold them.
-        spec: Kinds of the sides.
-        length: Side of the square in pixels.
+        spec: Kinds of the sides, sizes, and the rule.
+        for_crop: Whether crops of ``spec.size`` are taken from the pairs, if training has crops.
+
+    Attributes:
+        size: Size of all pairs, where the rule is ``stretch``.
+        reads_windows: Whether parts can be read by ``read_window``.
     """
 
-    def __init__(self, pairs: Pairs, spec: PairSpec, length: int) -> None:
+    def __init__(self, pairs: Pairs, spec: PairSpec, *, for_crop: bool = False) -> None:
         self.pairs = pairs
-        self.length = length
         self.a, self.b = spec.a, spec.b
+        self.size = spec.load_size if for_crop else spec.size
+        self.reads_windows = spec.resize == "none" and hasattr(pairs, "read_window")
+        self._spec = spec
+        self._for_crop = for_crop
+        self._least = get_sides(spec.size) if for_crop and not spec.is_whole else (1, 1)
 
     def __len__(self) -> int:
         """Return the number of pairs."""
         return len(self.pairs)
 
     def __getitem__(self, index: int) -> tuple[Image, Image, str]:
-        """Return A and B, each (length, length, 1 or 3) uint8, and the name of pair ``index``.
+        """Return A and B, each (H, W, C) of one size, and the name of pair ``index``.
 
         Raises:
-            UserError: A file is damaged or does not fit the description of its side.
+            UserError: A file is damaged, does not fit the description of its side, or is too small or of another size
+                than the other one where pairs are not resized.
         """
         a, b, name = self.pairs[index]
-        return self._prepare(a, "a", name), self._prepare(b, "b", name), name
+        if self._spec.resize == "none":
+            check_equal_sizes(a.shape[:2], b.shape[:2], name)
+            self._check_size(a.shape[:2], name)
+        height, width = self._spec.compute_resized(*a.shape[:2], for_crop=self._for_crop)
+        return self._prepare(a, "a", name, height, width), self._prepare(b, "b", name, height, width), name
 
-    def _prepare(self, image: Image, key: str, name: str) -> Image:
+    def read_size(self, index: int) -> tuple[int, int]:
+        """Return height and width of pair ``index`` in pixels, by its files' headers.
+
+        Raises:
+            UserError: The same as for the pair itself.
+        """
+        pairs: WindowedPairs = cast(Any, self.pairs)
+        a, b = pairs.read_sizes(index)
+        check_equal_sizes(a, b, pairs.get_name(index))
+        self._check_size(a, pairs.get_name(index))
+        return a
+
+    def read_window(self, index: int, window: Window) -> tuple[Image, Image, str]:
+        """Return the part ``window`` of A and of B, each (height, width, C), and the name of pair ``index``.
+
+        Raises:
+            UserError: The same as for the pair itself.
+        """
+        a, b, name = cast(WindowedPairs, self.pairs).read_window(index, window)
+        height, width = window.height, window.width
+        return self._prepare(a, "a", name, height, width), self._prepare(b, "b", name, height, width), name
+
+    def _check_size(self, sides: tuple[int, ...], name: str) -> None:
+        if any(side < least for side, least in zip(sides, self._least, strict=True)):
+            raise UserError(f"pair {name} {format_too_small(sides, self._least)}")
+
+    def _prepare(self, image: Image, key: str, name: str, height: int, width: int) -> Image:
         side: Side = getattr(self, key)
         try:
-            return side.prepare_and_resize(image, self.length, self.length)
+            return side.prepare_and_resize(image, height, width)
         except ValueError as error:
             raise UserError(f"pair {name}, data.{key}: {error}") from None
+
+
+def check_equal_sizes(a: tuple[int, ...], b: tuple[int, ...], name: str) -> None:
+    """Check that A and B of a pair that is not resized have one size.
+
+    Args:
+        a: Height and width of A in pixels.
+        b: Height and width of B in pixels.
+        name: Name of the pair, for the message.
+
+    Raises:
+        UserError: They differ.
+    """
+    if a != b:
+        raise UserError(f"pair {name}: {format_unequal(a, b)}")
+
+
+def format_unequal(a: Sequence[int], b: Sequence[int]) -> str:
+    """Return what is wrong with A and B, (height, width) in pixels, of a pair that is not resized."""
+    return (
+        f"A is {a[1]} x {a[0]} pixels and B {b[1]} x {b[0]}, and data.resize=none resizes neither: give both one size, "
+        "or set data.resize=stretch or scale_width"
+    )
+
+
+def format_too_small(sides: Sequence[int], least: Sequence[int]) -> str:
+    """Return what is wrong with a pair of ``sides``, from which a crop of ``least`` is taken; (height, width) each."""
+    return (
+        f"is {sides[1]} x {sides[0]} pixels, smaller than the crop of {least[1]} x {least[0]}: set a smaller "
+        "data.crop=, or data.resize=scale_width with a crop"
+    )

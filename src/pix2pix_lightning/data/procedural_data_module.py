@@ -7,12 +7,13 @@ from typing import Any
 from pix2pix_lightning.data.data_module import PairedDataModule
 from pix2pix_lightning.data.pairs import Pairs
 from pix2pix_lightning.data.procedural import MIN_SIZE, ProceduralPairs
+from pix2pix_lightning.data.sizes import format_size, get_sides
 from pix2pix_lightning.utils.checks import check_choice, check_counts
 from pix2pix_lightning.utils.errors import UserError
 
 _OF_FILES = (
     *("archive", "check", "columns", "download", "layout", "names", "on_error", "source_maker", "split_seed"),
-    *("test_fraction", "val_fraction"),
+    *("test_fraction", "val_fraction", "resize", "crop", "val_whole"),
 )
 """Options of `PairedDataModule` that drawn pairs do not have."""
 
@@ -47,9 +48,10 @@ class ProceduralDataModule(PairedDataModule):
         self.num_pairs = {"train": num_train, "val": num_val, "test": num_val}  # before the cache's folder is resolved
         self.num_looks = num_looks
         super().__init__(".", **options)
-        if self.pair_spec.size < MIN_SIZE:
+        if min(get_sides(self.pair_spec.size)) < MIN_SIZE:
             raise UserError(
-                f"data.size={self.pair_spec.size}: drawn pairs have {MIN_SIZE} pixels or more: set data.size={MIN_SIZE}"
+                f"data.size={format_size(self.pair_spec.size)}: drawn pairs have {MIN_SIZE} pixels or more: set "
+                f"data.size={MIN_SIZE}"
             )
         check_choice("data.val_split", self.val_split, self.num_pairs)
 
@@ -63,6 +65,6 @@ class ProceduralDataModule(PairedDataModule):
         return False
 
     def open_split(self, split: str) -> Pairs:
-        """Build the pairs of a split, at the size to which training images are resized."""
-        size = self.pair_spec.load_size if split == "train" else self.pair_spec.size
+        """Build the pairs of a split, squares of the size to which images are resized, or of its longer side."""
+        size = max(get_sides(self.pair_spec.load_size if split == "train" else self.pair_spec.size))
         return ProceduralPairs(self.num_pairs[split], size=size, seed=self.seed, split=split, num_looks=self.num_looks)

@@ -13,11 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from pix2pix_lightning.data.pair_spec import PairSpec
+from pix2pix_lightning.data.sides import Side
 from pix2pix_lightning.utils.checks import check_choice
 from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.memory import is_out_of_memory
 
-Image = npt.NDArray[np.uint8]
+Image = npt.NDArray[Any]
 
 _SIDES = {"both": ("source", "target"), "source": ("source",), "target": ("target",)}
 
@@ -25,8 +26,10 @@ _SIDES = {"both": ("source", "target"), "source": ("source",), "target": ("targe
 class PairTransform:
     """Apply a transform of albumentations, one entry of ``data.augmentation``, to both sides of a pair or to one.
 
-    Images of kind ``label`` are albumentations' masks: changes of colour leave them alone, and class numbers are
-    never blended. All randomness comes from the seed of the call.
+    Images of kind ``label``, and those with a value for none, are albumentations' masks: changes of colour leave them
+    alone, and their values are never blended. So are those in the colours of a palette (``snap_palette``). Changes of
+    values are for 8-bit sides alone: albumentations takes floats for numbers from 0 to 1, and 16 bits for the full
+    range. All randomness comes from the seed of the call.
 
     Args:
         entry: A transform, or its description ``{"_target_": "albumentations.Rotate", "p": 0.5, ...}``. A description
@@ -36,7 +39,8 @@ class PairTransform:
         name: The entry's configuration key, for messages.
 
     Raises:
-        UserError: The entry describes no transform, or the transform refuses its arguments.
+        UserError: The entry describes no transform, the transform refuses its arguments, or it changes values of a side
+            that has not 8 bits.
     """
 
     def __init__(self, entry: Any, spec: PairSpec, name: str = "data.augmentation") -> None:
@@ -51,9 +55,9 @@ class PairTransform:
                 f"{name}={entry!r} is no transform of albumentations: give {{_target_: albumentations.<Class>, ...}}"
             )
         self.name = f"{name} ({type(entry).__name__})"
-        self.size = spec.size
+        self.kept = "height and width" if spec.is_whole else spec.size_setting
         self.sides = _SIDES[sides]
-        kinds = {side: "mask" if getattr(spec, side).kind == "label" else "image" for side in self.sides}
+        kinds = {side: "image" if _can_mix(getattr(spec, side)) else "mask" for side in self.sides}
         # albumentations needs one array named "image"; with two label sides, it is the first
         self._main = next((side for side in self.sides if kinds[side] == "image"), None)
         self._pipeline = albumentations.Compose(
@@ -62,7 +66,16 @@ class PairTransform:
             mask_interpolation=cv2.INTER_NEAREST,
         )
         resizing: Any = _list_resizing_classes()
+        wide = {s: getattr(spec, s).dtype for s in self.sides if kinds[s] == "image"}
+        wide = {side: dtype for side, dtype in wide.items() if dtype != "uint8"}
         for transform in _iterate_transforms(self._pipeline):
+            is_own = type(transform).__module__.startswith("albumentations.")
+            if wide and is_own and isinstance(transform, albumentations.ImageOnlyTransform):
+                raise UserError(
+                    f"{name} ({type(transform).__name__}) changes values, which are {next(iter(wide.values()))} in the "
+                    f"{next(iter(wide))}, and is made for 8 bits: remove it from data.augmentation, or choose "
+                    "augmentation=remote_sensing, which changes no values"
+                )
             if isinstance(transform, resizing):
                 transform.mask_interpolation = cv2.INTER_NEAREST_EXACT  # plain nearest shifts masks against images
 
@@ -70,38 +83,67 @@ class PairTransform:
         """Transform a pair.
 
         Args:
-            source: (size, size, C) uint8.
-            target: (size, size, C) uint8.
+            source: (size, size, C).
+            target: (size, size, C).
             seed: All random numbers are a function of this seed.
 
         Returns:
-            Source and target with unchanged shapes, uint8.
+            Source and target with unchanged shapes and types.
 
         Raises:
             UserError: The transform fails, or changes the size or the type of an image.
         """
-        pair = {"source": source, "target": target}
+        pair = self.apply({"source": source, "target": target}, seed)
+        return pair["source"], pair["target"]
+
+    def apply(self, images: Mapping[str, Image], seed: np.random.SeedSequence) -> dict[str, Image]:
+        """Transform a pair with its mask, which goes where both sides go.
+
+        Args:
+            images: ``source``, ``target`` and, if there is one, ``mask``, (H, W, 1) uint8.
+            seed: As for the call.
+
+        Returns:
+            The images with unchanged shapes and types; a mask is 0 where the transform has added pixels.
+
+        Raises:
+            UserError: The same as for the call.
+        """
+        pair = dict(images)
         words = seed.generate_state(2)
         self._pipeline.set_random_state(np.random.default_rng(words[0]), random.Random(int(words[1])))
-        arrays = {side: pair[side] for side in self.sides if side != self._main}
+        changed = self.sides if len(self.sides) == 1 else tuple(pair)
+        arrays = {side: _widen_half(pair[side]) for side in changed}
+        main = arrays[self._main or self.sides[0]]
         try:
-            result = self._pipeline(image=pair[self._main or self.sides[0]], **arrays)
+            result = self._pipeline(image=main, **{side: a for side, a in arrays.items() if side != self._main})
         except Exception as error:  # any package's transform
             if is_out_of_memory(error):
                 raise
             raise UserError(f"{self.name} fails: {_join_lines(error)}") from error
-        for side in self.sides:
-            pair[side] = self._check(result["image" if side == self._main else side], side, pair[side].shape)
-        return pair["source"], pair["target"]
+        for side in changed:
+            pair[side] = self._check(result["image" if side == self._main else side], side, pair[side])
+        return pair
 
-    def _check(self, image: npt.NDArray[Any], side: str, shape: tuple[int, ...]) -> Image:
+    def _check(self, image: Image, side: str, before: Image) -> Image:
         image = image[..., None] if image.ndim == 2 else image
-        if image.shape != shape or image.dtype != np.uint8:
+        if image.shape != before.shape or image.dtype != _widen_half(before[:0]).dtype:
             raise UserError(
-                f"{self.name} makes the {side} {image.shape} {image.dtype}, but {shape} uint8 is expected: choose "
-                f"arguments that keep data.size={self.size}, or remove the transform"
+                f"{self.name} makes the {side} {image.shape} {image.dtype}, but {before.shape} {before.dtype} is "
+                f"expected: choose arguments that keep {self.kept}, or remove the transform"
             )
-        return image
+        return image.astype(before.dtype, copy=False)
+
+
+def _can_mix(side: Side) -> bool:
+    """Return whether values of a side can be mixed and changed: no classes, colours of a palette, or value for none."""
+    has_colours = side.palette is not None and side.interpolation == "nearest"
+    return side.kind != "label" and not has_colours and side.nodata is None
+
+
+def _widen_half(image: Image) -> Image:
+    """Return an image in a type that OpenCV transforms: float32 for float16, else its own."""
+    return image.astype(np.float32) if image.dtype == np.float16 else image
 
 
 def _import_albumentations() -> Any:

@@ -4,14 +4,37 @@ from __future__ import annotations
 
 import logging
 import os
+from typing import Any
 
 import cv2
 
+from pix2pix_lightning.utils.checks import check_counts
 from pix2pix_lightning.utils.errors import UserError
 
 _log = logging.getLogger(__name__)
 _MAX_WORKERS, _MAX_WORKERS_PER_CORE = 32, 4  # processes that wait cost little but their memory
 _MAX_WORKERS_FOR_GPU = 8
+
+
+def parse_num_workers(num_workers: object, device_type: str) -> int:
+    """Return a number of loader processes; choose it where it is ``auto``.
+
+    Args:
+        num_workers: A number from 0, or ``auto``.
+        device_type: What the training runs on, as for ``choose_num_workers``.
+
+    Returns:
+        The number.
+
+    Raises:
+        UserError: It is no such number, or far too large.
+    """
+    count: Any = num_workers
+    if count == "auto":
+        count = choose_num_workers(device_type, count_available_cores())
+    check_counts(prefix="data.", at_least=0, num_workers=count)
+    check_num_workers(count)
+    return int(count)
 
 
 def check_num_workers(num_workers: int) -> None:

@@ -15,6 +15,8 @@ from pix2pix_lightning.data.archives.archive import find_url
 from pix2pix_lightning.data.procedural import PALETTE
 from pix2pix_lightning.data.sides import Side, build_side
 from pix2pix_lightning.data.sides.palette import find_nearest_colours
+from pix2pix_lightning.data.sides.picture import PictureSide
+from pix2pix_lightning.data.sizes import Size, get_sides
 from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.saved_config import read_saved_values
 
@@ -55,18 +57,20 @@ class Brushes:
     free: bool = False
     paints: bool = True
 
-    def describe(self, *, size: int, max_bytes: int) -> dict[str, Any]:
+    def describe(self, *, size: Size, max_bytes: int) -> dict[str, Any]:
         """Describe the brushes for ``canvas.js``, as plain data.
 
         Args:
-            size: Side of the canvas in pixels.
+            size: Size of the canvas: the side of a square, or (height, width), in pixels.
             max_bytes: Limit of an uploaded file.
 
         Returns:
-            ``brushes`` with name and colour each, ``free``, ``paints``, ``size`` and ``maxBytes``.
+            ``brushes`` with name and colour each, ``free``, ``paints``, ``width``, ``height`` and ``maxBytes``.
         """
         named = [{"name": name, "colour": "#{:02x}{:02x}{:02x}".format(*c)} for name, c in self.colours.items()]
-        return {"brushes": named, "free": self.free, "paints": self.paints, "size": size, "maxBytes": max_bytes}
+        height, width = get_sides(size)
+        canvas = {"width": width, "height": height, "maxBytes": max_bytes}
+        return {"brushes": named, "free": self.free, "paints": self.paints, **canvas}
 
     def to_file(self, drawing: Image, side: Side) -> Image:
         """Convert a drawing to the content of an image file of a side.
@@ -112,7 +116,15 @@ def build_brushes(side: Side, known: Mapping[str, Colour] | None = None) -> Brus
 
     Returns:
         The brushes. With neither palette nor `known`: hues for class numbers, else a black pen and an eraser.
+
+    Raises:
+        UserError: The side is no 8-bit picture, which alone can be drawn.
     """
+    if not isinstance(side, PictureSide):
+        channels = f"{side.file_channels} channel{'s' if side.file_channels > 1 else ''}"
+        raise UserError(
+            f"this model translates {channels} of {side.dtype}, which cannot be drawn: use predict, or Translator"
+        )
     if side.palette:
         return Brushes(_name_colours(side.palette, [known] if known else list(KNOWN.values())))
     if side.kind == "label":

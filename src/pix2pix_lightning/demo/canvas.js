@@ -64,7 +64,7 @@ const colourPicker = () => {
   return control;
 };
 
-// The camera's pictures, cut to squares, one for each translation; drawing goes on with the last one.
+// The camera's pictures, cut to the shape of the canvas, one for each translation; drawing goes on with the last one.
 const camera = document.createElement("video"), cameraButton = element.querySelector("[data-do=camera]");
 camera.muted = camera.playsInline = true;
 const stopCamera = () => {
@@ -75,10 +75,11 @@ const stopCamera = () => {
 const drawCamera = () => {
   if (!camera.srcObject) return;
   if (!element.isConnected) return stopCamera();
-  const side = Math.min(camera.videoWidth, camera.videoHeight);
-  if (side && !isWaiting) {
-    const left = (camera.videoWidth - side) / 2, top = (camera.videoHeight - side) / 2;
-    context.drawImage(camera, left, top, side, side, 0, 0, canvas.width, canvas.height);
+  const scale = Math.min(camera.videoWidth / canvas.width, camera.videoHeight / canvas.height);
+  if (scale && !isWaiting) {
+    const width = scale * canvas.width, height = scale * canvas.height;
+    const left = (camera.videoWidth - width) / 2, top = (camera.videoHeight - height) / 2;
+    context.drawImage(camera, left, top, width, height, 0, 0, canvas.width, canvas.height);
     translateSoon();
   }
   requestAnimationFrame(drawCamera);
@@ -93,8 +94,8 @@ const startCamera = async () => {
     return;
   }
   cameraButton.textContent = "Camera";
-  if (canvas.width !== canvasState.size || canvas.height !== canvasState.size) {
-    canvas.width = canvas.height = canvasState.size;
+  if (canvas.width !== canvasState.width || canvas.height !== canvasState.height) {
+    [canvas.width, canvas.height] = [canvasState.width, canvasState.height];
     undoStack = [];
   } else pushUndo();
   press("camera", true);
@@ -104,9 +105,9 @@ const load = value => {
   canvasState = value;
   stopCamera();
   cameraButton.hidden = !value.free || !navigator.mediaDevices; // browsers have none on pages without https, but localhost
-  const now = JSON.stringify([value.brushes, value.size]), isFirst = !kind;
+  const now = JSON.stringify([value.brushes, value.width, value.height]), isFirst = !kind;
   if (now !== kind) {
-    const thick = Math.max(1, Math.round(value.size / 128));
+    const thick = Math.max(1, Math.round(Math.max(value.width, value.height) / 128));
     brushList.replaceChildren(...value.brushes.map(({name, colour}) =>
       button({name, colour, width: value.paints ? 6 * thick : name === "eraser" ? 8 * thick : thick})));
     if (value.free) brushList.append(colourPicker());

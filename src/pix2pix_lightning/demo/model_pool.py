@@ -6,8 +6,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from threading import Lock
+from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from pix2pix_lightning.checkpoints.files import find_checkpoint
@@ -17,7 +17,7 @@ from pix2pix_lightning.inference import Translator
 from pix2pix_lightning.utils.errors import UserError
 
 MODES = ("deterministic", "paper")
-Image = npt.NDArray[np.uint8]
+Image = npt.NDArray[Any]
 
 
 class ModelPool:

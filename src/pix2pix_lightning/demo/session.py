@@ -10,23 +10,23 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 import torch
 
-from pix2pix_lightning.data.files.image_files import write_image
+from pix2pix_lightning.data.files.image_files import choose_suffix, write_image
 from pix2pix_lightning.data.pair_spec import PairSpec
 from pix2pix_lightning.data.resize import resize
 from pix2pix_lightning.data.sides import Side
+from pix2pix_lightning.data.sides.picture import PictureSide
 from pix2pix_lightning.demo.model_pool import ModelPool
 from pix2pix_lightning.demo.start_picture import draw_start_picture
 from pix2pix_lightning.inference.source_files import HALVES, SourceReader
 from pix2pix_lightning.utils.checks import check_choice
 from pix2pix_lightning.utils.errors import UserError
 
-Image = npt.NDArray[np.uint8]
+Image = npt.NDArray[Any]
 
-_PNG = "data:image/png;base64,"
+_MEDIA_TYPES = {".png": "image/png", ".tif": "image/tiff"}
 _DATA = re.compile(r"bytes:(\d{1,15})|data:[^,]{0,100};base64,(.*)")
 
 
@@ -87,7 +87,7 @@ class DemoSession:
         Args:
             name: Name of the model.
             file: The content of the file as a data URL; or ``bytes:<size>`` of a file that is too large to be sent.
-            to_training_size: Whether the picture is resized, with the interpolation of the source.
+            to_training_size: Whether the picture is resized as in the training, with the interpolation of the source.
 
         Returns:
             What `describe_canvas` returns, with the picture, and with a ``note`` of what was done with a file that
@@ -99,7 +99,7 @@ class DemoSession:
         spec, brushes = self.models.get_source(name)
         image, note = self._decode(file, "the file", spec, self.half)
         if to_training_size:
-            image = resize(image, spec.size, spec.size, str(spec.source.interpolation))
+            image = resize(image, *spec.compute_resized(*image.shape[:2]), str(spec.source.interpolation))
         picture = _to_data_url(brushes.to_drawing(image, spec.source))
         return {**self.describe_canvas(name), "picture": picture, "note": note}
 
@@ -115,7 +115,7 @@ class DemoSession:
 
         Returns:
             For each sample the ``name`` and the content of the ``file`` that ``predict`` would write, both shown with
-            a ``caption``. Class numbers have a picture in ``shown``.
+            a ``caption``. What is no picture, such as class numbers and values of other types, has one in ``shown``.
 
         Raises:
             UserError: The drawing is no image, is too large, or does not fit the model.
@@ -131,12 +131,14 @@ class DemoSession:
         file = brushes.to_file(image, spec.source)
         results = self.models.translate(name, mode, file, seed=seed, samples=samples)
         endings = [f".sample_{number}" for number in range(samples)] if samples > 1 else [""]
-        is_numbers = spec.target.kind == "label" and not spec.target.palette
+        target = spec.target
+        suffix = choose_suffix(target.dtype, target.file_channels, has_georeference=target.nodata is not None)
+        is_shown_itself = isinstance(target, PictureSide) and not target.has_class_numbers
         return [
             {
-                "name": f"drawing{ending}.png",
-                "file": _to_data_url(result),
-                "shown": _to_data_url(_render(result, spec.target)) if is_numbers else None,
+                "name": f"drawing{ending}{suffix}",
+                "file": _to_data_url(result, suffix, target.nodata),
+                "shown": None if is_shown_itself else _to_data_url(_render(result, target)),
                 "caption": ending.strip(".").replace("_", " "),
             }
             for ending, result in zip(endings, results, strict=True)
@@ -170,12 +172,12 @@ class DemoSession:
             )
 
 
-def _to_data_url(image: Image) -> str:
-    """Encode as PNG, with the same bytes as the files of ``predict``."""
+def _to_data_url(image: Image, suffix: str = ".png", nodata: float | None = None) -> str:
+    """Encode with the same bytes as the files of ``predict``."""
     with TemporaryDirectory() as folder:
-        path = Path(folder) / "image.png"
-        write_image(path, image)
-        return _PNG + base64.b64encode(path.read_bytes()).decode()
+        path = Path(folder) / f"image{suffix}"
+        write_image(path, image, nodata=nodata)
+        return f"data:{_MEDIA_TYPES[suffix]};base64," + base64.b64encode(path.read_bytes()).decode()
 
 
 def _render(image: Image, side: Side) -> Image:

@@ -8,6 +8,8 @@ import numpy.typing as npt
 from scipy.interpolate import make_interp_spline
 
 from pix2pix_lightning.data.facades.layout import Part, draw_facade, paint_parts
+from pix2pix_lightning.data.resize import resize
+from pix2pix_lightning.data.sizes import Size, get_sides
 from pix2pix_lightning.demo.brushes import Brushes
 
 Image = npt.NDArray[np.uint8]
@@ -34,16 +36,21 @@ _CMP = {
 """Names of the CMP facades for the parts of a procedural facade, where they differ."""
 
 
-def draw_start_picture(brushes: Brushes, size: int) -> Image:
+def draw_start_picture(brushes: Brushes, size: Size) -> Image:
     """Draw an example: lines, a facade, or an area in each colour.
 
     Args:
         brushes: Brushes of the source.
-        size: Width and height in pixels.
+        size: The side of a square, or (height, width), in pixels.
 
     Returns:
-        (size, size, 3) uint8. All colours are those of brushes.
+        (H, W, 3) uint8. All colours are those of brushes.
     """
+    square = _draw_square(brushes, max(get_sides(size)))
+    return resize(square, *get_sides(size), "nearest")
+
+
+def _draw_square(brushes: Brushes, size: int) -> Image:
     if not brushes.paints:
         return _draw_shoe(size)
     names = {part: _name_part(part, brushes) for part in Part}

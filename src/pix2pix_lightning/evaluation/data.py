@@ -15,6 +15,9 @@ from omegaconf import DictConfig, OmegaConf
 from pix2pix_lightning.checkpoints.files import PROJECT_KEY, find_checkpoint, infer_checkpoint_kind, open_checkpoint
 from pix2pix_lightning.data.pair_folder import PairFolder
 from pix2pix_lightning.data.pair_spec import PairSpec
+from pix2pix_lightning.data.recognition import is_open
+from pix2pix_lightning.data.sides.values import to_plain
+from pix2pix_lightning.data.sizes import get_sides
 from pix2pix_lightning.utils.checks import check_choice, check_not_inside
 from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.instantiate import TARGET, build, check_size, check_trusted, locate
@@ -69,6 +72,9 @@ def describe_data(cfg: DictConfig, run: Path | None, trust: Sequence[str] = ()) 
         own.cache = None
     description = _without_augmentation(_to_plain(OmegaConf.merge(own, given)))
     _leave_out_fractions(description, given)
+    has_crops = description.get("crop") is not None and description.get("resize") not in (None, "stretch")
+    if has_crops and "val_whole" not in given:
+        description["val_whole"] = True  # a training looks at their centre alone, since that is faster
     check_trusted(description, trust, kinds=(object,), packages=(_PACKAGE,), origin=str(origin))
     if not issubclass(locate(description[TARGET]), LightningDataModule):
         raise UserError(f"{origin} names {description[TARGET]!r}, which is no data module: choose data=<group>")
@@ -158,7 +164,9 @@ def open_data(description: Mapping[str, Any], spec: PairSpec, split: str) -> Ite
         UserError: The split is unknown or missing, or pixels do not mean the same as in training.
     """
     check_choice("split", split, SPLITS)
-    data = _build_data(description)
+    known = {key: {**(description.get(key) or {}), **side.to_dict()} for key, side in (("a", spec.a), ("b", spec.b))}
+    opened = {key: side for key, side in known.items() if is_open(description.get(key))}
+    data = _build_data({**description, **opened})
     _check_equal(data.pair_spec, spec)
     data.prepare_data()
     data.setup("validate" if split == "val" else "test")
@@ -214,7 +222,10 @@ def _check_equal(given: PairSpec, trained: PairSpec) -> None:
 def _flatten(spec: PairSpec) -> dict[str, Any]:
     a, b = (spec.source, spec.target) if spec.direction == "a_to_b" else (spec.target, spec.source)
     sides = {f"{name}.{key}": value for name, side in (("a", a), ("b", b)) for key, value in side.to_dict().items()}
-    return {"direction": spec.direction, "size": spec.size, **sides}
+    sizes: dict[str, Any] = {"resize": spec.resize}
+    if spec.resize != "none":  # files as they are have no size in common
+        sizes["size"] = to_plain(spec.size if spec.resize == "stretch" else get_sides(spec.load_size)[1])
+    return {"direction": spec.direction, **sizes, **sides}
 
 
 def _format_key(key: str, value: Any) -> str:

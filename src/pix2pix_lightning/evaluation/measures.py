@@ -19,11 +19,13 @@ from pix2pix_lightning.metrics import (
     METRICS,
     DistributionMetric,
     ImageMetric,
+    MeanPixelMetric,
     MetricInfo,
     MetricSpec,
     build_metric,
     build_named_metrics,
     metric_info,
+    update_metric,
 )
 from pix2pix_lightning.utils.errors import UserError
 
@@ -32,14 +34,14 @@ _METRIC_ERRORS = (IndexError, RuntimeError, TypeError, ValueError)  # of a metri
 
 
 def choose_metrics(
-    requested: MetricSpec | Iterable[MetricSpec] | Mapping[str, MetricSpec | None] | None, target: Side, size: int
+    requested: MetricSpec | Iterable[MetricSpec] | Mapping[str, MetricSpec | None] | None, target: Side, side: int
 ) -> tuple[dict[str, Metric], dict[str, str]]:
     """Build the metrics of an evaluation.
 
     Args:
         requested: As for `metrics.build_metrics`; None chooses all registered metrics that apply.
         target: What a target's pixels mean.
-        size: Side of the images in pixels.
+        side: Shorter side of the images in pixels.
 
     Returns:
         The metrics by name, and what was left out with the reason: nothing where metrics were requested.
@@ -47,26 +49,27 @@ def choose_metrics(
     Raises:
         UserError: A metric is unknown, cannot be built or does not apply.
     """
+    is_eight_bit = target.dtype == "uint8"
     if requested is None:
-        reasons = {name: find_obstacle(info, target, size) for name, info in METRICS.items()}
+        reasons = {name: find_obstacle(info, target, side) for name, info in METRICS.items()}
         left_out = {name: reason for name, reason in reasons.items() if reason and METRICS[name].targets != "classes"}
-        return {name: build_metric(name, eight_bit=True) for name in METRICS if not reasons[name]}, left_out
-    metrics = build_named_metrics(requested, eight_bit=True)
+        return {name: build_metric(name, eight_bit=is_eight_bit) for name in METRICS if not reasons[name]}, left_out
+    metrics = build_named_metrics(requested, eight_bit=is_eight_bit)
     if not metrics:
         raise UserError(f"metrics={requested} chooses nothing: name some of {', '.join(METRICS)}")
     for name, metric in metrics.items():
-        if reason := find_obstacle(metric_info(metric), target, size):
+        if reason := find_obstacle(metric_info(metric), target, side):
             raise UserError(f"metrics: {name} {reason}; leave it out")
     return metrics, {}
 
 
-def find_obstacle(info: MetricInfo, target: Side, size: int) -> str | None:
+def find_obstacle(info: MetricInfo, target: Side, side: int) -> str | None:
     """Return why a metric cannot be computed, in words that follow its name, or None.
 
     Args:
         info: The metric's row.
         target: What a target's pixels mean.
-        size: Side of the images in pixels.
+        side: Shorter side of the images in pixels.
     """
     is_label = target.kind == "label"
     if info.targets == "classes" and not is_label:
@@ -75,8 +78,8 @@ def find_obstacle(info: MetricInfo, target: Side, size: int) -> str | None:
         return "compares colours, and these targets are class numbers without a palette"
     if info.targets == "photos" and target.kind != "rgb":
         return f"compares colours of photos, and these targets are {target.kind}"
-    if size < info.least_side:
-        return f"needs sides of {info.least_side} pixels at least, and these are {size}"
+    if side < info.least_side:
+        return f"needs sides of {info.least_side} pixels at least, and these are {side}"
     return None
 
 
@@ -84,8 +87,14 @@ class Measurement(ABC):
     """What a metric measures over a split, image by image."""
 
     @abstractmethod
-    def add(self, output: Tensor, target: Tensor) -> None:
-        """Measure an image, (1, C, H, W) float64 in [0, 1], against its target."""
+    def add(self, output: Tensor, target: Tensor, mask: Tensor | None = None) -> None:
+        """Measure an image, (1, C, H, W) float64 in [0, 1], against its target.
+
+        Args:
+            output: The image, equal to ``target`` where a pixel does not count.
+            target: What it should be.
+            mask: (1, 1, H, W) booleans, True where a pixel counts; None: everywhere.
+        """
 
     @abstractmethod
     def compute(self) -> tuple[Array | None, Interval]:
@@ -99,9 +108,17 @@ class StatisticsMeasurement(Measurement):
         self._metric = metric
         self._rows: list[Array] = []
 
-    def add(self, output: Tensor, target: Tensor) -> None:
-        """Keep the image's statistics."""
-        self._rows.append(self._metric.compute_statistics(output, target)[0].double().numpy())
+    def add(self, output: Tensor, target: Tensor, mask: Tensor | None = None) -> None:
+        """Keep the image's statistics.
+
+        Args:
+            output: As for ``Measurement.add``.
+            target: Likewise.
+            mask: Likewise.
+        """
+        masked = isinstance(self._metric, MeanPixelMetric)
+        statistics = self._metric.compute_statistics(output, target, *([mask] if masked else []))
+        self._rows.append(statistics[0].double().numpy())
 
     def compute(self) -> tuple[Array | None, Interval]:
         """Return each image's value, and the value of the mean statistics with its interval."""
@@ -121,10 +138,16 @@ class PairMeasurement(Measurement):
         self._metric = metric.eval()
         self._values: list[float] = []
 
-    def add(self, output: Tensor, target: Tensor) -> None:
-        """Compute the image's value."""
+    def add(self, output: Tensor, target: Tensor, mask: Tensor | None = None) -> None:
+        """Compute the image's value.
+
+        Args:
+            output: As for ``Measurement.add``.
+            target: Likewise.
+            mask: Likewise.
+        """
         self._metric.reset()
-        _update(self._name, self._metric, output, target)
+        _update(self._name, self._metric, output, target, mask)
         self._values.append(_compute(self._name, self._metric))
 
     def compute(self) -> tuple[Array | None, Interval]:
@@ -141,9 +164,15 @@ class DistributionMeasurement(Measurement):
         self._metric = metric.eval()
         self._metric.reset()
 
-    def add(self, output: Tensor, target: Tensor) -> None:
-        """Add the image to the distributions."""
-        _update(self._name, self._metric, output, target)
+    def add(self, output: Tensor, target: Tensor, mask: Tensor | None = None) -> None:
+        """Add the image to the distributions.
+
+        Args:
+            output: As for ``Measurement.add``.
+            target: Likewise.
+            mask: Likewise.
+        """
+        _update(self._name, self._metric, output, target, mask)
 
     def compute(self) -> tuple[Array | None, Interval]:
         """Return the value over all images, without an interval."""
@@ -167,11 +196,11 @@ def build_measurement(name: str, metric: Metric) -> Measurement:
     return PairMeasurement(name, metric)
 
 
-def _update(name: str, metric: Metric, output: Tensor, target: Tensor) -> None:
+def _update(name: str, metric: Metric, output: Tensor, target: Tensor, mask: Tensor | None) -> None:
     # Networks inside of metrics have float32 weights.
     try:
         with torch.no_grad():
-            metric.update(output.float(), target.float())
+            update_metric(metric, output.float(), target.float(), mask)
     except _METRIC_ERRORS as error:
         raise UserError(
             f"metrics: {name} cannot take images of shape {tuple(output.shape)}: {error}; leave it out"

@@ -13,6 +13,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from pix2pix_lightning.data.pair_spec import PairSpec
+from pix2pix_lightning.data.sides import RawSide
 from pix2pix_lightning.evaluation.bootstrap import Interval
 from pix2pix_lightning.evaluation.measures import build_measurement
 from pix2pix_lightning.inference import Translator
@@ -24,21 +25,21 @@ _log = logging.getLogger(__name__)
 
 
 class TranslatedPair(NamedTuple):
-    """A pair and the source's translation, (1, C, H, W) uint8 each, as files hold them.
+    """A pair and the source's translation, (1, C, H, W) each, as files hold them.
 
     Attributes:
         name: Name of the pair.
         source: The image that was translated.
         output: Its translation.
         target: The real image.
-        ignored: Which pixels of the target have no class, (1, 1, H, W) booleans; None where each one counts.
+        mask: Which pixels count, (1, 1, H, W) booleans; None where each one does.
     """
 
     name: str
     source: Tensor
     output: Tensor
     target: Tensor
-    ignored: Tensor | None = None
+    mask: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -69,11 +70,11 @@ def compute_scores(
     *,
     on_pair: Callable[[TranslatedPair], None] = lambda pair: None,
 ) -> Scores:
-    """Translate the sources of a split and compare the outputs, as 8-bit files hold them, with the targets.
+    """Translate the sources of a split and compare the outputs, as files hold them, with the targets.
 
     Args:
         translator: The model.
-        batches: The split's batches, ``{"source", "target", "name"}``.
+        batches: The split's batches, ``{"source", "target", "name"}``, and ``mask`` where pairs have masks.
         metrics: Metrics by name, as ``choose_metrics`` builds them.
         on_pair: Called with every pair after it was measured.
 
@@ -87,22 +88,25 @@ def compute_scores(
     left_out: list[str] = []
     infos = {name: metric_info(metric).rename(name) for name, metric in metrics.items()}
     measurements = {name: build_measurement(name, metric) for name, metric in metrics.items()}
-    low, high = translator.pair_spec.target.value_range
+    side = translator.pair_spec.target
+    low, high = side.value_range
     for pair in _translate(translator, batches, left_out):
         names.append(pair.name)
         output, target = ((image.double() - low) / (high - low) for image in (pair.output, pair.target))
         images = classes = output, target
-        if pair.ignored is not None:
-            images = output.where(~pair.ignored, target), target
-            classes = output, target.masked_fill(pair.ignored, -1)
+        if pair.mask is not None:
+            # what a file holds where there is no value is no fraction of the range
+            filled = target.where(pair.mask, (side.fill + 1) / 2) if isinstance(side, RawSide) else target
+            images = output.where(pair.mask, filled), filled
+            classes = output, target.masked_fill(~pair.mask, -1)
         for name, measurement in measurements.items():
-            measurement.add(*(classes if infos[name].targets == "classes" else images))
+            measurement.add(*(classes if infos[name].targets == "classes" else images), pair.mask)
         on_pair(pair)
     if left_out:
-        line = "%d of %d pairs are left out, since no pixel of their target has a class: %s"
+        line = "%d of %d pairs are left out, since none of their pixels has a value or class that counts: %s"
         _log.warning(line, len(left_out), len(names) + len(left_out), format_names(left_out))
     if not names:
-        reason = "no target of the split has a class in any pixel" if left_out else "the split has no pair"
+        reason = "no pixel of the split has a value or class that counts" if left_out else "the split has no pair"
         raise UserError(f"{reason}: there is nothing to measure")
     results = {name: measurement.compute() for name, measurement in measurements.items()}
     return Scores(
@@ -121,7 +125,7 @@ def _translate(
     Args:
         translator: The model.
         batches: The split's batches.
-        left_out: Gets the names of pairs whose target has no class in any pixel.
+        left_out: Gets the names of pairs of which no pixel counts.
 
     Yields:
         The other pairs.
@@ -130,10 +134,13 @@ def _translate(
     for batch in batches:
         for index, name in enumerate(batch["name"]):
             source, target = (spec.encode(batch[side][index : index + 1], side) for side in ("source", "target"))
-            ignored = spec.target.find_ignored(target)
-            if ignored is not None and bool(ignored.all()):
+            mask = spec.find_counted(source, target)
+            if "mask" in batch:
+                given = batch["mask"][index : index + 1]
+                mask = given if mask is None else given & mask
+            if mask is not None and not mask.any():
                 left_out.append(name)
                 continue
-            output = spec.decode(translator(source), source)
-            real = spec.decode(target, source, is_output=False)
-            yield TranslatedPair(name, spec.source.decode(source), output, real, ignored)
+            output = spec.decode(translator.translate_floats(source).cpu(), source)
+            real = spec.decode(target, spec.source.fill_missing(source), is_output=False)
+            yield TranslatedPair(name, spec.source.decode(source), output, real, mask)

@@ -9,6 +9,7 @@ from typing import Any
 
 from pix2pix_lightning.checkpoints.junyanz import format_flags, to_junyanz_state, write_junyanz
 from pix2pix_lightning.checkpoints.pretrained import write_safetensors
+from pix2pix_lightning.data.sizes import get_sides
 from pix2pix_lightning.export.checkpoint_file import write_generator_checkpoint
 from pix2pix_lightning.export.graph import Graph
 from pix2pix_lightning.export.model_card import build_model_card
@@ -60,7 +61,7 @@ def _export_torch(export: Export) -> str:
     size = export.keys["size"]
     worst = write_program(export.graph, export.output, size=size, made_by=export.made_by, overwrite=export.overwrite)
     least = max(export.graph.min_side, 2 * export.graph.side_multiple)  # as write_program has it
-    sides = f"of {size} x {size} only" if size else f"with sides from {least}"
+    sides = f"of {' x '.join(map(str, reversed(get_sides(size))))} only" if size else f"with sides from {least}"
     return (
         f"{export.output}: norm={export.keys['norm']}, images {sides}, checked, {worst:.0e} from the module; reading "
         "it needs trust=true"
@@ -121,7 +122,7 @@ def _export_hub(export: Export) -> str:
 def _export_web(export: Export) -> str:
     keys, runtime = export.keys, export.keys["runtime"]
     worst = write_web(
-        Graph(export.module, keys["norm"], "uint8", "uint8"),
+        Graph(export.module, keys["norm"], "file", "file"),
         export.output,
         run=export.run,
         made_by=export.made_by,

@@ -1,26 +1,24 @@
-"""Build the graph that is exported: the generator at test time, with conversions from and to bytes if asked for."""
+"""Build the graph that is exported: the generator at test time, with conversions from and to values of files."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from pix2pix_lightning.data.pair_spec import PairSpec
 from pix2pix_lightning.data.sides import Side
-from pix2pix_lightning.data.sides.class_numbers import build_channel_numbers
 from pix2pix_lightning.models.pix2pix import Pix2PixModule
 from pix2pix_lightning.networks import find_image_norms, measure_receptive_field, use_eval_mode
 from pix2pix_lightning.utils.checks import check_choice
+from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.version import __version__
 
-VALUES = ("float", "uint8")
+VALUES = ("float", "file")
 NORMS = ("image", "running")
 
 
@@ -31,11 +29,12 @@ class Graph:
     Args:
         module: Module of the generator.
         norm: ``image`` (statistics of each image) or ``running`` (running statistics).
-        values_in: Type of the input: ``float``, (B, C, H, W) in [-1, 1], or ``uint8``, as in files of the source.
-        values_out: Type of the output: ``float``, in [-1, 1], or ``uint8``, as in files of the target.
+        values_in: Values of the input: ``float``, (B, C, H, W) in [-1, 1], or ``file``, those of files of the source in
+            their type. ``uint8`` is another word for ``file`` where the files are of this type.
+        values_out: Values of the output: ``float``, in [-1, 1], or ``file``, those of files of the target.
 
     Raises:
-        UserError: A value is unknown.
+        UserError: A value is unknown, or ``uint8`` for files of another type.
     """
 
     module: Pix2PixModule
@@ -44,12 +43,9 @@ class Graph:
     values_out: str = "float"
 
     def __post_init__(self) -> None:
-        for name, value, choices in (
-            ("norm", self.norm, NORMS),
-            ("values_in", self.values_in, VALUES),
-            ("values_out", self.values_out, VALUES),
-        ):
-            check_choice(name, value, choices)
+        check_choice("norm", self.norm, NORMS)
+        for name, side in (("values_in", self.spec.source), ("values_out", self.spec.target)):
+            object.__setattr__(self, name, _parse_values(name, getattr(self, name), side))
 
     @property
     def generator(self) -> nn.Module:
@@ -76,6 +72,12 @@ class Graph:
         """The number of channels of the input."""
         return self.spec.source.channels if self.values_in == "float" else self.spec.source.file_channels
 
+    @property
+    def in_dtype(self) -> torch.dtype:
+        """The type of the input."""
+        dtype: torch.dtype = getattr(torch, self.spec.source.dtype) if self.values_in == "file" else torch.float32
+        return dtype
+
     @contextmanager
     def use_eval_module(self) -> Iterator[nn.Module]:
         """Yield the module that is exported, from (B, in_channels, H, W) to the output, in evaluation mode."""
@@ -91,8 +93,9 @@ class Graph:
             made_by: Origin of the model: the checkpoint's name, its batches and the command.
 
         Returns:
-            The meaning of the images, the sizes and types that the graph takes, its norm mode, how far it sees
-            (``context``, in pixels; None where it sees the whole image), and its origin with versions.
+            The meaning of the images, the sizes that the graph takes, its ``input`` and ``output`` (``float``, or the
+            type of the files whose values they are), its norm mode, how far it sees (``context``, in pixels; None where
+            it sees the whole image), and its origin with versions.
         """
         image_norms = find_image_norms(self.generator, self.norm)
         context = None if image_norms else measure_receptive_field(self.generator, self.spec.source.channels).margin
@@ -102,49 +105,31 @@ class Graph:
             "side_multiple": self.side_multiple,
             "min_side": self.min_side,
             "norm": self.norm,
-            "input": self.values_in,
-            "output": self.values_out,
+            "input": "float" if self.values_in == "float" else self.spec.source.dtype,
+            "output": "float" if self.values_out == "float" else self.spec.target.dtype,
             "context": context,
             "made_by": {**made_by, "pix2pix_lightning": __version__, "torch": torch.__version__},
         }
 
 
 class _ConvertingGenerator(nn.Module):
-    """A generator with conversions from and to the bytes of files."""
+    """A generator with conversions from and to the values of files."""
 
     def __init__(self, generator: nn.Module, spec: PairSpec, values_in: str, values_out: str) -> None:
         super().__init__()
         self.generator = generator
-        self._before = partial(_encode_bytes, spec.source) if values_in == "uint8" else _keep
-        self._after = spec.decode if values_out == "uint8" else _keep
+        self._spec = spec
+        self._takes_file, self._returns_file = values_in == "file", values_out == "file"
 
     def forward(self, source: Tensor) -> Tensor:
-        return self._after(self.generator.forward(self._before(source)))
+        seen = self._spec.source.encode_file(source) if self._takes_file else source
+        output: Tensor = self.generator.forward(self._spec.source.fill_missing(seen))
+        return self._spec.decode(output, seen) if self._returns_file else output
 
 
-def _keep(values: Tensor) -> Tensor:
-    return values
-
-
-def _encode_bytes(side: Side, values: Tensor) -> Tensor:
-    """Return the network's input, (B, C, H, W) in [-1, 1], for pixels of files, (B, 1 or 3, H, W) uint8.
-
-    This is ``Side.prepare`` and ``Side.encode`` in operators that can be exported.
-    """
-    if side.palette:
-        palette = torch.tensor(side.palette, dtype=torch.float32, device=values.device)
-        # |x - p|^2 without |x|^2, which is the same for all colours; integers, so that float32 is exact
-        distance = F.conv2d(values.float(), -2 * palette[:, :, None, None], (palette**2).sum(1))
-        nearest = distance.argmin(1, keepdim=True)
-        if side.kind == "label":
-            return _one_hot(nearest, side.channels, side.ignore_index)
-        return F.conv2d((_one_hot(nearest, len(palette)) + 1) / 2, palette.t()[:, :, None, None]) / 127.5 - 1
-    if side.kind == "label":
-        return _one_hot(values.long(), side.channels, side.ignore_index)
-    return side.encode(values)
-
-
-def _one_hot(classes: Tensor, count: int, ignore_index: int | None = None) -> Tensor:
-    """Encode classes (B, 1, H, W) as (B, count, H, W), 1 for the class and -1 for the others."""
-    numbers = build_channel_numbers(count, ignore_index, classes.device)
-    return (classes == numbers).float() * 2 - 1
+def _parse_values(name: str, value: str, side: Side) -> str:
+    if value == "uint8" and side.dtype != "uint8":
+        raise UserError(f"{name}=uint8, but files of this model hold {side.dtype}: set {name}=file")
+    value = "file" if value == "uint8" else value  # as it was called when all files had this type
+    check_choice(name, value, VALUES)
+    return value

@@ -29,7 +29,7 @@ from pix2pix_lightning.utils.saved_files import read_json
 _NUM_PICTURES = 4
 _PROCEDURAL = "pix2pix_lightning.data.ProceduralDataModule"
 _DATA_KEYS = (
-    *("direction", "size", "jitter", "mirror", "batch_size", "max_pairs"),
+    *("direction", "size", "resize", "crop", "jitter", "mirror", "batch_size", "max_pairs"),
     *("num_train", "num_val", "num_looks", "seed"),
 )
 _TRAINER_KEYS = ("max_epochs", "precision", "limit_train_batches", "devices", "num_nodes")
@@ -148,6 +148,7 @@ def _format_training(run: Path, settings: Mapping[str, Any], module: Pix2PixModu
     run_rows = {**_select(settings.get("trainer"), _TRAINER_KEYS), **_select(summary, _SUMMARY_KEYS)}
     run_rows |= {f"{package} version": number for package, number in (summary.get("versions") or {}).items()}
     module_rows = {key: hparams[key] for key in ("accumulate", "discriminator_steps", "gradient_clip", "seed")}
+    module_rows["diff_augment"] = hparams["diff_augment"] or None
     rows = [["optimizer of the generator", format_part(hparams["optimizer_g"])]]
     if module.discriminator is not None:
         rows.append(["optimizer of the discriminator", format_part(hparams["optimizer_d"])])

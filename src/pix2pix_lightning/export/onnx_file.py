@@ -66,13 +66,7 @@ def write_onnx(
     stride, least = graph.side_multiple, graph.min_side
     height, width = (Dim(name, min=-(-least // stride), max=_MAX_DIM // stride) for name in ("height", "width"))
     sides = {0: Dim("batch", min=1, max=_MAX_DIM), 2: stride * height, 3: stride * width}
-    example = torch.zeros(
-        2,
-        graph.in_channels,
-        least + 2 * stride,
-        least + stride,
-        dtype=torch.uint8 if graph.values_in == "uint8" else torch.float32,
-    )
+    example = torch.zeros(2, graph.in_channels, least + 2 * stride, least + stride, dtype=graph.in_dtype)
     with graph.use_eval_module() as module, _silence_exporter():
         program = torch.onnx.export(
             module,

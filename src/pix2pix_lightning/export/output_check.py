@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from pix2pix_lightning.data.sides import Side
+from pix2pix_lightning.data.sides import RawSide, Side
 from pix2pix_lightning.data.sides.class_numbers import hide_ignored_channel
+from pix2pix_lightning.data.sides.picture import LevelSide
 from pix2pix_lightning.export.graph import Graph
 from pix2pix_lightning.utils.errors import UserError
 
@@ -46,7 +47,7 @@ def check_outputs(
         tolerance: Greatest difference that is accepted, of outputs in [-1, 1].
 
     Returns:
-        The greatest difference, of outputs in [-1, 1]; for bytes, beyond their rounding.
+        The greatest difference, of outputs in [-1, 1]; for values of files, beyond their rounding.
 
     Raises:
         UserError: The outputs differ by more than ``tolerance``.
@@ -57,8 +58,9 @@ def check_outputs(
         with floats.use_eval_module() as module:
             expected = module(source)
         actual = run(source)
-        if graph.values_out == "uint8":
-            difference = _measure_beyond_rounding(graph.spec.target, actual, expected, _CLEAR_MARGIN * tolerance)
+        if graph.values_out == "file":
+            seen = graph.spec.source.encode_file(source) if graph.values_in == "file" else source
+            difference = _measure_beyond_rounding(graph.spec.target, actual, expected, seen, _CLEAR_MARGIN * tolerance)
         else:
             difference = (actual - expected).abs().max().item()
         if not difference <= tolerance:  # NaN is an error too
@@ -77,22 +79,38 @@ def _draw_inputs(graph: Graph, sizes: list[tuple[int, int]]) -> Iterator[Tensor]
         shape = (3 if number % 2 == 0 else 1, graph.in_channels, height, width)
         if graph.values_in == "float":
             yield torch.rand(shape, generator=generator) * 2 - 1
+        elif side.has_class_numbers:
+            yield torch.randint(0, side.channels, shape, generator=generator, dtype=torch.uint8)
         else:
-            levels = side.channels if side.kind == "label" and not side.palette else 256
-            yield torch.randint(0, levels, shape, generator=generator, dtype=torch.uint8)
+            low, high = side.value_range
+            yield (torch.rand(shape, generator=generator) * (high - low) + low).to(graph.in_dtype)
 
 
-def _measure_beyond_rounding(side: Side, actual: Tensor, expected: Tensor, margin: float) -> float:
-    """Return how far bytes are from floats at most, beyond half a level, on the scale of [-1, 1].
+def _measure_beyond_rounding(side: Side, actual: Tensor, expected: Tensor, seen: Tensor, margin: float) -> float:
+    """Return how far values of files are from floats at most, beyond their rounding, on the scale of [-1, 1].
 
     A wrong class counts as 1, where the likeliest class leads by more than ``margin``.
+
+    Args:
+        side: The side of the files.
+        actual: Values of files, (B, file_channels, H, W).
+        expected: Floats, (B, channels, H, W) in [-1, 1].
+        seen: The generator's input, before missing values are filled.
+        margin: Lead of a class.
     """
+    decoded = side.decode(expected, seen, is_output=True)
     if side.kind == "label":
         best = hide_ignored_channel(expected, side.ignore_index).topk(min(2, expected.shape[1]), 1).values
         unclear = best[:, :1] - best[:, -1:] <= margin
-        wrong = (actual != side.decode(expected, is_output=True)).any(1, keepdim=True) & ~unclear
-        return float(wrong.any())
+        return float(((actual != decoded).any(1, keepdim=True) & ~unclear).any())
     low, high = side.value_range
-    levels = (expected.double() + 1) * ((high - low) / 2) + low
-    beyond = (actual.double() - levels.clamp(low, high)).abs() - 0.5
-    return beyond.clamp_min(0).max().item() * 2 / (high - low)
+    if not isinstance(side, LevelSide | RawSide):  # of other kinds no value is that of one channel
+        return ((actual.double() - decoded.double()).abs().max().item() - 1) * 2 / (high - low)
+    exact = ((expected.double() + 1) * ((high - low) / 2) + low).clamp(low, high)
+    found, own = actual.double(), decoded.double()
+    is_equal = (found == own) | (found.isnan() & own.isnan())
+    rounding = (own - exact).abs().clamp_min(0.0 if decoded.is_floating_point() else 0.5)
+    if side.nodata is not None:  # levels at that of missing values move to one beside it
+        rounding = torch.where((exact - side.nodata).abs() <= 1, rounding.clamp_min(1.5), rounding)
+    beyond = torch.where(is_equal, 0.0, ((found - exact).abs() - rounding).clamp_min(0))
+    return beyond.max().item() * 2 / (high - low)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import warnings
 from collections.abc import Mapping
 from functools import partial
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from torch.export import Dim
 
 from pix2pix_lightning.checkpoints.files import PROJECT_KEY
+from pix2pix_lightning.data.sizes import Size, format_size, get_sides, parse_size
 from pix2pix_lightning.export.graph import Graph
 from pix2pix_lightning.export.output_check import check_outputs, choose_sizes
 from pix2pix_lightning.networks import find_image_norms
@@ -26,15 +28,15 @@ _MAX_DIM = 2**16  # images of a batch, and pixels of a side
 
 
 def write_program(
-    graph: Graph, path: Path, *, size: int | None, made_by: Mapping[str, Any], overwrite: bool = False
+    graph: Graph, path: Path, *, size: Size | None, made_by: Mapping[str, Any], overwrite: bool = False
 ) -> float:
     """Write a ``.pt2`` file for any number of images, and check it.
 
     Args:
         graph: Graph to export.
         path: Path of the file.
-        size: Side of all images, in pixels; None for any sides from twice the network's stride, since torch.export
-            treats a map of one pixel as a constant.
+        size: Size of all images: the side of squares, or (height, width), in pixels; None for any sides from twice the
+            network's stride, since torch.export treats a map of one pixel as a constant.
         made_by: Origin of the model, for the file's metadata.
         overwrite: Replace a file that exists.
 
@@ -50,20 +52,20 @@ def write_program(
     stride = graph.side_multiple
     least = max(graph.min_side, 2 * stride)
     shapes: dict[int, Any] = {0: Dim("batch", min=1, max=_MAX_DIM)}
+    size = None if size is None else parse_size("size", size)
     if size is None:
         sides = (least + 2 * stride, least + stride)
         for dim, name in ((2, "height"), (3, "width")):
             shapes[dim] = stride * Dim(name, min=least // stride, max=_MAX_DIM // stride)
         sizes = choose_sizes(graph, least)
-    elif type(size) is not int or size < graph.min_side or size % stride:
+    elif min(sides := get_sides(size)) < graph.min_side or any(side % stride for side in sides):
         raise UserError(
-            f"size={size}: this generator takes multiples of {stride} from {graph.min_side}, or size=null for any"
+            f"size={format_size(size)}: this generator takes multiples of {stride} from {graph.min_side}, or size=null "
+            "for any"
         )
     else:
-        sides = (size, size)
-        sizes = [(size, size)] * 2
-    dtype = torch.uint8 if graph.values_in == "uint8" else torch.float32
-    example = torch.zeros(2, graph.in_channels, *sides, dtype=dtype)
+        sizes = [sides] * 2
+    example = torch.zeros(2, graph.in_channels, *sides, dtype=graph.in_dtype)
     image_norms = set(find_image_norms(graph.generator, graph.norm))
 
     def find_forward(place: int, name: str, layer: nn.Module) -> Forward | None:
@@ -73,7 +75,8 @@ def write_program(
     with graph.use_eval_module() as module, fixed, warnings.catch_warnings(action="ignore"):
         program = torch.export.export(module, (example,), dynamic_shapes={"source": shapes}, strict=False)
     metadata = graph.build_metadata(made_by)
-    metadata |= {"min_side": size, "side_multiple": size} if size else {"min_side": least}
+    fits = {"min_side": min(sides), "side_multiple": math.gcd(*sides)}  # the reader pads to these, up to the size
+    metadata |= fits if size else {"min_side": least}
     metadata["size"] = size
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path) as scratch:

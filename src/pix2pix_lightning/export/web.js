@@ -46,7 +46,7 @@ const decodeUpload = async sent => {
   await picture.decode().catch(() => { throw new Error("The file is no picture that this browser can read."); });
   if (page.source.alpha === "error" && isTransparent(picture))
     throw new Error("The file has transparent pixels (alpha), which the model does not take: save it without alpha.");
-  const [result, context] = blank(page.canvas.size, page.canvas.size);
+  const [result, context] = blank(page.canvas.width, page.canvas.height);
   context.imageSmoothingEnabled = page.source.interpolation !== "nearest";
   context.imageSmoothingQuality = "high";
   context.fillStyle = `rgb(${page.source.background})`; // behind transparent pixels
@@ -81,8 +81,9 @@ const toPlanes = ({data, width, height}) => { // RGBA to (1, C, H, W)
   }
   return result;
 };
-const toPng = (values, size, scale = 1) => { // (1, C, H, W) to a PNG
-  const [result, context] = blank(size, size), image = context.createImageData(size, size), area = size * size;
+const toPng = (values, scale = 1) => { // (1, C, H, W) to a PNG
+  const {width, height} = page.canvas, area = width * height;
+  const [result, context] = blank(width, height), image = context.createImageData(width, height);
   for (let at = 0; at < area; at++) {
     for (let channel = 0; channel < 3; channel++)
       image.data[4 * at + channel] = scale * values[page.target.channels === 3 ? channel * area + at : at];
@@ -122,12 +123,12 @@ const start = async () => {
     showStatus("Translating");
     await nextPaint();
     try {
-      const canvas = drawing.querySelector("canvas"), {size} = page.canvas, from = performance.now();
-      const image = canvas.getContext("2d").getImageData(0, 0, size, size);
-      const source = new runtime.Tensor("uint8", toPlanes(image), [1, page.source.channels, size, size]);
+      const canvas = drawing.querySelector("canvas"), {width, height} = page.canvas, from = performance.now();
+      const image = canvas.getContext("2d").getImageData(0, 0, width, height);
+      const source = new runtime.Tensor("uint8", toPlanes(image), [1, page.source.channels, height, width]);
       const {data} = (await session.run({source})).target;
-      const shown = page.target.spread === 1 ? null : toPng(data, size, page.target.spread);
-      setResults([{name: "translation.png", file: toPng(data, size), shown, caption: ""}]);
+      const shown = page.target.spread === 1 ? null : toPng(data, page.target.spread);
+      setResults([{name: "translation.png", file: toPng(data), shown, caption: ""}]);
       showStatus(`Translated in ${((performance.now() - from) / 1000).toFixed(1)} seconds`);
     } catch (error) {
       showStatus(`The model did not run: ${error.message}`);

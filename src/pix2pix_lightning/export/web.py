@@ -12,11 +12,13 @@ from typing import Any
 from pix2pix_lightning.data.files.image_files import write_image
 from pix2pix_lightning.data.sides.class_numbers import compute_level_step
 from pix2pix_lightning.data.sides.picture import PictureSide
+from pix2pix_lightning.data.sizes import Size, get_sides, parse_size
 from pix2pix_lightning.demo.brushes import build_brushes, find_run_colours
 from pix2pix_lightning.demo.start_picture import draw_start_picture
 from pix2pix_lightning.evaluation.results import open_output_folder
 from pix2pix_lightning.export.graph import Graph
 from pix2pix_lightning.export.onnx_file import write_onnx
+from pix2pix_lightning.networks.padding import compute_padded_side
 from pix2pix_lightning.reports.rendering import build_environment, render
 from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.saved_config import read_saved_values
@@ -48,7 +50,7 @@ def write_web(
     and computed with in float32.
 
     Args:
-        graph: Graph to export, with uint8 inputs and outputs.
+        graph: Graph to export, with the values of files as inputs and outputs.
         folder: Folder of the page; ``index.html`` is in it.
         run: Folder of the run whose name and colours the page shows; None for a model of another origin.
         made_by: Origin of the model, for its metadata and for the page.
@@ -118,10 +120,10 @@ def write_web(
     return worst
 
 
-def _compute_size(graph: Graph) -> int:
+def _compute_size(graph: Graph) -> Size:
     """Return the training's size, raised to what the network takes."""
-    multiple = graph.side_multiple
-    return -(-max(graph.spec.size, graph.min_side) // multiple) * multiple
+    sides = (graph.spec.height, graph.spec.width)
+    return parse_size("size", [compute_padded_side(side, graph.side_multiple, graph.min_side) for side in sides])
 
 
 def _describe_side(side: PictureSide) -> dict[str, Any]:
@@ -140,13 +142,14 @@ def _read_title(run: Path | None) -> str:
     return f"pix2pix: {name}" if name else "pix2pix"
 
 
-def _list_facts(graph: Graph, size: int, count: int, made_by: Mapping[str, Any]) -> list[tuple[str, object]]:
+def _list_facts(graph: Graph, size: Size, count: int, made_by: Mapping[str, Any]) -> list[tuple[str, object]]:
     facts = graph.build_metadata(made_by)
     source, target = graph.spec.source, graph.spec.target
+    height, width = get_sides(size)
     return [
         ("Checkpoint", facts["made_by"].get("checkpoint")),
         ("Batches seen", facts["made_by"].get("batches_seen")),
-        ("Translates", f"{source.kind} to {target.kind}, {size} x {size} pixels"),
+        ("Translates", f"{source.kind} to {target.kind}, {width} x {height} pixels"),
         ("Statistics", f"norm={graph.norm}"),
         ("Model", f"{count / 1e6:.1f} MB of ONNX, weights in half precision"),
         ("Written by", f"pix2pix_lightning {facts['made_by']['pix2pix_lightning']}"),

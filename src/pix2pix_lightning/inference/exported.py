@@ -15,7 +15,8 @@ from torch import Tensor
 from pix2pix_lightning.checkpoints.checksums import check_embedded, verify_archive
 from pix2pix_lightning.checkpoints.files import PROJECT_KEY
 from pix2pix_lightning.data.pair_spec import PairSpec
-from pix2pix_lightning.data.sides import Side
+from pix2pix_lightning.data.sides.ranges import DTYPES
+from pix2pix_lightning.data.sizes import Size, format_size, get_sides, parse_size
 from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.finite import NonFiniteError, check_finite, sum_wide
 from pix2pix_lightning.utils.memory import is_out_of_memory
@@ -33,8 +34,8 @@ _VALIDATORS: dict[str, Callable[[Any], bool]] = {
     "side_multiple": _is_side,
     "min_side": _is_side,
     "norm": ("image", "running").__contains__,
-    "input": ("float", "uint8").__contains__,
-    "output": ("float", "uint8").__contains__,
+    "input": ("float", *DTYPES).__contains__,
+    "output": ("float", *DTYPES).__contains__,
     "context": lambda value: value is None or (type(value) is int and 0 <= value <= _MAX_SIDE),
 }
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
@@ -55,8 +56,8 @@ class ExportedNetwork:
         context: How many pixels it sees beyond a pixel of its output; None where its norms see the whole image.
         side_multiple: Divisor of the sides of its input, in pixels.
         min_side: Smallest side of its input, in pixels.
-        size: The only side of its input, in pixels; None where there are several.
-        returns_bytes: Whether the graph returns bytes, which it has rounded itself.
+        size: The only size of its input, as ``PairSpec.size`` has one; None where there are several.
+        returns_file: Whether the graph returns values of files, which it has rounded itself.
 
     Raises:
         UserError: The metadata do not describe a pair.
@@ -73,13 +74,14 @@ class ExportedNetwork:
         self.side_multiple, self.min_side = metadata["side_multiple"], metadata["min_side"]
         self.norm: str = metadata["norm"]
         self.context: int | None = metadata["context"]
-        self.size: int | None = metadata.get("size")
-        self._bytes_in, self.returns_bytes = metadata["input"] == "uint8", metadata["output"] == "uint8"
+        size = metadata.get("size")
+        self.size: Size | None = None if size is None else parse_size("size", size)
+        self._takes_file, self.returns_file = metadata["input"] != "float", metadata["output"] != "float"
 
     def __call__(self, source: Tensor) -> Tensor:
         """Translate images.
 
-        Floats are converted to bytes for a file that takes bytes, and bytes that it returns to floats.
+        Floats are converted for a graph that takes values of files, and values of files that it returns to floats.
 
         Args:
             source: Images (B, C, H, W) in [-1, 1], of sides that the graph takes.
@@ -91,18 +93,19 @@ class ExportedNetwork:
             UserError: The file was exported for one size, and the images have another.
             NonFiniteError: The file returns values that are not finite.
         """
-        if self.size is not None and source.shape[2:] != (self.size, self.size):
+        if self.size is not None and source.shape[2:] != get_sides(self.size):
+            height, width = get_sides(self.size)
             raise UserError(
-                f"an image of {source.shape[3]} x {source.shape[2]}, but the file was exported for {self.size} x "
-                f"{self.size} only: set resize={self.size}, or export it with size=null"
+                f"an image of {source.shape[3]} x {source.shape[2]}, but the file was exported for {width} x {height} "
+                f"only: set resize={format_size(self.size)}, or export it with size=null"
             )
         source = source.float()
-        output = self._run(self.pair_spec.source.decode(source) if self._bytes_in else source)
-        if not self.returns_bytes and not bool(sum_wide(output).isfinite()):
+        output = self._run(self.pair_spec.source.decode(source) if self._takes_file else source)
+        if not self.returns_file and not bool(sum_wide(output).isfinite()):
             raise NonFiniteError(
                 "the exported file returns values that are not finite: export a checkpoint that is sound"
             )
-        return _encode_bytes(self.pair_spec.target, output) if self.returns_bytes else output
+        return self.pair_spec.target.encode_file(output) if self.returns_file else output
 
 
 class OnnxSession:
@@ -282,11 +285,3 @@ def _read_metadata(text: str | bytes, path: Path) -> dict[str, Any]:
 
 def _shorten(error: Exception) -> str:
     return " ".join(str(error).split())[:200]
-
-
-def _encode_bytes(side: Side, output: Tensor) -> Tensor:
-    """Convert pixels of files, (B, 1 or 3, H, W) uint8, to a network's output, (B, C, H, W) in [-1, 1]."""
-    images = [side.prepare(image.permute(1, 2, 0).cpu().numpy()) for image in output]
-    return torch.stack([side.encode(torch.from_numpy(image).permute(2, 0, 1)[None])[0] for image in images]).to(
-        output.device
-    )

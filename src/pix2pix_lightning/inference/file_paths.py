@@ -8,7 +8,14 @@ import os
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from pix2pix_lightning.data.files.image_files import IMAGE_SUFFIXES, WRITTEN_SUFFIXES, get_suffix
+from pix2pix_lightning.data.files.image_files import (
+    IMAGE_SUFFIXES,
+    TIFF_SUFFIXES,
+    WRITTEN_SUFFIXES,
+    choose_suffix,
+    get_suffix,
+)
+from pix2pix_lightning.data.files.image_header import read_header
 from pix2pix_lightning.data.files.listing import (
     OTHER_IMAGES,
     VIDEO_SUFFIXES,
@@ -16,6 +23,7 @@ from pix2pix_lightning.data.files.listing import (
     list_images_below,
     log_passed_over,
 )
+from pix2pix_lightning.data.sides import Side
 from pix2pix_lightning.utils.checks import check_absent, check_counts, is_same_place
 from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.text import format_names
@@ -99,12 +107,13 @@ def plan_video(source: Path, output: Path, *, overwrite: bool = False) -> Path:
     return target
 
 
-def list_suffixes(samples: int | None, *, spread: bool) -> tuple[str, ...]:
+def list_suffixes(samples: int | None, *, spread: bool, suffix: str = ".png") -> tuple[str, ...]:
     """List the suffixes of the output files of one image.
 
     Args:
         samples: Number of translations of each image; None for one, which has the image's name.
         spread: Whether a picture of the samples' spread is written too.
+        suffix: Suffix of a translation.
 
     Returns:
         ``.png``; or ``.sample_<number>.png`` for each sample and, with ``spread``, ``.spread.png`` at the end.
@@ -115,11 +124,29 @@ def list_suffixes(samples: int | None, *, spread: bool) -> tuple[str, ...]:
     if samples is None:
         if spread:
             raise UserError("spread=true without samples: set samples=8 and mode=paper")
-        return (".png",)
+        return (suffix,)
     check_counts(samples=samples)
     if spread and samples == 1:
         raise UserError("spread=true needs several samples: set samples=8, for example")
-    return (*(f".sample_{number}.png" for number in range(samples)), *([".spread.png"] if spread else []))
+    return (*(f".sample_{number}{suffix}" for number in range(samples)), *([".spread.png"] if spread else []))
+
+
+def choose_suffixes(inputs: Collection[Path], target: Side) -> dict[Path, str]:
+    """Choose the formats of the translations of files.
+
+    Args:
+        inputs: The files.
+        target: What the pixels of the outputs mean.
+
+    Returns:
+        For each file ``.png`` where that holds the outputs; ``.tif`` for other types and channels, for pixels without a
+        value, and for inputs that say where their pixels lie on the ground.
+    """
+    plain, placed = (
+        choose_suffix(target.dtype, target.file_channels, has_georeference=placed or target.nodata is not None)
+        for placed in (False, True)
+    )
+    return {path: placed if plain != placed and _has_georeference(path) else plain for path in inputs}
 
 
 def check_apart(source: str, output: Path, *, is_file: bool = False, overwrite: bool = False) -> None:
@@ -191,14 +218,18 @@ def is_output_file(output: Path, inputs: Collection[Path], samples: int | None, 
 
 
 def plan_outputs(
-    inputs: Mapping[Path, Path], output: Path, suffixes: tuple[str, ...], *, overwrite: bool = False
+    inputs: Mapping[Path, Path],
+    output: Path,
+    suffixes: Mapping[Path, tuple[str, ...]],
+    *,
+    overwrite: bool = False,
 ) -> dict[Path, list[Path]]:
     """Plan the output files of each input: the inputs' folder structure, repeated below ``output``.
 
     Args:
         inputs: Input files with their relative paths, as ``find_images`` returns them.
         output: Folder of the outputs.
-        suffixes: Suffixes of an image's outputs, as ``list_suffixes`` returns them; they replace the input's own.
+        suffixes: Suffixes of each input's outputs, as ``list_suffixes`` returns them; they replace the input's own.
         overwrite: Accept outputs that exist.
 
     Returns:
@@ -209,7 +240,7 @@ def plan_outputs(
         FileExistsError: An output exists, and ``overwrite`` is off.
     """
     outputs = {
-        path: [output / relative.with_name(f"{relative.stem}{suffix}") for suffix in suffixes]
+        path: [output / relative.with_name(f"{_strip_suffix(relative.name)}{suffix}") for suffix in suffixes[path]]
         for path, relative in inputs.items()
     }
     owners: dict[str, Path] = {}
@@ -221,6 +252,20 @@ def plan_outputs(
     for target in (target for targets in outputs.values() for target in targets):
         check_absent(target, overwrite=overwrite)
     return outputs
+
+
+def _strip_suffix(name: str) -> str:
+    return name[: len(name) - len(get_suffix(name))]
+
+
+def _has_georeference(path: Path) -> bool:
+    if get_suffix(path.name) not in TIFF_SUFFIXES:
+        return False
+    try:
+        directory = read_header(path).directory
+    except (UserError, OSError):  # which reading the file reports
+        return False
+    return directory is not None and directory.georeference is not None
 
 
 def _strip_wildcards(pattern: Path) -> Path:

@@ -108,7 +108,7 @@ def _load_junyanz(
     module = Pix2PixModule(network.description, None, pair_spec=spec)
     check_finite(network.state, module.generator, path)
     module.generator.load_state_dict(network.state)
-    given_keys = ("size", "direction", "source", "target") if isinstance(pair, PairSpec) else tuple(given)
+    given_keys = ("size", "direction", "resize", "source", "target") if isinstance(pair, PairSpec) else tuple(given)
     if line := _format_origin(network, spec, given_keys, path):
         report(line)
     return module.eval()
@@ -140,9 +140,12 @@ def _complete_pair(network: JunyanzNetwork, given: Mapping[str, Any]) -> PairSpe
             values.setdefault("strips", True)
         if "size" not in values and options.load_size is not None:
             values.setdefault("load_size", options.load_size)
-        for key in ("size", "direction"):
+        if "resize" not in values:
+            values.setdefault("is_whole", options.has_whole_images)
+        for key in ("size", "direction", "resize"):
             if (stated := getattr(options, key)) is not None:
                 values.setdefault(key, stated)
+    values.setdefault("is_whole", values.get("resize", "stretch") != "stretch")
     return PairSpec.from_dict({"size": _ASSUMED_SIZE, **values})
 
 
@@ -150,11 +153,8 @@ def _format_origin(network: JunyanzNetwork, spec: PairSpec, given: Collection[st
     """Format what was taken from the options next to a file, and what was assumed; empty if nothing was."""
     if (options := network.options) is None:
         return "" if "size" in given else f"no train_opt.txt next to {path}: pair.size={spec.size} is assumed"
-    used = [
-        f"pair.{key}={getattr(spec, key)}"
-        for key in ("size", "direction")
-        if key not in given and getattr(options, key)
-    ]
+    stated = ["size", "direction", *(["resize"] if options.resize != "stretch" else [])]
+    used = [f"pair.{key}={getattr(spec, key)}" for key in stated if key not in given and getattr(options, key)]
     if "dropout_at" in network.description and "no_dropout" in options.values:
         used.append(f"dropout={network.description['dropout']}")
     notes = [" ".join(used)] if used else []
@@ -162,10 +162,6 @@ def _format_origin(network: JunyanzNetwork, spec: PairSpec, given: Collection[st
         notes.append(f"it has no crop_size, so that pair.size={spec.size} is assumed")
     if "direction" in given and options.direction not in (None, spec.direction):
         notes.append(f"trained {options.direction}, and used {spec.direction} here")
-    if options.keeps_shape:
-        notes.append(
-            f"preprocess={options.values['preprocess']} resized no image to a square, so leave resize=training out"
-        )
     if not options.is_whole:
         notes.append("it has no end, and may be cut short")
     return f"{options.path}: {'; '.join(notes)}" if notes else ""

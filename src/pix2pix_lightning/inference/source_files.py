@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import numpy.typing as npt
 
 from pix2pix_lightning.data.files.file_image import FileImage
@@ -15,6 +15,10 @@ from pix2pix_lightning.data.strips import is_strip_shape, split_strip
 from pix2pix_lightning.utils.checks import check_choice
 from pix2pix_lightning.utils.errors import UserError
 
+if TYPE_CHECKING:
+    from pix2pix_lightning.data.files.formats.geotiff import Georeference
+
+Array = npt.NDArray[Any]
 HALVES = ("auto", "source", "left", "right", "off")
 _log = logging.getLogger(__name__)
 
@@ -62,25 +66,30 @@ class SourceReader:
     def _letter(self) -> str:
         return "A" if self.side == "left" else "B"
 
-    def read(self, path: Path) -> npt.NDArray[np.uint8]:
+    def read(self, path: Path) -> Array:
         """Read a file.
 
         Args:
             path: The file.
 
         Returns:
-            (H, W, 3) RGB, over the source's background where it was transparent, or (H, W, 1) levels or class
-            numbers; uint8.
+            (H, W, C) in the type of the source's files: RGB, over the source's background where it was transparent,
+            levels, class numbers or other values.
 
         Raises:
-            UserError: The file is not an image, not of 8 bits, or too large; or the source refuses what it holds; or
-                it cannot be halved.
+            UserError: The file is not an image, or too large; or the source refuses what it holds; or it cannot be
+                halved.
             OSError: It cannot be read.
         """
-        image = open_image(path, max_pixels=self.max_pixels, has_numbers=self.spec.source.has_class_numbers)
-        return self.convert(image, path)
+        return self.read_georeferenced(path)[0]
 
-    def convert(self, image: FileImage, path: Path) -> npt.NDArray[np.uint8]:
+    def read_georeferenced(self, path: Path) -> tuple[Array, Georeference | None]:
+        """Read a file as `read` does, and where its pixels, or those of its half, lie on the ground, if it says so."""
+        image = open_image(path, max_pixels=self.max_pixels, has_numbers=self.spec.source.has_class_numbers)
+        image = self._take_half(image, path)
+        return self._convert(image, path), image.georeference
+
+    def convert(self, image: FileImage, path: Path) -> Array:
         """Convert what a file holds, or its half, to what the source takes.
 
         Args:
@@ -93,7 +102,9 @@ class SourceReader:
         Raises:
             UserError: The source refuses what it holds, or it cannot be halved.
         """
-        image = self._take_half(image, path)
+        return self._convert(self._take_half(image, path), path)
+
+    def _convert(self, image: FileImage, path: Path) -> Array:
         if self.is_logged and self.note and self.note not in self._logged:
             self._logged.add(self.note)
             _log.warning("%s %s", path, self.note)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from pix2pix_lightning.data.sides import Side
 
-Image = npt.NDArray[np.uint8]
+Image = npt.NDArray[Any]
 
 
 class Spread:
@@ -42,7 +42,7 @@ class Spread:
         self._squares = self._squares + difference * (sample - self._mean)
 
     def to_image(self) -> Image:
-        """Render the spread of the samples so far, (H, W, 1)."""
+        """Render the spread of the samples so far, (H, W, 1) uint8."""
         share: npt.NDArray[np.float32]
         if self._side.kind == "label":
             share = _compute_minority_share(self._samples)
@@ -50,7 +50,7 @@ class Spread:
             low, high = self._side.value_range
             deviation = np.sqrt(self._squares / self._count).mean(2, keepdims=True)
             share = (deviation / ((high - low) / 8)).astype(np.float32)
-        levels: Image = (share.clip(0, 1) * 255).round().astype(np.uint8)
+        levels: Image = (np.nan_to_num(share).clip(0, 1) * 255).round().astype(np.uint8)  # NaN: no value in any sample
         return levels
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
@@ -113,7 +113,7 @@ def estimate_statistics(
     return found
 
 
-def shrink_image(image: npt.NDArray[np.uint8], side: int, interpolation: str) -> npt.NDArray[np.uint8]:
+def shrink_image(image: npt.NDArray[Any], side: int, interpolation: str) -> npt.NDArray[Any]:
     """Resize an image to sides of at most a number of pixels, in nearly the same proportion.
 
     Args:

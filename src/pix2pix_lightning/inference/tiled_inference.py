@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cached_property, partial
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -40,7 +41,7 @@ from pix2pix_lightning.utils.errors import UserError
 STATISTICS = ("exact", "estimated")
 _LARGE = 4096**2  # pixels; untiled, a U-Net 256 takes 430 bytes for each
 
-Image = npt.NDArray[np.uint8]
+Image = npt.NDArray[Any]
 Progress = Callable[[int, int], object]
 Network = GeneratorNetwork | OnnxNetwork | ProgramNetwork
 
@@ -56,7 +57,7 @@ class TiledInference:
             sees, with which the result is that of the whole image.
         statistics: How to find the statistics of norms that use the image's own: ``exact``, a pass over the image
             for each of them, or ``estimated`` on a copy that is reduced to the size of a window.
-        rounding: How floats become bytes, as in ``PairSpec.decode``.
+        rounding: How floats become whole numbers, as in ``PairSpec.decode``.
 
     Attributes:
         seams: How much neighbours differed, for each image that was blended.
@@ -93,7 +94,7 @@ class TiledInference:
         """Translate an image file's pixels.
 
         Args:
-            image: Prepared image of the source, (H, W, C).
+            image: Prepared image of the source, (H, W, C), in the type of a batch.
             seed: Seed of dropout's noise.
             sample: Number of the noise.
             progress: Called with the finished windows and their total.
@@ -103,15 +104,23 @@ class TiledInference:
         """
         spec: PairSpec = self.network.pair_spec
 
-        def encode(part: Tensor) -> Tensor:
-            return spec.encode(part.to(self.network.device), "source")
+        def encode(part: Image) -> Tensor:
+            tensor = torch.from_numpy(np.ascontiguousarray(part.transpose(2, 0, 1)))[None]
+            return spec.encode(tensor.to(self.network.device), "source")
+
+        def see(part: Image) -> Tensor:
+            return spec.source.fill_missing(encode(part))
+
+        def decode(output: Tensor, part: Image) -> Image:
+            decoded = spec.decode(output, encode(part), rounding=self.rounding)
+            array: Image = decoded[0].permute(1, 2, 0).cpu().numpy()
+            return array
 
         height, width = image.shape[:2]
-        result = np.empty((height, width, spec.target.file_channels), np.uint8)
-        decode = partial(spec.decode, rounding=self.rounding)
-        read = build_reader(image, *self._pad_size(height, width), encode)
-        shrink = partial(_shrink_and_encode, image, spec.source.interpolation or "nearest", encode)
-        self._run(height, width, read, build_writer(result, decode), shrink, seed, sample, progress)
+        result = np.empty((height, width, spec.target.file_channels), spec.target.dtype)
+        read = build_reader(image, *self._pad_size(height, width), see)
+        shrink = partial(_shrink_and_encode, image, spec.source.interpolation or "nearest", see)
+        self._run(height, width, read, build_writer(image, result, decode), shrink, seed, sample, progress)
         return result
 
     def translate_floats(self, image: Tensor, seed: int, sample: int, progress: Progress) -> Tensor:
@@ -226,9 +235,8 @@ def _count_windows(progress: Progress, total: int) -> Advance:
     return advance
 
 
-def _shrink_and_encode(image: Image, interpolation: str, encode: Callable[[Tensor], Tensor], side: int) -> Tensor:
-    small = shrink_image(image, side, interpolation)
-    return encode(torch.from_numpy(np.ascontiguousarray(small.transpose(2, 0, 1)))[None])
+def _shrink_and_encode(image: Image, interpolation: str, encode: Callable[[Image], Tensor], side: int) -> Tensor:
+    return encode(shrink_image(image, side, interpolation))
 
 
 def _shrink_floats(image: Tensor, side: int) -> Tensor:

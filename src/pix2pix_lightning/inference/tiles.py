@@ -6,9 +6,8 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
@@ -19,6 +18,7 @@ from pix2pix_lightning.utils.errors import UserError
 
 _CORE = 1024  # side of the part of a default window that is used, in pixels
 
+Image = npt.NDArray[Any]
 RunWindow = Callable[[Tensor, Window], Tensor]
 """Translates a window, (1, C, h, w) to (1, C', h, w)."""
 ReadWindow = Callable[[Window], Tensor]
@@ -240,9 +240,7 @@ def compute_fade_in(length: int) -> Tensor:
     return (1 - torch.cos(math.pi * position)) / 2
 
 
-def build_reader(
-    image: npt.NDArray[np.uint8], height: int, width: int, encode: Callable[[Tensor], Tensor]
-) -> ReadWindow:
+def build_reader(image: Image, height: int, width: int, encode: Callable[[Image], Tensor]) -> ReadWindow:
     """Build a function that reads windows of an image, reflected as ``pad_to_multiple`` does it.
 
     The image is never converted to floats as a whole.
@@ -251,7 +249,7 @@ def build_reader(
         image: Image (H, W, C).
         height: Height after the reflection, in pixels.
         width: Width after the reflection, in pixels.
-        encode: Converts (1, C, h, w) uint8 to the network's input.
+        encode: Converts a part of the image, (h, w, C), to the network's input, (1, C, h, w).
 
     Returns:
         A function from a window to the network's input.
@@ -264,26 +262,28 @@ def build_reader(
             rows[window.top : window.top + window.height, None],
             columns[None, window.left : window.left + window.width],
         ]
-        return encode(torch.from_numpy(part.transpose(2, 0, 1)[None]))
+        return encode(part)
 
     return read
 
 
-def build_writer(result: npt.NDArray[np.uint8], decode: Callable[[Tensor], Tensor]) -> WritePart:
+def build_writer(image: Image, result: Image, decode: Callable[[Tensor, Image], Image]) -> WritePart:
     """Build a function that writes finished parts into an image.
 
     Args:
-        result: Image (H, W, C) to write into; pixels beyond it are dropped.
-        decode: Converts the network's output, (1, C', h, w), to (1, C, h, w) uint8.
+        image: The image that is translated, (H, W, C).
+        result: Image (H, W, C') to write into; pixels beyond it are dropped.
+        decode: Converts the network's output for a part of the image, (1, C', h, w), and that part, (h, w, C), to
+            (h, w, C') in the type of ``result``.
 
     Returns:
         A function of a part's top and left and of the network's output.
     """
 
     def write(top: int, left: int, output: Tensor) -> None:
-        target = result[top : top + output.shape[2], left : left + output.shape[3]]
+        place = slice(top, top + output.shape[2]), slice(left, left + output.shape[3])
+        target = result[place]
         if target.size:
-            output = output[..., : target.shape[0], : target.shape[1]]
-            target[...] = decode(output)[0].permute(1, 2, 0).cpu().numpy()
+            target[...] = decode(output[..., : target.shape[0], : target.shape[1]], image[place])
 
     return write

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
 import numpy.typing as npt
 from torch import nn
 
-from pix2pix_lightning.data.files.image_files import write_image
+from pix2pix_lightning.data.files.image_files import TIFF_SUFFIXES, check_writable, get_suffix, write_image
 from pix2pix_lightning.data.sides import Side
 from pix2pix_lightning.inference.prefetch import map_ahead
 from pix2pix_lightning.inference.spread import Spread
@@ -17,8 +18,20 @@ from pix2pix_lightning.inference.translator import Translator
 from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.memory import is_out_of_memory
 
-Image = npt.NDArray[np.uint8]
+if TYPE_CHECKING:
+    from pix2pix_lightning.data.files.formats.geotiff import Georeference
+
+Image = npt.NDArray[Any]
 ErrorHandler = Callable[[Path, Exception], None]
+_log = logging.getLogger(__name__)
+
+
+class _Read(NamedTuple):
+    """An input that was read, or why it was not."""
+
+    path: Path
+    image: Image | Exception
+    georeference: Georeference | None = None
 
 
 def translate_files(
@@ -29,7 +42,9 @@ def translate_files(
     on_error: ErrorHandler | None = None,
     overwrite: bool = True,
 ) -> Iterator[Path]:
-    """Translate files into files.
+    """Translate files into files, in the target's own type and range.
+
+    A TIFF gets the value of pixels without a value, and where its input says so, the place of its pixels on the ground.
 
     Args:
         translator: Translator of the model.
@@ -48,28 +63,38 @@ def translate_files(
         FileExistsError: An output exists, and ``overwrite`` is off.
         OSError: An output cannot be written. Earlier outputs are still finished.
     """
+    has_warned = False
 
-    def read(path: Path) -> tuple[Path, Image | Exception]:
+    def read(path: Path) -> _Read:
         try:
-            return path, translator.read(path)
+            return _Read(path, *translator.reader.read_georeferenced(path))
         except Exception as error:
             if not _is_of_image(error):
                 raise
-            return path, error
+            return _Read(path, error)
 
-    def write(result: tuple[Path, Image]) -> Path:
-        path, image = result
+    def write(result: tuple[Path, Image, Georeference | None]) -> Path:
+        nonlocal has_warned
+        path, image, georeference = result
         path.parent.mkdir(parents=True, exist_ok=True)
+        if get_suffix(path.name) in TIFF_SUFFIXES:
+            nodata = translator.pair_spec.target.nodata
+            write_image(path, image, georeference=georeference, nodata=nodata, overwrite=overwrite)
+            return path
+        if georeference is not None and not has_warned:
+            has_warned = True
+            _log.warning("%s does not say where its pixels lie on the ground, as its input does: a .tif would", path)
         write_image(path, image, overwrite=overwrite)
         return path
 
-    def translate() -> Iterator[tuple[Path, Image]]:
-        for path, image in map_ahead(read, outputs):
+    def translate() -> Iterator[tuple[Path, Image, Georeference | None]]:
+        for path, image, georeference in map_ahead(read, outputs):
             try:
                 if isinstance(image, Exception):
                     raise image
                 results = _translate_image(translator, image, len(outputs[path]), samples)
-                yield from zip(outputs[path], results, strict=True)
+                for target, result in zip(outputs[path], results, strict=True):
+                    yield target, result, georeference
             except Exception as error:
                 if not _is_of_image(error):
                     raise
@@ -96,16 +121,17 @@ def check_sampling(translator: Translator, samples: int | None) -> None:
         raise UserError(f"samples={samples} are all equal, since this generator has no dropout: leave samples out")
 
 
-def check_lossless(path: Path, side: Side) -> None:
-    """Check that a file's format keeps the colours or numbers of classes, which JPEG changes.
+def check_format(path: Path, side: Side) -> None:
+    """Check that a file's format holds outputs, and keeps the colours or numbers of classes, which JPEG changes.
 
     Args:
         path: The file to write.
         side: What the pixels of the output mean.
 
     Raises:
-        UserError: They would be changed.
+        UserError: It does not.
     """
+    check_writable(path, side.dtype, side.file_channels)
     if path.suffix.lower() in (".jpg", ".jpeg") and side.is_exact:
         raise UserError(f"output={path}: JPEG would change the classes' colours or numbers: give a .png file")
 

@@ -15,14 +15,19 @@ from torch import Tensor
 from pix2pix_lightning.checkpoints.files import find_checkpoint, infer_checkpoint_kind
 from pix2pix_lightning.data.files.file_image import from_pil
 from pix2pix_lightning.data.pair_spec import PairSpec
+from pix2pix_lightning.data.resize import resize as resize_image
+from pix2pix_lightning.data.sizes import Size, get_sides
 from pix2pix_lightning.inference.exported import OnnxNetwork, ProgramNetwork, open_exported
 from pix2pix_lightning.inference.generator import GeneratorNetwork
 from pix2pix_lightning.inference.loading import ignore_line, open_module
 from pix2pix_lightning.inference.options import (
     check_exported_options,
     check_packages,
+    check_pil_target,
     check_rounding,
+    check_tensor_floats,
     find_device,
+    parse_array,
     parse_resize,
 )
 from pix2pix_lightning.inference.precision import PRECISIONS
@@ -38,11 +43,11 @@ if TYPE_CHECKING:
 
 MAX_PIXELS = 2**28
 """Default limit of an image file, 16384 x 16384 pixels."""
-_MAX_FLOAT = 1.5
 _MODES = {"deterministic": ("image", "off"), "paper": ("image", "on")}
 _NORMS, _DROPOUT, _WEIGHTS = ("image", "running"), ("on", "off"), ("trained", "ema")
 
 AnyImage = TypeVar("AnyImage", Tensor, "PILImage")
+Array = npt.NDArray[Any]
 
 
 def _ignore_progress(done: int, total: int) -> None:
@@ -78,8 +83,10 @@ class Translator:
             ``.pt2`` file, which runs any code that its author put there.
         pair: Meaning of the images, for a file that does not contain it (``latest_net_G.pth``): a ``PairSpec``, or
             some of its keys; the others are read from ``train_opt.txt`` next to it.
-        resize: ``training`` resizes images, but not tensors of floats, to the square of the training; a number
-            to a square of that many pixels. The output has that size. By default images keep their size.
+        resize: To what images are resized, but not tensors of floats, with the source's interpolation. ``training``
+            resizes them as the training did, by its size or its width, and the output back to the image's own size with
+            the target's interpolation. A side in pixels, or (height, width), resizes them to that, and the output has
+            that size. By default images keep their size.
         tile: Greatest side, in pixels, of the windows in which a larger image is translated; ``auto`` for tiles of
             images with more than 4096 x 4096 pixels; None for no tiles. Windows overlap by as much as the network
             sees, so that the result is that of the whole image.
@@ -89,7 +96,7 @@ class Translator:
         half: Which half of a file is translated, as ``SourceReader`` takes it. Arrays, tensors and PIL images are
             translated whole.
         max_pixels: Greatest number of pixels of a file; larger ones are refused before they are decoded.
-        rounding: How floats become bytes: ``nearest``, or ``floor``, which pytorch-CycleGAN-and-pix2pix does.
+        rounding: How floats become whole numbers: ``nearest``, or ``floor``, which pytorch-CycleGAN-and-pix2pix does.
         report: Called with a line that says what was read from ``train_opt.txt``.
         progress: Called with the number of finished windows of an image, and with their total.
 
@@ -122,7 +129,7 @@ class Translator:
         precision: str = "32",
         trust: Sequence[str] | bool = (),
         pair: PairSpec | Mapping[str, Any] | None = None,
-        resize: str | int | None = None,
+        resize: str | Size | None = None,
         tile: str | int | None = "auto",
         overlap: int | None = None,
         statistics: str = "exact",
@@ -166,21 +173,21 @@ class Translator:
         self.precision = getattr(self.network, "precision", "32")
         self.pair_spec: PairSpec = self.network.pair_spec
         self.reader = SourceReader(self.pair_spec, half=half, max_pixels=max_pixels)
-        check_rounding(rounding, self.pair_spec.target, in_graph=getattr(self.network, "returns_bytes", False))
+        check_rounding(rounding, self.pair_spec.target, in_graph=getattr(self.network, "returns_file", False))
         self.rounding = rounding
-        self.side = parse_resize(resize, self.pair_spec)
+        self.resize = parse_resize(resize)
         self.progress = progress
         self._tiled = TiledInference(self.network, tile=tile, overlap=overlap, statistics=statistics, rounding=rounding)
         self.seams = self._tiled.seams
 
     @overload
-    def __call__(self, image: str | Path | npt.NDArray[Any]) -> npt.NDArray[np.uint8]: ...
+    def __call__(self, image: str | Path | Array) -> Array: ...
 
     @overload
     def __call__(self, image: AnyImage) -> AnyImage: ...
 
     @overload
-    def __call__(self, image: list[str] | list[Path] | list[npt.NDArray[Any]]) -> list[npt.NDArray[np.uint8]]: ...
+    def __call__(self, image: list[str] | list[Path] | list[Array]) -> list[Array]: ...
 
     @overload
     def __call__(self, image: list[AnyImage]) -> list[AnyImage]: ...
@@ -189,15 +196,17 @@ class Translator:
         """Translate an image and return the same kind of object.
 
         Args:
-            image: A path (for which an array is returned); an array (H, W, C) or (H, W) uint8; a PIL image; a tensor
-                (C, H, W) or (B, C, H, W), uint8 as in files or floats in [-1, 1]; or a list of these.
+            image: A path (for which an array is returned); an array (H, W, C) or (H, W) in the type of the source's
+                files; a PIL image; a tensor (C, H, W) or (B, C, H, W) in that type or, where it is one of integers,
+                floats in [-1, 1]; or a list of these.
 
         Returns:
-            The translation, with the input's height and width, in the target's own type; floats for floats.
+            The translation, with the input's height and width, in the target's own type and range; floats in [-1, 1]
+            for those. Where the source has no value, the result has none if the target's files can say so.
 
         Raises:
-            UserError: It is not an image, not of 8 bits, has floats far from [-1, 1], or has another number of channels
-                than the source; or the source refuses its transparent pixels.
+            UserError: It is not an image, has another type or another number of channels than the source, or floats far
+                from [-1, 1]; the source refuses its transparent pixels; or a PIL image cannot hold the result.
         """
         if isinstance(image, list):
             return [self(item) for item in image]
@@ -230,14 +239,14 @@ class Translator:
             raise UserError("an exported file has a graph, no generator: open the checkpoint that it was exported from")
         return self.network.generator
 
-    def read(self, path: Path) -> npt.NDArray[np.uint8]:
+    def read(self, path: Path) -> Array:
         """Read an image file of at most ``max_pixels``, or its half, as the source takes it: `SourceReader.read`.
 
         Args:
             path: The file.
 
         Returns:
-            (H, W, 3) RGB, or (H, W, 1) levels or class numbers; uint8.
+            (H, W, C) in the type of the source's files.
 
         Raises:
             UserError: The file or what it holds is refused.
@@ -245,20 +254,20 @@ class Translator:
         """
         return self.reader.read(path)
 
-    def translate_arrays(self, images: Sequence[npt.NDArray[np.uint8]]) -> list[npt.NDArray[np.uint8]]:
+    def translate_arrays(self, images: Sequence[Array]) -> list[Array]:
         """Translate arrays, those of equal size in one batch.
 
         Args:
-            images: Arrays (H, W, C) or (H, W) of uint8, as in files of the source.
+            images: Arrays (H, W, C) or (H, W), as in files of the source.
 
         Returns:
-            (H, W, C') each, in the same order.
+            (H, W, C') each, as in files of the target, in the same order; of the size of ``resize`` where that is one.
 
         Raises:
             UserError: An array has another type, shape or number of channels.
         """
         prepared = [self._prepare(image) for image in images]
-        results: list[npt.NDArray[np.uint8]] = [np.empty(0, np.uint8)] * len(images)
+        results: list[Array] = [np.empty(0)] * len(images)
         for index, image in enumerate(prepared):
             if self._tiled.needs_tiles(*image.shape[:2]):
                 results[index] = self._tiled.translate(image, self.seed, self.sample, self.progress)
@@ -270,43 +279,62 @@ class Translator:
             decoded = self.pair_spec.decode(self._run(source), source, rounding=self.rounding)
             for index, result in zip(indices, decoded.permute(0, 2, 3, 1).cpu().numpy(), strict=True):
                 results[index] = np.ascontiguousarray(result)
+        if self.resize == "training":
+            results = [self._restore_size(*pair) for pair in zip(results, images, strict=True)]
         return results
+
+    def translate_floats(self, source: Tensor) -> Tensor:
+        """Translate what the network sees.
+
+        Args:
+            source: Images (B, C, H, W) in [-1, 1], as ``PairSpec.encode`` returns them, of any size.
+
+        Returns:
+            The network's output, (B, C', H, W) in [-1, 1], on the translator's device.
+
+        Raises:
+            UserError: It has another number of channels than the source.
+        """
+        return self._run(source.to(self.device))
+
+    def _restore_size(self, result: Array, image: Array) -> Array:
+        """Resize an output to the height and width of the image that it is the translation of."""
+        target = self.pair_spec.target
+        height, width = image.shape[:2]
+        return resize_image(result, height, width, str(target.interpolation), nodata=target.nodata)
 
     def _translate_pil(self, image: PILImage) -> PILImage:
         from PIL import Image
 
-        translated = self.translate_arrays([self.pair_spec.source.read(from_pil(image))])[0]
+        check_pil_target(self.pair_spec.target)
+        source = self.pair_spec.source
+        translated = self.translate_arrays([source.read(from_pil(image, can_be_deep=source.kind == "raw"))])[0]
         return Image.fromarray(translated[..., 0] if translated.shape[2] == 1 else translated)
 
     def _translate_tensor(self, batch: Tensor) -> Tensor:
-        if batch.is_floating_point():
-            _check_floats(batch)
-            return self._run(batch.to(self.device)).to(batch).contiguous()
+        source = self.pair_spec.source
+        if batch.is_floating_point() and not source.dtype.startswith("float"):
+            check_tensor_floats(source.fill_missing(batch))
+            return self.translate_floats(batch).to(batch).contiguous()
         arrays = [image.permute(1, 2, 0).cpu().numpy() for image in batch]
         translated = self.translate_arrays(arrays)
         return torch.from_numpy(np.stack(translated)).permute(0, 3, 1, 2).to(batch.device)
 
-    def _prepare(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-        if image.dtype != np.uint8 or image.ndim not in (2, 3) or not image.size:
-            raise UserError(
-                f"an array of {image.dtype} and shape {image.shape}: (H, W, C) or (H, W) of uint8 is expected, with a "
-                "pixel at least"
-            )
-        if image.ndim == 2:
-            image = image[..., None]
-        if image.shape[2] not in (1, 3):
-            alpha = "; give an image with alpha as a PIL image or a file" if image.shape[2] in (2, 4) else ""
-            raise UserError(f"an image of {image.shape[2]} channels: 1 or 3 are expected{alpha}")
-        if image.shape[2] == 1:
-            image = np.repeat(image, 3, 2)
+    def _prepare(self, image: Array) -> Array:
         source = self.pair_spec.source
-        return source.prepare(image) if self.side is None else source.prepare_and_resize(image, self.side, self.side)
+        array = parse_array(image, source)
+        if self.resize is None:
+            return source.prepare(array)
+        if self.resize == "training":
+            return source.prepare_and_resize(array, *self.pair_spec.compute_resized(*array.shape[:2]))
+        return source.prepare_and_resize(array, *get_sides(self.resize))
 
     def _run(self, source: Tensor) -> Tensor:
         """Run the network on floats (B, C, H, W) of any size."""
         expected = self.pair_spec.source.channels
         if source.shape[1] != expected:
             raise UserError(f"{source.shape[1]} channels, but the generator was trained on {expected}")
+        source = self.pair_spec.source.fill_missing(source)
         height, width = source.shape[2:]
         if self._tiled.needs_tiles(height, width):
             options = self.seed, self.sample, self.progress
@@ -317,10 +345,3 @@ class Translator:
         else:
             output = self.network(padded)
         return output[..., :height, :width]
-
-
-def _check_floats(batch: Tensor) -> None:
-    """Check that floats can be those of [-1, 1]; resizing may go a little beyond."""
-    low, high = (bound.item() for bound in torch.aminmax(batch))
-    if not -_MAX_FLOAT <= low <= high <= _MAX_FLOAT:  # nor NaN
-        raise UserError(f"a tensor of floats from {low:g} to {high:g}: -1 to 1 is expected; bytes become x / 127.5 - 1")

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from pix2pix_lightning.data.files.decoding import quiet_opencv
 from pix2pix_lightning.data.files.file_image import FileImage
 from pix2pix_lightning.data.pair_spec import PairSpec
+from pix2pix_lightning.data.sides.picture import PictureSide
 from pix2pix_lightning.inference.prefetch import map_ahead
 from pix2pix_lightning.inference.translator import Translator
 from pix2pix_lightning.utils.atomic import atomic_write
@@ -183,7 +184,7 @@ class VideoWriter:
         if (width, height) != self.size:
             raise UserError(
                 f"frame {self.num_frames} has {width} x {height} pixels, and those before it "
-                f"{self.size[0]} x {self.size[1]}: set resize="
+                f"{self.size[0]} x {self.size[1]}: set resize=[height,width]"
             )
         colours = cv2.cvtColor(frame, cv2.COLOR_GRAY2BGR if frame.shape[2] == 1 else cv2.COLOR_RGB2BGR)
         even = np.pad(colours, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
@@ -218,8 +219,14 @@ def check_video_sides(path: Path, spec: PairSpec) -> None:
         spec: What the model's images mean.
 
     Raises:
-        UserError: A side holds class numbers, or the outputs are classes.
+        UserError: A side is no 8-bit picture or holds class numbers, or the outputs are classes.
     """
+    for side, verb in ((spec.source, "takes"), (spec.target, "returns")):
+        if not isinstance(side, PictureSide):
+            raise UserError(
+                f"input={path}: frames are 8-bit pictures, and this model {verb} {side.file_channels} channels of "
+                f"{side.dtype}: {_SAVE_AS_PICTURES}"
+            )
     if spec.source.has_class_numbers:
         raise UserError(
             f"input={path}: a video does not hold class numbers, which this model takes: {_SAVE_AS_PICTURES}"

@@ -1,6 +1,6 @@
 """Metrics of generated images against real ones, registered under names or described by their classes."""
 
-from pix2pix_lightning.metrics.base import ImageMetric, MeanImageMetric
+from pix2pix_lightning.metrics.base import ImageMetric, MeanImageMetric, MeanPixelMetric, update_metric
 from pix2pix_lightning.metrics.build import MetricSpec, build_metric, build_metrics, build_named_metrics
 from pix2pix_lightning.metrics.checkerboard import CheckerboardRatio, compute_checkerboard_energy
 from pix2pix_lightning.metrics.colour import HistogramIntersection, compute_lab_histograms
@@ -25,6 +25,7 @@ __all__ = [
     "ImagePSNR",
     "ImageSSIM",
     "MeanImageMetric",
+    "MeanPixelMetric",
     "MetricInfo",
     "MetricSpec",
     "PixelAccuracy",
@@ -38,4 +39,5 @@ __all__ = [
     "convert_to_lab",
     "describe_metrics",
     "metric_info",
+    "update_metric",
 ]

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchmetrics.image import PeakSignalNoiseRatio
 
-from pix2pix_lightning.metrics.base import MeanImageMetric
+from pix2pix_lightning.metrics.base import MeanImageMetric, MeanPixelMetric
 from pix2pix_lightning.utils.errors import UserError
 
 __all__ = ["EightBitPSNR", "ImageL1", "ImageL2", "ImageMSSSIM", "ImagePSNR", "ImageSSIM"]
@@ -19,7 +19,7 @@ _SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # Wang et al. 2003, s
 _C1, _C2 = 0.01**2, 0.03**2
 
 
-class ImageL1(MeanImageMetric):
+class ImageL1(MeanPixelMetric):
     """Mean absolute difference, as a fraction of the range: 0 is equal.
 
     Example:
@@ -30,12 +30,12 @@ class ImageL1(MeanImageMetric):
 
     higher_is_better = False
 
-    def compute_scores(self, preds: Tensor, target: Tensor) -> Tensor:
-        """Return the mean absolute difference of each image, (B,)."""
-        return (preds - target).abs().flatten(1).mean(1)
+    def compute_pixels(self, preds: Tensor, target: Tensor) -> Tensor:
+        """Return the absolute difference of each pixel, (B, C, H, W)."""
+        return (preds - target).abs()
 
 
-class ImageL2(MeanImageMetric):
+class ImageL2(MeanPixelMetric):
     """Mean squared difference, the range being 1: 0 is equal.
 
     Example:
@@ -46,9 +46,9 @@ class ImageL2(MeanImageMetric):
 
     higher_is_better = False
 
-    def compute_scores(self, preds: Tensor, target: Tensor) -> Tensor:
-        """Return the mean squared difference of each image, (B,)."""
-        return (preds - target).square().flatten(1).mean(1)
+    def compute_pixels(self, preds: Tensor, target: Tensor) -> Tensor:
+        """Return the squared difference of each pixel, (B, C, H, W)."""
+        return (preds - target).square()
 
 
 class ImagePSNR(PeakSignalNoiseRatio):
@@ -60,11 +60,26 @@ class ImagePSNR(PeakSignalNoiseRatio):
         20.0
     """
 
+    takes_mask = True
+
     def __init__(self) -> None:
         super().__init__(data_range=1.0, dim=(1, 2, 3), reduction="elementwise_mean")
 
+    def update(self, preds: Tensor, target: Tensor, mask: Tensor | None = None) -> None:
+        """Add a batch of images.
 
-class EightBitPSNR(MeanImageMetric):
+        Args:
+            preds: (B, C, H, W), equal to ``target`` where a pixel does not count.
+            target: (B, C, H, W).
+            mask: (B, 1, H, W) booleans, True where a pixel counts, in each image one at least; None: everywhere.
+        """
+        if mask is not None:  # such that the mean square over all pixels is that over those that count
+            share = mask.to(target.dtype).mean((1, 2, 3), keepdim=True)
+            preds = target + (preds - target) / share.sqrt()
+        super().update(preds, target)
+
+
+class EightBitPSNR(MeanPixelMetric):
     """Peak signal-to-noise ratio in dB of 8-bit images: the mean over images, always finite.
 
     Equal images would make the mean over images infinite. They count as if a single value were one level off, the
@@ -78,17 +93,28 @@ class EightBitPSNR(MeanImageMetric):
 
     higher_is_better = True
 
-    def compute_scores(self, preds: Tensor, target: Tensor) -> Tensor:
-        """Return the ratio of each image in dB, (B,)."""
+    def compute_pixels(self, preds: Tensor, target: Tensor) -> Tensor:
+        """Return the squared difference of each pixel, (B, C, H, W)."""
+        return (preds - target).square()
+
+    def compute_scores(self, preds: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Return the ratio of each image in dB, (B,).
+
+        Args:
+            preds: (B, C, H, W), equal to ``target`` where a pixel does not count.
+            target: (B, C, H, W).
+            mask: (B, 1, H, W) booleans, True where a pixel counts; None: everywhere.
+        """
         least = 1 / (255**2 * preds[0].numel())
-        return -10 * (preds - target).square().flatten(1).mean(1).clamp_min(least).log10()
+        return -10 * super().compute_scores(preds, target, mask).clamp_min(least).log10()
 
 
-class ImageSSIM(MeanImageMetric):
+class ImageSSIM(MeanPixelMetric):
     """Structural similarity (Wang et al. 2004, section III): 1 is equal.
 
     A Gaussian window of side 11 and sigma 1.5 over each channel, only where it lies wholly in the image, as in
     scikit-image. (The one of torchmetrics also counts a mirrored border, and runs in half precision under autocast.)
+    With a mask, a window counts by the pixel in its centre; in it, pixels that do not count are equal.
 
     Example:
         >>> metric, images = ImageSSIM(), torch.rand(2, 3, 16, 16)
@@ -99,15 +125,15 @@ class ImageSSIM(MeanImageMetric):
     higher_is_better = True
     least_side = _WINDOW_SIDE
 
-    def compute_scores(self, preds: Tensor, target: Tensor) -> Tensor:
-        """Return the mean structural similarity of each image, (B,).
+    def compute_pixels(self, preds: Tensor, target: Tensor) -> Tensor:
+        """Return the similarity of the windows around each pixel, (B, C, H - 10, W - 10).
 
         Raises:
             UserError: A side is shorter than the window.
         """
         _check_sides("SSIM", preds, self.least_side)
         luminance, structure = _compute_similarity(preds, target)
-        return (luminance * structure).flatten(1).mean(1)
+        return luminance * structure
 
 
 class ImageMSSSIM(MeanImageMetric):

@@ -62,8 +62,9 @@ class BatchReader:
             dtype: Type of the images.
 
         Returns:
-            ``source`` and ``target``, floats (B, C, H, W) in [-1, 1], made of integers by the PairSpec; ``name``, if
-            there are names; and the other values of a dict.
+            ``source`` and ``target``, floats (B, C, H, W) in [-1, 1], made of the files' values by the PairSpec and
+            filled where there is no value; ``mask``, (B, 1, H, W) booleans, where some pixels may not count (in
+            prediction: have no value in the source); ``name``, if there are names; and the other values of a dict.
 
         Raises:
             UserError: The batch or an image in it has another form than expected, or floats far from [-1, 1].
@@ -79,8 +80,15 @@ class BatchReader:
                 raise UserError(f"a batch has {shapes}: equal numbers and sizes of images are expected")
         if not self._has_checked_values:  # of the first batch alone, since the device is waited for
             self._has_checked_values = True
-            _check_values(images)
-        return {**own, **{side: self._pair_spec.encode(image, side, dtype) for side, image in images.items()}}
+            are_floats = {side: getattr(self._pair_spec, side).dtype.startswith("float") for side in images}
+            _check_values({side: image for side, image in images.items() if not are_floats[side]})
+            _check_classes(images, self._pair_spec)
+        images = {side: self._pair_spec.encode(image, side, dtype) for side, image in images.items()}
+        mask = self._pair_spec.find_counted(images["source"], images["target"] if self._needs_target else None)
+        if self._needs_target and "mask" in own:
+            mask = _check_mask(own["mask"], images["target"]) & (True if mask is None else mask)
+        images = {side: getattr(self._pair_spec, side).fill_missing(image) for side, image in images.items()}
+        return {**own, **images, **({} if mask is None else {"mask": mask})}
 
     def _check_image(self, side: str, image: Any) -> None:
         spec = getattr(self._pair_spec, side)
@@ -117,6 +125,33 @@ def _rename(batch: Any, keys: Sequence[str | int], *, needs_target: bool) -> Bat
         names = named["name"].tolist() if isinstance(named["name"], Tensor) else named["name"]
         named["name"] = [str(name) for name in names]
     return {**{key: value for key, value in values.items() if isinstance(key, str)}, **named}
+
+
+def _check_mask(mask: Any, target: Tensor) -> Tensor:
+    shape = (len(target), 1, *target.shape[2:])
+    if not isinstance(mask, Tensor) or mask.dtype != torch.bool or mask.shape != shape:
+        raise UserError(
+            f"the mask of a batch is {_describe(mask)}: booleans of shape {shape} are expected, True where the target "
+            "counts; give another key to what is no such mask"
+        )
+    return mask
+
+
+def _check_classes(images: Mapping[str, Tensor], pair_spec: PairSpec) -> None:
+    """Check that class numbers are those of a class: others would be no class to a network, and nothing would fail."""
+    for name, image in images.items():
+        side = getattr(pair_spec, name)
+        if side.kind != "label" or image.is_floating_point():
+            continue
+        wrong = image[(image < 0) | (image >= side.channels)]
+        if side.ignore_index is not None:
+            wrong = wrong[wrong != side.ignore_index]
+        if len(wrong):
+            number = wrong[0].item()
+            raise UserError(
+                f"the {name} of the first batch has class number {number}, and pair_spec.{name} has {side.channels} "
+                f"classes: raise num_classes, or set ignore_index={number} if it marks pixels without a class"
+            )
 
 
 def _check_values(images: Mapping[str, Tensor]) -> None:

@@ -13,6 +13,8 @@ from torch.optim import Optimizer, SparseAdam
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from pix2pix_lightning.data.pair_spec import PairSpec
+from pix2pix_lightning.data.sides import Side
+from pix2pix_lightning.losses import DiffAugment
 from pix2pix_lightning.utils.checks import check_counts
 from pix2pix_lightning.utils.errors import UserError, add_key
 from pix2pix_lightning.utils.instantiate import TARGET, build, is_description, locate
@@ -61,7 +63,7 @@ def complete_parts(parts: Parts, spec: PairSpec, *, conditional: bool) -> Parts:
     for name in ("optimizer_g", "optimizer_d", "schedule"):
         if is_description(parts[name]):
             locate(parts[name][TARGET])  # a wrong name is refused now, not when training starts
-    return {**parts, "generator": infer_depth(generator, spec.size), "discriminator": discriminator}
+    return {**parts, "generator": infer_depth(generator, spec), "discriminator": discriminator}
 
 
 def _check_kinds(parts: Parts) -> None:
@@ -100,27 +102,32 @@ def fill_channels(name: str, network: nn.Module | Description, **channels: int) 
     return {**network, **{key: value for key, value in channels.items() if network.get(key) is None}}
 
 
-def infer_depth(network: nn.Module | Description, size: int) -> nn.Module | Description:
-    """Set an open ``num_downs`` of a description to the number of times that the images' side can be halved, up to 8.
+def infer_depth(network: nn.Module | Description, spec: PairSpec) -> nn.Module | Description:
+    """Set an open ``num_downs`` of a description to the number of times that the images can be halved, up to 8.
 
     Args:
         network: An object, which is returned as it is, or a description.
-        size: Side of the training images in pixels.
+        spec: Size of the training images. Whole images are padded, so that their sides need not be even.
 
     Returns:
         The object itself, or a description with a ``num_downs`` that is set, if it has one.
 
     Raises:
-        UserError: The side is odd.
+        UserError: A side is odd.
     """
     if not is_description(network):
         return network
     network = cast(Description, network)
     if "num_downs" not in network or network["num_downs"] is not None:
         return network
-    if size % 2:
-        raise UserError(f"data.size={size} is odd, and the generator halves it: choose 256, 128, or another even size")
-    return {**network, "num_downs": min(_MAX_DOWNS, (size & -size).bit_length() - 1)}
+    if spec.is_whole:
+        return {**network, "num_downs": min(_MAX_DOWNS, min(spec.height, spec.width).bit_length() - 1)}
+    sides = spec.height | spec.width  # as often as both can be halved
+    if sides % 2:
+        raise UserError(
+            f"{spec.size_setting} is odd, and the generator halves it: choose 256, 128, or another even size"
+        )
+    return {**network, "num_downs": min(_MAX_DOWNS, (sides & -sides).bit_length() - 1)}
 
 
 def describe_parts(parts: Parts) -> tuple[Parts, list[str]]:
@@ -287,6 +294,30 @@ def check_settings(*, discriminator_steps: int, accumulate: int, gradient_clip: 
         )
     if gradient_clip is not None and not (isinstance(gradient_clip, int | float) and 0 < gradient_clip < math.inf):
         raise UserError(f"gradient_clip={gradient_clip}: a finite norm above 0 is expected, or null")
+
+
+def build_diff_augment(policies: Sequence[str] | None, target: Side, *, has_discriminator: bool) -> DiffAugment:
+    """Build the random changes of what the discriminator sees.
+
+    Args:
+        policies: Names of the changes; None for no change.
+        target: What the target's pixels mean.
+        has_discriminator: Whether there is a discriminator.
+
+    Returns:
+        The changes.
+
+    Raises:
+        UserError: A name is unknown, or there is nothing that could be changed.
+    """
+    changes = DiffAugment(() if policies is None else policies, target_channels=target.channels)
+    if changes.policies and not has_discriminator:
+        raise UserError(f"diff_augment={list(changes.policies)} without a discriminator: leave it out")
+    if "color" in changes.policies and target.kind == "label":
+        raise UserError(
+            "diff_augment: color with a target of classes, which has no colours: choose translation, cutout"
+        )
+    return changes
 
 
 def check_penalty(discriminator: nn.Module) -> None:

@@ -11,8 +11,7 @@ from torch import Tensor, nn
 from pix2pix_lightning.data.pair_spec import PairSpec
 from pix2pix_lightning.models.components import Batch
 from pix2pix_lightning.models.split_metrics import SplitMetrics
-from pix2pix_lightning.networks import use_eval_mode
-from pix2pix_lightning.networks.padding import pad_to_multiple
+from pix2pix_lightning.networks import pad_for, use_eval_mode
 
 
 class EvaluationMixin(LightningModule):
@@ -43,9 +42,9 @@ class EvaluationMixin(LightningModule):
         Returns:
             The generator's output, (B, C', H, W) in [-1, 1], without a gradient.
         """
+        source = self.pair_spec.source.fill_missing(source)
         height, width = source.shape[2:]
-        multiple, min_side = (int(getattr(self.generator, key, 1)) for key in ("side_multiple", "min_side"))
-        padded = pad_to_multiple(source, multiple, min_side)
+        padded = pad_for(source, self.generator)
         with use_eval_mode(self.generator, norm="image", dropout=False):
             output = self.generator.forward(padded)  # not what was compiled for training
         return cast(Tensor, output[..., :height, :width])
@@ -53,7 +52,7 @@ class EvaluationMixin(LightningModule):
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """Measure the outputs of a batch, and return them, (B, C', H, W) in [-1, 1], as ``output``."""
         output = self.generate(batch["source"])
-        self.val_metrics.update(output, batch["target"])
+        self.val_metrics.update(output, batch["target"], batch.get("mask"))
         return {"output": output}
 
     def on_validation_epoch_end(self) -> None:
@@ -76,15 +75,17 @@ class EvaluationMixin(LightningModule):
         """Translate a batch, which needs no target, as ``Translator(module)`` does.
 
         Args:
-            batch: ``source``, images (B, C, H, W) in [-1, 1], and ``name``, if there are names.
+            batch: ``source``, images (B, C, H, W) in [-1, 1]; ``mask``, False where it has no value, if some may have
+                none; and ``name``, if there are names.
             batch_idx: Number of the batch.
 
         Returns:
-            ``output``, what files of the target hold, (B, C', H, W) uint8 on the CPU: colours, gray levels or class
-            numbers; and the batch's ``name``.
+            ``output``, what files of the target hold, (B, C', H, W) in their type and range on the CPU: colours, gray
+            levels, class numbers or other values, none where the source has none; and the batch's ``name``.
         """
-        source = batch["source"]
-        output = self.pair_spec.decode(self.generate(source), source).cpu()
+        source, mask = batch["source"], batch.get("mask")
+        stored = source if mask is None else source.masked_fill(~mask, torch.nan)
+        output = self.pair_spec.decode(self.generate(source), stored).cpu()
         return {"output": output, **({"name": batch["name"]} if "name" in batch else {})}
 
     def log_progress(self, *, on_step: bool = False) -> None:

@@ -7,12 +7,17 @@ from typing import Any, cast
 
 import torch
 from lightning.pytorch import Callback, LightningModule
-from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 from pix2pix_lightning.data.pair_spec import PairSpec
-from pix2pix_lightning.losses import AdversarialLoss, Logits, feature_matching, gradient_penalty, split_logits
+from pix2pix_lightning.losses import (
+    AdversarialLoss,
+    compute_masked_loss,
+    feature_matching,
+    gradient_penalty,
+    replace_masked,
+    split_logits,
+)
 from pix2pix_lightning.metrics import build_metrics
 from pix2pix_lightning.models.accumulation import AccumulationWindow, defer_gradient_sync
 from pix2pix_lightning.models.batches import BATCH_KEYS, BatchReader
@@ -20,8 +25,8 @@ from pix2pix_lightning.models.components import (
     Batch,
     Description,
     Parts,
+    build_diff_augment,
     build_module,
-    build_optimizers,
     check_penalty,
     check_settings,
     complete_parts,
@@ -29,15 +34,16 @@ from pix2pix_lightning.models.components import (
 )
 from pix2pix_lightning.models.defaults import ADAM, L1, PATCH_70, UNET_256, VANILLA
 from pix2pix_lightning.models.evaluation_steps import EvaluationMixin
+from pix2pix_lightning.models.optimization import OptimizationMixin
 from pix2pix_lightning.models.persistence import PersistenceMixin
 from pix2pix_lightning.models.rates import log_rates, step_schedules
 from pix2pix_lightning.models.split_metrics import SplitMetrics
 from pix2pix_lightning.models.trainer_checks import check_arguments, check_trainer
-from pix2pix_lightning.networks import cat_dense_grad
+from pix2pix_lightning.networks import cat_dense_grad, pad_for
 from pix2pix_lightning.utils.seeding import Purpose, seed_torch
 
 
-class Pix2PixModule(EvaluationMixin, PersistenceMixin, LightningModule):
+class Pix2PixModule(EvaluationMixin, OptimizationMixin, PersistenceMixin, LightningModule):
     """Train a generator and a discriminator in turn (paper, sections 3 and 6.2).
 
     Networks, losses and optimizers are objects or descriptions, ``{"_target_": "package.Class", "argument": value}``.
@@ -52,6 +58,8 @@ class Pix2PixModule(EvaluationMixin, PersistenceMixin, LightningModule):
         weights: Weights of ``adversarial``, ``feature_matching`` and the names of ``reconstruction``. Default 1, but
             100 for ``l1`` (the paper's) and 0 for ``feature_matching``.
         conditional: Whether the discriminator sees the source next to the target.
+        diff_augment: Random changes of what the discriminator sees, for few pairs: some of ``color``, ``translation``
+            and ``cutout`` (``losses.DiffAugment``). None changes nothing.
         optimizer_g: The generator's optimizer, described, or a function of its parameters that builds one.
         optimizer_d: The discriminator's optimizer, in the same form.
         schedule: A learning rate schedule by epochs, described, or a function of an optimizer. None is constant.
@@ -82,6 +90,7 @@ class Pix2PixModule(EvaluationMixin, PersistenceMixin, LightningModule):
         reconstruction: Mapping[str, nn.Module | Description] = L1,
         weights: Mapping[str, float] | None = None,
         conditional: bool = True,
+        diff_augment: Sequence[str] | None = None,
         optimizer_g: Any = ADAM,
         optimizer_d: Any = ADAM,
         schedule: Any = None,
@@ -99,6 +108,8 @@ class Pix2PixModule(EvaluationMixin, PersistenceMixin, LightningModule):
         self.pair_spec = pair_spec if isinstance(pair_spec, PairSpec) else PairSpec.from_dict(pair_spec or {})
         self.weights = complete_weights(weights, reconstruction, has_discriminator=discriminator is not None)
         self.conditional = conditional
+        has_discriminator = discriminator is not None
+        self.diff_augment = build_diff_augment(diff_augment, self.pair_spec.target, has_discriminator=has_discriminator)
         self.discriminator_steps = discriminator_steps
         self.accumulate = accumulate
         self.gradient_clip = gradient_clip
@@ -107,6 +118,7 @@ class Pix2PixModule(EvaluationMixin, PersistenceMixin, LightningModule):
         self.batches_seen = 0
         self.window = AccumulationWindow()
         self.losses: dict[str, Tensor] | None = None  # of the step that is running
+        self.mask: Tensor | None = None  # of that step's pixels, True where one counts
         self.wrapped_networks: dict[str, nn.Module] = {}  # by attribute name, as a strategy wraps them for DDP
         parts = {"generator": generator, "discriminator": discriminator, "adversarial": adversarial}
         parts |= {"reconstruction": dict(reconstruction), "schedule": schedule}
@@ -115,6 +127,7 @@ class Pix2PixModule(EvaluationMixin, PersistenceMixin, LightningModule):
         self.batch_reader = BatchReader(batch_keys, self.pair_spec, self.parts)
         settings = {"weights": self.weights, "conditional": conditional, "discriminator_steps": discriminator_steps}
         settings |= {"accumulate": accumulate, "gradient_clip": gradient_clip, "seed": seed}
+        settings |= {"diff_augment": list(self.diff_augment.policies)}
         self.save_description(**settings, batch_keys=self.batch_reader.keys, pair_spec=self.pair_spec.to_dict())
         self.configure_losses()
         self.configure_metrics()
@@ -134,8 +147,8 @@ class Pix2PixModule(EvaluationMixin, PersistenceMixin, LightningModule):
         """Build ``generator`` and ``discriminator`` from the parts; the first weights are a function of ``seed``."""
         with seed_torch(torch.device("cpu"), self.seed, Purpose.WEIGHTS):
             self.generator = build_module("generator", self.parts["generator"])
-            discriminator = self.parts["discriminator"]
-            self.discriminator: Any = discriminator and build_module("discriminator", discriminator)
+            part = self.parts["discriminator"]
+            self.discriminator: Any = part and build_module("discriminator", part)
         self.penalty_weight = 0.0 if self.discriminator is None else self.adversarial.penalty_weight
         if self.penalty_weight:
             check_penalty(self.discriminator)
@@ -150,39 +163,40 @@ class Pix2PixModule(EvaluationMixin, PersistenceMixin, LightningModule):
         """
         return cast(Tensor, self.generator(source))
 
-    # ---- one step: D, then G, on the same generated images (paper, section 3.3) --------------------------------------
-
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        """Take one step of each network on a batch, with noise of the batch's own; log and return the losses."""
+        """Take one step of each network on a batch, padded by reflection if needed; log and return the losses."""
         self.window = AccumulationWindow.from_batch_idx(batch_idx, self.accumulate, self.trainer.num_training_batches)
+        networks = self.generator, self.discriminator
+        images = [pad_for(batch[key], *networks) for key in ("source", "target", "mask") if key in batch]
         with seed_torch(self.device, self.seed, Purpose.STEP, self.batches_seen, self.global_rank):
-            losses = self.step(batch["source"], batch["target"])
+            losses = self.step(*images)
         self.batches_seen += 1
         self.log_dict({f"train/{name}": loss for name, loss in losses.items()}, on_step=True, on_epoch=False)
         self.log_progress(on_step=True)
         return losses
 
-    def step(self, source: Tensor, target: Tensor) -> dict[str, Tensor]:
-        """Update the discriminator, then the generator.
+    def step(self, source: Tensor, target: Tensor, mask: Tensor | None = None) -> dict[str, Tensor]:
+        """Update the discriminator, then the generator, on the same generated images (paper, section 3.3).
 
         It reads tensors, changes weights and optimizers, and waits for nothing, so that it can run as one CUDA graph.
 
         Args:
             source: Images (B, C, H, W) in [-1, 1].
             target: Images (B, C', H, W) in [-1, 1].
+            mask: (B, 1, H, W), True where a pixel counts; None: everywhere. Elsewhere real and generated are equal.
 
         Returns:
             The losses by name, scalars without a gradient.
         """
         losses = self.losses = {}
+        self.mask = mask
         with defer_gradient_sync(self.trainer.strategy, self.window):
-            fake = self.wrapped_networks.get("generator", self.generator)(source)
-            fake = self.pair_spec.target.replace_ignored(fake, target)
+            fake = replace_masked(self.wrapped_networks.get("generator", self.generator)(source), target, mask)
             if self.discriminator is not None:
                 for _ in range(self.discriminator_steps):
                     self.update("d", lambda: self.discriminator_loss(source, target, fake.detach()))
             self.update("g", lambda: self.generator_loss(source, target, fake))
-        self.losses = None
+        self.losses = self.mask = None
         return losses
 
     def discriminator_loss(self, source: Tensor, target: Tensor, fake: Tensor) -> Tensor:
@@ -197,12 +211,13 @@ class Pix2PixModule(EvaluationMixin, PersistenceMixin, LightningModule):
             A scalar: the adversarial loss, halved for the vanilla and the least squares form, and the gradient penalty.
         """
         discriminator = self.wrapped_networks.get("discriminator", self.discriminator)
-        logits_fake: Logits = discriminator(self.condition(source, fake))
-        logits_real: Logits = discriminator(self.condition(source, target))
+        pair_fake, pair_real = self.diff_augment(self.condition(source, fake), self.condition(source, target))
+        logits_fake, logits_real = discriminator(pair_fake), discriminator(pair_real)
         loss: Tensor = self.adversarial.discriminator(logits_real, logits_fake)
         if self.penalty_weight:
             network = self.discriminator.forward  # not compiled: it is differentiated twice
-            penalty = gradient_penalty(network, source if self.conditional else None, target, fake)
+            condition = source if self.conditional else None
+            penalty = gradient_penalty(lambda pair: network(*self.diff_augment(pair)), condition, target, fake)
             loss = loss + self.penalty_weight * penalty
             self.record(gradient_penalty=penalty)
         self.record(loss_d=loss)
@@ -220,17 +235,16 @@ class Pix2PixModule(EvaluationMixin, PersistenceMixin, LightningModule):
         Returns:
             A scalar.
         """
-        terms = {name: loss(fake, target) for name, loss in self.reconstruction.items()}
-        logits_real: Logits | None = None
+        terms = {k: compute_masked_loss(loss, fake, target, self.mask) for k, loss in self.reconstruction.items()}
         if self.discriminator is not None:
-            real_pair, fake_pair = self.condition(source, target), self.condition(source, fake)
-            if self.weights["feature_matching"]:
+            fake_pair, real_pair = self.diff_augment(self.condition(source, fake), self.condition(source, target))
+            if not self.weights["feature_matching"]:
+                logits_fake = self.discriminator(fake_pair)
+                logits_real = self.discriminator(real_pair) if self.adversarial.needs_real_logits else None
+            else:
                 features_fake, logits_fake = split_logits(self.discriminator.features(fake_pair))
                 features_real, logits_real = split_logits(self.discriminator.features(real_pair))
                 terms["feature_matching"] = feature_matching(features_real, features_fake)
-            else:
-                logits_fake = self.discriminator(fake_pair)
-                logits_real = self.discriminator(real_pair) if self.adversarial.needs_real_logits else None
             terms["adversarial"] = self.adversarial.generator(logits_fake, logits_real)
         loss = torch.stack([self.weights[name] * term for name, term in terms.items()]).sum()
         self.record(**terms, loss_g=loss)
@@ -263,21 +277,6 @@ class Pix2PixModule(EvaluationMixin, PersistenceMixin, LightningModule):
                 self.manual_backward(loss)
             if self.window.is_last:
                 optimizer.step()
-
-    def configure_optimizers(self) -> Any:
-        """Build the optimizers of generator and discriminator and, where there is a schedule, one for each."""
-        return build_optimizers(self.parts, g=self.generator, d=self.discriminator)
-
-    def get_optimizer(self, network: str) -> LightningOptimizer:
-        """Return the optimizer of ``"g"`` or ``"d"``."""
-        optimizers = self.optimizers()
-        return optimizers[0 if network == "g" else 1] if isinstance(optimizers, list) else optimizers
-
-    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        """Clip the gradients. Under a 16-bit scaler they have their true size only now."""
-        if self.gradient_clip is not None:
-            parameters = [p for group in optimizer.param_groups for p in group["params"]]
-            nn.utils.clip_grad_norm_(parameters, self.gradient_clip)
 
     def on_train_epoch_end(self) -> None:
         """Log the learning rates and step the schedules: with manual optimization the trainer does not."""

@@ -6,7 +6,8 @@ from torch import Tensor
 from torchmetrics import MetricCollection
 
 from pix2pix_lightning.data.sides import LabelSide, Side
-from pix2pix_lightning.metrics import metric_info
+from pix2pix_lightning.losses import replace_masked
+from pix2pix_lightning.metrics import metric_info, update_metric
 from pix2pix_lightning.utils.errors import UserError
 
 
@@ -31,29 +32,30 @@ class SplitMetrics:
         self.collection = metrics
         self.spec = spec
 
-    def update(self, output: Tensor, target: Tensor) -> None:
-        """Measure a batch. Pixels without a class count as equal, images without any class are left out.
+    def update(self, output: Tensor, target: Tensor, mask: Tensor | None = None) -> None:
+        """Measure a batch over the pixels that count; images without any are left out.
 
         Args:
             output: Generated images (B, C, H, W) in [-1, 1].
             target: Real images (B, C, H, W) in [-1, 1].
+            mask: (B, 1, H, W) booleans, True where a pixel counts; None: everywhere.
         """
         self.collection.to(output.device)
         output, target = output.float(), target.float()
-        ignored = self.spec.find_ignored(target)
-        if ignored is not None:
-            measured = ~ignored.flatten(1).all(1)
-            output, target, ignored = output[measured], target[measured], ignored[measured]
-        images = [(image + 1) / 2 for image in (self.spec.replace_ignored(output, target), target)]
+        if mask is not None:
+            measured = mask.flatten(1).any(1)
+            output, target, mask = output[measured], target[measured], mask[measured]
+        images = [(image + 1) / 2 for image in (replace_masked(output, target, mask), target)]
         classes = images
         if isinstance(self.spec, LabelSide):
             real = self.spec.find_classes(target)
-            real = real if ignored is None else real.masked_fill(ignored, -1)  # not measured
+            real = real if mask is None else real.masked_fill(~mask, -1)  # not measured
             classes = [self.spec.find_classes(output, is_output=True), real]
         for metric in self.collection.values():
             info = metric_info(metric)
             if len(target) or info.builder is not None:  # others may not take batches of no image
-                metric.update(*(classes if info.targets == "classes" else images))
+                made, wanted = classes if info.targets == "classes" else images
+                update_metric(metric, made, wanted, mask)
 
     def compute(self) -> dict[str, Tensor]:
         """Return the values over all processes, scalars by name, and start anew."""

@@ -7,6 +7,7 @@ from pix2pix_lightning.networks.eval_mode import find_image_norms, use_eval_mode
 from pix2pix_lightning.networks.hourglass import HourglassGenerator
 from pix2pix_lightning.networks.layers import cat_dense_grad, initialize
 from pix2pix_lightning.networks.matmul_convolution import convert_to_matmul
+from pix2pix_lightning.networks.padding import pad_for
 from pix2pix_lightning.networks.receptive_field import ReceptiveField, measure_receptive_field
 from pix2pix_lightning.networks.resnet import ResNetGenerator
 from pix2pix_lightning.networks.tiling_state import Statistics, TilingState, Window, crop_map
@@ -31,5 +32,6 @@ __all__ = [
     "find_image_norms",
     "initialize",
     "measure_receptive_field",
+    "pad_for",
     "use_eval_mode",
 ]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def pad_to_multiple(images: Tensor, multiple: int, least: int = 1) -> Tensor:
@@ -23,6 +25,21 @@ def pad_to_multiple(images: Tensor, multiple: int, least: int = 1) -> Tensor:
         if padded > side:
             images = images.index_select(dim, reflect_indices(side, padded).to(images.device))
     return images
+
+
+def pad_for(images: Tensor, *networks: nn.Module | None) -> Tensor:
+    """Pad images until all of some networks take them.
+
+    Args:
+        images: Images (B, C, H, W) of any type.
+        *networks: Networks with ``side_multiple`` and ``min_side``, by default 1; None is left out.
+
+    Returns:
+        (B, C, H', W'), with the images in its upper left corner; the images themselves where they fit.
+    """
+    multiple = math.lcm(*(int(getattr(network, "side_multiple", 1)) for network in networks))
+    least = max(int(getattr(network, "min_side", 1)) for network in networks)
+    return pad_to_multiple(images, multiple, compute_padded_side(least, multiple))
 
 
 def compute_padded_side(side: int, multiple: int, least: int = 0) -> int:

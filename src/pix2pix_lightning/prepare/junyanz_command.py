@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pix2pix_lightning.cli.compose import compose
+from pix2pix_lightning.data.sizes import enlarge
 from pix2pix_lightning.prepare.junyanz_options import DEFAULTS, Options, is_colorization, is_on, parse_float, parse_int
 from pix2pix_lightning.prepare.junyanz_schedule import convert_schedule
 
 _ALWAYS = ("data.root", "data.direction", "trainer.max_epochs")  # shown even if they are the defaults
-_JITTER = 286 / 256  # the factor of data.jitter
 _GENERATORS = {
     "unet_256": "unet_256",
     "unet_128": "unet_128",
@@ -131,27 +131,26 @@ def _convert_data(options: Options, command: TrainCommand) -> None:
 
 
 def _convert_size(options: Options, command: TrainCommand) -> None:
+    """Convert ``preprocess``, ``load_size`` and ``crop_size``; the defaults need no key."""
     load, crop, how = parse_int(options, "load_size"), parse_int(options, "crop_size"), options["preprocess"]
-    size, jitter = min(load, crop), load > crop
-    if how in ("resize_and_crop", "scale_width_and_crop"):
-        ours = round(size * _JITTER)
-        if jitter and load != ours:
-            command.notes.append(f"load_size={load}: jitter resizes to size x 286/256, here {ours}")
+    keys: dict[str, Any]
+    if how == "resize_and_crop":
+        is_jitter = load == enlarge(crop)
+        keys = {"data.size": crop} if is_jitter else {"data.size": load, "data.jitter": load > crop}
+        if load > crop and not is_jitter:
+            keys["data.crop"] = crop
     elif how == "scale_width":
-        size, jitter = load, False
+        keys = {"data.resize": how, "data.size": load}
+        command.notes.append(f"preprocess={how}: theirs stretches images to a height of crop_size={crop} at least")
+    elif how == "scale_width_and_crop":
+        keys = {"data.resize": "scale_width", "data.size": load, "data.crop": min(load, crop)}
     elif how == "crop":
-        size, jitter = crop, True
-        command.notes.append(
-            "preprocess=crop: images are resized to a square before the crop; cut large ones beforehand"
-        )
+        keys = {"data.resize": "none", "data.crop": crop}
+        command.notes.append("preprocess=crop: theirs leaves smaller images as they are, here they are an error")
     else:
-        size, jitter = crop, False
-        command.notes.append(
-            f"preprocess={how}: all images are resized to a square: set data.size= to their size, here {size}"
-        )
-    if how.startswith("scale_width"):
-        command.notes.append(f"preprocess={how}: images that are not square are resized to a square")
-    command.keys |= {"data.size": size, "data.jitter": jitter}
+        keys = {"data.resize": "none"}
+        command.notes.append(f"preprocess={how}: theirs resizes sides to multiples of 4, here the networks pad them")
+    command.keys |= keys
 
 
 def _convert_networks(options: Options, command: TrainCommand) -> None:
@@ -219,6 +218,11 @@ def _convert_devices(options: Options, command: TrainCommand) -> None:
         each = max(1, batch_size // len(gpus))
         command.notes.append(f"gpu_ids={options['gpu_ids']}: data.batch_size is per process, so {each} of {batch_size}")
         batch_size = each
+    is_whole = command.keys.get("data.resize", "stretch") != "stretch" and "data.crop" not in command.keys
+    if is_whole and batch_size > 1:  # images of several sizes
+        command.keys["module.accumulate"] = batch_size
+        command.notes.append(f"batch_size={batch_size}: of images of several sizes, one is in a batch")
+        batch_size = 1
     command.keys["data.batch_size"] = batch_size
 
 

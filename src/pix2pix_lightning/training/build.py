@@ -35,6 +35,7 @@ from pix2pix_lightning.training.init_weights import load_initial_weights
 from pix2pix_lightning.training.loggers import FaultTolerantLogger, MetricsCSV, warn_left_out
 from pix2pix_lightning.training.performance import keep_memory
 from pix2pix_lightning.training.performance_choice import Choice, choose_compile, choose_options
+from pix2pix_lightning.training.side_choice import keep_sides, restore_saved_sides
 from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.instantiate import TARGET, build, locate
 
@@ -63,7 +64,8 @@ def build_training(cfg: DictConfig, saved: Path | None = None, checkpoint: Path 
     """Build everything that a training needs. Nothing is written.
 
     Args:
-        cfg: Configuration of the training, with ``run_dir`` set. What ``speed`` leaves to ``auto`` is filled in.
+        cfg: Configuration of the training, with ``run_dir`` set. What ``speed``, ``data.a`` and ``data.b`` leave to
+            ``auto`` is filled in.
         saved: The ``config.yaml`` of the run that is resumed. Its values of ``speed`` are kept.
         checkpoint: The checkpoint that is resumed. What its images mean is compared before the files are looked at.
 
@@ -74,7 +76,9 @@ def build_training(cfg: DictConfig, saved: Path | None = None, checkpoint: Path 
         UserError: A setting is out of range, or contradicts another.
     """
     choices = choose_options(cfg, saved)
+    restore_saved_sides(cfg, saved)
     data = instantiate(cfg.data, _convert_="all")
+    keep_sides(cfg, data)
     if checkpoint is not None and isinstance(data, PairedDataModule):
         check_same_pairs(data.pair_spec, checkpoint)
     data.setup("fit")
@@ -82,7 +86,7 @@ def build_training(cfg: DictConfig, saved: Path | None = None, checkpoint: Path 
     seed_everything(cfg.seed, workers=True, verbose=False)
     with name_key("module", cfg.module):
         module = instantiate(cfg.module, pair_spec=data.pair_spec.to_dict())
-        check_built_module(module, data.pair_spec.size)
+        check_built_module(module, data.pair_spec)
     if cfg.get("init_from") and saved is None:
         load_initial_weights(module, cfg.init_from if isinstance(cfg.init_from, str) else list(cfg.init_from))
     if not keep_memory(cfg.speed.keep_memory) and cfg.speed.keep_memory:

@@ -16,6 +16,8 @@ from lightning.pytorch.callbacks import EarlyStopping
 from omegaconf import DictConfig, OmegaConf
 
 from pix2pix_lightning.data.pair_spec import PairSpec
+from pix2pix_lightning.data.recognition import check_open_side, is_open
+from pix2pix_lightning.data.sizes import format_size, get_sides
 from pix2pix_lightning.models.components import Parts, build_optimizers
 from pix2pix_lightning.models.pix2pix import Pix2PixModule
 from pix2pix_lightning.utils.checks import check_folder, is_whole_number
@@ -54,7 +56,10 @@ def check_training_config(cfg: DictConfig) -> None:
                 raise UserError(f"data.{side}={described}: keys are expected, such as data.{side}.kind=rgb")
             values = cast(dict[Any, Any], OmegaConf.to_container(described, resolve=True))
             with name_key(f"data.{side}", values, always=True):
-                PairSpec.from_dict({"source": values})
+                if is_open(values):
+                    check_open_side(values)
+                else:
+                    PairSpec.from_dict({"source": values})
     trainer = cfg.trainer
     for key, name in _OF_THE_MODULE.items():
         if trainer.get(key) not in (None, 1 if name == "accumulate" else None):
@@ -131,12 +136,12 @@ def name_key(key: str, arguments: Mapping[Any, Any], *, always: bool = False) ->
         raise UserError(add_key(key, str(error), arguments, always=always)) from error
 
 
-def check_built_module(module: LightningModule, size: int) -> None:
+def check_built_module(module: LightningModule, spec: PairSpec) -> None:
     """Check what a training would find out in its first step: the optimizers, and the size of the images.
 
     Args:
         module: The module. One with optimizers of its own is not checked for them.
-        size: Side of the images in pixels, ``data.size``.
+        spec: Size of the images. Whole images, which are padded, may have any.
 
     Raises:
         UserError: An optimizer or a schedule does not take its arguments or cannot train such networks, or a network
@@ -144,25 +149,32 @@ def check_built_module(module: LightningModule, size: int) -> None:
     """
     if not isinstance(module, Pix2PixModule):
         return
-    networks = {name: getattr(module, name) for name in ("generator", "discriminator")}
-    multiples = {name: int(getattr(network, "side_multiple", 1)) for name, network in networks.items()}
-    least_sides = {name: int(getattr(network, "min_side", 1)) for name, network in networks.items()}
-    step = math.lcm(*multiples.values())
-    fits = -(-max(size, *least_sides.values()) // step) * step  # for both networks
-    for name, multiple in multiples.items():
-        least = max(least_sides[name], multiple)
-        if size < least or size % multiple:
-            accepted = f"multiples of {multiple} from {least}" if multiple > 1 else f"sides from {least}"
-            raise UserError(
-                f"data.size={size}: the {name} takes {accepted}; set data.size={fits}, or a smaller network by "
-                f"module.{name}.{'num_downs' if multiple > 1 else 'num_layers'}"
-            )
+    if not spec.is_whole:
+        _check_size(module, spec)
     has_own = type(module).configure_optimizers is not Pix2PixModule.configure_optimizers
     if not has_own:
         parts: Parts = {key: part for key, part in module.parts.items() if key == "schedule" or is_description(part)}
         parts["schedule"] = parts["schedule"] if is_description(parts["schedule"]) else None
         trained = {"g": module.generator, "d": module.discriminator}
         build_optimizers(parts, **{key: net for key, net in trained.items() if f"optimizer_{key}" in parts})
+
+
+def _check_size(module: Pix2PixModule, spec: PairSpec) -> None:
+    networks = {name: getattr(module, name) for name in ("generator", "discriminator")}
+    multiples = {name: int(getattr(network, "side_multiple", 1)) for name, network in networks.items()}
+    least_sides = {name: int(getattr(network, "min_side", 1)) for name, network in networks.items()}
+    step = math.lcm(*multiples.values())
+    sides, key = get_sides(spec.size), spec.size_key
+    height, width = (-(-max(side, *least_sides.values()) // step) * step for side in sides)  # for both networks
+    for name, multiple in multiples.items():
+        least = max(least_sides[name], multiple)
+        if min(sides) < least or any(side % multiple for side in sides):
+            accepted = f"multiples of {multiple} from {least}" if multiple > 1 else f"sides from {least}"
+            fits = format_size(height if height == width else (height, width))
+            raise UserError(
+                f"{spec.size_setting}: the {name} takes {accepted}; set {key}={fits}, or a smaller network "
+                f"by module.{name}.{'num_downs' if multiple > 1 else 'num_layers'}"
+            )
 
 
 def check_stopping(callbacks: Mapping[str, Callback]) -> None:

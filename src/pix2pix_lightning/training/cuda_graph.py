@@ -22,15 +22,13 @@ class CudaGraphStep:
     first, such as the last of an epoch, runs eagerly.
 
     Args:
-        step: A function of source and target, (B, C, H, W) each, that changes weights, gradients and optimizers in
-            place and returns losses as tensors. Nothing in it may wait for the device.
+        step: A function of source and target, (B, C, H, W) each, and a mask or None, that changes weights, gradients
+            and optimizers in place and returns losses as tensors. Nothing in it may wait for the device.
         on_replay: Called after each replay, for what Python must count.
         warm_up: Eager calls before the capture, in which optimizers create their state and kernels are chosen.
     """
 
-    def __init__(
-        self, step: Callable[[Tensor, Tensor], Losses], *, on_replay: Callable[[], None], warm_up: int = 3
-    ) -> None:
+    def __init__(self, step: Callable[..., Losses], *, on_replay: Callable[[], None], warm_up: int = 3) -> None:
         self._step = step
         self._on_replay = on_replay
         self._warm_up_left = warm_up
@@ -39,41 +37,42 @@ class CudaGraphStep:
         self._inputs: tuple[Tensor, ...] = ()
         self._losses: Losses = {}
 
-    def __call__(self, source: Tensor, target: Tensor) -> Losses:
-        """Run the step on a batch, (B, C, H, W) each on the GPU, and return its losses."""
-        shapes = source.shape, target.shape
+    def __call__(self, source: Tensor, target: Tensor, mask: Tensor | None = None) -> Losses:
+        """Run the step on a batch on the GPU, as ``Pix2PixModule.step`` takes it, and return its losses."""
+        batch = (source, target) if mask is None else (source, target, mask)
+        shapes = tuple(image.shape for image in batch)
         self._shapes = self._shapes or shapes
         if shapes != self._shapes:
-            return self._step(source, target)
+            return self._step(*batch)
         if self._warm_up_left:
             self._warm_up_left -= 1
-            return self._run_on_side_stream(source, target)
+            return self._run_on_side_stream(*batch)
         if self._graph is None:
-            self._capture(source, target)
-            return self._replay(source, target)
-        losses = self._replay(source, target)
+            self._capture(*batch)
+            return self._replay(*batch)
+        losses = self._replay(*batch)
         self._on_replay()
         return losses
 
-    def _run_on_side_stream(self, source: Tensor, target: Tensor) -> Losses:
+    def _run_on_side_stream(self, *batch: Tensor) -> Losses:
         """Run eagerly on another stream: the libraries' workspaces must exist before a capture (torch.cuda.graphs)."""
         stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
-            losses = self._step(source, target)
+            losses = self._step(*batch)
         torch.cuda.current_stream().wait_stream(stream)
         return losses
 
-    def _capture(self, source: Tensor, target: Tensor) -> None:
-        self._inputs = source.clone(), target.clone()
+    def _capture(self, *batch: Tensor) -> None:
+        self._inputs = tuple(image.clone() for image in batch)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, capture_error_mode="thread_local"):  # another thread pins the next batch
             self._losses = self._step(*self._inputs)
         self._graph = graph
 
-    def _replay(self, source: Tensor, target: Tensor) -> Losses:
+    def _replay(self, *batch: Tensor) -> Losses:
         assert self._graph is not None
-        for own, given in zip(self._inputs, (source, target), strict=True):
+        for own, given in zip(self._inputs, batch, strict=True):
             own.copy_(given)
         self._graph.replay()
         return {name: loss.clone() for name, loss in self._losses.items()}

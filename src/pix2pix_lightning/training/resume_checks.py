@@ -8,6 +8,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from pix2pix_lightning.training.side_choice import restore_sides
 from pix2pix_lightning.utils.configs import LOADING_KEYS, WATCHING, list_differences
 from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.instantiate import TARGET
@@ -33,6 +34,7 @@ def check_resumable_config(saved: Path, cfg: DictConfig) -> None:
     if not saved.is_file():
         return
     before = load_saved_training(saved)
+    cfg = restore_sides(cfg, before)
     differences = list_differences(before, cfg, ("data", "module"))
     if _is_stretched(before, cfg):
         differences = [key for key in differences if key != _STRETCHED]
@@ -57,7 +59,9 @@ def check_finished_config(saved: Path, cfg: DictConfig) -> None:
     Raises:
         UserError: Another setting differs.
     """
-    before, present = _make_comparable(load_saved_training(saved), cfg), _make_comparable(cfg, cfg)
+    trained = load_saved_training(saved)
+    cfg = restore_sides(cfg, trained)
+    before, present = _make_comparable(trained, cfg), _make_comparable(cfg, cfg)
     del before["trainer"]["max_epochs"], present["trainer"]["max_epochs"]
     differences = list_differences(OmegaConf.create(before), OmegaConf.create(present), ())
     if differences:
@@ -96,6 +100,7 @@ def configs_match(saved: Path, cfg: DictConfig) -> bool:
     except UserError as error:
         _log.warning("passed over: %s", error)
         return False
+    cfg = restore_sides(cfg, before)
     one, other = (OmegaConf.create(_make_comparable(node, cfg)) for node in (before, cfg))
     return not list_differences(one, other, ())
 

@@ -60,7 +60,7 @@ def test_options_describe_the_images_and_dropout(folder):
     translator, (line,) = open_translator(folder, resize="training", mode="paper")
     spec = translator.pair_spec
     assert (spec.size, spec.load_size, spec.direction, spec.strips) == (128, 143, "b_to_a", True)
-    assert (spec.source.kind, spec.target.kind, translator.side) == ("grayscale", "rgb", 128)
+    assert (spec.source.kind, spec.target.kind) == ("grayscale", "rgb")
     assert not any(isinstance(layer, torch.nn.Dropout) for layer in translator.generator.modules())
     for said in ("train_opt.txt", "pair.size=128", "pair.direction=b_to_a", "dropout=0.0"):
         assert said in line
@@ -69,7 +69,7 @@ def test_options_describe_the_images_and_dropout(folder):
 
 def test_what_is_given_counts(folder):
     translator, (line,) = open_translator(folder, pair={"size": 256, "direction": "a_to_b"}, resize="training")
-    assert (translator.pair_spec.size, translator.pair_spec.direction, translator.side) == (256, "a_to_b", 256)
+    assert (translator.pair_spec.size, translator.pair_spec.direction) == (256, "a_to_b")
     assert translator.pair_spec.load_size == 256
     assert "pair.size" not in line
     assert "a_to_b" in line  # the training was b_to_a
@@ -147,13 +147,17 @@ def test_file_that_is_cut_short(folder):
     assert find_options(folder / "latest_net_G.pth") is None
 
 
+THEIR_RULES = {"resize_and_crop": "stretch", "none": "none", "crop": "none"}
+THEIR_RULES |= dict.fromkeys(("scale_width", "scale_width_and_crop"), "scale_width")
+
+
 @pytest.mark.parametrize(
     ("values", "size", "load_size", "direction"),
     [
         ({"ngf": "2"}, None, None, None),
         (DEFAULTS, 128, 143, "b_to_a"),
         ({**DEFAULTS, "preprocess": "scale_width", "load_size": "96"}, 96, None, "b_to_a"),
-        ({**DEFAULTS, "preprocess": "scale_width_and_crop"}, 128, None, "b_to_a"),
+        ({**DEFAULTS, "preprocess": "scale_width_and_crop"}, 128, 143, "b_to_a"),
         ({**DEFAULTS, "preprocess": "none"}, 128, None, "b_to_a"),
         ({**DEFAULTS, "load_size": "128"}, 128, None, "b_to_a"),
         ({**DEFAULTS, "model": "test", "dataset_mode": "single"}, 128, 143, None),
@@ -164,7 +168,8 @@ def test_sizes_and_direction_by_the_way_of_resizing(tmp_path, values, size, load
     (tmp_path / "train_opt.txt").write_text(format_table(values))
     options = find_options(tmp_path / "latest_net_G.pth")
     assert (options.size, options.load_size, options.direction) == (size, load_size, direction)
-    assert options.keeps_shape == (values.get("preprocess") in ("scale_width", "scale_width_and_crop", "none"))
+    assert options.resize == THEIR_RULES.get(values.get("preprocess"))
+    assert options.has_whole_images == (values.get("preprocess") in ("scale_width", "none"))
 
 
 @pytest.mark.parametrize(
@@ -183,9 +188,15 @@ def test_generators_by_name(tmp_path, name, cls, depth):
     assert find_options(tmp_path / "latest_net_G_A.pth").complete(network, tmp_path) == network
 
 
-def test_images_in_their_own_shape_are_said(folder):
-    (folder / "train_opt.txt").write_text(format_table({**DEFAULTS, "preprocess": "none"}))
-    assert "preprocess=none" in open_translator(folder)[1][0]
+@pytest.mark.parametrize(
+    ("how", "shape"),
+    [("none", (30, 40)), ("crop", (30, 40)), ("scale_width", (107, 143)), ("resize_and_crop", (128, 128))],
+)
+def test_images_are_resized_as_in_the_training_and_the_rule_is_said(folder, how, shape):
+    (folder / "train_opt.txt").write_text(format_table({**DEFAULTS, "preprocess": how}))
+    translator, (line,) = open_translator(folder, resize="training")
+    assert translator.pair_spec.compute_resized(30, 40) == shape
+    assert ("pair.resize=" in line) == (how != "resize_and_crop")
 
 
 def test_old_names_and_old_files(folder):

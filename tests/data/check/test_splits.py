@@ -301,7 +301,7 @@ def test_class_numbers_read_as_a_picture_are_a_warning(tmp_path, caplog, levels,
 
 def test_the_advice_for_class_numbers_of_b_names_the_number_of_no_class(tmp_path, caplog):
     save_pairs(tmp_path, b=lambda number: np.random.default_rng(number).choice([0, 1, 255], (16, 16)).astype(np.uint8))
-    set_up(tmp_path)
+    set_up(tmp_path, b={"kind": "grayscale"})
     assert "data.b.kind=label data.b.num_classes=2 data.b.ignore_index=255;" in caplog.text
 
 

@@ -259,7 +259,7 @@ def test_outputs_are_compared_where_targets_have_a_class(caplog):
     for batch, kept in zip(batches, counts, strict=True):
         numbers = torch.randint(3, (2, 8, 8), generator=generator)
         one_hot = F.one_hot(numbers, 3).movedim(-1, 1) * 2.0 - 1
-        batch["target"] = torch.where(kept, one_hot, -1.0)
+        batch["target"], batch["mask"] = torch.where(kept, one_hot, -1.0), kept
     trainer = build_trainer(WatchTraining(after_steps=0, after_epochs=1))
     with caplog.at_level("WARNING", "pix2pix_lightning"):
         trainer.fit(module, DataLoader(batches[:1], batch_size=None), DataLoader(batches[1:], batch_size=None))

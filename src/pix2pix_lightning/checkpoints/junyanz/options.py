@@ -39,6 +39,14 @@ _LINE = re.compile(r"\s*(\w+):(?:\s+(.*?))??(?:\s+\[default: [^]]*\])?\s*")
 _END = re.compile(r"-+ *End *-+\s*")
 _FILES = ("train_opt.txt", "opt.txt", "test_opt.txt")  # opt.txt until April 2019, of the last training or test
 
+RESIZE_RULES = {
+    "resize_and_crop": "stretch",
+    "scale_width": "scale_width",
+    "scale_width_and_crop": "scale_width",
+    "crop": "none",
+    "none": "none",
+}
+"""``PairSpec.resize`` by ``--preprocess``."""
 DIRECTIONS = {"AtoB": "a_to_b", "BtoA": "b_to_a"}
 _NORMS = {"batch": "batch", "syncbatch": "batch", "instance": "instance", "none": "none_no_bias"}
 _GENERATORS: dict[str, tuple[str, dict[str, int]]] = {
@@ -75,14 +83,25 @@ class ModelOptions(NamedTuple):
 
     @property
     def size(self) -> int | None:
-        """Side in pixels of what the networks saw; None if the file does not name it."""
+        """Side in pixels of what the networks saw, of ``scale_width`` the width; None if the file does not name it."""
         return self._parse_side("load_size" if self.values.get("preprocess") == "scale_width" else "crop_size")
 
     @property
     def load_size(self) -> int | None:
-        """Side in pixels to which images were resized before a random crop; None without one."""
-        load = self._parse_side("load_size") if self.values.get("preprocess") == "resize_and_crop" else None
+        """Side or width in pixels to which images were resized before a random crop; None without one."""
+        crops = self.values.get("preprocess") in ("resize_and_crop", "scale_width_and_crop")
+        load = self._parse_side("load_size") if crops else None
         return load if load and self.size and load > self.size else None
+
+    @property
+    def resize(self) -> str | None:
+        """How images were resized: ``stretch``, ``scale_width`` or ``none``; None if the file does not name it."""
+        return RESIZE_RULES.get(self.values.get("preprocess", ""))
+
+    @property
+    def has_whole_images(self) -> bool:
+        """Whether the networks saw whole images, of several sizes."""
+        return self.values.get("preprocess") in ("scale_width", "none")
 
     @property
     def direction(self) -> str | None:
@@ -105,11 +124,6 @@ class ModelOptions(NamedTuple):
     def is_colorization(self) -> bool:
         """Whether the channels are L and a, b of the colour space Lab."""
         return "colorization" in (self.values.get("model"), self.values.get("dataset_mode"))
-
-    @property
-    def keeps_shape(self) -> bool:
-        """Whether images were not resized to a square."""
-        return self.values.get("preprocess", "resize_and_crop") != "resize_and_crop"
 
     def complete(self, description: Mapping[str, Any], weights: Path) -> dict[str, Any]:
         """Compare a network with the options, and take over what the weights do not show.

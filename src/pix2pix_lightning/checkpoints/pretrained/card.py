@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from lightning.pytorch import LightningModule
 
+from pix2pix_lightning.data.sizes import get_sides
 from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.instantiate import TARGET, is_description
 
@@ -65,7 +66,7 @@ def format_card(
     if license is not None and not re.fullmatch(_LICENSE, license):
         raise UserError(f"license={license!r}: the Hub's identifier is expected, such as apache-2.0 or cc-by-nc-4.0")
     spec = module.hparams["pair_spec"]
-    what, size = f"{_name_images(spec['source'])} to {_name_images(spec['target'])}", spec["size"]
+    what = f"{_name_images(spec['source'])} to {_name_images(spec['target'])}"
     by_title = {
         "Use": _format_usage(name or "user/name"),
         "Networks": format_table(["part", "what it is"], _list_networks(module)),
@@ -75,8 +76,8 @@ def format_card(
     parts = [
         _format_front_matter(license),
         f"# pix2pix{f' on {data}' if data else ''}: {what}",
-        f"A generator that translates {what}, trained as [pix2pix]({_PAPER}) by pix2pix_lightning on squares of "
-        f"{size}x{size} pixels. Images of other sizes are padded and cropped. It turns anything into something that "
+        f"A generator that translates {what}, trained as [pix2pix]({_PAPER}) by pix2pix_lightning on "
+        f"{_name_sizes(spec)}. Images of other sizes are padded and cropped. It turns anything into something that "
         "looks like the images it was trained on: what it draws is no evidence of what is there.",
         *(f"![Input, output and target of a validation pair]({place})" for place in pictures),
         *(f"## {title}\n\n{text}" for title, text in by_title.items()),
@@ -165,6 +166,16 @@ def _format_network(module: LightningModule, name: str) -> str:
         return "none: plain regression"
     count = sum(parameter.numel() for parameter in network.parameters())
     return f"{format_part(module.hparams[name])}, {count:,} parameters"
+
+
+def _name_sizes(spec: Mapping[str, Any]) -> str:
+    size, loaded = get_sides(spec["size"]), get_sides(spec.get("load_size") or spec["size"])
+    scaled = f"images that are scaled to a width of {loaded[1]} pixels"
+    if spec.get("is_whole"):
+        return scaled if spec["resize"] == "scale_width" else "whole images of several sizes"
+    if (rule := spec.get("resize", "stretch")) != "stretch":
+        return f"parts of {size[1]}x{size[0]} pixels of {scaled if rule == 'scale_width' else 'larger images'}"
+    return f"{'squares' if size[0] == size[1] else 'images'} of {size[1]}x{size[0]} pixels"
 
 
 def _name_images(side: Mapping[str, Any]) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 from pix2pix_lightning.data.files.image_files import format_reason
 from pix2pix_lightning.data.pair_spec import PairSpec
 from pix2pix_lightning.data.pairs import Image, Pairs
+from pix2pix_lightning.data.sides import RawSide, Side
 from pix2pix_lightning.data.sides.palette import find_unknown_colours
 from pix2pix_lightning.data.stores.stored_path import AnyPath
 from pix2pix_lightning.utils.errors import UserError
@@ -19,6 +20,8 @@ from pix2pix_lightning.utils.text import format_names
 _MAX_LEVELS = 64  # a picture has more of them
 _MAX_CLASS = 200
 _DARK = 63
+_LEAST_SPREAD = 1 / 16  # of a range that values fill
+_MAX_CLIPPED = 0.05  # share of values beyond a range
 
 
 class SideContent(NamedTuple):
@@ -28,13 +31,40 @@ class SideContent(NamedTuple):
         is_constant: Whether all have one colour.
         levels: The gray levels as bits of a number, 0 where there are colours or more levels than classes need.
         unknown: Colours of parts of the image that the side's palette lacks.
-        is_ignored: Whether no pixel has a class.
+        is_ignored: Whether no pixel has a class, or none has a value.
+        limits: Least and greatest value, of raw values.
+        clipped: Share of raw values that lie beyond the range.
     """
 
     is_constant: bool
     levels: int
     unknown: Sequence[Sequence[int]] = ()
     is_ignored: bool = False
+    limits: Sequence[float] = ()
+    clipped: float = 0.0
+
+
+class ClassNumbers(NamedTuple):
+    """What values images hold that look like class numbers.
+
+    Attributes:
+        low: The least number.
+        high: The greatest number but for 255.
+        has_void: Whether 255 occurs too, which often stands for no class.
+    """
+
+    low: int
+    high: int
+    has_void: bool
+
+    def format_values(self) -> str:
+        """Return the values for a message."""
+        return f"{self.low} to {self.high}{' and 255' if self.has_void else ''}"
+
+    def format_keys(self, key: str) -> str:
+        """Return the configuration keys of a label side; ``key`` is ``a`` or ``b``."""
+        ignore = f" data.{key}.ignore_index=255" if self.has_void else ""
+        return f"data.{key}.kind=label data.{key}.num_classes={self.high + 1}{ignore}"
 
 
 class PairContent(NamedTuple):
@@ -76,12 +106,14 @@ def examine_pair(pairs: Pairs, index: int, name: str, files: Sequence[AnyPath], 
             prepared = side.prepare(image)
         except UserError as error:
             return PairContent(name, f"{file}, data.{key}: {error}")
-        if side.kind == "label" or side.palette:
+        if isinstance(side, RawSide):
+            contents.append(_examine_values(prepared, side))
+        elif side.kind == "label" or side.palette:
             unknown = find_unknown_colours(image, side.palette) if side.palette else ()
             is_ignored = side.ignore_index is not None and bool((prepared == side.ignore_index).all())
             contents.append(SideContent(False, 0, unknown, is_ignored))
         else:
-            contents.append(_examine(image))
+            contents.append(examine_image(image))
     return PairContent(name, None, *contents)
 
 
@@ -103,25 +135,63 @@ def summarize_content(contents: Sequence[PairContent], spec: PairSpec) -> list[s
             )
         ignored = [name for name, content in found if content.is_ignored]
         if ignored:
+            lack = "no value" if side.kind == "raw" else f"no class in any pixel, {side.ignore_index} everywhere"
             warnings.append(
-                f"data.{key}: {len(ignored)} of {len(found)} images that were decoded have no class in any pixel, "
-                f"{side.ignore_index} everywhere, from which nothing is learned: {format_names(ignored)}"
+                f"data.{key}: {len(ignored)} of {len(found)} images that were decoded have {lack}, from which nothing "
+                f"is learned: {format_names(ignored)}"
             )
-        warnings += _describe_unknown_colours(key, found)
+        warnings += [*_describe_unknown_colours(key, found), *_describe_range(key, found, side)]
         gray = [content.levels for _, content in found if content.levels]
         if 2 * len(gray) > len(found):
-            line = _describe_class_numbers(key, gray)
-            warnings += [line] if line else []
+            numbers = find_class_numbers(gray)
+            if numbers is not None:
+                warnings.append(
+                    f"data.{key}: the images that were decoded hold the values {numbers.format_values()} alone, as "
+                    f"files of class numbers do: if they are, set {numbers.format_keys(key)}; as pictures they are "
+                    "nearly black"
+                )
     return warnings
 
 
-def _examine(image: Image) -> SideContent:
+def examine_image(image: Image) -> SideContent:
+    """Return what an 8-bit picture (H, W, C) holds."""
     is_constant = bool((image == image[:1, :1]).all())
     first = image[..., 0]
     if image.shape[2] > 1 and (image[..., 1:] != image[..., :1]).any():
         return SideContent(is_constant, 0)
     levels = np.flatnonzero(np.bincount(first.ravel(), minlength=256)).tolist()
     return SideContent(is_constant, sum(1 << level for level in levels) if len(levels) <= _MAX_LEVELS else 0)
+
+
+def _examine_values(image: Image, side: RawSide) -> SideContent:
+    missing = np.isnan(image) if side.is_float else np.zeros(image.shape, bool)
+    values = image[~(missing if side.nodata is None else missing | (image == side.nodata))]
+    if not values.size:
+        return SideContent(False, 0, is_ignored=True)
+    limits = float(values.min()), float(values.max())
+    low, high = side.value_range
+    return SideContent(
+        limits[0] == limits[1], 0, limits=limits, clipped=float(((values < low) | (values > high)).mean())
+    )
+
+
+def _describe_range(key: str, found: Sequence[tuple[str, SideContent]], side: Side) -> list[str]:
+    """Warn of values that fill a small part of a range, as pictures that are nearly black, or lie beyond it."""
+    limits = [content.limits for _, content in found if content.limits]
+    if not limits:
+        return []
+    low, high = min(one for one, _ in limits), max(one for _, one in limits)
+    fix = f"set data.{key}.value_range=[{low:g},{high:g}] or [p0.5,p99.5]"
+    ends = f"[{side.value_range[0]:g},{side.value_range[1]:g}]"
+    clipped = sum(content.clipped for _, content in found) / len(limits)
+    if clipped > _MAX_CLIPPED:
+        return [f"data.{key}: {clipped:.0%} of the values that were read lie beyond value_range={ends}: {fix}"]
+    if high - low < _LEAST_SPREAD * (side.value_range[1] - side.value_range[0]):
+        return [
+            f"data.{key}: the values that were read, {low:g} to {high:g}, fill a small part of value_range={ends}, "
+            f"where a network sees little of their differences: {fix}"
+        ]
+    return []
 
 
 def _describe_unknown_colours(key: str, found: Sequence[tuple[str, SideContent]]) -> list[str]:
@@ -138,18 +208,17 @@ def _describe_unknown_colours(key: str, found: Sequence[tuple[str, SideContent]]
     ]
 
 
-def _describe_class_numbers(key: str, gray: Sequence[int]) -> str | None:
-    """Say that grayscale pictures look like class numbers, or return None where they do not.
+def find_class_numbers(gray: Sequence[int]) -> ClassNumbers | None:
+    """Find out whether grayscale pictures look like class numbers.
 
     Class numbers begin near 0, most of them are in use, and they leave the upper levels empty but for 255, which often
     stands for no class.
 
     Args:
-        key: ``a`` or ``b``.
         gray: Levels of each image, as ``SideContent`` has them.
 
     Returns:
-        A warning, or None.
+        The numbers, or None.
     """
     union = 0
     for levels in gray:
@@ -157,10 +226,4 @@ def _describe_class_numbers(key: str, gray: Sequence[int]) -> str | None:
     numbers = [level for level in range(255) if union >> level & 1]
     if len(numbers) < 2 or numbers[-1] > _MAX_CLASS or (numbers[-1] > _DARK and 2 * len(numbers) <= numbers[-1]):
         return None
-    has_void = bool(union >> 255)
-    ignore = f" data.{key}.ignore_index=255" if has_void else ""
-    return (
-        f"data.{key}: the images that were decoded hold the values {numbers[0]} to {numbers[-1]}"
-        f"{' and 255' if has_void else ''} alone, as files of class numbers do: if they are, set data.{key}.kind=label "
-        f"data.{key}.num_classes={numbers[-1] + 1}{ignore}; as pictures they are nearly black"
-    )
+    return ClassNumbers(numbers[0], numbers[-1], bool(union >> 255))

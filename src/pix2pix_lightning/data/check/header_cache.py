@@ -143,13 +143,14 @@ class HeaderCache:
                 )
 
 
-def map_parallel(function: Callable[[T], R], values: Sequence[T], *, title: str = "") -> list[R]:
+def map_parallel(function: Callable[[T], R], values: Sequence[T], *, title: str = "", at_most: int = 32) -> list[R]:
     """Call a function for each value in threads, and show the progress on a terminal.
 
     Args:
         function: Called for each value; it should release Python's lock for most of its time.
         values: The values.
         title: Title of the progress bar; without one, none is shown.
+        at_most: Largest number of threads.
 
     Returns:
         The results, in the order of the values.
@@ -158,7 +159,7 @@ def map_parallel(function: Callable[[T], R], values: Sequence[T], *, title: str 
     parts = [values[start : start + size] for start in range(0, len(values), size)]
     if len(parts) < 2:
         return [function(value) for value in values]
-    threads = min(32, 4 * count_available_cores())  # they mostly wait for the disk
+    threads = min(at_most, 4 * count_available_cores())  # they mostly wait for the disk
     with ThreadPoolExecutor(threads) as pool:
         results: Iterable[list[R]] = pool.map(lambda part: [function(value) for value in part], parts)
         if title and len(values) > _LEAST_NEW:

@@ -161,7 +161,9 @@ def _describe_unread(
             reason = side.find_misfit(header)
         if reason is not None:
             path = " + ".join(str(paths[place]) for place in places)
-            return f"{path}, data.{key}: {reason}", f"set data.{key}.kind=raw, or convert it to 8 bits"
+            is_raw = side is not None and side.kind == "raw"
+            fix = "convert it" if is_raw else f"set data.{key}.kind=raw if all are like it, or convert it to 8 bits"
+            return f"{path}, data.{key}: {reason}", fix
     return None
 
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,8 @@ from pix2pix_lightning.data.check.headers import (
     find_odd_strips,
     find_turned,
 )
+from pix2pix_lightning.data.check.sizes import find_misfits
+from pix2pix_lightning.data.files.image_header import ImageHeader
 from pix2pix_lightning.data.pair_spec import PairSpec
 from pix2pix_lightning.data.pairs import PairFiles
 from pix2pix_lightning.utils.atomic import atomic_write
@@ -33,10 +35,11 @@ from pix2pix_lightning.utils.text import format_names
 _log = logging.getLogger(__name__)
 MODES = ("quick", "full", "off")
 ON_ERROR = ("raise", "skip")
+_MAX_VALUES = 2**26  # of pairs that are decoded at the same time: large ones take much memory
 _NUM_EXAMINED = 8  # pairs of a split whose pixels a quick check looks at
 _LEAST_REMEMBERED = 500  # pairs
 _RESULTS, _LOCK = "check_full.json", ".check_full.lock"
-_FORMAT = 3
+_FORMAT = 4
 _NOT_WORD = re.compile(r"[^\w-]+")
 
 
@@ -48,6 +51,7 @@ def check_splits(
     layout: str,
     root: Path,
     folder: Path | None,
+    uncropped: Collection[str] = (),
 ) -> Findings:
     """Find pairs that cannot be trained on, and what looks wrong.
 
@@ -58,6 +62,7 @@ def check_splits(
         layout: ``data.layout``; with ``strip`` files may have any aspect ratio.
         root: Folder of the data set.
         folder: Folder for what is remembered between runs; None remembers nothing.
+        uncropped: Splits whose pairs are taken whole where training has crops.
 
     Returns:
         The findings, which are not reported yet.
@@ -68,7 +73,10 @@ def check_splits(
         memory = None if folder is None else folder / f"headers_{_NOT_WORD.sub('_', name)}.npz"
         split = CheckedSplit(name, pairs, count, root, memory)
         checked.append(split)
-        findings.bad += find_bad_headers(split, is_strip_sure=layout == "strip")
+        found = find_bad_headers(split, is_strip_sure=layout == "strip")
+        known = {pair.index for pair in found}
+        misfits = find_misfits(split, spec, is_cropped=name not in uncropped)
+        findings.bad += [*found, *(pair for pair in misfits if pair.index not in known)]
         findings.warnings += [*find_turned(split), *find_odd_strips(split), *find_lossy_numbers(split)]
     findings.warnings += _describe_copies(checked, is_full=mode == "full")
     kept = findings.list_kept()
@@ -129,10 +137,13 @@ def _examine_all(
 
 def _examine(split: CheckedSplit, indices: list[int], spec: PairSpec) -> list[PairContent]:
     pairs = split.pairs
+    headers = [entry for entry in split.cache.entries if isinstance(entry, ImageHeader)]
+    largest = max((header.width * header.height * header.channels for header in headers), default=1)
     return map_parallel(
         lambda index: examine_pair(pairs, index, pairs.get_name(index), split.get_both(index), spec),
         indices,
         title=f"pairs of {split.name}",
+        at_most=max(1, min(32, _MAX_VALUES // (len(split.sides) * largest))),
     )
 
 
@@ -154,10 +165,13 @@ def _parse_content(name: str, error: str | None, a: list[Any] | None, b: list[An
     return PairContent(name, error, *(None if side is None else _parse_side(*side) for side in (a, b)))
 
 
-def _parse_side(is_constant: bool, levels: int, unknown: list[Any], is_ignored: bool) -> SideContent:
+def _parse_side(
+    is_constant: bool, levels: int, unknown: list[Any], is_ignored: bool, limits: list[Any], clipped: float
+) -> SideContent:
     if not all(isinstance(value, bool) for value in (is_constant, is_ignored)) or not isinstance(levels, int):
         raise TypeError("truth values and levels are expected")
-    return SideContent(is_constant, levels, [[int(value) for value in colour] for colour in unknown], is_ignored)
+    colours = [[int(value) for value in colour] for colour in unknown]
+    return SideContent(is_constant, levels, colours, is_ignored, [float(value) for value in limits], float(clipped))
 
 
 def _compute_digest(checked: list[CheckedSplit], chosen: Mapping[str, list[int]], spec: PairSpec) -> str:

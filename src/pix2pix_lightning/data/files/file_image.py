@@ -29,6 +29,7 @@ _has_logged = mmap.mmap(-1, 1)  # shared with the loader's processes, so that ea
 _lock = Lock()
 _CHUNK = 2**20  # pixels that are mixed at once
 _PIL_MODES = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX")
+_DEEP_PIL_MODES = {"I;16": 65535, "I;16L": 65535, "I;16B": 65535, "F": 0}  # with their greatest levels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,11 +179,12 @@ def composite(pixels: Bytes, alpha: Any, background: Sequence[int], *, is_premul
     return mixed
 
 
-def from_pil(image: PILImage) -> FileImage:
+def from_pil(image: PILImage, *, can_be_deep: bool = False) -> FileImage:
     """Take a PIL image as its file would be taken: turned upright, with its alpha.
 
     Args:
         image: An image of mode 1, L, LA, P, PA, RGB or RGBA; or with premultiplied alpha.
+        can_be_deep: Whether mode I;16 (uint16) and mode F (float32) are taken too.
 
     Returns:
         The image.
@@ -192,6 +194,10 @@ def from_pil(image: PILImage) -> FileImage:
     """
     if not (image.width and image.height):
         raise UserError(f"a PIL image of {image.width} x {image.height} pixels: it has no pixel")
+    if can_be_deep and image.mode in _DEEP_PIL_MODES:
+        levels = np.asarray(_turn_upright(image))[..., None]
+        native = levels.astype(levels.dtype.newbyteorder("="), copy=False)
+        return FileImage(pixels=native, max_level=_DEEP_PIL_MODES[image.mode], name="the PIL image")
     if image.mode not in _PIL_MODES:
         raise UserError(
             f"a PIL image of mode {image.mode}: 8-bit gray levels or RGB are expected (L, LA, P, RGB, RGBA), and a "

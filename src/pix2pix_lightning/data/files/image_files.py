@@ -55,10 +55,11 @@ WRITTEN_SUFFIXES = frozenset(_WRITTEN)
 _MAX_PIXELS, _MAX_SIDE = 2**30, 2**20  # of OpenCV
 _MAX_SIDES = {".jpg": 65500, ".jpeg": 65500, ".webp": 16383, ".npy": 2**31, ".tif": 2**31, ".tiff": 2**31}  # pixels
 _JPEG_IN_TIFF = 7
-_TIFF_SUFFIXES = (".tif", ".tiff")
+TIFF_SUFFIXES = (".tif", ".tiff")
 _PICTURE_STARTS = (b"\xff\xd8", b"\x89P", b"RI", b"BM", *(b"P%d" % number for number in range(1, 8)))
 _SMALL = 2**22  # bytes
-_FORMATS_IN_PARTS = ("tiff", "npy", "nifti")
+FORMATS_IN_PARTS = ("tiff", "npy", "nifti")
+"""Formats of which a window is read without the rest of the file."""
 _BYTES_ALONE = ("bmp", "jpeg")
 _PAGES = {"tiff": "pages", "nifti": "slices", "dicom": "frames"}
 
@@ -122,9 +123,9 @@ def open_image(
         OSError: The file cannot be read.
     """
     with path.open("rb") as file:
-        is_picture = file.read(2) in _PICTURE_STARTS
+        # pictures have many small parts, which are read faster from memory
+        is_picture = file.read(2) in _PICTURE_STARTS or (window is None and get_suffix(path.name) in TIFF_SUFFIXES)
         file.seek(0)
-        # many small parts are read faster from memory
         is_small = window is None and os.fstat(file.fileno()).st_size < _SMALL
         source = io.BytesIO(file.read()) if is_picture or is_small else file
         return _open(source, path, max_pixels=max_pixels, has_numbers=has_numbers, window=window)
@@ -185,7 +186,7 @@ def check_header(
     Raises:
         UserError: It holds something else, or is too large.
     """
-    is_part = window is not None and header.format in _FORMATS_IN_PARTS
+    is_part = window is not None and header.format in FORMATS_IN_PARTS
     pixels = window.width * window.height if window and is_part else header.width * header.height
     if max_pixels is not None and pixels > max_pixels:
         raise UserError(
@@ -271,12 +272,12 @@ def write_image(
     if max(height, width) > (most := _MAX_SIDES.get(suffix, _MAX_SIDE)):
         size = f"{width} x {height}"
         raise UserError(f"{path}: an image of {size} pixels in a format of at most {most} a side: use the suffix .png")
-    _check_writable(path, image.dtype.name, channels)
-    if (georeference is not None or nodata is not None) and suffix not in _TIFF_SUFFIXES:
+    check_writable(path, image.dtype.name, channels)
+    if (georeference is not None or nodata is not None) and suffix not in TIFF_SUFFIXES:
         raise UserError(f"{path}: a georeference or nodata value is kept in a TIFF alone: use the suffix .tif")
     check_absent(path, overwrite=overwrite)
     with atomic_write(path, overwrite=overwrite) as scratch:
-        if suffix in _TIFF_SUFFIXES:
+        if suffix in TIFF_SUFFIXES:
             write_tiff(scratch, image, georeference=georeference, nodata=nodata)
         elif suffix == ".npy":
             with scratch.open("wb") as file:
@@ -285,8 +286,17 @@ def write_image(
             scratch.write_bytes(_encode_picture(image, suffix))
 
 
-def _check_writable(path: Path, dtype: str, channels: int) -> None:
-    """Check that a format holds a type and a number of channels."""
+def check_writable(path: Path, dtype: str, channels: int) -> None:
+    """Check that a file's format holds a type and a number of channels.
+
+    Args:
+        path: The file to write, whose suffix is of a format that is written.
+        dtype: NumPy's name of the values' type.
+        channels: Number of channels.
+
+    Raises:
+        UserError: It does not.
+    """
 
     def is_held(suffix: str) -> bool:
         dtypes, counts = _WRITTEN[suffix]

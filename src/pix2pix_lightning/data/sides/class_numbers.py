@@ -6,7 +6,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from pix2pix_lightning.utils.errors import UserError
 
@@ -92,10 +91,8 @@ def encode_classes(numbers: Tensor, num_classes: int, ignore_index: int | None, 
     Returns:
         (B, num_classes, H, W), 1 where the class is and -1 elsewhere.
     """
-    if ignore_index is None:
-        return F.one_hot(numbers[:, 0].long(), num_classes).movedim(-1, 1).to(dtype) * 2 - 1
     wanted = build_channel_numbers(num_classes, ignore_index, numbers.device)
-    return (numbers.long() == wanted).to(dtype) * 2 - 1
+    return (numbers.int() == wanted).to(dtype).mul_(2).sub_(1)
 
 
 def build_channel_numbers(num_classes: int, ignore_index: int | None, device: torch.device) -> Tensor:
@@ -110,7 +107,7 @@ def build_channel_numbers(num_classes: int, ignore_index: int | None, device: to
         (1, num_classes, 1, 1) integers, -1 for the channel that is off.
     """
     numbers = [-1 if number == ignore_index else number for number in range(num_classes)]
-    return torch.tensor(numbers, device=device)[None, :, None, None]
+    return torch.tensor(numbers, dtype=torch.int32, device=device)[None, :, None, None]
 
 
 def decode_classes(values: Tensor, ignore_index: int | None, *, is_output: bool) -> Tensor:

@@ -19,7 +19,7 @@ from pix2pix_lightning.data.sides.class_numbers import (
     encode_classes,
     find_ignored,
 )
-from pix2pix_lightning.data.sides.palette import check_colours_match, find_nearest_colours
+from pix2pix_lightning.data.sides.palette import check_colours_match, find_nearest_colours, match_colours
 from pix2pix_lightning.data.sides.picture import PictureSide
 from pix2pix_lightning.data.sides.side import Array
 from pix2pix_lightning.data.sides.values import Palette, check_classes, parse_palette
@@ -133,6 +133,10 @@ class LabelSide(PictureSide):
         if values.is_floating_point():
             return values.to(dtype)
         return encode_classes(values, self.channels, self.ignore_index, dtype)
+
+    def encode_file(self, values: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+        """Convert colours (B, 3, H, W) or class numbers (B, 1, H, W), uint8, to channels of 1 or -1."""
+        return self.encode(match_colours(values, self.palette) if self.palette else values, dtype)
 
     def decode(
         self, output: Tensor, source: Tensor | None = None, *, is_output: bool = False, rounding: str = "nearest"

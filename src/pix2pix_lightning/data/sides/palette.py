@@ -7,20 +7,39 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import functional as F
 
 from pix2pix_lightning.utils.errors import UserError
 
 _MAX_DISTANCE, _MAX_SHARE = 32, 2 / 3
 _NUM_SAMPLES = 4096
 _FAR, _LEAST_PART = 64, 0.02  # distance of an unknown colour, and its share of an image
-_CHUNK = 2**20  # pixels, each with a distance to every colour
+_CHUNK = 2**15  # pixels, each with a distance to every colour
 
 Colours = Sequence[tuple[int, int, int]]
 Numbers = npt.NDArray[np.unsignedinteger[Any]]
 
 
-def find_nearest_colours(image: npt.NDArray[np.uint8], palette: Colours) -> Numbers:
+def match_colours(values: Tensor, palette: Colours) -> Tensor:
     """Find the palette's colour that is nearest to each pixel, by Euclidean distance in RGB.
+
+    Args:
+        values: (B, 3, H, W) RGB, 0 to 255, of any type.
+        palette: RGB colours, 0 to 255.
+
+    Returns:
+        (B, 1, H, W) numbers of colours; of several that are equally near the first.
+    """
+    colours = torch.tensor(palette, dtype=torch.float32, device=values.device)
+    # |x - p|^2 without |x|^2, which is the same for all colours; whole numbers, so that float32 is exact
+    distances = F.conv2d(values.float(), -2 * colours[:, :, None, None], (colours**2).sum(1))
+    return distances.min(1, keepdim=True).indices
+
+
+def find_nearest_colours(image: npt.NDArray[np.uint8], palette: Colours) -> Numbers:
+    """Find the nearest colours of a whole image as ``match_colours`` does, in little memory.
 
     Args:
         image: (H, W, 3) uint8.
@@ -29,14 +48,12 @@ def find_nearest_colours(image: npt.NDArray[np.uint8], palette: Colours) -> Numb
     Returns:
         (H, W) numbers of colours, in the smallest unsigned type that holds them.
     """
-    colours = np.asarray(palette, np.float32)
-    pixels = image.reshape(-1, 3)
-    nearest: Numbers = np.empty(len(pixels), np.min_scalar_type(len(colours) - 1))
-    for start in range(0, len(pixels), _CHUNK):
-        part = pixels[start : start + _CHUNK].astype(np.float32)
-        # |x - p|^2 without |x|^2, which is the same for all colours
-        nearest[start : start + _CHUNK] = ((colours**2).sum(1) - 2 * part @ colours.T).argmin(1)
-    return nearest.reshape(image.shape[:2])
+    nearest: Numbers = np.empty(image.shape[:2], np.min_scalar_type(len(palette) - 1))
+    rows = max(1, _CHUNK // image.shape[1])
+    for top in range(0, len(image), rows):
+        part = torch.from_numpy(image[top : top + rows].astype(np.float32)).permute(2, 0, 1)[None]
+        nearest[top : top + rows] = match_colours(part, palette)[0, 0].numpy()
+    return nearest
 
 
 def check_colours_match(image: npt.NDArray[np.uint8], nearest: Numbers, palette: Colours) -> None:

@@ -8,12 +8,13 @@ from typing import Any
 from pix2pix_lightning.data.sides.grayscale import GrayscaleSide
 from pix2pix_lightning.data.sides.lab import LabSide
 from pix2pix_lightning.data.sides.label import LabelSide
+from pix2pix_lightning.data.sides.raw import RawSide
 from pix2pix_lightning.data.sides.rgb import RgbSide
 from pix2pix_lightning.data.sides.side import Side
 from pix2pix_lightning.utils.checks import check_choice
 from pix2pix_lightning.utils.errors import UserError
 
-KINDS: dict[str, type[Side]] = {side.kind: side for side in (RgbSide, GrayscaleSide, LabelSide, LabSide)}
+KINDS: dict[str, type[Side]] = {side.kind: side for side in (RgbSide, GrayscaleSide, LabelSide, LabSide, RawSide)}
 """The class of each kind of side. A new kind is a file next to this one, and a row here."""
 _OLD_NAMES = {"grey": "grayscale"}  # in older configurations and checkpoints
 _NEUTRAL = {"dtype": ("uint8",), "value_range": ([0, 255], (0, 255))}
@@ -24,7 +25,7 @@ def build_side(kind: str = "rgb", **options: Any) -> Side:
     """Build the description of a side.
 
     Args:
-        kind: ``rgb``, ``grayscale``, ``label`` or ``lab``.
+        kind: ``rgb``, ``grayscale``, ``label``, ``lab`` or ``raw``.
         **options: Arguments of the kind's class.
 
     Returns:
@@ -41,6 +42,7 @@ def build_side(kind: str = "rgb", **options: Any) -> Side:
     check_choice("kind", kind, KINDS)
     cls = KINDS[kind]
     own = {field.name for field in fields(cls)}
+    options = {key: value for key, value in options.items() if value is not None or key not in own}
     for key in [key for key in options if key not in own]:
         value = options.pop(key)
         others = [name for name, other in KINDS.items() if key in {field.name for field in fields(other)}]

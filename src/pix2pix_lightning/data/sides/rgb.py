@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+import torch
+from torch import Tensor
 
-from pix2pix_lightning.data.sides.palette import find_nearest_colours
+from pix2pix_lightning.data.sides.palette import find_nearest_colours, match_colours
 from pix2pix_lightning.data.sides.picture import LevelSide
 from pix2pix_lightning.data.sides.side import Array
 from pix2pix_lightning.data.sides.values import Palette, check_palette, parse_palette
@@ -64,3 +66,10 @@ class RgbSide(LevelSide):
             return image
         snapped: Array = np.asarray(self.palette, np.uint8)[find_nearest_colours(image, self.palette)]
         return snapped
+
+    def encode_file(self, values: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+        """Convert colours (B, 3, H, W) uint8 to floats in [-1, 1], those of the palette with ``snap_palette``."""
+        if self.palette:
+            palette = torch.tensor(self.palette, dtype=torch.uint8, device=values.device)
+            values = palette[match_colours(values, self.palette)[:, 0]].movedim(-1, 1)
+        return self.encode(values, dtype)

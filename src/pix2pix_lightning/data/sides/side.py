@@ -82,6 +82,11 @@ class Side(ABC):
         return None
 
     @property
+    def nodata(self) -> float | None:
+        """Value of pixels without a value, in a file; NaN is always one."""
+        return None
+
+    @property
     def ignore_index(self) -> int | None:
         """Class number of pixels without a class."""
         return None
@@ -152,7 +157,7 @@ class Side(ABC):
         assert self.interpolation is not None
         if self.interpolation == "nearest":  # it picks pixels, so that few pixels of a large image are converted
             return self.prepare(resize(image, height, width, "nearest"))
-        return resize(self.prepare(image), height, width, self.interpolation)
+        return resize(self.prepare(image), height, width, self.interpolation, nodata=self.nodata)
 
     @abstractmethod
     def encode(self, values: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -163,8 +168,23 @@ class Side(ABC):
             dtype: Type of the result.
 
         Returns:
+            (B, channels, H, W) floats in [-1, 1]; NaN where a pixel has no value, until ``fill_missing``.
+        """
+
+    def encode_file(self, values: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+        """Convert images from what a file holds to what a network sees.
+
+        This is ``prepare`` and ``encode`` without the checks of a file, in operators that ``torch.export`` and ONNX
+        have.
+
+        Args:
+            values: (B, file_channels, H, W), in the type of the files.
+            dtype: Type of the result.
+
+        Returns:
             (B, channels, H, W) floats in [-1, 1].
         """
+        return self.encode(values, dtype)
 
     @abstractmethod
     def decode(
@@ -174,13 +194,36 @@ class Side(ABC):
 
         Args:
             output: (B, channels, H, W) floats in [-1, 1]; values outside are clamped.
-            source: The generator's input, for kinds that are completed from it.
+            source: The generator's input as ``encode`` returned it, for kinds that are completed from it, and for
+                pixels without a value.
             is_output: Whether a generator returned them.
             rounding: ``nearest``, or ``floor`` to cut fractions off, as junyanz does.
 
         Returns:
             (B, file_channels, H, W) in the type and range of the files.
         """
+
+    def fill_missing(self, values: Tensor) -> Tensor:
+        """Return images as a network sees them.
+
+        Args:
+            values: (B, channels, H, W), as ``encode`` returns them: NaN where there is no value.
+
+        Returns:
+            (B, channels, H, W) without NaN.
+        """
+        return values
+
+    def find_missing(self, values: Tensor) -> Tensor | None:
+        """Find the pixels that have no value.
+
+        Args:
+            values: (B, channels, H, W), as ``encode`` returns them.
+
+        Returns:
+            (B, 1, H, W), True where no channel has a value; None where all have one.
+        """
+        return None
 
     def find_ignored(self, values: Tensor) -> Tensor | None:
         """Find the pixels that do not count.
@@ -192,19 +235,6 @@ class Side(ABC):
             (B, 1, H, W), True where a pixel does not count; None where all count.
         """
         return None
-
-    def replace_ignored(self, output: Tensor, target: Tensor) -> Tensor:
-        """Return an output that equals its target where that does not count: no loss and no gradient comes from there.
-
-        Args:
-            output: A generator's output, (B, channels, H, W), for this side.
-            target: What it should be, (B, channels, H, W), as ``encode`` returns it.
-
-        Returns:
-            (B, channels, H, W) in the type of ``output``.
-        """
-        ignored = self.find_ignored(target)
-        return output if ignored is None else torch.where(ignored, target.to(output.dtype), output)
 
     @abstractmethod
     def preview(self, values: Tensor) -> npt.NDArray[np.uint8]:

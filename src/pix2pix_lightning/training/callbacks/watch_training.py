@@ -86,7 +86,7 @@ class WatchTraining(Callback):
         if batch_idx % _EVERY == 0 and len(self._history) < _MAX_SAMPLES:
             self._history.add(batch_idx, outputs, {})
             if isinstance(target := batch.get("target"), Tensor):
-                self._mean_target.add(target, _find_ignored(pl_module, target))
+                self._mean_target.add(target, _find_ignored(batch))
         if is_last or (batch_idx + 1) % (getattr(trainer, "log_every_n_steps", 0) or 50) == 0:
             self._norms.append(_compute_all_norms(pl_module))
             del self._norms[:-_MAX_SAMPLES]
@@ -103,7 +103,7 @@ class WatchTraining(Callback):
         """Measure the outputs of a validation batch."""
         output = outputs.get("output") if isinstance(outputs, Mapping) else None
         if isinstance(output, Tensor) and not trainer.sanity_checking:
-            ignored = _find_ignored(pl_module, batch["target"])
+            ignored = _find_ignored(batch)
             self._meter.add(batch["source"], batch["target"], output, self._mean_target.compute(), ignored)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -168,10 +168,10 @@ def _compute_all_norms(module: LightningModule) -> Tensor:
     return torch.stack(norms) if norms else torch.empty(0)
 
 
-def _find_ignored(module: LightningModule, target: Tensor) -> Tensor | None:
-    """Return which pixels of a target (B, C, H, W) have no class, (B, 1, H, W); None where each one counts."""
-    spec = getattr(module, "pair_spec", None)
-    return None if spec is None else spec.target.find_ignored(target)
+def _find_ignored(batch: Mapping[str, Any]) -> Tensor | None:
+    """Return which pixels of a batch do not count, (B, 1, H, W); None where each one counts."""
+    mask = batch.get("mask")
+    return ~mask if isinstance(mask, Tensor) else None
 
 
 def _sees_pairs(module: LightningModule) -> bool:

@@ -1,0 +1,292 @@
+"""Find out from the training files what their pixels mean, where the configuration leaves it open."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from copy import copy
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from pix2pix_lightning.data.check.content import examine_image, find_class_numbers
+from pix2pix_lightning.data.files.file_image import describe_misfit
+from pix2pix_lightning.data.files.image_header import ImageHeader, read_header
+from pix2pix_lightning.data.files.stacking import stack_headers
+from pix2pix_lightning.data.pairs import PairFiles
+from pix2pix_lightning.data.sides import KINDS, RawSide, Side, build_side
+from pix2pix_lightning.data.sides.ranges import DTYPES, compute_type_limits, parse_bounds
+from pix2pix_lightning.utils.errors import UserError
+from pix2pix_lightning.utils.processes import is_first_process
+
+AUTO = "auto"
+_log = logging.getLogger(__name__)
+_NUM_HEADERS, _NUM_PICTURES, _NUM_IMAGES = 64, 8, 256  # files that are looked at, spread over the training pairs
+_NUM_VALUES = 2**16  # of an image, for percentiles
+
+Options = dict[str, Any]
+
+
+def is_open(options: Mapping[str, Any] | None) -> bool:
+    """Return whether the arguments of a side leave open what its files tell."""
+    options = options or {}
+    kind = options.get("kind") or AUTO
+    if kind != "raw":
+        return bool(kind == AUTO)
+    is_described = options.get("dtype") is not None and options.get("num_channels") is not None
+    return not is_described or _has_open_range(options)
+
+
+def check_open_side(options: Mapping[str, Any]) -> None:
+    """Check what can be seen of the arguments of an open side before its files are read.
+
+    Raises:
+        UserError: A key is unknown, or a range is none.
+    """
+    known = {"kind", *(field.name for side in KINDS.values() for field in fields(side))}
+    for key in options:
+        if key not in known:
+            raise UserError(f"{key!r} is no key of a side: use one of {', '.join(sorted(known))}")
+    if options.get("value_range") not in (None, AUTO):
+        parse_bounds(options["value_range"])
+
+
+def complete_open_sides(
+    a: Mapping[str, Any] | None, b: Mapping[str, Any] | None, open_split: Callable[[str], PairFiles] | None
+) -> dict[str, Options]:
+    """Complete the arguments of the sides that leave something open, and log what was found out.
+
+    Args:
+        a: Keyword arguments of ``build_side`` for A.
+        b: Those for B.
+        open_split: Opens the pairs of a split; None for pairs that are no files.
+
+    Returns:
+        The complete arguments of both sides, by ``a`` and ``b``. Where there are no training files, whose lack is
+        reported when they are used, a kind that is open is ``rgb``.
+
+    Raises:
+        UserError: There are no training files to tell channels and type of raw values; or as for ``complete_sides``.
+    """
+    sides = {"a": dict(a or {}), "b": dict(b or {})}
+    opened = [key for key, options in sides.items() if is_open(options)]
+    if not opened:
+        return sides
+    try:
+        pairs = None if open_split is None else open_split("train")
+    except (UserError, OSError):
+        pairs = None
+    if pairs is None:
+        raw = [key for key in opened if sides[key].get("kind") == "raw"]
+        if raw:
+            raise UserError(
+                f"data.{raw[0]}.kind=raw: there are no training files to tell channels and type: set "
+                f"data.{raw[0]}.num_channels, dtype and value_range, or data.root"
+            )
+        return {key: {**side, "kind": "rgb"} if key in opened else side for key, side in sides.items()}
+    completed = complete_sides(sides["a"], sides["b"], pairs)
+    if is_first_process():
+        _log.info("%s", "; ".join(format_completed(key, completed[key]) for key in opened))
+    return completed
+
+
+def complete_sides(a: Mapping[str, Any], b: Mapping[str, Any], pairs: PairFiles) -> dict[str, Options]:
+    """Complete the arguments of both sides by the headers of training files and, for ranges, by their values.
+
+    Three 8-bit channels are ``rgb``, one is ``grayscale``, and anything else is ``raw``.
+
+    Args:
+        a: Keyword arguments of ``build_side`` for A; a ``kind`` that is missing or ``auto`` is found out, and so are
+            the channels, the type and the range of ``raw``.
+        b: Those for B.
+        pairs: The training pairs.
+
+    Returns:
+        The arguments by ``a`` and ``b``, complete where they were open.
+
+    Raises:
+        UserError: The files of a side differ in what they hold, or look like class numbers, or a range is no range.
+    """
+    completed = {"a": dict(a), "b": dict(b)}
+    opened = [key for key, options in completed.items() if is_open(options)]
+    for key in opened:
+        completed[key] = _recognize(key, completed[key], _read_headers(pairs, key))
+    _check_no_class_numbers([key for key in opened if completed[key]["kind"] == "grayscale"], completed, pairs)
+    _find_ranges([key for key in opened if completed[key]["kind"] == "raw"], completed, pairs)
+    return completed
+
+
+def format_completed(key: str, options: Mapping[str, Any]) -> str:
+    """Return in a few words what was found out about a side.
+
+    Args:
+        key: ``a`` or ``b``.
+        options: Its complete arguments.
+    """
+    if options["kind"] != "raw":
+        return f"data.{key} is {options['kind']}"
+    side: Any = build_side(**options)
+    low, high = side.value_range
+    nodata = "" if side.nodata is None else f", nodata={side.nodata:g}"
+    channels = f"{side.num_channels} channel{'s' if side.num_channels > 1 else ''}"
+    return f"data.{key} is raw: {channels} of {side.dtype}, value_range=[{low:g},{high:g}]{nodata}"
+
+
+def _spread(count: int, most: int) -> list[int]:
+    """Return up to ``most`` numbers below ``count``, evenly spread."""
+    return sorted(set(np.linspace(0, count - 1, min(most, count)).astype(int).tolist()))
+
+
+def _read_headers(pairs: PairFiles, key: str) -> list[ImageHeader]:
+    """Read what the files of a side say in some pairs; those that cannot be read are left to the check."""
+    stack = [files for role, files in pairs.list_files() if key in role and role != "mask"]
+    headers = []
+    for index in _spread(len(pairs), _NUM_HEADERS):
+        try:
+            parts = [read_header(cast(Path, files[index])) for files in stack]
+        except (UserError, OSError):
+            continue
+        if all(part.pixel_dtype in DTYPES for part in parts):
+            headers.append(stack_headers(parts))
+    return headers
+
+
+def _recognize(key: str, options: Options, headers: list[ImageHeader]) -> Options:
+    """Fill in kind, channels, type, nodata, scale and offset."""
+    kind = options.get("kind") or AUTO
+    pictures = [header for header in headers if _is_picture(header)]
+    if kind == AUTO and len(pictures) == len(headers):
+        is_gray = bool(headers) and all(header.pixel_channels == 1 for header in headers)
+        if len({header.pixel_channels for header in pictures}) > 1:
+            _log.warning("data.%s: some files are grayscale and others RGB: all are taken as RGB", key)
+        return {**options, "kind": "grayscale" if is_gray else "rgb"}
+    contents = Counter((header.pixel_channels, _widen(header, headers)) for header in headers)
+    if len(contents) > 1 or (pictures and kind == AUTO):
+        kinds = Counter(f"{header.pixel_channels} x {header.pixel_dtype}" for header in headers)
+        listed = ", ".join(f"{count} of {content}" for content, count in kinds.most_common(4))
+        raise UserError(
+            f"data.{key}: the training files hold different channels or types ({listed}, of {len(headers)} that were "
+            f"looked at): convert them to one, or set data.{key}.kind= if all fit it"
+        )
+    if not contents:
+        raise UserError(f"data.{key}.kind=raw: no training file tells channels and type: set num_channels and dtype")
+    ((channels, dtype),) = contents
+    scales = {(header.scale, header.offset) for header in headers}
+    if len(scales) > 1:  # stored values of one file are not those of another: physical ones are compared
+        dtype = "float32"
+    found: Options = {"num_channels": channels, "dtype": dtype}
+    if dtype in ("uint8", "uint16", "int16"):
+        found["scale"], found["offset"] = next(iter(scales))
+        stored = Counter(header.nodata for header in headers if header.nodata is not None)
+        found["nodata"] = stored.most_common(1)[0][0] if stored else None
+        levels = max(header.max_level for header in headers)
+        if 0 < levels < compute_type_limits(dtype)[1] and options.get("value_range") in (None, AUTO):
+            found["value_range"] = [0, levels]
+    given = {name: value for name, value in options.items() if value is not None and value != AUTO}
+    return {**options, **found, **given, "kind": "raw"}
+
+
+def _is_picture(header: ImageHeader) -> bool:
+    misfit = describe_misfit(header.pixel_dtype, header.pixel_channels, header.is_colour)
+    return misfit is None and header.nodata is None
+
+
+def _widen(header: ImageHeader, headers: list[ImageHeader]) -> str:
+    """Return the type of a file's pixels; that of float32 where half and single precision are mixed."""
+    types = {other.pixel_dtype for other in headers}
+    return "float32" if types == {"float16", "float32"} else header.pixel_dtype
+
+
+def _check_no_class_numbers(keys: list[str], completed: Mapping[str, Options], pairs: PairFiles) -> None:
+    if not keys:
+        return
+    levels: dict[str, list[int]] = {key: [] for key in keys}
+    for images in _read_images(pairs, completed, _NUM_PICTURES):
+        for key in keys:
+            levels[key].append(examine_image(images["ab".index(key)]).levels)
+    for key in keys:
+        found = find_class_numbers([bits for bits in levels[key] if bits])
+        if found is not None and 2 * sum(map(bool, levels[key])) > len(levels[key]):
+            raise UserError(
+                f"data.{key}: the training files hold the values {found.format_values()} alone, as class numbers do: "
+                f"set {found.format_keys(key)} if they are, or data.{key}.kind=grayscale if they are pictures"
+            )
+
+
+def _read_images(
+    pairs: PairFiles, completed: Mapping[str, Options], most: int
+) -> list[tuple[npt.NDArray[Any], npt.NDArray[Any]]]:
+    """Read some pairs; those that cannot be read are left to the check of the data set, unless all are so."""
+    pairs = copy(pairs)
+    pairs.sides = tuple(_build_provisional(completed[key]) for key in "ab")  # type: ignore[assignment]
+    images = []
+    for index in _spread(len(pairs), most):
+        try:
+            a, b, _ = pairs[index]
+        except (UserError, OSError) as error:
+            reason = error
+            continue
+        images.append((a, b))
+    if not images:
+        raise reason
+    return images
+
+
+def _build_provisional(options: Options) -> Side:
+    """Build a side that reads like the one that is described, whose range may be open."""
+    if options["kind"] != "raw":
+        return build_side(**options)
+    return build_side(**{**options, "value_range": list(compute_type_limits(options["dtype"]))})
+
+
+def _has_open_range(options: Mapping[str, Any]) -> bool:
+    """Return whether a range of a raw side depends on the files' values."""
+    value_range = options.get("value_range")
+    if value_range is None or value_range == AUTO:
+        return str(options.get("dtype")).startswith("float")
+    return any(isinstance(bound, str) for bound in value_range) if isinstance(value_range, Sequence) else False
+
+
+def _find_ranges(keys: list[str], completed: dict[str, Options], pairs: PairFiles) -> None:
+    """Replace open ranges by numbers, in place."""
+    keys = [key for key in keys if _has_open_range(completed[key])]
+    if not keys:
+        return
+    images = _read_images(pairs, completed, _NUM_IMAGES)
+    for key in keys:
+        options = completed[key]
+        given = options.get("value_range")
+        bounds = parse_bounds(["p0", "p100"] if given in (None, AUTO) else given)
+        side: Any = _build_provisional(options)
+        values = [found for pair in images if (found := _list_values(pair["ab".index(key)], side)).size]
+        if not values:
+            raise UserError(f"data.{key}: no training file has a value: set data.{key}.value_range=[low,high]")
+        low, high = (_compute_bound(bound, values) for bound in bounds)
+        if not low < high:
+            raise UserError(
+                f"data.{key}.value_range={given or AUTO} is from {low:g} to {high:g} in the training files: set "
+                f"data.{key}.value_range=[low,high]"
+            )
+        options["value_range"] = [low, high]
+
+
+def _list_values(image: npt.NDArray[Any], side: RawSide) -> npt.NDArray[Any]:
+    """Return the finite values of an image, without those that stand for none."""
+    values = image[np.isfinite(image)] if side.is_float else image.ravel()
+    return values if side.nodata is None else values[values != side.nodata]
+
+
+def _compute_bound(bound: float | str, values: list[npt.NDArray[Any]]) -> float:
+    if not isinstance(bound, str):
+        return bound
+    percent = float(bound[1:])
+    if percent == 0:
+        return float(min(part.min() for part in values))
+    if percent == 100:
+        return float(max(part.max() for part in values))
+    sample = np.concatenate([part[:: max(1, part.size // _NUM_VALUES)] for part in values])
+    return float(np.percentile(sample.astype(np.float64), percent))

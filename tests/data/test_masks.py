@@ -1,0 +1,88 @@
+"""Masks of pairs: from a file to a batch, by the way that both sides go; and caches of any type."""
+
+import numpy as np
+import pytest
+
+from pix2pix_lightning import PairSpec
+from pix2pix_lightning.data.augmentation import PairAugmentation
+from pix2pix_lightning.data.cache import open_cache
+from pix2pix_lightning.data.dataset import PairDataset
+from pix2pix_lightning.data.prepared import PreparedPairs
+from pix2pix_lightning.data.sides import build_side
+from pix2pix_lightning.data.split_dataset import build_dataset
+from pix2pix_lightning.data.transforms import PairTransform
+
+SPEC = PairSpec(
+    source=build_side("raw", num_channels=5, dtype="uint16"),
+    target=build_side("raw", num_channels=2, dtype="float32", value_range=[-1, 1]),
+    size=12,
+    load_size=16,
+)
+
+
+class Masked:
+    """Pairs whose mask is where the first channel of A is odd; the last pair has none."""
+
+    def __init__(self):
+        generator = np.random.default_rng(0)
+        self.a = generator.integers(0, 65536, (3, 16, 16, 5)).astype(np.uint16)
+        self.b = generator.normal(size=(3, 16, 16, 2)).astype(np.float32)
+        self.b[0, :4, :4] = np.nan
+
+    def __len__(self):
+        return 3
+
+    def __getitem__(self, index):
+        return self.a[index], self.b[index], str(index)
+
+    def read_mask(self, index):
+        return None if index == 2 else self.a[index, :, :, 0] % 2 == 1
+
+    def compute_fingerprints(self):
+        return ["0", "1", "2"]
+
+
+@pytest.mark.parametrize("transforms", [[], [{"_target_": "albumentations.Transpose", "p": 1}]])
+def test_a_mask_is_cropped_mirrored_and_transformed_with_its_pair(transforms):
+    entries = [PairTransform(entry, SPEC) for entry in transforms]
+    augmentation = PairAugmentation(12, mirror=True, transforms=entries)
+    dataset = PairDataset(Masked(), SPEC, augmentation=augmentation, seed=0)
+    firsts = set()
+    for epoch in range(6):
+        sample = dataset[epoch, 0]
+        assert (sample["mask"].shape, str(sample["mask"].dtype)) == ((1, 12, 12), "torch.bool")
+        np.testing.assert_array_equal(sample["mask"][0].numpy(), sample["source"][0].numpy() % 2 == 1)
+        firsts.add(int(sample["source"][0, 0, 0]))
+    assert len(firsts) > 2
+    assert dataset[0, 2]["mask"].all()  # so that all pairs of a batch have one
+
+
+def test_a_mask_is_resized_without_mixing_and_chosen_with_its_pair():
+    dataset = build_dataset(
+        Masked(), [1, 2], SPEC, split="val", augmentation=None, seed=0, on_error="raise", max_pairs=None
+    )
+    mask = dataset[0]["mask"][0].numpy()
+    picked = (2 * np.arange(12) + 1) * 16 // 24
+    np.testing.assert_array_equal(mask, (Masked().a[1, :, :, 0] % 2 == 1)[np.ix_(picked, picked)])
+
+
+def test_a_cache_holds_any_type_bit_by_bit(tmp_path):
+    pairs = Masked()
+    spec = PairSpec(source=SPEC.source, target=SPEC.target, size=16)
+    options = {"title": "x", "settings": {}, "fingerprints": pairs.compute_fingerprints()}
+    cached = open_cache(tmp_path, PreparedPairs(pairs, spec), **options)
+    again = open_cache(tmp_path, PreparedPairs(pairs, spec), **options)
+    for index in range(3):
+        for one in (cached, again):
+            a, b, name = one[index]
+            assert (a.dtype, b.dtype, name) == (np.uint16, np.float32, str(index))
+            np.testing.assert_array_equal(a, pairs.a[index])
+            np.testing.assert_array_equal(b, pairs.b[index])
+
+
+def test_a_rotation_mixes_no_value_for_none_with_others():
+    spec = PairSpec(source=build_side("raw", dtype="int16", nodata=-999), target=SPEC.target, size=16)
+    image = np.where(np.random.default_rng(0).random((16, 16, 1)) < 0.3, -999, 1000).astype(np.int16)
+    entry = {"_target_": "albumentations.Affine", "rotate": [20, 20], "p": 1}
+    source, _ = PairTransform(entry, spec)(image, Masked().b[1], np.random.SeedSequence(0))
+    assert set(np.unique(source)) <= {-999, 0, 1000}

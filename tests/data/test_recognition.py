@@ -1,0 +1,131 @@
+"""What training files tell about their pixels, where the configuration leaves it open."""
+
+import logging
+
+import cv2
+import numpy as np
+import pytest
+import tifffile
+
+from pix2pix_lightning.data import PairedDataModule
+from pix2pix_lightning.data.pair_folder import PairFolder
+from pix2pix_lightning.data.recognition import complete_sides, is_open
+
+
+def write(path, array, **options):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".npy":
+        np.save(path, array)
+    elif path.suffix == ".tif":
+        tifffile.imwrite(path, array, **options)
+    else:
+        assert cv2.imwrite(str(path), array)
+
+
+def make_pairs(root, a, b, count=3, suffixes=(".png", ".png"), **options):
+    """Write pairs of arrays that ``a`` and ``b`` return for a generator."""
+    generator = np.random.default_rng(0)
+    for split in ("train", "val"):
+        for number in range(count):
+            for side, build, suffix in zip("AB", (a, b), suffixes, strict=True):
+                write(
+                    root / split / side / f"{number}{suffix}", build(generator), **options if suffix == ".tif" else {}
+                )
+    return root
+
+
+def noise(dtype, *shape, low=0, high=None):
+    high = np.iinfo(dtype).max if high is None else high
+    return lambda generator: generator.integers(low, high, (16, 16, *shape), endpoint=True).astype(dtype)
+
+
+def complete(root, a=None, b=None):
+    return complete_sides(a or {}, b or {}, PairFolder(root).open("train"))
+
+
+def test_pictures_are_recognized_by_their_channels(tmp_path, caplog):
+    root = make_pairs(tmp_path, noise(np.uint8, 3), noise(np.uint8))
+    with caplog.at_level("INFO", "pix2pix_lightning"):
+        data = PairedDataModule(root, size=16)
+    assert (data.pair_spec.a.kind, data.pair_spec.b.kind) == ("rgb", "grayscale")
+    assert "data.a is rgb; data.b is grayscale" in [record.getMessage() for record in caplog.records]
+    fixed = PairedDataModule(root, size=16, a={"kind": "rgb"}, b={"kind": "rgb"})
+    assert (fixed.pair_spec.b.kind, fixed.completed_sides["b"]) == ("rgb", {"kind": "rgb"})
+    write(root / "train/B/9.png", noise(np.uint8, 3)(np.random.default_rng(1)))
+    write(root / "train/A/9.png", noise(np.uint8, 3)(np.random.default_rng(1)))
+    assert complete(root)["b"]["kind"] == "rgb"  # some gray and some with colours
+    assert PairedDataModule(tmp_path / "nowhere").pair_spec.a.kind == "rgb"
+
+
+def test_bands_and_floats_are_raw(tmp_path, caplog):
+    def build_floats(generator):
+        values = generator.normal(size=(16, 16, 2)).astype(np.float32)
+        values[generator.random((16, 16, 2)) < 0.1] = np.nan
+        return values
+
+    tiff = {"photometric": "minisblack", "planarconfig": "contig"}
+    root = make_pairs(tmp_path, noise(np.uint16, 5), build_floats, suffixes=(".tif", ".npy"), **tiff)
+    with caplog.at_level("INFO", "pix2pix_lightning"):
+        data = PairedDataModule(root, size=16, num_workers=0)
+    side_a, side_b = data.pair_spec.a, data.pair_spec.b
+    assert (side_a.kind, side_a.channels, side_a.dtype, side_a.value_range) == ("raw", 5, "uint16", (0, 65535))
+    values = np.stack([np.load(path) for path in sorted((root / "train/B").iterdir())])
+    assert (side_b.channels, side_b.dtype) == (2, "float32")
+    assert side_b.value_range == (float(np.nanmin(values)), float(np.nanmax(values)))
+    assert any("data.a is raw: 5 channels of uint16, value_range=[0,65535]" in r.getMessage() for r in caplog.records)
+    data.setup("validate")
+    (batch, *_) = data.val_dataloader()
+    stored = tifffile.imread(root / "val/A/0.tif")
+    np.testing.assert_array_equal(batch["source"][0].numpy(), stored.transpose(2, 0, 1))
+    np.testing.assert_array_equal(batch["target"][0].numpy(), np.load(root / "val/B/0.npy").transpose(2, 0, 1))
+
+
+def test_ranges_are_percentiles_of_the_training_pairs(tmp_path):
+    root = make_pairs(tmp_path, noise(np.int16, low=-1000, high=3000), noise(np.uint8), suffixes=(".npy", ".png"))
+    values = np.stack([np.load(path) for path in sorted((root / "train/A").iterdir())])
+    found = complete(root, {"kind": "raw", "value_range": ["p10", "p90"], "nodata": 7})["a"]
+    np.testing.assert_allclose(found["value_range"], np.percentile(values[values != 7], [10, 90]))
+    assert (found["dtype"], found["num_channels"], found["nodata"]) == ("int16", 1, 7)
+    assert complete(root, {"value_range": [-1000, "p100"]})["a"]["value_range"] == [-1000, float(values.max())]
+    assert complete(root)["a"].get("value_range") is None  # all of the type
+    with pytest.raises(ValueError, match=r"value_range=\['p10', 'x'\]"):
+        complete(root, {"kind": "raw", "value_range": ["p10", "x"]})
+
+
+def test_files_of_different_types_are_refused(tmp_path):
+    root = make_pairs(tmp_path, noise(np.uint16), noise(np.uint8))
+    write(root / "train/A/1.png", noise(np.uint8, 3)(np.random.default_rng(0)))
+    with pytest.raises(ValueError, match=r"data\.a: .*2 of 1 x uint16, 1 of 3 x uint8.*data\.a\.kind="):
+        complete(root)
+
+
+def test_class_numbers_are_asked_about(tmp_path):
+    root = make_pairs(tmp_path, noise(np.uint8, 3), noise(np.uint8, high=11))
+    with pytest.raises(ValueError, match=r"data\.b: .*0 to 11 .*\.kind=label data\.b\.num_classes=12.*=gray"):
+        PairedDataModule(root)
+    for options in ({"kind": "label", "num_classes": 12}, {"kind": "grayscale"}):
+        assert PairedDataModule(root, b=options).pair_spec.b.kind == options["kind"]
+
+
+def test_what_is_described_needs_no_files(tmp_path):
+    raw = {"kind": "raw", "num_channels": 1, "dtype": "float32", "value_range": [0, 1]}
+    assert not is_open(raw)
+    assert all(is_open(side) for side in ({}, {"kind": "auto"}, {**raw, "value_range": None}, {**raw, "dtype": None}))
+    assert not is_open({**raw, "dtype": "int16", "value_range": None})
+    with pytest.raises(ValueError, match=r"data\.a\.kind=raw: there are no training files"):
+        PairedDataModule(tmp_path, a={"kind": "raw"})
+
+
+def test_values_in_a_small_part_of_the_range_are_warned_of(tmp_path, caplog):
+    root = make_pairs(tmp_path, noise(np.uint16, high=1000), noise(np.uint8))
+    with caplog.at_level(logging.WARNING, "pix2pix_lightning"):
+        PairedDataModule(root, size=16).setup("fit")
+        first = [record.getMessage() for record in caplog.records]
+        caplog.clear()
+        PairedDataModule(root, size=16, a={"kind": "raw", "value_range": [0, 500]}).setup("fit")
+        second = [record.getMessage() for record in caplog.records]
+        caplog.clear()
+        PairedDataModule(root, size=16, a={"kind": "raw", "value_range": ["p0", "p100"]}).setup("fit")
+    assert any("data.a" in line and "data.a.value_range=[0,1000]" in line for line in first)
+    assert any("50% of the values" in line or "49% of the values" in line for line in second)
+    assert not [record for record in caplog.records if "value_range" in record.getMessage()]
