@@ -13,13 +13,29 @@ from pix2pix_lightning.data.files.formats.header import DamagedHeaderError, Dama
 from pix2pix_lightning.data.files.formats.nifti import describe_slice, is_nifti, read_slices, read_volume
 from pix2pix_lightning.data.files.image_files import check_header
 from pix2pix_lightning.data.files.window import Window, parse_window
+from pix2pix_lightning.utils.checks import check_counts
 from pix2pix_lightning.utils.errors import UserError
 
 if TYPE_CHECKING:
     from pix2pix_lightning.data.files.image_header import ImageHeader
 
 VOLUME_SUFFIXES = frozenset({".nii", ".nii.gz"})
-_AXES = (0, 1, 2)
+_MOST_NEIGHBOURS = 100
+
+
+def check_slices(prefix: str = "", *, axis: int, neighbours: int) -> None:
+    """Check how slices are taken of a volume.
+
+    Args:
+        prefix: What messages put in front of a name.
+        axis: The axis across the slices.
+        neighbours: Number of slices on each side that are channels too.
+
+    Raises:
+        UserError: There is no such axis, or the number is out of range.
+    """
+    check_counts(prefix=prefix, at_least=0, at_most=2, axis=axis)
+    check_counts(prefix=prefix, at_least=0, at_most=_MOST_NEIGHBOURS, neighbours=neighbours)
 
 
 def list_slices(path: Path, axis: int = 2) -> range:
@@ -52,8 +68,7 @@ def read_slice_header(path: Path, axis: int = 2) -> ImageHeader:
     Raises:
         UserError: As ``list_slices`` does.
     """
-    if axis not in _AXES:
-        raise UserError(f"axis={axis}: a volume has the axes 0, 1 and 2")
+    check_slices(axis=axis, neighbours=0)
     with path.open("rb") as file:
         if not is_nifti(file):
             raise UserError(f"{path} is no NIfTI file: a volume of slices is expected")
