@@ -7,6 +7,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from pix2pix_lightning.data import PairedDataModule
+from pix2pix_lightning.data.files.volumes import write_volume
 from pix2pix_lightning.utils.errors import UserError
 
 nibabel = pytest.importorskip("nibabel")
@@ -56,7 +57,8 @@ def test_each_slice_is_a_pair(tmp_path, ending, axis, neighbours, direction):
         a, b, name = pairs[index]
         volume, _, number = name.rpartition("/")
         assert int(number) == index % count
-        for seen, whole, is_source in zip((a, b), volumes[volume], np.array([1, 0]) == (direction == "a_to_b")):
+        for seen, whole, key in zip((a, b), volumes[volume], "ab", strict=True):
+            is_source = direction.startswith(key)
             around = np.arange(-neighbours, neighbours + 1) if is_source else np.zeros(1, int)
             slices = np.moveaxis(whole, axis, -1)[..., np.clip(int(number) + around, 0, count - 1)]
             np.testing.assert_array_equal(seen, slices)
@@ -76,9 +78,8 @@ def test_all_slices_of_a_volume_are_in_one_split(tmp_path, caplog):
 def test_a_manifest_stacks_volumes_and_takes_masks(tmp_path):
     volumes = save_pairs(tmp_path, 1, ".nii")["scan0"]
     save(tmp_path / "mask.nii", (volumes[0] > 0).astype("uint8"))
-    (tmp_path / "pairs.csv").write_text(
-        "source_1,source_2,target,mask,name\nA/scan0.nii,A/scan0.nii,B/scan0.nii,mask.nii,p"
-    )
+    row = "A/scan0.nii,A/scan0.nii,B/scan0.nii,mask.nii,p"
+    (tmp_path / "pairs.csv").write_text(f"source_1,source_2,target,mask,name\n{row}")
     data = PairedDataModule(tmp_path / "pairs.csv", volumes={"neighbours": 1}, size=8, val_split="train")
     data.setup("fit")
     pairs = data.open_split("train")
@@ -111,7 +112,7 @@ def test_a_damaged_volume_is_one_bad_pair(tmp_path):
     save_pairs(tmp_path / "train", 3)
     (tmp_path / "train" / "A" / "scan1.nii.gz").write_bytes(b"no volume")
     settings = {"val_split": "train", "size": 8}
-    with pytest.raises(UserError, match="scan1.nii.gz"):
+    with pytest.raises(UserError, match=r"scan1\.nii\.gz"):
         PairedDataModule(tmp_path, **settings).setup("fit")
     data = PairedDataModule(tmp_path, on_error="skip", **settings)
     data.setup("fit")
@@ -140,3 +141,22 @@ def test_copies_of_volumes_are_named_and_slices_of_one_are_none(tmp_path, caplog
     data.setup("fit")
     assert f"{SHAPE[2]} of {SHAPE[2]} pairs of val are copies of pairs of train" in caplog.text
     assert "of train are copies of others" not in caplog.text
+
+
+def test_a_volume_can_be_written_in_the_place_of_another(tmp_path):
+    affine = np.array([[0, -2, 0, 9], [2, 0, 0, 8], [0, 0, 3, 7], [0, 0, 0, 1.0]])
+    like = nibabel.Nifti1Image(draw(0, dtype="uint8"), affine)
+    like.header.set_xyzt_units("mm")
+    like.header.set_slope_inter(3, 1)
+    nibabel.save(like, tmp_path / "like.nii.gz")
+    for dtype, stored in (("int16", "int16"), ("float16", "float32"), ("uint8", "uint8")):
+        volume = draw(1, dtype=dtype)
+        write_volume(tmp_path / f"{dtype}.nii", volume, like=tmp_path / "like.nii.gz", scale=0.5, offset=-7)
+        found = nibabel.load(tmp_path / f"{dtype}.nii")
+        assert found.get_data_dtype() == stored
+        np.testing.assert_array_equal(found.dataobj.get_unscaled(), volume)
+        np.testing.assert_array_equal(found.get_fdata(), volume * 0.5 - 7.0)
+        np.testing.assert_array_equal(found.affine, like.affine)
+        assert found.header.get_xyzt_units()[0] == "mm"
+    with pytest.raises(FileExistsError):
+        write_volume(tmp_path / "int16.nii", volume, like=tmp_path / "like.nii.gz")
