@@ -72,7 +72,7 @@ def test_all_slices_of_a_volume_are_in_one_split(tmp_path, caplog):
     volumes = [{pairs.get_name(index).split("/")[0] for index in range(len(pairs))} for pairs in splits]
     assert sum(map(len, volumes)) == len(set().union(*volumes)) == 6
     assert sum(map(len, splits)) == 6 * SHAPE[2]
-    assert f"{len(volumes[1])} volumes are {len(splits[1])} pairs of slices" in caplog.text
+    assert f"volumes: {len(volumes[1])}, whose slices across axis 2 are {len(splits[1])} pairs" in caplog.text
 
 
 def test_a_manifest_stacks_volumes_and_takes_masks(tmp_path):

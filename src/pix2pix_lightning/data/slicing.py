@@ -75,7 +75,7 @@ class Slicing:
         if isinstance(pairs, FilePairs) and any(count is not None and count > 1 for count in counts):
             divided = self._divide(pairs, counts)
             if is_first_process():
-                _log.info("%d volumes are %d pairs of slices across axis %d", len(pairs), len(divided), self.axis)
+                _log.info("volumes: %d, whose slices across axis %d are %d pairs", len(pairs), self.axis, len(divided))
             return divided
         if (self.axis, self.neighbours) != (2, 0) and len(pairs):
             raise UserError(
