@@ -76,7 +76,7 @@ def find_obstacle(info: MetricInfo, target: Side, side: int) -> str | None:
         return f"compares classes, and these targets are {target.kind}"
     if info.targets in ("images", "photos") and is_label and not target.palette:
         return "compares colours, and these targets are class numbers without a palette"
-    if info.targets == "photos" and target.kind != "rgb":
+    if info.targets == "photos" and target.kind not in ("rgb", "lab"):
         return f"compares colours of photos, and these targets are {target.kind}"
     if side < info.least_side:
         return f"needs sides of {info.least_side} pixels at least, and these are {side}"

@@ -131,7 +131,7 @@ def _convert_data(options: Options, command: TrainCommand) -> None:
 
 
 def _convert_size(options: Options, command: TrainCommand) -> None:
-    """Convert ``preprocess``, ``load_size`` and ``crop_size``; the defaults need no key."""
+    """Convert ``preprocess``, ``load_size`` and ``crop_size``."""
     load, crop, how = parse_int(options, "load_size"), parse_int(options, "crop_size"), options["preprocess"]
     keys: dict[str, Any]
     if how == "resize_and_crop":
@@ -150,7 +150,7 @@ def _convert_size(options: Options, command: TrainCommand) -> None:
     else:
         keys = {"data.resize": "none"}
         command.notes.append(f"preprocess={how}: theirs resizes sides to multiples of 4, here the networks pad them")
-    command.keys |= keys
+    command.keys |= {"data.jitter": True, **keys}
 
 
 def _convert_networks(options: Options, command: TrainCommand) -> None:

@@ -1,5 +1,6 @@
 """Conversions between sRGB and CIE Lab in floating point: 8-bit Lab would lose up to 24 levels there and back."""
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -10,6 +11,7 @@ _RGB_TO_XYZ = (
     (0.212671, 0.715160, 0.072169),
     (0.019334, 0.119193, 0.950227),
 )
+_XYZ_TO_RGB = np.linalg.inv(np.asarray(_RGB_TO_XYZ)).tolist()  # as numbers, since ONNX has no inverse
 _WHITE = (0.95047, 1.0, 1.08883)  # D65, 2 degrees
 _LINEAR_BELOW = 0.008856  # of X, Y, Z relative to white
 _SLOPE, _INTERCEPT = 7.787, 16 / 116
@@ -50,7 +52,7 @@ def convert_from_lab(images: Tensor) -> Tensor:
     roots = torch.stack([y + green_red / 500, y, y - blue_yellow / 200], 1)
     is_linear = roots <= _SLOPE * _LINEAR_BELOW + _INTERCEPT
     xyz = torch.where(is_linear, (roots - _INTERCEPT) / _SLOPE, roots**3)
-    to_rgb = torch.linalg.inv(torch.tensor(_RGB_TO_XYZ, dtype=torch.float64)).to(images)
+    to_rgb = xyz.new_tensor(_XYZ_TO_RGB)
     linear = torch.einsum("ij,bjhw->bihw", to_rgb * xyz.new_tensor(_WHITE), xyz).clamp(0, 1)
     srgb = torch.where(linear > 0.0031308, 1.055 * linear.clamp_min(1e-8) ** (1 / 2.4) - 0.055, 12.92 * linear)
     return srgb.clamp(0, 1)

@@ -1,6 +1,9 @@
 """NIfTI and DICOM files against nibabel and pydicom."""
 
 import gzip
+import random
+import sys
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -150,6 +153,39 @@ def test_a_missing_package_is_named(tmp_path, monkeypatch, name, package):
     save_nifti(tmp_path / "x.nii", draw("int16", 4, 4, 1))
     save_dicom(tmp_path / "x.dcm", draw("uint8", 4, 4))
     for module in (package, f"{package}.nifti1", f"{package}.errors"):
-        monkeypatch.setitem(__import__("sys").modules, module, None)
+        monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(UserError, match=rf"{package}.*medical"):
         read_header(tmp_path / name)
+
+
+def test_damaged_files_are_read_or_one_line_in_little_memory(tmp_path):
+    values = draw("int16", 8, 6)
+    save_nifti(tmp_path / "x.nii", values[..., None], 2, 3)
+    save_nifti(tmp_path / "x.nii.gz", values[..., None])
+    save_dicom(tmp_path / "x.dcm", values, kind="MONOCHROME1", RescaleSlope=2)
+    save_dicom(tmp_path / "rle.dcm", values, syntax="1.2.840.10008.1.2.5")
+    np.save(tmp_path / "x.npy", values)
+    np.savez_compressed(tmp_path / "x.npz", values)
+    generator = random.Random(0)
+    tracemalloc.start()
+    for path in sorted(tmp_path.iterdir()):
+        sound = path.read_bytes()
+        for _ in range(40):
+            content = bytearray(sound)
+            for _ in range(generator.randint(1, 6)):
+                content[generator.randrange(len(content))] = generator.choice(
+                    (0, 1, 127, 255, generator.randrange(256))
+                )
+            path.write_bytes(content[: generator.choice((len(content), generator.randrange(1, len(content))))])
+            lines = []
+            try:
+                header = read_header(path)
+                image = open_image(path, max_pixels=2**16)
+                assert image.pixels.shape[:2] == (header.height, header.width)
+            except UserError as error:
+                lines = str(error).splitlines()
+            assert len(lines) <= 1
+            assert all(path.name in line for line in lines)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2**26

@@ -93,9 +93,9 @@ def read_volume(file: BinaryIO) -> Volume:
         with _open_stream(file) as stream:
             begin = stream.read(_START)
         kind: Any = Nifti2Header if begin[4:8] == b"n+2\0" else Nifti1Header
-        header: Any = kind.from_fileobj(io.BytesIO(begin), check=True)
+        header: Any = kind.from_fileobj(io.BytesIO(begin), check=False)
         lengths = tuple(int(length) for length in header.get_data_shape())
-        dtype, start = header.get_data_dtype(), int(header.get_data_offset())
+        dtype, start = header.get_data_dtype(), max(int(header.get_data_offset()), len(header.binaryblock) + 4)
         slope, inter = header.get_slope_inter()
     except (HeaderDataError, OSError, EOFError, zlib.error, ValueError, TypeError, LookupError) as error:
         raise DamagedHeaderError(" ".join(str(error).split())[:120]) from None
