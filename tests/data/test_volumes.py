@@ -23,11 +23,11 @@ def save(path, array):
     nibabel.save(nibabel.Nifti1Image(array, np.diag([2.0, 2, 3, 1])), path)
 
 
-def save_pairs(root, count, ending=".nii.gz", b_shape=SHAPE):
+def save_pairs(root, count, ending=".nii.gz", shape=SHAPE, b_shape=None):
     """Save volumes of A (int16) and of B (float32) and return them."""
     volumes = {}
     for number in range(count):
-        a, b = draw(number), draw(100 + number, b_shape, "float32")
+        a, b = draw(number, shape), draw(100 + number, b_shape or shape, "float32")
         save(root / "A" / f"scan{number}{ending}", a)
         save(root / "B" / f"scan{number}{ending}", b)
         volumes[f"scan{number}"] = a, b
@@ -89,20 +89,10 @@ def test_a_manifest_stacks_volumes_and_takes_masks(tmp_path):
 
 
 def test_a_cache_follows_the_axis(tmp_path):
-    volumes = save_pairs(tmp_path, 1, ".nii")["scan0"]
-    sides = {"a": {"kind": "raw", "dtype": "int16"}, "b": {"kind": "raw", "dtype": "float32"}}
+    volumes = save_pairs(tmp_path, 1, ".nii", shape=(8, 8, 8))["scan0"]
+    settings = {"val_split": "train", "jitter": False, "size": 8, "num_workers": 0, "cache": True}
     for axis in (2, 1):
-        data = PairedDataModule(
-            tmp_path,
-            volumes={"axis": axis},
-            cache=True,
-            val_split="train",
-            resize="stretch",
-            jitter=False,
-            size=[8, SHAPE[3 - axis]],
-            num_workers=0,
-            **sides,
-        )
+        data = PairedDataModule(tmp_path, volumes={"axis": axis}, **settings)
         data.setup("validate")
         batch = next(iter(data.val_dataloader()))
         np.testing.assert_array_equal(batch["source"][0, 0].numpy(), np.moveaxis(volumes[0], axis, 0)[0])
