@@ -7,17 +7,16 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from dataclasses import fields
-from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from pix2pix_lightning.data.check.content import examine_image, find_class_numbers
 from pix2pix_lightning.data.files.file_image import describe_misfit
-from pix2pix_lightning.data.files.image_header import ImageHeader, read_header
+from pix2pix_lightning.data.files.image_header import ImageHeader
 from pix2pix_lightning.data.files.stacking import stack_headers
-from pix2pix_lightning.data.pairs import PairFiles
+from pix2pix_lightning.data.pairs import PairFiles, read_file_header
 from pix2pix_lightning.data.resize import INTERPOLATIONS
 from pix2pix_lightning.data.sides import KINDS, RawSide, Side, build_side
 from pix2pix_lightning.data.sides.ranges import DTYPES, compute_type_limits, parse_bounds
@@ -151,7 +150,7 @@ def _read_headers(pairs: PairFiles, key: str) -> list[ImageHeader]:
     headers = []
     for index in _spread(len(pairs), _NUM_HEADERS):
         try:
-            parts = [read_header(cast(Path, files[index])) for files in stack]
+            parts = [read_file_header(files[index]) for files in stack]
         except (UserError, OSError):
             continue
         if all(part.pixel_dtype in DTYPES for part in parts):
