@@ -42,7 +42,7 @@ WORDS = [
     *("module.generator.base_channels=16", "module.discriminator.base_channels=16", "trainer=cpu"),
     *("callbacks.gallery=null", "callbacks.best=null", "callbacks.warn=null", "trainer.limit_val_batches=0"),
 ]
-METRICS = ("l1", "psnr", "ssim", "shifted_l1")
+METRICS = {"l1": 4, "psnr": 2, "ssim": 3, "shifted_l1": 4}  # digits that are printed
 
 
 def main() -> None:
@@ -135,22 +135,25 @@ def print_differences(scores: dict[tuple[int, int, str, int], dict[str, np.ndarr
         }
         for count in dict.fromkeys(key[0] for key in own):
             of_count = [values for key, values in differences.items() if key[0] == count]
-            cells = [format_cell(bootstrap(np.mean([values[name] for values in of_count], 0))) for name in METRICS]
+            cells = [
+                format_cell(bootstrap(np.mean([values[name] for values in of_count], 0)), digits)
+                for name, digits in METRICS.items()
+            ]
             print(f"| {method} | {shift} | {count} | {' | '.join(cells)} |")
         if len(own) > 1:
             cells = []
-            for name in METRICS:
+            for name, digits in METRICS.items():
                 means = [values[name].mean() for values in differences.values()]
                 reach = stats.t.ppf(0.975, len(means) - 1) * stats.sem(means)
-                cells.append(format_cell((np.mean(means), np.mean(means) - reach, np.mean(means) + reach)))
+                cells.append(format_cell((np.mean(means), np.mean(means) - reach, np.mean(means) + reach), digits))
             print(f"| {method} | {shift} | {len(own)} trainings | {' | '.join(cells)} |")
 
 
-def format_cell(interval: tuple[float, float, float]) -> str:
+def format_cell(interval: tuple[float, float, float], digits: int) -> str:
     """Format a difference and its interval, bold where the interval excludes 0."""
     mean, low, high = interval
     mark = "**" if low * high > 0 else ""
-    return f"{mark}{mean:+.4f}{mark} ({low:+.4f} to {high:+.4f})"
+    return f"{mark}{mean:+.{digits}f}{mark} ({low:+.{digits}f} to {high:+.{digits}f})"
 
 
 def read_scores(run: Path) -> dict[str, np.ndarray]:

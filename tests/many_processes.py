@@ -7,6 +7,7 @@ commands, set up as torchrun would. With ``cuda`` they share a GPU, and their ba
 """
 
 import os
+import shutil
 import sys
 import warnings
 from collections import Counter
@@ -139,7 +140,8 @@ def command_process(rank, root, out):
     os.environ |= {"TORCHELASTIC_RUN_ID": "none", "WORLD_SIZE": "2", "RANK": str(rank), "LOCAL_RANK": str(rank)}
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "LOCAL_WORLD_SIZE": "2", "GROUP_RANK": "0"}
     os.chdir(out)
-    words = [*COMMAND, *TWO, f"data.root={root}", "run_dir=two", "+callbacks.witness._target_=witness.Witness"]
+    data = ["data.root=downloaded", f"data.archive.url={root}.tar", "data.download=true"]
+    words = [*COMMAND, *TWO, *data, "run_dir=two", "+callbacks.witness._target_=witness.Witness"]
     for epochs, resume in ((1, []), (3, ["resume=two"])):
         with redirect_stderr(StringIO()) as err:
             status = main([*words, f"trainer.max_epochs={epochs}", *resume])
@@ -168,4 +170,5 @@ if __name__ == "__main__":
     for number in (1, 2) if on_gpu else (1, 2, 4):
         start(process, number, number, *sys.argv[1:], method="spawn" if on_gpu else "fork")
     if not on_gpu:
+        shutil.make_archive(sys.argv[1], "tar", sys.argv[1])
         start(command_process, 2, *sys.argv[1:])

@@ -33,7 +33,8 @@ IMPORTS = {
     "predict": {"cli", "inference", "utils"},
     "evaluate": {"checkpoints", "cli", "evaluation", "inference", "reports", "utils"},
     "report": {"cli", "evaluation", "reports", "utils"},
-    "prepare": {"checkpoints", "cli", "utils"},
+    "download": {"cli", "data", "utils"},
+    "prepare": {"checkpoints", "cli", "data", "utils"},
     "demo": {"checkpoints", "cli", "compat", "data", "inference", "utils"},
     "export": {
         "checkpoints",
@@ -47,7 +48,7 @@ IMPORTS = {
         "reports",
         "utils",
     },
-    "benchmark": {"cli", "data", "export", "inference", "models", "training", "utils"},
+    "benchmark": {"cli", "data", "export", "inference", "losses", "models", "training", "utils"},
     "__main__": {"cli", "utils"},
     "__init__": {"cli", "data", "inference", "models", "utils"},
 }
@@ -96,8 +97,9 @@ def find_circle(graph):
     return left
 
 
-def test_the_root_has_eight_commands_and_twelve_packages():
-    assert set(COMMANDS) == {"train", "predict", "evaluate", "export", "demo", "report", "prepare", "benchmark"}
+def test_the_root_has_nine_commands_and_twelve_packages():
+    files = {"train", "predict", "evaluate", "report", "download"}
+    assert set(COMMANDS) == files | {"export", "demo", "prepare", "benchmark"}
     folders = {path.name for path in PACKAGE.iterdir() if path.is_dir() and path.name not in ("__pycache__", "conf")}
     files = {path.name for path in PACKAGE.iterdir() if path.is_file()}
     assert len(folders - set(COMMANDS)) == 12

@@ -9,7 +9,7 @@ import torch
 from hydra.utils import instantiate
 from lightning.pytorch import Trainer
 
-from pix2pix_lightning import Pix2PixModule, compose
+from pix2pix_lightning import PairSpec, Pix2PixModule, compose
 from pix2pix_lightning.cli.conf import find_conf_dir
 
 CONF = find_conf_dir()
@@ -121,6 +121,8 @@ def test_the_module_node_stands_alone_and_is_the_papers_network():
         ("facades", 1, 200, "b_to_a", True),
         ("maps", 1, 200, "a_to_b", True),
         ("edges2shoes", 4, 15, "a_to_b", False),
+        ("edges2handbags", 4, 15, "a_to_b", False),
+        ("night2day", 4, 17, "b_to_a", True),
     ],
 )
 def test_experiments_have_the_papers_settings(name, batch, epochs, direction, jitter, monkeypatch):
@@ -129,7 +131,7 @@ def test_experiments_have_the_papers_settings(name, batch, epochs, direction, ji
     assert (cfg.data.batch_size, cfg.trainer.max_epochs, cfg.data.direction) == (batch, epochs, direction)
     assert (cfg.data.jitter, cfg.data.mirror, cfg.data.size) == (jitter, jitter, 256)
     assert cfg.data.root == f"/pairs/{name}"
-    assert cfg.data.archive.endswith(f"pix2pix/datasets/{name}.tar.gz")
+    assert cfg.data.archive.url.endswith(f"pix2pix/datasets/{name}.tar.gz")
     assert cfg.name == name
     assert cfg.module.weights == {"adversarial": 1.0, "feature_matching": 0.0, "l1": 100.0}
     assert cfg.module.conditional
@@ -137,6 +139,20 @@ def test_experiments_have_the_papers_settings(name, batch, epochs, direction, ji
         optimizer = cfg.module[f"optimizer_{network}"]
         assert (optimizer.lr, list(optimizer.betas)) == (2e-4, [0.5, 0.999])
     assert cfg.module.schedule is None
+
+
+def test_photos_alone_have_the_papers_settings():
+    cfg = compose("train", ["experiment=colorization"])
+    assert (cfg.data.batch_size, cfg.trainer.max_epochs, cfg.data.jitter, cfg.data.mirror) == (4, 6, False, True)
+    sides = {key: {k: v for k, v in cfg.data[key].items() if v is not None} for key in "ab"}
+    spec = PairSpec.from_dict({"source": sides["a"], "target": sides["b"]})
+    with torch.device("meta"):
+        module = instantiate(cfg.module, pair_spec=spec.to_dict())
+    assert sum(p.numel() for p in module.generator.parameters()) == 54_409_858  # as of junyanz, 1 to 2 channels
+    cfg = compose("train", ["experiment=inpainting"])
+    assert (cfg.data.batch_size, cfg.trainer.max_epochs, cfg.data.jitter, cfg.data.mirror) == (4, 25, True, True)
+    cfg = compose("train", ["experiment=cityscapes"])
+    assert (cfg.data.batch_size, cfg.trainer.max_epochs, cfg.data.direction) == (1, 200, "b_to_a")
 
 
 def test_each_networks_optimizer_can_be_chosen_by_itself():

@@ -147,4 +147,4 @@ def test_pairs_with_shifted_targets_and_differences_to_the_baseline(tmp_path, ca
         for seed in (0, 1)
     }
     script["print_differences"](scores)
-    assert capsys.readouterr().out.count("**+0.1000** (+0.1000 to +0.1000)") == 8
+    assert capsys.readouterr().out.count("**+0.1000** (+0.1000 to +0.1000)") == 4

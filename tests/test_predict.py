@@ -425,12 +425,19 @@ def test_junyanz_generator(run, call, pictures, tmp_path):
         call(run[0], pictures / "a.png", tmp_path / "out", pair__size=128)
 
 
-def test_a_colorization_generator_is_not_taken_for_labels(tmp_path):
+def test_a_colorization_generator_colours_gray_pictures(tmp_path):
     generator = UNetGenerator(in_channels=1, out_channels=2, num_downs=5, base_channels=2, dropout_at="junyanz")
     write_junyanz(generator, tmp_path / "latest_net_G.pth")
-    with pytest.raises(ValueError, match="Lab") as raised:
-        Translator(tmp_path / "latest_net_G.pth")
-    assert "label" not in str(raised.value)
+    translate = Translator(tmp_path / "latest_net_G.pth")
+    gray = np.random.default_rng(0).integers(60, 200, (32, 32, 1), np.uint8)
+    photo = translate(gray)
+    light = cv2.cvtColor(np.float32(np.repeat(gray, 3, 2)) / 255, cv2.COLOR_RGB2Lab)
+    lab = cv2.cvtColor(np.float32(photo) / 255, cv2.COLOR_RGB2Lab)
+    np.testing.assert_allclose(lab[..., 0], light[..., 0], atol=0.6)
+    with torch.no_grad():
+        source = torch.from_numpy(light[..., 0] / 50 - 1)[None, None]
+        colour = 110 * translate.network(source)[0].permute(1, 2, 0).numpy()
+    np.testing.assert_allclose(lab[..., 1:], colour, atol=1.5)
 
 
 def test_decompression_bombs(run, call, tmp_path):

@@ -97,6 +97,7 @@ SMALL = {
     "train": small_training,
     "benchmark": small_benchmark,
     "demo": use_any_port,
+    "download": keep,
     "evaluate": keep,
     "export": export_weights,
     "predict": keep,

@@ -1,20 +1,29 @@
 """Pairs of every type: files, cache, network, prediction, export and back, bit for bit."""
 
+import base64
 from contextlib import ExitStack
+from io import BytesIO
 
 import cv2
 import numpy as np
 import pytest
 import tifffile
 import torch
+from PIL import Image
 from torch import nn
 
 from pix2pix_lightning import PairedDataModule, PairSpec, Pix2PixModule, Translator
 from pix2pix_lightning.data.sides import build_side
+from pix2pix_lightning.demo.brushes import build_brushes
+from pix2pix_lightning.demo.model_pool import ModelPool
+from pix2pix_lightning.demo.session import DemoSession
 from pix2pix_lightning.export import onnx_file
 from pix2pix_lightning.export.graph import Graph
 from pix2pix_lightning.inference.file_paths import choose_suffixes
-from pix2pix_lightning.inference.translate_files import translate_files
+from pix2pix_lightning.inference.spread import Spread
+from pix2pix_lightning.inference.translate_files import check_format, translate_files
+from pix2pix_lightning.inference.video import check_video_sides
+from pix2pix_lightning.utils.errors import UserError
 
 SIDE = 8  # pixels
 COLOURS = ((200, 0, 0), (0, 200, 0), (0, 0, 200))
@@ -300,3 +309,84 @@ def test_an_exported_file_is_a_model_of_any_type(tmp_path, monkeypatch):
 def assert_equal(image, expected):
     array = image.permute(1, 2, 0).numpy() if isinstance(image, torch.Tensor) else image
     np.testing.assert_array_equal(array, expected, strict=True)
+
+
+def test_outputs_keep_their_place_on_the_ground_and_their_format(tmp_path, caplog):
+    side = build_side("raw", dtype="uint16", nodata=5)
+    spec = PairSpec(source=side, target=build_side("raw", dtype="uint16"))
+    module = Pix2PixModule(Copy(1), None, pair_spec=spec)
+    place = {33550: (10.0, 10.0, 0.0), 33922: (0.0, 0.0, 0.0, 500.0, 900.0, 0.0)}
+    tags = [(number, "d", len(values), values, True) for number, values in place.items()]
+    image = draw(6, 60000, 1, np.uint16)
+    tifffile.imwrite(tmp_path / "a.tif", image[..., 0], extratags=tags)
+    cv2.imwrite(str(tmp_path / "b.png"), image)
+    inputs = [tmp_path / "a.tif", tmp_path / "b.png"]
+    assert list(choose_suffixes(inputs, module.pair_spec.target).values()) == [".tif", ".png"]
+    assert list(choose_suffixes(inputs, side).values()) == [".tif", ".tif"]  # a value without a value
+    outputs = [tmp_path / "out.tif", tmp_path / "out.png", tmp_path / "half.tif"]
+    list(translate_files(Translator(module), {inputs[0]: [outputs[0]]}))
+    list(translate_files(Translator(module, half="right"), {inputs[0]: [outputs[2]]}))
+    found = []
+    for path in outputs[::2]:
+        with tifffile.TiffFile(path) as file:
+            found.append({number: file.pages[0].tags[number].value for number in place})
+    assert found[0] == place
+    column, _, _, east, north, _ = found[1][33922]
+    assert (east - 10 * column, north) == (540, 900)  # of the left edge: 4 pixels of 10 m further east
+    list(translate_files(Translator(module), {inputs[0]: [outputs[1]]}))
+    assert "on the ground" in caplog.text
+    assert_equal(read(outputs[1]), image)
+    with pytest.raises(UserError, match=r"x\.jpg.* uint16 .*\.png"):
+        check_format(tmp_path / "x.jpg", module.pair_spec.target)
+
+
+def test_pil_images_of_16_bits_and_floats():
+    deep = draw(0, 65535, 1, np.uint16)[..., 0]
+    fractions = (deep / np.float32(65536)).astype(np.float32)
+    floats = build_side("raw", dtype="float32", value_range=[0, 1])
+    module = Pix2PixModule(Copy(1), None, pair_spec=PairSpec(source=build_side("raw", dtype="uint16"), target=floats))
+    translated = Translator(module)(Image.fromarray(deep))
+    assert translated.mode == "F"
+    np.testing.assert_allclose(translated, deep / 65535, atol=1e-6)
+    module = Pix2PixModule(Copy(2), None, pair_spec=PairSpec(source=floats, target=build_side("raw", num_channels=2)))
+    with pytest.raises(UserError, match="2 channels of uint16"):
+        Translator(module)(Image.fromarray(fractions))
+    with pytest.raises(UserError, match="uint16 in a side of 1 channel of float32"):
+        Translator(module)(deep)
+
+
+def test_options_without_effect_on_values_of_any_type(tmp_path):
+    floats = build_side("raw", dtype="float32", value_range=[0, 1])
+    module = Pix2PixModule(Copy(1), None, pair_spec=PairSpec(target=floats))
+    with pytest.raises(UserError, match=r"rounding=floor .* float32"):
+        Translator(module, rounding="floor")
+    with pytest.raises(UserError, match=r"frames .* 1 channels of float32"):
+        check_video_sides(tmp_path / "a.mp4", module.pair_spec)
+    with pytest.raises(UserError, match=r"values_out=uint8.* float32: set values_out=file"):
+        Graph(module, values_out="uint8")
+    spread = Spread(floats)
+    for value in (0.25, 0.35):
+        spread.add(np.array([[[np.nan], [value]]], np.float32))
+    assert spread.to_image().tolist() == [[[0], [102]]]  # 0.05 of an eighth
+
+
+def test_the_demo_returns_values_of_any_type_and_draws_pictures_alone(tmp_path):
+    target = build_side("raw", dtype="int16", num_channels=3, value_range=[-100, 155])
+    module = Pix2PixModule(Copy(3), None, pair_spec=PairSpec(target=target, size=SIDE))
+    models = ModelPool([str(save(tmp_path, "model"))], lambda path, mode: Translator(module))
+    session = DemoSession(models, max_pixels=2**12, max_bytes=2**16)
+    picture = draw(0, 255, 3, np.uint8)
+    encode = base64.b64encode(cv2.imencode(".png", picture[..., ::-1])[1]).decode()
+    (answer,) = session.translate("model.ckpt", "deterministic", f"data:image/png;base64,{encode}", seed=0, samples=1)
+    assert answer["name"] == "drawing.tif"
+    file = BytesIO(base64.b64decode(answer["file"].removeprefix("data:image/tiff;base64,")))
+    assert_equal(tifffile.imread(file), (picture.astype(np.int16) - 100))
+    shown = np.frombuffer(base64.b64decode(answer["shown"].partition(",")[2]), np.uint8)
+    assert_equal(cv2.imdecode(shown, cv2.IMREAD_COLOR)[..., ::-1], picture)
+    with pytest.raises(UserError, match="3 channels of int16, which cannot be drawn"):
+        build_brushes(target)
+
+
+def save(folder, name):
+    (folder / f"{name}.ckpt").touch()
+    return folder / f"{name}.ckpt"

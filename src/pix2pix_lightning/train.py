@@ -37,6 +37,7 @@ def train(cfg: DictConfig) -> dict[str, float]:
         SystemExit: A process other than the first was interrupted, or a callback ended the program.
     """
     from pix2pix_lightning.training.config_checks import check_training_config
+    from pix2pix_lightning.training.data_download import download_data
     from pix2pix_lightning.training.resuming import format_resume_hint, read_finished_metrics
     from pix2pix_lightning.training.run_dir import lock_run_dir, remove_if_empty, resolve_run_dir
     from pix2pix_lightning.training.run_list import keep_in_list
@@ -47,6 +48,7 @@ def train(cfg: DictConfig) -> dict[str, float]:
     with handle_stop_signals() as signals:
         check_training_config(cfg)
         check_schedule_length(cfg)
+        download_data(cfg)
         run = resolve_run_dir(cfg)
         try:
             with (

@@ -50,6 +50,11 @@ def test_values_of_another_type_are_refused_as_by_commands(words, named):
         compose("train", words)
 
 
+def test_a_size_is_a_side_or_height_and_width():
+    cfg = compose("train", ["data=folder", "data.size=[256,512]", "data.crop=128"])
+    assert (list(cfg.data.size), cfg.data.crop) == ([256, 512], 128)
+
+
 def test_a_key_may_be_left_out():
     assert "jitter" not in compose("train", ["~data.jitter"]).data
 

@@ -59,7 +59,7 @@ def test_it_fits_on_a_screen(name, width):
     assert all(len(line) <= (120 if line.startswith("    python -m ") else width) for line in lines)
     commands = [line.split()[2] for line in lines if line.startswith("    python -m ")]
     assert set(commands) == {f"pix2pix_lightning.{name}"}
-    assert len(commands) == (1 if name == "prepare" else 3)
+    assert len(commands) == 3
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -3,7 +3,10 @@
 import csv
 import json
 import logging
+import multiprocessing
+import pickle
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -11,6 +14,8 @@ import numpy as np
 import pytest
 
 from pix2pix_lightning.data import PairedDataModule
+from pix2pix_lightning.data.files.file_image import FileImage
+from pix2pix_lightning.data.files.stacking import stack_images
 from pix2pix_lightning.data.layouts.name_matching import match_names
 from pix2pix_lightning.data.pair_folder import PairFolder
 from pix2pix_lightning.utils.errors import UserError
@@ -62,6 +67,8 @@ TWO_PLACES = {
     "images/train, labels/train": ("images/train/{}", "labels/train/{}"),
     "train/Images, train/Masks": ("train/Images/{}", "train/Masks/{}"),
     "train_images, train_labels": ("train_images/{}", "train_labels/{}"),
+    "A_train, B_train": ("A_train/{}", "B_train/{}"),
+    "train/lq, train/gt": ("train/lq/{}", "train/gt/{}"),
     "train/A/series, train/B/series": ("train/A/s1/{}", "train/B/s1/{}"),
     "train/series/A, train/series/B": ("train/s1/A/{}", "train/s1/B/{}"),
     "train/x_A, train/x_B": ("train/{}_A", "train/{}_B"),
@@ -141,7 +148,11 @@ def test_strips_in_a_zip_file_are_divided_checked_and_cached(tmp_path, caplog):
     assert [path.name for path in tmp_path.iterdir()] != ["pairs", "pairs.zip"]
     rows = PairFolder(tmp_path / "pairs.zip", val_fraction=0.3).open("train").compute_fingerprints()
     infos = {info.filename: info.CRC for info in zipfile.ZipFile(tmp_path / "pairs.zip").infolist()}
-    assert [infos[f"pairs/{name}"] == crc for name, _, crc in rows] == [True] * len(rows)
+    assert [infos[name] == crc for name, _, crc in rows] == [True] * len(rows)
+    with zipfile.ZipFile(tmp_path / "pairs.zip", "a") as file:
+        for name in ("../out.png", "/abs.png", "pairs/../../x.png", "__MACOSX/pairs/._1.png"):
+            file.writestr(name, (tmp_path / "pairs/1.png").read_bytes())
+    assert len(PairFolder(tmp_path / "pairs.zip", val_split="train").open("train")) == 12
 
 
 def test_stored_files_that_are_damaged_are_found_and_skipped(tmp_path):
@@ -164,18 +175,21 @@ def test_stored_files_that_are_damaged_are_found_and_skipped(tmp_path):
         PairFolder(tmp_path / "none.zip").open("train")
 
 
-def test_spawned_loader_processes_read_stores(tmp_path):
-    import multiprocessing
-
+def test_other_processes_read_stores_by_handles_of_their_own(tmp_path, monkeypatch):
     save_sides(tmp_path / "pairs", "train/{}_A", "train/{}_B")
     pack(tmp_path / "pairs", tmp_path / "pairs.zip")
     pairs = PairFolder(tmp_path / "pairs.zip").open("train")
     check(pairs)
     with multiprocessing.get_context("fork").Pool(1) as pool:
         pool.apply(check, (pairs,))
-    import pickle
-
+    opened = []
+    monkeypatch.setattr(zipfile, "ZipFile", lambda path, build=zipfile.ZipFile: opened.append(path) or build(path))
     check(pickle.loads(pickle.dumps(pairs)))
+    check(pairs)
+    assert len(opened) == 1
+    monkeypatch.setattr("os.getpid", lambda: 1)  # as after a fork: a handle's position would be shared
+    check(pairs)
+    assert len(opened) == 2
 
 
 @pytest.mark.parametrize(
@@ -284,6 +298,11 @@ def test_strips_with_such_names_stay_strips(tmp_path):
     folder = PairFolder(tmp_path)
     assert len(folder.open("train")) == 5
     assert folder.found["layout"] == "strip"
+    for name in ("x_A", "x_B", "y_A", "y_B"):
+        save(tmp_path / f"wide/train/{name}.png", encode(draw(name, "A", 8)))
+    with pytest.raises(UserError, match=r"\*_A and \*_B.* data\.layout=strip or data\.layout=names"):
+        PairFolder(tmp_path / "wide").open("train")
+    assert [len(PairFolder(tmp_path / "wide", layout).open("train")) for layout in ("strip", "names")] == [4, 2]
     with pytest.raises(UserError, match=r"data\.names=\[P,S\]"):
         PairFolder(tmp_path, names=["P", "S"]).open("train")
     with pytest.raises(UserError, match=r"x_A\.png and x_B\.png.*data\.names="):
@@ -305,7 +324,7 @@ def write_manifest(path, rows):
 def test_a_manifest_names_pairs_splits_and_masks(tmp_path, suffix):
     save_sides(tmp_path, "photos/{}", "elsewhere/{}")
     mask = np.array([[0, 0, 3, 255]] * 4, np.uint8)
-    save(tmp_path / "mask.png", cv2.imencode(".png", mask)[1].tobytes())
+    save(tmp_path / "mask.png", encode(np.dstack([mask, mask * 0, mask * 0])))  # any channel counts
     rows = [{"source": f"photos/{name}.png", "target": f"elsewhere/{name}.png", "split": "train"} for name in NAMES]
     rows[1] |= {"split": "dev", "name": "deep/two"}
     rows[0] |= {"mask": "mask.png"}
@@ -348,16 +367,30 @@ def test_several_files_of_a_manifest_are_stacked_as_channels(tmp_path, suffix):
     if suffix == ".csv":
         columns = {"source_1": "2.png", "source_2": "0.png", "source_3": "1.png"}
     write_manifest(tmp_path / f"list{suffix}", [columns | {"target": "b.png", "name": "x"}])
-    pairs = PairFolder(tmp_path / f"list{suffix}").open("val")
-    assert len(pairs) == 1
-    from pix2pix_lightning.data.sides import build_side
-
-    pairs.sides = build_side(), build_side()
-    a, b, name = pairs[0]
+    a, b, name = PairFolder(tmp_path / f"list{suffix}", val_split="train").open("train")[0]
     assert name == "x"
+    np.testing.assert_array_equal(a, np.dstack([planes[2], planes[0], planes[1]]))
     np.testing.assert_array_equal(b, draw("x", "B"))
-    assert a.shape[:2] == (4, 4)
-    assert len(pairs.compute_fingerprints()[0]) == 3 * 4
+
+
+def test_only_files_that_are_alike_are_stacked():
+    numbers = np.random.default_rng(0).integers(0, 2**16, (4, 6, 2), dtype=np.uint16)
+    first = FileImage(pixels=numbers, nodata=7, scale=0.5, is_colour=False)
+    stacked = stack_images([first, replace(first, pixels=numbers[..., :1]), first])
+    np.testing.assert_array_equal(stacked.pixels, numbers[..., [0, 1, 0, 0, 1]])
+    assert (stacked.nodata, stacked.scale, stacked.is_colour) == (7, 0.5, False)
+    palette = np.arange(9, dtype=np.uint8).reshape(3, 3)
+    indexed = FileImage(pixels=(numbers[..., :1] % 3).astype(np.uint8), palette=palette)
+    np.testing.assert_array_equal(stack_images([indexed, indexed]).pixels[..., 3:], palette[numbers[..., 0] % 3])
+    for change in (
+        {"pixels": numbers[:2]},
+        {"pixels": numbers.astype(np.float32)},
+        {"nodata": None},
+        {"scale": 1.0},
+        {"alpha": numbers[..., 0]},
+    ):
+        with pytest.raises(UserError, match=r"make them alike|without alpha"):
+            stack_images([first, replace(first, **change)])
 
 
 @pytest.mark.parametrize(
@@ -404,8 +437,15 @@ def test_missing_files_of_a_manifest_may_be_skipped(tmp_path, caplog):
 
 def test_stacked_files_and_masks_of_other_sizes_are_found_by_the_check(tmp_path):
     save_sides(tmp_path, "A/{}", "B/{}")
-    save(tmp_path / "wide.png", encode(draw("x", "A", 6)))
-    good = {"source_1": "A/one.png", "source_2": "A/two.png", "target": "B/3.png"}
+    for name, width in (("1", 4), ("2", 4), ("3", 4), ("wide", 6)):
+        save(tmp_path / f"{name}.png", cv2.imencode(".png", draw(name, "A", width)[..., 0])[1].tobytes())
+    good = {"source_1": "1.png", "source_2": "2.png", "source_3": "3.png", "target": "B/3.png"}
+    write_manifest(tmp_path / "good.csv", [good, good | {"source_1": "3.png"}])
+    PairedDataModule(tmp_path / "good.csv", size=4, num_workers=0, check="full").setup("fit")
+    two = {key: value for key, value in good.items() if key != "source_3"}
+    write_manifest(tmp_path / "two.csv", [two, two])  # channels that are no colours
+    with pytest.raises(UserError, match=r"1\.png \+ .*2\.png, data\.a: .*data\.a\.kind=raw"):
+        PairedDataModule(tmp_path / "two.csv", size=4, num_workers=0).setup("fit")
     for number, change in enumerate(({"source_2": "wide.png"}, {"mask": "wide.png"})):
         write_manifest(tmp_path / f"{number}.csv", [good, good | change])
         with pytest.raises(UserError, match=r"differ: .* is 4 x 4 .*wide\.png is 6 x 4"):

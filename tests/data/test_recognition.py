@@ -50,7 +50,7 @@ def test_pictures_are_recognized_by_their_channels(tmp_path, caplog):
     assert (data.pair_spec.a.kind, data.pair_spec.b.kind) == ("rgb", "grayscale")
     assert "data.a is rgb; data.b is grayscale" in [record.getMessage() for record in caplog.records]
     fixed = PairedDataModule(root, size=16, a={"kind": "rgb"}, b={"kind": "rgb"})
-    assert (fixed.pair_spec.b.kind, fixed.completed_sides) == ("rgb", {})
+    assert (fixed.pair_spec.b.kind, fixed.completed_sides["b"]) == ("rgb", {"kind": "rgb"})
     write(root / "train/B/9.png", noise(np.uint8, 3)(np.random.default_rng(1)))
     write(root / "train/A/9.png", noise(np.uint8, 3)(np.random.default_rng(1)))
     assert complete(root)["b"]["kind"] == "rgb"  # some gray and some with colours

@@ -4,20 +4,21 @@ import numpy as np
 import pytest
 
 from pix2pix_lightning.data.sides import build_side
+from pix2pix_lightning.data.sizes import get_sides
 from pix2pix_lightning.demo.brushes import KNOWN, Brushes, build_brushes
 from pix2pix_lightning.demo.start_picture import draw_start_picture
 
 
-@pytest.mark.parametrize("size", [32, 256])
+@pytest.mark.parametrize("size", [32, 256, (128, 256)])
 def test_rgb_source_shows_black_lines_on_white(size):
     picture = draw_start_picture(build_brushes(build_side()), size)
-    assert picture.shape == (size, size, 3)
+    assert picture.shape == (*get_sides(size), 3)
     assert set(np.unique(picture)) == {0, 255}
     assert 0.01 < (picture == 0).mean() < 0.3
     rows, columns = np.nonzero(picture[..., 0] == 0)
-    for found in (rows, columns):
+    for found, side in zip((rows, columns), get_sides(size), strict=True):
         assert found.min() > 0
-        assert np.ptp(found) > 0.7 * size
+        assert np.ptp(found) > 0.7 * side
 
 
 @pytest.mark.parametrize("name", list(KNOWN))

@@ -181,10 +181,14 @@ def test_no_private_names(run):
 
 def test_known_data_and_their_archive(run):
     facades = compose("train", ["experiment=facades"]).data
-    change_file(run, "config.yaml", data___target_=facades._target_, data__archive=facades.archive, data__root="/x/y")
+    change_file(
+        run, "config.yaml", data___target_=facades._target_, data__archive=facades.archive.url, data__root="/x/y"
+    )
     text = build_model_card(run, load_module(run)).text
-    assert f"Pairs from <{facades.archive}> (`data=facades`)." in text
+    assert f"Pairs from <{facades.archive.url}> (`data=facades`)." in text
     assert "# pix2pix on facades: " in text
+    change_file(run, "config.yaml", data__archive=OmegaConf.to_container(facades.archive))  # older runs have it alone
+    assert build_model_card(run, load_module(run)).text == text
 
 
 HOSTILE = [

@@ -125,6 +125,21 @@ def test_metadata(norm):
     assert metadata["made_by"].keys() == {"checkpoint", "pix2pix_lightning", "torch"}
 
 
+def test_photos_are_coloured_in_the_graph(tmp_path):
+    source, target = build_side("lab", part="l"), build_side("lab", part="ab")
+    module = build_convolution(source, target)
+    write_onnx(Graph(module, "image", "file", "file"), tmp_path / "model.onnx", made_by={})
+    photo = np.random.default_rng(0).integers(60, 190, (1, 3, 16, 24), np.uint8)
+    session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"))
+    (output,) = session.run(None, {session.get_inputs()[0].name: photo})
+    assert (output.dtype, output.shape) == (np.uint8, photo.shape)
+    light, colour = (side.encode(torch.from_numpy(photo)) for side in (source, target))
+    with torch.no_grad():
+        colour = module.generator(light)
+    expected = target.decode(colour, light).numpy()
+    assert np.abs(output.astype(int) - expected).max() <= 1
+
+
 def test_graph_with_other_outputs_is_not_written(tmp_path, monkeypatch):
     module = build_convolution()
     check = onnx_file.check_outputs

@@ -42,11 +42,11 @@ def test_one_size(tmp_path):
     module = trained(SMALL)
     with pytest.raises(ValueError, match=r"size=6.* 4 "):
         write_program(Graph(module), tmp_path / "other.pt2", size=6, made_by={})
-    write_program(Graph(module, "running"), tmp_path / "model.pt2", size=4, made_by={})
+    write_program(Graph(module, "running"), tmp_path / "model.pt2", size=(4, 8), made_by={})
     run, metadata = load_program(tmp_path / "model.pt2")
-    assert (metadata["size"], metadata["min_side"], metadata["side_multiple"]) == (4, 4, 4)
+    assert (metadata["size"], metadata["min_side"], metadata["side_multiple"]) == ([4, 8], 4, 4)
     for batch in (1, 3):
-        source = torch.rand(batch, 3, 4, 4) * 2 - 1
+        source = torch.rand(batch, 3, 4, 8) * 2 - 1
         torch.testing.assert_close(run(source), by_hand(module, source, "running"), rtol=0, atol=1e-5)
     with pytest.raises(AssertionError):
         run(torch.zeros(1, 3, 16, 16))

@@ -164,11 +164,13 @@ def test_names_are_escaped(tmp_path, without_onnx):
     ids=["palette", "numbers", "grayscale"],
 )
 def test_brushes_follow_the_source(tmp_path, without_onnx, source, brushes, kind, channels, target, spread):
-    write_page(tmp_path / "page", build_graph(PairSpec(source=source, target=target, size=60)))
+    write_page(tmp_path / "page", build_graph(PairSpec(source=source, target=target, size=(60, 100))))
     described = json.loads((tmp_path / "page" / "page.json").read_text())
     canvas = described["canvas"]
     assert len(canvas["brushes"]) == brushes
-    assert (canvas["size"], canvas["free"]) == (64, False)  # a multiple of 8, as the network needs
+    assert (canvas["height"], canvas["width"], canvas["free"]) == (64, 104, False)  # multiples of 8
+    with Image.open(tmp_path / "page" / "start.png") as start:
+        assert start.size == (104, 64)
     assert (described["source"]["kind"], described["source"]["channels"]) == (kind, channels)
     assert described["target"] == {"kind": "numbers", "channels": 1, "spread": spread, "background": [255, 255, 255]}
     if source is LABEL:

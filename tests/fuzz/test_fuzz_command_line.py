@@ -14,7 +14,7 @@ from pix2pix_lightning.utils.configs import flatten_config
 
 pytestmark = pytest.mark.fuzz
 
-COMMANDS = ["train", "predict", "evaluate", "report", "export", "demo", "prepare", "benchmark"]
+COMMANDS = ["train", "predict", "evaluate", "report", "export", "demo", "download", "prepare", "benchmark"]
 KEYS = {
     name: [key for key, _ in flatten_config(OmegaConf.to_container(compose(name), resolve=False))]
     for name in COMMANDS[:2]

@@ -116,6 +116,40 @@ def test_array_of_any_size(module, checkpoint, height, width, norm):
     assert_within_one_level(Translator(checkpoint, norm=norm)(image), decode(expected))
 
 
+@pytest.mark.parametrize(
+    ("geometry", "height", "width"),
+    [
+        ({"size": (16, 32)}, 16, 32),
+        ({"size": 16, "load_size": 18}, 16, 16),  # without the jitter's enlarging
+        ({"size": 16, "load_size": 48, "resize": "scale_width"}, 32, 48),  # 24 x 36 pixels, at the training's scale
+        ({"size": 40, "resize": "scale_width", "is_whole": True}, 26, 40),
+        ({"size": 16, "resize": "none"}, 24, 36),
+    ],
+)
+def test_the_trainings_geometry_in_the_shape_of_the_input(geometry, height, width):
+    spec = PairSpec(source=build_side(kind="rgb", interpolation="bilinear"), **geometry)
+    module = trained(UNET, pair_spec=spec)
+    image = make_image(24, 36)
+    translator = Translator(module, resize="training")
+    resized = np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
+    output = decode(run_plain(module, encode(resized)))
+    back = np.asarray(Image.fromarray(output).resize((36, 24), Image.Resampling.BICUBIC))
+    actual = translator(image)
+    assert actual.shape == image.shape
+    assert np.abs(actual.astype(int) - back).mean() < 1  # Pillow rounds between rows and columns
+    assert np.array_equal(translator(Image.fromarray(image)), actual)
+    assert Translator(module, resize=(height, width))(image).shape == (height, width, 3)
+
+
+def test_classes_are_never_mixed_when_an_output_is_resized_back():
+    target = build_side(kind="label", num_classes=3)
+    module = trained({**UNET, "out_channels": 3}, pair_spec=PairSpec(target=target, size=16))
+    image = make_image(40, 24)
+    small = Translator(module, resize=16)(image)
+    rows, columns = ((2 * np.arange(side) + 1) * 16 // (2 * side) for side in (40, 24))
+    np.testing.assert_array_equal(Translator(module, resize="training")(image), small[rows][:, columns])
+
+
 def test_norms_differ(module):
     source = encode(make_image(32, 32))
     assert (run_plain(module, source, "image") - run_plain(module, source, "running")).abs().max() > 0.1

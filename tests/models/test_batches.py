@@ -138,3 +138,13 @@ def test_pixels_without_a_value_are_filled_and_masked():
 def test_what_is_no_mask_is_refused(mask):
     with pytest.raises(UserError, match=r"the mask of a batch is .*\(2, 1, 4, 4\)"):
         read({"source": BYTES, "target": BYTES, "mask": mask})
+
+
+def test_class_numbers_without_a_class_are_named():
+    spec = {"source": {"kind": "label", "num_classes": 3, "ignore_index": 255}}
+    numbers = torch.tensor([0, 1, 2, 255], dtype=torch.uint8).repeat(2, 1, 8, 2)
+    batch = {"source": numbers, "target": torch.zeros(2, 3, 8, 8)}
+    assert (read(batch, spec=spec)["source"] == -1).all(1).sum() == 32
+    numbers[1, 0, 3, 3] = 7
+    with pytest.raises(UserError, match=r"the source .* class number 7.* 3 classes"):
+        read(batch, spec=spec)

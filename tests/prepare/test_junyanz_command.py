@@ -453,3 +453,11 @@ def test_command_trains(tmp_path):
     with metrics.open(newline="") as file:
         rates = [float(row["train/lr_d"]) for row in csv.DictReader(file) if row["train/lr_d"]]
     assert rates == pytest.approx([2e-4, 2e-5, 2e-6])
+
+
+def test_colorization_trains_on_photos_alone():
+    options = {**BASE, "model": "colorization", "dataset_mode": "colorization", "input_nc": "1", "output_nc": "2"}
+    cfg = compose("train", build_command(options).to_overrides())
+    assert (cfg.data.layout, cfg.data.root, cfg.data.direction) == ("photos", "/data/facades", "a_to_b")
+    assert [(cfg.data[side].kind, cfg.data[side].part) for side in "ab"] == [("lab", "l"), ("lab", "ab")]
+    assert (cfg.data.batch_size, cfg.data.jitter, cfg.trainer.max_epochs) == (1, True, 200)

@@ -174,6 +174,7 @@ def test_commands_under_torchrun_equal_one_process_and_resume(out, strips, tmp_p
         assert sorted(first["names"][:4] + second["names"][:4]) == sorted(f"train_{n}" for n in range(8))
         first, second = ((out / f"err_{epochs}_{rank}.txt").read_text() for rank in (0, 1))
         assert first.startswith("0\n")
+        assert first.count("downloaded: 8 pairs in train, 5 pairs in val") == (epochs == 1)
         assert second == "0\n"  # only the first process speaks
         assert len(re.findall("^done: ", first, re.M)) == 1
     assert len(re.findall("^epoch 3/3 ", first, re.M)) == 1

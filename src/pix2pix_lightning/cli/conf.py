@@ -16,8 +16,21 @@ from pix2pix_lightning.utils.errors import UserError
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-PATH_KEYS = ("checkpoint", "data.root", "init_from", "input", "output", "resume", "run_dir", "runs", "runtime")
-"""Keys whose value is a path, which a command takes as it is typed."""
+PATH_KEYS = (
+    "checkpoint",
+    "data.archive.url",
+    "data.root",
+    "edges_model",
+    "init_from",
+    "input",
+    "output",
+    "resume",
+    "run_dir",
+    "runs",
+    "runtime",
+    "url",
+)
+"""Keys whose value is a path or an address, which a command takes as it is typed."""
 NOT_REPEATED = ("command", "resume", "run_dir", "sweep", "trust")
 """Keys that say where a run lies or comes from, not what it is: the command that repeats the run leaves them out."""
 _DISCRIMINATOR_TERMS = ("adversarial", "feature_matching")

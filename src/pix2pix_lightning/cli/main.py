@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 _USER_ERROR, _UNREADABLE = 1, 2
 _LIBRARIES = "lightning.pytorch"  # with torch and torchmetrics
+_LIGHT = ("download", "prepare")  # commands that do without
 
 
 def run_command(config_name: str, run: Callable[[DictConfig], Any], argv: Sequence[str] | None = None) -> int:
@@ -79,7 +80,7 @@ def run_command(config_name: str, run: Callable[[DictConfig], Any], argv: Sequen
 
 def _import_libraries(config_name: str) -> None:
     """Import what a command needs in any case."""
-    if config_name != "prepare" and _LIBRARIES not in sys.modules:
+    if config_name not in _LIGHT and _LIBRARIES not in sys.modules:
         with pause_gc():
             import_module(_LIBRARIES)
 

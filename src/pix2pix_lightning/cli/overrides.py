@@ -68,7 +68,7 @@ def quote_path(word: str) -> str:
 
 
 def _expand(path: str) -> str:
-    return quote(str(Path(path).expanduser()))
+    return quote(path if "://" in path else str(Path(path).expanduser()))
 
 
 def check_group_names(words: list[str]) -> None:

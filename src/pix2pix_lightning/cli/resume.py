@@ -38,7 +38,10 @@ _TIED = {
     "trainer.check_val_every_n_epoch": ("callbacks.best.every_n_epochs",),
 }
 """Keys whose value others take over, by references in ``conf/``. A run's ``config.yaml`` has the values alone."""
-_NULLABLE = ("saving.every_minutes",)  # numbers that null switches off
+_SIZES = ("data.size", "data.crop")
+"""Keys that are a side in pixels, or height and width."""
+_NULLABLE = ("data.archive.num_bytes", "onnx.threshold", "saving.every_minutes", "xdog.threshold")
+"""Numbers that null switches off."""
 
 
 def load_resumed_config(words: Sequence[str], config_name: str = "train") -> DictConfig | None:
@@ -72,6 +75,8 @@ def load_resumed_config(words: Sequence[str], config_name: str = "train") -> Dic
     defaults, _ = compose_files(config_name, ["speed=off"] if config_name == "train" else [])
     _check_structure(cfg, defaults, saved)
     check_resumed_config(cfg, saved.parent, trust=trust, given=list(values))
+    if OmegaConf.select(cfg, "data.download"):  # which the command line alone asks for
+        cfg.data.download = False
     _add_watching(cfg, defaults, saved, values)
     for name in defaults.keys() - cfg.keys():
         cfg[name] = defaults[name]
@@ -166,7 +171,11 @@ def check_type(key: str, given: Any, expected: Any) -> None:
     Raises:
         UserError: It cannot.
     """
-    if not (_matches_type(given, expected) or (given is None and key in _NULLABLE)):
+    from omegaconf import OmegaConf
+
+    is_list = isinstance(given, list) or OmegaConf.is_list(given)
+    is_size = key in _SIZES and (is_list or _matches_type(given, 1))  # which the class checks
+    if not (_matches_type(given, expected) or is_size or (given is None and key in _NULLABLE)):
         raise UserError(f"{key}={given} has another type than expected: set a value like {key}={expected}")
 
 

@@ -14,9 +14,12 @@ if TYPE_CHECKING:
     from pix2pix_lightning.data.pairs import FilePairs, Pairs, StripPairs
     from pix2pix_lightning.data.procedural import ProceduralPairs
     from pix2pix_lightning.data.procedural_data_module import ProceduralDataModule
+    from pix2pix_lightning.data.source_makers import DrawEdges, DrawHole
     from pix2pix_lightning.data.transforms import PairTransform
 
 _MODULES = {
+    "DrawEdges": "source_makers",
+    "DrawHole": "source_makers",
     "EpochSampler": "dataset",
     "FilePairs": "pairs",
     "PairAugmentation": "augmentation",
@@ -31,6 +34,8 @@ _MODULES = {
 }
 
 __all__ = [
+    "DrawEdges",
+    "DrawHole",
     "EpochSampler",
     "FilePairs",
     "PairAugmentation",

@@ -135,6 +135,20 @@ def check_entries(entries: Sequence[Any] | None) -> list[Any]:
     return list(entries)
 
 
+def check_sides(entries: Sequence[Any]) -> None:
+    """Check that no transform is for the sources alone, where they are made after the transforms.
+
+    Raises:
+        UserError: One is.
+    """
+    for number, entry in enumerate(entries):
+        if isinstance(entry, Mapping) and entry.get("sides") == "source":
+            raise UserError(
+                f"data.augmentation[{number}].sides=source has no effect with data.source_maker, which makes the "
+                "sources afterwards: do it there, or set sides=both"
+            )
+
+
 def build_augmentation(
     entries: Sequence[Any], spec: PairSpec, *, mirror: bool, jitter: bool = True
 ) -> PairAugmentation | None:

@@ -5,17 +5,19 @@ from __future__ import annotations
 import logging
 import zlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import torch
-from lightning.pytorch import Callback, LightningDataModule
+from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
-from pix2pix_lightning.data.augmentation import build_augmentation, build_centre_crop, check_entries
+from pix2pix_lightning.data.archives.data_set import download_data_set
+from pix2pix_lightning.data.augmentation import build_augmentation, build_centre_crop, check_entries, check_sides
 from pix2pix_lightning.data.cache import check_cache
 from pix2pix_lightning.data.check.splits import MODES, ON_ERROR, check_splits
-from pix2pix_lightning.data.dataset import EpochSampler, PairDataset
+from pix2pix_lightning.data.dataset import EpochSampler, OnError, PairDataset
 from pix2pix_lightning.data.loaders import build_loader
 from pix2pix_lightning.data.option_checks import check_geometry, check_options
 from pix2pix_lightning.data.pair_folder import PairFolder
@@ -24,6 +26,7 @@ from pix2pix_lightning.data.pairs import FilePairs, Pairs, StripPairs
 from pix2pix_lightning.data.position import PositionCallback
 from pix2pix_lightning.data.recognition import complete_open_sides
 from pix2pix_lightning.data.sizes import Size
+from pix2pix_lightning.data.source_makers import SourceMaker, build_source_maker
 from pix2pix_lightning.data.split_dataset import build_dataset
 from pix2pix_lightning.data.workers import parse_num_workers
 from pix2pix_lightning.utils.checks import check_switch
@@ -54,25 +57,22 @@ class PairedDataModule(LightningDataModule):
             of your own package, as ``{"_target_": "albumentations.Rotate", "limit": 10}``. With ``"sides": "source"``
             the target is unchanged. Each keeps ``size`` and type; label sides are resampled by nearest neighbour.
         batch_size: Pairs in a batch of each process.
-        num_workers: Number of loader processes, which changes no result; ``auto`` chooses it by the machine. There is
-            a warning above the number of CPU cores, an error above 32 and four times the cores.
+        num_workers: Number of loader processes, which changes no result; ``auto`` chooses it by the machine.
         seed: Seed of the order and of the augmentation, 0 to 2**32 - 1.
-        a: Keyword arguments of ``build_side`` for the files' A. A ``kind`` that is missing or ``auto`` is found out
-            from the training files (``recognition.complete_sides``), and is rgb for pairs that come from elsewhere.
-        b: Those for the files' B.
+        a: Keyword arguments of ``build_side`` for A. A ``kind`` that is missing or ``auto`` is found out from the
+            training files (``recognition.complete_sides``); it is rgb for pairs that come from elsewhere.
+        b: Those for B.
         val_split: Name of the split that validation pairs come from.
         max_pairs: Take only the first so many pairs of each split; None takes all.
         cache: Store the decoded and resized pairs in memory maps: in this folder, or, with True, in ``.pix2pix_cache``
             below ``root``. They are built when a split is first opened, and again when one of its files has changed.
-        pin_memory: Copy batches to page-locked memory, which a GPU reads faster; None and ``auto`` do so where there
-            is a GPU.
+        pin_memory: Copy batches to page-locked memory, which a GPU reads faster; None, ``auto``: if there is a GPU.
         prefetch_factor: Batches that each loader process has ready; None is torch's default, 2.
         check: How the files are checked before a training: ``quick`` reads all headers, which it remembers in the
             folder of ``cache``, or below ``root``, and decodes a few pairs; ``full`` decodes all pairs; ``off``.
         layout: ``strip`` for files that hold A and B side by side, of any width; ``folders`` for two folders;
             ``names`` for one folder of files whose names tell A from B; ``manifest``, ``huggingface``, ``lmdb`` and
-            ``zip`` for what ``root`` is; ``auto`` finds out, and takes files as strips only if they are twice as wide
-            as high.
+            ``zip`` for what ``root`` is; ``auto`` finds out, and takes files as strips only if twice as wide as high.
         names: Names of the folders of A and B, or what the names of their files end or begin with.
         columns: Columns of A and B, and perhaps of the mask, of a Hugging Face data set.
         on_error: ``raise`` ends with an error for a pair that cannot be used; ``skip`` leaves out the pairs that the
@@ -80,7 +80,9 @@ class PairedDataModule(LightningDataModule):
         val_fraction: Share of the pairs that are validated on; None: 0.1 where ``root`` has no ``train``.
         test_fraction: Share of the pairs that are kept for testing.
         split_seed: Seed of these two.
-        archive: Address of the data set, for the error message when ``root`` is missing.
+        source_maker: Makes the sources out of the targets, such as ``DrawHole``, or its description.
+        archive: What is known of the data set's archive, arguments of ``Archive`` by name, or its address alone.
+        download: Whether ``prepare_data`` downloads the archive where ``root`` is missing or empty.
 
     Raises:
         UserError: An argument is out of range, or arguments of a side contradict each other.
@@ -121,7 +123,9 @@ class PairedDataModule(LightningDataModule):
         val_fraction: float | None = None,
         test_fraction: float = 0.0,
         split_seed: int = 0,
-        archive: str | None = None,
+        archive: Mapping[str, Any] | str | None = None,
+        download: bool = False,
+        source_maker: SourceMaker | Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         num_workers = parse_num_workers(num_workers, "cuda" if torch.cuda.is_available() else "cpu")
@@ -130,7 +134,7 @@ class PairedDataModule(LightningDataModule):
             counts={"batch_size": batch_size},
             optional_counts={"max_pairs": max_pairs, "prefetch_factor": prefetch_factor},
             choices={"check": (check, MODES), "on_error": (on_error, ON_ERROR)},
-            switches={"jitter": jitter, "mirror": mirror, "val_whole": val_whole},
+            switches={"download": download, "jitter": jitter, "mirror": mirror, "val_whole": val_whole},
             folders={"root": root, "val_split": val_split},
             seed=seed,
         )
@@ -153,15 +157,18 @@ class PairedDataModule(LightningDataModule):
         self.check = check
         self.layout = layout
         self.on_error = on_error
+        self.download = download
+        self.source_maker = build_source_maker(source_maker)
+        if self.source_maker is not None:
+            check_sides(self.augmentation)
         cache_folder = self.resolve_cache_folder() if self.cache else None
         options: dict[str, Any] = {"names": names, "columns": columns, "cache_folder": cache_folder}
         options |= {"split_seed": split_seed, "archive": archive, "may_miss": on_error == "skip"}
         self.folder = PairFolder(self.root, layout, self.val_split, val_fraction, test_fraction, **options)
         has_files = type(self).open_split is PairedDataModule.open_split
         self.completed_sides = complete_open_sides(a, b, self.folder.open if has_files else None)
-        a, b = self.completed_sides.get("a", a), self.completed_sides.get("b", b)
-        source, target = (b, a) if direction == "b_to_a" else (a, b)
-        sides = {"source": source or {}, "target": target or {}, "direction": direction}
+        source, target = (self.completed_sides[key] for key in ("ba" if direction == "b_to_a" else "ab"))
+        sides = {"source": source, "target": target, "direction": direction}
         self.pair_spec = PairSpec.from_dict({**sides, **geometry, "strips": self.find_strips()})
         self._datasets: dict[str, PairDataset] = {}
         self._position = PositionCallback()
@@ -194,6 +201,12 @@ class PairedDataModule(LightningDataModule):
         root = self.root.resolve()
         return Path(str(self.cache)) / f"{root.name}_{zlib.crc32(str(root).encode()):08x}"
 
+    def prepare_data(self) -> None:
+        """Download the data set where ``download`` is set and its folder is missing; a trainer calls this first."""
+        if self.download:
+            download_data_set(self.root, self.folder.archive)
+            self.pair_spec = replace(self.pair_spec, strips=self.find_strips())
+
     def setup(self, stage: str | None = None) -> None:
         """Open the splits of a stage, and check their files before a training.
 
@@ -215,11 +228,7 @@ class PairedDataModule(LightningDataModule):
         if not self._datasets:
             raise self._missing["train"]
         if stage == "fit" and self.trainer is not None:
-            callbacks: list[Callback] = cast(Any, self.trainer).callbacks
-            if self._position in callbacks:
-                callbacks.remove(self._position)
-            self._position = PositionCallback()
-            callbacks.insert(0, self._position)
+            self._position = self._position.renew(self.trainer)
 
     def state_dict(self) -> dict[str, int]:
         """Return the position in the order of training batches, for the checkpoint."""
@@ -234,12 +243,8 @@ class PairedDataModule(LightningDataModule):
         sampler = self._build_sampler("train")
         if self.trainer is not None:
             # set here, since the loader's iterator is made before the trainer sets the sampler's epoch
-            position = self._position
-            # the checkpoint has no position, or this trainer continues an earlier fit
-            if position.epoch < self.trainer.current_epoch:
-                position.epoch, position.num_batches = self.trainer.current_epoch, 0
-            sampler.set_epoch(position.epoch)
-            sampler.skip = position.skip_seen(self.trainer, len(sampler), self.batch_size)
+            sampler.skip = self._position.skip_seen(self.trainer, len(sampler), self.batch_size)
+            sampler.set_epoch(self._position.epoch)
         return self._build_loader("train", sampler)
 
     def val_dataloader(self) -> DataLoader[Any]:
@@ -317,17 +322,12 @@ class PairedDataModule(LightningDataModule):
         augmentation = build_centre_crop(spec, is_whole=self.val_whole)
         if is_training:
             augmentation = build_augmentation(self.augmentation, spec, mirror=self.mirror, jitter=self.jitter)
-        return build_dataset(
-            pairs,
-            used,
-            spec,
-            split=self._get_folder_name(split),
-            augmentation=augmentation,
-            seed=self.seed,
-            on_error="raise" if self.on_error == "raise" else "replace" if is_training else "drop",
-            cache_folder=self.resolve_cache_folder() if self.cache else None,
-            max_pairs=self.max_pairs,
-        )
+        cache_folder = self.resolve_cache_folder() if self.cache else None
+        settings: dict[str, Any] = {"split": self._get_folder_name(split), "cache_folder": cache_folder}
+        settings |= {"max_pairs": self.max_pairs, "source_maker": self.source_maker, "is_training": is_training}
+        on_error: OnError = "raise" if self.on_error == "raise" else "replace" if is_training else "drop"
+        settings |= {"augmentation": augmentation, "seed": self.seed, "on_error": on_error}
+        return build_dataset(pairs, used, spec, **settings)
 
     def _build_sampler(self, split: str) -> EpochSampler:
         rank, world_size = (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)

@@ -19,6 +19,7 @@ from pix2pix_lightning.data.pair_spec import PairSpec
 from pix2pix_lightning.data.pairs import Image, Pairs
 from pix2pix_lightning.data.prepared import MAX_UNREADABLE, PreparedPairs, build_unreadable_error
 from pix2pix_lightning.data.resize import resize
+from pix2pix_lightning.data.source_makers import SourceMaker
 from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.seeding import Purpose, seed_sequence
 
@@ -53,6 +54,8 @@ class PairDataset(Dataset[Sample | None]):
         seed: Seed of the augmentation, not negative.
         prepared: The same pairs as the augmentation takes them, from a cache. By default a pair is prepared each time
             it is read.
+        source_maker: Makes the source out of the target after the augmentation, in place of what the pairs have.
+        is_training: Whether what is random in it changes from epoch to epoch.
         on_error: What happens to a pair that cannot be read: ``raise`` ends with an error; ``replace`` returns another
             pair, drawn by (seed, epoch, index); ``drop`` returns None. The latter two log each such pair once.
     """
@@ -66,6 +69,8 @@ class PairDataset(Dataset[Sample | None]):
         seed: int,
         prepared: Pairs | None = None,
         on_error: OnError = "raise",
+        source_maker: SourceMaker | None = None,
+        is_training: bool = True,
     ) -> None:
         self.pairs = pairs
         if prepared is None:
@@ -77,6 +82,8 @@ class PairDataset(Dataset[Sample | None]):
         self.on_error = on_error
         # a batch has masks of all of its pairs or of none
         self._has_masks = hasattr(pairs, "read_mask") and getattr(pairs, "masks", ()) is not None
+        self.source_maker = source_maker
+        self.is_training = is_training
         # shared with the loader's processes, so that a pair is logged by the first that meets it
         self._unreadable = None if on_error == "raise" else torch.zeros(len(pairs), dtype=torch.bool)
         if self._unreadable is not None:
@@ -110,6 +117,9 @@ class PairDataset(Dataset[Sample | None]):
                 placement = self.augmentation.place(height, width, seed)
                 images = {key: image[placement.window.slices] for key, image in images.items()}
             images = self.augmentation.finish(images, seed, is_mirrored=placement.is_mirrored)
+        if self.source_maker is not None:
+            seed = seed_sequence(self.seed, Purpose.SOURCE, epoch if self.is_training else 0, index)
+            images = {**images, "source": self.source_maker(images["target"], seed)}
         sample: Sample = {
             "source": _to_tensor(images["source"]),
             "target": _to_tensor(images["target"]),

@@ -7,7 +7,9 @@ import logging
 import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from pix2pix_lightning.data.archives.archive import Archive
 from pix2pix_lightning.data.layouts.choosing import LAYOUTS, choose_layout
 from pix2pix_lightning.data.layouts.layout import Layout, StripSize
 from pix2pix_lightning.data.layouts.side_names import check_names
@@ -37,7 +39,7 @@ class PairFolder:
             folder itself, and none of those of ``train``.
         test_fraction: Share of the test pairs.
         split_seed: Seed of the division.
-        archive: Address of the data set, for the error where the folder or its pairs are missing.
+        archive: What is known of the data set's archive, arguments of ``Archive`` by name, or its address alone.
         names: Names of A and B in folders or files, where auto does not find them.
         columns: Names of the columns of A and B, and perhaps of the mask, in a Hugging Face data set.
         cache_folder: Folder of what is copied from Parquet files; by default it is below ``root``.
@@ -59,7 +61,7 @@ class PairFolder:
         val_fraction: float | None = None,
         test_fraction: float = 0.0,
         split_seed: int = 0,
-        archive: str | None = None,
+        archive: Mapping[str, Any] | str | None = None,
         *,
         names: Sequence[str] | None = None,
         columns: Sequence[str] | None = None,
@@ -82,7 +84,7 @@ class PairFolder:
         self.val_fraction = val_fraction
         self.test_fraction = test_fraction
         self.split_seed = split_seed
-        self.archive = archive
+        self.archive = Archive.from_config(archive)
         self.names = check_names(names, "data.names")
         self.columns = check_names(columns, "data.columns", most=3)
         self.cache_folder = cache_folder
@@ -106,19 +108,22 @@ class PairFolder:
                 fraction too.
         """
         if not self.root.exists():
-            hint = f": unpack {self.archive} there, or" if self.archive else ":"
+            command = self.archive.format_command(self.root)
+            hint = f": download it by {command} or data.download=true, or" if command else ":"
             raise UserError(f"data.root={self.root} is no folder{hint} set data.root=<folder> to that of the pairs")
         try:
             if split not in self._opened:
                 self._opened[split] = self._open(split)
             return self._opened[split]
         except ValueError as error:
-            raise UserError(f"{error}; the archive is at {self.archive}" if self.archive else str(error)) from None
+            url = self.archive.url
+            raise UserError(f"{error}; the archive is at {url}" if url else str(error)) from None
 
     def is_flat(self) -> bool:
         """Return whether pairs lie in the folder itself, which then is divided."""
         splits = {"train", "val", "test", self.val_split}
-        return self._get_layout().is_flat(splits, is_divided=self.val_fraction is not None)
+        is_divided = self.val_fraction is not None
+        return self.root.exists() and self._get_layout().is_flat(splits, is_divided=is_divided)
 
     def has_split(self, split: str) -> bool:
         """Return whether a split has a folder, or two for A and B, or rows of a manifest or a table."""

@@ -9,7 +9,7 @@ from typing import Any, Literal, cast, get_args
 import torch
 from torch import Tensor
 
-from pix2pix_lightning.data.sides import RgbSide, Side, build_side
+from pix2pix_lightning.data.sides import LabSide, RgbSide, Side, build_side
 from pix2pix_lightning.data.sides.values import parse_fields, parse_strips, to_plain
 from pix2pix_lightning.data.sizes import Size, check_resize_rule, enlarge, format_size, get_sides, parse_size
 from pix2pix_lightning.utils.checks import check_choice, check_switch
@@ -36,7 +36,7 @@ class PairSpec:
         strips: Whether the training's files were strips: False, True or their common (width, height); None: unknown.
 
     Raises:
-        UserError: A size or the direction is out of range.
+        UserError: A size or the direction is out of range, or the target needs another source.
 
     Example:
         >>> spec = PairSpec(source=build_side("grayscale"))
@@ -63,6 +63,11 @@ class PairSpec:
         check_switch("is_whole", self.is_whole)
         if self.is_whole and self.resize == "stretch":
             raise UserError("is_whole=true with resize=stretch, which makes all images equal: leave is_whole out")
+        if isinstance(self.target, LabSide) and not self.target.has_lightness and not _has_lightness(self.source):
+            raise UserError(
+                f"a target of kind lab, part=ab, takes its L from the source, here of kind {self.source.kind!r}: "
+                "set kind=lab and part=l there"
+            )
         object.__setattr__(self, "strips", parse_strips(self.strips))
 
     @property
@@ -90,6 +95,11 @@ class PairSpec:
         """The configuration key that sets ``size``: ``data.size`` or ``data.crop``."""
         is_jitter = self.resize == "stretch" and self.load_size in (self.size, enlarge(self.size))
         return "data.size" if self.is_whole or is_jitter else "data.crop"
+
+    @property
+    def size_setting(self) -> str:
+        """``size`` as its key sets it, such as ``data.size=[256,512]``, for messages."""
+        return f"{self.size_key}={format_size(self.size)}"
 
     def compute_resized(self, height: int, width: int, *, for_crop: bool = False) -> tuple[int, int]:
         """Compute the size to which an image is resized.
@@ -183,6 +193,10 @@ class PairSpec:
                 )
             values[side] = build_side(**values[side])
         return cls(**values)
+
+
+def _has_lightness(side: Side) -> bool:
+    return isinstance(side, LabSide) and side.has_lightness
 
 
 def build_geometry(

@@ -153,7 +153,7 @@ class FilePairs:
         masks: Sequence[AnyPath | None] | None = None,
     ) -> None:
         self.a = list(a)
-        self.b = list(b)
+        self.b = self.a if b is a else list(b)  # the files of one list are read once
         self.names = names
         self.masks = masks
 
@@ -187,17 +187,11 @@ class FilePairs:
         return *self._read(index, window), self.get_name(index)
 
     def _read(self, index: int, window: Window | None) -> tuple[Image, Image]:
-        a, b = (
-            _convert(
-                stack_images(
-                    [_open(files[index], has_numbers=_has_class_numbers(side), window=window) for files in stack]
-                ),
-                side,
-                key,
-            )
-            for stack, side, key in zip((self.a, self.b), self.sides, "ab", strict=True)
-        )
-        return a, b
+        has_numbers = [_has_class_numbers(side) for side in self.sides]
+        image_a = _stack(self.a, index, has_numbers=has_numbers[0], window=window)
+        is_one = self.b is self.a and has_numbers[0] == has_numbers[1]
+        image_b = image_a if is_one else _stack(self.b, index, has_numbers=has_numbers[1], window=window)
+        return _convert(image_a, self.sides[0], "a"), _convert(image_b, self.sides[1], "b")
 
     def read_mask(self, index: int) -> npt.NDArray[np.bool_] | None:
         """Return where pair ``index`` counts, (H, W) booleans, or None where all of it does.
@@ -228,7 +222,8 @@ class FilePairs:
     def select(self, indices: Sequence[int]) -> FilePairs:
         """Return some of the pairs, in the order of ``indices``."""
         selected = copy(self)
-        selected.a, selected.b = ([_select(files, indices) for files in stack] for stack in (self.a, self.b))
+        selected.a = [_select(files, indices) for files in self.a]
+        selected.b = selected.a if self.b is self.a else [_select(files, indices) for files in self.b]
         selected.names = [self.names[index] for index in indices]
         selected.masks = None if self.masks is None else [self.masks[index] for index in indices]
         return selected
@@ -241,6 +236,10 @@ class FilePairs:
 
 PairFiles = StripPairs | FilePairs
 """Pairs that come from files."""
+
+
+def _stack(stack: Sequence[Files], index: int, *, has_numbers: bool, window: Window | None) -> FileImage:
+    return stack_images([_open(files[index], has_numbers=has_numbers, window=window) for files in stack])
 
 
 def _open(file: AnyPath, *, has_numbers: bool, window: Window | None = None) -> FileImage:
@@ -260,8 +259,9 @@ def _select(files: Files, indices: Sequence[int]) -> Files:
 
 
 def _compute_fingerprints(files: Files) -> list[list[str | int]]:
-    names = files.names if isinstance(files, PathList) else [str(file) for file in files]
-    return [[name, *_read_status(file)] for name, file in zip(names, files, strict=True)]
+    if isinstance(files, PathList) and isinstance(files.folder, Path):  # which may move
+        return [[name, *_read_status(file)] for name, file in zip(files.names, files, strict=True)]
+    return [[str(file) if isinstance(file, Path) else file.within, *_read_status(file)] for file in files]
 
 
 def _read_status(file: AnyPath) -> tuple[int, int]:

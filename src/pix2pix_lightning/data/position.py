@@ -24,6 +24,14 @@ class PositionCallback(Callback):
         self.num_batches = 0
         self._saved: Mapping[str, int] | None = None  # until the resumed epoch begins
 
+    def renew(self, trainer: Trainer) -> PositionCallback:
+        """Return a new position, which takes the place of this one, the first, among a trainer's callbacks."""
+        callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+        if self in callbacks:
+            callbacks.remove(self)
+        callbacks.insert(0, PositionCallback())
+        return callbacks[0]  # type: ignore[return-value]
+
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
@@ -56,7 +64,7 @@ class PositionCallback(Callback):
         self._saved = saved
 
     def skip_seen(self, trainer: Trainer, num_pairs: int, batch_size: int) -> int:
-        """Return how many pairs of this process are left out at the beginning of the epoch, since they were seen.
+        """Go to the trainer's epoch, and return how many pairs of this process were seen in it, which are left out.
 
         If batches or accumulated windows have another size than before, the batches are numbered anew, by whole
         windows; the trainer, which ends and validates an epoch by the number of its last batch, counts on from there.
@@ -65,7 +73,12 @@ class PositionCallback(Callback):
             trainer: The trainer, whose progress was restored.
             num_pairs: Pairs of this process in an epoch.
             batch_size: Pairs in a batch of this process.
+
+        Returns:
+            The number of pairs.
         """
+        if self.epoch < trainer.current_epoch:  # the checkpoint has no position, or an earlier fit is continued
+            self.epoch, self.num_batches = trainer.current_epoch, 0
         saved, self._saved = self._saved, None
         if saved is not None:
             before = [saved.get("batch_size", batch_size), saved.get("num_processes", trainer.world_size)]

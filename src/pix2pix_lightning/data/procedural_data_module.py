@@ -12,9 +12,10 @@ from pix2pix_lightning.utils.checks import check_choice, check_counts
 from pix2pix_lightning.utils.errors import UserError
 
 _OF_FILES = (
-    *("check", "layout", "names", "columns", "on_error", "val_fraction", "test_fraction", "split_seed"),
-    *("resize", "crop", "val_whole"),
+    *("archive", "check", "columns", "download", "layout", "names", "on_error", "source_maker", "split_seed"),
+    *("test_fraction", "val_fraction", "resize", "crop", "val_whole"),
 )
+"""Options of `PairedDataModule` that drawn pairs do not have."""
 
 
 class ProceduralDataModule(PairedDataModule):

@@ -6,7 +6,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
-from dataclasses import replace
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,8 +16,9 @@ import numpy.typing as npt
 from pix2pix_lightning.data.check.content import examine_image, find_class_numbers
 from pix2pix_lightning.data.files.file_image import describe_misfit
 from pix2pix_lightning.data.files.image_header import ImageHeader, read_header
+from pix2pix_lightning.data.files.stacking import stack_headers
 from pix2pix_lightning.data.pairs import PairFiles
-from pix2pix_lightning.data.sides import RawSide, Side, build_side
+from pix2pix_lightning.data.sides import KINDS, RawSide, Side, build_side
 from pix2pix_lightning.data.sides.ranges import DTYPES, compute_type_limits, parse_bounds
 from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.processes import is_first_process
@@ -40,6 +41,20 @@ def is_open(options: Mapping[str, Any] | None) -> bool:
     return not is_described or _has_open_range(options)
 
 
+def check_open_side(options: Mapping[str, Any]) -> None:
+    """Check what can be seen of the arguments of an open side before its files are read.
+
+    Raises:
+        UserError: A key is unknown, or a range is none.
+    """
+    known = {"kind", *(field.name for side in KINDS.values() for field in fields(side))}
+    for key in options:
+        if key not in known:
+            raise UserError(f"{key!r} is no key of a side: use one of {', '.join(sorted(known))}")
+    if options.get("value_range") not in (None, AUTO):
+        parse_bounds(options["value_range"])
+
+
 def complete_open_sides(
     a: Mapping[str, Any] | None, b: Mapping[str, Any] | None, open_split: Callable[[str], PairFiles] | None
 ) -> dict[str, Options]:
@@ -51,16 +66,16 @@ def complete_open_sides(
         open_split: Opens the pairs of a split; None for pairs that are no files.
 
     Returns:
-        The complete arguments of the open sides, by ``a`` and ``b``. Where there are no training files, whose lack is
+        The complete arguments of both sides, by ``a`` and ``b``. Where there are no training files, whose lack is
         reported when they are used, a kind that is open is ``rgb``.
 
     Raises:
         UserError: There are no training files to tell channels and type of raw values; or as for ``complete_sides``.
     """
-    sides = {"a": a or {}, "b": b or {}}
+    sides = {"a": dict(a or {}), "b": dict(b or {})}
     opened = [key for key, options in sides.items() if is_open(options)]
     if not opened:
-        return {}
+        return sides
     try:
         pairs = None if open_split is None else open_split("train")
     except (UserError, OSError):
@@ -72,11 +87,11 @@ def complete_open_sides(
                 f"data.{raw[0]}.kind=raw: there are no training files to tell channels and type: set "
                 f"data.{raw[0]}.num_channels, dtype and value_range, or data.root"
             )
-        return {key: {**sides[key], "kind": "rgb"} for key in opened}
+        return {key: {**side, "kind": "rgb"} if key in opened else side for key, side in sides.items()}
     completed = complete_sides(sides["a"], sides["b"], pairs)
     if is_first_process():
         _log.info("%s", "; ".join(format_completed(key, completed[key]) for key in opened))
-    return {key: completed[key] for key in opened}
+    return completed
 
 
 def complete_sides(a: Mapping[str, Any], b: Mapping[str, Any], pairs: PairFiles) -> dict[str, Options]:
@@ -136,8 +151,7 @@ def _read_headers(pairs: PairFiles, key: str) -> list[ImageHeader]:
         except (UserError, OSError):
             continue
         if all(part.pixel_dtype in DTYPES for part in parts):
-            channels = sum(part.pixel_channels for part in parts)
-            headers.append(parts[0] if len(parts) == 1 else replace(parts[0], channels=channels, photometric="bands"))
+            headers.append(stack_headers(parts))
     return headers
 
 

@@ -15,6 +15,7 @@ from pix2pix_lightning.data.pair_spec import PairSpec
 from pix2pix_lightning.data.pairs import FilePairs, Pairs, StripPairs
 from pix2pix_lightning.data.prepared import PreparedPairs
 from pix2pix_lightning.data.sizes import format_size
+from pix2pix_lightning.data.source_makers import SourceMaker
 
 
 def build_dataset(
@@ -28,6 +29,8 @@ def build_dataset(
     on_error: OnError,
     cache_folder: Path | None = None,
     max_pairs: int | None = None,
+    source_maker: SourceMaker | None = None,
+    is_training: bool = False,
 ) -> PairDataset:
     """Build the data set of a split.
 
@@ -41,6 +44,8 @@ def build_dataset(
         on_error: What happens to a pair that cannot be read, as for ``PairDataset``.
         cache_folder: Folder of the caches of these pairs; None for no cache.
         max_pairs: How many pairs were asked for, which a cache is told by.
+        source_maker: As for ``PairDataset``.
+        is_training: As for ``PairDataset``.
 
     Returns:
         The data set.
@@ -67,7 +72,16 @@ def build_dataset(
             fingerprints=fingerprints,
             may_skip=on_error != "raise",
         )
-    return PairDataset(pairs, spec, augmentation=augmentation, seed=seed, prepared=prepared, on_error=on_error)
+    return PairDataset(
+        pairs,
+        spec,
+        augmentation=augmentation,
+        seed=seed,
+        prepared=prepared,
+        on_error=on_error,
+        source_maker=source_maker,
+        is_training=is_training,
+    )
 
 
 class _MaskedSubset(Subset[Any]):

@@ -14,7 +14,6 @@ import numpy.typing as npt
 
 from pix2pix_lightning.data.pair_spec import PairSpec
 from pix2pix_lightning.data.sides import Side
-from pix2pix_lightning.data.sizes import format_size
 from pix2pix_lightning.utils.checks import check_choice
 from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.memory import is_out_of_memory
@@ -56,7 +55,7 @@ class PairTransform:
                 f"{name}={entry!r} is no transform of albumentations: give {{_target_: albumentations.<Class>, ...}}"
             )
         self.name = f"{name} ({type(entry).__name__})"
-        self.kept = "height and width" if spec.is_whole else f"{spec.size_key}={format_size(spec.size)}"
+        self.kept = "height and width" if spec.is_whole else spec.size_setting
         self.sides = _SIDES[sides]
         kinds = {side: "image" if _can_mix(getattr(spec, side)) else "mask" for side in self.sides}
         # albumentations needs one array named "image"; with two label sides, it is the first

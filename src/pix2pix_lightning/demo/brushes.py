@@ -11,6 +11,7 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
+from pix2pix_lightning.data.archives.archive import find_url
 from pix2pix_lightning.data.procedural import PALETTE
 from pix2pix_lightning.data.sides import Side, build_side
 from pix2pix_lightning.data.sides.palette import find_nearest_colours
@@ -174,7 +175,7 @@ def find_run_colours(checkpoint: Path) -> dict[str, Colour] | None:
         return None
     if str(data.get("_target_")).endswith(".ProceduralDataModule"):
         return PALETTE
-    return FACADES if str(data.get("archive")).endswith("/facades.tar.gz") else None
+    return FACADES if str(find_url(data.get("archive"))).endswith("/facades.tar.gz") else None
 
 
 def _name_colours(palette: tuple[Colour, ...], known: Sequence[Mapping[str, Colour]]) -> dict[str, Colour]:

@@ -66,6 +66,8 @@ def describe_data(cfg: DictConfig, run: Path | None, trust: Sequence[str] = ()) 
             f"checkpoint={cfg.checkpoint} is not in a run's folder, whose config.yaml would name the data: set "
             "data=folder data.root=<folder>, or another data=<group>, as for training"
         )
+    if "download" in own:  # which the command line alone asks for
+        own.download = False
     if isinstance(own.get("cache"), str):  # a folder outside of the run's, to which its file may not make this write
         own.cache = None
     description = _without_augmentation(_to_plain(OmegaConf.merge(own, given)))
@@ -166,6 +168,7 @@ def open_data(description: Mapping[str, Any], spec: PairSpec, split: str) -> Ite
     opened = {key: side for key, side in known.items() if is_open(description.get(key))}
     data = _build_data({**description, **opened})
     _check_equal(data.pair_spec, spec)
+    data.prepare_data()
     data.setup("validate" if split == "val" else "test")
     batches: Iterable[dict[str, Any]] = data.val_dataloader() if split == "val" else data.test_dataloader()
     return batches

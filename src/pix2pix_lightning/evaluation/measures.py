@@ -76,7 +76,7 @@ def find_obstacle(info: MetricInfo, target: Side, side: int) -> str | None:
         return f"compares classes, and these targets are {target.kind}"
     if info.targets in ("images", "photos") and is_label and not target.palette:
         return "compares colours, and these targets are class numbers without a palette"
-    if info.targets == "photos" and target.kind != "rgb":
+    if info.targets == "photos" and target.kind not in ("rgb", "lab"):
         return f"compares colours of photos, and these targets are {target.kind}"
     if side < info.least_side:
         return f"needs sides of {info.least_side} pixels at least, and these are {side}"
@@ -109,7 +109,13 @@ class StatisticsMeasurement(Measurement):
         self._rows: list[Array] = []
 
     def add(self, output: Tensor, target: Tensor, mask: Tensor | None = None) -> None:
-        """Keep the image's statistics."""
+        """Keep the image's statistics.
+
+        Args:
+            output: As for ``Measurement.add``.
+            target: Likewise.
+            mask: Likewise.
+        """
         masked = isinstance(self._metric, MeanPixelMetric)
         statistics = self._metric.compute_statistics(output, target, *([mask] if masked else []))
         self._rows.append(statistics[0].double().numpy())
@@ -133,7 +139,13 @@ class PairMeasurement(Measurement):
         self._values: list[float] = []
 
     def add(self, output: Tensor, target: Tensor, mask: Tensor | None = None) -> None:
-        """Compute the image's value."""
+        """Compute the image's value.
+
+        Args:
+            output: As for ``Measurement.add``.
+            target: Likewise.
+            mask: Likewise.
+        """
         self._metric.reset()
         _update(self._name, self._metric, output, target, mask)
         self._values.append(_compute(self._name, self._metric))
@@ -153,7 +165,13 @@ class DistributionMeasurement(Measurement):
         self._metric.reset()
 
     def add(self, output: Tensor, target: Tensor, mask: Tensor | None = None) -> None:
-        """Add the image to the distributions."""
+        """Add the image to the distributions.
+
+        Args:
+            output: As for ``Measurement.add``.
+            target: Likewise.
+            mask: Likewise.
+        """
         _update(self._name, self._metric, output, target, mask)
 
     def compute(self) -> tuple[Array | None, Interval]:

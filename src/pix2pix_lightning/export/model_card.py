@@ -18,6 +18,7 @@ from pix2pix_lightning.checkpoints.pretrained.card import (
     format_table,
 )
 from pix2pix_lightning.cli.conf import find_conf_dir
+from pix2pix_lightning.data.archives.archive import find_url
 from pix2pix_lightning.data.files.image_files import read_image
 from pix2pix_lightning.export.run_record import format_training_command, read_evaluations, read_last_validation
 from pix2pix_lightning.models.pix2pix import Pix2PixModule
@@ -126,7 +127,7 @@ def _format_data(data: Mapping[str, Any], known: str | None) -> str:
     if data.get("_target_") == _PROCEDURAL:
         what = "Facades that the program draws itself"
     else:
-        what = f"Pairs from <{data['archive']}>" if known else "Pairs of the user's own"
+        what = f"Pairs from <{find_url(data.get('archive'))}>" if known else "Pairs of the user's own"
     return f"{what}{f' (`data={known}`)' if known else ''}.\n\n{format_table(['setting', 'value'], rows)}"
 
 
@@ -135,7 +136,8 @@ def _find_data_group(data: Mapping[str, Any]) -> str | None:
     for path in sorted((find_conf_dir() / "data").glob("*.yaml")):
         group = cast(dict[str, Any], OmegaConf.to_container(OmegaConf.load(path), resolve=False))
         is_procedural = data.get("_target_") == _PROCEDURAL == group.get("_target_")
-        if is_procedural or (group.get("archive") and group["archive"] == data.get("archive")):
+        url = find_url(group.get("archive"))
+        if is_procedural or (url is not None and url == find_url(data.get("archive"))):
             return path.stem
     return None
 

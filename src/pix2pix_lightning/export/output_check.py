@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from pix2pix_lightning.data.sides import Side
+from pix2pix_lightning.data.sides import RawSide, Side
 from pix2pix_lightning.data.sides.class_numbers import hide_ignored_channel
+from pix2pix_lightning.data.sides.picture import LevelSide
 from pix2pix_lightning.export.graph import Graph
 from pix2pix_lightning.utils.errors import UserError
 
@@ -103,6 +104,8 @@ def _measure_beyond_rounding(side: Side, actual: Tensor, expected: Tensor, seen:
         unclear = best[:, :1] - best[:, -1:] <= margin
         return float(((actual != decoded).any(1, keepdim=True) & ~unclear).any())
     low, high = side.value_range
+    if not isinstance(side, LevelSide | RawSide):  # of other kinds no value is that of one channel
+        return ((actual.double() - decoded.double()).abs().max().item() - 1) * 2 / (high - low)
     exact = ((expected.double() + 1) * ((high - low) / 2) + low).clamp(low, high)
     found, own = actual.double(), decoded.double()
     is_equal = (found == own) | (found.isnan() & own.isnan())

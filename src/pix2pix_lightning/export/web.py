@@ -129,7 +129,7 @@ def _compute_size(graph: Graph) -> Size:
 def _describe_side(side: PictureSide) -> dict[str, Any]:
     """Describe how bytes become pixels; ``spread`` makes class numbers visible, as ``Side.preview`` does."""
     return {
-        "kind": "numbers" if side.has_class_numbers else side.kind,
+        "kind": "numbers" if side.has_class_numbers else "rgb" if side.kind == "lab" else side.kind,
         "channels": side.file_channels,
         "background": list(side.background),
         "spread": compute_level_step(side.channels, side.ignore_index) if side.has_class_numbers else 1,

@@ -98,7 +98,6 @@ def _load_junyanz(
     given = (
         {} if isinstance(pair, PairSpec) else {key: value for key, value in (pair or {}).items() if value is not None}
     )
-    _check_not_colorization(network, given, path)
     spec = pair if isinstance(pair, PairSpec) else _complete_pair(network, given)
     for side, key in ((spec.source, "in_channels"), (spec.target, "out_channels")):
         if side.channels != network.description[key]:
@@ -115,24 +114,19 @@ def _load_junyanz(
     return module.eval()
 
 
-def _check_not_colorization(network: JunyanzNetwork, given: Mapping[str, Any], path: Path) -> None:
+def _is_colorization(network: JunyanzNetwork) -> bool:
+    """Return whether a generator's channels are L, and a, b of Lab."""
     channels = network.description["in_channels"], network.description["out_channels"]
-    if network.options is not None and network.options.is_colorization:
-        reason = f"{network.options.path.name} says so"
-    elif channels == _COLORIZATION and "target" not in given:
-        reason = "input_nc=1, output_nc=2"
-    else:
-        return
-    raise UserError(
-        f"{path} is the generator of a colorization model ({reason}), from L to a, b of the colour space Lab, which is "
-        "not supported: train one from gray levels to RGB, data.a.kind=grayscale or, where B is the source, "
-        "data.b.kind=grayscale"
-    )
+    return channels == _COLORIZATION or (network.options is not None and network.options.is_colorization)
 
 
 def _complete_pair(network: JunyanzNetwork, given: Mapping[str, Any]) -> PairSpec:
     """Fill what is not given with the options next to the file, else with the reference implementation's defaults."""
     values = dict(given)
+    if _is_colorization(network):  # of photos, which have no direction and lie in no strips
+        for side, part in (("source", "l"), ("target", "ab")):
+            values.setdefault(side, {"kind": "lab", "part": part})
+        values.setdefault("strips", False)
     for side, key in (("source", "in_channels"), ("target", "out_channels")):
         channels = network.description[key]
         if side not in values and channels not in _KINDS:

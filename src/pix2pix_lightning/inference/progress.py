@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from types import TracebackType
 from typing import Self
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-from pix2pix_lightning.utils.terminal import find_terminal, is_stdout_terminal
+from pix2pix_lightning.utils.progress import build_progress, show_progress
 
 
 class ProgressBars:
@@ -21,25 +20,17 @@ class ProgressBars:
     """
 
     def __init__(self, total: int | None, unit: str = "images") -> None:
-        console = find_terminal()
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        self._progress = Progress(
-            *columns,
-            console=console,
-            transient=True,
-            redirect_stdout=is_stdout_terminal(),
-            disable=console is None,
-        )
+        self._progress = build_progress()
+        self._shown = ExitStack()
         self._images = self._progress.add_task(unit, total=total)
         self._tiles = self._progress.add_task("tiles", total=None, visible=False)
 
     def __enter__(self) -> Self:
-        self._progress.start()
+        self._shown.enter_context(show_progress(self._progress))
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        if not self._progress.disable:  # before 14.3 rich prints an empty line even where no bar was drawn
-            self._progress.stop()
+        self._shown.close()
 
     def advance_images(self, count: int = 1) -> None:
         """Count images as finished, and hide the bar over tiles."""

@@ -184,7 +184,7 @@ class VideoWriter:
         if (width, height) != self.size:
             raise UserError(
                 f"frame {self.num_frames} has {width} x {height} pixels, and those before it "
-                f"{self.size[0]} x {self.size[1]}: set resize="
+                f"{self.size[0]} x {self.size[1]}: set resize=[height,width]"
             )
         colours = cv2.cvtColor(frame, cv2.COLOR_GRAY2BGR if frame.shape[2] == 1 else cv2.COLOR_RGB2BGR)
         even = np.pad(colours, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")

@@ -3,12 +3,13 @@
 from pix2pix_lightning.metrics.base import ImageMetric, MeanImageMetric, MeanPixelMetric, update_metric
 from pix2pix_lightning.metrics.build import MetricSpec, build_metric, build_metrics, build_named_metrics
 from pix2pix_lightning.metrics.checkerboard import CheckerboardRatio, compute_checkerboard_energy
-from pix2pix_lightning.metrics.colour import HistogramIntersection, compute_lab_histograms, convert_to_lab
+from pix2pix_lightning.metrics.colour import HistogramIntersection, compute_lab_histograms
 from pix2pix_lightning.metrics.distribution import DistributionMetric
 from pix2pix_lightning.metrics.image import EightBitPSNR, ImageL1, ImageL2, ImageMSSSIM, ImagePSNR, ImageSSIM
 from pix2pix_lightning.metrics.labels import PixelAccuracy, compute_pixel_accuracy
 from pix2pix_lightning.metrics.registry import METRICS, MetricInfo, describe_metrics, metric_info
 from pix2pix_lightning.metrics.sharpness import GradientRatio, compute_gradient_magnitude
+from pix2pix_lightning.utils.lab import convert_to_lab
 
 __all__ = [
     "METRICS",

@@ -100,11 +100,23 @@ class MeanPixelMetric(MeanImageMetric):
         self._add(self.compute_statistics(*_widen(preds, target), mask))
 
     def compute_statistics(self, preds: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Return the value of each image, (B, 1)."""
+        """Return the value of each image, (B, 1).
+
+        Args:
+            preds: (B, C, H, W), equal to ``target`` where a pixel does not count.
+            target: (B, C, H, W).
+            mask: (B, 1, H, W) booleans, True where a pixel counts; None: everywhere.
+        """
         return self.compute_scores(preds, target, mask)[:, None]
 
     def compute_scores(self, preds: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Return the value of each image, (B,)."""
+        """Return the value of each image, (B,).
+
+        Args:
+            preds: (B, C, H, W), equal to ``target`` where a pixel does not count.
+            target: (B, C, H, W).
+            mask: (B, 1, H, W) booleans, True where a pixel counts; None: everywhere.
+        """
         return average_pixels(self.compute_pixels(preds, target), mask)
 
     @abstractmethod

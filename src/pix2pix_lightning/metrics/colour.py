@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from pix2pix_lightning.metrics.base import ImageMetric
-from pix2pix_lightning.utils.errors import UserError
+from pix2pix_lightning.utils.lab import convert_to_lab
 
 __all__ = [
     "HistogramA",
@@ -12,15 +12,8 @@ __all__ = [
     "HistogramIntersection",
     "HistogramL",
     "compute_lab_histograms",
-    "convert_to_lab",
 ]
 
-_RGB_TO_XYZ = (
-    (0.412453, 0.357580, 0.180423),
-    (0.212671, 0.715160, 0.072169),
-    (0.019334, 0.119193, 0.950227),
-)
-_WHITE = (0.95047, 1.0, 1.08883)  # D65, 2 degrees
 _RANGES = ((0, 100), (-110, 110), (-110, 110))  # all of sRGB lies in these
 
 
@@ -74,27 +67,6 @@ class HistogramB(HistogramIntersection):
 
     def __init__(self) -> None:
         super().__init__(2)
-
-
-def convert_to_lab(images: Tensor) -> Tensor:
-    """Convert sRGB to CIE Lab, in floating point (8-bit Lab would lose up to 24 levels there and back).
-
-    Args:
-        images: (B, 3, H, W) sRGB, or (B, 1, H, W) gray levels, from 0 to 1.
-
-    Returns:
-        (B, 3, H, W): L from 0 to 100, a and b from about -110 to 110.
-
-    Raises:
-        UserError: The images are neither.
-    """
-    if images.ndim != 4 or images.shape[1] not in (1, 3):
-        raise UserError(f"Lab needs RGB images (B, 3, H, W), got {tuple(images.shape)}: leave such images out")
-    linear = torch.where(images > 0.04045, ((images + 0.055) / 1.055) ** 2.4, images / 12.92)
-    to_xyz = linear.new_tensor(_RGB_TO_XYZ) / linear.new_tensor(_WHITE)[:, None]
-    xyz = torch.einsum("ij,bjhw->bihw", to_xyz, linear)
-    x, y, z = torch.where(xyz > 0.008856, xyz.clamp_min(0) ** (1 / 3), 7.787 * xyz + 16 / 116).unbind(1)
-    return torch.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], 1)
 
 
 def compute_lab_histograms(images: Tensor) -> tuple[Tensor, Tensor, Tensor]:

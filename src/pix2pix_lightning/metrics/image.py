@@ -98,7 +98,13 @@ class EightBitPSNR(MeanPixelMetric):
         return (preds - target).square()
 
     def compute_scores(self, preds: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Return the ratio of each image in dB, (B,)."""
+        """Return the ratio of each image in dB, (B,).
+
+        Args:
+            preds: (B, C, H, W), equal to ``target`` where a pixel does not count.
+            target: (B, C, H, W).
+            mask: (B, 1, H, W) booleans, True where a pixel counts; None: everywhere.
+        """
         least = 1 / (255**2 * preds[0].numel())
         return -10 * super().compute_scores(preds, target, mask).clamp_min(least).log10()
 

@@ -82,6 +82,7 @@ class BatchReader:
             self._has_checked_values = True
             are_floats = {side: getattr(self._pair_spec, side).dtype.startswith("float") for side in images}
             _check_values({side: image for side, image in images.items() if not are_floats[side]})
+            _check_classes(images, self._pair_spec)
         images = {side: self._pair_spec.encode(image, side, dtype) for side, image in images.items()}
         mask = self._pair_spec.find_counted(images["source"], images["target"] if self._needs_target else None)
         if self._needs_target and "mask" in own:
@@ -134,6 +135,23 @@ def _check_mask(mask: Any, target: Tensor) -> Tensor:
             "counts; give another key to what is no such mask"
         )
     return mask
+
+
+def _check_classes(images: Mapping[str, Tensor], pair_spec: PairSpec) -> None:
+    """Check that class numbers are those of a class: others would be no class to a network, and nothing would fail."""
+    for name, image in images.items():
+        side = getattr(pair_spec, name)
+        if side.kind != "label" or image.is_floating_point():
+            continue
+        wrong = image[(image < 0) | (image >= side.channels)]
+        if side.ignore_index is not None:
+            wrong = wrong[wrong != side.ignore_index]
+        if len(wrong):
+            number = wrong[0].item()
+            raise UserError(
+                f"the {name} of the first batch has class number {number}, and pair_spec.{name} has {side.channels} "
+                f"classes: raise num_classes, or set ignore_index={number} if it marks pixels without a class"
+            )
 
 
 def _check_values(images: Mapping[str, Tensor]) -> None:

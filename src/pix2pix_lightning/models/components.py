@@ -14,7 +14,6 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from pix2pix_lightning.data.pair_spec import PairSpec
 from pix2pix_lightning.data.sides import Side
-from pix2pix_lightning.data.sizes import format_size
 from pix2pix_lightning.losses import DiffAugment
 from pix2pix_lightning.utils.checks import check_counts
 from pix2pix_lightning.utils.errors import UserError, add_key
@@ -126,8 +125,7 @@ def infer_depth(network: nn.Module | Description, spec: PairSpec) -> nn.Module |
     sides = spec.height | spec.width  # as often as both can be halved
     if sides % 2:
         raise UserError(
-            f"{spec.size_key}={format_size(spec.size)} is odd, and the generator halves it: choose 256, 128, or "
-            "another even size"
+            f"{spec.size_setting} is odd, and the generator halves it: choose 256, 128, or another even size"
         )
     return {**network, "num_downs": min(_MAX_DOWNS, (sides & -sides).bit_length() - 1)}
 

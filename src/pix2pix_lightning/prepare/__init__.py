@@ -1,1 +1,1 @@
-"""Prepare a training run: ``python -m pix2pix_lightning.prepare``."""
+"""Prepare data or a training: ``python -m pix2pix_lightning.prepare``."""

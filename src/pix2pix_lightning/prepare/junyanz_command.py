@@ -10,7 +10,7 @@ from typing import Any
 
 from pix2pix_lightning.cli.compose import compose
 from pix2pix_lightning.data.sizes import enlarge
-from pix2pix_lightning.prepare.junyanz_options import DEFAULTS, Options, is_on, parse_float, parse_int
+from pix2pix_lightning.prepare.junyanz_options import DEFAULTS, Options, is_colorization, is_on, parse_float, parse_int
 from pix2pix_lightning.prepare.junyanz_schedule import convert_schedule
 
 _ALWAYS = ("data.root", "data.direction", "trainer.max_epochs")  # shown even if they are the defaults
@@ -107,7 +107,8 @@ def build_command(options: Options, period: str = "2025") -> TrainCommand:
 
 def _convert_data(options: Options, command: TrainCommand) -> None:
     direction = _convert_choice(options, "direction", _DIRECTIONS, command)
-    command.groups["data"] = "folder"
+    colors = is_colorization(options)
+    command.groups["data"] = "colorization" if colors else "folder"
     command.keys |= {
         "data.root": options["dataroot"],
         "data.direction": direction,
@@ -116,6 +117,8 @@ def _convert_data(options: Options, command: TrainCommand) -> None:
     }
     _convert_size(options, command)
     for flag, side in zip(("input_nc", "output_nc"), "ab" if direction == "a_to_b" else "ba", strict=True):
+        if colors:
+            continue  # L, and a, b of Lab
         if options[flag] == "1":
             command.keys[f"data.{side}.kind"] = "grayscale"
         elif options[flag] != "3":
@@ -128,7 +131,7 @@ def _convert_data(options: Options, command: TrainCommand) -> None:
 
 
 def _convert_size(options: Options, command: TrainCommand) -> None:
-    """Convert ``preprocess``, ``load_size`` and ``crop_size``; the defaults need no key."""
+    """Convert ``preprocess``, ``load_size`` and ``crop_size``."""
     load, crop, how = parse_int(options, "load_size"), parse_int(options, "crop_size"), options["preprocess"]
     keys: dict[str, Any]
     if how == "resize_and_crop":
@@ -147,7 +150,7 @@ def _convert_size(options: Options, command: TrainCommand) -> None:
     else:
         keys = {"data.resize": "none"}
         command.notes.append(f"preprocess={how}: theirs resizes sides to multiples of 4, here the networks pad them")
-    command.keys |= keys
+    command.keys |= {"data.jitter": True, **keys}
 
 
 def _convert_networks(options: Options, command: TrainCommand) -> None:

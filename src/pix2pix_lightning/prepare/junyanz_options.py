@@ -83,7 +83,7 @@ DEFAULTS = {
 
 
 def read_options(path: Path) -> dict[str, str]:
-    """Read the options of a pix2pix training.
+    """Read the options of a pix2pix or colorization training.
 
     Args:
         path: A ``train_opt.txt``, an ``opt.txt`` (2017), or the printed output of the script.
@@ -102,13 +102,16 @@ def read_options(path: Path) -> dict[str, str]:
         )
     if found.get("isTrain") == "False" or "results_dir" in found:
         raise UserError(f"input={path} belongs to a test: give the train_opt.txt of that model's training")
-    if found["model"] != "pix2pix":
-        raise UserError(f"input={path} has model={found['model']}: only pix2pix can be converted")
-    mode = found.get("dataset_mode", "aligned")
-    if mode != "aligned":
-        raise UserError(f"input={path} has dataset_mode={mode}: only aligned pairs are supported")
+    for flag, choices in (("model", ("pix2pix", "colorization")), ("dataset_mode", ("aligned", "colorization"))):
+        if found.get(flag, choices[0]) not in choices:
+            raise UserError(f"input={path} has {flag}={found[flag]}: only {' and '.join(choices)} can be converted")
     # since 2025 the launcher chooses the devices, and the file has no gpu_ids
     return {**DEFAULTS, "gpu_ids": "", **rename_flags(found)}
+
+
+def is_colorization(options: Options) -> bool:
+    """Return whether a training colored photos: from L to a, b of Lab."""
+    return "colorization" in (options["model"], options["dataset_mode"])
 
 
 def is_on(options: Options, flag: str) -> bool:

@@ -16,7 +16,7 @@ from typing import Any
 from pix2pix_lightning.checkpoints.files import LAST
 from pix2pix_lightning.reports.gallery_files import find_newest_pictures
 from pix2pix_lightning.reports.links import list_pages
-from pix2pix_lightning.utils.configs import LOADING_KEYS, flatten_config
+from pix2pix_lightning.utils.configs import flatten_config, is_loading_key
 from pix2pix_lightning.utils.csv_file import parse_metrics
 from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.saved_config import read_saved_settings
@@ -24,7 +24,7 @@ from pix2pix_lightning.utils.saved_files import read_json
 
 SWEEP = "sweep_"
 _WATCHED = ("config.yaml", "metrics.csv", "summary.json", "train.log", LAST, "gallery/index.html", "evaluation")
-_NO_SETTINGS = {"run_dir", "resume", "trust", "command", "about", "name", "objective", *LOADING_KEYS}
+_NO_SETTINGS = {"run_dir", "resume", "trust", "command", "about", "name", "objective"}
 _FAILURE = re.compile(r"\S+ \S+ ERROR failed: (.*)")  # a last line of train.log
 _TAIL = 2**16  # bytes of a file whose end is read
 _MAX_HEADER = 2**14  # bytes of the line of column names
@@ -156,7 +156,8 @@ def _read_settings(config: Mapping[str, Any]) -> dict[str, str]:
     return {
         key: _format_value(value)
         for key, value in flatten_config(config)
-        if key not in _NO_SETTINGS and not (key.endswith(".seed") and value == config.get("seed"))
+        if not (key in _NO_SETTINGS or is_loading_key(key))
+        and not (key.endswith(".seed") and value == config.get("seed"))
     }
 
 

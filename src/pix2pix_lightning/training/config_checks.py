@@ -16,6 +16,7 @@ from lightning.pytorch.callbacks import EarlyStopping
 from omegaconf import DictConfig, OmegaConf
 
 from pix2pix_lightning.data.pair_spec import PairSpec
+from pix2pix_lightning.data.recognition import check_open_side, is_open
 from pix2pix_lightning.data.sizes import format_size, get_sides
 from pix2pix_lightning.models.components import Parts, build_optimizers
 from pix2pix_lightning.models.pix2pix import Pix2PixModule
@@ -55,7 +56,10 @@ def check_training_config(cfg: DictConfig) -> None:
                 raise UserError(f"data.{side}={described}: keys are expected, such as data.{side}.kind=rgb")
             values = cast(dict[Any, Any], OmegaConf.to_container(described, resolve=True))
             with name_key(f"data.{side}", values, always=True):
-                PairSpec.from_dict({"source": values})
+                if is_open(values):
+                    check_open_side(values)
+                else:
+                    PairSpec.from_dict({"source": values})
     trainer = cfg.trainer
     for key, name in _OF_THE_MODULE.items():
         if trainer.get(key) not in (None, 1 if name == "accumulate" else None):
@@ -168,7 +172,7 @@ def _check_size(module: Pix2PixModule, spec: PairSpec) -> None:
             accepted = f"multiples of {multiple} from {least}" if multiple > 1 else f"sides from {least}"
             fits = format_size(height if height == width else (height, width))
             raise UserError(
-                f"{key}={format_size(spec.size)}: the {name} takes {accepted}; set {key}={fits}, or a smaller network "
+                f"{spec.size_setting}: the {name} takes {accepted}; set {key}={fits}, or a smaller network "
                 f"by module.{name}.{'num_downs' if multiple > 1 else 'num_layers'}"
             )
 

@@ -32,8 +32,9 @@ def build_pictures(
 
     Args:
         spec: What the images mean.
-        batch: ``source`` and ``target``, (B, C, H, W) in [-1, 1].
-        output: The generator's output in the shape of ``target``, if it is shown too.
+        batch: ``source`` and ``target``, (B, C, H, W) in [-1, 1], and ``mask``, False where a pixel does not count.
+        output: The generator's output in the shape of ``target``, if it is shown too; without a value where a target of
+            kind ``raw`` does not count.
         num_pairs: Number of pairs that are shown, the first ones; default all.
 
     Returns:
@@ -41,10 +42,10 @@ def build_pictures(
     """
     source, target = batch["source"][:num_pairs], batch["target"][:num_pairs]
     columns = {"input": (spec.source, spec.source.decode(source))}
-    seen = spec.source.fill_missing(source)  # an output is shown also where its file has no value
     if output is not None:
-        columns["output"] = (spec.target, spec.decode(output[:num_pairs], seen))
-    columns["target"] = (spec.target, spec.decode(target, seen, is_output=False))
+        stored = source if "mask" not in batch else source.masked_fill(~batch["mask"][:num_pairs], torch.nan)
+        columns["output"] = (spec.target, spec.decode(output[:num_pairs], stored))
+    columns["target"] = (spec.target, spec.decode(target, source, is_output=False))
     return [
         {name: side.preview(values[index]) for name, (side, values) in columns.items()} for index in range(len(source))
     ]

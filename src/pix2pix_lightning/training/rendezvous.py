@@ -83,18 +83,19 @@ def _read_environment(starter: str, environment: Any, num_asked: int, num_nodes:
     return Process(environment.global_rank(), num_started, environment.main_address, environment.main_port)
 
 
-def broadcast_decision(process: Process, decide: Callable[[], str]) -> str:
+def broadcast_decision(process: Process, decide: Callable[[], str], patience: timedelta | None = None) -> str:
     """Let process 0 decide, and return its decision in all processes.
 
     Args:
         process: The present process.
         decide: Returns the decision, not empty; it is called in process 0 alone.
+        patience: How long the others wait for it; None: ten minutes.
 
     Returns:
         What ``decide`` has returned in process 0.
 
     Raises:
-        UserError: The processes do not find each other within ten minutes.
+        UserError: The processes do not find each other within ten minutes, or process 0 takes longer than ``patience``.
         SystemExit: ``decide`` has failed in process 0, which has printed the reason.
     """
     key = f"pix2pix_lightning/{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}/{next(_rounds)}"
@@ -102,6 +103,7 @@ def broadcast_decision(process: Process, decide: Callable[[], str]) -> str:
     try:
         store = _connect(process)
         if process.rank:
+            store.wait([key], patience or _TIMEOUT)
             decision = store.get(key).decode()
             store.set(f"{key}/{process.rank}", "")
             if not decision:

@@ -29,7 +29,8 @@ from pix2pix_lightning.utils.memory import is_loader_ended, is_out_of_memory
 
 _FILES_OF_THE_START = {CONFIG_FILE, LOG_FILE, LOCK, "tensorboard", "wandb", "gallery", "overfit"}
 _WRITTEN = ("config.yaml*", "metrics.csv*", "summary.json*", "checkpoints/*", "gallery/*", "gallery/images/*/*")
-_ENVIRONMENT = "PIX2PIX_LIGHTNING_RUN"  # tells the processes that Lightning starts which run they belong to
+ENVIRONMENT = "PIX2PIX_LIGHTNING_RUN"
+"""Variable that tells the processes that Lightning starts which run they belong to."""
 
 
 class RunDir(NamedTuple):
@@ -74,7 +75,7 @@ def resolve_run_dir(cfg: DictConfig) -> RunDir:
         FileNotFoundError: There is nothing to resume.
         UserError: The processes do not find each other, or the folder holds a run with another configuration.
     """
-    if inherited := os.environ.get(_ENVIRONMENT):
+    if inherited := os.environ.get(ENVIRONMENT):
         run = RunDir.from_text(inherited)
     elif (process := detect_process(cfg.trainer)) is None:
         run = _find_or_create(cfg)
@@ -169,8 +170,8 @@ def lock_run_dir(run: RunDir) -> Iterator[None]:
     Raises:
         UserError: Another run is in the folder.
     """
-    inherited = os.environ.get(_ENVIRONMENT)
-    os.environ[_ENVIRONMENT] = run.to_text()
+    inherited = os.environ.get(ENVIRONMENT)
+    os.environ[ENVIRONMENT] = run.to_text()
     try:
         with lock_folder(run.folder) if run.is_first else nullcontext():
             if run.is_first:
@@ -178,7 +179,7 @@ def lock_run_dir(run: RunDir) -> Iterator[None]:
             yield
     finally:
         if inherited is None:
-            del os.environ[_ENVIRONMENT]
+            del os.environ[ENVIRONMENT]
 
 
 @contextmanager

@@ -1,7 +1,8 @@
 """Checks of arguments that many parts share."""
 
+import math
 from collections.abc import Collection
-from numbers import Integral
+from numbers import Integral, Real
 from pathlib import Path
 
 from pix2pix_lightning.utils.errors import UserError
@@ -54,6 +55,27 @@ def check_counts(*, at_least: int = 1, at_most: int | None = None, prefix: str =
             raise UserError(f"{prefix}{name}={count}: a whole number of at least {at_least} is expected")
         if at_most is not None and int(count) > at_most:  # type: ignore[call-overload]
             raise UserError(f"{prefix}{name}={count}: a whole number from {at_least} to {at_most} is expected")
+
+
+def check_numbers(
+    *, above: float | None = None, at_least: float = -math.inf, prefix: str = "", **numbers: object
+) -> None:
+    """Check that all of ``numbers`` are finite numbers, and not too small.
+
+    Args:
+        above: What they have to be above, or None.
+        at_least: Smallest number that is allowed.
+        prefix: What the message puts in front of a name, such as ``xdog.``.
+        **numbers: The numbers by the names of their arguments.
+
+    Raises:
+        UserError: One of them is no finite number, or is out of range. The message has its name.
+    """
+    bound = f" above {above:g}" if above is not None else f" of at least {at_least:g}" if at_least > -math.inf else ""
+    for name, number in numbers.items():
+        value = math.nan if isinstance(number, bool) or not isinstance(number, Real) else float(number)
+        if not (math.isfinite(value) and value >= at_least and (above is None or value > above)):
+            raise UserError(f"{prefix}{name}={number}: a number{bound} is expected")
 
 
 def check_absent(path: Path, *, overwrite: bool) -> None:

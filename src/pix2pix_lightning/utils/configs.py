@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-LOADING_KEYS = {f"data.{key}" for key in ("cache", "check", "num_workers", "on_error", "pin_memory", "prefetch_factor")}
-"""Keys that change how batches are loaded, and not what is in them."""
+LOADING_KEYS = {
+    f"data.{key}"
+    for key in ("archive", "cache", "check", "download", "num_workers", "on_error", "pin_memory", "prefetch_factor")
+}
+"""Keys that change where data comes from and how batches are loaded, and not what is in them."""
 WATCHING = ("watch", "warn")
 """Callbacks that change nothing in a training that they do not end."""
 _ADDED_KEYS = {
@@ -35,9 +38,14 @@ def list_differences(one: DictConfig, other: DictConfig, nodes: Sequence[str]) -
     from omegaconf import OmegaConf
 
     flat = [dict(flatten_config(OmegaConf.to_container(cfg, resolve=True), nodes)) for cfg in (one, other)]
-    keys = (flat[0].keys() | flat[1].keys()) - LOADING_KEYS
+    keys = {key for key in (*flat[0], *flat[1]) if not is_loading_key(key)}
     one_flat, other_flat = ({**_ADDED_KEYS, **node} for node in flat)
     return sorted(key for key in keys if one_flat.get(key) != other_flat.get(key))
+
+
+def is_loading_key(key: str) -> bool:
+    """Return whether a dotted key is one of `LOADING_KEYS`, or below one."""
+    return ".".join(key.split(".", 2)[:2]) in LOADING_KEYS
 
 
 def flatten_config(node: Any, nodes: Sequence[str] = (), prefix: str = "") -> Iterator[tuple[str, Any]]:

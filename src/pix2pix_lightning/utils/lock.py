@@ -72,7 +72,7 @@ def wait_for_lock(path: Path, on_wait: Callable[[], None]) -> Iterator[bool]:
     """Wait until no other process holds the lock of a file, and hold it.
 
     Args:
-        path: The file; it is created if it is missing, and stays.
+        path: The file; it is created if it is missing, and stays. Who holds the lock may remove it.
         on_wait: Called before waiting, when another process holds the lock.
 
     Yields:
@@ -81,18 +81,22 @@ def wait_for_lock(path: Path, on_wait: Callable[[], None]) -> Iterator[bool]:
     Raises:
         OSError: The file cannot be opened for writing.
     """
-    file = _open(path)
-    try:
+    while True:
+        file = _open(path)
         try:
-            is_locked = _lock(file)
-        except OSError as error:
-            if error.errno not in _HELD:
-                raise
-            on_wait()
-            is_locked = _lock(file, wait=True)
-        yield is_locked
-    finally:
-        os.close(file)
+            try:
+                is_locked = _lock(file)
+            except OSError as error:
+                if error.errno not in _HELD:
+                    raise
+                on_wait()
+                is_locked = _lock(file, wait=True)
+            if is_locked and not os.fstat(file).st_nlink:
+                continue  # who held it has removed the file, which another process may have created again
+            yield is_locked
+            return
+        finally:
+            os.close(file)
 
 
 def _open(path: Path) -> int:

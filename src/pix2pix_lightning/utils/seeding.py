@@ -19,6 +19,7 @@ class Purpose(IntEnum):
     AUGMENTATION = 2  # epoch, index
     WEIGHTS = 3  # none
     STEP = 4  # batches seen, rank: dropout, the gradient penalty's mixtures, DiffAugment
+    SOURCE = 6  # epoch, index: holes in photos
     REPLACEMENT = 5  # epoch, index: other pairs in place of one that cannot be read
 
 

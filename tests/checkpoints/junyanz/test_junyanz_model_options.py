@@ -6,10 +6,11 @@ import pytest
 import torch
 
 from pix2pix_lightning import PairSpec
-from pix2pix_lightning.checkpoints.junyanz import read_junyanz
+from pix2pix_lightning.checkpoints.junyanz import read_junyanz, write_junyanz
 from pix2pix_lightning.checkpoints.junyanz.options import find_options, read_table
 from pix2pix_lightning.data.sides import build_side
 from pix2pix_lightning.inference import Translator
+from pix2pix_lightning.networks import UNetGenerator
 from reference_junyanz import Patch, Pixel, ResNet, UNet, trained
 
 DEFAULTS = {
@@ -220,7 +221,10 @@ def test_discriminators_of_spring_2019_without_norms_had_biases(tmp_path, plain)
 
 
 @pytest.mark.parametrize("values", [{"model": "colorization"}, {"dataset_mode": "colorization"}])
-def test_colorization_is_refused_by_its_options(folder, values):
+def test_sides_of_a_colorization_are_lab(folder, values):
+    generator = UNetGenerator(in_channels=1, out_channels=2, num_downs=5, base_channels=2, dropout_at="junyanz")
+    write_junyanz(generator, folder / "latest_net_G.pth")
     (folder / "train_opt.txt").write_text(format_table(values))
-    with pytest.raises(ValueError, match=r"colorization.*Lab.*data\.a\.kind=grayscale"):
-        Translator(folder, pair={"target": {"kind": "rgb"}})
+    spec = Translator(folder).pair_spec
+    assert [(side.kind, side.part) for side in (spec.source, spec.target)] == [("lab", "l"), ("lab", "ab")]
+    assert (spec.direction, spec.strips) == ("a_to_b", False)

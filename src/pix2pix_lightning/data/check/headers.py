@@ -16,6 +16,7 @@ from pix2pix_lightning.data.check.header_cache import HeaderCache
 from pix2pix_lightning.data.files.file_image import describe_misfit
 from pix2pix_lightning.data.files.image_header import ImageHeader
 from pix2pix_lightning.data.files.listing import PathList
+from pix2pix_lightning.data.files.stacking import stack_headers
 from pix2pix_lightning.data.pairs import Files, PairFiles
 from pix2pix_lightning.data.stores.stored_path import AnyPath, StoredPath
 from pix2pix_lightning.data.strips import ASPECT_TOLERANCE, format_odd_width, is_strip_shape
@@ -129,21 +130,11 @@ def _describe_misfit(
         if isinstance(entry, str):
             return entry, ""
         headers.append(entry)
-    for role, header, path in zip(roles, headers, paths, strict=True):
-        for key in role if role != "mask" else "":
-            side = sides["ab".index(key)]
-            if side is not None and side.kind == "raw" and roles.count(key) > 1:
-                continue  # files of some of the channels each
-            if side is None:
-                reason = describe_misfit(header.pixel_dtype, header.pixel_channels, header.is_colour)
-            else:
-                reason = side.find_misfit(header)
-            if reason is not None:
-                is_raw = side is not None and side.kind == "raw"
-                fix = "convert it" if is_raw else f"set data.{key}.kind=raw if all are like it, or convert it to 8 bits"
-                return f"{path}, data.{key}: {reason}", fix
+    found = _describe_unlike_stack(headers, roles, paths) or _describe_unread(headers, roles, paths, sides)
+    if found is not None:
+        return found
     if len(headers) > 1:
-        return _describe_unlike_stack(headers, roles, paths) or _describe_unequal(headers, roles, paths)
+        return _describe_unequal(headers, roles, paths)
     width, height = headers[0].upright_size
     if width % 2:
         return format_odd_width(paths[0], width), ""
@@ -155,6 +146,25 @@ def _describe_misfit(
         "set data.layout=strip if the left half is A and the right half B, else put A and B into separate folders, "
         f"{folder / 'A'} and {folder / 'B'}",
     )
+
+
+def _describe_unread(
+    headers: list[ImageHeader], roles: list[str], paths: list[AnyPath], sides: Sides
+) -> tuple[str, str] | None:
+    """Return what a side does not take of its files."""
+    for key, side in zip("ab", sides, strict=True):
+        places = [place for place, role in enumerate(roles) if key in role and role != "mask"]
+        header = stack_headers([headers[place] for place in places])
+        if side is None:
+            reason = describe_misfit(header.pixel_dtype, header.pixel_channels, header.is_colour)
+        else:
+            reason = side.find_misfit(header)
+        if reason is not None:
+            path = " + ".join(str(paths[place]) for place in places)
+            is_raw = side is not None and side.kind == "raw"
+            fix = "convert it" if is_raw else f"set data.{key}.kind=raw if all are like it, or convert it to 8 bits"
+            return f"{path}, data.{key}: {reason}", fix
+    return None
 
 
 def _describe_unlike_stack(

@@ -87,7 +87,7 @@ def decode(
     if pixels.dtype != header.pixel_dtype:
         raise DamagedPixelsError(f"pixels of {pixels.dtype}, and its header claims {header.pixel_dtype}")
     top = np.iinfo(pixels.dtype).max if pixels.dtype.kind == "u" else 1
-    georeference = None if header.directory is None else header.directory.georeference
+    georeference = None if header.directory is None or header.orientation > 1 else header.directory.georeference
     image = FileImage(
         pixels=pixels,
         alpha=None if alpha is None or alpha.min(initial=top) == top else alpha,
@@ -98,7 +98,7 @@ def decode(
         nodata=_invert(header.nodata, header) if header.is_inverted and header.directory else header.nodata,
         scale=header.scale,
         offset=header.offset,
-        georeference=georeference if header.orientation == 1 else None,
+        georeference=None if georeference is None else georeference.cut(*read),
         is_colour=header.is_colour,
     )
     return image if read == part else image.cut(part)

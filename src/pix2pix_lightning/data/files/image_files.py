@@ -56,7 +56,8 @@ _MAX_PIXELS, _MAX_SIDE = 2**30, 2**20  # of OpenCV
 _MAX_SIDES = {".jpg": 65500, ".jpeg": 65500, ".webp": 16383, ".npy": 2**31, ".tif": 2**31, ".tiff": 2**31}  # pixels
 _JPEG_IN_TIFF = 7
 TIFF_SUFFIXES = (".tif", ".tiff")
-_PICTURE_STARTS = (b"\xff\xd8", b"\x89P", b"RI", b"BM", *(b"P%d" % number for number in range(1, 8)))
+_PICTURE_STARTS = (b"\xff\xd8", b"\x89P", b"RI", b"BM", b"PK", *(b"P%d" % number for number in range(1, 8)))
+_SMALL = 2**22  # bytes
 FORMATS_IN_PARTS = ("tiff", "npy", "nifti")
 """Formats of which a window is read without the rest of the file."""
 _BYTES_ALONE = ("bmp", "jpeg")
@@ -122,10 +123,11 @@ def open_image(
         OSError: The file cannot be read.
     """
     with path.open("rb") as file:
-        # pictures have many small parts, which are read faster from memory
-        is_picture = file.read(2) in _PICTURE_STARTS or (window is None and get_suffix(path.name) in TIFF_SUFFIXES)
+        is_picture = file.read(2) in _PICTURE_STARTS
         file.seek(0)
-        source = io.BytesIO(file.read()) if is_picture else file
+        # many small parts are read faster from memory
+        is_small = window is None and os.fstat(file.fileno()).st_size < _SMALL
+        source = io.BytesIO(file.read()) if is_picture or is_small else file
         return _open(source, path, max_pixels=max_pixels, has_numbers=has_numbers, window=window)
 
 

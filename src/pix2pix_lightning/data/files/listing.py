@@ -91,13 +91,16 @@ class PathList(Sequence[AnyPath]):
     def to_strings(self) -> list[str]:
         """Return all paths of a file system as strings."""
         start = "" if str(self.folder) == "." else f"{self.folder}/"
-        return [name if name.startswith("/") else start + name for name in self.names]
+        return [name if os.path.isabs(name) else start + name for name in self.names]  # noqa: PTH117
 
 
 def get_stem(name: str) -> str:
     """Return a path without the ending of its file, if that is one of an image: names in a database have none."""
     stem, dot, ending = name.rpartition(".")
-    return stem if (dot + ending).lower() in IMAGE_SUFFIXES else name
+    if (dot + ending).lower() in IMAGE_SUFFIXES:
+        return stem
+    first, dot, before = stem.rpartition(".")
+    return first if f"{dot}{before}.{ending}".lower() in IMAGE_SUFFIXES else name  # .nii.gz
 
 
 def list_images_below(folder: AnyPath, *, recursive: bool = True, excluded: Path | None = None) -> Listing:
@@ -133,7 +136,7 @@ def list_images_below(folder: AnyPath, *, recursive: bool = True, excluded: Path
             for entry in entries:
                 if entry.name.startswith("."):
                     continue
-                if not _is_folder(entry):
+                if not is_folder(entry):
                     if _is_file(entry):
                         _sort_name(f"{below}{entry.name}", files, passed_over, videos)
                 elif recursive and (is_system_folder(entry.name) or _is_run_folder(entry.path)):
@@ -210,7 +213,8 @@ def _sort_name(name: str, files: list[str], passed_over: Counter[str], videos: l
         videos.append(name)
 
 
-def _is_folder(entry: os.DirEntry[str]) -> bool:
+def is_folder(entry: os.DirEntry[str]) -> bool:
+    """Return whether an entry is a folder, or a link to one."""
     try:
         return entry.is_dir()
     except OSError:  # a link that leads to itself

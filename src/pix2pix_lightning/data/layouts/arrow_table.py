@@ -109,7 +109,13 @@ class ArrowTable:
         copy = self.cache_folder / f"rows_{split or 'all'}_{digest}.arrow"
         if copy.is_file():
             return copy
-        self.cache_folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self.cache_folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(
+                f"{self.cache_folder} cannot be written to ({error.strerror}), and Parquet files are copied there: set "
+                "data.cache=<folder>"
+            ) from None
         size = sum(file.stat().st_size for file in files)
         with wait_for_lock(
             self.cache_folder / f".{copy.stem}.lock", lambda: _log.info("another process writes %s: waiting", copy)

@@ -20,7 +20,7 @@ from pix2pix_lightning.data.stores.stored_path import AnyPath, Store, StoredPath
 from pix2pix_lightning.data.stores.zip_store import ZipStore
 from pix2pix_lightning.utils.errors import UserError
 
-TREES = ("strip", "folders", "names")
+TREES = ("strip", "folders", "names", "photos")
 LAYOUTS = ("auto", *TREES, "manifest", "huggingface", "lmdb", "zip")
 _LOOKED_AT = 100  # entries of a folder; a data set of images may have many
 _LMDB_FILE = "data.mdb"
@@ -43,8 +43,8 @@ def choose_layout(
 
     Args:
         root: Folder of the data set; or a manifest (.csv, .jsonl), a zip file, an LMDB or a Parquet file.
-        layout: ``auto`` finds out. In a zip file or an LMDB, ``strip``, ``folders`` and ``names`` say how pairs lie in
-            it.
+        layout: ``auto`` finds out. In a zip file or an LMDB, ``strip``, ``folders``, ``names`` and ``photos`` say how
+            pairs lie in it.
         names: Names of A and B in folders or files.
         columns: Names of the columns of A and B, and perhaps of the mask, of a Hugging Face data set.
         val_split: Name of the split that validation pairs come from.
@@ -114,7 +114,7 @@ def find_kind(root: Path) -> str:
 
 def _has_parquet(root: Path) -> bool:
     """Return whether there is a Parquet file in a folder or in those in it, by a few entries of each."""
-    folders = [root, *islice((path for path in root.iterdir() if path.is_dir() and path.name[0] != "."), _LOOKED_AT)]
+    folders = [root, *(root / name for name in list_folders(root)[:_LOOKED_AT])]
     return any(entry.name.endswith(".parquet") for folder in folders for entry in islice(folder.iterdir(), _LOOKED_AT))
 
 

@@ -73,6 +73,7 @@ def _find(
 ) -> NamedSides | None:
     groups: defaultdict[str, dict[str, str]] = defaultdict(dict)
     duplicates = []
+    num_others = 0
     for file in files:
         above, slash, last = get_stem(file).rpartition("/")
         split = _split_chosen(last, names, affix) if names else _split(last, affix)
@@ -81,8 +82,10 @@ def _find(
             if rest in groups[split[1]]:
                 duplicates.append(file)
             groups[split[1]].setdefault(rest, file)
-    if sum(map(len, groups.values())) < least:
-        return None
+        else:
+            num_others += 1
+            if len(files) - num_others < least:  # most of many strips
+                return None
     chosen = choose_names(groups, str(folder)) if names is None else (names[0], names[1])
     if chosen is None or not all(name in groups for name in chosen):
         return None

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
-from pix2pix_lightning.data.files.listing import is_system_folder
+from pix2pix_lightning.data.files.listing import is_folder, is_system_folder
 from pix2pix_lightning.data.layouts.side_names import choose_names, find_role
 from pix2pix_lightning.data.stores.stored_path import AnyPath
 
@@ -110,7 +112,12 @@ def list_folders(folder: AnyPath) -> list[str]:
     """Return the names of the folders in a folder in ascending order, without those of a system."""
     if not folder.is_dir():
         return []
-    return sorted(path.name for path in folder.iterdir() if path.is_dir() and not is_system_folder(path.name))
+    if isinstance(folder, Path):  # which may hold many files
+        with os.scandir(folder) as entries:
+            names = [entry.name for entry in entries if is_folder(entry)]
+    else:
+        names = [path.name for path in folder.iterdir() if path.is_dir()]
+    return sorted(name for name in names if not is_system_folder(name))
 
 
 def _list_places(root: AnyPath, split: str, names: Sequence[str]) -> list[tuple[AnyPath, AnyPath]]:

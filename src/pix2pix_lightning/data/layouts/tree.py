@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import logging
-import unicodedata
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
-from pix2pix_lightning.data.files.image_files import IMAGE_SUFFIXES
 from pix2pix_lightning.data.files.listing import (
     Listing,
     PathList,
@@ -16,9 +13,15 @@ from pix2pix_lightning.data.files.listing import (
     log_passed_over,
 )
 from pix2pix_lightning.data.layouts.file_names import NamedSides, find_named_sides
-from pix2pix_lightning.data.layouts.layout import Found, StripSize, format_rule
+from pix2pix_lightning.data.layouts.layout import Found, StripSize
 from pix2pix_lightning.data.layouts.missing_split import explain_missing_split
-from pix2pix_lightning.data.layouts.name_matching import Match, match_names
+from pix2pix_lightning.data.layouts.pairing import (
+    find_duplicates,
+    format_no_image,
+    pair_folders,
+    pair_inside,
+    pair_named,
+)
 from pix2pix_lightning.data.layouts.side_folders import (
     SidesInside,
     find_side_folders,
@@ -44,7 +47,8 @@ class PairTree:
 
     Args:
         root: Folder of the data set.
-        layout: ``strip``, ``folders`` and ``names`` look for that layout alone; ``auto`` for all of them.
+        layout: ``strip``, ``folders`` and ``names`` look for that layout alone; ``auto`` for all of them. ``photos``
+            takes each image as both A and B of a pair.
         names: Names of A and B in folders or files; by default those of the table.
     """
 
@@ -62,7 +66,7 @@ class PairTree:
         """Return whether pairs lie in the folder itself."""
         if any(self.has_split(split) for split in splits):
             return False
-        if is_divided or find_side_folders(self.root, "", self.names):
+        if is_divided or self.layout == "photos" or find_side_folders(self.root, "", self.names):
             return self.root.is_dir()
         if list_images_below(self.root, recursive=False).files:
             return True
@@ -71,6 +75,8 @@ class PairTree:
 
     def find_strips(self, split: str) -> StripSize:
         """Find out whether the pairs of a split are strips; None where there are none, or they have no such shape."""
+        if self.layout == "photos":
+            return False
         if self.layout in ("folders", "names"):
             sides = find_side_folders(self.root, split, self.names)
             return False if sides or list_images_below(self._get_folder(split)).files else None
@@ -100,6 +106,8 @@ class PairTree:
                 not tell which belong together, or what is there could be read in two ways.
         """
         folder = self._get_folder(split)
+        if self.layout == "photos":
+            return _open_photos(folder)
         if folder.is_dir():
             next(iter(folder.iterdir()), None)  # raises the error that names the folder itself, if it may not be read
         complete = find_side_folders(self.root, split, self.names) if self.layout != "strip" else []
@@ -110,7 +118,7 @@ class PairTree:
             found = self._find_sides(folder, listing.files)
             if found is not None:
                 log_passed_over(folder, listing)
-                return _open_named(folder, found) if isinstance(found, NamedSides) else _open_inside(folder, found)
+                return pair_named(folder, found) if isinstance(found, NamedSides) else pair_inside(folder, found)
             if complete:
                 return self._open_folders(complete, folder)
         if self.layout == "names":
@@ -133,6 +141,15 @@ class PairTree:
         if self.layout in ("auto", "names"):
             is_sure = self.layout == "names" or self.names is not None
             named = find_named_sides(folder, files, self.names, is_sure=is_sure)
+            if (
+                named is not None
+                and not is_sure
+                and is_strip_shape(*(find_strip_size(PathList(folder, files)) or (1, 1)))
+            ):
+                raise UserError(
+                    f"{folder}: the files are twice as wide as high, as strips are, and their names, "
+                    f"{' and '.join(named.patterns)}, tell A from B: set data.layout=strip or data.layout=names"
+                )
             if named is not None:
                 return named
         return find_sides_inside(folder, files, self.names) if self.layout != "names" else None
@@ -162,12 +179,26 @@ class PairTree:
             )
         log_passed_over(folder, listing)
         if not listing.files:
-            raise UserError(_format_no_image(folder))
+            raise UserError(format_no_image(folder))
         if self.layout == "auto":
             _check_no_side_folders(folder, listing)
         _warn_of_duplicates(folder, listing.files)
         half = f"half of each file in {folder}"
         return Found(StripPairs(PathList(folder, listing.files)), "strip", f"the left {half}", f"the right {half}")
+
+
+def _open_photos(folder: AnyPath) -> Found:
+    """Open pairs of which A and B are the same file."""
+    if not folder.is_dir():
+        raise UserError(f"{folder} does not exist: put the photos there")
+    listing = list_images_below(folder)
+    log_passed_over(folder, listing)
+    if not listing.files:
+        raise UserError(format_no_image(folder))
+    _warn_of_duplicates(folder, listing.files)
+    photos = [PathList(folder, listing.files)]
+    each = f"each file in {folder}"
+    return Found(FilePairs(photos, photos, [get_stem(file) for file in listing.files]), "photos", each, each)
 
 
 def open_pairs(root: AnyPath, split: str, layout: str = "auto") -> PairFiles:
@@ -187,92 +218,8 @@ def open_pairs(root: AnyPath, split: str, layout: str = "auto") -> PairFiles:
     return PairTree(root, layout).open(split).pairs
 
 
-def pair_folders(folder_a: AnyPath, folder_b: AnyPath) -> Found:
-    """Pair the files of two folders; A and B of a pair have the same path below them, but for the ending.
-
-    Names may also differ by a rule (``match_names``). Files without a partner are left out and named in a warning.
-
-    Args:
-        folder_a: Folder of the files of A; those in folders below it count too.
-        folder_b: Folder of the files of B.
-
-    Returns:
-        The pairs, in the order of A's names.
-
-    Raises:
-        UserError: A folder has no image, two files differ in their ending alone, or no file has a partner.
-    """
-    a, b = _index_by_stem(folder_a), _index_by_stem(folder_b)
-    for folder, found in ((folder_a, a), (folder_b, b)):
-        if not found:
-            raise UserError(_format_no_image(folder))
-    try:
-        match = match_names(list(a), list(b))
-    except UserError as error:
-        raise UserError(f"{folder_a} and {folder_b}: {error}") from None
-    unmatched = [f"{folder_a}/{a[name]}" for name in match.unmatched_a]
-    unmatched += [f"{folder_b}/{b[name]}" for name in match.unmatched_b]
-    if not match.pairs:
-        raise UserError(
-            f"{folder_a} and {folder_b} have no file name in common: A and B are matched by the path below these "
-            f"folders before the ending; without a partner: {format_names(unmatched)}; or list the pairs in a "
-            "manifest.csv"
-        )
-    _warn_of_unmatched(unmatched)
-    return Found(_build_pairs(folder_a, folder_b, a, b, match), "folders", str(folder_a), str(folder_b), _format(match))
-
-
-def _build_pairs(
-    folder_a: AnyPath, folder_b: AnyPath, a: Mapping[str, str], b: Mapping[str, str], match: Match
-) -> FilePairs:
-    files_a = PathList(folder_a, [a[one] for one, _ in match.pairs])
-    files_b = PathList(folder_b, [b[other] for _, other in match.pairs])
-    return FilePairs([files_a], [files_b], [one for one, _ in match.pairs])
-
-
-def _open_named(folder: AnyPath, found: NamedSides) -> Found:
-    _warn_of_unmatched(
-        [
-            *(f"{folder}/{found.a[name]}" for name in found.match.unmatched_a),
-            *(f"{folder}/{found.b[name]}" for name in found.match.unmatched_b),
-            *(f"{folder}/{file}" for file in found.others),
-        ]
-    )
-    pairs = _build_pairs(folder, folder, found.a, found.b, found.match)
-    a, b = (f"{folder}/{pattern}" for pattern in found.patterns)
-    return Found(pairs, "names", a, b, _format(found.match))
-
-
-def _open_inside(folder: AnyPath, found: SidesInside) -> Found:
-    a, b = ({get_stem(name): file for name, file in side.items()} for side in (found.a, found.b))
-    for side, files in ((a, found.a), (b, found.b)):
-        if len(side) < len(files):
-            twice = sorted(name for name, count in Counter(map(get_stem, files)).items() if count > 1)
-            raise UserError(f"{folder} has several files with the stem {format_names(twice)}: keep one file of each")
-    match = match_names(list(a), list(b))
-    unmatched = [a[name] for name in match.unmatched_a] + [b[name] for name in match.unmatched_b] + found.others
-    if not match.pairs:
-        raise UserError(
-            f"{folder}: the folders {found.names[0]} and {found.names[1]} of its series have no file name in common; "
-            f"without a partner: {format_names(unmatched)}"
-        )
-    _warn_of_unmatched([f"{folder}/{file}" for file in unmatched])
-    pairs = _build_pairs(folder, folder, a, b, match)
-    a_place, b_place = (f"{folder}/*/{name}" for name in found.names)
-    return Found(pairs, "folders", a_place, b_place, _format(match))
-
-
-def _format(match: Match) -> str:
-    return format_rule(match.rule, match.pairs)
-
-
-def _warn_of_unmatched(files: Sequence[str]) -> None:
-    if files:
-        _log.warning("%d files without a partner are left out: %s", len(files), format_names(files))
-
-
 def _warn_of_duplicates(folder: AnyPath, files: Sequence[str]) -> None:
-    if duplicates := _find_duplicates([get_stem(file) for file in files]):
+    if duplicates := find_duplicates([get_stem(file) for file in files]):
         _log.warning(
             "%s has several files that differ in their ending alone, each is a pair, and their names are equal: %s",
             folder,
@@ -323,25 +270,3 @@ def _check_no_side_folders(folder: AnyPath, listing: Listing) -> None:
             f"known: set data.names=[{first},{more[0]}], first A, then B; or data.layout=strip if each file holds A "
             "and B side by side"
         )
-
-
-def _format_no_image(folder: AnyPath) -> str:
-    return f"{folder}: no image in it; files that end with {' '.join(sorted(IMAGE_SUFFIXES))} are expected"
-
-
-def _index_by_stem(folder: AnyPath) -> dict[str, str]:
-    """Return the files below a folder, relative to it, by their path without the ending."""
-    listing = list_images_below(folder)
-    log_passed_over(folder, listing)
-    # the systems that wrote A and B may differ in the form of an accented letter
-    stems = [unicodedata.normalize("NFC", get_stem(file)) for file in listing.files]
-    duplicates = _find_duplicates(stems)
-    if duplicates:
-        raise UserError(f"{folder} has several files with the stem {format_names(duplicates)}: keep one file of each")
-    return dict(zip(stems, listing.files, strict=True))
-
-
-def _find_duplicates(stems: Sequence[str]) -> list[str]:
-    if len(set(stems)) == len(stems):
-        return []
-    return sorted(stem for stem, count in Counter(stems).items() if count > 1)

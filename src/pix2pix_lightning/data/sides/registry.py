@@ -6,6 +6,7 @@ from dataclasses import fields
 from typing import Any
 
 from pix2pix_lightning.data.sides.grayscale import GrayscaleSide
+from pix2pix_lightning.data.sides.lab import LabSide
 from pix2pix_lightning.data.sides.label import LabelSide
 from pix2pix_lightning.data.sides.raw import RawSide
 from pix2pix_lightning.data.sides.rgb import RgbSide
@@ -13,7 +14,7 @@ from pix2pix_lightning.data.sides.side import Side
 from pix2pix_lightning.utils.checks import check_choice
 from pix2pix_lightning.utils.errors import UserError
 
-KINDS: dict[str, type[Side]] = {side.kind: side for side in (RgbSide, GrayscaleSide, LabelSide, RawSide)}
+KINDS: dict[str, type[Side]] = {side.kind: side for side in (RgbSide, GrayscaleSide, LabelSide, LabSide, RawSide)}
 """The class of each kind of side. A new kind is a file next to this one, and a row here."""
 _OLD_NAMES = {"grey": "grayscale"}  # in older configurations and checkpoints
 _NEUTRAL = {"dtype": ("uint8",), "value_range": ([0, 255], (0, 255))}
@@ -24,7 +25,7 @@ def build_side(kind: str = "rgb", **options: Any) -> Side:
     """Build the description of a side.
 
     Args:
-        kind: ``rgb``, ``grayscale``, ``label`` or ``raw``.
+        kind: ``rgb``, ``grayscale``, ``label``, ``lab`` or ``raw``.
         **options: Arguments of the kind's class.
 
     Returns:

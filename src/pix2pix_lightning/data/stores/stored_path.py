@@ -39,8 +39,8 @@ class Store(ABC):
 
     @cached_property
     def names(self) -> Sequence[str]:
-        """Names of the files in ascending order, with ``/`` between the folders of a name."""
-        return sorted(self._list_names())
+        """Names of the files in ascending order, with ``/`` between folders; none that leads out of the store."""
+        return sorted(name for name in self._list_names() if not {"", ".", ".."} & {*name.split("/")})
 
     @abstractmethod
     def read(self, name: str) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import tokenize
 import zipfile
@@ -209,18 +210,18 @@ def _open_archive(file: BinaryIO) -> Iterator[tuple[zipfile.ZipFile, zipfile.Zip
     """Yield an archive and its one array."""
     file.seek(0)
     try:
-        archive = zipfile.ZipFile(file)
-    except (zipfile.BadZipFile, NotImplementedError) as error:
-        raise DamagedHeaderError(str(error)) from None
-    with archive:
-        entries = archive.infolist()
-        names = [entry.filename.removesuffix(".npy") for entry in entries]
-        if len(entries) != 1 or not entries[0].filename.endswith(".npy"):
-            raise UserError(f"an archive of {len(entries)} arrays ({format_names(names)}), one array is expected")
-        entry = entries[0]
-        if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) or entry.flag_bits & 1:
-            raise UserError("an archive that is encrypted or not compressed by Deflate: save it by np.savez_compressed")
-        try:
+        with zipfile.ZipFile(file) as archive:
+            entries = archive.infolist()
+            names = [entry.filename.removesuffix(".npy") for entry in entries]
+            if len(entries) != 1 or not entries[0].filename.endswith(".npy"):
+                raise UserError(f"an archive of {len(entries)} arrays ({format_names(names)}), one array is expected")
+            entry = entries[0]
+            if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) or entry.flag_bits & 1:
+                raise UserError("an archive that is encrypted or not of Deflate: save it by np.savez_compressed")
             yield archive, entry
-        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-            raise DamagedHeaderError(str(error)) from None
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+        raise DamagedHeaderError(str(error)) from None
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        raise DamagedHeaderError("a place outside of the file") from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import mmap
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ import numpy.typing as npt
 from pix2pix_lightning.data.files.formats.header import DamagedHeaderError, DamagedPixelsError, ImageHeader
 from pix2pix_lightning.data.files.window import Window
 from pix2pix_lightning.utils.errors import UserError
+from pix2pix_lightning.utils.memory import is_out_of_memory
 
 # what it logs of a damaged file would be printed next to our message where a program has no logging
 logging.getLogger("pydicom").addHandler(logging.NullHandler())
@@ -23,18 +25,12 @@ DICOM_MAGIC, DICOM_START = b"DICM", 128
 _DEFLATED = "1.2.840.10008.1.2.1.99"
 _COLOURS = {"RGB": "rgb", "YBR_FULL": "rgb", "YBR_FULL_422": "rgb", "YBR_ICT": "rgb", "YBR_RCT": "rgb"}
 _GRAY = ("MONOCHROME1", "MONOCHROME2")
-_ERRORS = (ValueError, TypeError, LookupError, AttributeError, RuntimeError, NotImplementedError, OSError, EOFError)
 
 
 def parse_dicom(file: BinaryIO) -> ImageHeader:
     """Parse the header of a DICOM file, and raise the errors of ``header`` where it is damaged."""
-    dataset = _read(file, is_header=True)
-    try:
-        return _describe(dataset)
-    except _ERRORS as error:
-        if isinstance(error, UserError):
-            raise
-        raise DamagedHeaderError(" ".join(str(error).split())[:120]) from None
+    with _name_damage(DamagedHeaderError):
+        return _describe(_read(file, is_header=True))
 
 
 def decode_dicom(file: BinaryIO, header: ImageHeader, window: Window) -> npt.NDArray[Any]:
@@ -54,17 +50,16 @@ def decode_dicom(file: BinaryIO, header: ImageHeader, window: Window) -> npt.NDA
     """
     from pydicom import pixels
 
-    dataset = _read(file, is_header=False)
-    syntax = dataset.file_meta.TransferSyntaxUID
-    if syntax.is_compressed:
-        with _name_damage():
+    with _name_damage(DamagedPixelsError):
+        dataset = _read(file, is_header=False)
+        syntax = dataset.file_meta.TransferSyntaxUID
+        if syntax.is_compressed:
             decoder: Any = pixels.get_decoder(syntax)  # type: ignore[attr-defined]
-        if not decoder.is_available:
-            raise UserError(
-                f"pydicom unpacks its compression, {syntax.name}, by another package: pip install 'pylibjpeg[all]', or "
-                "save it without compression"
-            )
-    with _name_damage(), warnings.catch_warnings(action="ignore"):
+            if not decoder.is_available:
+                raise UserError(
+                    f"pydicom unpacks its compression, {syntax.name}, by another package: pip install "
+                    "'pylibjpeg[all]', or save it without compression"
+                )
         array: npt.NDArray[Any] = dataset.pixel_array
         array = array.reshape(header.height, header.width, header.channels)[window.slices]
         if header.is_inverted:
@@ -74,18 +69,22 @@ def decode_dicom(file: BinaryIO, header: ImageHeader, window: Window) -> npt.NDA
 
 
 @contextmanager
-def _name_damage() -> Iterator[None]:
-    """Raise the errors that pydicom has for damaged files as one."""
+def _name_damage(kind: type[Exception]) -> Iterator[None]:
+    """Raise what pydicom raises for damaged files, which may be of any type, as one kind of error."""
     try:
-        yield
-    except _ERRORS as error:
-        raise DamagedPixelsError(" ".join(str(error).split())[:120]) from None
+        with warnings.catch_warnings(action="ignore"):
+            yield
+    except UserError:
+        raise
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        raise kind(" ".join(str(error).split())[:120]) from None
 
 
 def _read(file: BinaryIO, *, is_header: bool) -> Any:
     try:
         from pydicom import dcmread
-        from pydicom.errors import InvalidDicomError
     except ImportError:
         raise UserError(
             "it is a DICOM file, which is read by pydicom: pip install 'pix2pix-lightning[medical]'"
@@ -94,20 +93,20 @@ def _read(file: BinaryIO, *, is_header: bool) -> Any:
     if _DEFLATED.encode() in file.read(2048):  # pydicom would unpack all of it, however large
         raise UserError("a DICOM file whose header is deflated is not read: save it without compression")
     file.seek(0)
-    try:
-        with warnings.catch_warnings(action="ignore"):
-            # the bytes are read at once, so that what is returned does not need the file
-            return dcmread(file if is_header else io.BytesIO(file.read()), stop_before_pixels=is_header)
-    except (InvalidDicomError, *_ERRORS) as error:
-        raise DamagedHeaderError(" ".join(str(error).split())[:120]) from None
+    if not is_header or isinstance(file, io.BytesIO):
+        return dcmread(io.BytesIO(file.read()), stop_before_pixels=is_header)
+    # a file would allocate what a damaged length claims before it reads
+    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+        stream: Any = mapped
+        return dcmread(stream, stop_before_pixels=True)
 
 
 def _describe(dataset: Any) -> ImageHeader:
     kind, samples = str(dataset.PhotometricInterpretation), int(dataset.SamplesPerPixel)
     if kind not in _GRAY and kind not in _COLOURS:
-        raise UserError(f"a DICOM file of {kind} values: MONOCHROME1, MONOCHROME2 or RGB is expected")
+        raise UserError(f"a DICOM file of {kind[:20]!r} values: MONOCHROME1, MONOCHROME2 or RGB is expected")
     if samples != (1 if kind in _GRAY else 3):
-        raise DamagedHeaderError(f"{samples} samples of {kind}")
+        raise DamagedHeaderError(f"{samples} samples of {kind[:20]!r}")
     allocated = int(dataset.BitsAllocated)
     if allocated not in (8, 16, 32, 64):
         raise UserError(f"a DICOM file of {allocated} bits a value: 8, 16 or 32 are expected")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -101,11 +102,12 @@ def find_georeference(fields: Mapping[int, Sequence[Any]], width: int, height: i
         height: Height of the page in pixels.
 
     Returns:
-        The georeference, or None where the file has none.
+        The georeference, or None where the file has none, or a damaged one.
     """
     found = {tag: tuple(fields[tag]) for tag in _TAGS if tag in fields}
-    is_placed = TRANSFORMATION in found or TIE_POINTS in found
-    return Georeference(width=width, height=height, fields=found) if is_placed else None
+    is_sound = len(found.get(PIXEL_SCALE, (0, 0, 0))) == 3 and len(found.get(TRANSFORMATION, range(16))) == 16
+    is_placed = TRANSFORMATION in found or len(found.get(TIE_POINTS, ())) >= 6
+    return Georeference(width=width, height=height, fields=found) if is_sound and is_placed else None
 
 
 def parse_nodata(fields: Mapping[int, Sequence[Any]]) -> float | None:
@@ -147,7 +149,9 @@ def parse_scale(fields: Mapping[int, Sequence[Any]], samples: int) -> tuple[floa
 
 
 def _find_common(found: Mapping[int, float], samples: int, default: float, name: str) -> float:
-    values = {*found.values()} | ({default} if len(found) < samples else set())
+    values = {*found.values()} | ({default} if len(found) < max(1, samples) else set())
+    if not all(map(math.isfinite, values)):
+        raise ValueError(f"a {name} that is no number")
     if len(values) > 1:
         given = ", ".join(f"{value:g}" for value in sorted(values)[:4])
         raise UserError(

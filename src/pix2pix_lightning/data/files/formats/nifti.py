@@ -93,9 +93,9 @@ def read_volume(file: BinaryIO) -> Volume:
         with _open_stream(file) as stream:
             begin = stream.read(_START)
         kind: Any = Nifti2Header if begin[4:8] == b"n+2\0" else Nifti1Header
-        header: Any = kind.from_fileobj(io.BytesIO(begin), check=True)
+        header: Any = kind.from_fileobj(io.BytesIO(begin), check=False)
         lengths = tuple(int(length) for length in header.get_data_shape())
-        dtype, start = header.get_data_dtype(), int(header.get_data_offset())
+        dtype, start = header.get_data_dtype(), max(int(header.get_data_offset()), len(header.binaryblock) + 4)
         slope, inter = header.get_slope_inter()
     except (HeaderDataError, OSError, EOFError, zlib.error, ValueError, TypeError, LookupError) as error:
         raise DamagedHeaderError(" ".join(str(error).split())[:120]) from None
@@ -179,26 +179,33 @@ def read_slices(file: BinaryIO, axis: int, indices: list[int], window: Window) -
     is_packed = file.read(2) == GZIP_MAGIC
     try:
         volume = read_volume(file)
-        values = _unpack(file, volume, axis, max(indices)) if is_packed else _map(file, volume)
+        if is_packed:
+            array = _unpack(file, volume, axis, indices, window)
+        else:
+            values = np.moveaxis(map_array(file, volume.dtype, volume.shape, volume.start, "F"), axis, 0)
+            array = np.stack([values[index][window.slices] for index in indices], -1)
     except (DamagedHeaderError, TruncatedHeaderError, OSError, EOFError, zlib.error) as error:
         raise DamagedPixelsError(str(error)) from None
-    slices = np.moveaxis(values, axis, 0)
-    array = np.stack([slices[index][window.slices] for index in indices], -1)
     return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 
-def _map(file: BinaryIO, volume: Volume) -> Array:
-    return map_array(file, volume.dtype, volume.shape, volume.start, "F")
-
-
-def _unpack(file: BinaryIO, volume: Volume, axis: int, last: int) -> Array:
-    """Unpack a volume, along its last axis only as far as it is needed."""
-    shape = (*volume.shape[:2], last + 1 if axis == 2 else volume.shape[2])
-    values = np.empty(shape, volume.dtype, "F")
+def _unpack(file: BinaryIO, volume: Volume, axis: int, indices: list[int], window: Window) -> Array:
+    """Unpack what is needed of a volume, plane by plane along its last axis."""
+    array = np.empty((window.height, window.width, len(indices)), volume.dtype)
+    plane = np.empty(volume.shape[:2], volume.dtype, "F")
+    rows, columns = window.slices
+    wanted = sorted(set(indices)) if axis == 2 else range(columns.start, columns.stop)
     with _open_stream(file) as stream:
-        stream.seek(volume.start)
-        read_into(stream, values)
-    return values
+        for number in wanted:
+            stream.seek(volume.start + number * plane.nbytes)
+            read_into(stream, plane)
+            for channel, index in enumerate(indices):
+                if axis == 2 and index == number:
+                    array[..., channel] = plane[rows, columns]
+                elif axis < 2:
+                    line = plane[index] if axis == 0 else plane[:, index]
+                    array[:, number - columns.start, channel] = line[rows]
+    return array
 
 
 @contextmanager
