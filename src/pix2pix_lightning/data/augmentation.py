@@ -79,7 +79,7 @@ class PairAugmentation:
         Returns:
             The part, and whether it is mirrored.
         """
-        draw = np.random.Generator(np.random.PCG64(seed)).integers  # as of default_rng, which looks at its argument first
+        draw = np.random.Generator(np.random.PCG64(seed)).integers  # what default_rng builds, in less time
         rows, columns = (height, width) if self.size is None else get_sides(self.size)
         # one number at a time: half the time of an array of them, and the same numbers
         top, left = int(draw(height - rows + 1)), int(draw(width - columns + 1))
