@@ -266,22 +266,24 @@ def find_lossy_numbers(split: CheckedSplit) -> list[str]:
         [isinstance(entry, ImageHeader) and entry.format == "jpeg" for entry in split.cache.entries], bool
     )
     for role, codes, files in zip(split.roles, split.codes, split.sides, strict=True):
+        sides = zip("ab", split.pairs.sides, strict=True)
+        keys = [key for key, side in sides if key in role and side is not None and side.has_class_numbers]
+        if not (keys or role == "mask"):  # paths of many photos would take a second
+            continue
         found = np.flatnonzero(is_lossy[codes]).tolist()
         # a pair without a mask has its B in the list
         names = [str(files[index]) for index in found if role != "mask" or files[index] not in split.get_both(index)]
-        if role == "mask":
-            if names:
-                warnings.append(
-                    f"{len(names)} masks of {split.name} are JPEG, which leaves few pixels at zero: write them as PNG "
-                    f"from the originals: {format_names(names)}"
-                )
-            continue
-        for key, side in zip("ab", split.pairs.sides, strict=True):
-            if names and key in role and side is not None and side.has_class_numbers:
-                warnings.append(
-                    f"data.{key}: {len(names)} files of {split.name} hold class numbers as JPEG, which changes them "
-                    f"near the edges of the classes: write them as PNG from the originals: {format_names(names)}"
-                )
+        if names and role == "mask":
+            warnings.append(
+                f"{len(names)} masks of {split.name} are JPEG, which leaves few pixels at zero: write them as PNG "
+                f"from the originals: {format_names(names)}"
+            )
+        elif names:
+            warnings += [
+                f"data.{key}: {len(names)} files of {split.name} hold class numbers as JPEG, which changes them "
+                f"near the edges of the classes: write them as PNG from the originals: {format_names(names)}"
+                for key in keys
+            ]
     return warnings
 
 
