@@ -188,7 +188,7 @@ def collate(samples: Sequence[Sample]) -> Any:
     """Put samples together to a batch; one alone is not copied, except to the memory that processes share."""
     if len(samples) > 1 or get_worker_info() is not None:
         return default_collate(list(samples))
-    return {key: [value] if isinstance(value, str) else value[None] for key, value in samples[0].items()}
+    return {key: [value] if isinstance(value, str) else value[None] for key, value in cast(Any, samples[0]).items()}
 
 
 def collate_kept(samples: Sequence[Sample | None]) -> Any:
