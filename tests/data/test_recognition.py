@@ -92,6 +92,19 @@ def test_ranges_are_percentiles_of_the_training_pairs(tmp_path):
         complete(root, {"kind": "raw", "value_range": ["p10", "x"]})
 
 
+def test_scales_become_physical_values_and_impossible_nodata_is_none(tmp_path):
+    items = "".join(
+        f'<Item sample="0" role="{role}">{value}</Item>' for role, value in (("scale", 0.5), ("offset", -3))
+    )
+    tags = [(number, "s", 0, text, True) for number, text in ((42112, items), (42113, "-9999"))]
+    root = make_pairs(tmp_path, noise(np.uint16), noise(np.uint8), suffixes=(".tif", ".png"), extratags=tags)
+    found = complete(root)["a"]
+    assert (found["dtype"], found["scale"], found["offset"], found["nodata"]) == ("uint16", 0.5, -3, None)
+    side = PairedDataModule(root, size=16, a={"kind": "raw", "dtype": "float32"}).pair_spec.a
+    values = np.stack([tifffile.imread(path) for path in (root / "train/A").iterdir()]) * 0.5 - 3
+    assert (side.dtype, side.value_range, side.scale) == ("float32", (values.min(), values.max()), 1)
+
+
 def test_files_of_different_types_are_refused(tmp_path):
     root = make_pairs(tmp_path, noise(np.uint16), noise(np.uint8))
     write(root / "train/A/1.png", noise(np.uint8, 3)(np.random.default_rng(0)))
@@ -129,3 +142,17 @@ def test_values_in_a_small_part_of_the_range_are_warned_of(tmp_path, caplog):
     assert any("data.a" in line and "data.a.value_range=[0,1000]" in line for line in first)
     assert any("50% of the values" in line or "49% of the values" in line for line in second)
     assert not [record for record in caplog.records if "value_range" in record.getMessage()]
+
+
+def test_channels_in_a_small_part_of_the_range_are_warned_of(tmp_path, caplog):
+    def build_layers(generator):
+        values = generator.random((16, 16, 4)).astype(np.float32) * [30, 0.01, 20, 1]
+        values[..., 3] = np.nan
+        return values.astype(np.float32)
+
+    root = make_pairs(tmp_path, noise(np.uint8, 3), build_layers, suffixes=(".png", ".npy"))
+    with caplog.at_level(logging.WARNING, "pix2pix_lightning"):
+        PairedDataModule(root, size=16).setup("fit")
+    (line,) = [record.getMessage() for record in caplog.records if "data.b: the range" in record.getMessage()]
+    assert "channels 2 (" in line  # neither the wide ones nor the one without a value
+    assert not any(f"{number} (" in line for number in (1, 3, 4))

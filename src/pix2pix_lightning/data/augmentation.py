@@ -17,6 +17,9 @@ from pix2pix_lightning.utils.errors import UserError
 
 Image = npt.NDArray[Any]
 
+MAX_CV_CHANNELS = 512
+"""Channels of the images that OpenCV takes."""
+
 
 class Placement(NamedTuple):
     """Which part of a pair is taken.
@@ -113,6 +116,8 @@ class PairAugmentation:
 
 
 def _mirror(image: Image) -> Image:
+    if image.shape[2] > MAX_CV_CHANNELS:
+        return np.ascontiguousarray(image[:, ::-1])
     return cv2.flip(image, 1).reshape(image.shape)
 
 

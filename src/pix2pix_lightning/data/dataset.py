@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate, get_worker_info
 from torch.utils.data.distributed import DistributedSampler
 
-from pix2pix_lightning.data.augmentation import PairAugmentation, Placement
+from pix2pix_lightning.data.augmentation import MAX_CV_CHANNELS, PairAugmentation, Placement
 from pix2pix_lightning.data.files.image_files import format_reason
 from pix2pix_lightning.data.pair_spec import PairSpec
 from pix2pix_lightning.data.pairs import Image, Pairs
@@ -26,7 +26,6 @@ from pix2pix_lightning.utils.seeding import Purpose, seed_sequence
 OnError = Literal["raise", "replace", "drop"]
 
 _log = logging.getLogger(__name__)
-_MAX_CV_CHANNELS = 512
 
 
 class Sample(TypedDict):
@@ -246,7 +245,7 @@ class EpochSampler(DistributedSampler[tuple[int, int]]):
 def _to_tensor(image: Image) -> Tensor:
     height, width, channels = image.shape
     planes = np.empty((channels, height, width), image.dtype)
-    if channels <= _MAX_CV_CHANNELS:
+    if channels <= MAX_CV_CHANNELS:
         cv2.split(image, list(planes))  # writes into the planes, five times faster than NumPy
     else:
         planes[:] = image.transpose(2, 0, 1)
