@@ -13,6 +13,7 @@ from PIL import Image
 from torch import nn
 
 from pix2pix_lightning import PairedDataModule, PairSpec, Pix2PixModule, Translator
+from pix2pix_lightning.data.files.image_header import read_header
 from pix2pix_lightning.data.sides import build_side
 from pix2pix_lightning.demo.brushes import build_brushes
 from pix2pix_lightning.demo.model_pool import ModelPool
@@ -322,7 +323,8 @@ def test_outputs_keep_their_place_on_the_ground_and_their_format(tmp_path, caplo
     cv2.imwrite(str(tmp_path / "b.png"), image)
     inputs = [tmp_path / "a.tif", tmp_path / "b.png"]
     assert list(choose_suffixes(inputs, module.pair_spec.target).values()) == [".tif", ".png"]
-    assert list(choose_suffixes(inputs, side).values()) == [".tif", ".tif"]  # a value without a value
+    for tagged in (side, build_side("raw", scale=0.5)):  # a value without a value, or physical values
+        assert list(choose_suffixes(inputs, tagged).values()) == [".tif", ".tif"]
     outputs = [tmp_path / "out.tif", tmp_path / "out.png", tmp_path / "half.tif"]
     list(translate_files(Translator(module), {inputs[0]: [outputs[0]]}))
     list(translate_files(Translator(module, half="right"), {inputs[0]: [outputs[2]]}))
@@ -336,6 +338,11 @@ def test_outputs_keep_their_place_on_the_ground_and_their_format(tmp_path, caplo
     list(translate_files(Translator(module), {inputs[0]: [outputs[1]]}))
     assert "on the ground" in caplog.text
     assert_equal(read(outputs[1]), image)
+    assert_equal(Translator(module)(image.astype(">u2")), image)  # of another machine's order of bytes
+    scaled = PairSpec(source=side, target=build_side("raw", scale=0.5, offset=-3, nodata=9))
+    list(translate_files(Translator(Pix2PixModule(Copy(1), None, pair_spec=scaled)), {inputs[0]: [outputs[2]]}))
+    header = read_header(outputs[2])
+    assert (header.scale, header.offset, header.nodata) == (0.5, -3, 9)
     with pytest.raises(UserError, match=r"x\.jpg.* uint16 .*\.png"):
         check_format(tmp_path / "x.jpg", module.pair_spec.target)
 

@@ -57,6 +57,14 @@ def test_a_mask_is_cropped_mirrored_and_transformed_with_its_pair(transforms):
     assert dataset[0, 2]["mask"].all()  # so that all pairs of a batch have one
 
 
+def test_many_channels_are_mirrored():
+    image = np.random.default_rng(0).integers(0, 9, (2, 3, 513)).astype(np.uint16)
+    finished = PairAugmentation(None, mirror=True).finish(
+        {"source": image}, np.random.SeedSequence(0), is_mirrored=True
+    )
+    np.testing.assert_array_equal(finished["source"], image[:, ::-1], strict=True)
+
+
 def test_a_mask_is_resized_without_mixing_and_chosen_with_its_pair():
     dataset = build_dataset(
         Masked(), [1, 2], SPEC, split="val", augmentation=None, seed=0, on_error="raise", max_pairs=None

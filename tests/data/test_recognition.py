@@ -92,6 +92,19 @@ def test_ranges_are_percentiles_of_the_training_pairs(tmp_path):
         complete(root, {"kind": "raw", "value_range": ["p10", "x"]})
 
 
+def test_scales_become_physical_values_and_impossible_nodata_is_none(tmp_path):
+    items = "".join(
+        f'<Item sample="0" role="{role}">{value}</Item>' for role, value in (("scale", 0.5), ("offset", -3))
+    )
+    tags = [(number, "s", 0, text, True) for number, text in ((42112, items), (42113, "-9999"))]
+    root = make_pairs(tmp_path, noise(np.uint16), noise(np.uint8), suffixes=(".tif", ".png"), extratags=tags)
+    found = complete(root)["a"]
+    assert (found["dtype"], found["scale"], found["offset"], found["nodata"]) == ("uint16", 0.5, -3, None)
+    side = PairedDataModule(root, size=16, a={"kind": "raw", "dtype": "float32"}).pair_spec.a
+    values = np.stack([tifffile.imread(path) for path in (root / "train/A").iterdir()]) * 0.5 - 3
+    assert (side.dtype, side.value_range, side.scale) == ("float32", (values.min(), values.max()), 1)
+
+
 def test_files_of_different_types_are_refused(tmp_path):
     root = make_pairs(tmp_path, noise(np.uint16), noise(np.uint8))
     write(root / "train/A/1.png", noise(np.uint8, 3)(np.random.default_rng(0)))

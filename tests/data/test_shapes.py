@@ -11,6 +11,7 @@ from pix2pix_lightning import PairedDataModule, Pix2PixModule, ProceduralDataMod
 from pix2pix_lightning.data import PairAugmentation, PairDataset
 from pix2pix_lightning.data.files import image_files
 from pix2pix_lightning.data.pair_spec import PairSpec, build_geometry
+from pix2pix_lightning.data.pairs import FilePairs
 from pix2pix_lightning.data.sizes import format_size, get_sides, parse_size
 from pix2pix_lightning.models.components import infer_depth
 from pix2pix_lightning.utils.errors import UserError
@@ -253,6 +254,14 @@ def test_sides_of_unequal_size_are_refused_where_they_are_not_resized(tmp_path):
     with pytest.raises(UserError, match="pair 0: A is 40 x 40"):
         read_samples(build_data(root, resize="none", crop=16, check="off"))
     assert read_samples(build_data(root, size=16))["0"][0].shape == (16, 16, 3)
+
+
+def test_stacked_files_of_unequal_size_are_refused(tmp_path):
+    for number, side in enumerate((40, 60)):
+        Image.fromarray(draw_coordinates(side, side)).save(tmp_path / f"{number}.tif")
+    files = [[tmp_path / f"{number}.tif"] for number in (0, 1)]
+    with pytest.raises(UserError, match=r"0\.tif is 40 x 40 pixels and .*1\.tif 60 x 60"):
+        FilePairs(files, files[:1], ["x"]).read_sizes(0)
 
 
 # --- scaling to a width

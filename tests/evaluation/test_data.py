@@ -1,10 +1,13 @@
 """The description of the data that are evaluated."""
 
+import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
-from pix2pix_lightning import compose
+from pix2pix_lightning import PairSpec, compose
+from pix2pix_lightning.data.sides import build_side
 from pix2pix_lightning.evaluation import check_output, describe_data, read_pair_spec
+from pix2pix_lightning.evaluation.data import open_data
 from pix2pix_lightning.utils.errors import UserError
 
 
@@ -85,3 +88,19 @@ def test_fractions_of_the_run_give_way_to_folders(tmp_path, folders, words, frac
     describe = write_run(tmp_path, val_fraction=0.2, test_fraction=0.1)
     description = describe(*(word.replace("others", str(others)) for word in words))
     assert (description.get("val_fraction"), description.get("test_fraction")) == fractions
+
+
+def test_sides_that_are_open_are_the_checkpoints_but_for_what_is_given(tmp_path):
+    rng = np.random.default_rng(0)
+    for folder in ("train/A", "train/B", "val/A", "val/B"):
+        (tmp_path / folder).mkdir(parents=True)
+        np.save(tmp_path / folder / "0.npy", rng.normal(size=(8, 8, 2)).astype(np.float32))
+    side = build_side("raw", num_channels=2, dtype="float32", value_range=[-9, 9], nodata=7)
+    spec = PairSpec(source=side, target=side, size=8)
+    described = {"_target_": "pix2pix_lightning.PairedDataModule", "root": str(tmp_path), "size": 8, "num_workers": 0}
+    (batch,) = open_data({**described, "b": {"kind": "auto", "value_range": ["p1", "p99"]}}, spec, "val")
+    np.testing.assert_array_equal(batch["target"][0, 0].numpy(), np.load(tmp_path / "val/B/0.npy")[..., 0])
+    with pytest.raises(
+        UserError, match=r"data\.b\.value_range=\[-1\.0,1\.0\].*set data\.b\.value_range=\[-9\.0,9\.0\]"
+    ):
+        open_data({**described, "b": {"kind": "raw", "value_range": [-1, 1]}}, spec, "val")

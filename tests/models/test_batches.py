@@ -131,6 +131,7 @@ def test_pixels_without_a_value_are_filled_and_masked():
     assert masked["mask"].flatten().tolist() == [False, False, False, True]
     predicted = read({"source": source, "target": target}, spec=RAW, stage="predict")
     assert predicted["mask"].flatten().tolist() == [False, True, True, True]  # of the source alone
+    assert "mask" not in read({"source": BYTES, "mask": torch.zeros(2, 1, 4, 4, dtype=torch.bool)}, stage="predict")
     assert "mask" not in read((BYTES, BYTES), (0, 1))
 
 

@@ -132,12 +132,12 @@ class DemoSession:
         results = self.models.translate(name, mode, file, seed=seed, samples=samples)
         endings = [f".sample_{number}" for number in range(samples)] if samples > 1 else [""]
         target = spec.target
-        suffix = choose_suffix(target.dtype, target.file_channels, has_georeference=target.nodata is not None)
+        suffix = choose_suffix(target.dtype, target.file_channels, needs_tags=target.needs_tags)
         is_shown_itself = isinstance(target, PictureSide) and not target.has_class_numbers
         return [
             {
                 "name": f"drawing{ending}{suffix}",
-                "file": _to_data_url(result, suffix, target.nodata),
+                "file": _to_data_url(result, suffix, target),
                 "shown": None if is_shown_itself else _to_data_url(_render(result, target)),
                 "caption": ending.strip(".").replace("_", " "),
             }
@@ -172,11 +172,14 @@ class DemoSession:
             )
 
 
-def _to_data_url(image: Image, suffix: str = ".png", nodata: float | None = None) -> str:
+def _to_data_url(image: Image, suffix: str = ".png", target: Side | None = None) -> str:
     """Encode with the same bytes as the files of ``predict``."""
     with TemporaryDirectory() as folder:
         path = Path(folder) / f"image{suffix}"
-        write_image(path, image, nodata=nodata)
+        if target is None:
+            write_image(path, image)
+        else:
+            write_image(path, image, nodata=target.nodata, scale=target.scale, offset=target.offset)
         return f"data:{_MEDIA_TYPES[suffix]};base64," + base64.b64encode(path.read_bytes()).decode()
 
 

@@ -164,14 +164,26 @@ def open_data(description: Mapping[str, Any], spec: PairSpec, split: str) -> Ite
         UserError: The split is unknown or missing, or pixels do not mean the same as in training.
     """
     check_choice("split", split, SPLITS)
-    known = {key: {**(description.get(key) or {}), **side.to_dict()} for key, side in (("a", spec.a), ("b", spec.b))}
-    opened = {key: side for key, side in known.items() if is_open(description.get(key))}
+    known = {"a": spec.a.to_dict(), "b": spec.b.to_dict()}
+    opened = {
+        key: {**side, **_list_fixed(description.get(key) or {})}
+        for key, side in known.items()
+        if is_open(description.get(key))
+    }
     data = _build_data({**description, **opened})
     _check_equal(data.pair_spec, spec)
     data.prepare_data()
     data.setup("validate" if split == "val" else "test")
     batches: Iterable[dict[str, Any]] = data.val_dataloader() if split == "val" else data.test_dataloader()
     return batches
+
+
+def _list_fixed(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the arguments of a side fix themselves, without what its files would tell."""
+    fixed = {key: value for key, value in options.items() if value is not None and value != "auto"}
+    if any(isinstance(bound, str) for bound in fixed.get("value_range") or ()):  # percentiles
+        del fixed["value_range"]
+    return fixed
 
 
 def _build_data(description: Mapping[str, Any]) -> Any:

@@ -107,6 +107,7 @@ def parse_array(image: npt.NDArray[Any], side: Side) -> npt.NDArray[Any]:
         UserError: It has another type or shape than the side's files.
     """
     is_picture = isinstance(side, PictureSide)
+    image = image.astype(image.dtype.newbyteorder("="), copy=False)  # as files of other machines hold them
     if image.ndim not in (2, 3) or not image.size or (is_picture and image.dtype != side.dtype):
         raise UserError(
             f"an array of {image.dtype} and shape {image.shape}: (H, W, C) or (H, W) of {side.dtype} is expected, with "

@@ -11,10 +11,12 @@ import numpy.typing as npt
 from torch import nn
 
 from pix2pix_lightning.data.files.image_files import TIFF_SUFFIXES, check_writable, get_suffix, write_image
+from pix2pix_lightning.data.files.volumes import is_volume
 from pix2pix_lightning.data.sides import Side
 from pix2pix_lightning.inference.prefetch import map_ahead
 from pix2pix_lightning.inference.spread import Spread
 from pix2pix_lightning.inference.translator import Translator
+from pix2pix_lightning.inference.volumes import translate_volume, write_translation
 from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.memory import is_out_of_memory
 
@@ -27,10 +29,10 @@ _log = logging.getLogger(__name__)
 
 
 class _Read(NamedTuple):
-    """An input that was read, or why it was not."""
+    """An input that was read, or why it was not; a volume (None) is read slice by slice."""
 
     path: Path
-    image: Image | Exception
+    image: Image | Exception | None
     georeference: Georeference | None = None
 
 
@@ -44,7 +46,9 @@ def translate_files(
 ) -> Iterator[Path]:
     """Translate files into files, in the target's own type and range.
 
-    A TIFF gets the value of pixels without a value, and where its input says so, the place of its pixels on the ground.
+    A TIFF gets the target's scale, offset and value of pixels without a value, and where its input says so, the place
+    of its pixels on the ground.
+    A volume becomes a volume, in the same place.
 
     Args:
         translator: Translator of the model.
@@ -64,37 +68,57 @@ def translate_files(
         OSError: An output cannot be written. Earlier outputs are still finished.
     """
     has_warned = False
+    target = translator.pair_spec.target
 
     def read(path: Path) -> _Read:
         try:
+            if is_volume(path):
+                return _Read(path, None)
             return _Read(path, *translator.reader.read_georeferenced(path))
         except Exception as error:
             if not _is_of_image(error):
                 raise
             return _Read(path, error)
 
-    def write(result: tuple[Path, Image, Georeference | None]) -> Path:
+    def write(result: tuple[Path, Image, Georeference | Path | None]) -> Path:
         nonlocal has_warned
         path, image, georeference = result
         path.parent.mkdir(parents=True, exist_ok=True)
-        if get_suffix(path.name) in TIFF_SUFFIXES:
-            nodata = translator.pair_spec.target.nodata
-            write_image(path, image, georeference=georeference, nodata=nodata, overwrite=overwrite)
+        if isinstance(georeference, Path):
+            write_translation(path, image, target, like=georeference, overwrite=overwrite)
             return path
-        if georeference is not None and not has_warned:
+        if get_suffix(path.name) in TIFF_SUFFIXES:
+            write_image(
+                path,
+                image,
+                georeference=georeference,
+                nodata=target.nodata,
+                scale=target.scale,
+                offset=target.offset,
+                overwrite=overwrite,
+            )
+            return path
+        if (georeference is not None or target.needs_tags) and not has_warned:
             has_warned = True
-            _log.warning("%s does not say where its pixels lie on the ground, as its input does: a .tif would", path)
+            lost = "where its pixels lie on the ground, as its input does" if georeference is not None else ""
+            meaning = "which value stands for none, or its scale and offset" if target.needs_tags else ""
+            _log.warning("%s does not say %s: a .tif would", path, " and ".join(filter(None, (lost, meaning))))
         write_image(path, image, overwrite=overwrite)
         return path
 
-    def translate() -> Iterator[tuple[Path, Image, Georeference | None]]:
+    def translate() -> Iterator[tuple[Path, Image, Georeference | Path | None]]:
         for path, image, georeference in map_ahead(read, outputs):
             try:
                 if isinstance(image, Exception):
                     raise image
+                if image is None:
+                    if samples is not None:
+                        raise UserError(f"samples={samples} of a volume are not written: leave samples out")
+                    yield outputs[path][0], translate_volume(translator, path), path
+                    continue
                 results = _translate_image(translator, image, len(outputs[path]), samples)
-                for target, result in zip(outputs[path], results, strict=True):
-                    yield target, result, georeference
+                for output, result in zip(outputs[path], results, strict=True):
+                    yield output, result, georeference
             except Exception as error:
                 if not _is_of_image(error):
                     raise

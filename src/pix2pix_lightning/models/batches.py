@@ -70,6 +70,8 @@ class BatchReader:
             UserError: The batch or an image in it has another form than expected, or floats far from [-1, 1].
         """
         own = _rename(batch, self.keys, needs_target=self._needs_target)
+        if not self._needs_target:  # the pairs' own says where a target counts
+            own.pop("mask", None)
         images = {side: own[side] for side in _SIDES if side in own}
         for side, image in images.items():
             self._check_image(side, image)

@@ -71,6 +71,10 @@ def test_scale_offset_and_nodata(tmp_path):
         save(tmp_path / "x.tif", bands, nodata=nodata, scales=(0.01, 0.01), offsets=(-5, -5))
         image = open_image(tmp_path / "x.tif")
         assert (image.scale, image.offset, image.nodata) == (0.01, -5, expected)
+        tags = {"georeference": image.georeference, "nodata": nodata, "scale": image.scale, "offset": image.offset}
+        write_image(tmp_path / "y.tif", image.pixels, **tags, overwrite=True)
+        with rasterio.open(tmp_path / "y.tif") as file:
+            assert (file.scales, file.offsets, file.nodata) == ((0.01, 0.01), (-5, -5), expected)
     save(tmp_path / "x.tif", bands.astype(np.float32), nodata=float("nan"))
     assert open_image(tmp_path / "x.tif").nodata is None
     save(tmp_path / "x.tif", bands, scales=(0.01, 0.02), offsets=(0, 0))

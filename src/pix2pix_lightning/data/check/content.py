@@ -9,11 +9,11 @@ from typing import NamedTuple
 import numpy as np
 
 from pix2pix_lightning.data.files.image_files import format_reason
+from pix2pix_lightning.data.files.slice_path import AnyFile
 from pix2pix_lightning.data.pair_spec import PairSpec
 from pix2pix_lightning.data.pairs import Image, Pairs
 from pix2pix_lightning.data.sides import RawSide, Side
 from pix2pix_lightning.data.sides.palette import find_unknown_colours
-from pix2pix_lightning.data.stores.stored_path import AnyPath
 from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.text import format_names
 
@@ -83,7 +83,7 @@ class PairContent(NamedTuple):
     b: SideContent | None = None
 
 
-def examine_pair(pairs: Pairs, index: int, name: str, files: Sequence[AnyPath], spec: PairSpec) -> PairContent:
+def examine_pair(pairs: Pairs, index: int, name: str, files: Sequence[AnyFile], spec: PairSpec) -> PairContent:
     """Decode a pair, and check its values against the descriptions of its sides.
 
     Args:

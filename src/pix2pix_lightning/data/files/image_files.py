@@ -228,19 +228,19 @@ def format_reason(error: UserError | OSError) -> str:
     return " ".join(str(error).split())
 
 
-def choose_suffix(dtype: str, channels: int, *, has_georeference: bool = False) -> str:
+def choose_suffix(dtype: str, channels: int, *, needs_tags: bool = False) -> str:
     """Choose the format of an output.
 
     Args:
         dtype: NumPy's name of the values' type.
         channels: Number of channels.
-        has_georeference: Whether it says where its pixels lie on the ground.
+        needs_tags: Whether it says more than its pixels, such as where they lie on the ground.
 
     Returns:
         ``.png`` for 8 or 16 bits of gray levels or RGB, else ``.tif``.
     """
     dtypes, counts = _WRITTEN[".png"]
-    is_png = dtype in dtypes and channels in (counts or ()) and not has_georeference
+    is_png = dtype in dtypes and channels in (counts or ()) and not needs_tags
     return ".png" if is_png else ".tif"
 
 
@@ -250,6 +250,8 @@ def write_image(
     *,
     georeference: Georeference | None = None,
     nodata: float | None = None,
+    scale: float = 1.0,
+    offset: float = 0.0,
     overwrite: bool = False,
 ) -> None:
     """Write an image in the format of the file's suffix, with its own type and channels.
@@ -259,6 +261,8 @@ def write_image(
         image: (H, W) or (H, W, C), uint8, uint16, int16, float16 or float32; three channels are RGB.
         georeference: Where the pixels lie on the ground, for a TIFF; in another size it is scaled.
         nodata: Value of pixels without a value, for a TIFF.
+        scale: Factor from a stored value to a physical one, for a TIFF.
+        offset: Physical value of a stored 0, likewise.
         overwrite: Replace the file if it exists.
 
     Raises:
@@ -273,12 +277,13 @@ def write_image(
         size = f"{width} x {height}"
         raise UserError(f"{path}: an image of {size} pixels in a format of at most {most} a side: use the suffix .png")
     check_writable(path, image.dtype.name, channels)
-    if (georeference is not None or nodata is not None) and suffix not in TIFF_SUFFIXES:
-        raise UserError(f"{path}: a georeference or nodata value is kept in a TIFF alone: use the suffix .tif")
+    has_tags = georeference is not None or (nodata, scale, offset) != (None, 1, 0)
+    if has_tags and suffix not in TIFF_SUFFIXES:
+        raise UserError(f"{path}: a georeference, nodata, scale or offset is kept in a TIFF alone: use the suffix .tif")
     check_absent(path, overwrite=overwrite)
     with atomic_write(path, overwrite=overwrite) as scratch:
         if suffix in TIFF_SUFFIXES:
-            write_tiff(scratch, image, georeference=georeference, nodata=nodata)
+            write_tiff(scratch, image, georeference=georeference, nodata=nodata, scale=scale, offset=offset)
         elif suffix == ".npy":
             with scratch.open("wb") as file:
                 np.save(file, image, allow_pickle=False)

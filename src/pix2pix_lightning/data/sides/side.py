@@ -87,6 +87,21 @@ class Side(ABC):
         return None
 
     @property
+    def scale(self) -> float:
+        """Factor from a file's value to a physical one."""
+        return 1.0
+
+    @property
+    def offset(self) -> float:
+        """Physical value of a file's 0."""
+        return 0.0
+
+    @property
+    def needs_tags(self) -> bool:
+        """Whether a file has to say more than its pixels: a value for none, or a scale or offset, as a TIFF does."""
+        return (self.nodata, self.scale, self.offset) != (None, 1, 0)
+
+    @property
     def ignore_index(self) -> int | None:
         """Class number of pixels without a class."""
         return None

@@ -148,6 +148,25 @@ def parse_scale(fields: Mapping[int, Sequence[Any]], samples: int) -> tuple[floa
     return _find_common(scales, samples, 1.0, "scale"), _find_common(offsets, samples, 0.0, "offset")
 
 
+def format_scale(scale: float, offset: float, samples: int) -> str:
+    """Return GDAL's description of the bands, which ``parse_scale`` reads.
+
+    Args:
+        scale: Factor from a stored value to a physical one.
+        offset: Physical value of a stored 0.
+        samples: Number of bands.
+
+    Returns:
+        The text of the field ``GDAL_METADATA``.
+    """
+    items = "".join(
+        f'  <Item name="{role.upper()}" sample="{sample}" role="{role}">{value:.17g}</Item>\n'
+        for sample in range(samples)
+        for role, value in (("offset", offset), ("scale", scale))
+    )
+    return f"<GDALMetadata>\n{items}</GDALMetadata>\n"
+
+
 def _find_common(found: Mapping[int, float], samples: int, default: float, name: str) -> float:
     values = {*found.values()} | ({default} if len(found) < max(1, samples) else set())
     if not all(map(math.isfinite, values)):
