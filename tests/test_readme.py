@@ -87,6 +87,12 @@ def use_one_process(cfg):
     return cfg
 
 
+def take_any_number(cfg):
+    """The pairs of the workshop are there already, fewer than those of the archive."""
+    cfg.data.archive.pairs = None
+    return cfg
+
+
 def export_weights(cfg):
     """The weights alone: a conversion to ONNX takes as long for narrow networks, and has tests of its own."""
     cfg.update(format="safetensors", output="model.safetensors")
@@ -103,7 +109,7 @@ SMALL = {
     "train": small_training,
     "benchmark": small_benchmark,
     "demo": use_any_port,
-    "download": keep,
+    "download": take_any_number,
     "evaluate": keep,
     "export": export_weights,
     "predict": keep,
