@@ -96,7 +96,7 @@ def check_made_source(maker: SourceMaker, spec: PairSpec) -> None:
         kind = {1: "grayscale", 3: "rgb"}.get(made.shape[-1], "raw") if made.dtype == np.uint8 else "raw"
         raise UserError(
             f"data.source_maker makes sources of shape {made.shape} and type {made.dtype}, and data.{key} is "
-            f"{spec.source.kind}: {channels} channel{'s' if channels > 1 else ''} of {dtype}: set data.{key}.kind={kind}"
+            f"{spec.source.kind} ({channels} channel{'s' if channels > 1 else ''} of {dtype}): set data.{key}.kind={kind}"
         )
 
 
