@@ -94,9 +94,10 @@ def check_made_source(maker: SourceMaker, spec: PairSpec) -> None:
     if made.shape != (*shape[:2], channels) or made.dtype != dtype:
         key = "a" if spec.direction == "a_to_b" else "b"
         kind = {1: "grayscale", 3: "rgb"}.get(made.shape[-1], "raw") if made.dtype == np.uint8 else "raw"
+        expected = f"{channels} channel{'s' if channels > 1 else ''} of {dtype}"
         raise UserError(
             f"data.source_maker makes sources of shape {made.shape} and type {made.dtype}, and data.{key} is "
-            f"{spec.source.kind} ({channels} channel{'s' if channels > 1 else ''} of {dtype}): set data.{key}.kind={kind}"
+            f"{spec.source.kind} ({expected}): set data.{key}.kind={kind}"
         )
 
 
