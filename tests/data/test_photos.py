@@ -102,3 +102,11 @@ def test_what_has_no_effect_is_refused(root):
         open_data(root, source_maker="hole")
     with pytest.raises(ValueError, match=r"mask.*round"):
         open_data(root, source_maker={**HOLE, "mask": "round"})
+
+
+def test_sources_that_do_not_fit_their_side_are_refused(root):
+    with pytest.raises(ValueError, match=r"\(32, 32, 1\).*data\.a is rgb.*data\.a\.kind=grayscale"):
+        open_data(root, source_maker=DrawEdges())
+    deep = {"kind": "raw", "dtype": "uint16", "num_channels": 3}
+    with pytest.raises(ValueError, match=r"source_maker.*8-bit.*uint16"):
+        open_data(root, source_maker=HOLE, a=deep, b=deep, check="off")

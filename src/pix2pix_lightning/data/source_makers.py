@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from pix2pix_lightning.data.edges import build_edge_detector
 from pix2pix_lightning.data.holes import MASKS, check_fill, draw_hole, fill_hole
+from pix2pix_lightning.data.pair_spec import PairSpec
 from pix2pix_lightning.utils.checks import check_choice
 from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.instantiate import build, is_description
@@ -51,6 +52,7 @@ class DrawHole:
 
     def __call__(self, photo: Image, seed: np.random.SeedSequence) -> Image:
         """Return the photo with a hole, (H, W, C)."""
+        _check_bits(photo)
         height, width = photo.shape[:2]
         return fill_hole(photo, draw_hole(height, width, self.mask, seed), self.fill)
 
@@ -71,7 +73,40 @@ class DrawEdges:
 
     def __call__(self, photo: Image, seed: np.random.SeedSequence) -> Image:
         """Return the edges, (H, W, 1)."""
+        _check_bits(photo)
         return self.detect(np.repeat(photo, 3, 2) if photo.shape[2] == 1 else photo)
+
+
+def check_made_source(maker: SourceMaker, spec: PairSpec) -> None:
+    """Check by a drawn photo that a maker's sources are what the source's side says.
+
+    Args:
+        maker: Makes sources.
+        spec: Kinds and sizes of the sides.
+
+    Raises:
+        UserError: They have other channels or another type, or the maker refuses such photos.
+    """
+    shape = (spec.height, spec.width, spec.target.batch_channels)
+    photo = np.random.default_rng(0).integers(0, 256, shape).astype(spec.target.dtype)
+    made = maker(photo, np.random.SeedSequence(0))
+    channels, dtype = spec.source.batch_channels, spec.source.dtype
+    if made.shape != (*shape[:2], channels) or made.dtype != dtype:
+        key = "a" if spec.direction == "a_to_b" else "b"
+        kind = {1: "grayscale", 3: "rgb"}.get(made.shape[-1], "raw") if made.dtype == np.uint8 else "raw"
+        expected = f"{channels} channel{'s' if channels > 1 else ''} of {dtype}"
+        raise UserError(
+            f"data.source_maker makes sources of shape {made.shape} and type {made.dtype}, and data.{key} is "
+            f"{spec.source.kind} ({expected}): set data.{key}.kind={kind}"
+        )
+
+
+def _check_bits(photo: Image) -> None:
+    if photo.dtype != np.uint8:
+        raise UserError(
+            f"data.source_maker draws into 8-bit photos, and these are {photo.dtype}: convert them to 8 bits, or write "
+            "a source_maker of your own"
+        )
 
 
 def build_source_maker(maker: SourceMaker | Mapping[str, Any] | None) -> SourceMaker | None:

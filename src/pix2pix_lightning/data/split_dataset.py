@@ -15,7 +15,7 @@ from pix2pix_lightning.data.pair_spec import PairSpec
 from pix2pix_lightning.data.pairs import FilePairs, Pairs, StripPairs
 from pix2pix_lightning.data.prepared import PreparedPairs
 from pix2pix_lightning.data.sizes import format_size
-from pix2pix_lightning.data.source_makers import SourceMaker
+from pix2pix_lightning.data.source_makers import SourceMaker, check_made_source
 
 
 def build_dataset(
@@ -51,8 +51,10 @@ def build_dataset(
         The data set.
 
     Raises:
-        UserError: The cache cannot be built.
+        UserError: The cache cannot be built, or the source maker's sources do not fit the source's side.
     """
+    if source_maker is not None:
+        check_made_source(source_maker, spec)
     fingerprints: list[Any] = []
     if cache_folder is not None:
         fingerprints = compute_fingerprints(pairs)

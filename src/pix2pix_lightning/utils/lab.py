@@ -1,5 +1,8 @@
 """Conversions between sRGB and CIE Lab in floating point: 8-bit Lab would lose up to 24 levels there and back."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -32,7 +35,7 @@ def convert_to_lab(images: Tensor) -> Tensor:
     if images.ndim != 4 or images.shape[1] not in (1, 3):
         raise UserError(f"Lab needs RGB images (B, 3, H, W), got {tuple(images.shape)}: leave such images out")
     linear = torch.where(images > 0.04045, ((images + 0.055) / 1.055) ** 2.4, images / 12.92)
-    to_xyz = linear.new_tensor(_RGB_TO_XYZ) / linear.new_tensor(_WHITE)[:, None]
+    to_xyz = _to_device(_RGB_TO_XYZ, linear) / _to_device(_WHITE, linear)[:, None]
     xyz = torch.einsum("ij,bjhw->bihw", to_xyz, linear)
     x, y, z = torch.where(xyz > _LINEAR_BELOW, xyz.clamp_min(0) ** (1 / 3), _SLOPE * xyz + _INTERCEPT).unbind(1)
     return torch.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], 1)
@@ -52,7 +55,12 @@ def convert_from_lab(images: Tensor) -> Tensor:
     roots = torch.stack([y + green_red / 500, y, y - blue_yellow / 200], 1)
     is_linear = roots <= _SLOPE * _LINEAR_BELOW + _INTERCEPT
     xyz = torch.where(is_linear, (roots - _INTERCEPT) / _SLOPE, roots**3)
-    to_rgb = xyz.new_tensor(_XYZ_TO_RGB)
-    linear = torch.einsum("ij,bjhw->bihw", to_rgb * xyz.new_tensor(_WHITE), xyz).clamp(0, 1)
+    to_rgb = _to_device(_XYZ_TO_RGB, xyz) * _to_device(_WHITE, xyz)
+    linear = torch.einsum("ij,bjhw->bihw", to_rgb, xyz).clamp(0, 1)
     srgb = torch.where(linear > 0.0031308, 1.055 * linear.clamp_min(1e-8) ** (1 / 2.4) - 0.055, 12.92 * linear)
     return srgb.clamp(0, 1)
+
+
+def _to_device(numbers: Sequence[Any], like: Tensor) -> Tensor:
+    """Return numbers in the type and on the device of a tensor, without waiting for the device."""
+    return torch.tensor(numbers, dtype=like.dtype).to(like.device, non_blocking=True)

@@ -106,8 +106,9 @@ def build_channel_numbers(num_classes: int, ignore_index: int | None, device: to
     Returns:
         (1, num_classes, 1, 1) integers, -1 for the channel that is off.
     """
-    numbers = [-1 if number == ignore_index else number for number in range(num_classes)]
-    return torch.tensor(numbers, dtype=torch.int32, device=device)[None, :, None, None]
+    # made on the device: a copy of numbers to it would wait until it has done all else
+    numbers = torch.arange(num_classes, dtype=torch.int32, device=device)[None, :, None, None]
+    return numbers if ignore_index is None else torch.where(numbers == ignore_index, -1, numbers)
 
 
 def decode_classes(values: Tensor, ignore_index: int | None, *, is_output: bool) -> Tensor:
