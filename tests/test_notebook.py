@@ -30,6 +30,7 @@ def run_notebook(path, parameters, folder):
     ]
 
 
+@pytest.mark.slow
 def test_the_quickstart_runs_from_top_to_bottom(tmp_path):
     tiny = [*TINY, "trainer.max_epochs=2", "trainer.limit_train_batches=1", "data.num_val=4"]
     pictures = run_notebook(EXAMPLES / "quickstart.ipynb", f"settings = {tiny}", tmp_path)

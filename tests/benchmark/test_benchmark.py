@@ -69,6 +69,7 @@ def test_everything_is_measured_beside_the_reference(capsys, tmp_path, monkeypat
         benchmark(compose("benchmark", ["output=out.json"]))
 
 
+@pytest.mark.slow
 def test_runtimes_are_compared_on_one_image(capsys, tmp_path, monkeypatch):
     asked = []
     where = "pix2pix_lightning.benchmark.measuring.choose_compile"

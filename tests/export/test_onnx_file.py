@@ -125,6 +125,7 @@ def test_metadata(norm):
     assert metadata["made_by"].keys() == {"checkpoint", "pix2pix_lightning", "torch"}
 
 
+@pytest.mark.slow
 def test_photos_are_coloured_in_the_graph(tmp_path):
     source, target = build_side("lab", part="l"), build_side("lab", part="ab")
     module = build_convolution(source, target)

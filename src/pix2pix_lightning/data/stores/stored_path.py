@@ -105,6 +105,7 @@ class StoredPath:
         within: Path in it, with ``/`` between names; empty for the store itself.
 
     Example:
+        >>> from pix2pix_lightning.data.stores.zip_store import ZipStore
         >>> str(StoredPath(ZipStore(Path("pairs.zip")), "train") / "1.png")
         'pairs.zip/train/1.png'
     """
