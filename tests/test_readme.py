@@ -81,6 +81,12 @@ def keep(cfg):
     return cfg
 
 
+def use_one_process(cfg):
+    """No processes, which take seconds to start."""
+    cfg.workers = 1
+    return cfg
+
+
 def export_weights(cfg):
     """The weights alone: a conversion to ONNX takes as long for narrow networks, and has tests of its own."""
     cfg.update(format="safetensors", output="model.safetensors")
@@ -101,7 +107,7 @@ SMALL = {
     "evaluate": keep,
     "export": export_weights,
     "predict": keep,
-    "prepare": keep,
+    "prepare": use_one_process,
     "report": keep,
 }
 MAX_JOBS = 2  # of a sweep, of which the first is run; the second ends it

@@ -54,10 +54,10 @@ def describe_training(*words):
 # ---- the command line ----------------------------------------------------------------------------------------------
 
 
-def test_a_missing_folder_is_named_with_the_archives_address(capfd):
+def test_a_missing_folder_is_named_with_the_command_that_downloads_it(capfd):
     line = run_command(capfd, "experiment=edges2shoes", "data.root=nowhere/shoes")
     assert "data.root=nowhere/shoes" in line
-    assert "http://efrosgans.eecs.berkeley.edu/pix2pix/datasets/edges2shoes.tar.gz" in line
+    assert "pix2pix_lightning.download data=edges2shoes data.root=nowhere/shoes" in line
 
 
 @pytest.mark.parametrize(

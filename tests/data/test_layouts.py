@@ -445,7 +445,7 @@ def test_stacked_files_and_masks_of_other_sizes_are_found_by_the_check(tmp_path)
     two = {key: value for key, value in good.items() if key != "source_3"}
     write_manifest(tmp_path / "two.csv", [two, two])  # channels that are no colours
     with pytest.raises(UserError, match=r"1\.png \+ .*2\.png, data\.a: .*data\.a\.kind=raw"):
-        PairedDataModule(tmp_path / "two.csv", size=4, num_workers=0).setup("fit")
+        PairedDataModule(tmp_path / "two.csv", size=4, num_workers=0, a={"kind": "rgb"}).setup("fit")
     for number, change in enumerate(({"source_2": "wide.png"}, {"mask": "wide.png"})):
         write_manifest(tmp_path / f"{number}.csv", [good, good | change])
         with pytest.raises(UserError, match=r"differ: .* is 4 x 4 .*wide\.png is 6 x 4"):

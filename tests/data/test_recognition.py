@@ -142,3 +142,17 @@ def test_values_in_a_small_part_of_the_range_are_warned_of(tmp_path, caplog):
     assert any("data.a" in line and "data.a.value_range=[0,1000]" in line for line in first)
     assert any("50% of the values" in line or "49% of the values" in line for line in second)
     assert not [record for record in caplog.records if "value_range" in record.getMessage()]
+
+
+def test_channels_in_a_small_part_of_the_range_are_warned_of(tmp_path, caplog):
+    def build_layers(generator):
+        values = generator.random((16, 16, 4)).astype(np.float32) * [30, 0.01, 20, 1]
+        values[..., 3] = np.nan
+        return values.astype(np.float32)
+
+    root = make_pairs(tmp_path, noise(np.uint8, 3), build_layers, suffixes=(".png", ".npy"))
+    with caplog.at_level(logging.WARNING, "pix2pix_lightning"):
+        PairedDataModule(root, size=16).setup("fit")
+    (line,) = [record.getMessage() for record in caplog.records if "data.b: the range" in record.getMessage()]
+    assert "channels 2 (" in line  # neither the wide ones nor the one without a value
+    assert not any(f"{number} (" in line for number in (1, 3, 4))

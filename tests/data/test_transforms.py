@@ -8,11 +8,14 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from torch.utils.data import default_collate
 
 from pix2pix_lightning import data
 from pix2pix_lightning.data import PairAugmentation, PairDataset, PairedDataModule, PairTransform
+from pix2pix_lightning.data.dataset import collate
 from pix2pix_lightning.data.pair_spec import PairSpec
 from pix2pix_lightning.data.sides import build_side
+from pix2pix_lightning.utils.seeding import Purpose, seed_sequence
 
 SIZE = 16
 LABEL = build_side(kind="label", num_classes=256)
@@ -200,3 +203,24 @@ def test_albumentations_is_imported_on_first_use_and_by_one_file():
     assert not [path for path, text in files.items() if re.search("^(import|from) albumentations", text, re.M)]
     assert [path.name for path, text in files.items() if "import albumentations" in text] == ["transforms.py"]
     assert set(data.__all__) <= set(dir(data))
+
+
+def test_crops_are_drawn_as_by_a_generator_of_the_seed():
+    augmentation = PairAugmentation((8, 6), mirror=True)
+    for index, (height, width) in enumerate([(38, 36), (8, 9), (9, 6), (300, 5000)] * 10):
+        seed = seed_sequence(2**32 - 1, Purpose.AUGMENTATION, 3, index)
+        expected = np.random.default_rng(np.random.SeedSequence([2**32 - 1, int(Purpose.AUGMENTATION), 3, index]))
+        corner = expected.integers(0, (height - 7, width - 5)).tolist()
+        placement = augmentation.place(height, width, seed)
+        assert [placement.window.top, placement.window.left] == corner
+        assert placement.is_mirrored == expected.integers(2)
+
+
+def test_a_batch_of_one_is_collated_without_a_copy():
+    sample = {"source": torch.zeros(3, 2, 2), "target": torch.ones(1, 2, 2), "name": "x", "mask": torch.ones(1, 2, 2)}
+    batch, expected = collate([sample]), default_collate([sample])
+    assert batch.keys() == expected.keys()
+    assert batch["name"] == expected["name"]
+    assert all(torch.equal(batch[key], expected[key]) for key in ("source", "target", "mask"))
+    assert batch["source"].data_ptr() == sample["source"].data_ptr()
+    assert torch.equal(collate([sample, sample])["target"], default_collate([sample, sample])["target"])

@@ -150,12 +150,21 @@ def check_same_as_resumed(cfg: DictConfig, words: Sequence[str]) -> None:
         return
     before = load_saved_config(saved)
     keys = {word.partition("=")[0].lstrip("+~") for word in words}
-    other = [key for key in list_differences(before, cfg, ("data", "module")) if key not in keys]
+    differences = list_differences(before, cfg, ("data", "module"))
+    other = [key for key in differences if key not in keys and not _is_of_recognised_side(cfg, key)]
     if other:
         raise UserError(
             f"resume={cfg.resume} with groups describes a whole run, but {other[0]} is not that run's: give "
             "single keys alone, or the run's own command"
         )
+
+
+def _is_of_recognised_side(cfg: DictConfig, key: str) -> bool:
+    """Return whether a key describes a side that is recognised by its files, which the run has kept."""
+    from omegaconf import OmegaConf
+
+    side = ".".join(key.split(".")[:2])
+    return side in ("data.a", "data.b") and OmegaConf.select(cfg, f"{side}.kind") == "auto"
 
 
 def check_type(key: str, given: Any, expected: Any) -> None:

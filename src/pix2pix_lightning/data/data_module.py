@@ -26,6 +26,7 @@ from pix2pix_lightning.data.pairs import FilePairs, Pairs, StripPairs
 from pix2pix_lightning.data.position import PositionCallback
 from pix2pix_lightning.data.recognition import complete_open_sides
 from pix2pix_lightning.data.sizes import Size
+from pix2pix_lightning.data.slicing import Slicing
 from pix2pix_lightning.data.source_makers import SourceMaker, build_source_maker
 from pix2pix_lightning.data.split_dataset import build_dataset
 from pix2pix_lightning.data.workers import parse_num_workers
@@ -48,10 +49,8 @@ class PairedDataModule(LightningDataModule):
         size: Size to which images are resized: the side of a square, or ``[height, width]``, in pixels.
         crop: Size of the part of them that the networks see in training, likewise. By default all of it.
         resize: As in ``PairSpec``. With ``none``, parts of TIFF files and arrays are read without the rest.
-        val_whole: Validate and test on whole images where training sees crops of ``scale_width`` or ``none``, one in a
-            batch, and not on their centre.
-        jitter: Crop at random places; without ``crop``, images that are stretched are enlarged by 286/256 before, and
-            cropped to ``size`` (paper, section 6.2).
+        val_whole: Validate and test on whole images where training sees crops, one in a batch, not on their centre.
+        jitter: Crop at random places; without ``crop``, stretched images are enlarged by 286/256 before (paper, 6.2).
         mirror: Mirror training pairs left to right with probability 1/2 (paper, section 6.2).
         augmentation: Transforms of training pairs after resizing, crop and mirror, in this order: of albumentations or
             of your own package, as ``{"_target_": "albumentations.Rotate", "limit": 10}``. With ``"sides": "source"``
@@ -70,17 +69,16 @@ class PairedDataModule(LightningDataModule):
         prefetch_factor: Batches that each loader process has ready; None is torch's default, 2.
         check: How the files are checked before a training: ``quick`` reads all headers, which it remembers in the
             folder of ``cache``, or below ``root``, and decodes a few pairs; ``full`` decodes all pairs; ``off``.
-        layout: ``strip`` for files that hold A and B side by side, of any width; ``folders`` for two folders;
-            ``names`` for one folder of files whose names tell A from B; ``manifest``, ``huggingface``, ``lmdb`` and
-            ``zip`` for what ``root`` is; ``auto`` finds out, and takes files as strips only if twice as wide as high.
+        layout: As in ``choose_layout``; with ``strip`` files hold A and B side by side, of any width; ``auto`` finds
+            out how pairs lie, and takes files as strips only if they are twice as wide as high.
         names: Names of the folders of A and B, or what the names of their files end or begin with.
         columns: Columns of A and B, and perhaps of the mask, of a Hugging Face data set.
-        on_error: ``raise`` ends with an error for a pair that cannot be used; ``skip`` leaves out the pairs that the
-            check finds, takes another pair for one that cannot be read in training, and measures without it.
+        on_error: ``raise``: a pair that cannot be used is an error; ``skip``: it is left out, in training replaced.
         val_fraction: Share of the pairs that are validated on; None: 0.1 where ``root`` has no ``train``.
         test_fraction: Share of the pairs that are kept for testing.
         split_seed: Seed of these two.
         source_maker: Makes the sources out of the targets, such as ``DrawHole``, or its description.
+        volumes: How NIfTI volumes are divided into slices: ``axis`` and ``neighbours`` of ``Slicing``.
         archive: What is known of the data set's archive, arguments of ``Archive`` by name, or its address alone.
         download: Whether ``prepare_data`` downloads the archive where ``root`` is missing or empty.
 
@@ -126,6 +124,7 @@ class PairedDataModule(LightningDataModule):
         archive: Mapping[str, Any] | str | None = None,
         download: bool = False,
         source_maker: SourceMaker | Mapping[str, Any] | None = None,
+        volumes: Mapping[str, int] | None = None,
     ) -> None:
         super().__init__()
         num_workers = parse_num_workers(num_workers, "cuda" if torch.cuda.is_available() else "cpu")
@@ -163,13 +162,14 @@ class PairedDataModule(LightningDataModule):
             check_sides(self.augmentation)
         cache_folder = self.resolve_cache_folder() if self.cache else None
         options: dict[str, Any] = {"names": names, "columns": columns, "cache_folder": cache_folder}
-        options |= {"split_seed": split_seed, "archive": archive, "may_miss": on_error == "skip"}
+        slicing = Slicing.from_config(volumes, direction)
+        options |= {"split_seed": split_seed, "archive": archive, "may_miss": on_error == "skip", "slicing": slicing}
         self.folder = PairFolder(self.root, layout, self.val_split, val_fraction, test_fraction, **options)
         has_files = type(self).open_split is PairedDataModule.open_split
         self.completed_sides = complete_open_sides(a, b, self.folder.open if has_files else None)
         source, target = (self.completed_sides[key] for key in ("ba" if direction == "b_to_a" else "ab"))
         sides = {"source": source, "target": target, "direction": direction}
-        self.pair_spec = PairSpec.from_dict({**sides, **geometry, "strips": self.find_strips()})
+        self.pair_spec = PairSpec.from_dict({**sides, **geometry, **slicing.to_spec(), "strips": self.find_strips()})
         self._datasets: dict[str, PairDataset] = {}
         self._position = PositionCallback()
         self._missing: dict[str, UserError] = {}  # why a split could not be opened

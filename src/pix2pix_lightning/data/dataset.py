@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal, NotRequired, TypedDict, cast
 
 import cv2
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, default_collate
+from torch.utils.data import DataLoader, Dataset, default_collate, get_worker_info
 from torch.utils.data.distributed import DistributedSampler
 
 from pix2pix_lightning.data.augmentation import MAX_CV_CHANNELS, PairAugmentation, Placement
@@ -183,10 +183,17 @@ class DroppingLoader(DataLoader[Any]):
         return (batch for batch in super().__iter__() if batch is not None)
 
 
-def collate_kept(samples: list[Sample | None]) -> Any:
+def collate(samples: Sequence[Sample]) -> Any:
+    """Put samples together to a batch; one alone is not copied, except to the memory that processes share."""
+    if len(samples) > 1 or get_worker_info() is not None:
+        return default_collate(list(samples))
+    return {key: [value] if isinstance(value, str) else value[None] for key, value in samples[0].items()}
+
+
+def collate_kept(samples: Sequence[Sample | None]) -> Any:
     """Collate the samples that a ``PairDataset`` has not dropped; None if there are none."""
     kept = [sample for sample in samples if sample is not None]
-    return default_collate(kept) if kept else None
+    return collate(kept) if kept else None
 
 
 class EpochSampler(DistributedSampler[tuple[int, int]]):

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader
 
-from pix2pix_lightning.data.dataset import DroppingLoader, EpochSampler, PairDataset, collate_kept
+from pix2pix_lightning.data.dataset import DroppingLoader, EpochSampler, PairDataset, collate, collate_kept
 from pix2pix_lightning.data.workers import use_one_thread
 
 
@@ -43,7 +43,7 @@ def build_loader(
             dataset,
             batch_size=batch_size,
             sampler=sampler,
-            collate_fn=collate_kept if drops else None,
+            collate_fn=collate_kept if drops else collate,
             num_workers=num_workers,
             pin_memory=pin_memory,
             prefetch_factor=prefetch_factor if num_workers else None,

@@ -14,6 +14,7 @@ from pix2pix_lightning.data.layouts.choosing import LAYOUTS, choose_layout
 from pix2pix_lightning.data.layouts.layout import Layout, StripSize
 from pix2pix_lightning.data.layouts.side_names import check_names
 from pix2pix_lightning.data.pairs import PairFiles
+from pix2pix_lightning.data.slicing import Slicing
 from pix2pix_lightning.utils.checks import check_choice, check_counts
 from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.processes import is_first_process
@@ -44,6 +45,8 @@ class PairFolder:
         columns: Names of the columns of A and B, and perhaps of the mask, in a Hugging Face data set.
         cache_folder: Folder of what is copied from Parquet files; by default it is below ``root``.
         may_miss: Whether files of a manifest that do not exist are left to the check of the files.
+        slicing: How pairs of volumes become pairs of slices. A fraction is a share of the volumes, so that all slices
+            of one are in the same split.
 
     Attributes:
         found: What was recognised when a split was first opened, as plain values: ``layout``, ``a`` and ``b``, where
@@ -67,6 +70,7 @@ class PairFolder:
         columns: Sequence[str] | None = None,
         cache_folder: Path | None = None,
         may_miss: bool = False,
+        slicing: Slicing | None = None,
     ) -> None:
         if val_fraction is not None and not (_is_number(val_fraction) and 0 < val_fraction <= 1):
             raise UserError(f"data.val_fraction={val_fraction}: a number above 0 and up to 1 is expected, such as 0.1")
@@ -89,6 +93,7 @@ class PairFolder:
         self.columns = check_names(columns, "data.columns", most=3)
         self.cache_folder = cache_folder
         self.may_miss = may_miss
+        self.slicing = Slicing() if slicing is None else slicing
         self.found: dict[str, str] = {}
         self._layout: Layout | None = None
         self._parts: dict[str, PairFiles] | None = None
@@ -113,7 +118,7 @@ class PairFolder:
             raise UserError(f"data.root={self.root} is no folder{hint} set data.root=<folder> to that of the pairs")
         try:
             if split not in self._opened:
-                self._opened[split] = self._open(split)
+                self._opened[split] = self.slicing.divide(self._open(split))
             return self._opened[split]
         except ValueError as error:
             url = self.archive.url

@@ -9,6 +9,7 @@ from typing import Any, Literal, cast, get_args
 import torch
 from torch import Tensor
 
+from pix2pix_lightning.data.files.volumes import check_slices
 from pix2pix_lightning.data.sides import LabSide, RgbSide, Side, build_side
 from pix2pix_lightning.data.sides.values import parse_fields, parse_strips, to_plain
 from pix2pix_lightning.data.sizes import Size, check_resize_rule, enlarge, format_size, get_sides, parse_size
@@ -33,6 +34,8 @@ class PairSpec:
         is_whole: Whether training sees whole images of ``scale_width`` or ``none``, and not crops of ``size``: they
             differ in height or in both sides, and the networks pad them.
         direction: Which of the files' A and B is the source: ``a_to_b`` or ``b_to_a``.
+        slice_axis: Across which axis of a volume its slices are translated: 0, 1 or 2.
+        neighbours: Number of slices on each side that are channels of the source too.
         strips: Whether the training's files were strips: False, True or their common (width, height); None: unknown.
 
     Raises:
@@ -51,6 +54,8 @@ class PairSpec:
     resize: str = "stretch"
     is_whole: bool = False
     direction: str = "a_to_b"
+    slice_axis: int = 2
+    neighbours: int = 0
     strips: bool | tuple[int, int] | None = field(default=None, compare=False)  # not what pixels mean
 
     def __post_init__(self) -> None:
@@ -60,6 +65,9 @@ class PairSpec:
         for name in ("size", "load_size"):
             object.__setattr__(self, name, parse_size(name, getattr(self, name)))
         check_resize_rule("resize", self.resize)
+        check_slices("slice_", axis=self.slice_axis, neighbours=self.neighbours)
+        for name in ("slice_axis", "neighbours"):  # plain data has no integers of NumPy
+            object.__setattr__(self, name, int(getattr(self, name)))
         check_switch("is_whole", self.is_whole)
         if self.is_whole and self.resize == "stretch":
             raise UserError("is_whole=true with resize=stretch, which makes all images equal: leave is_whole out")

@@ -16,9 +16,9 @@ from pix2pix_lightning.data.files.file_image import FileImage
 from pix2pix_lightning.data.files.image_files import FORMATS_IN_PARTS, decode_image, open_image
 from pix2pix_lightning.data.files.image_header import ImageHeader, parse_header, read_header
 from pix2pix_lightning.data.files.listing import PathList, get_stem
+from pix2pix_lightning.data.files.slice_path import AnyFile, SlicePath
 from pix2pix_lightning.data.files.stacking import stack_images
 from pix2pix_lightning.data.files.window import Window
-from pix2pix_lightning.data.stores.stored_path import AnyPath
 from pix2pix_lightning.data.strips import format_odd_width, split_strip
 from pix2pix_lightning.utils.errors import UserError
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:  # it imports torch, which pairs do without
     from pix2pix_lightning.data.sides import Side
 
 Image = npt.NDArray[Any]
-Files = Sequence[AnyPath]
+Files = Sequence[AnyFile]
 
 
 class Pairs(Protocol):
@@ -90,7 +90,7 @@ class StripPairs:
             UserError: The file is no image, or its width is odd.
         """
         path = self.files[index]
-        width, height = _read_header(path).upright_size
+        width, height = read_file_header(path).upright_size
         if width % 2:
             raise UserError(format_odd_width(path, width))
         return (height, width // 2), (height, width // 2)
@@ -102,7 +102,7 @@ class StripPairs:
             UserError: The same as for the pair itself.
         """
         path, has_numbers = self.files[index], any(map(_has_class_numbers, self.sides))
-        header = _read_header(path)
+        header = read_file_header(path)
         if header.format in FORMATS_IN_PARTS:
             lefts = (window.left, window.left + header.upright_size[0] // 2)
             a, b = (_open(path, has_numbers=has_numbers, window=window._replace(left=left)) for left in lefts)
@@ -150,7 +150,7 @@ class FilePairs:
         a: Sequence[Files],
         b: Sequence[Files],
         names: Sequence[str],
-        masks: Sequence[AnyPath | None] | None = None,
+        masks: Sequence[AnyFile | None] | None = None,
     ) -> None:
         self.a = list(a)
         self.b = self.a if b is a else list(b)  # the files of one list are read once
@@ -242,20 +242,32 @@ def _stack(stack: Sequence[Files], index: int, *, has_numbers: bool, window: Win
     return stack_images([_open(files[index], has_numbers=has_numbers, window=window) for files in stack])
 
 
-def _open(file: AnyPath, *, has_numbers: bool, window: Window | None = None) -> FileImage:
+def _open(file: AnyFile, *, has_numbers: bool, window: Window | None = None) -> FileImage:
     if isinstance(file, Path):
         return open_image(file, has_numbers=has_numbers, window=window)
+    if isinstance(file, SlicePath):
+        return file.read_image(window)
     return decode_image(file.read_bytes(), Path(str(file)), has_numbers=has_numbers, window=window)
 
 
-def _read_header(file: AnyPath) -> ImageHeader:
+def read_file_header(file: AnyFile) -> ImageHeader:
+    """Read the header of a file of a pair.
+
+    Returns:
+        The header; that of one picture for a slice of a volume.
+
+    Raises:
+        UserError: The file is no image, or its header is damaged.
+    """
     if isinstance(file, Path):
         return read_header(file)
+    if isinstance(file, SlicePath):
+        return file.read_header()
     return parse_header(io.BytesIO(file.read_bytes()), Path(str(file)))
 
 
-def _read_size(stack: Sequence[AnyPath]) -> tuple[int, int]:
-    sizes = [_read_header(file).upright_size for file in stack]
+def _read_size(stack: Sequence[AnyFile]) -> tuple[int, int]:
+    sizes = [read_file_header(file).upright_size for file in stack]
     for file, (width, height) in zip(stack, sizes, strict=True):
         if (width, height) != sizes[0]:  # a window would be of other places in each
             raise UserError(
@@ -275,7 +287,7 @@ def _compute_fingerprints(files: Files) -> list[list[str | int]]:
     return [[str(file) if isinstance(file, Path) else file.within, *_read_status(file)] for file in files]
 
 
-def _read_status(file: AnyPath) -> tuple[int, int]:
+def _read_status(file: AnyFile) -> tuple[int, int]:
     if not isinstance(file, Path):
         return file.get_status()
     try:

@@ -7,19 +7,20 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from dataclasses import fields
-from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from pix2pix_lightning.data.check.content import examine_image, find_class_numbers
 from pix2pix_lightning.data.files.file_image import describe_misfit
-from pix2pix_lightning.data.files.image_header import ImageHeader, read_header
+from pix2pix_lightning.data.files.image_header import ImageHeader
 from pix2pix_lightning.data.files.stacking import stack_headers
-from pix2pix_lightning.data.pairs import PairFiles
+from pix2pix_lightning.data.pairs import PairFiles, read_file_header
+from pix2pix_lightning.data.resize import INTERPOLATIONS
 from pix2pix_lightning.data.sides import KINDS, RawSide, Side, build_side
 from pix2pix_lightning.data.sides.ranges import DTYPES, compute_type_limits, parse_bounds
+from pix2pix_lightning.utils.checks import check_choice
 from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.processes import is_first_process
 
@@ -45,7 +46,7 @@ def check_open_side(options: Mapping[str, Any]) -> None:
     """Check what can be seen of the arguments of an open side before its files are read.
 
     Raises:
-        UserError: A key is unknown, or a range is none.
+        UserError: A key or an interpolation is unknown, or a range is none.
     """
     known = {"kind", *(field.name for side in KINDS.values() for field in fields(side))}
     for key in options:
@@ -53,6 +54,8 @@ def check_open_side(options: Mapping[str, Any]) -> None:
             raise UserError(f"{key!r} is no key of a side: use one of {', '.join(sorted(known))}")
     if options.get("value_range") not in (None, AUTO):
         parse_bounds(options["value_range"])
+    if options.get("interpolation") is not None:
+        check_choice("interpolation", options["interpolation"], INTERPOLATIONS)
 
 
 def complete_open_sides(
@@ -147,7 +150,7 @@ def _read_headers(pairs: PairFiles, key: str) -> list[ImageHeader]:
     headers = []
     for index in _spread(len(pairs), _NUM_HEADERS):
         try:
-            parts = [read_header(cast(Path, files[index])) for files in stack]
+            parts = [read_file_header(files[index]) for files in stack]
         except (UserError, OSError):
             continue
         if all(part.pixel_dtype in DTYPES for part in parts):

@@ -9,6 +9,7 @@ import numpy as np
 
 from pix2pix_lightning.data.files.file_image import FileImage
 from pix2pix_lightning.data.files.image_header import parse_header
+from pix2pix_lightning.data.files.slice_path import AnyFile
 from pix2pix_lightning.data.stores.stored_path import AnyPath
 from pix2pix_lightning.utils.errors import UserError
 
@@ -22,7 +23,7 @@ def is_strip_shape(width: int, height: int) -> bool:
     return abs(width - 2 * height) <= max(1, 2 * ASPECT_TOLERANCE * width)
 
 
-def split_strip(strip: FileImage, path: AnyPath) -> tuple[FileImage, FileImage]:
+def split_strip(strip: FileImage, path: AnyFile) -> tuple[FileImage, FileImage]:
     """Split a strip into A, its left half, and B.
 
     Args:
@@ -41,7 +42,7 @@ def split_strip(strip: FileImage, path: AnyPath) -> tuple[FileImage, FileImage]:
     return strip.crop(0, width // 2), strip.crop(width // 2, width)
 
 
-def format_odd_width(path: AnyPath, width: int) -> str:
+def format_odd_width(path: AnyFile, width: int) -> str:
     """Return what is wrong with a strip of an odd width in pixels."""
     return (
         f"{path} is {width} pixels wide: a strip of A and B side by side has an even width; for A and B "

@@ -134,7 +134,7 @@ def _answer(ask: Callable[[], Any]) -> Any:
 
 
 def _format_resize_label(canvas: Mapping[str, Any]) -> str:
-    return f"Resize uploads to {canvas['size']} x {canvas['size']}, as in training"
+    return f"Resize uploads to {canvas['width']} x {canvas['height']}, as in training"
 
 
 def _read_text(name: str) -> str:

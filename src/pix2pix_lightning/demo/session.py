@@ -176,8 +176,10 @@ def _to_data_url(image: Image, suffix: str = ".png", target: Side | None = None)
     """Encode with the same bytes as the files of ``predict``."""
     with TemporaryDirectory() as folder:
         path = Path(folder) / f"image{suffix}"
-        tags = {} if target is None else {"nodata": target.nodata, "scale": target.scale, "offset": target.offset}
-        write_image(path, image, **tags)
+        if target is None:
+            write_image(path, image)
+        else:
+            write_image(path, image, nodata=target.nodata, scale=target.scale, offset=target.offset)
         return f"data:{_MEDIA_TYPES[suffix]};base64," + base64.b64encode(path.read_bytes()).decode()
 
 

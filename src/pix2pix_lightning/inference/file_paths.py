@@ -23,6 +23,7 @@ from pix2pix_lightning.data.files.listing import (
     list_images_below,
     log_passed_over,
 )
+from pix2pix_lightning.data.files.volumes import is_volume
 from pix2pix_lightning.data.sides import Side
 from pix2pix_lightning.utils.checks import check_absent, check_counts, is_same_place
 from pix2pix_lightning.utils.errors import UserError
@@ -139,14 +140,21 @@ def choose_suffixes(inputs: Collection[Path], target: Side) -> dict[Path, str]:
         target: What the pixels of the outputs mean.
 
     Returns:
-        For each file ``.png`` where that holds the outputs; ``.tif`` for other types and channels, for a value of
-        pixels without one, a scale or an offset, and for inputs that say where their pixels lie on the ground.
+        For a volume of slices its own suffix. For each other file ``.png`` where that holds the outputs; ``.tif`` for
+        other types and channels, for a value of pixels without one, a scale or an offset, and for inputs that say where
+        their pixels lie on the ground.
     """
     plain, placed = (
         choose_suffix(target.dtype, target.file_channels, needs_tags=placed or target.needs_tags)
         for placed in (False, True)
     )
-    return {path: placed if plain != placed and _has_georeference(path) else plain for path in inputs}
+
+    def choose(path: Path) -> str:
+        if is_volume(path):
+            return get_suffix(path.name)
+        return placed if plain != placed and _has_georeference(path) else plain
+
+    return {path: choose(path) for path in inputs}
 
 
 def check_apart(source: str, output: Path, *, is_file: bool = False, overwrite: bool = False) -> None:
@@ -204,6 +212,8 @@ def is_output_file(output: Path, inputs: Collection[Path], samples: int | None, 
     if output.is_dir():
         return False
     if suffix in WRITTEN_SUFFIXES:
+        if volume := next(filter(is_volume, inputs), None):
+            raise UserError(f"output={output}: the volume {volume} becomes a volume of its name: give a folder")
         folder = f"give a folder, output={output.with_suffix('')}"
         if len(inputs) > 1:
             raise UserError(f"output={output} is one file, but {len(inputs)} images are translated: {folder}")

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from pix2pix_lightning.data.files.file_image import FileImage
 from pix2pix_lightning.data.files.image_files import open_image
+from pix2pix_lightning.data.files.volumes import open_slice
 from pix2pix_lightning.data.pair_spec import PairSpec
 from pix2pix_lightning.data.strips import is_strip_shape, split_strip
 from pix2pix_lightning.utils.checks import check_choice
@@ -88,6 +89,23 @@ class SourceReader:
         image = open_image(path, max_pixels=self.max_pixels, has_numbers=self.spec.source.has_class_numbers)
         image = self._take_half(image, path)
         return self._convert(image, path), image.georeference
+
+    def read_slice(self, path: Path, index: int) -> Array:
+        """Read a slice of a volume, with its neighbours as the training had them.
+
+        Args:
+            path: The volume.
+            index: Number of the slice.
+
+        Returns:
+            What `read` returns.
+
+        Raises:
+            UserError: As `read` raises it.
+        """
+        axis, neighbours = self.spec.slice_axis, self.spec.neighbours
+        image = open_slice(path, index, axis=axis, neighbours=neighbours, max_pixels=self.max_pixels)
+        return self._convert(image, path)
 
     def convert(self, image: FileImage, path: Path) -> Array:
         """Convert what a file holds, or its half, to what the source takes.

@@ -11,10 +11,12 @@ import numpy.typing as npt
 from torch import nn
 
 from pix2pix_lightning.data.files.image_files import TIFF_SUFFIXES, check_writable, get_suffix, write_image
+from pix2pix_lightning.data.files.volumes import is_volume
 from pix2pix_lightning.data.sides import Side
 from pix2pix_lightning.inference.prefetch import map_ahead
 from pix2pix_lightning.inference.spread import Spread
 from pix2pix_lightning.inference.translator import Translator
+from pix2pix_lightning.inference.volumes import translate_volume, write_translation
 from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.memory import is_out_of_memory
 
@@ -27,10 +29,10 @@ _log = logging.getLogger(__name__)
 
 
 class _Read(NamedTuple):
-    """An input that was read, or why it was not."""
+    """An input that was read, or why it was not; a volume (None) is read slice by slice."""
 
     path: Path
-    image: Image | Exception
+    image: Image | Exception | None
     georeference: Georeference | None = None
 
 
@@ -46,6 +48,7 @@ def translate_files(
 
     A TIFF gets the target's scale, offset and value of pixels without a value, and where its input says so, the place
     of its pixels on the ground.
+    A volume becomes a volume, in the same place.
 
     Args:
         translator: Translator of the model.
@@ -69,19 +72,31 @@ def translate_files(
 
     def read(path: Path) -> _Read:
         try:
+            if is_volume(path):
+                return _Read(path, None)
             return _Read(path, *translator.reader.read_georeferenced(path))
         except Exception as error:
             if not _is_of_image(error):
                 raise
             return _Read(path, error)
 
-    def write(result: tuple[Path, Image, Georeference | None]) -> Path:
+    def write(result: tuple[Path, Image, Georeference | Path | None]) -> Path:
         nonlocal has_warned
         path, image, georeference = result
         path.parent.mkdir(parents=True, exist_ok=True)
+        if isinstance(georeference, Path):
+            write_translation(path, image, target, like=georeference, overwrite=overwrite)
+            return path
         if get_suffix(path.name) in TIFF_SUFFIXES:
-            tags = {"nodata": target.nodata, "scale": target.scale, "offset": target.offset}
-            write_image(path, image, georeference=georeference, **tags, overwrite=overwrite)
+            write_image(
+                path,
+                image,
+                georeference=georeference,
+                nodata=target.nodata,
+                scale=target.scale,
+                offset=target.offset,
+                overwrite=overwrite,
+            )
             return path
         if (georeference is not None or target.needs_tags) and not has_warned:
             has_warned = True
@@ -91,11 +106,16 @@ def translate_files(
         write_image(path, image, overwrite=overwrite)
         return path
 
-    def translate() -> Iterator[tuple[Path, Image, Georeference | None]]:
+    def translate() -> Iterator[tuple[Path, Image, Georeference | Path | None]]:
         for path, image, georeference in map_ahead(read, outputs):
             try:
                 if isinstance(image, Exception):
                     raise image
+                if image is None:
+                    if samples is not None:
+                        raise UserError(f"samples={samples} of a volume are not written: leave samples out")
+                    yield outputs[path][0], translate_volume(translator, path), path
+                    continue
                 results = _translate_image(translator, image, len(outputs[path]), samples)
                 for output, result in zip(outputs[path], results, strict=True):
                     yield output, result, georeference

@@ -9,6 +9,8 @@ from enum import IntEnum
 import numpy as np
 import torch
 
+_MAX_WORD = 2**32 - 1
+
 
 class Purpose(IntEnum):
     """What a draw is for; the comments name its counters. The numbers are part of every run's results."""
@@ -29,7 +31,9 @@ def seed_sequence(seed: int, purpose: Purpose, *counters: int) -> np.random.Seed
         purpose: What the draw is for.
         *counters: Counters of the draw, such as the epoch.
     """
-    return np.random.SeedSequence([seed, int(purpose), *counters])
+    entropy = [seed, int(purpose), *counters]
+    # an array is read in a third of the time; a larger number would be several words
+    return np.random.SeedSequence(np.array(entropy, np.uint32) if max(entropy) <= _MAX_WORD else entropy)
 
 
 @contextmanager

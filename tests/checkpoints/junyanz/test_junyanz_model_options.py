@@ -223,7 +223,7 @@ def test_discriminators_of_spring_2019_without_norms_had_biases(tmp_path, plain)
 @pytest.mark.parametrize("values", [{"model": "colorization"}, {"dataset_mode": "colorization"}])
 def test_sides_of_a_colorization_are_lab(folder, values):
     generator = UNetGenerator(in_channels=1, out_channels=2, num_downs=5, base_channels=2, dropout_at="junyanz")
-    write_junyanz(generator, folder / "latest_net_G.pth")
+    write_junyanz(generator, folder / "latest_net_G.pth", overwrite=True)
     (folder / "train_opt.txt").write_text(format_table(values))
     spec = Translator(folder).pair_spec
     assert [(side.kind, side.part) for side in (spec.source, spec.target)] == [("lab", "l"), ("lab", "ab")]

@@ -40,6 +40,7 @@ ROWS = {
     ),
     "grayscale": ({"kind": "grayscale"}, draw("uint8")),
     "grayscale in a range": ({"kind": "grayscale", "value_range": [20, 200]}, draw("uint8", low=20, high=200)),
+    "lab": ({"kind": "lab"}, draw("uint8", 3)),
     "class numbers": ({"kind": "label", "num_classes": 12}, draw("uint8", high=11)),
     "class numbers and none": (
         {"kind": "label", "num_classes": 12, "ignore_index": 255},

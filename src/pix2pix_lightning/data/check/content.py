@@ -9,11 +9,11 @@ from typing import NamedTuple
 import numpy as np
 
 from pix2pix_lightning.data.files.image_files import format_reason
+from pix2pix_lightning.data.files.slice_path import AnyFile
 from pix2pix_lightning.data.pair_spec import PairSpec
 from pix2pix_lightning.data.pairs import Image, Pairs
 from pix2pix_lightning.data.sides import RawSide, Side
 from pix2pix_lightning.data.sides.palette import find_unknown_colours
-from pix2pix_lightning.data.stores.stored_path import AnyPath
 from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.text import format_names
 
@@ -32,7 +32,7 @@ class SideContent(NamedTuple):
         levels: The gray levels as bits of a number, 0 where there are colours or more levels than classes need.
         unknown: Colours of parts of the image that the side's palette lacks.
         is_ignored: Whether no pixel has a class, or none has a value.
-        limits: Least and greatest value, of raw values.
+        limits: Least and greatest value of each channel, of raw values; infinite where a channel has none.
         clipped: Share of raw values that lie beyond the range.
     """
 
@@ -40,7 +40,7 @@ class SideContent(NamedTuple):
     levels: int
     unknown: Sequence[Sequence[int]] = ()
     is_ignored: bool = False
-    limits: Sequence[float] = ()
+    limits: Sequence[tuple[float, float]] = ()
     clipped: float = 0.0
 
 
@@ -83,7 +83,7 @@ class PairContent(NamedTuple):
     b: SideContent | None = None
 
 
-def examine_pair(pairs: Pairs, index: int, name: str, files: Sequence[AnyPath], spec: PairSpec) -> PairContent:
+def examine_pair(pairs: Pairs, index: int, name: str, files: Sequence[AnyFile], spec: PairSpec) -> PairContent:
     """Decode a pair, and check its values against the descriptions of its sides.
 
     Args:
@@ -165,22 +165,24 @@ def examine_image(image: Image) -> SideContent:
 
 def _examine_values(image: Image, side: RawSide) -> SideContent:
     missing = np.isnan(image) if side.is_float else np.zeros(image.shape, bool)
-    values = image[~(missing if side.nodata is None else missing | (image == side.nodata))]
+    has_value = ~(missing if side.nodata is None else missing | (image == side.nodata))
+    values = image[has_value]
     if not values.size:
         return SideContent(False, 0, is_ignored=True)
-    limits = float(values.min()), float(values.max())
+    channels = [image[..., channel][has_value[..., channel]] for channel in range(image.shape[2])]
+    limits = [(float(one.min()), float(one.max())) if one.size else (np.inf, -np.inf) for one in channels]
     low, high = side.value_range
-    return SideContent(
-        limits[0] == limits[1], 0, limits=limits, clipped=float(((values < low) | (values > high)).mean())
-    )
+    clipped = float(((values < low) | (values > high)).mean())
+    return SideContent(bool(values.min() == values.max()), 0, limits=limits, clipped=clipped)
 
 
 def _describe_range(key: str, found: Sequence[tuple[str, SideContent]], side: Side) -> list[str]:
     """Warn of values that fill a small part of a range, as pictures that are nearly black, or lie beyond it."""
-    limits = [content.limits for _, content in found if content.limits]
-    if not limits:
+    limits = np.array([content.limits for _, content in found if content.limits])
+    if not limits.size:
         return []
-    low, high = min(one for one, _ in limits), max(one for _, one in limits)
+    lows, highs = limits[..., 0].min(axis=0), limits[..., 1].max(axis=0)
+    low, high = lows.min(), highs.max()
     fix = f"set data.{key}.value_range=[{low:g},{high:g}] or [p0.5,p99.5]"
     ends = f"[{side.value_range[0]:g},{side.value_range[1]:g}]"
     clipped = sum(content.clipped for _, content in found) / len(limits)
@@ -190,6 +192,14 @@ def _describe_range(key: str, found: Sequence[tuple[str, SideContent]], side: Si
         return [
             f"data.{key}: the values that were read, {low:g} to {high:g}, fill a small part of value_range={ends}, "
             f"where a network sees little of their differences: {fix}"
+        ]
+    narrow = np.flatnonzero((highs >= lows) & (highs - lows < _LEAST_SPREAD * (high - low)))
+    if narrow.size:
+        ranges = [f"{number + 1} ({lows[number]:g} to {highs[number]:g})" for number in narrow.tolist()]
+        return [
+            f"data.{key}: the range of a side is that of all its channels, {ends}, and some fill a small part of it, "
+            f"where a network sees little of their differences: channels {format_names(ranges)}; write the files in "
+            "units in which the channels have ranges of like size"
         ]
     return []
 

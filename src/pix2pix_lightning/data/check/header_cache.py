@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from pix2pix_lightning.data.files.image_files import check_header, decode_image, format_reason
 from pix2pix_lightning.data.files.image_header import ImageHeader, parse_header
+from pix2pix_lightning.data.files.slice_path import SlicePath
 from pix2pix_lightning.data.stores.stored_path import StoredPath
 from pix2pix_lightning.data.workers import count_available_cores
 from pix2pix_lightning.utils.atomic import atomic_write
@@ -35,6 +36,7 @@ _READING_ERRORS = (OSError, ValueError, LookupError, TypeError, EOFError, zipfil
 
 Numbers = npt.NDArray[np.int64]
 Entry = ImageHeader | str
+File = str | StoredPath | SlicePath
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -59,7 +61,7 @@ class HeaderCache:
         entries: Each header that occurs, once; for a file whose header cannot be read, what is wrong with it.
     """
 
-    def __init__(self, files: Sequence[str | StoredPath], root: Path, memory: Path | None = None) -> None:
+    def __init__(self, files: Sequence[File], root: Path, memory: Path | None = None) -> None:
         self._paths = files
         self._memory = memory
         prefix = f"{root}/" if str(root) != "." else ""
@@ -175,8 +177,8 @@ def _track(results: Iterable[list[R]], title: str, total: int) -> Iterable[list[
     return track(results, title, total=total, console=console, disable=not console.is_terminal)
 
 
-def _read_status(path: str | StoredPath) -> tuple[int, int]:
-    if isinstance(path, StoredPath):
+def _read_status(path: File) -> tuple[int, int]:
+    if not isinstance(path, str):
         return path.get_status()
     try:
         status = os.stat(path)  # noqa: PTH116
@@ -185,9 +187,13 @@ def _read_status(path: str | StoredPath) -> tuple[int, int]:
     return status.st_size, status.st_mtime_ns
 
 
-def _read_entry(name: str | StoredPath) -> Entry:
+def _read_entry(name: File) -> Entry:
     path = Path(str(name))
     try:
+        if isinstance(name, SlicePath):
+            header = name.read_header()
+            check_header(header, path)
+            return header
         with _open(name) as file:
             header = parse_header(file, path)
             check_header(header, path)
@@ -213,16 +219,16 @@ def _has_end(file: BinaryIO, header: ImageHeader) -> bool:
     return mark in file.read()
 
 
-def _open(path: str | StoredPath) -> BinaryIO:
-    return path.open() if isinstance(path, StoredPath) else Path(path).open("rb")
+def _open(path: File) -> BinaryIO:
+    return Path(path).open("rb") if isinstance(path, str) else path.open()
 
 
-def _compute_checksum(path: str | StoredPath) -> int:
+def _compute_checksum(path: File) -> int:
     try:
         with _open(path) as file:
             size = file.seek(0, os.SEEK_END)
             file.seek(0)
-            checksum = zlib.crc32(file.read(_PART))
+            checksum = zlib.crc32(file.read(_PART), path.index if isinstance(path, SlicePath) else 0)
             for start in (size // 2, size - _PART):
                 if start > _PART:
                     file.seek(start)

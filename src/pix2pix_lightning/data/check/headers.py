@@ -12,13 +12,13 @@ import numpy as np
 import numpy.typing as npt
 
 from pix2pix_lightning.data.check.findings import BadPair
-from pix2pix_lightning.data.check.header_cache import HeaderCache
+from pix2pix_lightning.data.check.header_cache import File, HeaderCache
 from pix2pix_lightning.data.files.file_image import describe_misfit
 from pix2pix_lightning.data.files.image_header import ImageHeader
 from pix2pix_lightning.data.files.listing import PathList
+from pix2pix_lightning.data.files.slice_path import AnyFile
 from pix2pix_lightning.data.files.stacking import stack_headers
 from pix2pix_lightning.data.pairs import Files, PairFiles
-from pix2pix_lightning.data.stores.stored_path import AnyPath, StoredPath
 from pix2pix_lightning.data.strips import ASPECT_TOLERANCE, format_odd_width, is_strip_shape
 from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.text import format_names
@@ -60,11 +60,11 @@ class CheckedSplit:
         self.cache = HeaderCache(list(chain.from_iterable(map(_list_paths, self.sides))), root, memory)
         self.codes: Numbers = self.cache.codes.reshape(len(self.sides), count)
 
-    def get_paths(self, index: int) -> list[AnyPath]:
+    def get_paths(self, index: int) -> list[AnyFile]:
         """Return the files of a pair."""
         return [side[index] for side in self.sides]
 
-    def get_both(self, index: int) -> list[AnyPath]:
+    def get_both(self, index: int) -> list[AnyFile]:
         """Return the first file of A and the first one of B, which of a strip are the same."""
         paths = dict(zip(reversed(self.roles), reversed(self.get_paths(index)), strict=True))
         return [paths["ab"]] * 2 if "ab" in paths else [paths["a"], paths["b"]]
@@ -93,10 +93,10 @@ class CheckedSplit:
         return BadPair(self.name, int(index), self.pairs.get_name(int(index)), text, fix)
 
 
-def _list_paths(files: Files) -> list[str | StoredPath]:
+def _list_paths(files: Files) -> list[File]:
     if isinstance(files, PathList) and isinstance(files.folder, Path):
         return [*files.to_strings()]
-    return [path if isinstance(path, StoredPath) else str(path) for path in files]
+    return [str(path) if isinstance(path, Path) else path for path in files]
 
 
 def find_bad_headers(split: CheckedSplit, *, is_strip_sure: bool) -> list[BadPair]:
@@ -122,7 +122,7 @@ def find_bad_headers(split: CheckedSplit, *, is_strip_sure: bool) -> list[BadPai
 
 
 def _describe_misfit(
-    entries: list[ImageHeader | str], roles: list[str], paths: list[AnyPath], sides: Sides, *, is_strip_sure: bool
+    entries: list[ImageHeader | str], roles: list[str], paths: list[AnyFile], sides: Sides, *, is_strip_sure: bool
 ) -> tuple[str, str] | None:
     """Return what is wrong with a pair and what to do, or None."""
     headers = []
@@ -149,7 +149,7 @@ def _describe_misfit(
 
 
 def _describe_unread(
-    headers: list[ImageHeader], roles: list[str], paths: list[AnyPath], sides: Sides
+    headers: list[ImageHeader], roles: list[str], paths: list[AnyFile], sides: Sides
 ) -> tuple[str, str] | None:
     """Return what a side does not take of its files."""
     for key, side in zip("ab", sides, strict=True):
@@ -168,7 +168,7 @@ def _describe_unread(
 
 
 def _describe_unlike_stack(
-    headers: list[ImageHeader], roles: list[str], paths: list[AnyPath]
+    headers: list[ImageHeader], roles: list[str], paths: list[AnyFile]
 ) -> tuple[str, str] | None:
     """Return what is wrong with files whose channels are put together, or whose mask is of another size."""
     place = {role: roles.index(role) for role in roles}
@@ -185,7 +185,7 @@ def _describe_unlike_stack(
     return None
 
 
-def _describe_unequal(headers: list[ImageHeader], roles: list[str], paths: list[AnyPath]) -> tuple[str, str] | None:
+def _describe_unequal(headers: list[ImageHeader], roles: list[str], paths: list[AnyFile]) -> tuple[str, str] | None:
     headers, paths = ([values[roles.index(role)] for role in "ab"] for values in (headers, paths))  # type: ignore[assignment]
     a, b = headers
     if _have_one_shape(a.upright_size, b.upright_size):
@@ -266,22 +266,24 @@ def find_lossy_numbers(split: CheckedSplit) -> list[str]:
         [isinstance(entry, ImageHeader) and entry.format == "jpeg" for entry in split.cache.entries], bool
     )
     for role, codes, files in zip(split.roles, split.codes, split.sides, strict=True):
+        sides = zip("ab", split.pairs.sides, strict=True)
+        keys = [key for key, side in sides if key in role and side is not None and side.has_class_numbers]
+        if not (keys or role == "mask"):  # paths of many photos would take a second
+            continue
         found = np.flatnonzero(is_lossy[codes]).tolist()
         # a pair without a mask has its B in the list
         names = [str(files[index]) for index in found if role != "mask" or files[index] not in split.get_both(index)]
-        if role == "mask":
-            if names:
-                warnings.append(
-                    f"{len(names)} masks of {split.name} are JPEG, which leaves few pixels at zero: write them as PNG "
-                    f"from the originals: {format_names(names)}"
-                )
-            continue
-        for key, side in zip("ab", split.pairs.sides, strict=True):
-            if names and key in role and side is not None and side.has_class_numbers:
-                warnings.append(
-                    f"data.{key}: {len(names)} files of {split.name} hold class numbers as JPEG, which changes them "
-                    f"near the edges of the classes: write them as PNG from the originals: {format_names(names)}"
-                )
+        if names and role == "mask":
+            warnings.append(
+                f"{len(names)} masks of {split.name} are JPEG, which leaves few pixels at zero: write them as PNG "
+                f"from the originals: {format_names(names)}"
+            )
+        elif names:
+            warnings += [
+                f"data.{key}: {len(names)} files of {split.name} hold class numbers as JPEG, which changes them "
+                f"near the edges of the classes: write them as PNG from the originals: {format_names(names)}"
+                for key in keys
+            ]
     return warnings
 
 
@@ -337,7 +339,7 @@ def _compute_keys(split: CheckedSplit, indices: Numbers) -> list[tuple[int, ...]
     return list(zip(*columns, strict=True))
 
 
-def _compute_digest(paths: list[AnyPath]) -> bytes | None:
+def _compute_digest(paths: list[AnyFile]) -> bytes | None:
     digest = hashlib.sha256()
     try:
         for path in paths:

@@ -171,7 +171,8 @@ def _parse_side(
     if not all(isinstance(value, bool) for value in (is_constant, is_ignored)) or not isinstance(levels, int):
         raise TypeError("truth values and levels are expected")
     colours = [[int(value) for value in colour] for colour in unknown]
-    return SideContent(is_constant, levels, colours, is_ignored, [float(value) for value in limits], float(clipped))
+    bounds = [(float(low), float(high)) for low, high in limits]
+    return SideContent(is_constant, levels, colours, is_ignored, bounds, float(clipped))
 
 
 def _compute_digest(checked: list[CheckedSplit], chosen: Mapping[str, list[int]], spec: PairSpec) -> str:

@@ -238,7 +238,8 @@ def _warn_passed_over(folder: AnyPath, complete: Sequence[tuple[AnyPath, AnyPath
     for place, listing in places.items():
         if listing.files:
             _log.warning(
-                "%s is passed over, with %d images: the pairs are those of %s and %s; move it away, or set data.layout",
+                "%s is passed over, with %d images: the pairs are those of %s and %s; data.names=[A,B] or data.layout= "
+                "chooses others",
                 place,
                 len(listing.files),
                 *used,

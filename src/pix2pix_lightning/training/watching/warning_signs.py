@@ -187,7 +187,8 @@ def find_validation_signs(
             yield Sign(
                 f"constant_{side}",
                 f"the {side}s of the validation are nearly the same image (their deviation is {spread:.4f} of the "
-                f"range, their contrast {contrast:.4f}): look at the files, and at kind and palette in data.a, data.b",
+                f"range, their contrast {contrast:.4f}): look at the files, and at kind, palette and value_range in "
+                "data.a, data.b",
             )
     if num_steps < limits.after_steps or figures.num_images < 2:
         return
