@@ -187,7 +187,8 @@ def collate(samples: Sequence[Sample]) -> Any:
     """Put samples together to a batch; one alone is not copied, except to the memory that processes share."""
     if len(samples) > 1 or get_worker_info() is not None:
         return default_collate(list(samples))
-    return {key: [value] if isinstance(value, str) else value[None] for key, value in samples[0].items()}
+    sample: dict[str, Any] = {**samples[0]}
+    return {key: [value] if isinstance(value, str) else value[None] for key, value in sample.items()}
 
 
 def collate_kept(samples: Sequence[Sample | None]) -> Any:
