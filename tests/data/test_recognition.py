@@ -87,7 +87,7 @@ def test_ranges_are_percentiles_of_the_training_pairs(tmp_path):
     np.testing.assert_allclose(found["value_range"], np.percentile(values[values != 7], [10, 90]))
     assert (found["dtype"], found["num_channels"], found["nodata"]) == ("int16", 1, 7)
     assert complete(root, {"value_range": [-1000, "p100"]})["a"]["value_range"] == [-1000, float(values.max())]
-    assert complete(root)["a"].get("value_range") is None  # all of the type
+    assert complete(root)["a"]["value_range"] == [float(values.min()), float(values.max())]
     with pytest.raises(ValueError, match=r"value_range=\['p10', 'x'\]"):
         complete(root, {"kind": "raw", "value_range": ["p10", "x"]})
 

@@ -253,17 +253,22 @@ def _build_provisional(options: Options) -> Side:
     return build_side(**{**options, "value_range": list(compute_type_limits(options["dtype"]))})
 
 
+def _has_no_range(options: Mapping[str, Any]) -> bool:
+    return options.get("value_range") in (None, AUTO)
+
+
 def _has_open_range(options: Mapping[str, Any]) -> bool:
     """Return whether a range of a raw side depends on the files' values."""
     value_range = options.get("value_range")
-    if value_range is None or value_range == AUTO:
+    if _has_no_range(options):
         return str(options.get("dtype")).startswith("float")
     return any(isinstance(bound, str) for bound in value_range) if isinstance(value_range, Sequence) else False
 
 
 def _find_ranges(keys: list[str], completed: dict[str, Options], pairs: PairFiles) -> None:
-    """Replace open ranges by numbers, in place."""
-    keys = [key for key in keys if _has_open_range(completed[key])]
+    """Replace open ranges by numbers, in place; that of int16, of which files fill a small part, counts as open."""
+    signed = [key for key in keys if completed[key]["dtype"] == "int16" and _has_no_range(completed[key])]
+    keys = [key for key in keys if key in signed or _has_open_range(completed[key])]
     if not keys:
         return
     images = _read_images(pairs, completed, _NUM_IMAGES)
@@ -276,6 +281,8 @@ def _find_ranges(keys: list[str], completed: dict[str, Options], pairs: PairFile
         if not values:
             raise UserError(f"data.{key}: no training file has a value: set data.{key}.value_range=[low,high]")
         low, high = (_compute_bound(bound, values) for bound in bounds)
+        if not low < high and key in signed:  # a single value: all of the type
+            continue
         if not low < high:
             raise UserError(
                 f"data.{key}.value_range={given or AUTO} is from {low:g} to {high:g} in the training files: set "
