@@ -426,6 +426,7 @@ def test_junyanz_generator(run, call, pictures, tmp_path):
 
 
 def test_a_colorization_generator_colours_gray_pictures(tmp_path):
+    torch.manual_seed(0)
     generator = UNetGenerator(in_channels=1, out_channels=2, num_downs=5, base_channels=2, dropout_at="junyanz")
     write_junyanz(generator, tmp_path / "latest_net_G.pth")
     translate = Translator(tmp_path / "latest_net_G.pth")
@@ -433,11 +434,13 @@ def test_a_colorization_generator_colours_gray_pictures(tmp_path):
     photo = translate(gray)
     light = cv2.cvtColor(np.float32(np.repeat(gray, 3, 2)) / 255, cv2.COLOR_RGB2Lab)
     lab = cv2.cvtColor(np.float32(photo) / 255, cv2.COLOR_RGB2Lab)
-    np.testing.assert_allclose(lab[..., 0], light[..., 0], atol=1.0)  # bytes, and OpenCV's tables
+    is_kept = ((photo > 0) & (photo < 255)).all(2)  # sRGB lacks other colours
+    assert is_kept.mean() > 0.5
+    np.testing.assert_allclose(lab[is_kept, 0], light[is_kept, 0], atol=1.0)  # bytes, and OpenCV's tables
     with torch.no_grad():
         source = torch.from_numpy(light[..., 0] / 50 - 1)[None, None]
         colour = 110 * translate.network(source)[0].permute(1, 2, 0).numpy()
-    np.testing.assert_allclose(lab[..., 1:], colour, atol=1.5)
+    np.testing.assert_allclose(lab[is_kept, 1:], colour[is_kept], atol=2.0)
 
 
 def test_decompression_bombs(run, call, tmp_path):
