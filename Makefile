@@ -27,7 +27,7 @@ quickstart: setup ## train on pictures that the program draws itself, for a few 
 	$(BIN)/python -m pix2pix_lightning.train experiment=quickstart
 
 test: lint typecheck ## lint, types and tests
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --dist loadscope
 
 test-slow: setup ## quickstart with three seeds, 200 killed runs, and the wheel in an empty environment
 	$(BIN)/python -m pytest -m slow

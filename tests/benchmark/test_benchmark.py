@@ -20,6 +20,7 @@ SMALL = [
 MOVED = {"per_network": {"generator": 4_000_000, "discriminator": 1_000_000}, "find_unused": 9_000_000}
 
 
+@pytest.mark.slow
 def test_everything_is_measured_beside_the_reference(capsys, tmp_path, monkeypatch):
     where = "pix2pix_lightning.benchmark.communication.measure_communication"
     monkeypatch.setattr(where, lambda: MOVED)

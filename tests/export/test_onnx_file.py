@@ -43,7 +43,7 @@ def build_convolution(source=None, target=None):
     [
         (SMALL, "running"),
         ({**SMALL, "norm": "instance", "upsample": "resize"}, "image"),
-        ({**GENERATORS["resnet"], "base_channels": 2}, "image"),
+        pytest.param({**GENERATORS["resnet"], "base_channels": 2}, "image", marks=pytest.mark.slow),
     ],
     ids=["running", "instance", "resnet"],
 )

@@ -189,6 +189,7 @@ def test_other_files_are_not_overwritten(tmp_path, without_onnx):
     assert [path.name for path in (tmp_path / "other").iterdir()] == ["model.onnx"]
 
 
+@pytest.mark.slow
 def test_page_with_other_outputs_is_not_written(tmp_path):
     (tmp_path / "page").mkdir()
     (tmp_path / "page" / "page.json").write_text("earlier")
