@@ -20,6 +20,15 @@ TINY = [
 ]
 
 
+def draw_values(dtype, *shape):
+    """Values over the whole range of a type of integers, or of a normal distribution."""
+    rng = np.random.default_rng(0)
+    if np.dtype(dtype).kind == "f":
+        return rng.normal(size=shape).astype(dtype)
+    limits = np.iinfo(dtype)
+    return rng.integers(limits.min, limits.max, shape, dtype=dtype, endpoint=True)
+
+
 def make_strips(root, *, train=6, val=3, side=40):
     """Strips whose B is a simple function of A, so that there is something to learn."""
     rng = np.random.default_rng(0)

@@ -39,8 +39,8 @@ def evaluate(cfg: DictConfig, command: str | None = None) -> dict[str, Interval]
     import pix2pix_lightning.evaluation as evaluation
     from pix2pix_lightning.checkpoints.files import find_checkpoint, infer_checkpoint_kind
     from pix2pix_lightning.inference.from_config import build_translator
-    from pix2pix_lightning.reports import update_pages
-    from pix2pix_lightning.reports.evaluation import render_evaluation_page
+    from pix2pix_lightning.report import update_pages
+    from pix2pix_lightning.report.evaluation import render_evaluation_page
     from pix2pix_lightning.utils.instantiate import parse_trust
 
     checkpoint = find_checkpoint(Path(str(cfg.checkpoint)))

@@ -74,7 +74,7 @@ def _train_in(run: RunDir, cfg: DictConfig, signals: StopSignals, runs: RunList)
     """Train in a folder that is locked."""
     from lightning.pytorch.trainer.states import TrainerStatus
 
-    from pix2pix_lightning.reports import format_final_metrics
+    from pix2pix_lightning.report import format_final_metrics
     from pix2pix_lightning.training.build import build_training
     from pix2pix_lightning.training.callbacks import StopOnSignal
     from pix2pix_lightning.training.performance_choice import log_choices

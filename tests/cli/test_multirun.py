@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from pix2pix_lightning import compose
 from pix2pix_lightning.checkpoints.files import read_checkpoint
 from pix2pix_lightning.cli.conf import find_conf_dir
-from pix2pix_lightning.report import main as report
+from pix2pix_lightning.report.__main__ import main as report
 from pix2pix_lightning.train import main
 from tiny_training import NO_GALLERY, SMALLEST, StopAt, configure, use_probe
 

@@ -93,4 +93,5 @@ def test_a_rotation_mixes_no_value_for_none_with_others():
     image = np.where(np.random.default_rng(0).random((16, 16, 1)) < 0.3, -999, 1000).astype(np.int16)
     entry = {"_target_": "albumentations.Affine", "rotate": [20, 20], "p": 1}
     source, _ = PairTransform(entry, spec)(image, Masked().b[1], np.random.SeedSequence(0))
-    assert set(np.unique(source)) <= {-999, 0, 1000}
+    assert set(np.unique(source)) == {-999, 1000}
+    assert [source[row, column, 0] for row in (0, -1) for column in (0, -1)] == [-999] * 4  # what was added

@@ -129,6 +129,20 @@ def test_what_is_described_needs_no_files(tmp_path):
         PairedDataModule(tmp_path, a={"kind": "raw"})
 
 
+def test_colours_among_the_gray_levels_of_another_split_are_warned_of(tmp_path, caplog):
+    root = make_pairs(tmp_path, noise(np.uint8), noise(np.uint8, 3))
+    for color, lines in (("gray", 0), ("colours", 1)):
+        if color == "colours":
+            for number in range(3):
+                write(root / "val" / "A" / f"{number}.png", noise(np.uint8, 3)(np.random.default_rng(number)))
+        caplog.clear()
+        with caplog.at_level(logging.WARNING, "pix2pix_lightning"):
+            PairedDataModule(root, size=16).setup("fit")
+        found = [r.getMessage() for r in caplog.records if "data.a.kind=rgb" in r.getMessage()]
+        assert len(found) == lines
+        assert all("3 files of val" in line for line in found)
+
+
 def test_values_in_a_small_part_of_the_range_are_warned_of(tmp_path, caplog):
     root = make_pairs(tmp_path, noise(np.uint16, high=1000), noise(np.uint8))
     with caplog.at_level(logging.WARNING, "pix2pix_lightning"):

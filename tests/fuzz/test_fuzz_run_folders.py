@@ -19,7 +19,7 @@ from refusals import read_or_refuse
 from pix2pix_lightning import compose
 from pix2pix_lightning.cli import resume
 from pix2pix_lightning.cli.conf import compose_files
-from pix2pix_lightning.report import report
+from pix2pix_lightning.report.__main__ import report
 from pix2pix_lightning.training.resume_checks import configs_match
 from pix2pix_lightning.training.resuming import find_resumed_checkpoint, read_finished_metrics
 from pix2pix_lightning.utils.csv_file import parse_metrics

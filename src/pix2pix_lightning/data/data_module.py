@@ -47,7 +47,7 @@ class PairedDataModule(LightningDataModule):
         root: Folder of the splits, or a file that holds or lists the pairs: a manifest, a zip file, an LMDB, Parquet.
         direction: ``a_to_b`` or ``b_to_a``.
         size: Size to which images are resized: the side of a square, or ``[height, width]``, in pixels.
-        crop: Size of the part of them that the networks see in training, likewise. By default all of it.
+        crop: Size of the part of them that the networks see in training, in the same form. By default all of it.
         resize: As in ``PairSpec``. With ``none``, parts of TIFF files and arrays are read without the rest.
         val_whole: Validate and test on whole images where training sees crops, one in a batch, not on their centre.
         jitter: Crop at random places; without ``crop``, stretched images are enlarged by 286/256 before (paper, 6.2).

@@ -135,7 +135,7 @@ class FilePairs:
 
     Args:
         a: The files of A, one for each pair; several lists where the channels of several files are put together.
-        b: The files of B, likewise.
+        b: The files of B, in the same form.
         names: Names of the pairs.
         masks: For each pair the file whose pixels are not zero where the pair counts, or None; None for no masks.
 

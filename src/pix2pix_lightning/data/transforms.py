@@ -20,6 +20,8 @@ from pix2pix_lightning.utils.memory import is_out_of_memory
 
 Image = npt.NDArray[Any]
 
+_COVERED = "covered"
+"""Name of an image that is 1 where the pair has pixels, and 0 where a transform adds some."""
 _SIDES = {"both": ("source", "target"), "source": ("source",), "target": ("target",)}
 
 
@@ -60,9 +62,13 @@ class PairTransform:
         kinds = {side: "image" if _can_mix(getattr(spec, side)) else "mask" for side in self.sides}
         # albumentations needs one array named "image"; with two label sides, it is the first
         self._main = next((side for side in self.sides if kinds[side] == "image"), None)
+        self._nodata = {
+            side: spec_side.nodata for side in self.sides if (spec_side := getattr(spec, side)).nodata is not None
+        }
+        others = {side: kind for side, kind in kinds.items() if side != self._main}
         self._pipeline = albumentations.Compose(
             [entry],
-            additional_targets={side: kind for side, kind in kinds.items() if side != self._main},
+            additional_targets={**others, **({_COVERED: "mask"} if self._nodata else {})},
             mask_interpolation=cv2.INTER_NEAREST,
         )
         resizing: Any = _list_resizing_classes()
@@ -115,6 +121,8 @@ class PairTransform:
         changed = self.sides if len(self.sides) == 1 else tuple(pair)
         arrays = {side: _widen_half(pair[side]) for side in changed}
         main = arrays[self._main or self.sides[0]]
+        if self._nodata:
+            arrays[_COVERED] = np.ones((*main.shape[:2], 1), np.uint8)
         try:
             result = self._pipeline(image=main, **{side: a for side, a in arrays.items() if side != self._main})
         except Exception as error:  # any package's transform
@@ -123,6 +131,9 @@ class PairTransform:
             raise UserError(f"{self.name} fails: {_join_lines(error)}") from error
         for side in changed:
             pair[side] = self._check(result["image" if side == self._main else side], side, pair[side])
+        for side, nodata in self._nodata.items():  # pixels that were added have no value
+            added = result[_COVERED].reshape(pair[side].shape[:2]) == 0
+            pair[side] = np.where(added[..., None], np.asarray(nodata, pair[side].dtype), pair[side])
         return pair
 
     def _check(self, image: Image, side: str, before: Image) -> Image:

@@ -113,8 +113,8 @@ class StatisticsMeasurement(Measurement):
 
         Args:
             output: As for ``Measurement.add``.
-            target: Likewise.
-            mask: Likewise.
+            target: The real image, (1, C, H, W) as well.
+            mask: As in ``add`` of the base class.
         """
         masked = isinstance(self._metric, MeanPixelMetric)
         statistics = self._metric.compute_statistics(output, target, *([mask] if masked else []))
@@ -143,8 +143,8 @@ class PairMeasurement(Measurement):
 
         Args:
             output: As for ``Measurement.add``.
-            target: Likewise.
-            mask: Likewise.
+            target: The real image, (1, C, H, W) as well.
+            mask: As in ``add`` of the base class.
         """
         self._metric.reset()
         _update(self._name, self._metric, output, target, mask)
@@ -169,8 +169,8 @@ class DistributionMeasurement(Measurement):
 
         Args:
             output: As for ``Measurement.add``.
-            target: Likewise.
-            mask: Likewise.
+            target: The real image, (1, C, H, W) as well.
+            mask: As in ``add`` of the base class.
         """
         _update(self._name, self._metric, output, target, mask)
 

@@ -22,7 +22,7 @@ from pix2pix_lightning.data.archives.archive import find_url
 from pix2pix_lightning.data.files.image_files import read_image
 from pix2pix_lightning.export.run_record import format_training_command, read_evaluations, read_last_validation
 from pix2pix_lightning.models.pix2pix import Pix2PixModule
-from pix2pix_lightning.reports.gallery_files import find_picture, format_output_name
+from pix2pix_lightning.report.gallery_files import find_picture, format_output_name
 from pix2pix_lightning.utils.saved_config import read_saved_values
 from pix2pix_lightning.utils.saved_files import read_json
 

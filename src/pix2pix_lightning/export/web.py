@@ -19,7 +19,7 @@ from pix2pix_lightning.evaluation.results import open_output_folder
 from pix2pix_lightning.export.graph import Graph
 from pix2pix_lightning.export.onnx_file import write_onnx
 from pix2pix_lightning.networks.padding import compute_padded_side
-from pix2pix_lightning.reports.rendering import build_environment, render
+from pix2pix_lightning.report.rendering import build_environment, render
 from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.saved_config import read_saved_values
 

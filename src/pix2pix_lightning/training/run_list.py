@@ -13,7 +13,7 @@ from pix2pix_lightning.utils.background import Background
 if TYPE_CHECKING:
     from lightning.pytorch import Callback
 
-    from pix2pix_lightning.reports.run_index import RunIndex
+    from pix2pix_lightning.report.run_index import RunIndex
     from pix2pix_lightning.training.run_dir import RunDir
 
 _log = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ class RunList:
     """
 
     def __init__(self, run: RunDir) -> None:
-        from pix2pix_lightning.reports.links import find_runs_folder
+        from pix2pix_lightning.report.links import find_runs_folder
 
         self._runs = find_runs_folder(run.folder) if run.is_first else None
         self._index: RunIndex | None = None
@@ -38,7 +38,7 @@ class RunList:
 
     def update(self) -> None:
         """Write the list."""
-        from pix2pix_lightning.reports.run_index import RunIndex
+        from pix2pix_lightning.report.run_index import RunIndex
 
         if self._runs is None or not self._runs.is_dir():
             return

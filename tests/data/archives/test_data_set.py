@@ -40,11 +40,6 @@ CONTENT, FILES = build_archive()
 ROOT = Path("data/facades")
 
 
-@pytest.fixture(autouse=True)
-def _no_proxy(monkeypatch):
-    monkeypatch.setenv("no_proxy", "*")
-
-
 @pytest.fixture
 def server():
     with serve(CONTENT) as started:

@@ -16,11 +16,6 @@ CONTENT = np.random.default_rng(0).bytes(1_200_000)
 OTHER = np.random.default_rng(1).bytes(1_200_000)
 
 
-@pytest.fixture(autouse=True)
-def _no_proxy(monkeypatch):
-    monkeypatch.setenv("no_proxy", "*")
-
-
 @pytest.fixture
 def server():
     with serve(CONTENT) as started:

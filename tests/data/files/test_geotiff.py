@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tifffile
 
+from helpers import draw_values as draw
 from pix2pix_lightning.data.files.formats import tiff
 from pix2pix_lightning.data.files.image_files import open_image, write_image
 from pix2pix_lightning.data.files.image_header import read_header
@@ -15,14 +16,6 @@ TRANSFORMS = {  # from (column, row, 1) to coordinates
     "north": np.array([[10, 0, 300000], [0, -20, 5000000], [0, 0, 1]]),
     "turned": np.array([[8, 3, 300000], [2, -9, 5000000], [0, 0, 1]]),
 }
-
-
-def draw(dtype, *shape):
-    rng = np.random.default_rng(0)
-    if np.dtype(dtype).kind == "f":
-        return rng.normal(size=shape).astype(dtype)
-    limits = np.iinfo(dtype)
-    return rng.integers(limits.min, limits.max, shape, dtype=dtype, endpoint=True)
 
 
 def save(path, bands, *, transform="north", point=False, crs="EPSG:32633", scales=None, offsets=None, **options):

@@ -10,20 +10,13 @@ import pytest
 import tifffile
 from PIL import Image
 
+from helpers import draw_values as draw
 from pix2pix_lightning.data.files.image_files import choose_suffix, decode_image, open_image, write_image
 from pix2pix_lightning.data.files.image_header import read_header
 from pix2pix_lightning.utils.errors import UserError
 
 DTYPES = ["uint8", "uint16", "int16", "float16", "float32"]
 WINDOW = (5, 7, 20, 11)
-
-
-def draw(dtype, *shape):
-    rng = np.random.default_rng(0)
-    if np.dtype(dtype).kind == "f":
-        return rng.normal(size=shape).astype(dtype)
-    limits = np.iinfo(dtype)
-    return rng.integers(limits.min, limits.max, shape, dtype=dtype, endpoint=True)
 
 
 def check_read(path, expected):

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 from helpers import make_strips
 from pix2pix_lightning import PairedDataModule, Pix2PixModule
 from pix2pix_lightning.networks import UNetGenerator
-from pix2pix_lightning.reports import GalleryFolder
+from pix2pix_lightning.report import GalleryFolder
 from pix2pix_lightning.train import train
 from pix2pix_lightning.training.callbacks import Gallery
 from tiny_training import NO_GALLERY, configure, use_probe

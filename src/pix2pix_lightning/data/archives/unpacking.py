@@ -202,10 +202,10 @@ class _BoundedReader:
         content: bytes = self._file.read(size)
         return content
 
-    def seek(self, position: int, whence: int = os.SEEK_SET) -> int:
-        if whence == os.SEEK_SET:
+    def seek(self, position: int, origin: int = os.SEEK_SET) -> int:
+        if origin == os.SEEK_SET:
             self._check(position)
-        moved: int = self._file.seek(position, whence)
+        moved: int = self._file.seek(position, origin)
         return moved
 
     def tell(self) -> int:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from pix2pix_lightning.data.check.colours import find_mixed_colours
 from pix2pix_lightning.data.check.content import PairContent, SideContent, examine_pair, summarize_content
 from pix2pix_lightning.data.check.findings import Findings
 from pix2pix_lightning.data.check.header_cache import map_parallel
@@ -78,6 +79,7 @@ def check_splits(
         misfits = find_misfits(split, spec, is_cropped=name not in uncropped)
         findings.bad += [*found, *(pair for pair in misfits if pair.index not in known)]
         findings.warnings += [*find_turned(split), *find_odd_strips(split), *find_lossy_numbers(split)]
+    findings.warnings += find_mixed_colours(checked)
     findings.warnings += _describe_copies(checked, is_full=mode == "full")
     kept = findings.list_kept()
     if mode == "full":

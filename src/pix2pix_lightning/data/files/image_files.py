@@ -262,7 +262,7 @@ def write_image(
         georeference: Where the pixels lie on the ground, for a TIFF; in another size it is scaled.
         nodata: Value of pixels without a value, for a TIFF.
         scale: Factor from a stored value to a physical one, for a TIFF.
-        offset: Physical value of a stored 0, likewise.
+        offset: Physical value of a stored 0, for a TIFF.
         overwrite: Replace the file if it exists.
 
     Raises:

@@ -35,11 +35,12 @@ class RawSide(Side):
         num_channels: Number of channels of a file.
         dtype: Type of a file's values: ``uint8``, ``uint16``, ``int16``, ``float16`` or ``float32``.
         value_range: Values that become -1 and 1; ``auto`` is all that an integer type holds. A data module also takes
-            percentiles of its training pairs, ``["p0.5", "p99.5"]``, and for floats their least and greatest value.
+            percentiles of its training pairs, ``["p0.5", "p99.5"]``, and by default the least and the
+            greatest value of floats, and of int16 that it has recognised.
         nodata: Value of pixels without a value. None: NaN alone.
         scale: Factor from a stored value to a physical one, as GeoTIFF and DICOM files have it; a file with another
             is refused. Files of floats are converted to physical values, without scale and offset.
-        offset: Physical value of a stored 0, likewise.
+        offset: Physical value of a stored 0.
         fill: What a network sees where there is no value, from -1 to 1; 0 is the middle of the range.
 
     Raises:

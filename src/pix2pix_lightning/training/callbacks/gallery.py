@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pix2pix_lightning.metrics import describe_metrics
 from pix2pix_lightning.models.pix2pix import Pix2PixModule
-from pix2pix_lightning.reports import UNTRAINED, GalleryFolder, build_pair_folder_name
+from pix2pix_lightning.report import UNTRAINED, GalleryFolder, build_pair_folder_name
 from pix2pix_lightning.training.loggers import log_images
 from pix2pix_lightning.training.pictures import (
     Picture,

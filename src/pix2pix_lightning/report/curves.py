@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import ClassVar, NamedTuple
 
-from pix2pix_lightning.reports.rendering import build_environment, read_assets, render
+from pix2pix_lightning.report.rendering import build_environment, read_assets, render
 from pix2pix_lightning.utils.errors import UserError
 
 Point = tuple[float, float]

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from pix2pix_lightning.reports.rendering import build_environment, render
+from pix2pix_lightning.report.rendering import build_environment, render
 from pix2pix_lightning.utils.atomic import atomic_write
 from pix2pix_lightning.utils.lock import is_locked
 

@@ -5,9 +5,9 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from pix2pix_lightning.reports import build_chart
-from pix2pix_lightning.reports.curves import average_points, compute_ticks
-from pix2pix_lightning.reports.rendering import build_environment, render
+from pix2pix_lightning.report import build_chart
+from pix2pix_lightning.report.curves import average_points, compute_ticks
+from pix2pix_lightning.report.rendering import build_environment, render
 
 
 def draw(series, **labels):

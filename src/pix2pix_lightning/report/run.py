@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pix2pix_lightning.metrics import METRICS, MetricInfo, metric_info
-from pix2pix_lightning.reports.curves import Chart, Point, average_points, build_chart
-from pix2pix_lightning.reports.metric_info import MetricName, name_metric
+from pix2pix_lightning.report.curves import Chart, Point, average_points, build_chart
+from pix2pix_lightning.report.metric_info import MetricName, name_metric
 from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.saved_config import read_saved_values
 

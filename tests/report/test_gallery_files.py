@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from pix2pix_lightning.data.files.image_files import read_image
-from pix2pix_lightning.reports import UNTRAINED, GalleryFolder
-from pix2pix_lightning.reports.gallery_files import find_newest_pictures, list_outputs
+from pix2pix_lightning.report import UNTRAINED, GalleryFolder
+from pix2pix_lightning.report.gallery_files import find_newest_pictures, list_outputs
 
 SIDE = 32
 NAMES = ["one", "two"]

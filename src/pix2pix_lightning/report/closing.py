@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from pix2pix_lightning.metrics import metric_info
-from pix2pix_lightning.reports.metric_info import read_metric_info
+from pix2pix_lightning.report.metric_info import read_metric_info
 from pix2pix_lightning.utils.csv_file import read_metrics
 
 

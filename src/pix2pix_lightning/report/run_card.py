@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from pix2pix_lightning.checkpoints.files import LAST
-from pix2pix_lightning.reports.gallery_files import find_newest_pictures
-from pix2pix_lightning.reports.links import list_pages
+from pix2pix_lightning.report.gallery_files import find_newest_pictures
+from pix2pix_lightning.report.links import list_pages
 from pix2pix_lightning.utils.configs import flatten_config, is_loading_key
 from pix2pix_lightning.utils.csv_file import parse_metrics
 from pix2pix_lightning.utils.errors import UserError

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from pix2pix_lightning.reports.run_card import RunCard
+from pix2pix_lightning.report.run_card import RunCard
 from pix2pix_lightning.utils.instantiate import TARGET
 
 

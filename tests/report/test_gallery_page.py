@@ -9,8 +9,8 @@ import pytest
 from selenium.webdriver import Keys
 
 from pix2pix_lightning.metrics import build_metrics, describe_metrics
-from pix2pix_lightning.reports import GalleryFolder, render_page
-from pix2pix_lightning.reports.links import refresh_links
+from pix2pix_lightning.report import GalleryFolder, render_page
+from pix2pix_lightning.report.links import refresh_links
 
 NASTY = """<script>alert(1)</script>&"'.png"""
 NAMES = ["plain", NASTY, "a_very_long_name_without_any_place_to_break_it_" * 4]

@@ -8,7 +8,7 @@ from selenium.webdriver import Keys
 from pix2pix_lightning.data.files.image_files import write_image
 from pix2pix_lightning.evaluation import Interval, Scores
 from pix2pix_lightning.metrics import MetricInfo
-from pix2pix_lightning.reports.evaluation import render_evaluation_page
+from pix2pix_lightning.report.evaluation import render_evaluation_page
 
 NASTY = """<script>alert(1)</script>&"'"""
 NAMES = ["first", NASTY, "third", "fourth"]

@@ -6,8 +6,8 @@ import logging
 from collections.abc import Iterable
 from pathlib import Path
 
-from pix2pix_lightning.reports.links import find_runs_folder, refresh_links
-from pix2pix_lightning.reports.run_index import RunIndex
+from pix2pix_lightning.report.links import find_runs_folder, refresh_links
+from pix2pix_lightning.report.run_index import RunIndex
 from pix2pix_lightning.utils.errors import UserError
 
 _log = logging.getLogger(__name__)

@@ -10,8 +10,8 @@ import numpy as np
 
 from pix2pix_lightning.evaluation import Interval, Scores
 from pix2pix_lightning.metrics import MetricInfo, metric_info
-from pix2pix_lightning.reports.metric_info import MetricName, format_aim
-from pix2pix_lightning.reports.rendering import render_page
+from pix2pix_lightning.report.metric_info import MetricName, format_aim
+from pix2pix_lightning.report.rendering import render_page
 
 _SETTINGS = ("checkpoint", "weights", "norm", "dropout", "seed", "device")
 

@@ -13,9 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pix2pix_lightning.report import main
-from pix2pix_lightning.reports import run_card, update_pages
-from pix2pix_lightning.reports.run_index import RunIndex
+from pix2pix_lightning.report import main, run_card, update_pages
+from pix2pix_lightning.report.run_index import RunIndex
 from pix2pix_lightning.training.run_dir import RunDir
 from pix2pix_lightning.training.run_list import RunList, keep_in_list
 from pix2pix_lightning.utils.lock import LOCK, is_locked, lock_folder
@@ -167,7 +166,7 @@ def test_only_files_that_have_changed_are_read_again(runs, monkeypatch):
     index.write()
     opened = []
     read_card = run_card.read_card
-    for name in ("pix2pix_lightning.reports.run_index.read_card",):
+    for name in ("pix2pix_lightning.report.run_index.read_card",):
         monkeypatch.setattr(name, lambda run, root: opened.append(run.name) or read_card(run, root))
     index.write()
     RunIndex(runs).write()  # another process

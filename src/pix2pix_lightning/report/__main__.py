@@ -33,10 +33,10 @@ def report(cfg: DictConfig) -> Path:
     from omegaconf import OmegaConf
 
     from pix2pix_lightning.evaluation import open_output_folder
-    from pix2pix_lightning.reports import update_pages, write_comparison
-    from pix2pix_lightning.reports.comparison import MARKDOWN
-    from pix2pix_lightning.reports.links import RUNS
-    from pix2pix_lightning.reports.sweep import read_sweep
+    from pix2pix_lightning.report import update_pages, write_comparison
+    from pix2pix_lightning.report.comparison import MARKDOWN
+    from pix2pix_lightning.report.links import RUNS
+    from pix2pix_lightning.report.sweep import read_sweep
 
     several = OmegaConf.is_list(cfg.runs)
     folders = [Path(str(run)) for run in cfg.runs] if several else [Path(str(cfg.runs))]
@@ -61,7 +61,7 @@ def report(cfg: DictConfig) -> Path:
 
 def _write_list(folder: Path, cfg: DictConfig) -> Path:
     """Write the list of all runs."""
-    from pix2pix_lightning.reports.run_index import RunIndex
+    from pix2pix_lightning.report.run_index import RunIndex
 
     for key in ("output", "split"):
         if cfg[key] is not None:

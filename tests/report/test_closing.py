@@ -2,7 +2,7 @@
 
 import pytest
 
-from pix2pix_lightning.reports import format_final_metrics
+from pix2pix_lightning.report import format_final_metrics
 
 ROWS = ["step,epoch,val/l1,train/loss_g", "4,0,0.5,", "6,1,,9", "8,1,0.25,"]
 

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pix2pix_lightning.data.files.image_files import write_image
-from pix2pix_lightning.reports.gallery_files import (
+from pix2pix_lightning.report.gallery_files import (
     UNTRAINED,
     Thinning,
     find_picture,
@@ -22,10 +22,10 @@ from pix2pix_lightning.reports.gallery_files import (
     read_size,
     remove_later_outputs,
 )
-from pix2pix_lightning.reports.links import find_links
-from pix2pix_lightning.reports.metric_info import parse_metric_info, read_metric_info
-from pix2pix_lightning.reports.rendering import render_page
-from pix2pix_lightning.reports.run import RunMetrics, build_run_metrics, read_config_text
+from pix2pix_lightning.report.links import find_links
+from pix2pix_lightning.report.metric_info import parse_metric_info, read_metric_info
+from pix2pix_lightning.report.rendering import render_page
+from pix2pix_lightning.report.run import RunMetrics, build_run_metrics, read_config_text
 from pix2pix_lightning.utils.atomic import atomic_write
 from pix2pix_lightning.utils.csv_file import read_metrics
 from pix2pix_lightning.utils.errors import UserError

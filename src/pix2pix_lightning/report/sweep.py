@@ -16,9 +16,9 @@ from scipy import stats
 
 from pix2pix_lightning.compat import parse_overrides
 from pix2pix_lightning.metrics import MetricInfo, metric_info
-from pix2pix_lightning.reports.evaluations import describe_checkpoint, get_metrics_path, read_evaluations
-from pix2pix_lightning.reports.gallery_files import find_newest_pictures
-from pix2pix_lightning.reports.metric_info import get_metric_info
+from pix2pix_lightning.report.evaluations import describe_checkpoint, get_metrics_path, read_evaluations
+from pix2pix_lightning.report.gallery_files import find_newest_pictures
+from pix2pix_lightning.report.metric_info import get_metric_info
 from pix2pix_lightning.utils.csv_file import read_metrics
 from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.saved_config import read_saved_values

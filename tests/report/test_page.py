@@ -9,7 +9,7 @@ from jinja2 import UndefinedError
 from selenium.webdriver import Keys
 
 from pix2pix_lightning.data.files.image_files import write_image
-from pix2pix_lightning.reports.rendering import build_environment, read_assets, render
+from pix2pix_lightning.report.rendering import build_environment, read_assets, render
 
 NASTY = """<script>alert(1)</script>&"'#?%20.png"""
 RED, BLUE = (200, 30, 20), (20, 40, 190)

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pix2pix_lightning.metrics import METRICS
-from pix2pix_lightning.reports.links import find_report
-from pix2pix_lightning.reports.metric_info import MetricName, name_metric
-from pix2pix_lightning.reports.rendering import render_page
-from pix2pix_lightning.reports.run_card import SWEEP, RunCard, format_resume_command, read_card, read_signature
-from pix2pix_lightning.reports.run_settings import list_differing
+from pix2pix_lightning.report.links import find_report
+from pix2pix_lightning.report.metric_info import MetricName, name_metric
+from pix2pix_lightning.report.rendering import render_page
+from pix2pix_lightning.report.run_card import SWEEP, RunCard, format_resume_command, read_card, read_signature
+from pix2pix_lightning.report.run_settings import list_differing
 from pix2pix_lightning.utils.atomic import atomic_write
 from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.lock import is_locked

@@ -11,11 +11,11 @@ from typing import NamedTuple
 from urllib.parse import quote
 
 from pix2pix_lightning.metrics import MetricInfo
-from pix2pix_lightning.reports.curves import Chart, average_points, build_chart, render_chart_file
-from pix2pix_lightning.reports.links import Link, build_link, find_links, list_pages
-from pix2pix_lightning.reports.metric_info import MetricName, format_aim
-from pix2pix_lightning.reports.rendering import render_page
-from pix2pix_lightning.reports.sweep import Figure, Job, Sweep
+from pix2pix_lightning.report.curves import Chart, average_points, build_chart, render_chart_file
+from pix2pix_lightning.report.links import Link, build_link, find_links, list_pages
+from pix2pix_lightning.report.metric_info import MetricName, format_aim
+from pix2pix_lightning.report.rendering import render_page
+from pix2pix_lightning.report.sweep import Figure, Job, Sweep
 
 MARKDOWN = "report.md"
 _MAX_LINES = 6  # in one chart
