@@ -12,7 +12,7 @@ from pix2pix_lightning.utils.version import __version__
 
 COMMANDS = ("train", "predict", "evaluate", "export", "demo", "report", "download", "prepare", "benchmark")
 """The commands. Each is a module with ``main(argv) -> exit status``, and has a file in ``conf/`` with its title."""
-_PACKAGES = ("export", "demo", "prepare", "benchmark")  # their main() is in __main__.py
+_PACKAGES = ("export", "report", "demo", "prepare", "benchmark")  # their main() is in __main__.py
 
 
 def format_help() -> str:

@@ -15,11 +15,12 @@ import torch
 from omegaconf import OmegaConf
 
 from helpers import TINY, make_strips
-from pix2pix_lightning import Pix2PixModule, Translator, compose, evaluate, predict, report
+from pix2pix_lightning import Pix2PixModule, Translator, compose, evaluate, predict
 from pix2pix_lightning.cli.errors import format_error
 from pix2pix_lightning.cli.overrides import set_hydra_argv
 from pix2pix_lightning.data.pair_spec import PairSpec
 from pix2pix_lightning.networks import PatchDiscriminator, UNetGenerator
+from pix2pix_lightning.report import __main__ as report
 from pix2pix_lightning.train import main, train
 from pix2pix_lightning.training.config_checks import check_built_module
 from tiny_training import NO_GALLERY, configure

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pix2pix_lightning.report import main, run_card, update_pages
+from pix2pix_lightning.report import run_card, update_pages
+from pix2pix_lightning.report.__main__ import main
 from pix2pix_lightning.report.run_index import RunIndex
 from pix2pix_lightning.training.run_dir import RunDir
 from pix2pix_lightning.training.run_list import RunList, keep_in_list

@@ -12,7 +12,8 @@ from scipy import stats
 
 from pix2pix_lightning import compose
 from pix2pix_lightning.cli.errors import format_error
-from pix2pix_lightning.report import main, report, write_comparison
+from pix2pix_lightning.report import write_comparison
+from pix2pix_lightning.report.__main__ import main, report
 from pix2pix_lightning.report.sweep import read_sweep
 
 TRAIN = "python -m pix2pix_lightning.train"
