@@ -56,7 +56,6 @@ class PairTree:
         self.root = root
         self.layout = layout
         self.names = names
-        self._listings: dict[AnyPath, Listing] = {}
 
     def has_split(self, split: str) -> bool:
         """Return whether a split has a folder, or two for A and B."""
@@ -71,7 +70,7 @@ class PairTree:
             return self.root.is_dir()
         if list_images_below(self.root, recursive=False).files:
             return True
-        files = self._list_images(self.root).files
+        files = list_images_below(self.root).files
         return self.layout != "strip" and find_sides_inside(self.root, files, self.names) is not None
 
     def find_strips(self, split: str) -> StripSize:
@@ -80,11 +79,11 @@ class PairTree:
             return False
         if self.layout in ("folders", "names"):
             sides = find_side_folders(self.root, split, self.names)
-            return False if sides or self._list_images(self._get_folder(split)).files else None
+            return False if sides or list_images_below(self._get_folder(split)).files else None
         if self.layout == "auto" and find_side_folders(self.root, split, self.names):
             return False
         folder = self._get_folder(split)
-        files = self._list_images(folder).files
+        files = list_images_below(folder).files
         if self.layout == "auto" and self._find_sides(folder, files) is not None:
             return False
         size = find_strip_size(PathList(folder, files)) if files else None
@@ -114,7 +113,7 @@ class PairTree:
         complete = find_side_folders(self.root, split, self.names) if self.layout != "strip" else []
         if complete and self.layout != "names":
             return self._open_folders(complete, folder)
-        listing = self._list_images(folder)
+        listing = list_images_below(folder)
         if self.layout != "strip":
             found = self._find_sides(folder, listing.files)
             if found is not None:
@@ -133,12 +132,6 @@ class PairTree:
                 "names end or begin with them"
             )
         return self._open_strips(split, folder, listing)
-
-    def _list_images(self, folder: AnyPath) -> Listing:
-        """List the images below a folder, of which there may be many, once."""
-        if folder not in self._listings:
-            self._listings[folder] = list_images_below(folder)
-        return self._listings[folder]
 
     def _get_folder(self, split: str) -> AnyPath:
         return self.root / split if split else self.root
