@@ -15,7 +15,7 @@ INTERPOLATIONS: tuple[str, ...] = get_args(Interpolation)
 
 Array = npt.NDArray[Any]
 _Indices = TypeVar("_Indices", npt.NDArray[np.intp], Tensor)
-_ROUNDING_DEVICES = ("cpu",)  # on which torch resizes 8 bits itself, in fixed point, and rounds and clamps them
+_ROUNDING_DEVICES = ("cpu",)  # on which torch resizes 8 bits itself, in fixed point
 
 
 def resize(image: Array, height: int, width: int, interpolation: str, *, nodata: float | None = None) -> Array:
@@ -63,7 +63,7 @@ def resize_batch(
     """Resize images on their device by the rule of ``resize``, without waiting for it.
 
     On a CPU the result is that of ``resize``. Other devices compute 8 bits in floating point, as they do all other
-    types: these differ by one level at most.
+    types: of noise one value in 40 differs by a level, of photos one in 300, and a few in a million by two levels.
 
     Args:
         images: (B, C, H, W), uint8, uint16, int16, float16 or float32.
@@ -89,11 +89,10 @@ def resize_batch(
             missing |= floats == torch.tensor(nodata, dtype=dtype).float()
         values = _resize_around(floats, missing, size, interpolation)
     else:
+        if dtype == torch.uint8:  # on a CPU torch rounds and clamps between the passes: else hard edges differ by 30
+            floats = _round(_interpolate(floats, (images.shape[2], width), interpolation), dtype)
         values = _interpolate(floats, size, interpolation)
-    if not dtype.is_floating_point:
-        limits = torch.iinfo(dtype)
-        values = values.round().clamp(limits.min, limits.max)
-    return values.to(dtype)
+    return _round(values, dtype).to(dtype)
 
 
 def to_writable(image: Array) -> Array:
@@ -118,6 +117,13 @@ def _resize_around(floats: Tensor, missing: Tensor, size: tuple[int, int], inter
 
 def _interpolate(images: Tensor, size: tuple[int, int], interpolation: str) -> Tensor:
     return F.interpolate(images, size, mode=interpolation, antialias=True)
+
+
+def _round(values: Tensor, dtype: torch.dtype) -> Tensor:
+    if dtype.is_floating_point:
+        return values
+    limits = torch.iinfo(dtype)
+    return values.round().clamp(limits.min, limits.max)
 
 
 def _pick(images: Tensor, size: tuple[int, int]) -> Tensor:

@@ -31,6 +31,7 @@ def build_dataset(
     max_pairs: int | None = None,
     source_maker: SourceMaker | None = None,
     is_training: bool = False,
+    resize_on: str = "cpu",
 ) -> PairDataset:
     """Build the data set of a split.
 
@@ -46,6 +47,7 @@ def build_dataset(
         max_pairs: How many pairs were asked for, which a cache is told by.
         source_maker: As for ``PairDataset``.
         is_training: As for ``PairDataset``.
+        resize_on: ``cpu``, or ``device``: batches hold ``UnresizedImages``, which goes with no cache.
 
     Returns:
         The data set.
@@ -63,7 +65,9 @@ def build_dataset(
         is_own = isinstance(pairs, StripPairs | FilePairs)
         pairs = cast(Any, pairs).select(used) if is_own else _select(pairs, used)
     prepared: Pairs | None = None
-    if cache_folder is not None:
+    if resize_on == "device":
+        prepared = PreparedPairs(pairs, spec, for_crop=augmentation is not None, resizes_later=True)
+    elif cache_folder is not None:
         plain = PreparedPairs(pairs, spec, for_crop=augmentation is not None)
         settings: dict[str, Any] = {"split": split, "a": plain.a.to_dict(), "b": plain.b.to_dict()}
         prepared = open_cache(
