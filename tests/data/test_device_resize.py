@@ -30,7 +30,8 @@ class Drawn:
             strip = self.draw(generator, height, 2 * width, **self.options[0])
             return strip[:, :width], strip[:, width:], str(index)
         a, b = (self.draw(generator, height + 3 * n, width, **side) for n, side in enumerate(self.options))
-        return a, b, str(index)
+        b.flags.writeable = False
+        return a[::-1], b, str(index)
 
     def draw(self, generator, height, width, kind="rgb", dtype="uint8", num_channels=1, **others):
         shape = (height, width, {"rgb": 3, "raw": num_channels}.get(kind, 1))

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import default_collate, get_worker_info
 
 from pix2pix_lightning.data.pair_spec import PairSpec
-from pix2pix_lightning.data.resize import has_missing_values, resize_batch, to_writable
+from pix2pix_lightning.data.resize import has_missing_values, resize_batch
 from pix2pix_lightning.utils.errors import UserError
 
 RESIZE_ON = ("cpu", "device")
@@ -82,7 +82,7 @@ class UnresizedImages:
         self._parts = [(image.part, image.is_mirrored) for image in images]
         single = [
             _Stack(
-                torch.from_numpy(to_writable(image.pixels)),
+                _to_tensor(image.pixels),
                 image.height,
                 image.width,
                 has_missing_values(image.pixels, image.nodata),
@@ -131,6 +131,11 @@ class UnresizedImages:
         return torch.stack(taken).view(dtype).permute(0, 3, 1, 2)
 
 
+def _to_tensor(image: npt.NDArray[Any]) -> Tensor:
+    """Return an image as a tensor, without a copy where torch takes it: not read-only ones, nor negative strides."""
+    return torch.from_numpy(image if image.flags.writeable and min(image.strides) >= 0 else image.copy())
+
+
 def check_resize_on(resize_on: str, spec: PairSpec, **options: object) -> None:
     """Check that what ``data.resize_on=device`` resizes is there, and is not needed before.
 
@@ -147,8 +152,8 @@ def check_resize_on(resize_on: str, spec: PairSpec, **options: object) -> None:
     for name, value in options.items():
         if value:
             raise UserError(
-                f"data.{name} with data.resize_on=device, which resizes images after they are loaded, and {name} takes "
-                f"them resized: set data.resize_on=cpu, or leave data.{name} out"
+                f"data.{name} with data.resize_on=device, which resizes images after they are loaded: {name} needs "
+                f"them resized before: set data.resize_on=cpu, or leave data.{name} out"
             )
     if spec.resize == "none":
         raise UserError("data.resize_on=device with data.resize=none, which resizes nothing: leave resize_on out")

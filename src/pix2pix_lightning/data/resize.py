@@ -44,7 +44,8 @@ def resize(image: Array, height: int, width: int, interpolation: str, *, nodata:
         rows = _find_nearest(np.arange(height), image.shape[0], height)
         return image.take(rows, 0).take(_find_nearest(np.arange(width), image.shape[1], width), 1)
     # channels-last strides take torch's faster path, with the same values
-    images = torch.from_numpy(to_writable(image))[None].permute(0, 3, 1, 2)
+    array = np.require(image, requirements=("C", "W"))  # torch warns about read-only arrays
+    images = torch.from_numpy(array)[None].permute(0, 3, 1, 2)
     missing = has_missing_values(image, nodata)
     resized = resize_batch(images, height, width, interpolation, nodata=nodata, has_missing=missing)
     result: Array = resized[0].permute(1, 2, 0).numpy()
@@ -93,11 +94,6 @@ def resize_batch(
             floats = _round(_interpolate(floats, (images.shape[2], width), interpolation), dtype)
         values = _interpolate(floats, size, interpolation)
     return _round(values, dtype).to(dtype)
-
-
-def to_writable(image: Array) -> Array:
-    """Return an image as torch takes it without a warning: contiguous, and not read-only."""
-    return np.require(image, requirements=("C", "W"))
 
 
 def has_missing_values(image: Array, nodata: float | None) -> bool:
