@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from torch.utils.data import Subset
 
@@ -31,7 +31,8 @@ def build_dataset(
     max_pairs: int | None = None,
     source_maker: SourceMaker | None = None,
     is_training: bool = False,
-    resize_on: str = "cpu",
+    decode: Literal["exact", "reduced"] = "exact",
+    resize_on: Literal["cpu", "device"] = "cpu",
 ) -> PairDataset:
     """Build the data set of a split.
 
@@ -47,7 +48,8 @@ def build_dataset(
         max_pairs: How many pairs were asked for, which a cache is told by.
         source_maker: As for ``PairDataset``.
         is_training: As for ``PairDataset``.
-        resize_on: ``cpu``, or ``device``: batches hold ``UnresizedImages``, which goes with no cache.
+        decode: As for ``PreparedPairs``.
+        resize_on: As for ``PreparedPairs``; ``device`` goes with no cache.
 
     Returns:
         The data set.
@@ -64,17 +66,15 @@ def build_dataset(
     if len(used) < len(pairs):
         is_own = isinstance(pairs, StripPairs | FilePairs)
         pairs = cast(Any, pairs).select(used) if is_own else _select(pairs, used)
-    prepared: Pairs | None = None
-    if resize_on == "device":
-        prepared = PreparedPairs(pairs, spec, for_crop=augmentation is not None, resizes_later=True)
-    elif cache_folder is not None:
-        plain = PreparedPairs(pairs, spec, for_crop=augmentation is not None)
+    plain = PreparedPairs(pairs, spec, for_crop=augmentation is not None, decode=decode, resize_on=resize_on)
+    prepared: Pairs = plain
+    if cache_folder is not None:
         settings: dict[str, Any] = {"split": split, "a": plain.a.to_dict(), "b": plain.b.to_dict()}
         prepared = open_cache(
             cache_folder,
             plain,
             title=f"{split}_{format_size(plain.size)}",
-            settings={**settings, "max_pairs": None if max_pairs is None else int(max_pairs)},
+            settings={**settings, "max_pairs": None if max_pairs is None else int(max_pairs), "decode": decode},
             fingerprints=fingerprints,
             may_skip=on_error != "raise",
         )
