@@ -58,7 +58,7 @@ class UnresizedImage:
         return replace(self, is_mirrored=not self.is_mirrored)
 
 
-class _Stack(NamedTuple):
+class ImageStack(NamedTuple):
     """Images of one size, (B, H, W, C), with the arguments of ``resize_batch``."""
 
     images: Tensor
@@ -75,13 +75,16 @@ class UnresizedImages:
 
     Args:
         images: The images, at least one, of one type and number of channels.
+
+    Attributes:
+        stacks: The images in their order: in one stack if they are alike, else each in one of its own.
     """
 
     def __init__(self, images: Sequence[UnresizedImage]) -> None:
         self._interpolation, self._nodata = images[0].interpolation, images[0].nodata
         self._parts = [(image.part, image.is_mirrored) for image in images]
         single = [
-            _Stack(
+            ImageStack(
                 _to_tensor(image.pixels),
                 image.height,
                 image.width,
@@ -91,9 +94,9 @@ class UnresizedImages:
         ]
         are_alike = len({(one.images.shape, *one[1:]) for one in single}) == 1
         if are_alike and (len(single) > 1 or get_worker_info() is not None):
-            self._stacks = [single[0]._replace(images=default_collate([one.images for one in single]))]
+            self.stacks = [single[0]._replace(images=default_collate([one.images for one in single]))]
         else:
-            self._stacks = [one._replace(images=one.images[None]) for one in single]
+            self.stacks = [one._replace(images=one.images[None]) for one in single]
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -102,7 +105,7 @@ class UnresizedImages:
     def pin_memory(self) -> UnresizedImages:
         """Return the images in page-locked memory, from which a GPU reads faster."""
         pinned = copy.copy(self)
-        pinned._stacks = [stack._replace(images=stack.images.pin_memory()) for stack in self._stacks]
+        pinned.stacks = [stack._replace(images=stack.images.pin_memory()) for stack in self.stacks]
         return pinned
 
     def to(self, device: torch.device | str) -> Tensor:
@@ -117,7 +120,7 @@ class UnresizedImages:
         """
         device = torch.device(device)
         resized: list[Tensor] = []
-        for images, height, width, has_missing in self._stacks:
+        for images, height, width, has_missing in self.stacks:
             moved = images.to(device, non_blocking=device.type not in _BLOCKING_DEVICES).permute(0, 3, 1, 2)
             settings: dict[str, Any] = {"nodata": self._nodata, "has_missing": has_missing}
             whole = resize_batch(moved, height, width, self._interpolation, **settings)
