@@ -15,7 +15,7 @@ SHAPE = (9, 7)
 
 
 def draw(dtype, channels=1, low=None, high=None, missing=None):
-    """Values over the whole range of a type, or the ranges of channels, with the bounds among them, and pixels without a value."""
+    """Values over the range of a type, or of each channel, with the bounds among them, and pixels without a value."""
     generator = np.random.default_rng(0)
     limits = np.iinfo(dtype) if np.dtype(dtype).kind != "f" else None
     low = limits.min if low is None else low
