@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pix2pix_lightning.data.sides import RawSide
-from pix2pix_lightning.data.sides.ranges import Bounds, check_num_ranges, has_channel_ranges, parse_bounds
+from pix2pix_lightning.data.sides.ranges import Bounds, check_num_ranges, has_channel_ranges, is_wide, parse_bounds
 from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.text import format_names
 
@@ -49,8 +49,8 @@ class RangeFinder:
 
     def add(self, image: Array) -> None:
         """Look at an image, (H, W, num_channels)."""
-        for number, sample in enumerate(self._samples):
-            part = image[..., number] if self._is_by_channel else image
+        parts = np.moveaxis(image, 2, 0).copy() if self._is_by_channel else [image]
+        for part, sample in zip(parts, self._samples, strict=True):
             values = part[np.isfinite(part)] if self._side.is_float else part.ravel()
             sample.add(values if self._side.nodata is None else values[values != self._side.nodata])
 
@@ -64,7 +64,7 @@ class RangeFinder:
             UserError: There is no value, or a single one, so that no range follows.
         """
         ranges = [sample.compute_range(pair) for sample, pair in zip(self._samples, self._bounds, strict=True)]
-        narrow = [number for number, (low, high) in enumerate(ranges) if not low < high]
+        narrow = [number for number, (low, high) in enumerate(ranges) if not self._is_wide(low, high)]
         if narrow and self._is_by_channel:
             raise UserError(self._format_narrow(ranges, narrow))
         if narrow and not self._samples[0].kept:
@@ -83,11 +83,21 @@ class RangeFinder:
         for number in narrow:
             low, high = ranges[number]
             found.append(f"{number + 1} ({f'{low:g} to {high:g}' if self._samples[number].kept else 'no value'})")
-            texts[number] = self._samples[number].suggest_range()
+            texts[number] = self._suggest_range(self._samples[number])
         return (
             f"{self._name}: of channels {format_names(found)} the training files tell no range: leave them out of the "
             f"files, or give ranges of their own, such as {self._name}=[{','.join(texts)}]"
         )
+
+    def _suggest_range(self, sample: _Sample) -> str:
+        """Return a range for values whose percentiles are none, as a configuration has it."""
+        if self._is_wide(sample.low, sample.high):
+            return "[p0,p100]"
+        value = sample.low if sample.kept and not 0 <= sample.low <= 1 else 1
+        return f"[{min(value, 0):g},{max(value, 0):g}]"
+
+    def _is_wide(self, low: float, high: float) -> bool:
+        return is_wide(low, high, self._side.dtype)
 
 
 class _Sample:
@@ -115,10 +125,3 @@ class _Sample:
         if percent in (0, 100):
             return self.high if percent else self.low
         return float(np.percentile(np.concatenate(self.kept).astype(np.float64), percent))
-
-    def suggest_range(self) -> str:
-        """Return a range for values whose percentiles are equal, as a configuration has it."""
-        if self.low < self.high:
-            return "[p0,p100]"
-        value = self.low if self.kept and not 0 <= self.low <= 1 else 1
-        return f"[{min(value, 0):g},{max(value, 0):g}]"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -78,6 +79,13 @@ def check_num_ranges(ranges: Sequence[Any], num_channels: int, name: str = "valu
         )
 
 
+def is_wide(low: float, high: float, dtype: str) -> bool:
+    """Return whether values of a type, from ``low`` to ``high``, can be told apart in float32."""
+    # float32 has 24 bits, of which some are left within the range
+    least = max(abs(low), abs(high)) * 2**-16 if dtype.startswith("float") else 1.0
+    return low < high and least <= high - low < math.inf
+
+
 def has_percentiles(value_range: Any) -> bool:
     """Return whether a range, as a configuration has it, depends on the values of training pairs."""
     if not _is_list(value_range):
@@ -129,11 +137,9 @@ def _is_list(value: Any) -> bool:
 def _parse_numbers(value_range: Any, dtype: str) -> Range:
     limits = compute_type_limits(dtype)
     bounds = tuple(value_range) if isinstance(value_range, list | tuple) else ()
-    if len(bounds) == 2 and all(isinstance(b, int | float) and not isinstance(b, bool) for b in bounds):
+    if len(bounds) == 2 and all(map(is_finite_number, bounds)):
         low, high = (float(bound) for bound in bounds)
-        # float32 has 24 bits, of which some are left within the range
-        least = max(abs(low), abs(high)) * 2**-16 if dtype.startswith("float") else 1.0
-        if limits[0] <= low < high <= limits[1] and least <= high - low < math.inf:
+        if limits[0] <= low and high <= limits[1] and is_wide(low, high, dtype):
             return low, high
     given = list(value_range) if isinstance(value_range, tuple) else value_range
     raise UserError(
@@ -172,7 +178,8 @@ def _parse_pair(value_range: Any) -> Bounds:
 
 def is_finite_number(value: Any) -> bool:
     """Return whether a value is a finite number; true and false are none."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number and abs(value) <= sys.float_info.max  # an int may be greater
 
 
 def _is_bound(bound: Any) -> bool:
@@ -202,10 +209,10 @@ def parse_nodata(nodata: Any, dtype: str) -> float | None:
     low, high = compute_type_limits(dtype)
     is_float = dtype.startswith("float")
     if isinstance(nodata, int | float) and not isinstance(nodata, bool):
-        if is_float and math.isnan(nodata):
+        if is_float and nodata != nodata:
             return None
         stored = float(np.dtype(dtype).type(nodata)) if low <= nodata <= high else math.nan
-        if is_float and math.isinf(nodata):
+        if is_float and nodata in (math.inf, -math.inf):
             return float(nodata)
         if not math.isnan(stored) and (is_float or stored == nodata):
             return stored
