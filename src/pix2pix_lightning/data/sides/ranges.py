@@ -80,7 +80,13 @@ def check_num_ranges(ranges: Sequence[Any], num_channels: int, name: str = "valu
 
 
 def is_wide(low: float, high: float, dtype: str) -> bool:
-    """Return whether values of a type, from ``low`` to ``high``, can be told apart in float32."""
+    """Return whether a range is wide enough for its values to be told apart in float32.
+
+    Args:
+        low: Its least value.
+        high: Its greatest value; NaN makes no range.
+        dtype: One of ``DTYPES``.
+    """
     # float32 has 24 bits, of which some are left within the range
     least = max(abs(low), abs(high)) * 2**-16 if dtype.startswith("float") else 1.0
     return low < high and least <= high - low < math.inf
