@@ -99,9 +99,8 @@ class Performance(Callback):
         self._optimizers = {}
 
     def _lay_out(self, batch: dict[str, Any]) -> None:
-        if self.options.channels_last:
-            for side in ("source", "target"):
-                batch[side] = batch[side].contiguous(memory_format=torch.channels_last)
+        for side in ("source", "target"):
+            batch[side] = batch[side].contiguous(memory_format=self.options.memory_format)
 
 
 def count_steps(module: Pix2PixModule) -> None:
