@@ -49,7 +49,6 @@ class CachedPairs:
     Attributes:
         names: Names of the pairs.
         unreadable: Why a pair could not be read when the cache was built, by its number.
-        has_masks: Whether pairs have masks, which ``read_mask`` reads.
 
     Raises:
         UserError: A file of it is damaged or missing.
@@ -61,18 +60,20 @@ class CachedPairs:
             index = json.loads((folder / _INDEX).read_text(encoding="utf-8"))
             self.names: list[str] = index["names"]
             self.unreadable = {int(number): str(reason) for number, reason in index["unreadable"].items()}
-            self._sizes = np.array([index["heights"], index["widths"]], np.int64).T
+            heights, widths = (np.array(index[key], np.int64) for key in ("heights", "widths"))
+            ends = (heights * widths).cumsum()
             self._maps = {side: _open_map(folder, side, ImageForm(*form)) for side, form in index["sides"].items()}
         except _DAMAGES as error:
             raise UserError(f"the cache {folder} is damaged: {error}") from None
-        self._ends = self._sizes.prod(1).cumsum()  # of the images, in pixels
-        self.has_masks = "mask" in self._maps
-        num_pixels = {len(pixels) for pixels in self._maps.values()}
-        is_sound = {"a", "b"} <= {*self._maps} and num_pixels == {int(self._sizes.prod(1).sum())}
-        if not is_sound or len(self.names) != len(self._sizes) or (self._sizes < 0).any():
+        if not {"a", "b"} <= {*self._maps} or len(self.names) != len(ends) or min(*heights, *widths) < 0:
             raise UserError(f"the cache {folder} is damaged: its files do not fit each other")
+        if {len(pixels) for pixels in self._maps.values()} != {int(ends[-1])}:
+            raise UserError(f"the cache {folder} is damaged: its images have another size")
         if not all(isinstance(name, str) for name in self.names):
             raise UserError(f"the cache {folder} is damaged: a name is no text")
+        # where the pixels of each pair begin and end, and their rows and columns
+        self._places = np.stack([ends - heights * widths, ends, heights, widths], 1)
+        self._a, self._b = self._maps["a"], self._maps["b"]
 
     def __len__(self) -> int:
         """Return the number of pairs."""
@@ -86,7 +87,9 @@ class CachedPairs:
         """
         if index in self.unreadable:
             raise UserError(self.unreadable[index])
-        return self._get("a", index), self._get("b", index), self.names[index]
+        begin, end, height, width = self._places[index].tolist()
+        a, b = self._a[begin:end].reshape(height, width, -1), self._b[begin:end].reshape(height, width, -1)
+        return a, b, self.names[index]
 
     def read_mask(self, index: int, size: tuple[int, int], window: Window | None = None) -> Image:
         """Return where a pair counts, as ``PreparedPairs.read_mask`` does.
@@ -99,15 +102,9 @@ class CachedPairs:
         Returns:
             (H, W, 1) uint8 of 0 and 1.
         """
-        mask = self._get("mask", index)
-        assert mask.shape[:2] == size, (mask.shape, size)
+        begin, end, *_ = self._places[index].tolist()
+        mask = self._maps["mask"][begin:end].reshape(*size, 1)
         return mask if window is None else mask[window.slices]
-
-    def _get(self, side: str, index: int) -> Image:
-        height, width = self._sizes[index].tolist()
-        end = int(self._ends[index])
-        pixels = self._maps[side]
-        return pixels[end - height * width : end].reshape(height, width, pixels.shape[1])
 
     def __reduce__(self) -> tuple[type, tuple[Path]]:
         """Pickle the folder alone; the maps would be copied as arrays."""
