@@ -520,6 +520,7 @@ DAMAGES = {
     "sizes of others": ("pairs.json", lambda content: content.replace(b'"heights": [8', b'"heights": [9')),
     "sizes of fewer": ("pairs.json", lambda content: content.replace(b"[8, 8, 8]", b"[8, 16]")),
     "negative sizes": ("pairs.json", lambda content: content.replace(b"[8, 8, 8]", b"[-8, -8, -8]")),
+    "one size": ("pairs.json", lambda content: content.replace(b"[8, 8, 8]", b"[8]", 1)),
     "sizes that are none": ("pairs.json", lambda content: content.replace(b"[8, 8, 8]", b"[8, 8, null]")),
     "great sizes": ("pairs.json", lambda content: content.replace(b"[8, 8, 8]", b"[8, 8, 1e400]")),
     "an index of nothing": ("pairs.json", lambda content: b"[" * 100_000),

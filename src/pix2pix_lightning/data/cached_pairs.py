@@ -62,18 +62,15 @@ class CachedPairs:
             self.unreadable = {int(number): str(reason) for number, reason in index["unreadable"].items()}
             heights, widths = (np.array(index[key], np.int64) for key in ("heights", "widths"))
             ends = (heights * widths).cumsum()
-            self._maps = {side: _open_map(folder, side, ImageForm(*form)) for side, form in index["sides"].items()}
+            # where the pixels of each pair begin and end, and their rows and columns
+            self._places = np.stack([ends - heights * widths, ends, heights, widths], 1)
+            maps = {side: _open_map(folder, side, ImageForm(*form)) for side, form in index["sides"].items()}
+            self._a, self._b, self._mask = maps["a"], maps["b"], maps.get("mask")
+            lengths = {len(self.names) == len(ends), *(len(pixels) == ends[-1] for pixels in maps.values())}
+            if lengths != {True} or self._places.min() < 0 or not all(isinstance(name, str) for name in self.names):
+                raise ValueError("its files do not fit each other")
         except _DAMAGES as error:
             raise UserError(f"the cache {folder} is damaged: {error}") from None
-        if not {"a", "b"} <= {*self._maps} or len(self.names) != len(ends) or min(*heights, *widths) < 0:
-            raise UserError(f"the cache {folder} is damaged: its files do not fit each other")
-        if {len(pixels) for pixels in self._maps.values()} != {int(ends[-1])}:
-            raise UserError(f"the cache {folder} is damaged: its images have another size")
-        if not all(isinstance(name, str) for name in self.names):
-            raise UserError(f"the cache {folder} is damaged: a name is no text")
-        # where the pixels of each pair begin and end, and their rows and columns
-        self._places = np.stack([ends - heights * widths, ends, heights, widths], 1)
-        self._a, self._b = self._maps["a"], self._maps["b"]
 
     def __len__(self) -> int:
         """Return the number of pairs."""
@@ -102,8 +99,9 @@ class CachedPairs:
         Returns:
             (H, W, 1) uint8 of 0 and 1.
         """
+        assert self._mask is not None
         begin, end, *_ = self._places[index].tolist()
-        mask = self._maps["mask"][begin:end].reshape(*size, 1)
+        mask = self._mask[begin:end].reshape(*size, 1)
         return mask if window is None else mask[window.slices]
 
     def __reduce__(self) -> tuple[type, tuple[Path]]:
