@@ -185,7 +185,7 @@ class DroppingLoader(DataLoader[Any]):
 
 
 def collate(samples: Sequence[Sample]) -> Any:
-    """Put samples together to a batch, whose images keep the channels last in memory.
+    """Return samples as a batch, whose images keep the channels last in memory.
 
     A sample alone is not copied, except to the memory that processes share.
     """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 
@@ -32,6 +32,8 @@ class PreparedPairs:
         pairs: The pairs as their files hold them.
         spec: Kinds of the sides, sizes, and the rule.
         for_crop: Whether stretched pairs are enlarged to ``spec.load_size``, of which crops of ``spec.size`` are taken.
+        decode: ``reduced`` decodes a JPEG that is stretched to a half, a quarter or an eighth of its size, if that is
+            at least the size to which it is resized; its pixels then differ a little.
 
     Attributes:
         size: Size of all pairs, where the rule is ``stretch``.
@@ -39,7 +41,9 @@ class PreparedPairs:
         has_masks: Whether pairs have masks, which ``read_mask`` reads.
     """
 
-    def __init__(self, pairs: Pairs, spec: PairSpec, *, for_crop: bool = False) -> None:
+    def __init__(
+        self, pairs: Pairs, spec: PairSpec, *, for_crop: bool = False, decode: Literal["exact", "reduced"] = "exact"
+    ) -> None:
         self.pairs = pairs
         self.a, self.b = spec.a, spec.b
         self.size = spec.load_size if for_crop else spec.size
@@ -47,6 +51,9 @@ class PreparedPairs:
         self.has_masks = hasattr(pairs, "read_mask") and getattr(pairs, "masks", ()) is not None
         self._spec = spec
         self._for_crop = for_crop
+        self._may_reduce = decode == "reduced" and spec.resize == "stretch"
+        if self._may_reduce and not hasattr(pairs, "read_reduced"):
+            raise UserError(f"data.decode=reduced: {type(pairs).__name__} has no read_reduced(): set data.decode=exact")
 
     def __len__(self) -> int:
         """Return the number of pairs."""
@@ -59,7 +66,10 @@ class PreparedPairs:
             UserError: A file is damaged, does not fit the description of its side, or is of another size than the
                 other one where pairs are not resized.
         """
-        a, b, name = self.pairs[index]
+        if self._may_reduce:
+            a, b, name = cast(Any, self.pairs).read_reduced(index, get_sides(self.size))
+        else:
+            a, b, name = self.pairs[index]
         if self._spec.resize == "none":
             check_equal_sizes(a.shape[:2], b.shape[:2], name)
         height, width = self._spec.compute_resized(*a.shape[:2], for_crop=self._for_crop)
