@@ -527,24 +527,23 @@ DAMAGES = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_cache_is_built_again(tmp_path, caplog, damage):
+def test_a_damaged_cache_is_built_again(tmp_path, caplog):
     folder, pairs = tmp_path / "cached", [(noise(i, 8, 8), noise(i + 10, 8, 8), str(i)) for i in range(3)]
-    before = open_slow(folder, pairs)
-    name, change = DAMAGES[damage]
-    path = before.folder / name
-    content = path.read_bytes()
-    path.unlink()
-    if change is not None:
-        path.write_bytes(change(content))
-    with caplog.at_level(logging.WARNING):
-        assert is_complete(open_slow(folder, pairs))
-    assert str(before.folder) in caplog.text
-    assert path.read_bytes() == content
-    caplog.clear()
-    with caplog.at_level(logging.WARNING):
-        open_slow(folder, pairs)
-    assert caplog.text == ""
+    cached = open_slow(folder, pairs).folder
+    for damage, (name, change) in DAMAGES.items():
+        path = cached / name
+        content = path.read_bytes()
+        path.unlink()
+        if change is not None:
+            path.write_bytes(change(content))
+        with caplog.at_level(logging.WARNING):
+            assert is_complete(open_slow(folder, pairs)), damage
+        assert str(cached) in caplog.text, damage
+        assert path.read_bytes() == content, damage
+        caplog.clear()
+        with caplog.at_level(logging.WARNING):
+            open_slow(folder, pairs)
+        assert caplog.text == "", damage
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")

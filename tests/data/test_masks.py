@@ -1,15 +1,13 @@
-"""Masks of pairs: from a file to a batch, by the way that both sides go; and caches of any type."""
+"""Masks of pairs: from a file to a batch, by the way that both sides go."""
 
 import numpy as np
 import pytest
 
 from pix2pix_lightning import PairSpec
 from pix2pix_lightning.data.augmentation import PairAugmentation
-from pix2pix_lightning.data.cache import open_cache
 from pix2pix_lightning.data.dataset import PairDataset
 from pix2pix_lightning.data.files import image_files
 from pix2pix_lightning.data.pairs import FilePairs
-from pix2pix_lightning.data.prepared import PreparedPairs
 from pix2pix_lightning.data.sides import build_side
 from pix2pix_lightning.data.split_dataset import build_dataset
 from pix2pix_lightning.data.transforms import PairTransform
@@ -97,20 +95,6 @@ def test_a_crop_reads_no_more_of_a_mask(tmp_path, monkeypatch):
         places = np.divmod(sample["source"][0].numpy().astype(int), 30)
         np.testing.assert_array_equal(sample["mask"][0], whole[places], strict=True)
         assert [part.pixels.shape[:2] for part in decoded] == [(8, 12), *of_mask]
-
-
-def test_a_cache_holds_any_type_bit_by_bit(tmp_path):
-    pairs = Masked()
-    spec = PairSpec(source=SPEC.source, target=SPEC.target, size=16)
-    options = {"title": "x", "settings": {}, "fingerprints": pairs.compute_fingerprints()}
-    cached = open_cache(tmp_path, PreparedPairs(pairs, spec), **options)
-    again = open_cache(tmp_path, PreparedPairs(pairs, spec), **options)
-    for index in range(3):
-        for one in (cached, again):
-            a, b, name = one[index]
-            assert (a.dtype, b.dtype, name) == (np.uint16, np.float32, str(index))
-            np.testing.assert_array_equal(a, pairs.a[index])
-            np.testing.assert_array_equal(b, pairs.b[index])
 
 
 def test_a_rotation_mixes_no_value_for_none_with_others():
