@@ -6,14 +6,13 @@ import logging
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal, NotRequired, TypedDict, cast
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate, get_worker_info
 from torch.utils.data.distributed import DistributedSampler
 
-from pix2pix_lightning.data.augmentation import MAX_CV_CHANNELS, PairAugmentation, Placement
+from pix2pix_lightning.data.augmentation import PairAugmentation, Placement
 from pix2pix_lightning.data.files.image_files import format_reason
 from pix2pix_lightning.data.pair_spec import PairSpec
 from pix2pix_lightning.data.pairs import Image, Pairs
@@ -25,6 +24,7 @@ from pix2pix_lightning.utils.seeding import Purpose, seed_sequence
 
 OnError = Literal["raise", "replace", "drop"]
 
+_IMAGES = ("source", "target")
 _log = logging.getLogger(__name__)
 
 
@@ -184,11 +184,17 @@ class DroppingLoader(DataLoader[Any]):
 
 
 def collate(samples: Sequence[Sample]) -> Any:
-    """Put samples together to a batch; one alone is not copied, except to the memory that processes share."""
-    if len(samples) > 1 or get_worker_info() is not None:
-        return default_collate(list(samples))
-    values = cast(dict[str, Any], samples[0])
-    return {key: [value] if isinstance(value, str) else value[None] for key, value in values.items()}
+    """Return samples as a batch, whose images keep the channels last in memory.
+
+    A sample alone is not copied, except to the memory that processes share.
+    """
+    values = [cast(dict[str, Any], sample) for sample in samples]
+    if len(values) == 1 and get_worker_info() is None:
+        return {key: [value] if isinstance(value, str) else value[None] for key, value in values[0].items()}
+    # in the order of the memory: torch stacks that much faster
+    rows = [{key: value.permute(1, 2, 0) if key in _IMAGES else value for key, value in v.items()} for v in values]
+    batch = default_collate(rows)
+    return {key: value.permute(0, 3, 1, 2) if key in _IMAGES else value for key, value in batch.items()}
 
 
 def collate_kept(samples: Sequence[Sample | None]) -> Any:
@@ -244,10 +250,5 @@ class EpochSampler(DistributedSampler[tuple[int, int]]):
 
 
 def _to_tensor(image: Image) -> Tensor:
-    height, width, channels = image.shape
-    planes = np.empty((channels, height, width), image.dtype)
-    if channels <= MAX_CV_CHANNELS:
-        cv2.split(image, list(planes))  # writes into the planes, five times faster than NumPy
-    else:
-        planes[:] = image.transpose(2, 0, 1)
-    return torch.from_numpy(planes)
+    """Return (C, H, W) of an image (H, W, C), whose memory keeps the channels last and is nobody else's."""
+    return torch.from_numpy(np.array(image, order="C")).permute(2, 0, 1)

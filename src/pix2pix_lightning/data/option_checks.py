@@ -44,7 +44,9 @@ def check_options(
         raise UserError(f"seed={seed}: a whole number from 0 to 2**32 - 1 is expected")
 
 
-def check_geometry(geometry: Mapping[str, Any], *, batch_size: int, val_whole: bool, cache: object) -> None:
+def check_geometry(
+    geometry: Mapping[str, Any], *, batch_size: int, val_whole: bool, cache: object, decode: object
+) -> None:
     """Check what does not go with the sizes of images.
 
     Args:
@@ -52,11 +54,15 @@ def check_geometry(geometry: Mapping[str, Any], *, batch_size: int, val_whole: b
         batch_size: Pairs in a batch.
         val_whole: Whether validation sees whole images where training sees crops.
         cache: The key ``data.cache``.
+        decode: The key ``data.decode``.
 
     Raises:
         UserError: Images of several sizes would be in a batch or a cache, or a key has no effect.
     """
     rule = geometry["resize"]
+    check_choice("data.decode", decode, ("exact", "reduced"))
+    if decode == "reduced" and rule != "stretch":
+        raise UserError(f"data.decode=reduced has no effect with data.resize={rule}: leave data.decode out")
     if geometry["is_whole"] and batch_size > 1:
         raise UserError(
             f"data.batch_size={batch_size} with data.resize={rule}, after which images differ in size: set "

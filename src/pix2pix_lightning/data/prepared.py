@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from pix2pix_lightning.data.files.window import Window
 from pix2pix_lightning.data.pair_spec import PairSpec
@@ -28,19 +28,26 @@ class PreparedPairs:
         pairs: The pairs as their files hold them.
         spec: Kinds of the sides, sizes, and the rule.
         for_crop: Whether crops of ``spec.size`` are taken from the pairs, if training has crops.
+        decode: ``reduced`` decodes a JPEG that is stretched to a half, a quarter or an eighth of its size, if that is
+            at least the size to which it is resized; its pixels then differ a little.
 
     Attributes:
         size: Size of all pairs, where the rule is ``stretch``.
         reads_windows: Whether parts can be read by ``read_window``.
     """
 
-    def __init__(self, pairs: Pairs, spec: PairSpec, *, for_crop: bool = False) -> None:
+    def __init__(
+        self, pairs: Pairs, spec: PairSpec, *, for_crop: bool = False, decode: Literal["exact", "reduced"] = "exact"
+    ) -> None:
         self.pairs = pairs
         self.a, self.b = spec.a, spec.b
         self.size = spec.load_size if for_crop else spec.size
         self.reads_windows = spec.resize == "none" and hasattr(pairs, "read_window")
         self._spec = spec
         self._for_crop = for_crop
+        self._may_reduce = decode == "reduced" and spec.resize == "stretch"
+        if self._may_reduce and not hasattr(pairs, "read_reduced"):
+            raise UserError(f"data.decode=reduced: {type(pairs).__name__} has no read_reduced(): set data.decode=exact")
         self._least = get_sides(spec.size) if for_crop and not spec.is_whole else (1, 1)
 
     def __len__(self) -> int:
@@ -54,7 +61,10 @@ class PreparedPairs:
             UserError: A file is damaged, does not fit the description of its side, or is too small or of another size
                 than the other one where pairs are not resized.
         """
-        a, b, name = self.pairs[index]
+        if self._may_reduce:
+            a, b, name = cast(Any, self.pairs).read_reduced(index, get_sides(self.size))
+        else:
+            a, b, name = self.pairs[index]
         if self._spec.resize == "none":
             check_equal_sizes(a.shape[:2], b.shape[:2], name)
             self._check_size(a.shape[:2], name)

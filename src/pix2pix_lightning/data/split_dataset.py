@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from torch.utils.data import Subset
 
@@ -31,6 +31,7 @@ def build_dataset(
     max_pairs: int | None = None,
     source_maker: SourceMaker | None = None,
     is_training: bool = False,
+    decode: Literal["exact", "reduced"] = "exact",
 ) -> PairDataset:
     """Build the data set of a split.
 
@@ -46,6 +47,7 @@ def build_dataset(
         max_pairs: How many pairs were asked for, which a cache is told by.
         source_maker: As for ``PairDataset``.
         is_training: As for ``PairDataset``.
+        decode: As for ``PreparedPairs``.
 
     Returns:
         The data set.
@@ -62,15 +64,15 @@ def build_dataset(
     if len(used) < len(pairs):
         is_own = isinstance(pairs, StripPairs | FilePairs)
         pairs = cast(Any, pairs).select(used) if is_own else _select(pairs, used)
-    prepared: Pairs | None = None
+    plain = PreparedPairs(pairs, spec, for_crop=augmentation is not None, decode=decode)
+    prepared: Pairs = plain
     if cache_folder is not None:
-        plain = PreparedPairs(pairs, spec, for_crop=augmentation is not None)
         settings: dict[str, Any] = {"split": split, "a": plain.a.to_dict(), "b": plain.b.to_dict()}
         prepared = open_cache(
             cache_folder,
             plain,
             title=f"{split}_{format_size(plain.size)}",
-            settings={**settings, "max_pairs": None if max_pairs is None else int(max_pairs)},
+            settings={**settings, "max_pairs": None if max_pairs is None else int(max_pairs), "decode": decode},
             fingerprints=fingerprints,
             may_skip=on_error != "raise",
         )

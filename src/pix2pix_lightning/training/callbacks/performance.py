@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, cast
 
-import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from pix2pix_lightning.compat import count_optimizer_step
@@ -99,9 +98,8 @@ class Performance(Callback):
         self._optimizers = {}
 
     def _lay_out(self, batch: dict[str, Any]) -> None:
-        if self.options.channels_last:
-            for side in ("source", "target"):
-                batch[side] = batch[side].contiguous(memory_format=torch.channels_last)
+        for side in ("source", "target"):
+            batch[side] = batch[side].contiguous(memory_format=self.options.memory_format)
 
 
 def count_steps(module: Pix2PixModule) -> None:
