@@ -49,8 +49,8 @@ def main() -> None:
             root = write_pairs(Path(folder, name.replace(", ", "_").replace(" ", "_")), arguments.side, write)
             ours, reference = crop_ours(root), read_whole(root)
             report(f"crops, {name}", ours, reference, arguments.rounds)
-            if name == "PNG":
-                report("crops, PNG, data.cache=true", crop_ours(root, cache=True), reference, arguments.rounds)
+            if name in ("npy", "PNG"):
+                report(f"crops, {name}, data.cache=true", crop_ours(root, cache=True), reference, arguments.rounds)
         if find_spec("skimage"):
             root = write_pairs(Path(folder, "deep"), 600, WRITERS["TIFF"], dtype=np.uint16, count=16)
             report("16-bit TIFF, 600 to 286 pixels", resize_ours(root), resize_by_skimage(root), arguments.rounds)
