@@ -198,7 +198,7 @@ def add_flicker(
     Raises:
         UserError: There are no steps, consecutive frames differ in size, or a metric has one of these names.
     """
-    low, high = target.value_range
+    low, high = target.ranges[0]  # one for all channels of pictures
     values = {info.name: np.full(len(scores.names), math.nan) for info in _INFOS}
     if taken := values.keys() & scores.figures.keys():
         raise UserError(
