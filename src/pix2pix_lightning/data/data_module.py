@@ -63,8 +63,8 @@ class PairedDataModule(LightningDataModule):
         b: Those for B.
         val_split: Name of the split that validation pairs come from.
         max_pairs: Take only the first so many pairs of each split; None takes all.
-        cache: Store the decoded and resized pairs in memory maps: in this folder, or, with True, in ``.pix2pix_cache``
-            below ``root``. They are built when a split is first opened, and again when one of its files has changed.
+        cache: Store the pairs, decoded and resized by ``resize``, in memory maps: in this folder, or, with True, in
+            ``.pix2pix_cache`` below ``root``; when a split is first opened, and again when one of its files changed.
         pin_memory: Copy batches to page-locked memory, which a GPU reads faster; None, ``auto``: if there is a GPU.
         prefetch_factor: Batches that each loader process has ready; None is torch's default, 2.
         decode: ``reduced`` decodes large JPEG files to a half or less of their size before they are stretched.
@@ -141,7 +141,7 @@ class PairedDataModule(LightningDataModule):
         )
         check_switch("data.pin_memory", pin_memory, None, "auto")
         geometry = build_geometry(size=size, crop=crop, resize=resize, jitter=jitter)
-        check_geometry(geometry, batch_size=batch_size, val_whole=val_whole, cache=cache, decode=decode)
+        check_geometry(geometry, batch_size=batch_size, val_whole=val_whole, decode=decode)
         self.root = Path(root)
         self.jitter = jitter
         self.mirror = mirror

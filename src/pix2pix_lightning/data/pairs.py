@@ -220,8 +220,13 @@ class FilePairs:
         image_b = image_a if is_one else _stack(self.b, index, window=window, **rules[1])
         return _convert(image_a, self.sides[0], "a"), _convert(image_b, self.sides[1], "b")
 
-    def read_mask(self, index: int) -> npt.NDArray[np.bool_] | None:
-        """Return where pair ``index`` counts, (H, W) booleans, or None where all of it does.
+    def read_mask_size(self, index: int) -> tuple[int, int] | None:
+        """Return height and width of the mask of pair ``index`` in pixels, by its header; None where it has none."""
+        file = None if self.masks is None else self.masks[index]
+        return None if file is None else _read_size([file])
+
+    def read_mask(self, index: int, window: Window | None = None) -> npt.NDArray[np.bool_] | None:
+        """Return where pair ``index`` counts, or its part ``window``: (H, W) booleans, or None where all of it does.
 
         Raises:
             UserError: Its mask is no image.
@@ -229,7 +234,7 @@ class FilePairs:
         file = None if self.masks is None else self.masks[index]
         if file is None:
             return None
-        mask: npt.NDArray[np.bool_] = (_open(file, has_numbers=True).pixels != 0).any(2)
+        mask: npt.NDArray[np.bool_] = (_open(file, has_numbers=True, window=window).pixels != 0).any(2)
         return mask
 
     def get_name(self, index: int) -> str:

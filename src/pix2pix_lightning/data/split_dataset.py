@@ -14,7 +14,7 @@ from pix2pix_lightning.data.dataset import OnError, PairDataset
 from pix2pix_lightning.data.pair_spec import PairSpec
 from pix2pix_lightning.data.pairs import FilePairs, Pairs, StripPairs
 from pix2pix_lightning.data.prepared import PreparedPairs
-from pix2pix_lightning.data.sizes import format_size
+from pix2pix_lightning.data.sizes import Size, format_size, get_sides
 from pix2pix_lightning.data.source_makers import SourceMaker, check_made_source
 
 
@@ -71,7 +71,7 @@ def build_dataset(
         prepared = open_cache(
             cache_folder,
             plain,
-            title=f"{split}_{format_size(plain.size)}",
+            title=f"{split}_{_format_resizing(spec, plain.size)}",
             settings={**settings, "max_pairs": None if max_pairs is None else int(max_pairs), "decode": decode},
             fingerprints=fingerprints,
             may_skip=on_error != "raise",
@@ -86,6 +86,16 @@ def build_dataset(
         source_maker=source_maker,
         is_training=is_training,
     )
+
+
+def _format_resizing(spec: PairSpec, size: Size) -> str:
+    """Return what a cache depends on besides kinds and files: the size of its pairs, or the rule of their sizes."""
+    if spec.resize == "stretch":
+        return format_size(size)
+    if spec.resize == "none":
+        return "unresized"
+    least = "" if spec.is_whole else f"_height_{spec.height}"  # to which flatter pairs are stretched
+    return f"width_{get_sides(spec.load_size)[1]}{least}"
 
 
 class _MaskedSubset(Subset[Any]):
