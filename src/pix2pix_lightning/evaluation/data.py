@@ -185,6 +185,19 @@ def open_data(description: Mapping[str, Any], spec: PairSpec, split: str) -> Ite
     return batches
 
 
+def list_names(batches: Iterable[dict[str, Any]]) -> list[str] | None:
+    """List the names of the pairs of a split, without loading them.
+
+    Args:
+        batches: What `open_data` returned.
+
+    Returns:
+        The names in the order of the batches; None where the data module is another one and does not tell them.
+    """
+    pairs: Any = getattr(getattr(batches, "dataset", None), "pairs", None)
+    return [pairs.get_name(index) for index in range(len(pairs))] if hasattr(pairs, "get_name") else None
+
+
 def _list_fixed(options: Mapping[str, Any]) -> dict[str, Any]:
     """Return what the arguments of a side fix themselves, without what its files would tell."""
     fixed = {key: value for key, value in options.items() if value is not None and value != "auto"}
