@@ -113,6 +113,9 @@ def test_each_channel_has_percentiles_of_its_own(tmp_path):
         complete(root, {"value_range": [["p2", "p98"]]})
     with pytest.raises(ValueError, match=r"data\.a\.value_range has 2 ranges for 4 channels"):
         complete(root, {"value_range": given[:2]})
+    for side, ranges in (("a", [[0, 1], [0, 2]]), ("b", [["p0", "p100"]])):
+        with pytest.raises(ValueError, match=rf"data\.{side}\.value_range.*(2 ranges for 4|kind=raw)"):
+            PairedDataModule(root, size=16, **{side: {"value_range": ranges}})
     constant = np.tile(np.uint16([0, 300]), (16, 16, 1))
     root = make_pairs(tmp_path / "constant", lambda _: constant, noise(np.uint8), 1, suffixes=(".npy", ".png"))
     with pytest.raises(ValueError, match=r"channels 1 \(0 to 0\), 2 \(300 to 300\).*=\[\[0,1\],\[0,300\]\]"):

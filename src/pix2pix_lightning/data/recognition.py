@@ -28,7 +28,7 @@ from pix2pix_lightning.data.sides.ranges import (
     parse_bounds,
 )
 from pix2pix_lightning.utils.checks import check_choice
-from pix2pix_lightning.utils.errors import UserError
+from pix2pix_lightning.utils.errors import UserError, add_key
 from pix2pix_lightning.utils.processes import is_first_process
 
 AUTO = "auto"
@@ -79,7 +79,8 @@ def complete_open_sides(
         reported when they are used, a kind that is open is ``rgb``.
 
     Raises:
-        UserError: There are no training files to tell channels and type of raw values; or as for ``complete_sides``.
+        UserError: There are no training files to tell channels and type of raw values, what they tell and what is given
+            is no side, or as for ``complete_sides``.
     """
     sides = {"a": dict(a or {}), "b": dict(b or {})}
     opened = [key for key, options in sides.items() if is_open(options)]
@@ -98,6 +99,8 @@ def complete_open_sides(
             )
         return {key: {**side, "kind": "rgb"} if key in opened else side for key, side in sides.items()}
     completed = complete_sides(sides["a"], sides["b"], pairs)
+    for key in opened:
+        _build_named(key, completed[key])
     if is_first_process():
         _log.info("%s", "; ".join(format_completed(key, completed[key]) for key in opened))
     return completed
@@ -237,7 +240,7 @@ def _read_images(
 ) -> Iterator[tuple[npt.NDArray[Any], npt.NDArray[Any]]]:
     """Read some pairs, one by one; those that cannot be read are left to the check of the data set, unless none can."""
     pairs = copy(pairs)
-    pairs.sides = tuple(_build_provisional(completed[key]) for key in "ab")  # type: ignore[assignment]
+    pairs.sides = tuple(_build_provisional(key, completed[key]) for key in "ab")  # type: ignore[assignment]
     num_read, reason = 0, None
     for index in _spread(len(pairs), most):
         try:
@@ -251,11 +254,19 @@ def _read_images(
         raise reason
 
 
-def _build_provisional(options: Options) -> Side:
+def _build_provisional(key: str, options: Options) -> Side:
     """Build a side that reads like the one that is described, whose range may be open."""
-    if options["kind"] != "raw":
+    if options["kind"] == "raw":
+        options = {**options, "value_range": list(compute_type_limits(options["dtype"]))}
+    return _build_named(key, options)
+
+
+def _build_named(key: str, options: Options) -> Side:
+    """Build a side, whose errors get its key."""
+    try:
         return build_side(**options)
-    return build_side(**{**options, "value_range": list(compute_type_limits(options["dtype"]))})
+    except UserError as error:
+        raise UserError(add_key(f"data.{key}", str(error), options, always=True)) from None
 
 
 def _has_no_range(options: Mapping[str, Any]) -> bool:
@@ -286,5 +297,5 @@ def _find_ranges(keys: list[str], completed: dict[str, Options], pairs: PairFile
 
 
 def _build_finder(key: str, options: Options, num_images: int) -> RangeFinder:
-    side: Any = _build_provisional(options)
+    side: Any = _build_provisional(key, options)
     return RangeFinder(key, side, None if _has_no_range(options) else options["value_range"], num_images)

@@ -10,7 +10,7 @@ from lightning.pytorch import LightningDataModule
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from pix2pix_lightning.data.recognition import is_open
-from pix2pix_lightning.data.sides.ranges import has_percentiles
+from pix2pix_lightning.data.sides.ranges import has_channel_ranges, has_percentiles, list_ranges
 from pix2pix_lightning.utils.saved_config import load_saved_config
 
 _log = logging.getLogger(__name__)
@@ -46,8 +46,31 @@ def _restore(side: Any, before: Any) -> dict[str, Any] | None:
         return None
     known: Any = OmegaConf.to_container(before, resolve=True)
     # the values that the files have told differ from the texts that stand for them
-    told = {key for key in ("kind", "value_range") if given.get(key) == "auto" or has_percentiles(given.get(key))}
+    told = {"kind"} if given.get("kind") == "auto" else set()
+    if _may_have_become(given.get("value_range"), known.get("value_range")):
+        told.add("value_range")
     return {**known, **{key: value for key, value in given.items() if value is not None and key not in told}}
+
+
+def _may_have_become(given: Any, known: Any) -> bool:
+    """Return whether files may have made a run's range of one with percentiles: what is no percentile is the same.
+
+    Args:
+        given: A range, as a configuration has it.
+        known: That of a run; None where it has none.
+    """
+    if given == "auto":
+        return not has_channel_ranges(known)
+    if not has_percentiles(given) or known is None:
+        return has_percentiles(given)
+    if has_channel_ranges(given) != has_channel_ranges(known):
+        return False
+    ranges, numbers = list_ranges(given), list_ranges(known)
+    ranges *= len(numbers) if len(ranges) == 1 else 1
+    bounds, own = ([bound for pair in side for bound in pair] for side in (ranges, numbers))
+    return len(bounds) == len(own) and all(
+        isinstance(bound, str) or bound == number for bound, number in zip(bounds, own, strict=True)
+    )
 
 
 def restore_saved_sides(cfg: DictConfig, saved: Path | None) -> None:

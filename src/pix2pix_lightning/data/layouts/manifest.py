@@ -190,7 +190,7 @@ def _build_missing_error(path: AnyPath, missing: Sequence[str]) -> UserError:
 
 
 def _explain_missing(path: AnyPath, rows: Iterable[Row], split: str) -> str:
-    found = sorted({row.split for row in rows})
+    found = sorted({row.split for row in rows if row.split})
     return f"{path} has no row with the split {split}: its splits are {format_names(found)}"
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
+from pix2pix_lightning.data.sides.ranges import has_channel_ranges, has_percentiles
 from pix2pix_lightning.utils.errors import UserError
 
 Palette = tuple[tuple[int, int, int], ...]
@@ -95,7 +96,11 @@ def parse_range(value_range: Any) -> tuple[float, float]:
         is_range = False
     if not is_range:
         given = list(value_range) if isinstance(value_range, tuple) else value_range
-        raise UserError(f"value_range={given}: two values from 0 to 255 are expected, the second at least 1 higher")
+        of_raw = has_percentiles(given) or has_channel_ranges(given)
+        raise UserError(
+            f"value_range={given}: two values from 0 to 255 are expected, the second at least 1 higher"
+            + ("; percentiles, and ranges of channels, are for kind=raw" if of_raw else "")
+        )
     return low, high
 
 
