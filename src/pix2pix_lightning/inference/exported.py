@@ -100,7 +100,8 @@ class ExportedNetwork:
                 f"only: set resize={format_size(self.size)}, or export it with size=null"
             )
         source = source.float()
-        output = self._run(self.pair_spec.source.decode(source) if self._takes_file else source)
+        with torch.no_grad():  # a program's weights have gradients, in which floats of a file would take part
+            output = self._run(self.pair_spec.source.decode(source) if self._takes_file else source)
         if not self.returns_file and not bool(sum_wide(output).isfinite()):
             raise NonFiniteError(
                 "the exported file returns values that are not finite: export a checkpoint that is sound"

@@ -262,7 +262,8 @@ def plan_outputs(
             other = owners.setdefault(str(target).lower(), source)  # some file systems ignore case
             if other != source:
                 both = f"{format_source(other)} and {format_source(source)}"
-                raise UserError(f"{both} would both give {target}: rename one of them")
+                fix = "rename one of them" if isinstance(source, Path) else "give their rows other names, column name"
+                raise UserError(f"{both} would both give {target}: {fix}")
     for target in (target for targets in outputs.values() for target in targets):
         check_absent(target, overwrite=overwrite)
     return outputs
