@@ -28,7 +28,5 @@ def run_graphs(graphs, sources, path):
         together = Graphs([stack.enter_context(graph.use_eval_module()) for graph in graphs])
         stack.enter_context(onnx_file._silence_exporter())
         tensors = tuple(map(torch.from_numpy, sources))
-        torch.onnx.export(
-            together, tensors, path, dynamo=True, input_names=names, external_data=False, verbose=False
-        )
+        torch.onnx.export(together, tensors, path, dynamo=True, input_names=names, external_data=False, verbose=False)
     return onnxruntime.InferenceSession(path).run(None, dict(zip(names, sources, strict=True)))
