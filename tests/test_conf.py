@@ -8,12 +8,30 @@ import pytest
 import torch
 from hydra.utils import instantiate
 from lightning.pytorch import Trainer
+from omegaconf import OmegaConf
 
 from pix2pix_lightning import PairSpec, Pix2PixModule, compose
 from pix2pix_lightning.cli.conf import find_conf_dir
+from pix2pix_lightning.utils.configs import list_differences
 
 CONF = find_conf_dir()
 FILES = (path.relative_to(CONF) for path in CONF.rglob("*.yaml"))
+FIRST_DATA_KEYS = {  # which every run has
+    *(
+        "_recursive_",
+        "_target_",
+        "a",
+        "b",
+        "batch_size",
+        "direction",
+        "jitter",
+        "mirror",
+        "root",
+        "seed",
+        "size",
+        "val_split",
+    ),
+}
 GROUPS = sorted((str(path.parent), path.stem) for path in FILES if path.parts[0] not in ("sweep", path.name))
 
 
@@ -166,6 +184,16 @@ def test_wgan_gp_with_batch_norm_says_what_to_do():
     cfg = compose("train", ["adversarial=wgan_gp", "module.generator.base_channels=2"])
     with pytest.raises(Exception, match=r"module\.discriminator\.norm=instance"):
         instantiate(cfg.module)
+
+
+def test_a_run_from_before_a_key_of_the_data_is_resumed_with_its_default():
+    now = compose_once("data=folder", "data.root=x")
+    before = now.copy()
+    OmegaConf.set_struct(before, False)
+    for key in [key for key in before.data if key not in FIRST_DATA_KEYS]:
+        del before.data[key]
+    assert list_differences(before, now, ("data",)) == []
+    assert list_differences(before, compose_once("data=folder", "data.root=x", "data.decode=reduced"), ("data",))
 
 
 def test_combinations_of_networks_compose():

@@ -82,6 +82,10 @@ def build_rows():
     coarse = draw(0, 128, 2, np.uint8)
     numbers = draw(0, 11, 1, np.uint8)
     drawn = draw(0, 2, 1, np.uint8)
+    eighths = draw(-1, 1, 3, np.float32, 2**-6)
+    halves = np.array([[1, 32, 2**10], [64, 512, 2**13]])  # half the range of each channel, of A and of B
+    middles = np.array([[0, -64, 2**11], [0, 512, -8]])
+    ranges_a, ranges_b = np.stack([middles - halves, middles + halves], 2).tolist()
     free = np.random.default_rng(0).uniform(-1, 1, (SIDE, SIDE, 1)).astype(np.float32)
     deep_range = {**RAW, "dtype": "uint16", "value_range": [0, 2**15]}
     rows = {
@@ -128,6 +132,15 @@ def build_rows():
             punch(convert(fractions, -1, 1, 0, 2**15, np.uint16, 1), 60000),
             Copy(1),
             ".npy",
+            ".tif",
+        ),
+        "float32 x 3 with NaN to int16 x 3 with nodata, ranges of channels": (
+            {**RAW, "dtype": "float32", "num_channels": 3, "value_range": ranges_a},
+            {**RAW, "dtype": "int16", "num_channels": 3, "value_range": ranges_b, "nodata": -9999},
+            punch((middles[0] + eighths * halves[0]).astype(np.float32), np.nan),
+            punch((middles[1] + eighths * halves[1]).astype(np.int16), -9999),
+            Copy(3),
+            ".tif",
             ".tif",
         ),
         "float16 x 2 to uint8 x 4": (
@@ -281,7 +294,7 @@ def test_type_pairs(name, graph_outputs, tmp_path):
 
 def test_an_exported_file_is_a_model_of_any_type(tmp_path, monkeypatch):
     pytest.importorskip("onnxruntime")
-    source, target, module, *_ = ROWS["int16 with nodata to int16 with nodata"]
+    source, target, module, *_ = ROWS["float32 x 3 with NaN to int16 x 3 with nodata, ranges of channels"]
     monkeypatch.setattr(onnx_file, "choose_sizes", lambda graph, least: [(SIDE, SIDE), (SIDE, 4)])
     graph = Graph(module, values_in="file", values_out="file")
     assert onnx_file.write_onnx(graph, tmp_path / "m.onnx", made_by={}) < 1e-6
@@ -356,6 +369,10 @@ def test_options_without_effect_on_values_of_any_type(tmp_path):
     for value in (0.25, 0.35):
         spread.add(np.array([[[np.nan], [value]]], np.float32))
     assert spread.to_image().tolist() == [[[0], [102]]]  # 0.05 of an eighth
+    spread = Spread(build_side("raw", num_channels=2, dtype="float32", value_range=[[0, 1], [0, 1000]]))
+    for value in (0.25, 0.35):
+        spread.add(np.array([[[value, 1000 * value]]], np.float32))
+    assert spread.to_image().tolist() == [[[102]]]
 
 
 def test_the_demo_returns_values_of_any_type_and_draws_pictures_alone(tmp_path):

@@ -1,7 +1,6 @@
 """The cache: the same batches, built once, and complete even if the process that builds it is killed."""
 
 import fcntl
-import io
 import logging
 import multiprocessing
 import os
@@ -19,8 +18,14 @@ import torch
 from PIL import Image
 
 from pix2pix_lightning.cli.errors import format_error
-from pix2pix_lightning.data import PairedDataModule, ProceduralDataModule, cache
+from pix2pix_lightning.data import PairAugmentation, PairedDataModule, ProceduralDataModule, cache
 from pix2pix_lightning.data.cache import open_cache
+from pix2pix_lightning.data.files.image_files import write_image
+from pix2pix_lightning.data.pair_spec import PairSpec
+from pix2pix_lightning.data.pairs import FilePairs
+from pix2pix_lightning.data.sides import build_side
+from pix2pix_lightning.data.split_dataset import build_dataset
+from pix2pix_lightning.utils.errors import UserError
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
 
@@ -99,9 +104,107 @@ def test_batches_are_the_same_bit_for_bit(root, options):
 def test_maps_hold_the_images_of_the_files(root):
     build_data(root, cache=True)
     (folder,) = (root / ".pix2pix_cache").glob(f"train_{LOAD_SIZE}_*")
-    a, b = np.load(folder / "a.npy"), np.load(folder / "b.npy")
-    assert a.shape == b.shape == (4, LOAD_SIZE, LOAD_SIZE, 3)
+    a, b = (np.fromfile(folder / name, np.uint8).reshape(4, LOAD_SIZE, LOAD_SIZE, 3) for name in ("a.bin", "b.bin"))
     np.testing.assert_array_equal(np.hstack([a[0], b[0]]), noise(0))
+
+
+SIZES = [(20, 30), (24, 16), (17, 19)]
+KINDS = {
+    "pictures": ({"kind": "rgb"}, {"kind": "label", "num_classes": 3}, "png"),
+    "bands": (
+        {"kind": "raw", "dtype": "uint16", "num_channels": 5, "nodata": 7},
+        {"kind": "raw", "dtype": "float32", "value_range": [-1, 1]},
+        "tif",
+    ),
+}
+RESIZED = [
+    {"resize": "none"},
+    {"resize": "none", "is_whole": True},
+    {"resize": "scale_width", "load_size": 12},
+    {"load_size": 12},
+]
+
+
+def write_masked(folder, kinds):
+    """Write pairs of several sizes: one with a mask of its own size, one without, one with a smaller mask."""
+    a, b, suffix = KINDS[kinds]
+    generator, files = np.random.default_rng(0), {"a": [], "b": [], "mask": []}
+    for number, size in enumerate(SIZES):
+        if kinds == "pictures":
+            images = {"a": noise(number, *size), "b": generator.integers(0, 3, (*size, 1), np.uint8)}
+        else:
+            images = {"a": generator.integers(0, 9, (*size, 5), np.uint16), "b": generator.normal(size=(*size, 1))}
+            images["b"] = np.where(images["b"] > 1, np.nan, images["b"]).astype(np.float32)
+        images["mask"] = generator.integers(0, 2, ((9, 9, 1) if number == 2 else (*size, 1)), np.uint8)
+        for key, image in images.items():
+            files[key].append(folder / f"{key}_{number}.{suffix}")
+            write_image(files[key][-1], image)
+    sides = {"source": build_side(**a), "target": build_side(**b)}
+    pairs = FilePairs([files["a"]], [files["b"]], ["0", "1", "2"], [files["mask"][0], None, files["mask"][2]])
+    pairs.sides = sides["source"], sides["target"]
+    return pairs, sides
+
+
+def build_masked(pairs, spec, crop=8, **options):
+    augmentation = PairAugmentation(None if spec.is_whole else crop, mirror=True)
+    options = {"split": "train", "seed": 0, "on_error": "raise", "augmentation": augmentation, **options}
+    return build_dataset(pairs, range(len(pairs)), spec, **options)
+
+
+@pytest.mark.parametrize("kinds", KINDS)
+def test_parts_of_pairs_of_several_sizes_are_the_same_and_read_no_file(tmp_path, kinds):
+    pairs, sides = write_masked(tmp_path, kinds)
+    specs = [PairSpec(**sides, size=8, **resized) for resized in RESIZED]
+    keys = [(epoch, index) for epoch in range(2) for index in range(3)]
+    plain = [[dataset[key] for key in keys] for dataset in (build_masked(pairs, spec) for spec in specs)]
+    cached = [build_masked(pairs, spec, cache_folder=tmp_path / "cached") for spec in specs]
+    assert len(list_caches(tmp_path / "cached")) == len(specs) - 1  # files as they are serve crops and whole images
+    for file in tmp_path.glob("*.*"):
+        file.unlink()
+    for samples, dataset in zip(plain, cached, strict=True):
+        for expected, key in zip(samples, keys, strict=True):
+            sample = dataset[key]
+            for image in ("source", "target", "mask"):
+                np.testing.assert_array_equal(sample[image], expected[image], strict=True)
+            assert (sample["name"], sample["mask"].all()) == (str(key[1]), key[1] == 1)
+
+
+def test_a_cache_of_whole_files_serves_crops_of_any_size(tmp_path):
+    pairs, sides = write_masked(tmp_path, "pictures")
+    for crop, too_small in ((8, []), (17, [1]), (20, [1, 2])):
+        spec, builder = PairSpec(**sides, size=crop, resize="none"), {"cache_folder": tmp_path / "cached"}
+        dataset = build_masked(pairs, spec, crop, **builder)
+        for index in range(3):
+            if index in too_small:
+                with pytest.raises(UserError, match=f"pair {index} is {SIZES[index][1]} x {SIZES[index][0]} pixels"):
+                    dataset[index]
+            else:
+                assert dataset[index]["target"].shape == (1, crop, crop)
+        assert build_masked(pairs, spec, crop, on_error="replace", **builder)[1]["source"].shape == (3, crop, crop)
+    assert len(list_caches(tmp_path / "cached")) == 1
+
+
+@pytest.mark.parametrize(("resized", "num_pixels"), [(RESIZED[0], 20 * 30 + 24 * 16 + 17 * 19), (RESIZED[2], 12 * 36)])
+def test_the_disk_has_to_hold_pairs_of_their_own_sizes(tmp_path, monkeypatch, resized, num_pixels):
+    pairs, sides = write_masked(tmp_path, "pictures")
+    spec = PairSpec(**sides, size=8, **resized)
+    num_bytes = num_pixels * (3 + 1 + 1)
+    for free in (num_bytes - 1, num_bytes):
+        monkeypatch.setattr(cache.shutil, "disk_usage", lambda folder, free=free: SimpleNamespace(free=free))
+        if free < num_bytes:
+            with pytest.raises(UserError, match=r"data\.cache"):
+                build_masked(pairs, spec, cache_folder=tmp_path / "cached")
+        else:
+            build_masked(pairs, spec, cache_folder=tmp_path / "cached")
+    (folder,) = (tmp_path / "cached").glob("train_*")
+    assert sum(file.stat().st_size for file in folder.glob("*.bin")) == num_bytes
+
+
+def test_pairs_of_another_type_are_refused(tmp_path):
+    pairs = [(noise(0, 8, 8), noise(1, 8, 8), "0"), (noise(0, 8, 8), noise(1, 8, 8).astype(np.uint16), "odd one")]
+    with pytest.raises(UserError, match="odd one"):
+        open_slow(tmp_path / "cached", pairs)
+    assert list_caches(tmp_path / "cached") == []
 
 
 def test_drawn_pairs_are_cached_in_a_folder_that_is_set(tmp_path):
@@ -207,7 +310,7 @@ class SlowPairs:
         if index == self.die_at:
             os.kill(os.getpid(), signal.SIGKILL)
         time.sleep(0.03)
-        return noise(index, 8, 8), noise(index + 10, 8, 6), str(index)
+        return noise(index, 8, 8), noise(index + 10, 8, 8), str(index)
 
 
 def open_slow(folder, pairs):
@@ -216,9 +319,7 @@ def open_slow(folder, pairs):
 
 def is_complete(pairs):
     return [pairs[index][2] for index in range(len(pairs))] == ["0", "1", "2"] and all(
-        np.array_equal(pairs[index][side], noise(index + 10 * side, 8, 8 - 2 * side))
-        for index in range(3)
-        for side in (0, 1)
+        np.array_equal(pairs[index][side], noise(index + 10 * side, 8, 8)) for index in range(3) for side in (0, 1)
     )
 
 
@@ -406,45 +507,43 @@ def test_pairs_without_fingerprints_are_refused(root):
 
 
 DAMAGES = {
-    "a cut map": ("a.npy", lambda content: content[:200]),
-    "an empty map": ("b.npy", lambda content: b""),
-    "no map": ("a.npy", None),
-    "a map of other things": ("a.npy", lambda content: npy(np.zeros((3, 2, 2, 3)))),
-    "a map of fewer pairs": ("b.npy", lambda content: npy(np.zeros((2, 16, 16, 3), np.uint8))),
-    "a map of another size": ("b.npy", lambda content: npy(np.zeros((3, 5, 5, 3), np.uint8))),
-    "a map of objects": ("a.npy", lambda content: content.replace(b"|u1", b"|O ")),
+    "a cut map": ("a.bin", lambda content: content[:200]),
+    "an empty map": ("b.bin", lambda content: b""),
+    "no map": ("a.bin", None),
+    "a map of more": ("b.bin", lambda content: content * 2),
+    "another type": ("pairs.json", lambda content: content.replace(b"uint8", b"int16", 1)),
+    "objects": ("pairs.json", lambda content: content.replace(b"uint8", b"O", 1)),
     "no index": ("pairs.json", None),
     "a cut index": ("pairs.json", lambda content: content[:-5]),
     "another index": ("pairs.json", lambda content: b"[1]"),
     "an index of numbers": ("pairs.json", lambda content: content.replace(b'"names": ["0"', b'"names": [0')),
+    "sizes of others": ("pairs.json", lambda content: content.replace(b'"heights": [8', b'"heights": [9')),
+    "sizes of fewer": ("pairs.json", lambda content: content.replace(b"[8, 8, 8]", b"[8, 16]")),
+    "negative sizes": ("pairs.json", lambda content: content.replace(b"[8, 8, 8]", b"[-8, -8, -8]")),
+    "one size": ("pairs.json", lambda content: content.replace(b"[8, 8, 8]", b"[8]", 1)),
+    "sizes that are none": ("pairs.json", lambda content: content.replace(b"[8, 8, 8]", b"[8, 8, null]")),
+    "great sizes": ("pairs.json", lambda content: content.replace(b"[8, 8, 8]", b"[8, 8, 1e400]")),
     "an index of nothing": ("pairs.json", lambda content: b"[" * 100_000),
 }  # fmt: skip
 
 
-def npy(array):
-    file = io.BytesIO()
-    np.save(file, array)
-    return file.getvalue()
-
-
-@pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_cache_is_built_again(tmp_path, caplog, damage):
-    folder, pairs = tmp_path / "cached", [(noise(i, 8, 8), noise(i + 10, 8, 6), str(i)) for i in range(3)]
-    before = open_slow(folder, pairs)
-    name, change = DAMAGES[damage]
-    path = before.folder / name
-    content = path.read_bytes()
-    path.unlink()
-    if change is not None:
-        path.write_bytes(change(content))
-    with caplog.at_level(logging.WARNING):
-        assert is_complete(open_slow(folder, pairs))
-    assert str(before.folder) in caplog.text
-    assert path.read_bytes() == content
-    caplog.clear()
-    with caplog.at_level(logging.WARNING):
-        open_slow(folder, pairs)
-    assert caplog.text == ""
+def test_a_damaged_cache_is_built_again(tmp_path, caplog):
+    folder, pairs = tmp_path / "cached", [(noise(i, 8, 8), noise(i + 10, 8, 8), str(i)) for i in range(3)]
+    cached = open_slow(folder, pairs).folder
+    for damage, (name, change) in DAMAGES.items():
+        path = cached / name
+        content = path.read_bytes()
+        path.unlink()
+        if change is not None:
+            path.write_bytes(change(content))
+        with caplog.at_level(logging.WARNING):
+            assert is_complete(open_slow(folder, pairs)), damage
+        assert str(cached) in caplog.text, damage
+        assert path.read_bytes() == content, damage
+        caplog.clear()
+        with caplog.at_level(logging.WARNING):
+            open_slow(folder, pairs)
+        assert caplog.text == "", damage
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")

@@ -15,7 +15,8 @@ import pytest
 
 from pix2pix_lightning.data import PairedDataModule
 from pix2pix_lightning.data.files.file_image import FileImage
-from pix2pix_lightning.data.files.stacking import stack_images
+from pix2pix_lightning.data.files.image_header import ImageHeader
+from pix2pix_lightning.data.files.stacking import stack_headers, stack_images
 from pix2pix_lightning.data.layouts.name_matching import match_names
 from pix2pix_lightning.data.pair_folder import PairFolder
 from pix2pix_lightning.utils.errors import UserError
@@ -379,6 +380,11 @@ def test_only_files_that_are_alike_are_stacked():
     stacked = stack_images([first, replace(first, pixels=numbers[..., :1]), first])
     np.testing.assert_array_equal(stacked.pixels, numbers[..., [0, 1, 0, 0, 1]])
     assert (stacked.nodata, stacked.scale, stacked.is_colour) == (7, 0.5, False)
+    twelve = ImageHeader(
+        format="tiff", width=6, height=4, channels=2, dtype="uint16", max_level=4095, photometric="bands"
+    )
+    header = stack_headers([twelve, replace(twelve, max_level=65535)])
+    assert (header.channels, header.max_level) == (4, 65535)  # the range of all channels
     palette = np.arange(9, dtype=np.uint8).reshape(3, 3)
     indexed = FileImage(pixels=(numbers[..., :1] % 3).astype(np.uint8), palette=palette)
     np.testing.assert_array_equal(stack_images([indexed, indexed]).pixels[..., 3:], palette[numbers[..., 0] % 3])

@@ -1,13 +1,13 @@
-"""Masks of pairs: from a file to a batch, by the way that both sides go; and caches of any type."""
+"""Masks of pairs: from a file to a batch, by the way that both sides go."""
 
 import numpy as np
 import pytest
 
 from pix2pix_lightning import PairSpec
 from pix2pix_lightning.data.augmentation import PairAugmentation
-from pix2pix_lightning.data.cache import open_cache
 from pix2pix_lightning.data.dataset import PairDataset
-from pix2pix_lightning.data.prepared import PreparedPairs
+from pix2pix_lightning.data.files import image_files
+from pix2pix_lightning.data.pairs import FilePairs
 from pix2pix_lightning.data.sides import build_side
 from pix2pix_lightning.data.split_dataset import build_dataset
 from pix2pix_lightning.data.transforms import PairTransform
@@ -74,18 +74,27 @@ def test_a_mask_is_resized_without_mixing_and_chosen_with_its_pair():
     np.testing.assert_array_equal(mask, (Masked().a[1, :, :, 0] % 2 == 1)[np.ix_(picked, picked)])
 
 
-def test_a_cache_holds_any_type_bit_by_bit(tmp_path):
-    pairs = Masked()
-    spec = PairSpec(source=SPEC.source, target=SPEC.target, size=16)
-    options = {"title": "x", "settings": {}, "fingerprints": pairs.compute_fingerprints()}
-    cached = open_cache(tmp_path, PreparedPairs(pairs, spec), **options)
-    again = open_cache(tmp_path, PreparedPairs(pairs, spec), **options)
-    for index in range(3):
-        for one in (cached, again):
-            a, b, name = one[index]
-            assert (a.dtype, b.dtype, name) == (np.uint16, np.float32, str(index))
-            np.testing.assert_array_equal(a, pairs.a[index])
-            np.testing.assert_array_equal(b, pairs.b[index])
+def test_a_crop_reads_no_more_of_a_mask(tmp_path, monkeypatch):
+    spec = PairSpec(source=build_side("raw", dtype="uint16"), target=build_side("raw", dtype="uint16"), resize="none")
+    image = np.arange(40 * 30, dtype=np.uint16).reshape(40, 30, 1)
+    small = np.random.default_rng(0).integers(0, 2, (20, 15, 1), np.uint8)
+    masks = [(image % 3 == 0).astype(np.uint8), small]
+    for name, pixels in {"image": image, "0": masks[0], "1": small}.items():
+        image_files.write_image(tmp_path / f"{name}.tif", pixels)
+    files = [[tmp_path / "image.tif"] * 3]
+    pairs = FilePairs(files, files, ["x", "y", "z"], [tmp_path / "0.tif", tmp_path / "1.tif", None])
+    pairs.sides = spec.source, spec.target
+    dataset = PairDataset(pairs, spec, augmentation=PairAugmentation((8, 12), mirror=True), seed=0)
+    decoded, decode = [], image_files.decode
+    monkeypatch.setattr(image_files, "decode", lambda *args, **kw: decoded.append(decode(*args, **kw)) or decoded[-1])
+    resized = small[..., 0].repeat(2, 0).repeat(2, 1) == 1
+    expected = [(image[..., 0] % 3 == 0, [(8, 12)]), (resized, [(20, 15)]), (np.ones((40, 30), bool), [])]
+    for index, (whole, of_mask) in enumerate(expected):
+        decoded.clear()
+        sample = dataset[index]
+        places = np.divmod(sample["source"][0].numpy().astype(int), 30)
+        np.testing.assert_array_equal(sample["mask"][0], whole[places], strict=True)
+        assert [part.pixels.shape[:2] for part in decoded] == [(8, 12), *of_mask]
 
 
 def test_a_rotation_mixes_no_value_for_none_with_others():

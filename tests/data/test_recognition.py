@@ -34,6 +34,13 @@ def make_pairs(root, a, b, count=3, suffixes=(".png", ".png"), **options):
     return root
 
 
+def build_layers(generator):
+    """Channels of unlike scale, the last one without a value."""
+    values = generator.random((16, 16, 4)).astype(np.float32) * [30, 0.01, 20, 1]
+    values[..., 3] = np.nan
+    return values.astype(np.float32)
+
+
 def noise(dtype, *shape, low=0, high=None):
     high = np.iinfo(dtype).max if high is None else high
     return lambda generator: generator.integers(low, high, (16, 16, *shape), endpoint=True).astype(dtype)
@@ -88,8 +95,28 @@ def test_ranges_are_percentiles_of_the_training_pairs(tmp_path):
     assert (found["dtype"], found["num_channels"], found["nodata"]) == ("int16", 1, 7)
     assert complete(root, {"value_range": [-1000, "p100"]})["a"]["value_range"] == [-1000, float(values.max())]
     assert complete(root)["a"]["value_range"] == [float(values.min()), float(values.max())]
-    with pytest.raises(ValueError, match=r"value_range=\['p10', 'x'\]"):
-        complete(root, {"kind": "raw", "value_range": ["p10", "x"]})
+    for wrong in (["p10", "x"], [["p0", "p1"], ["p10", "x"]]):
+        with pytest.raises(ValueError, match=r"value_range=\['p10', 'x'\]"):
+            complete(root, {"kind": "raw", "value_range": wrong})
+
+
+def test_each_channel_has_percentiles_of_its_own(tmp_path):
+    root = make_pairs(tmp_path, build_layers, noise(np.uint8), suffixes=(".npy", ".png"))
+    values = np.stack([np.load(path) for path in sorted((root / "train/A").iterdir())])[..., :3]
+    finite = [part[np.isfinite(part)].astype(float) for part in np.moveaxis(values, 3, 0)]
+    given = [["p2", "p98"], ["p0", "p100"], [-3, "p50"], [0, 1]]
+    found = complete(root, {"value_range": given})["a"]["value_range"]
+    expected = [np.percentile(finite[0], [2, 98]), [finite[1].min(), finite[1].max()], [-3, np.median(finite[2])]]
+    np.testing.assert_allclose(found, [*expected, [0, 1]])
+    assert PairedDataModule(root, size=16, a={"value_range": given}).pair_spec.a.ranges == tuple(map(tuple, found))
+    with pytest.raises(ValueError, match=r"channels 4 \(no value\).*value_range=\[(\[p2,p98\],){3}\[0,1\]\]"):
+        complete(root, {"value_range": [["p2", "p98"]]})
+    with pytest.raises(ValueError, match=r"data\.a\.value_range has 2 ranges for 4 channels"):
+        complete(root, {"value_range": given[:2]})
+    constant = np.tile(np.uint16([0, 300]), (16, 16, 1))
+    root = make_pairs(tmp_path / "constant", lambda _: constant, noise(np.uint8), 1, suffixes=(".npy", ".png"))
+    with pytest.raises(ValueError, match=r"channels 1 \(0 to 0\), 2 \(300 to 300\).*=\[\[0,1\],\[0,300\]\]"):
+        complete(root, {"value_range": [["p0", "p100"]]})
 
 
 def test_scales_become_physical_values_and_impossible_nodata_is_none(tmp_path):
@@ -124,7 +151,10 @@ def test_what_is_described_needs_no_files(tmp_path):
     raw = {"kind": "raw", "num_channels": 1, "dtype": "float32", "value_range": [0, 1]}
     assert not is_open(raw)
     assert all(is_open(side) for side in ({}, {"kind": "auto"}, {**raw, "value_range": None}, {**raw, "dtype": None}))
-    assert not is_open({**raw, "dtype": "int16", "value_range": None})
+    assert not any(
+        is_open({**raw, **given}) for given in ({"dtype": "int16", "value_range": None}, {"value_range": [[0, 1]]})
+    )
+    assert is_open({**raw, "value_range": [[0, "p99"]]})
     with pytest.raises(ValueError, match=r"data\.a\.kind=raw: there are no training files"):
         PairedDataModule(tmp_path, a={"kind": "raw"})
 
@@ -159,14 +189,16 @@ def test_values_in_a_small_part_of_the_range_are_warned_of(tmp_path, caplog):
 
 
 def test_channels_in_a_small_part_of_the_range_are_warned_of(tmp_path, caplog):
-    def build_layers(generator):
-        values = generator.random((16, 16, 4)).astype(np.float32) * [30, 0.01, 20, 1]
-        values[..., 3] = np.nan
-        return values.astype(np.float32)
-
     root = make_pairs(tmp_path, noise(np.uint8, 3), build_layers, suffixes=(".png", ".npy"))
     with caplog.at_level(logging.WARNING, "pix2pix_lightning"):
         PairedDataModule(root, size=16).setup("fit")
     (line,) = [record.getMessage() for record in caplog.records if "data.b: the range" in record.getMessage()]
     assert "channels 2 (" in line  # neither the wide ones nor the one without a value
     assert not any(f"{number} (" in line for number in (1, 3, 4))
+    assert "data.b.value_range=[[" in line
+    for fixed, numbers in (([[0, 30], [0, 0.01], [0, 20], [0, 1]], ""), ([[0, 30], [0, 1], [0, 2], [0, 1]], "23")):
+        caplog.clear()
+        with caplog.at_level(logging.WARNING, "pix2pix_lightning"):
+            PairedDataModule(root, size=16, b={"value_range": fixed}).setup("fit")
+        lines = [record.getMessage() for record in caplog.records if "data.b: some channels" in record.getMessage()]
+        assert sorted(number for line in lines for number in "1234" if f"{number} (" in line) == list(numbers)

@@ -112,7 +112,6 @@ def test_descriptions_of_earlier_versions_stretch():
         ({"crop": [16, 64], "size": 32}, r"data\.crop=\[16,64\].*data\.size=32"),
         ({"crop": 64, "size": 32, "resize": "scale_width"}, r"data\.crop=64"),
         ({"resize": "none", "batch_size": 2}, r"data\.batch_size=2.*module\.accumulate=2"),
-        ({"resize": "none", "crop": 8, "cache": True}, r"data\.cache=True"),
         ({"val_whole": True}, r"data\.val_whole=true"),
         ({"val_whole": True, "resize": "scale_width"}, r"data\.val_whole=true"),
     ],

@@ -98,7 +98,7 @@ def test_sides_that_are_open_are_the_checkpoints_but_for_what_is_given(tmp_path)
     side = build_side("raw", num_channels=2, dtype="float32", value_range=[-9, 9], nodata=7)
     spec = PairSpec(source=side, target=side, size=8)
     described = {"_target_": "pix2pix_lightning.PairedDataModule", "root": str(tmp_path), "size": 8, "num_workers": 0}
-    (batch,) = open_data({**described, "b": {"kind": "auto", "value_range": ["p1", "p99"]}}, spec, "val")
+    (batch,) = open_data({**described, "b": {"kind": "auto", "value_range": [["p1", "p99"]]}}, spec, "val")
     np.testing.assert_array_equal(batch["target"][0, 0].numpy(), np.load(tmp_path / "val/B/0.npy")[..., 0])
     with pytest.raises(UserError, match=r"b\.value_range=\[-1\.0,1\.0\].*set data\.b\.value_range=\[-9\.0,9\.0\]"):
         open_data({**described, "b": {"kind": "raw", "value_range": [-1, 1]}}, spec, "val")

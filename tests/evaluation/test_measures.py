@@ -3,15 +3,17 @@ import math
 import numpy as np
 import pytest
 import torch
-from skimage.metrics import peak_signal_noise_ratio
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import nn
 from torchmetrics import Metric
 from torchmetrics.image import UniversalImageQualityIndex
 from torchmetrics.image.fid import FrechetInceptionDistance
 
+from pix2pix_lightning import PairSpec, Pix2PixModule, Translator
 from pix2pix_lightning.data.sides import build_side
 from pix2pix_lightning.evaluation import choose_metrics
 from pix2pix_lightning.evaluation.measures import build_measurement
+from pix2pix_lightning.evaluation.scores import compute_scores
 from pix2pix_lightning.metrics import build_metric
 
 RGB, GRAY = build_side(), build_side(kind="grayscale")
@@ -48,6 +50,50 @@ def test_names_are_checked():
     for requested, named in (([], "ms_ssim"), ({}, "ms_ssim"), (["accuracy"], "rgb"), (["l1", "lpips"], "'lpips'")):
         with pytest.raises(ValueError, match=named):
             choose_metrics(requested, RGB, 32)
+
+
+def test_each_channel_is_measured_by_its_own_range():
+    ranges = np.array([[[-30, 2], [0, 1]], [[0, 800], [10, 26]]])
+    low, span = ranges[..., 0], ranges[..., 1] - ranges[..., 0]
+    generator = np.random.default_rng(0)
+    fractions = generator.random((2, 16, 17, 2)) ** [[[[1, 3]]]]
+    source = (low[0] + fractions[0] * span[0]).astype(np.float32)
+    target = (low[1] + (fractions[0] * 0.9 + fractions[1] * 0.1) * span[1]).round().astype(np.int16)
+    target[:3, :4] = -9999
+    sides = [{"num_channels": 2, "value_range": pair} for pair in ranges.tolist()]
+    spec = PairSpec(
+        source=build_side("raw", dtype="float32", **sides[0]),
+        target=build_side("raw", dtype="int16", nodata=-9999, **sides[1]),
+    )
+    images = (torch.from_numpy(image).permute(2, 0, 1)[None] for image in (source, target))
+    batch = {**dict(zip(("source", "target"), images, strict=True)), "name": ["a"]}
+    module = Pix2PixModule(nn.Identity(), None, pair_spec=spec)
+    scores = compute_scores(Translator(module), [batch], choose_metrics(["l1", "psnr", "ssim"], spec.target, 16)[0])
+
+    counts = target[..., :1] != -9999
+    output = (low[1] + fractions[0] * span[1]).round()
+    difference = np.abs(output - target)[counts[..., 0]] / span[1]
+    expected = {"l1": difference.mean(), "psnr": -10 * np.log10((difference**2).mean())}
+    pairs = [
+        np.where(counts, image - low[1], span[1] / 2)[..., number] for number in range(2) for image in (target, output)
+    ]
+    maps = [
+        structural_similarity(
+            *pairs[2 * number : 2 * number + 2],
+            data_range=span[1][number],
+            gaussian_weights=True,
+            sigma=1.5,
+            use_sample_covariance=False,
+            full=True,
+        )[1]
+        for number in range(2)
+    ]
+    assert counts[5:-5, 5:-5].all()  # the windows that count
+    expected["ssim"] = np.mean([one[5:-5, 5:-5] for one in maps])
+    assert {name: values[0] for name, values in scores.values.items()} == pytest.approx(expected, rel=1e-6)
+    module.validation_step(module.on_after_batch_transfer(batch, 0), 0)
+    exact = np.abs(fractions[0] - (target - low[1]) / span[1])[counts[..., 0]]
+    assert module.val_metrics.compute()["val/l1"].item() == pytest.approx(exact.mean(), rel=1e-5)
 
 
 def compute_value(name, output, target):

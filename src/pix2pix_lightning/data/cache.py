@@ -1,4 +1,4 @@
-"""Pairs decoded and resized once, in memory maps."""
+"""Pairs decoded and resized once: finding, building and replacing their caches."""
 
 from __future__ import annotations
 
@@ -11,16 +11,15 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import cv2
-import numpy as np
 import torch
 
+from pix2pix_lightning.data.cached_pairs import CachedPairs, CacheWriter, get_form
 from pix2pix_lightning.data.files.image_files import format_reason
 from pix2pix_lightning.data.pairs import Image, Pairs
-from pix2pix_lightning.data.prepared import MAX_UNREADABLE, build_unreadable_error
-from pix2pix_lightning.data.sides.ranges import DTYPES
+from pix2pix_lightning.data.prepared import MAX_UNREADABLE, PreparedPairs, build_unreadable_error
 from pix2pix_lightning.utils.atomic import atomic_folder
 from pix2pix_lightning.utils.disk import check_disk_space
 from pix2pix_lightning.utils.errors import UserError
@@ -28,73 +27,9 @@ from pix2pix_lightning.utils.lock import wait_for_lock
 from pix2pix_lightning.utils.text import escape_controls
 
 _log = logging.getLogger(__name__)
-_FORMAT = 4
-_SIDES = ("a.npy", "b.npy")
-_INDEX = "pairs.json"
+_FORMAT = 5
 _SWITCHES = ("", "on", "off", "yes", "no")
 _NOT_WORD = re.compile(r"[^\w-]+")
-
-
-class CachedPairs:
-    """Read prepared pairs from a folder that ``open_cache`` wrote.
-
-    The folder holds ``a.npy`` and ``b.npy``, (N, H, W, C) in the type of their side, and ``pairs.json`` with the names.
-    The maps are open from the beginning, so that they outlive their files. A loader process that was not forked opens
-    them again. Images are views of the maps and cannot be written to.
-
-    Args:
-        folder: The cache's folder.
-
-    Attributes:
-        names: Names of the pairs.
-        unreadable: Why a pair could not be read when the cache was built, by its number.
-
-    Raises:
-        UserError: A file of it is damaged or missing.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        try:
-            index = json.loads((folder / _INDEX).read_text(encoding="utf-8"))
-            self._sides = [np.asarray(np.load(folder / side, mmap_mode="r")) for side in _SIDES]
-            self.names: list[str] = index["names"]
-            self.unreadable = {int(number): str(reason) for number, reason in index["unreadable"].items()}
-            shapes = [[len(self.names), *shape] for shape in index["shapes"]]
-            dtypes = list(index["dtypes"])
-        except (
-            ValueError,
-            LookupError,
-            TypeError,
-            AttributeError,
-            RecursionError,
-            EOFError,
-            FileNotFoundError,
-        ) as error:
-            raise UserError(f"the cache {folder} is damaged: {error}") from None
-        if shapes != [list(side.shape) for side in self._sides] or not all(isinstance(n, str) for n in self.names):
-            raise UserError(f"the cache {folder} is damaged: its files do not fit each other")
-        if dtypes != [side.dtype.name for side in self._sides] or not {*dtypes} <= {*DTYPES}:
-            raise UserError(f"the cache {folder} is damaged: its images are of another type")
-
-    def __len__(self) -> int:
-        """Return the number of pairs."""
-        return len(self.names)
-
-    def __getitem__(self, index: int) -> tuple[Image, Image, str]:
-        """Return A, B and the name of pair ``index``; images are (H, W, C).
-
-        Raises:
-            UserError: The pair could not be read when the cache was built.
-        """
-        if index in self.unreadable:
-            raise UserError(self.unreadable[index])
-        a, b = self._sides
-        return a[index], b[index], self.names[index]
-
-    def __reduce__(self) -> tuple[type, tuple[Path]]:
-        """Pickle the folder alone; the maps would be copied as arrays."""
-        return CachedPairs, (self.folder,)
 
 
 def open_cache(
@@ -113,7 +48,7 @@ def open_cache(
 
     Args:
         folder: Folder of all caches of these pairs; each cache has a folder of its own in it.
-        prepared: Pairs to store. All images of one side have the same size.
+        prepared: Pairs to store. A and B of a pair have one size; all images of a side one type and number of channels.
         title: Beginning of the cache's folder name.
         settings: What the images depend on besides the files, as JSON values.
         fingerprints: One for each pair, as JSON values; it changes when a file of the pair changes.
@@ -128,6 +63,7 @@ def open_cache(
         OSError: The folder cannot be written to.
     """
     settings = {**settings, "format": _FORMAT, "torch": torch.__version__, "opencv": cv2.__version__}
+    settings["has_masks"] = _has_masks(prepared)
     kind = f"{_NOT_WORD.sub('_', title)}_{_compute_digest(settings)}"
     cache = folder / f"{kind}_{_compute_digest(fingerprints)}"
     with _add_note_to_errors(folder):
@@ -220,49 +156,31 @@ def _build(cache: Path, prepared: Pairs, title: str, settings: Mapping[str, Any]
     from rich.progress import track
 
     first = _read_first(prepared, may_skip=may_skip)
-    check_disk_space(cache.parent, len(prepared) * sum(image.nbytes for image in first), "data.cache")
+    num_pixels = prepared.count_pixels() if isinstance(prepared, PreparedPairs) else None
+    if num_pixels is not None:
+        bytes_per_pixel = sum(image.itemsize * image.shape[2] for image in first.values())
+        check_disk_space(cache.parent, num_pixels * bytes_per_pixel, "data.cache")
+    forms = {side: get_form(image) for side, image in first.items()}
+    del first  # the memory of one pair at a time is enough
     console = Console(stderr=True)
-    indices = track(
+    numbers = track(
         range(len(prepared)),
         escape(f"cache of {escape_controls(title)}"),
         console=console,
         disable=not console.is_terminal,
     )
-    with atomic_folder(cache, overwrite=False) as scratch:
-        names: list[str] = []
-        unreadable: dict[int, str] = {}
-        with (scratch / _SIDES[0]).open("xb") as a, (scratch / _SIDES[1]).open("xb") as b:
-            for file, image in zip((a, b), first, strict=True):
-                _write_header(file, (len(prepared), *image.shape), image.dtype)
-            for index in indices:
-                try:
-                    *both, name = prepared[index]
-                except (UserError, OSError) as error:
-                    if not may_skip:
-                        raise
-                    unreadable[index] = format_reason(error)
-                    if all(number in unreadable for number in range(index - MAX_UNREADABLE + 1, index + 1)):
-                        raise build_unreadable_error(unreadable[index]) from None
-                    both, name = [np.zeros_like(image) for image in first], ""
-                names.append(name)
-                for file, image in zip((a, b), both, strict=True):
-                    file.write(image.tobytes())
-            for file in (a, b):
-                _flush(file)
-        with (scratch / _INDEX).open("xb") as file:
-            index_of = {"shapes": [x.shape for x in first], "dtypes": [x.dtype.name for x in first]}
-            index_of |= {"names": names, "unreadable": unreadable}
-            # in ASCII, since names of files need not be UTF-8
-            file.write(json.dumps({**settings, **index_of}).encode())
-            _flush(file)
-    _log.info("cached %d pairs of %s in %s", len(names) - len(unreadable), title, cache)
+    with atomic_folder(cache, overwrite=False) as scratch, CacheWriter(scratch, forms) as writer:
+        for number in numbers:
+            _add(writer, prepared, number, may_skip=may_skip)
+        writer.finish(settings)
+    _log.info("cached %d pairs of %s in %s", len(prepared) - len(writer.unreadable), title, cache)
 
 
-def _read_first(prepared: Pairs, *, may_skip: bool) -> tuple[Image, Image]:
-    """Read the first pair that can be read, whose images are like those of all others."""
-    for index in range(min(MAX_UNREADABLE, len(prepared))):
+def _read_first(prepared: Pairs, *, may_skip: bool) -> dict[str, Image]:
+    """Read the first pair that can be read."""
+    for number in range(min(MAX_UNREADABLE, len(prepared))):
         try:
-            return prepared[index][:2]
+            return _read(prepared, number)[1]
         except (UserError, OSError) as error:
             if not may_skip:
                 raise
@@ -270,14 +188,31 @@ def _read_first(prepared: Pairs, *, may_skip: bool) -> tuple[Image, Image]:
     raise build_unreadable_error(reason)
 
 
-def _write_header(file: BinaryIO, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
-    header = {"descr": dtype.str, "fortran_order": False, "shape": shape}
-    np.lib.format.write_array_header_1_0(file, header)
+def _add(writer: CacheWriter, prepared: Pairs, number: int, *, may_skip: bool) -> None:
+    """Copy a pair to the cache."""
+    try:
+        name, images = _read(prepared, number)
+    except (UserError, OSError) as error:
+        if not may_skip:
+            raise
+        writer.add_unreadable(format_reason(error))
+        if all(before in writer.unreadable for before in range(number - MAX_UNREADABLE + 1, number)):
+            raise build_unreadable_error(writer.unreadable[number]) from None
+    else:
+        writer.add(name, [*images.values()])
 
 
-def _flush(file: BinaryIO) -> None:
-    file.flush()
-    os.fsync(file.fileno())
+def _read(prepared: Pairs, number: int) -> tuple[str, dict[str, Image]]:
+    """Return the name and the images of a pair, by their sides."""
+    a, b, name = prepared[number]
+    images = {"a": a, "b": b}
+    if isinstance(prepared, PreparedPairs) and prepared.has_masks:
+        images["mask"] = prepared.read_mask(number, a.shape[:2])
+    return name, images
+
+
+def _has_masks(prepared: Pairs) -> bool:
+    return isinstance(prepared, PreparedPairs) and prepared.has_masks
 
 
 @contextmanager

@@ -63,10 +63,11 @@ class PairedDataModule(LightningDataModule):
         b: Those for B.
         val_split: Name of the split that validation pairs come from.
         max_pairs: Take only the first so many pairs of each split; None takes all.
-        cache: Store the decoded and resized pairs in memory maps: in this folder, or, with True, in ``.pix2pix_cache``
-            below ``root``. They are built when a split is first opened, and again when one of its files has changed.
+        cache: Store the pairs, decoded and resized by ``resize``, in memory maps: in this folder, or, with True, in
+            ``.pix2pix_cache`` below ``root``; when a split is first opened, and again when one of its files changed.
         pin_memory: Copy batches to page-locked memory, which a GPU reads faster; None, ``auto``: if there is a GPU.
         prefetch_factor: Batches that each loader process has ready; None is torch's default, 2.
+        decode: ``reduced`` decodes large JPEG files to a half or less of their size before they are stretched.
         check: How the files are checked before a training: ``quick`` reads all headers, which it remembers in the
             folder of ``cache``, or below ``root``, and decodes a few pairs; ``full`` decodes all pairs; ``off``.
         layout: As in ``choose_layout``; with ``strip`` files hold A and B side by side, of any width; ``auto`` finds
@@ -113,6 +114,7 @@ class PairedDataModule(LightningDataModule):
         cache: bool | str | Path | None = None,
         pin_memory: bool | Literal["auto"] | None = None,
         prefetch_factor: int | None = None,
+        decode: Literal["exact", "reduced"] = "exact",
         check: Literal["quick", "full", "off", False] = "quick",
         layout: Literal["auto", "strip", "folders", "names", "manifest", "huggingface", "lmdb", "zip"] = "auto",
         names: Sequence[str] | None = None,
@@ -139,7 +141,7 @@ class PairedDataModule(LightningDataModule):
         )
         check_switch("data.pin_memory", pin_memory, None, "auto")
         geometry = build_geometry(size=size, crop=crop, resize=resize, jitter=jitter)
-        check_geometry(geometry, batch_size=batch_size, val_whole=val_whole, cache=cache)
+        check_geometry(geometry, batch_size=batch_size, val_whole=val_whole, decode=decode)
         self.root = Path(root)
         self.jitter = jitter
         self.mirror = mirror
@@ -153,6 +155,7 @@ class PairedDataModule(LightningDataModule):
         self.cache = check_cache(cache)
         self.pin_memory = None if pin_memory == "auto" else pin_memory
         self.prefetch_factor = prefetch_factor
+        self.decode = decode
         self.check = check
         self.layout = layout
         self.on_error = on_error
@@ -248,10 +251,7 @@ class PairedDataModule(LightningDataModule):
         return self._build_loader("train", sampler)
 
     def val_dataloader(self) -> DataLoader[Any]:
-        """Build the loader of each validation pair once, in the files' order.
-
-        Returns:
-            Loader of batches ``{"source", "target", "name"}``.
+        """Return a loader of each validation pair once, in the files' order.
 
         Raises:
             UserError: There are fewer validation pairs than processes.
@@ -326,7 +326,7 @@ class PairedDataModule(LightningDataModule):
         settings: dict[str, Any] = {"split": self._get_folder_name(split), "cache_folder": cache_folder}
         settings |= {"max_pairs": self.max_pairs, "source_maker": self.source_maker, "is_training": is_training}
         on_error: OnError = "raise" if self.on_error == "raise" else "replace" if is_training else "drop"
-        settings |= {"augmentation": augmentation, "seed": self.seed, "on_error": on_error}
+        settings |= {"augmentation": augmentation, "seed": self.seed, "on_error": on_error, "decode": self.decode}
         return build_dataset(pairs, used, spec, **settings)
 
     def _build_sampler(self, split: str) -> EpochSampler:

@@ -16,8 +16,8 @@ from pix2pix_lightning.data.augmentation import PairAugmentation, Placement
 from pix2pix_lightning.data.files.image_files import format_reason
 from pix2pix_lightning.data.pair_spec import PairSpec
 from pix2pix_lightning.data.pairs import Image, Pairs
-from pix2pix_lightning.data.prepared import MAX_UNREADABLE, PreparedPairs, build_unreadable_error
-from pix2pix_lightning.data.resize import resize
+from pix2pix_lightning.data.prepared import MAX_UNREADABLE, PreparedPairs, build_unreadable_error, format_too_small
+from pix2pix_lightning.data.sizes import get_sides
 from pix2pix_lightning.data.source_makers import SourceMaker
 from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.seeding import Purpose, seed_sequence
@@ -51,8 +51,8 @@ class PairDataset(Dataset[Sample | None]):
         spec: Kinds of the sides, size and direction.
         augmentation: Applied to images that are resized for a crop; None only resizes.
         seed: Seed of the augmentation, not negative.
-        prepared: The same pairs as the augmentation takes them, from a cache. By default a pair is prepared each time
-            it is read.
+        prepared: The same pairs as the augmentation takes them, from a cache, with their masks if it has them. By
+            default a pair is prepared each time it is read.
         source_maker: Makes the source out of the target after the augmentation, in place of what the pairs have.
         is_training: Whether what is random in it changes from epoch to epoch.
         on_error: What happens to a pair that cannot be read: ``raise`` ends with an error; ``replace`` returns another
@@ -72,15 +72,14 @@ class PairDataset(Dataset[Sample | None]):
         is_training: bool = True,
     ) -> None:
         self.pairs = pairs
-        if prepared is None:
-            prepared = PreparedPairs(pairs, spec, for_crop=augmentation is not None)
-        self.prepared = prepared
+        plain = PreparedPairs(pairs, spec, for_crop=augmentation is not None)
+        self.prepared = plain if prepared is None else prepared
         self.spec = spec
         self.augmentation = augmentation
         self.seed = seed
         self.on_error = on_error
         # a batch has masks of all of its pairs or of none
-        self._has_masks = hasattr(pairs, "read_mask") and getattr(pairs, "masks", ()) is not None
+        self._masks: Any = (self.prepared if hasattr(prepared, "read_mask") else plain) if plain.has_masks else None
         self.source_maker = source_maker
         self.is_training = is_training
         # shared with the loader's processes, so that a pair is logged by the first that meets it
@@ -110,11 +109,7 @@ class PairDataset(Dataset[Sample | None]):
         if found is None:
             return None
         images, name, placement = found
-        if self.augmentation is not None:
-            if placement is None:
-                height, width = images["source"].shape[:2]
-                placement = self.augmentation.place(height, width, seed)
-                images = {key: image[placement.window.slices] for key, image in images.items()}
+        if self.augmentation is not None and placement is not None:
             images = self.augmentation.finish(images, seed, is_mirrored=placement.is_mirrored)
         if self.source_maker is not None:
             seed = seed_sequence(self.seed, Purpose.SOURCE, epoch if self.is_training else 0, index)
@@ -153,26 +148,32 @@ class PairDataset(Dataset[Sample | None]):
     def _read_part(self, place: int, seed: np.random.SeedSequence) -> tuple[dict[str, Image], str, Placement | None]:
         """Return source, target and mask, if pairs have masks, with the name and the part that they are of."""
         prepared, placement = self.prepared, None
-        if self.augmentation is None or not (isinstance(prepared, PreparedPairs) and prepared.reads_windows):
-            a, b, name = prepared[place]
-            height, width = a.shape[:2]
-        else:
-            height, width = prepared.read_size(place)
-            placement = self.augmentation.place(height, width, seed)
+        if self.augmentation is not None and isinstance(prepared, PreparedPairs) and prepared.reads_windows:
+            size = prepared.read_size(place)
+            placement = self._place(self.augmentation, size, prepared.get_name(place), seed)
             a, b, name = prepared.read_window(place, placement.window)
+        else:
+            a, b, name = prepared[place]
+            size = a.shape[:2]
+            if self.augmentation is not None:
+                placement = self._place(self.augmentation, size, name, seed)
+                # of a cache, whose images are views of a file, this is all that is read
+                a, b = a[placement.window.slices], b[placement.window.slices]
         source, target = (b, a) if self.spec.direction == "b_to_a" else (a, b)
         images = {"source": source, "target": target}
-        if self._has_masks:
-            mask = self._read_mask(place, height, width)
-            images["mask"] = mask if placement is None else mask[placement.window.slices]
+        if self._masks is not None:
+            images["mask"] = self._masks.read_mask(place, size, None if placement is None else placement.window)
         return images, name, placement
 
-    def _read_mask(self, place: int, height: int, width: int) -> Image:
-        """Return where a pair counts, (height, width, 1) of 0 and 1."""
-        mask = cast(Any, self.pairs).read_mask(place)
-        if mask is None:
-            return np.ones((height, width, 1), np.uint8)
-        return resize(mask[..., None].astype(np.uint8), height, width, "nearest")
+    @staticmethod
+    def _place(
+        augmentation: PairAugmentation, size: tuple[int, int], name: str, seed: np.random.SeedSequence
+    ) -> Placement:
+        """Choose the part of a pair that the augmentation takes."""
+        least = get_sides(augmentation.size or 1)
+        if size[0] < least[0] or size[1] < least[1]:
+            raise UserError(f"pair {name} {format_too_small(size, least)}")
+        return augmentation.place(*size, seed)
 
 
 class DroppingLoader(DataLoader[Any]):
@@ -184,7 +185,7 @@ class DroppingLoader(DataLoader[Any]):
 
 
 def collate(samples: Sequence[Sample]) -> Any:
-    """Put samples together to a batch, whose images keep the channels last in memory.
+    """Return samples as a batch, whose images keep the channels last in memory.
 
     A sample alone is not copied, except to the memory that processes share.
     """

@@ -44,19 +44,22 @@ def check_options(
         raise UserError(f"seed={seed}: a whole number from 0 to 2**32 - 1 is expected")
 
 
-def check_geometry(geometry: Mapping[str, Any], *, batch_size: int, val_whole: bool, cache: object) -> None:
+def check_geometry(geometry: Mapping[str, Any], *, batch_size: int, val_whole: bool, decode: object) -> None:
     """Check what does not go with the sizes of images.
 
     Args:
         geometry: What ``build_geometry`` returns.
         batch_size: Pairs in a batch.
         val_whole: Whether validation sees whole images where training sees crops.
-        cache: The key ``data.cache``.
+        decode: The key ``data.decode``.
 
     Raises:
-        UserError: Images of several sizes would be in a batch or a cache, or a key has no effect.
+        UserError: Images of several sizes would be in a batch, or a key has no effect.
     """
     rule = geometry["resize"]
+    check_choice("data.decode", decode, ("exact", "reduced"))
+    if decode == "reduced" and rule != "stretch":
+        raise UserError(f"data.decode=reduced has no effect with data.resize={rule}: leave data.decode out")
     if geometry["is_whole"] and batch_size > 1:
         raise UserError(
             f"data.batch_size={batch_size} with data.resize={rule}, after which images differ in size: set "
@@ -66,9 +69,4 @@ def check_geometry(geometry: Mapping[str, Any], *, batch_size: int, val_whole: b
         reason = "after which" if rule == "stretch" else "with which, without data.crop=,"
         raise UserError(
             f"data.val_whole=true with data.resize={rule}, {reason} all images are whole anyway: leave val_whole out"
-        )
-    if cache and rule != "stretch":
-        raise UserError(
-            f"data.cache={cache} with data.resize={rule}, after which images differ in size: leave data.cache out; of "
-            "TIFF files and .npy arrays the crops alone are read"
         )

@@ -11,10 +11,12 @@ from typing import Any
 
 from pix2pix_lightning.data.archives.archive import Archive
 from pix2pix_lightning.data.layouts.choosing import LAYOUTS, choose_layout
-from pix2pix_lightning.data.layouts.layout import Layout, StripSize
+from pix2pix_lightning.data.layouts.layout import Layout
 from pix2pix_lightning.data.layouts.side_names import check_names
-from pix2pix_lightning.data.pairs import PairFiles
+from pix2pix_lightning.data.layouts.tree import PairTree
+from pix2pix_lightning.data.pairs import PairFiles, StripPairs
 from pix2pix_lightning.data.slicing import Slicing
+from pix2pix_lightning.data.strips import find_strip_size, is_strip_shape
 from pix2pix_lightning.utils.checks import check_choice, check_counts
 from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.processes import is_first_process
@@ -97,6 +99,7 @@ class PairFolder:
         self.found: dict[str, str] = {}
         self._layout: Layout | None = None
         self._parts: dict[str, PairFiles] | None = None
+        self._places: dict[str, PairFiles] = {}  # as they lie there; below, as they are divided
         self._opened: dict[str, PairFiles] = {}
 
     def open(self, split: str) -> PairFiles:
@@ -134,12 +137,25 @@ class PairFolder:
         """Return whether a split has a folder, or two for A and B, or rows of a manifest or a table."""
         return self.root.exists() and self._get_layout().has_split(split)
 
-    def find_strips(self) -> StripSize:
-        """Find out whether the training pairs are strips, as ``PairSpec.strips`` says it; None where there are none."""
+    def find_strips(self) -> bool | tuple[int, int] | None:
+        """Find out whether the training pairs are strips, as ``PairSpec.strips`` says it.
+
+        Returns:
+            False; True or the size that they have in common; None where there are none, or they have no such shape.
+        """
         try:
-            return self._get_layout().find_strips("" if self.is_flat() else "train")
-        except (OSError, UserError):  # which opening it reports
+            if not isinstance(self._get_layout(), PairTree):  # whose sides are columns of a table
+                return False
+            pairs = self._open_found("" if self.is_flat() else "train")
+        except (OSError, UserError):  # which opening them again reports
             return None
+        if not isinstance(pairs, StripPairs):
+            return False
+        files: Any = pairs.files  # not yet divided into slices
+        size = find_strip_size(files)
+        if size is not None and self.layout == "auto" and not is_strip_shape(*size):
+            return None
+        return size or True
 
     def _get_layout(self) -> Layout:
         if self._layout is None:
@@ -174,8 +190,11 @@ class PairFolder:
         return pairs
 
     def _open_found(self, place: str) -> PairFiles:
-        """Open the pairs of a split, and log once where they are."""
+        """Open the pairs of a split once, and log once where they are."""
+        if place in self._places:
+            return self._places[place]
         found = self._get_layout().open(place)
+        self._places[place] = found.pairs
         if not self.found:
             self.found = found.to_dict()
             if is_first_process():

@@ -16,6 +16,7 @@ from pix2pix_lightning.data.files.file_image import FileImage
 from pix2pix_lightning.data.files.image_files import FORMATS_IN_PARTS, decode_image, open_image
 from pix2pix_lightning.data.files.image_header import ImageHeader, parse_header, read_header
 from pix2pix_lightning.data.files.listing import PathList, get_stem
+from pix2pix_lightning.data.files.reduction import LeastSize
 from pix2pix_lightning.data.files.slice_path import AnyFile, SlicePath
 from pix2pix_lightning.data.files.stacking import stack_images
 from pix2pix_lightning.data.files.window import Window
@@ -78,8 +79,24 @@ class StripPairs:
         Raises:
             UserError: The file is no image, its width is odd, or a side cannot take what it holds.
         """
+        return self.read_reduced(index, None)
+
+    def read_reduced(self, index: int, least: tuple[int, int] | None) -> tuple[Image, Image, str]:
+        """Return pair ``index`` as indexing does, or smaller where its file is decoded smaller in less time.
+
+        Args:
+            index: Number of the pair.
+            least: Height and width in pixels that A and B have at least, if their file's have; None for their own.
+
+        Returns:
+            A and B, each (H, W, C), and the name.
+
+        Raises:
+            UserError: The same as for the pair itself.
+        """
         path = self.files[index]
-        strip = _open(path, has_numbers=any(map(_has_class_numbers, self.sides)))
+        size = LeastSize(*least, columns=2) if least and all(map(_may_reduce, self.sides)) else None
+        strip = _open(path, has_numbers=any(map(_has_class_numbers, self.sides)), least=size)
         a, b = split_strip(strip, path)
         return _convert(a, self.sides[0], "a"), _convert(b, self.sides[1], "b"), self.get_name(index)
 
@@ -167,7 +184,11 @@ class FilePairs:
         Raises:
             UserError: One of its files is no image, or a side cannot take what it holds.
         """
-        return *self._read(index, None), self.get_name(index)
+        return self.read_reduced(index, None)
+
+    def read_reduced(self, index: int, least: tuple[int, int] | None) -> tuple[Image, Image, str]:
+        """Return pair ``index``, as ``StripPairs`` does; A and B may be reduced by different factors."""
+        return *self._read(index, None, least), self.get_name(index)
 
     def read_sizes(self, index: int) -> tuple[tuple[int, int], tuple[int, int]]:
         """Return height and width of A and those of B of pair ``index`` in pixels, by the files' headers.
@@ -186,15 +207,26 @@ class FilePairs:
         """
         return *self._read(index, window), self.get_name(index)
 
-    def _read(self, index: int, window: Window | None) -> tuple[Image, Image]:
-        has_numbers = [_has_class_numbers(side) for side in self.sides]
-        image_a = _stack(self.a, index, has_numbers=has_numbers[0], window=window)
-        is_one = self.b is self.a and has_numbers[0] == has_numbers[1]
-        image_b = image_a if is_one else _stack(self.b, index, has_numbers=has_numbers[1], window=window)
+    def _read(self, index: int, window: Window | None, least: tuple[int, int] | None = None) -> tuple[Image, Image]:
+        rules = [
+            {
+                "has_numbers": _has_class_numbers(side),
+                "least": LeastSize(*least) if least and _may_reduce(side) else None,
+            }
+            for side in self.sides
+        ]
+        image_a = _stack(self.a, index, window=window, **rules[0])
+        is_one = self.b is self.a and rules[0] == rules[1]
+        image_b = image_a if is_one else _stack(self.b, index, window=window, **rules[1])
         return _convert(image_a, self.sides[0], "a"), _convert(image_b, self.sides[1], "b")
 
-    def read_mask(self, index: int) -> npt.NDArray[np.bool_] | None:
-        """Return where pair ``index`` counts, (H, W) booleans, or None where all of it does.
+    def read_mask_size(self, index: int) -> tuple[int, int] | None:
+        """Return height and width of the mask of pair ``index`` in pixels, by its header; None where it has none."""
+        file = None if self.masks is None else self.masks[index]
+        return None if file is None else _read_size([file])
+
+    def read_mask(self, index: int, window: Window | None = None) -> npt.NDArray[np.bool_] | None:
+        """Return where pair ``index`` counts, or its part ``window``: (H, W) booleans, or None where all of it does.
 
         Raises:
             UserError: Its mask is no image.
@@ -202,7 +234,7 @@ class FilePairs:
         file = None if self.masks is None else self.masks[index]
         if file is None:
             return None
-        mask: npt.NDArray[np.bool_] = (_open(file, has_numbers=True).pixels != 0).any(2)
+        mask: npt.NDArray[np.bool_] = (_open(file, has_numbers=True, window=window).pixels != 0).any(2)
         return mask
 
     def get_name(self, index: int) -> str:
@@ -238,16 +270,20 @@ PairFiles = StripPairs | FilePairs
 """Pairs that come from files."""
 
 
-def _stack(stack: Sequence[Files], index: int, *, has_numbers: bool, window: Window | None) -> FileImage:
-    return stack_images([_open(files[index], has_numbers=has_numbers, window=window) for files in stack])
+def _stack(stack: Sequence[Files], index: int, **rules: Any) -> FileImage:
+    if len(stack) > 1:  # which are of one size
+        rules["least"] = None
+    return stack_images([_open(files[index], **rules) for files in stack])
 
 
-def _open(file: AnyFile, *, has_numbers: bool, window: Window | None = None) -> FileImage:
+def _open(
+    file: AnyFile, *, has_numbers: bool, window: Window | None = None, least: LeastSize | None = None
+) -> FileImage:
     if isinstance(file, Path):
-        return open_image(file, has_numbers=has_numbers, window=window)
+        return open_image(file, has_numbers=has_numbers, window=window, least=least)
     if isinstance(file, SlicePath):
         return file.read_image(window)
-    return decode_image(file.read_bytes(), Path(str(file)), has_numbers=has_numbers, window=window)
+    return decode_image(file.read_bytes(), Path(str(file)), has_numbers=has_numbers, window=window, least=least)
 
 
 def read_file_header(file: AnyFile) -> ImageHeader:
@@ -299,6 +335,11 @@ def _read_status(file: AnyFile) -> tuple[int, int]:
 
 def _has_class_numbers(side: Side | None) -> bool:
     return side is not None and side.has_class_numbers
+
+
+def _may_reduce(side: Side | None) -> bool:
+    """Return whether a side's pixels may be mixed by the decoder of its files."""
+    return side is None or not (side.is_exact or side.interpolation == "nearest")
 
 
 def _convert(image: FileImage, side: Side | None, key: str) -> Image:

@@ -12,7 +12,7 @@ from pix2pix_lightning.utils.checks import check_choice, check_counts
 from pix2pix_lightning.utils.errors import UserError
 
 _OF_FILES = (
-    *("archive", "check", "columns", "download", "layout", "names", "on_error", "source_maker", "split_seed"),
+    *("archive", "check", "columns", "decode", "download", "layout", "names", "on_error", "source_maker", "split_seed"),
     *("test_fraction", "val_fraction", "resize", "crop", "val_whole"),
 )
 """Options of `PairedDataModule` that drawn pairs do not have."""

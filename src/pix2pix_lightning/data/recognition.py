@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from copy import copy
 from dataclasses import fields
 from typing import Any
@@ -17,9 +17,16 @@ from pix2pix_lightning.data.files.file_image import describe_misfit
 from pix2pix_lightning.data.files.image_header import ImageHeader
 from pix2pix_lightning.data.files.stacking import stack_headers
 from pix2pix_lightning.data.pairs import PairFiles, read_file_header
+from pix2pix_lightning.data.range_finder import RangeFinder
 from pix2pix_lightning.data.resize import INTERPOLATIONS
-from pix2pix_lightning.data.sides import KINDS, RawSide, Side, build_side
-from pix2pix_lightning.data.sides.ranges import DTYPES, compute_type_limits, parse_bounds
+from pix2pix_lightning.data.sides import KINDS, Side, build_side
+from pix2pix_lightning.data.sides.ranges import (
+    DTYPES,
+    compute_type_limits,
+    format_range,
+    has_percentiles,
+    parse_bounds,
+)
 from pix2pix_lightning.utils.checks import check_choice
 from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.processes import is_first_process
@@ -27,7 +34,6 @@ from pix2pix_lightning.utils.processes import is_first_process
 AUTO = "auto"
 _log = logging.getLogger(__name__)
 _NUM_HEADERS, _NUM_PICTURES, _NUM_IMAGES = 64, 8, 256  # files that are looked at, spread over the training pairs
-_NUM_VALUES = 2**16  # of an image, for percentiles
 
 Options = dict[str, Any]
 
@@ -133,10 +139,9 @@ def format_completed(key: str, options: Mapping[str, Any]) -> str:
     if options["kind"] != "raw":
         return f"data.{key} is {options['kind']}"
     side: Any = build_side(**options)
-    low, high = side.value_range
     nodata = "" if side.nodata is None else f", nodata={side.nodata:g}"
     channels = f"{side.num_channels} channel{'s' if side.num_channels > 1 else ''}"
-    return f"data.{key} is raw: {channels} of {side.dtype}, value_range=[{low:g},{high:g}]{nodata}"
+    return f"data.{key} is raw: {channels} of {side.dtype}, value_range={format_range(side.value_range)}{nodata}"
 
 
 def _spread(count: int, most: int) -> list[int]:
@@ -229,21 +234,21 @@ def _check_no_class_numbers(keys: list[str], completed: Mapping[str, Options], p
 
 def _read_images(
     pairs: PairFiles, completed: Mapping[str, Options], most: int
-) -> list[tuple[npt.NDArray[Any], npt.NDArray[Any]]]:
-    """Read some pairs; those that cannot be read are left to the check of the data set, unless all are so."""
+) -> Iterator[tuple[npt.NDArray[Any], npt.NDArray[Any]]]:
+    """Read some pairs, one by one; those that cannot be read are left to the check of the data set, unless none can."""
     pairs = copy(pairs)
     pairs.sides = tuple(_build_provisional(completed[key]) for key in "ab")  # type: ignore[assignment]
-    images = []
+    num_read, reason = 0, None
     for index in _spread(len(pairs), most):
         try:
             a, b, _ = pairs[index]
         except (UserError, OSError) as error:
             reason = error
             continue
-        images.append((a, b))
-    if not images:
+        num_read += 1
+        yield a, b
+    if not num_read and reason is not None:
         raise reason
-    return images
 
 
 def _build_provisional(options: Options) -> Side:
@@ -259,10 +264,9 @@ def _has_no_range(options: Mapping[str, Any]) -> bool:
 
 def _has_open_range(options: Mapping[str, Any]) -> bool:
     """Return whether a range of a raw side depends on the files' values."""
-    value_range = options.get("value_range")
     if _has_no_range(options):
         return str(options.get("dtype")).startswith("float")
-    return any(isinstance(bound, str) for bound in value_range) if isinstance(value_range, Sequence) else False
+    return has_percentiles(options.get("value_range"))
 
 
 def _find_ranges(keys: list[str], completed: dict[str, Options], pairs: PairFiles) -> None:
@@ -271,39 +275,16 @@ def _find_ranges(keys: list[str], completed: dict[str, Options], pairs: PairFile
     keys = [key for key in keys if key in signed or _has_open_range(completed[key])]
     if not keys:
         return
-    images = _read_images(pairs, completed, _NUM_IMAGES)
-    for key in keys:
-        options = completed[key]
-        given = options.get("value_range")
-        bounds = parse_bounds(["p0", "p100"] if given in (None, AUTO) else given)
-        side: Any = _build_provisional(options)
-        values = [found for pair in images if (found := _list_values(pair["ab".index(key)], side)).size]
-        if not values:
-            raise UserError(f"data.{key}: no training file has a value: set data.{key}.value_range=[low,high]")
-        low, high = (_compute_bound(bound, values) for bound in bounds)
-        if not low < high and key in signed:  # a single value: all of the type
-            continue
-        if not low < high:
-            raise UserError(
-                f"data.{key}.value_range={given or AUTO} is from {low:g} to {high:g} in the training files: set "
-                f"data.{key}.value_range=[low,high]"
-            )
-        options["value_range"] = [low, high]
+    count = min(_NUM_IMAGES, len(pairs))
+    finders = {key: _build_finder(key, completed[key], count) for key in keys}
+    for pair in _read_images(pairs, completed, count):
+        for key, finder in finders.items():
+            finder.add(pair["ab".index(key)])
+    for key, finder in finders.items():
+        if not (key in signed and finder.is_constant):  # a single value: all of the type
+            completed[key]["value_range"] = finder.compute()
 
 
-def _list_values(image: npt.NDArray[Any], side: RawSide) -> npt.NDArray[Any]:
-    """Return the finite values of an image, without those that stand for none."""
-    values = image[np.isfinite(image)] if side.is_float else image.ravel()
-    return values if side.nodata is None else values[values != side.nodata]
-
-
-def _compute_bound(bound: float | str, values: list[npt.NDArray[Any]]) -> float:
-    if not isinstance(bound, str):
-        return bound
-    percent = float(bound[1:])
-    if percent == 0:
-        return float(min(part.min() for part in values))
-    if percent == 100:
-        return float(max(part.max() for part in values))
-    sample = np.concatenate([part[:: max(1, part.size // _NUM_VALUES)] for part in values])
-    return float(np.percentile(sample.astype(np.float64), percent))
+def _build_finder(key: str, options: Options, num_images: int) -> RangeFinder:
+    side: Any = _build_provisional(options)
+    return RangeFinder(key, side, None if _has_no_range(options) else options["value_range"], num_images)

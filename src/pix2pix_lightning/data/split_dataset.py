@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from torch.utils.data import Subset
 
@@ -14,7 +14,7 @@ from pix2pix_lightning.data.dataset import OnError, PairDataset
 from pix2pix_lightning.data.pair_spec import PairSpec
 from pix2pix_lightning.data.pairs import FilePairs, Pairs, StripPairs
 from pix2pix_lightning.data.prepared import PreparedPairs
-from pix2pix_lightning.data.sizes import format_size
+from pix2pix_lightning.data.sizes import Size, format_size, get_sides
 from pix2pix_lightning.data.source_makers import SourceMaker, check_made_source
 
 
@@ -31,6 +31,7 @@ def build_dataset(
     max_pairs: int | None = None,
     source_maker: SourceMaker | None = None,
     is_training: bool = False,
+    decode: Literal["exact", "reduced"] = "exact",
 ) -> PairDataset:
     """Build the data set of a split.
 
@@ -46,6 +47,7 @@ def build_dataset(
         max_pairs: How many pairs were asked for, which a cache is told by.
         source_maker: As for ``PairDataset``.
         is_training: As for ``PairDataset``.
+        decode: As for ``PreparedPairs``.
 
     Returns:
         The data set.
@@ -62,15 +64,15 @@ def build_dataset(
     if len(used) < len(pairs):
         is_own = isinstance(pairs, StripPairs | FilePairs)
         pairs = cast(Any, pairs).select(used) if is_own else _select(pairs, used)
-    prepared: Pairs | None = None
+    plain = PreparedPairs(pairs, spec, for_crop=augmentation is not None, decode=decode)
+    prepared: Pairs = plain
     if cache_folder is not None:
-        plain = PreparedPairs(pairs, spec, for_crop=augmentation is not None)
         settings: dict[str, Any] = {"split": split, "a": plain.a.to_dict(), "b": plain.b.to_dict()}
         prepared = open_cache(
             cache_folder,
             plain,
-            title=f"{split}_{format_size(plain.size)}",
-            settings={**settings, "max_pairs": None if max_pairs is None else int(max_pairs)},
+            title=f"{split}_{_format_resizing(spec, plain.size)}",
+            settings={**settings, "max_pairs": None if max_pairs is None else int(max_pairs), "decode": decode},
             fingerprints=fingerprints,
             may_skip=on_error != "raise",
         )
@@ -84,6 +86,16 @@ def build_dataset(
         source_maker=source_maker,
         is_training=is_training,
     )
+
+
+def _format_resizing(spec: PairSpec, size: Size) -> str:
+    """Return what a cache depends on besides kinds and files: the size of its pairs, or the rule of their sizes."""
+    if spec.resize == "stretch":
+        return format_size(size)
+    if spec.resize == "none":
+        return "unresized"
+    least = "" if spec.is_whole else f"_height_{spec.height}"  # to which flatter pairs are stretched
+    return f"width_{get_sides(spec.load_size)[1]}{least}"
 
 
 class _MaskedSubset(Subset[Any]):

@@ -16,6 +16,7 @@ from pix2pix_lightning.checkpoints.files import PROJECT_KEY, find_checkpoint, in
 from pix2pix_lightning.data.pair_folder import PairFolder
 from pix2pix_lightning.data.pair_spec import PairSpec
 from pix2pix_lightning.data.recognition import is_open
+from pix2pix_lightning.data.sides.ranges import has_percentiles
 from pix2pix_lightning.data.sides.values import to_plain
 from pix2pix_lightning.data.sizes import get_sides
 from pix2pix_lightning.utils.checks import check_choice, check_not_inside
@@ -181,7 +182,7 @@ def open_data(description: Mapping[str, Any], spec: PairSpec, split: str) -> Ite
 def _list_fixed(options: Mapping[str, Any]) -> dict[str, Any]:
     """Return what the arguments of a side fix themselves, without what its files would tell."""
     fixed = {key: value for key, value in options.items() if value is not None and value != "auto"}
-    if any(isinstance(bound, str) for bound in fixed.get("value_range") or ()):  # percentiles
+    if has_percentiles(fixed.get("value_range")):
         del fixed["value_range"]
     return fixed
 

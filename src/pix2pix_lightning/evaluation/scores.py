@@ -13,7 +13,8 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from pix2pix_lightning.data.pair_spec import PairSpec
-from pix2pix_lightning.data.sides import RawSide
+from pix2pix_lightning.data.sides import RawSide, Side
+from pix2pix_lightning.data.sides.ranges import to_channels
 from pix2pix_lightning.evaluation.bootstrap import Interval
 from pix2pix_lightning.evaluation.measures import build_measurement
 from pix2pix_lightning.inference import Translator
@@ -89,10 +90,9 @@ def compute_scores(
     infos = {name: metric_info(metric).rename(name) for name, metric in metrics.items()}
     measurements = {name: build_measurement(name, metric) for name, metric in metrics.items()}
     side = translator.pair_spec.target
-    low, high = side.value_range
     for pair in _translate(translator, batches, left_out):
         names.append(pair.name)
-        output, target = ((image.double() - low) / (high - low) for image in (pair.output, pair.target))
+        output, target = (_to_fractions(image, side) for image in (pair.output, pair.target))
         images = classes = output, target
         if pair.mask is not None:
             # what a file holds where there is no value is no fraction of the range
@@ -115,6 +115,14 @@ def compute_scores(
         {name: figure for name, (_, figure) in results.items()},
         infos,
     )
+
+
+def _to_fractions(image: Tensor, side: Side) -> Tensor:
+    """Return an image of files, (1, C, H, W), as fractions of the range of each channel, float64."""
+    values = image.double()
+    low, high = (to_channels(bounds, values) for bounds in zip(*side.ranges, strict=True))
+    fractions: Tensor = (values - low) / (high - low)
+    return fractions
 
 
 def _translate(

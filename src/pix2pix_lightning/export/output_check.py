@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,6 +11,7 @@ from torch import Tensor
 from pix2pix_lightning.data.sides import RawSide, Side
 from pix2pix_lightning.data.sides.class_numbers import hide_ignored_channel
 from pix2pix_lightning.data.sides.picture import LevelSide
+from pix2pix_lightning.data.sides.ranges import to_channels
 from pix2pix_lightning.export.graph import Graph
 from pix2pix_lightning.utils.errors import UserError
 
@@ -82,8 +84,9 @@ def _draw_inputs(graph: Graph, sizes: list[tuple[int, int]]) -> Iterator[Tensor]
         elif side.has_class_numbers:
             yield torch.randint(0, side.channels, shape, generator=generator, dtype=torch.uint8)
         else:
-            low, high = side.value_range
-            yield (torch.rand(shape, generator=generator) * (high - low) + low).to(graph.in_dtype)
+            fractions = torch.rand(shape, generator=generator)
+            low, high = _get_bounds(side, fractions)
+            yield (fractions * (high - low) + low).to(graph.in_dtype)
 
 
 def _measure_beyond_rounding(side: Side, actual: Tensor, expected: Tensor, seen: Tensor, margin: float) -> float:
@@ -103,9 +106,9 @@ def _measure_beyond_rounding(side: Side, actual: Tensor, expected: Tensor, seen:
         best = hide_ignored_channel(expected, side.ignore_index).topk(min(2, expected.shape[1]), 1).values
         unclear = best[:, :1] - best[:, -1:] <= margin
         return float(((actual != decoded).any(1, keepdim=True) & ~unclear).any())
-    low, high = side.value_range
+    low, high = _get_bounds(side, expected.double())
     if not isinstance(side, LevelSide | RawSide):  # of other kinds no value is that of one channel
-        return ((actual.double() - decoded.double()).abs().max().item() - 1) * 2 / (high - low)
+        return float(((actual.double() - decoded.double()).abs().max().item() - 1) * 2 / (high - low))
     exact = ((expected.double() + 1) * ((high - low) / 2) + low).clamp(low, high)
     found, own = actual.double(), decoded.double()
     is_equal = (found == own) | (found.isnan() & own.isnan())
@@ -113,4 +116,10 @@ def _measure_beyond_rounding(side: Side, actual: Tensor, expected: Tensor, seen:
     if side.nodata is not None:  # levels at that of missing values move to one beside it
         rounding = torch.where((exact - side.nodata).abs() <= 1, rounding.clamp_min(1.5), rounding)
     beyond = torch.where(is_equal, 0.0, ((found - exact).abs() - rounding).clamp_min(0))
-    return beyond.max().item() * 2 / (high - low)
+    return float((beyond * 2 / (high - low)).max())
+
+
+def _get_bounds(side: Side, like: Tensor) -> tuple[Any, Any]:
+    """Return the least and the greatest value of files, as numbers or of each channel."""
+    low, high = (to_channels(bounds, like) for bounds in zip(*side.ranges, strict=True))
+    return low, high

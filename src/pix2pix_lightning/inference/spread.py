@@ -17,7 +17,7 @@ class Spread:
     """The spread of the samples of one image, pixel by pixel, updated with one sample at a time.
 
     Its picture is grayscale: the standard deviation over the samples (Welford's sums), averaged over the channels,
-    white from an eighth of the range. For a label side it is the share of samples whose class is not the most frequent
+    white from an eighth of its range. For a label side it is the share of samples whose class is not the most frequent
     one, white for a share of one.
 
     Args:
@@ -47,9 +47,8 @@ class Spread:
         if self._side.kind == "label":
             share = _compute_minority_share(self._samples)
         else:
-            low, high = self._side.value_range
-            deviation = np.sqrt(self._squares / self._count).mean(2, keepdims=True)
-            share = (deviation / ((high - low) / 8)).astype(np.float32)
+            white = np.array([(high - low) / 8 for low, high in self._side.ranges])
+            share = (np.sqrt(self._squares / self._count) / white).mean(2, keepdims=True).astype(np.float32)
         levels: Image = (np.nan_to_num(share).clip(0, 1) * 255).round().astype(np.uint8)  # NaN: no value in any sample
         return levels
 

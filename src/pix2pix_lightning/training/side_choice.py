@@ -10,6 +10,7 @@ from lightning.pytorch import LightningDataModule
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from pix2pix_lightning.data.recognition import is_open
+from pix2pix_lightning.data.sides.ranges import has_percentiles
 from pix2pix_lightning.utils.saved_config import load_saved_config
 
 _log = logging.getLogger(__name__)
@@ -45,12 +46,8 @@ def _restore(side: Any, before: Any) -> dict[str, Any] | None:
         return None
     known: Any = OmegaConf.to_container(before, resolve=True)
     # the values that the files have told differ from the texts that stand for them
-    told = {key for key in ("kind", "value_range") if given.get(key) == "auto" or _has_percentile(given.get(key))}
+    told = {key for key in ("kind", "value_range") if given.get(key) == "auto" or has_percentiles(given.get(key))}
     return {**known, **{key: value for key, value in given.items() if value is not None and key not in told}}
-
-
-def _has_percentile(value: Any) -> bool:
-    return isinstance(value, list) and any(isinstance(bound, str) for bound in value)
 
 
 def restore_saved_sides(cfg: DictConfig, saved: Path | None) -> None:

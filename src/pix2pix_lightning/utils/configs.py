@@ -17,6 +17,11 @@ WATCHING = ("watch", "warn")
 """Callbacks that change nothing in a training that they do not end."""
 _ADDED_KEYS = {
     "data.layout": "auto",
+    "data.resize": "stretch",
+    "data.decode": "exact",
+    "data.val_whole": False,
+    "data.volumes.axis": 2,
+    "data.volumes.neighbours": 0,
     "data.test_fraction": 0.0,
     "data.split_seed": 0,
     "callbacks.gallery.max_megabytes": 48.0,

@@ -15,7 +15,7 @@ SHAPE = (9, 7)
 
 
 def draw(dtype, channels=1, low=None, high=None, missing=None):
-    """Values over the whole range of a type, with the bounds among them, and pixels without a value."""
+    """Values over the range of a type, or of each channel, with the bounds among them, and pixels without a value."""
     generator = np.random.default_rng(0)
     limits = np.iinfo(dtype) if np.dtype(dtype).kind != "f" else None
     low = limits.min if low is None else low
@@ -61,6 +61,10 @@ ROWS = {
     "raw float16": (raw("float16", value_range=[0, 1]), draw("float16", 1, 0, 1, np.nan)),
     "raw float32": (raw("float32", 4, value_range=[-2, 2]), draw("float32", 4, -2, 2, np.nan)),
     "raw float32 and none": (raw("float32", 2, value_range=[-8, 8], nodata=-9999), draw("float32", 2, -8, 8, -9999)),
+    "raw uint16, ranges of channels": (
+        raw("uint16", 3, value_range=[[0, 100], [1000, 60000], [20, 24]], nodata=5000),
+        draw("uint16", 3, [0, 1000, 20], [100, 60000, 24], 5000),
+    ),
 }
 
 
@@ -123,11 +127,14 @@ def test_outputs_beyond_the_range_stay_within_it(options, pixels):
     stored = side.decode(
         torch.randn(1, side.channels, *SHAPE, generator=torch.Generator().manual_seed(0)) * 3, is_output=True
     )
-    low, high = side.value_range
-    assert low <= stored.double().min() <= stored.double().max() <= high
+    low, high = np.array(side.ranges).T
+    values = stored.double().movedim(1, -1).numpy()
+    assert ((low <= values) & (values <= high)).all()
     if options["kind"] == "raw":
         ends = side.decode(torch.tensor([-3.0, 3.0]).expand(1, side.channels, 1, 2))
-        assert ends[0, 0, 0].tolist() == [low, high]
+        assert ends[0, :, 0].tolist() == [
+            list(side.ranges[number % len(side.ranges)]) for number in range(side.channels)
+        ]
 
 
 def test_sides_of_older_checkpoints_are_built():

@@ -45,6 +45,34 @@ def test_values_beyond_the_range_become_its_bounds():
     assert side.decode(torch.tensor([-2.0, 0.0, 2.0]).reshape(1, 1, 1, 3)).flatten().tolist() == [-1000, 1000, 3000]
 
 
+def test_each_channel_has_its_own_range():
+    ranges = np.array([[-25.5, 3.25], [0, 1], [1000, 9000], [-7, -6]])
+    generator = np.random.default_rng(0)
+    values = generator.uniform(ranges[:, 0] - 1, ranges[:, 1] + 1, (2, 5, 6, 4)).astype(np.float32)
+    side = build_side("raw", num_channels=4, dtype="float32", value_range=ranges.tolist())
+    encoded = side.encode(torch.from_numpy(values).permute(0, 3, 1, 2))
+    fractions = ((values.astype(np.float64) - ranges[:, 0]) / (ranges[:, 1] - ranges[:, 0])).clip(0, 1)
+    np.testing.assert_allclose(encoded.permute(0, 2, 3, 1).numpy(), fractions * 2 - 1, atol=1e-5)
+    wanted = ranges[:, 0] + fractions * (ranges[:, 1] - ranges[:, 0])
+    np.testing.assert_allclose(side.decode(encoded).permute(0, 2, 3, 1).numpy(), wanted, atol=1e-3)
+    for number, value_range in enumerate(ranges.tolist()):  # as if it were a file of its own
+        alone = build_side("raw", dtype="float32", value_range=value_range)
+        part = encoded[:, number : number + 1]
+        assert torch.equal(alone.encode(torch.from_numpy(values[..., number])[:, None]), part)
+        assert torch.equal(alone.decode(part * 2), side.decode(encoded * 2)[:, number : number + 1])
+
+
+def test_one_range_for_each_channel_is_that_of_all():
+    side = build_side("raw", num_channels=3, value_range=[[0, 10]])
+    assert side == build_side("raw", num_channels=3, value_range=[[0, 10], [0.0, 10.0], (0, 10)])
+    assert side.to_dict()["value_range"] == [0, 10]
+    levels = build_side("raw", num_channels=2, value_range=[[5, 9], [0, 5]], nodata=5)
+    ends = torch.tensor([-1.0, 1.0]).reshape(1, 1, 1, 2)
+    assert levels.decode(ends.expand(1, 2, 1, 2))[0, :, 0].tolist() == [[6, 9], [0, 4]]  # not read as none
+    lost = torch.full((1, 2, 1, 1), torch.nan)
+    assert build_side("raw", num_channels=2, value_range=[[5, 9], [2, 4]]).decode(lost).flatten().tolist() == [5, 2]
+
+
 def test_outputs_are_rounded_within_half_a_step():
     side = build_side("raw", dtype="uint16", value_range=(0, 1000))
     output = torch.linspace(-1, 1, 9973).reshape(1, 1, 1, -1)
@@ -102,8 +130,8 @@ def test_a_picture_shows_the_range_from_black_to_white():
     colours = build_side("raw", num_channels=4, dtype="int16", value_range=(0, 1000), nodata=500).preview(values)
     assert colours.dtype == np.uint8
     assert colours.tolist() == [[[0, 255, 0], [128, 255, 255]]]
-    gray = build_side("raw", num_channels=2, dtype="int16", value_range=(0, 1000)).preview(values[:2])
-    assert gray.tolist() == [[[128], [191]]]
+    gray = build_side("raw", num_channels=2, dtype="int16", value_range=[(0, 1000), (900, 1100)]).preview(values[:2])
+    assert gray.tolist() == [[[64], [128]]]  # the means of 0 and half, and of half and half
 
 
 @pytest.mark.parametrize(
@@ -115,6 +143,10 @@ def test_a_picture_shows_the_range_from_black_to_white():
         ({"value_range": (5, 5)}, r"value_range=\[5, 5\]"),
         ({"value_range": (0, 65536)}, r"value_range=\[0, 65536\]"),
         ({"value_range": "0..1"}, r"value_range=0\.\.1"),
+        ({"num_channels": 3, "value_range": [[0, 1], [2, 3]]}, "value_range has 2 ranges for 3 channels"),
+        ({"num_channels": 2, "value_range": [[0, 1], [5, 5]]}, r"value_range=\[5, 5\]"),
+        ({"num_channels": 2, "value_range": [[0, 1], 5]}, "value_range=5"),
+        ({"kind": "rgb", "value_range": [[0, 1], [0, 2]]}, "value_range="),
         ({"dtype": "float32", "value_range": (1e6, 1e6 + 1)}, "value_range="),
         ({"dtype": "float32", "value_range": (0, float("nan"))}, "value_range="),
         ({"nodata": -1}, "nodata=-1"),
@@ -126,7 +158,7 @@ def test_a_picture_shows_the_range_from_black_to_white():
 )
 def test_contradictions_are_named(options, message):
     with pytest.raises(ValueError, match=message):
-        build_side("raw", **options)
+        build_side(**{"kind": "raw", **options})
 
 
 def test_a_number_is_that_of_the_type():

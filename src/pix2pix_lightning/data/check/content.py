@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from pix2pix_lightning.data.files.image_files import format_reason
 from pix2pix_lightning.data.files.slice_path import AnyFile
@@ -14,9 +15,11 @@ from pix2pix_lightning.data.pair_spec import PairSpec
 from pix2pix_lightning.data.pairs import Image, Pairs
 from pix2pix_lightning.data.sides import RawSide, Side
 from pix2pix_lightning.data.sides.palette import find_unknown_colours
+from pix2pix_lightning.data.sides.ranges import format_range
 from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.text import format_names
 
+Limits = npt.NDArray[np.floating[Any]]
 _MAX_LEVELS = 64  # a picture has more of them
 _MAX_CLASS = 200
 _DARK = 63
@@ -33,7 +36,7 @@ class SideContent(NamedTuple):
         unknown: Colours of parts of the image that the side's palette lacks.
         is_ignored: Whether no pixel has a class, or none has a value.
         limits: Least and greatest value of each channel, of raw values; infinite where a channel has none.
-        clipped: Share of raw values that lie beyond the range.
+        clipped: Share of the raw values of each range that lie beyond it.
     """
 
     is_constant: bool
@@ -41,7 +44,7 @@ class SideContent(NamedTuple):
     unknown: Sequence[Sequence[int]] = ()
     is_ignored: bool = False
     limits: Sequence[tuple[float, float]] = ()
-    clipped: float = 0.0
+    clipped: Sequence[float] = ()
 
 
 class ClassNumbers(NamedTuple):
@@ -171,24 +174,30 @@ def _examine_values(image: Image, side: RawSide) -> SideContent:
         return SideContent(False, 0, is_ignored=True)
     channels = [image[..., channel][has_value[..., channel]] for channel in range(image.shape[2])]
     limits = [(float(one.min()), float(one.max())) if one.size else (np.inf, -np.inf) for one in channels]
-    low, high = side.value_range
-    clipped = float(((values < low) | (values > high)).mean())
+    ranges = [values] if len(side.ranges) == 1 else channels
+    clipped = [_measure_clipped(one, *ends) for one, ends in zip(ranges, side.ranges, strict=True)]
     return SideContent(bool(values.min() == values.max()), 0, limits=limits, clipped=clipped)
+
+
+def _measure_clipped(values: Image, low: float, high: float) -> float:
+    return float(((values < low) | (values > high)).mean()) if values.size else 0.0
 
 
 def _describe_range(key: str, found: Sequence[tuple[str, SideContent]], side: Side) -> list[str]:
     """Warn of values that fill a small part of a range, as pictures that are nearly black, or lie beyond it."""
     limits = np.array([content.limits for _, content in found if content.limits])
-    if not limits.size:
+    if not (limits.size and isinstance(side, RawSide)):
         return []
+    shares = np.array([content.clipped for _, content in found if content.clipped]).mean(axis=0)
     lows, highs = limits[..., 0].min(axis=0), limits[..., 1].max(axis=0)
+    if len(side.ranges) > 1:
+        return _describe_channel_ranges(key, lows, highs, shares, side)
     low, high = lows.min(), highs.max()
     fix = f"set data.{key}.value_range=[{low:g},{high:g}] or [p0.5,p99.5]"
-    ends = f"[{side.value_range[0]:g},{side.value_range[1]:g}]"
-    clipped = sum(content.clipped for _, content in found) / len(limits)
-    if clipped > _MAX_CLIPPED:
-        return [f"data.{key}: {clipped:.0%} of the values that were read lie beyond value_range={ends}: {fix}"]
-    if high - low < _LEAST_SPREAD * (side.value_range[1] - side.value_range[0]):
+    ends, ((least, greatest),) = format_range(side.value_range), side.ranges
+    if shares[0] > _MAX_CLIPPED:
+        return [f"data.{key}: {shares[0]:.0%} of the values that were read lie beyond value_range={ends}: {fix}"]
+    if high - low < _LEAST_SPREAD * (greatest - least):
         return [
             f"data.{key}: the values that were read, {low:g} to {high:g}, fill a small part of value_range={ends}, "
             f"where a network sees little of their differences: {fix}"
@@ -198,10 +207,30 @@ def _describe_range(key: str, found: Sequence[tuple[str, SideContent]], side: Si
         ranges = [f"{number + 1} ({lows[number]:g} to {highs[number]:g})" for number in narrow.tolist()]
         return [
             f"data.{key}: the range of a side is that of all its channels, {ends}, and some fill a small part of it, "
-            f"where a network sees little of their differences: channels {format_names(ranges)}; write the files in "
-            "units in which the channels have ranges of like size"
+            f"where a network sees little of their differences: channels {format_names(ranges)}: set "
+            f"data.{key}.value_range=[[p0.5,p99.5]], which gives each channel a range of its own"
         ]
     return []
+
+
+def _describe_channel_ranges(key: str, lows: Limits, highs: Limits, clipped: Limits, side: RawSide) -> list[str]:
+    """Warn of channels whose values fill a small part of their own range, or lie beyond it."""
+    least, greatest = np.array(side.ranges).T
+    has_values = highs >= lows
+    is_beyond = has_values & (clipped > _MAX_CLIPPED)
+    is_narrow = has_values & (highs - lows < _LEAST_SPREAD * (greatest - least))
+    warnings = []
+    for found, what in ((is_beyond, "have many values beyond"), (is_narrow, "fill a small part of")):
+        ranges = [
+            f"{number + 1} ({lows[number]:g} to {highs[number]:g}, [{least[number]:g},{greatest[number]:g}])"
+            for number in np.flatnonzero(found).tolist()
+        ]
+        if ranges:
+            warnings.append(
+                f"data.{key}: some channels {what} their range: {format_names(ranges)}: set other ranges, or "
+                f"data.{key}.value_range=[[p0.5,p99.5]]"
+            )
+    return warnings
 
 
 def _describe_unknown_colours(key: str, found: Sequence[tuple[str, SideContent]]) -> list[str]:

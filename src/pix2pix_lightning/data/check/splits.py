@@ -40,7 +40,7 @@ _MAX_VALUES = 2**26  # of pairs that are decoded at the same time: large ones ta
 _NUM_EXAMINED = 8  # pairs of a split whose pixels a quick check looks at
 _LEAST_REMEMBERED = 500  # pairs
 _RESULTS, _LOCK = "check_full.json", ".check_full.lock"
-_FORMAT = 4
+_FORMAT = 5
 _NOT_WORD = re.compile(r"[^\w-]+")
 
 
@@ -168,13 +168,13 @@ def _parse_content(name: str, error: str | None, a: list[Any] | None, b: list[An
 
 
 def _parse_side(
-    is_constant: bool, levels: int, unknown: list[Any], is_ignored: bool, limits: list[Any], clipped: float
+    is_constant: bool, levels: int, unknown: list[Any], is_ignored: bool, limits: list[Any], clipped: list[Any]
 ) -> SideContent:
     if not all(isinstance(value, bool) for value in (is_constant, is_ignored)) or not isinstance(levels, int):
         raise TypeError("truth values and levels are expected")
     colours = [[int(value) for value in colour] for colour in unknown]
     bounds = [(float(low), float(high)) for low, high in limits]
-    return SideContent(is_constant, levels, colours, is_ignored, bounds, float(clipped))
+    return SideContent(is_constant, levels, colours, is_ignored, bounds, [float(share) for share in clipped])
 
 
 def _compute_digest(checked: list[CheckedSplit], chosen: Mapping[str, list[int]], spec: PairSpec) -> str:

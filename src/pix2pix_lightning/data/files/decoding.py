@@ -33,6 +33,8 @@ Parts = tuple[Pixels, Pixels | None, Bytes | None]  # pixels, alpha, palette
 # OpenCV 5 moved the function, and 4 does not have the new place
 _opencv_logging: Any = getattr(cv2.utils, "logging", cv2)
 
+# they say how much alone: with the mode RGB beside them colours stay
+_REDUCED = {2: cv2.IMREAD_REDUCED_GRAYSCALE_2, 4: cv2.IMREAD_REDUCED_GRAYSCALE_4, 8: cv2.IMREAD_REDUCED_GRAYSCALE_8}
 _PILLOW_READERS = {"png": PngImagePlugin.PngImageFile, "ppm": PpmImagePlugin.PpmImageFile}
 _PILLOW_ERRORS = (SyntaxError, OSError, ValueError, TypeError, LookupError, struct.error, OverflowError)
 _COLOURS = {"rgb": 3, "ycbcr": 3}
@@ -47,7 +49,13 @@ _ARRAY_DECODERS: dict[str, Callable[[BinaryIO, ImageHeader, Window], Pixels]] = 
 
 
 def decode(
-    file: BinaryIO, header: ImageHeader, name: str, *, has_numbers: bool = False, window: Window | None = None
+    file: BinaryIO,
+    header: ImageHeader,
+    name: str,
+    *,
+    has_numbers: bool = False,
+    window: Window | None = None,
+    reduction: int = 1,
 ) -> FileImage:
     """Decode an image file.
 
@@ -57,6 +65,7 @@ def decode(
         name: The file's name, for messages.
         has_numbers: Whether a palette's numbers are wanted, and not its colours alone.
         window: The part of the upright image that is wanted; by default all.
+        reduction: Factor by which a JPEG is decoded smaller: 1, 2, 4 or 8. It divides both sides.
 
     Returns:
         The upright image, or the window of it.
@@ -66,7 +75,7 @@ def decode(
         UserError: The compression of a file is not read, or its values do not fit into a type that is.
     """
     width, height = header.upright_size
-    whole = Window(0, 0, height, width)
+    whole = Window(0, 0, height // reduction, width // reduction)
     part = whole if window is None else window
     if header.directory is not None:
         stored = find_stored_window(part, header.orientation, width, height)
@@ -77,7 +86,7 @@ def decode(
         read = part
     else:
         file.seek(0)
-        pixels, alpha, palette = _decode_picture(file.read(), header, has_numbers=has_numbers)
+        pixels, alpha, palette = _decode_picture(file.read(), header, has_numbers=has_numbers, reduction=reduction)
         read = whole
     # by the header, whose EXIF data OpenCV and Pillow read in other ways
     pixels, alpha = turn(pixels, header.orientation), None if alpha is None else turn(alpha, header.orientation)
@@ -104,7 +113,7 @@ def decode(
     return image if read == part else image.cut(part)
 
 
-def _decode_picture(content: bytes, header: ImageHeader, *, has_numbers: bool) -> Parts:
+def _decode_picture(content: bytes, header: ImageHeader, *, has_numbers: bool, reduction: int) -> Parts:
     """Decode a file that OpenCV, Pillow or this package unpacks as a whole."""
     if header.format == "jpeg" and _is_truncated_jpeg(content):
         raise DamagedPixelsError("a truncated JPEG")
@@ -119,7 +128,8 @@ def _decode_picture(content: bytes, header: ImageHeader, *, has_numbers: bool) -
     if header.has_alpha:
         return *_decode_with_alpha(content, header), None
     mode = cv2.IMREAD_GRAYSCALE if header.photometric == "grayscale" else cv2.IMREAD_COLOR_RGB
-    pixels = _decode_by_opencv(content, cv2.IMREAD_ANYDEPTH | mode | cv2.IMREAD_IGNORE_ORIENTATION)
+    scale = cv2.IMREAD_ANYDEPTH if reduction == 1 else _REDUCED[reduction]
+    pixels = _decode_by_opencv(content, mode | scale | cv2.IMREAD_IGNORE_ORIENTATION)
     return pixels.reshape(*pixels.shape[:2], -1), None, None
 
 

@@ -74,4 +74,5 @@ def stack_headers(headers: Sequence[ImageHeader]) -> ImageHeader:
         return headers[0]
     channels = sum(header.pixel_channels for header in headers)
     is_colour = channels == 3 and all(header.is_colour for header in headers)
-    return replace(headers[0], channels=channels, photometric="rgb" if is_colour else "bands", has_alpha=False)
+    photometric, levels = "rgb" if is_colour else "bands", max(header.max_level for header in headers)
+    return replace(headers[0], channels=channels, photometric=photometric, max_level=levels, has_alpha=False)

@@ -62,10 +62,6 @@ class ArrowTable:
         """Return whether no file belongs to a split."""
         return set(self._files) == {""}
 
-    def find_strips(self, split: str) -> bool | None:
-        """Return False: A and B are columns of their own."""
-        return False
-
     def explain_missing(self, split: str) -> str:
         """Say which splits there are."""
         return f"{self.root} has no split {split}: its splits are {format_names(sorted(self._files))}" + (

@@ -7,8 +7,6 @@ from typing import NamedTuple, Protocol
 
 from pix2pix_lightning.data.pairs import PairFiles
 
-StripSize = bool | tuple[int, int] | None
-
 
 class Found(NamedTuple):
     """The pairs of a split, and where they were found.
@@ -50,9 +48,6 @@ class Layout(Protocol):
         Raises:
             UserError: There are none, or what is there is ambiguous.
         """
-
-    def find_strips(self, split: str) -> StripSize:
-        """Find out whether the pairs of a split are strips, as ``PairSpec.strips`` says it."""
 
     def explain_missing(self, split: str) -> str | None:
         """Explain why a split is not found, or return None."""

@@ -70,10 +70,6 @@ class Manifest:
         """Return whether there is no column of splits."""
         return not any(row.split for row in self._read())
 
-    def find_strips(self, split: str) -> bool | None:
-        """Return False: A and B are files of their own."""
-        return False
-
     def explain_missing(self, split: str) -> str:
         """Say which splits there are."""
         found = sorted({row.split for row in self._read()})

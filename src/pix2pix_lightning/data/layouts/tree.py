@@ -13,7 +13,7 @@ from pix2pix_lightning.data.files.listing import (
     log_passed_over,
 )
 from pix2pix_lightning.data.layouts.file_names import NamedSides, find_named_sides
-from pix2pix_lightning.data.layouts.layout import Found, StripSize
+from pix2pix_lightning.data.layouts.layout import Found
 from pix2pix_lightning.data.layouts.missing_split import explain_missing_split
 from pix2pix_lightning.data.layouts.pairing import (
     find_duplicates,
@@ -72,24 +72,6 @@ class PairTree:
             return True
         files = list_images_below(self.root).files
         return self.layout != "strip" and find_sides_inside(self.root, files, self.names) is not None
-
-    def find_strips(self, split: str) -> StripSize:
-        """Find out whether the pairs of a split are strips; None where there are none, or they have no such shape."""
-        if self.layout == "photos":
-            return False
-        if self.layout in ("folders", "names"):
-            sides = find_side_folders(self.root, split, self.names)
-            return False if sides or list_images_below(self._get_folder(split)).files else None
-        if self.layout == "auto" and find_side_folders(self.root, split, self.names):
-            return False
-        folder = self._get_folder(split)
-        files = list_images_below(folder).files
-        if self.layout == "auto" and self._find_sides(folder, files) is not None:
-            return False
-        size = find_strip_size(PathList(folder, files)) if files else None
-        if not files or (size is not None and self.layout == "auto" and not is_strip_shape(*size)):
-            return None
-        return True if size is None else size
 
     def explain_missing(self, split: str) -> str | None:
         """Explain why a split is not found, or return None."""

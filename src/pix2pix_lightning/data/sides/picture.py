@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from pix2pix_lightning.data.files.file_image import describe_misfit
+from pix2pix_lightning.data.sides.ranges import Range
 from pix2pix_lightning.data.sides.side import Array, Side
 from pix2pix_lightning.data.sides.values import parse_background, parse_range
 from pix2pix_lightning.utils.checks import check_choice
@@ -122,6 +123,11 @@ class LevelSide(PictureSide):
     def file_channels(self) -> int:
         """Number of channels of a file."""
         return self.channels
+
+    @property
+    def ranges(self) -> tuple[Range, ...]:
+        """Values of a file that become -1 and 1, of all channels."""
+        return (self.value_range,)
 
     def encode(self, values: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
         """Convert images from what a batch carries to what a network sees.

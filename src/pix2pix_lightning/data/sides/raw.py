@@ -10,7 +10,15 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from pix2pix_lightning.data.sides.ranges import DTYPES, is_finite_number, parse_nodata, parse_raw_range
+from pix2pix_lightning.data.sides.ranges import (
+    DTYPES,
+    Range,
+    is_finite_number,
+    list_ranges,
+    parse_nodata,
+    parse_raw_range,
+    to_channels,
+)
 from pix2pix_lightning.data.sides.side import Array, Side
 from pix2pix_lightning.utils.checks import check_choice, check_counts
 from pix2pix_lightning.utils.errors import UserError
@@ -34,8 +42,9 @@ class RawSide(Side):
         interpolation: As in ``Side``; by default ``bicubic``.
         num_channels: Number of channels of a file.
         dtype: Type of a file's values: ``uint8``, ``uint16``, ``int16``, ``float16`` or ``float32``.
-        value_range: Values that become -1 and 1; ``auto`` is all that an integer type holds. A data module also takes
-            percentiles of its training pairs, ``["p0.5", "p99.5"]``, and by default the least and the
+        value_range: Values that become -1 and 1: a pair for all channels, or a list of pairs, one for each channel;
+            ``auto`` is all that an integer type holds. A data module also takes percentiles of its training pairs,
+            ``["p0.5", "p99.5"]``, or those of each channel, ``[["p0.5", "p99.5"]]``, and by default the least and the
             greatest value of floats, and of int16 that it has recognised.
         nodata: Value of pixels without a value. None: NaN alone.
         scale: Factor from a stored value to a physical one, as GeoTIFF and DICOM files have it; a file with another
@@ -50,12 +59,16 @@ class RawSide(Side):
         >>> side = RawSide(num_channels=5, dtype="uint16", nodata=0)
         >>> side.value_range
         (0.0, 65535.0)
+        >>> RawSide(num_channels=2, dtype="float32", value_range=[[-25, 5], [0, 1]]).ranges
+        ((-25.0, 5.0), (0.0, 1.0))
     """
 
     kind: ClassVar[str] = "raw"
     num_channels: int = 1
     dtype: str = "uint16"
-    value_range: tuple[float, float] = cast("tuple[float, float]", None)  # that of the type, where it is not given
+    value_range: tuple[float, float] | tuple[Range, ...] = cast(
+        "Range", None
+    )  # that of the type, where it is not given
     nodata: float | None = None
     scale: float = 1.0
     offset: float = 0.0
@@ -66,7 +79,7 @@ class RawSide(Side):
         check_counts(num_channels=self.num_channels, at_most=_MAX_CHANNELS)
         check_choice("dtype", self.dtype, DTYPES)
         object.__setattr__(self, "num_channels", int(self.num_channels))
-        object.__setattr__(self, "value_range", parse_raw_range(self.value_range, self.dtype))
+        object.__setattr__(self, "value_range", parse_raw_range(self.value_range, self.dtype, self.num_channels))
         object.__setattr__(self, "nodata", parse_nodata(self.nodata, self.dtype))
         for name in ("scale", "offset"):
             value = getattr(self, name)
@@ -91,6 +104,11 @@ class RawSide(Side):
     def batch_channels(self) -> int:
         """Number of channels that a batch carries."""
         return self.num_channels
+
+    @property
+    def ranges(self) -> tuple[Range, ...]:
+        """Values of a file that become -1 and 1: one pair for all channels, or one for each."""
+        return list_ranges(self.value_range)
 
     @property
     def has_missing(self) -> bool:
@@ -180,10 +198,11 @@ class RawSide(Side):
         """
         if values.is_floating_point() and not self.is_float:
             return values.to(dtype)
-        low, high = self.value_range
         floats = values.to(torch.promote_types(dtype, torch.float32))
+        middle = to_channels([(low + high) / 2 for low, high in self.ranges], floats)
+        factor = to_channels([2 / (high - low) for low, high in self.ranges], floats)
         # from the middle, so that a range of equal parts below and above 0 keeps all bits of floats
-        encoded = (floats - (low + high) / 2).mul_(2 / (high - low)).clamp_(-1, 1)
+        encoded: Tensor = (floats - middle).mul_(factor).clamp_(-1, 1)
         if self.nodata is not None:
             encoded.masked_fill_(floats == self.nodata, torch.nan)
         return encoded.to(dtype)
@@ -203,9 +222,11 @@ class RawSide(Side):
         Returns:
             (B, num_channels, H, W) in the files' type. A value that would be read as ``nodata`` is one level beside it.
         """
-        low, high = self.value_range
         floats = output.to(torch.promote_types(output.dtype, torch.float32))
-        values = (floats * ((high - low) / 2) + (low + high) / 2).clamp(low, high)
+        half = to_channels([(high - low) / 2 for low, high in self.ranges], floats)
+        middle = to_channels([(low + high) / 2 for low, high in self.ranges], floats)
+        lowest, highest = (to_channels(bounds, floats) for bounds in zip(*self.ranges, strict=True))
+        values = (floats * half + middle).clamp(lowest, highest)
         missing = torch.isnan(floats)
         if source is not None and self.has_missing:
             missing = missing | torch.isnan(source).all(1, keepdim=True)
@@ -213,9 +234,10 @@ class RawSide(Side):
             nodata = torch.nan if self.nodata is None else self.nodata
         else:
             values = values.floor() if rounding == "floor" else values.round()
-            nodata = low if self.nodata is None else self.nodata
+            nodata = lowest if self.nodata is None else self.nodata
             if self.nodata is not None:
-                values = torch.where(values == nodata, nodata + (1 if nodata < high else -1), values)
+                beside = [self.nodata + (1 if self.nodata < high else -1) for _, high in self.ranges]
+                values = torch.where(values == nodata, to_channels(beside, floats), values)
         return torch.where(missing, nodata, values).to(getattr(torch, self.dtype))
 
     def fill_missing(self, values: Tensor) -> Tensor:
@@ -238,7 +260,7 @@ class RawSide(Side):
 
         Returns:
             (H, W, 3) uint8 of the first three channels, or (H, W, 1) of the mean of fewer; black and white are the
-            bounds of the range, and pixels without a value are as a network sees them.
+            bounds of the range, for each channel of its own, and pixels without a value are as a network sees them.
         """
         seen = self.fill_missing(self.encode(values[None]))[0]
         shown = seen[:3] if self.num_channels >= 3 else seen.mean(0, keepdim=True)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from pix2pix_lightning.data.resize import INTERPOLATIONS, resize
+from pix2pix_lightning.data.sides.ranges import Range
 from pix2pix_lightning.data.sides.values import Palette, to_plain
 from pix2pix_lightning.utils.checks import check_choice
 
@@ -72,9 +73,9 @@ class Side(ABC):
         return "uint8"
 
     @property
-    def value_range(self) -> tuple[float, float]:
-        """Values of a file that become -1 and 1."""
-        return 0.0, 255.0
+    def ranges(self) -> tuple[Range, ...]:
+        """Values of a file that become -1 and 1: one pair for all channels, or one for each."""
+        return ((0.0, 255.0),)
 
     @property
     def palette(self) -> Palette | None:

@@ -9,6 +9,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -190,8 +191,14 @@ def _read_npy_header(file: Any) -> tuple[tuple[int, ...], bool, np.dtype[Any], i
     content = begin + file.read(start - len(begin))
     if len(content) < start:
         raise TruncatedHeaderError
+    return *_parse_npy_header(content), start
+
+
+@lru_cache(maxsize=64)  # files of a data set often have one header, and NumPy compiles it
+def _parse_npy_header(content: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Return shape, whether the first axis varies fastest, and type, of all bytes before the values."""
     stream = io.BytesIO(content[8:])
-    read = np.lib.format.read_array_header_1_0 if begin[6] == 1 else np.lib.format.read_array_header_2_0
+    read = np.lib.format.read_array_header_1_0 if content[6] == 1 else np.lib.format.read_array_header_2_0
     try:
         shape, is_fortran, dtype = read(stream)
     except (ValueError, TypeError, SyntaxError, LookupError, RecursionError, tokenize.TokenError) as error:
@@ -202,7 +209,7 @@ def _read_npy_header(file: Any) -> tuple[tuple[int, ...], bool, np.dtype[Any], i
         raise UserError(f"it holds values of type {dtype}: whole numbers, float16 or float32 are expected")
     if any(length < 1 for length in shape):
         raise UserError(f"an array of shape {shape} has no pixel")
-    return shape, is_fortran, dtype, start
+    return shape, is_fortran, dtype
 
 
 @contextmanager

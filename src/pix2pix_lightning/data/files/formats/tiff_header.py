@@ -7,7 +7,7 @@ import struct
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 from pix2pix_lightning.data.files.formats.geotiff import (
     DOUBLE_TAGS,
@@ -25,7 +25,7 @@ _TYPES = {1: "B", 2: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 13: "I", 16: "
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 256, 257, 258, 259, 262
 _ORIENTATION, _SAMPLES, _PLANAR, _PREDICTOR, _TILE_WIDTH, _TILE_HEIGHT = 274, 277, 284, 317, 322, 323
 _STRIP_PLACES, _STRIP_COUNTS, _TILE_PLACES, _TILE_COUNTS = 273, 279, 324, 325
-_SUBFILE, _OLD_SUBFILE, _EXTRA, _FORMAT, _DEPTH = 254, 255, 338, 339, 32997
+_SUBFILE, _OLD_SUBFILE, _FILL_ORDER, _EXTRA, _FORMAT, _DEPTH = 254, 255, 266, 338, 339, 32997
 _COLOURS = {2: ("rgb", 3), 5: ("cmyk", 4), 6: ("ycbcr", 3), 8: ("lab", 3), 9: ("lab", 3), 10: ("lab", 3)}
 _GRAYSCALE = (0, 1)
 _KINDS = {1: "uint", 2: "int", 3: "float", 4: "uint", 5: "complex", 6: "complex"}
@@ -50,6 +50,8 @@ class TiffDirectory:
         predictor: The TIFF number of how values are predicted from their neighbours, 1 for not at all.
         is_planar: Whether each sample has a plane of its own.
         tile: Width and height of a tile in pixels, or None where the page is stored in strips.
+        start: Where the pixels begin in the file, in bytes, if they lie in it as one array; else None.
+        order: Order of the bytes of a value, as NumPy names it.
         end: Where its last strip or tile ends in the file, in bytes.
         nodata: Value of pixels without a value, or None.
         scale: Factor from a stored value to a physical one.
@@ -71,6 +73,8 @@ class TiffDirectory:
     predictor: int
     is_planar: bool
     tile: tuple[int, int] | None
+    start: int | None
+    order: Literal["<", ">"]
     end: int
     nodata: float | None
     scale: float
@@ -99,7 +103,7 @@ def read_directories(file: BinaryIO) -> tuple[TiffDirectory, int]:
         fields, place = reader.read_fields(place)
         is_reduced = fields.get(_SUBFILE, [0])[0] & 1 or fields.get(_OLD_SUBFILE, [1])[0] == 2
         if first is None:
-            first = _describe(fields)
+            first = _describe(fields, reader.order)
             pages = max(1, int(fields.get(_DEPTH, (1,))[0]))
         elif not is_reduced:
             pages += 1
@@ -134,7 +138,7 @@ class _Reader:
         begin = self.file.read(16)
         if begin[:4] not in TIFF_MAGIC:
             raise ValueError("no TIFF")
-        self.order = "<" if begin.startswith(b"I") else ">"
+        self.order: Literal["<", ">"] = "<" if begin.startswith(b"I") else ">"
         self.is_big = begin[:4] in TIFF_MAGIC[2:]
         self.first = int(struct.unpack_from(self.order + ("8xQ" if self.is_big else "4xI"), begin)[0])
 
@@ -185,7 +189,14 @@ class _Reader:
         return struct.unpack(self.order + kind, self.file.read(struct.calcsize(self.order + kind)))
 
 
-def _describe(fields: dict[int, Sequence[Any]]) -> TiffDirectory:
+def _are_one(places: Sequence[int], counts: Sequence[int], size: int) -> bool:
+    """Return whether strips follow each other without a gap, ``size`` bytes in all."""
+    if not places or len(places) != len(counts) or sum(counts) != size:
+        return False
+    return all(map(int.__eq__, map(int.__add__, places, counts), places[1:]))
+
+
+def _describe(fields: dict[int, Sequence[Any]], order: Literal["<", ">"]) -> TiffDirectory:
     def first(tag: int, default: int) -> int:
         return int(fields.get(tag, (default,))[0])
 
@@ -204,8 +215,11 @@ def _describe(fields: dict[int, Sequence[Any]]) -> TiffDirectory:
         name = "bands"
     tile = (first(_TILE_WIDTH, 0), first(_TILE_HEIGHT, 0))
     orientation = first(_ORIENTATION, 1)
-    places, counts = (_TILE_PLACES, _TILE_COUNTS) if _TILE_PLACES in fields else (_STRIP_PLACES, _STRIP_COUNTS)
+    tags = (_TILE_PLACES, _TILE_COUNTS) if _TILE_PLACES in fields else (_STRIP_PLACES, _STRIP_COUNTS)
+    places, counts = (fields.get(tag, ()) for tag in tags)
     width, height = first(_WIDTH, 0), first(_HEIGHT, 0)
+    is_array = first(_COMPRESSION, 1) == first(_FILL_ORDER, 1) == 1 and _TILE_WIDTH not in fields and max(bits) % 8 == 0
+    size = width * height * samples * max(bits) // 8
     scale, offset = parse_scale(fields, samples)
     return TiffDirectory(
         width=width,
@@ -222,7 +236,9 @@ def _describe(fields: dict[int, Sequence[Any]]) -> TiffDirectory:
         predictor=first(_PREDICTOR, 1) if first(_COMPRESSION, 1) != 1 else 1,
         is_planar=first(_PLANAR, 1) == 2 and samples > 1,
         tile=tile if _TILE_WIDTH in fields else None,
-        end=max(map(sum, zip(fields.get(places, ()), fields.get(counts, ()), strict=False)), default=0),
+        start=places[0] if is_array and _are_one(places, counts, size) else None,
+        order=order,
+        end=max(map(sum, zip(places, counts, strict=False)), default=0),
         nodata=parse_nodata(fields),
         scale=scale,
         offset=offset,

@@ -1,4 +1,4 @@
-"""Decode the strips and tiles of TIFF files, in bounded memory; tifffile finds them."""
+"""Decode the strips and tiles of TIFF files, in bounded memory; tifffile finds those that are no plain array."""
 
 from __future__ import annotations
 
@@ -52,6 +52,8 @@ def decode_segments(file: BinaryIO, page: TiffDirectory, window: Window) -> tupl
     Raises:
         DamagedPixelsError: The pixels contradict the header, or end early.
     """
+    if page.start is not None and page.photometric != "palette":
+        return _map_pixels(file, page, page.start)[window.slices].astype(page.dtype), None
     from tifffile import TiffFile
 
     check_tile(page)
@@ -59,10 +61,15 @@ def decode_segments(file: BinaryIO, page: TiffDirectory, window: Window) -> tupl
     with _name_damage(), TiffFile(file) as opened:
         segments = _Segments(file, page, opened.pages.first)
         palette = None if page.photometric != "palette" else _convert_palette(segments.first.colormap)
-        mapped = segments.map_pixels()
-        if mapped is not None:
-            return mapped[window.slices].astype(page.dtype), palette
         return segments.decode(window), palette
+
+
+def _map_pixels(file: BinaryIO, page: TiffDirectory, start: int) -> Array:
+    """Return the pixels as an array over the file, (H, W, samples)."""
+    planes, samples = (page.samples, 1) if page.is_planar else (1, page.samples)
+    shape = (planes, page.height, page.width, samples)
+    array = map_array(file, np.dtype(page.dtype).newbyteorder(page.order), shape, start)
+    return array[0] if planes == 1 else np.moveaxis(array[..., 0], 0, -1)
 
 
 @contextmanager
@@ -112,19 +119,6 @@ class _Segments:
         size = self.file.seek(0, io.SEEK_END)
         if any(offset + count > size for offset, count in zip(self.offsets, self.counts, strict=True)):
             raise DamagedPixelsError("its pixels end early")
-
-    def map_pixels(self) -> Array | None:
-        """Return the pixels as an array over the file, (H, W, samples); None where they do not lie in it as such."""
-        page = self.page
-        if page.compression != _NONE or page.tile or page.bits not in _WHOLE_BYTES or self.first.fillorder != 1:
-            return None
-        ends = [offset + count for offset, count in zip(self.offsets, self.counts, strict=True)]
-        size = page.width * page.height * page.samples * page.bits // 8
-        if ends[:-1] != list(self.offsets[1:]) or sum(self.counts) != size:
-            return None
-        shape = (self.planes, page.height, page.width, self.samples)
-        planes = map_array(self.file, self.dtype, shape, self.offsets[0])
-        return planes[0] if self.planes == 1 else np.moveaxis(planes[..., 0], 0, -1)
 
     def decode(self, window: Window) -> Array:
         """Decode the part of the strips or tiles that a window touches, (H, W, samples)."""
