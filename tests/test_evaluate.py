@@ -264,7 +264,7 @@ def test_it_agrees_with_validation(training, measured):
 
 
 def test_what_is_written_and_printed(run, tmp_path, capsys):
-    assert call(run, tmp_path / "out", "metrics=[ssim,l1]") == 0
+    assert call(run, tmp_path / "out", "metrics=[ssim,l1]", "flicker=true") == 0
     printed = capsys.readouterr().out.splitlines()
     written = read_json(tmp_path / "out")
     assert written["checkpoint"] == str(run / "checkpoints" / "best.ckpt")
@@ -273,11 +273,15 @@ def test_what_is_written_and_printed(run, tmp_path, capsys):
     assert written["command"].startswith("python -m pix2pix_lightning.evaluate checkpoint=")
     assert written["versions"]["torch"] == torch.__version__
     assert written["data"]["size"] == 32
-    assert list(written["metrics"]) == ["ssim", "l1"]
+    assert list(written["metrics"]) == ["ssim", "l1", "flicker", "flicker_targets"]
     for line, (name, figure) in zip(printed, written["metrics"].items(), strict=False):
-        assert line.split() == [name, f"{figure['mean']:.4f}", f"{figure['low']:.4f}", "to", f"{figure['high']:.4f}"]
+        mean, low, high = (f"{figure[key]:.{6 if 'flicker' in name else 4}f}" for key in ("mean", "low", "high"))
+        assert line.split() == [name, mean, low, "to", high]
         assert figure["low"] < figure["mean"] < figure["high"]
-    assert printed[2:] == [f"7 pairs of val, 95 % intervals; {tmp_path / 'out' / 'index.html'}"]
+    cells = [row["flicker"] for row in read_rows(tmp_path / "out")]
+    assert cells[0] == ""  # the first frame
+    assert np.mean([float(cell) for cell in cells if cell]) == pytest.approx(written["metrics"]["flicker"]["mean"])
+    assert printed[4:] == [f"7 pairs of val, 95 % intervals; {tmp_path / 'out' / 'index.html'}"]
     page = (tmp_path / "out" / "index.html").read_text()
     assert all(f"images/val_{number}/output.png" in page for number in range(7))
 
@@ -540,6 +544,7 @@ def test_a_run_s_folder_is_data_not_code(measure, refused, run, tmp_path):
         (["data.seed=abc"], ["seed=abc: a whole number from 0"]),
         (["data=procedural", "data.num_looks=abc"], ["data.num_looks=abc: a whole number of at least 1"]),
         (["metrics=5"], ["metrics", "5"]),
+        (["metrics=[l1,flicker]"], ["flicker=true"]),
         (["metrics=[[l1]]"], ["metrics", "['l1']"]),
         (["checkpoint=nowhere"], ["nowhere does not exist"]),
         (["weights=ema"], ["no EMA weights"]),

@@ -15,7 +15,7 @@ from pix2pix_lightning.utils.text import print_escaped
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from pix2pix_lightning.evaluation import Interval
+    from pix2pix_lightning.evaluation import Interval, TranslatedPair
 
 
 def evaluate(cfg: DictConfig, command: str | None = None) -> dict[str, Interval]:
@@ -41,8 +41,10 @@ def evaluate(cfg: DictConfig, command: str | None = None) -> dict[str, Interval]
     from pix2pix_lightning.inference.from_config import build_translator
     from pix2pix_lightning.report import update_pages
     from pix2pix_lightning.report.evaluation import render_evaluation_page
+    from pix2pix_lightning.utils.checks import check_switch
     from pix2pix_lightning.utils.instantiate import parse_trust
 
+    check_switch("flicker", cfg.flicker)
     checkpoint = find_checkpoint(Path(str(cfg.checkpoint)))
     run = evaluation.find_run(checkpoint)
     describe_data = partial(evaluation.describe_data, cfg, run, () if cfg.trust is True else parse_trust(cfg.trust))
@@ -56,13 +58,26 @@ def evaluate(cfg: DictConfig, command: str | None = None) -> dict[str, Interval]
     requested: Any = OmegaConf.to_container(cfg.metrics) if OmegaConf.is_config(cfg.metrics) else cfg.metrics
     metrics, left_out = evaluation.choose_metrics(requested, spec.target, min(spec.height, spec.width))
     batches = evaluation.open_data(description, spec, cfg.split)
+    if cfg.flicker:
+        evaluation.check_clip(spec.target, min(spec.height, spec.width), evaluation.list_names(batches))
     facts = evaluation.collect_facts(cfg, checkpoint, translator, description)  # before a training replaces the file
     facts |= {"command": command, "left_out": left_out}
     with evaluation.open_output_folder(output, overwrite=cfg.overwrite) as folder:
         writer = evaluation.PairWriter(folder, spec)
         console = Console(stderr=True)
-        shown = track(batches, str(cfg.split), console=console, transient=True, disable=not console.is_terminal)
-        scores = evaluation.compute_scores(translator, shown, metrics, on_pair=writer)
+        show = partial(track, console=console, transient=True, disable=not console.is_terminal)
+
+        def write_pair(pair: TranslatedPair) -> None:
+            if cfg.flicker:
+                evaluation.check_frame(pair)
+            writer(pair)
+
+        scores = evaluation.compute_scores(translator, show(batches, str(cfg.split)), metrics, on_pair=write_pair)
+        if cfg.flicker:
+            show_steps = partial(show, description="flicker")
+            scores = evaluation.add_flicker(
+                scores, [folder / name for name in writer.folders], spec.target, show=show_steps
+            )
         evaluation.write_csv(folder, scores)
         evaluation.write_json(folder, scores, facts)
         size = (spec.width, spec.height) if spec.resize == "stretch" else None

@@ -17,13 +17,15 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from pix2pix_lightning.inference import Translator
+    from pix2pix_lightning.inference.source_files import Source
 
 
 def predict(cfg: DictConfig) -> list[Path]:
     """Translate a file, a folder with its subfolders, or the files of a pattern, into files of the same names.
 
-    They hold the target's own type and range: PNG files where these hold it, else TIFF files. Of one image, ``output``
-    may also be the file to write, in the format of its suffix. A video becomes an MP4 file.
+    A manifest gives the files of its rows, several of a row as the channels of one image. Outputs hold the target's own
+    type and range: PNG files where these hold it, else TIFF files. Of one image, ``output`` may also be the file to
+    write, in the format of its suffix. A video becomes an MP4 file.
 
     Args:
         cfg: Configuration of ``compose("predict", [...])``.
@@ -47,6 +49,7 @@ def predict(cfg: DictConfig) -> list[Path]:
         plan_outputs,
     )
     from pix2pix_lightning.inference.from_config import build_translator
+    from pix2pix_lightning.inference.listed_sources import check_split, find_listed, is_manifest
     from pix2pix_lightning.inference.progress import ProgressBars
     from pix2pix_lightning.inference.tiled_inference import format_seams
     from pix2pix_lightning.inference.translate_files import check_format, check_sampling, translate_files
@@ -54,9 +57,17 @@ def predict(cfg: DictConfig) -> list[Path]:
     from pix2pix_lightning.utils.checks import check_absent, check_folder
 
     source, output = str(cfg.input), Path(str(cfg.output))
+    split = None if cfg.split is None else str(cfg.split)
+    check_split(source, split)
     if is_video(source):
         return [_predict_video(cfg, Path(source), output)]
-    inputs = find_images(source, excluded=output)
+    build = partial(build_translator, cfg, precision=str(cfg.precision))
+    if is_manifest(source):
+        translator = build()  # which tells the column
+        inputs = find_listed(Path(source), split, translator.pair_spec)
+    else:
+        translator = None
+        inputs = find_images(source, excluded=output)
     list_endings = partial(list_suffixes, cfg.samples, spread=cfg.spread)
     num_outputs = len(list_endings())
     to_file = is_output_file(output, inputs, cfg.samples, spread=cfg.spread)
@@ -66,7 +77,8 @@ def predict(cfg: DictConfig) -> list[Path]:
     if to_file:
         check_absent(output, overwrite=cfg.overwrite)
     bars = ProgressBars(len(inputs) * num_outputs)
-    translator = build_translator(cfg, precision=str(cfg.precision), progress=bars.update_tiles)
+    translator = translator or build()
+    translator.progress = bars.update_tiles
     check_sampling(translator, cfg.samples)
     target = translator.pair_spec.target
     if to_file:
@@ -77,15 +89,15 @@ def predict(cfg: DictConfig) -> list[Path]:
         outputs = plan_outputs(inputs, output, endings, overwrite=cfg.overwrite)
     check_inputs_stay(outputs)
     _print_precision(cfg, translator)
-    failed: list[Path] = []
+    failed: list[Source] = []
 
-    def report_error(path: Path, error: Exception) -> None:
+    def report_error(source: Source, error: Exception) -> None:
         line = format_error(error, "predict", cfg)
         if line is None or len(inputs) == 1:
             raise error
         print(f"error: {escape_controls(line)}", file=sys.stderr)
-        failed.append(path)
-        bars.advance_images(len(outputs[path]))
+        failed.append(source)
+        bars.advance_images(len(outputs[source]))
 
     written = []
     for parent in {path.parent for paths in outputs.values() for path in paths}:

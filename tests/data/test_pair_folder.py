@@ -178,7 +178,10 @@ def test_the_specification_says_whether_files_are_strips(tmp_path, files, option
     [
         (["Training/x", "validation/x"], "train", r"has the folder Training.* rename it to train"),
         (["train/x", "valid/x"], "val", r"has the folder valid.* rename it to val"),
-        (["train/x", "test/x"], "val", r"/val does not exist.*data\.val_fraction=0\.1"),
+        (["train/x"], "val", r"/val does not exist.*data\.val_fraction=0\.1.* data\.val_split= to another folder$"),
+        (["train/x", "test/x"], "val", r"/val does not exist.*data\.val_fraction=0\.1.*data\.val_split=test to"),
+        (["trainA/x", "trainB/x", "testA/x", "testB/x"], "val", r"no split val.*trainA and.*data\.val_split=test to"),
+        (["input/train/x", "target/train/x"], "test", r"no split test.*input/train and.* split=val$"),
         (["train/x", "val/x"], "test", r"/test does not exist.* split=val$"),
         (["pairs/train/x", "pairs/val/x"], "train", r"data\.root=\S+/pairs$"),
         (["A/x", "val/x"], "train", r"no folder train, but A, val: "),

@@ -37,6 +37,13 @@ def test_a_run_from_elsewhere_reads_no_variable_and_writes_no_cache(tmp_path, mo
     assert "hunter2" not in str(caught.value)
 
 
+def test_all_machines_resize_alike(tmp_path):
+    describe = write_run(tmp_path, resize_on="device")
+    assert "resize_on" not in describe()
+    with pytest.raises(UserError, match=r"data\.resize_on=device"):
+        describe("data=folder", "data.resize_on=device")
+
+
 def test_the_advice_to_skip_pairs_can_be_followed(tmp_path):
     describe = write_run(tmp_path)
     given = {"on_error": "skip", "check": "full", "layout": "strip"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Self
 
 import torch
+from lightning.fabric.utilities import move_data_to_device
 from lightning.pytorch import Trainer
 from torch import Tensor
 from torch.optim import Optimizer
@@ -74,7 +75,6 @@ class BareStep:
     def prepare_batch(self, batch: dict[str, Any]) -> tuple[Tensor, ...]:
         """Convert a batch of the loader to source, target and mask, if any, on the device, as the step takes them."""
         device = next(self.networks[0].parameters()).device
-        moved = {key: value.to(device) if isinstance(value, Tensor) else value for key, value in batch.items()}
-        ready = self.module.on_after_batch_transfer(moved, 0)
+        ready = self.module.on_after_batch_transfer(move_data_to_device(batch, device), 0)
         images = (ready[side].contiguous(memory_format=self._memory_format) for side in ("source", "target"))
         return (*images, *([ready["mask"]] if "mask" in ready else []))

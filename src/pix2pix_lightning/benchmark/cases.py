@@ -22,6 +22,7 @@ from pix2pix_lightning.benchmark.plain_networks import build_plain_networks
 from pix2pix_lightning.benchmark.training import run_training
 from pix2pix_lightning.benchmark.turns import Contender, release_workers, take_turns
 from pix2pix_lightning.data import PairedDataModule
+from pix2pix_lightning.data.dataset import collate
 from pix2pix_lightning.data.files.image_files import write_image
 from pix2pix_lightning.data.sizes import get_sides
 from pix2pix_lightning.export.graph import Graph
@@ -159,7 +160,7 @@ def measure_training(setting: Setting, batch_size: int) -> dict[str, Any]:
 
 
 def measure_data(setting: Setting, batch_size: int, *, cache: bool) -> dict[str, Any]:
-    """Measure loading from files to float batches in this process.
+    """Measure loading from files to float batches in this process, on the CPU.
 
     Args:
         setting: What all cases share.
@@ -170,10 +171,11 @@ def measure_data(setting: Setting, batch_size: int, *, cache: bool) -> dict[str,
         ``ours`` and ``reference`` (`Contender.compute_figures`).
     """
     cpu = torch.device("cpu")
-    folder = str(setting.folder / "cache") if cache else None
-    data = instantiate(
-        setting.override(data__batch_size=batch_size, data__num_workers=0, data__cache=folder).data, _convert_="all"
-    )
+    keys: dict[str, Any] = {"data__cache": str(setting.folder / "cache") if cache else None}
+    if cache and setting.cfg.data.get("resize_on") == "device":  # a cache holds resized pairs
+        keys["data__resize_on"] = "cpu"
+    cfg = setting.override(data__batch_size=batch_size, data__num_workers=0, **keys)
+    data = instantiate(cfg.data, _convert_="all")
     data.setup("fit")
     spec = data.pair_spec
 
@@ -183,7 +185,7 @@ def measure_data(setting: Setting, batch_size: int, *, cache: bool) -> dict[str,
         def work() -> None:
             batch = next(batches)
             for side in ("source", "target"):
-                spec.encode(batch[side], side)
+                spec.encode(batch[side].to(cpu), side)
 
         return work
 
@@ -329,7 +331,8 @@ def _build_plain_loader(pairs: PillowPairs, batch_size: int, num_workers: int) -
 
 
 def _collate_first(dataset: Any, batch_size: int) -> Any:
-    return default_collate([dataset[number % len(dataset)] for number in range(batch_size)])
+    samples = [dataset[number % len(dataset)] for number in range(batch_size)]
+    return default_collate(samples) if isinstance(dataset, PillowPairs) else collate(samples)
 
 
 def _cycle(items: Any) -> Iterator[Any]:

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from pix2pix_lightning.data.device_resize import UnresizedImage
 from pix2pix_lightning.data.files.window import Window
 from pix2pix_lightning.data.pair_spec import PairSpec
 from pix2pix_lightning.data.sizes import Size, get_sides
@@ -108,27 +109,33 @@ class PairAugmentation:
         Raises:
             UserError: The same as for the call.
         """
-        finished = {key: _mirror(image) if is_mirrored else image for key, image in images.items()}
+        finished: dict[str, Any] = {key: _mirror(image) if is_mirrored else image for key, image in images.items()}
         for number, transform in enumerate(self.transforms):
             own_seed = np.random.SeedSequence(seed.entropy, spawn_key=(*seed.spawn_key, number))
             finished = transform.apply(finished, own_seed)
         return finished
 
 
-def _mirror(image: Image) -> Image:
+def _mirror(image: Image | UnresizedImage) -> Any:
+    if isinstance(image, UnresizedImage):
+        return image.mirror()
     if image.shape[2] > MAX_CV_CHANNELS:
         return np.ascontiguousarray(image[:, ::-1])
     return cv2.flip(image, 1).reshape(image.shape)
 
 
-def check_entries(entries: Sequence[Any] | None) -> list[Any]:
-    """Check that ``data.augmentation`` is a list.
+def check_entries(entries: Sequence[Any] | None, *, makes_sources: bool) -> list[Any]:
+    """Check that ``data.augmentation`` is a list, and that each entry has an effect.
+
+    Args:
+        entries: The value of the key.
+        makes_sources: Whether sources are made after the transforms.
 
     Returns:
         The list; an empty one for None.
 
     Raises:
-        UserError: It is something else.
+        UserError: It is something else, or an entry is for sources alone, where they are made afterwards.
     """
     if entries is None:
         return []
@@ -137,21 +144,13 @@ def check_entries(entries: Sequence[Any] | None) -> list[Any]:
             f"data.augmentation={entries}: a list of transforms is expected, "
             "[{_target_: albumentations.<Class>, ...}, ...]"
         )
-    return list(entries)
-
-
-def check_sides(entries: Sequence[Any]) -> None:
-    """Check that no transform is for the sources alone, where they are made after the transforms.
-
-    Raises:
-        UserError: One is.
-    """
-    for number, entry in enumerate(entries):
+    for number, entry in enumerate(entries if makes_sources else ()):
         if isinstance(entry, Mapping) and entry.get("sides") == "source":
             raise UserError(
                 f"data.augmentation[{number}].sides=source has no effect with data.source_maker, which makes the "
                 "sources afterwards: do it there, or set sides=both"
             )
+    return list(entries)
 
 
 def build_augmentation(

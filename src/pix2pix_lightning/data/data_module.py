@@ -14,10 +14,11 @@ from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
 from pix2pix_lightning.data.archives.data_set import download_data_set
-from pix2pix_lightning.data.augmentation import build_augmentation, build_centre_crop, check_entries, check_sides
+from pix2pix_lightning.data.augmentation import build_augmentation, build_centre_crop, check_entries
 from pix2pix_lightning.data.cache import check_cache
 from pix2pix_lightning.data.check.splits import MODES, ON_ERROR, check_splits
 from pix2pix_lightning.data.dataset import EpochSampler, OnError, PairDataset
+from pix2pix_lightning.data.device_resize import RESIZE_ON, check_resize_on
 from pix2pix_lightning.data.loaders import build_loader
 from pix2pix_lightning.data.option_checks import check_geometry, check_options
 from pix2pix_lightning.data.pair_folder import PairFolder
@@ -49,6 +50,8 @@ class PairedDataModule(LightningDataModule):
         size: Size to which images are resized: the side of a square, or ``[height, width]``, in pixels.
         crop: Size of the part of them that the networks see in training, in the same form. By default all of it.
         resize: As in ``PairSpec``. With ``none``, parts of TIFF files and arrays are read without the rest.
+        resize_on: ``cpu``: where pairs are loaded; ``device``: where batches are moved to, which a trainer does. Until
+            then ``source`` and ``target`` are ``UnresizedImages``, whose ``to(device)`` gives the ordinary tensor.
         val_whole: Validate and test on whole images where training sees crops, one in a batch, not on their centre.
         jitter: Crop at random places; without ``crop``, stretched images are enlarged by 286/256 before (paper, 6.2).
         mirror: Mirror training pairs left to right with probability 1/2 (paper, section 6.2).
@@ -100,6 +103,7 @@ class PairedDataModule(LightningDataModule):
         size: Size | Sequence[int] = 256,
         crop: Size | Sequence[int] | None = None,
         resize: Literal["stretch", "scale_width", "none"] = "stretch",
+        resize_on: Literal["cpu", "device"] = "cpu",
         val_whole: bool = False,
         jitter: bool = True,
         mirror: bool = True,
@@ -134,7 +138,7 @@ class PairedDataModule(LightningDataModule):
         check_options(
             counts={"batch_size": batch_size},
             optional_counts={"max_pairs": max_pairs, "prefetch_factor": prefetch_factor},
-            choices={"check": (check, MODES), "on_error": (on_error, ON_ERROR)},
+            choices={"check": (check, MODES), "on_error": (on_error, ON_ERROR), "resize_on": (resize_on, RESIZE_ON)},
             switches={"download": download, "jitter": jitter, "mirror": mirror, "val_whole": val_whole},
             folders={"root": root, "val_split": val_split},
             seed=seed,
@@ -146,7 +150,9 @@ class PairedDataModule(LightningDataModule):
         self.jitter = jitter
         self.mirror = mirror
         self.val_whole = val_whole
-        self.augmentation = check_entries(augmentation)
+        self.resize_on = resize_on
+        self.source_maker = build_source_maker(source_maker)
+        self.augmentation = check_entries(augmentation, makes_sources=self.source_maker is not None)
         self.batch_size = batch_size
         self.num_workers = num_workers
         self.seed = seed
@@ -160,9 +166,6 @@ class PairedDataModule(LightningDataModule):
         self.layout = layout
         self.on_error = on_error
         self.download = download
-        self.source_maker = build_source_maker(source_maker)
-        if self.source_maker is not None:
-            check_sides(self.augmentation)
         cache_folder = self.resolve_cache_folder() if self.cache else None
         options: dict[str, Any] = {"names": names, "columns": columns, "cache_folder": cache_folder}
         slicing = Slicing.from_config(volumes, direction)
@@ -173,6 +176,7 @@ class PairedDataModule(LightningDataModule):
         source, target = (self.completed_sides[key] for key in ("ba" if direction == "b_to_a" else "ab"))
         sides = {"source": source, "target": target, "direction": direction}
         self.pair_spec = PairSpec.from_dict({**sides, **geometry, **slicing.to_spec(), "strips": self.find_strips()})
+        check_resize_on(resize_on, self.pair_spec, cache=cache, augmentation=augmentation, source_maker=source_maker)
         self._datasets: dict[str, PairDataset] = {}
         self._position = PositionCallback()
         self._missing: dict[str, UserError] = {}  # why a split could not be opened
@@ -300,20 +304,15 @@ class PairedDataModule(LightningDataModule):
 
     def _check(self, opened: Mapping[str, tuple[Pairs, int]]) -> dict[str, Sequence[int]]:
         """Check pairs that come from files, and return the numbers of those that are used, by split."""
-        files = {
-            split: (pairs, count)
-            for split, (pairs, count) in opened.items()
-            if isinstance(pairs, StripPairs | FilePairs)
-        }
         is_first = is_first_process() if self.trainer is None else self.trainer.is_global_zero
         # where pairs are left out, each process has to know which
-        if self.check == "off" or not files or not (is_first or self.on_error == "skip"):
+        if self.check == "off" or not (is_first or self.on_error == "skip"):
             return {}
         folder = self.resolve_cache_folder()
         mode = "full" if self.cache and self.on_error == "skip" else self.check  # a cache is built of all pairs
         uncropped = ("val", "test") if self.val_whole else ()
         settings: dict[str, Any] = {"mode": mode, "layout": self.layout, "root": self.root, "folder": folder}
-        findings = check_splits(files, self.pair_spec, **settings, uncropped=uncropped)
+        findings = check_splits(opened, self.pair_spec, **settings, uncropped=uncropped)
         findings.report(skip=self.on_error == "skip", folder=folder, is_first=is_first)
         return {**findings.list_kept()}
 
@@ -326,7 +325,8 @@ class PairedDataModule(LightningDataModule):
         settings: dict[str, Any] = {"split": self._get_folder_name(split), "cache_folder": cache_folder}
         settings |= {"max_pairs": self.max_pairs, "source_maker": self.source_maker, "is_training": is_training}
         on_error: OnError = "raise" if self.on_error == "raise" else "replace" if is_training else "drop"
-        settings |= {"augmentation": augmentation, "seed": self.seed, "on_error": on_error, "decode": self.decode}
+        settings |= {"augmentation": augmentation, "seed": self.seed, "on_error": on_error}
+        settings |= {"decode": self.decode, "resize_on": self.resize_on}
         return build_dataset(pairs, used, spec, **settings)
 
     def _build_sampler(self, split: str) -> EpochSampler:

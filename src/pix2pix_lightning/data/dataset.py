@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset, default_collate, get_worker_in
 from torch.utils.data.distributed import DistributedSampler
 
 from pix2pix_lightning.data.augmentation import PairAugmentation, Placement
+from pix2pix_lightning.data.device_resize import UnresizedImage, UnresizedImages
 from pix2pix_lightning.data.files.image_files import format_reason
 from pix2pix_lightning.data.pair_spec import PairSpec
 from pix2pix_lightning.data.pairs import Image, Pairs
@@ -34,8 +35,8 @@ class Sample(TypedDict):
     The mask is (1, H, W) booleans, True where the pair counts.
     """
 
-    source: Tensor
-    target: Tensor
+    source: Tensor | UnresizedImage
+    target: Tensor | UnresizedImage
     name: str
     mask: NotRequired[Tensor]
 
@@ -188,7 +189,15 @@ def collate(samples: Sequence[Sample]) -> Any:
     """Return samples as a batch, whose images keep the channels last in memory.
 
     A sample alone is not copied, except to the memory that processes share.
+
+    Returns:
+        The values of the samples by their names; ``UnresizedImages`` of the sides that are resized on a device.
     """
+    unresized = {key for key, value in samples[0].items() if isinstance(value, UnresizedImage)}
+    if unresized:
+        rest: Any = [{key: value for key, value in sample.items() if key not in unresized} for sample in samples]
+        images: Any = {key: UnresizedImages([cast(Any, sample)[key] for sample in samples]) for key in unresized}
+        return {**collate(rest), **images}
     values = [cast(dict[str, Any], sample) for sample in samples]
     if len(values) == 1 and get_worker_info() is None:
         return {key: [value] if isinstance(value, str) else value[None] for key, value in values[0].items()}
@@ -250,6 +259,8 @@ class EpochSampler(DistributedSampler[tuple[int, int]]):
         return order[self.rank :: self.world_size]
 
 
-def _to_tensor(image: Image) -> Tensor:
+def _to_tensor(image: Image | UnresizedImage) -> Any:
     """Return (C, H, W) of an image (H, W, C), whose memory keeps the channels last and is nobody else's."""
+    if isinstance(image, UnresizedImage):
+        return image
     return torch.from_numpy(np.array(image, order="C")).permute(2, 0, 1)

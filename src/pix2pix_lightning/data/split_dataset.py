@@ -32,6 +32,7 @@ def build_dataset(
     source_maker: SourceMaker | None = None,
     is_training: bool = False,
     decode: Literal["exact", "reduced"] = "exact",
+    resize_on: Literal["cpu", "device"] = "cpu",
 ) -> PairDataset:
     """Build the data set of a split.
 
@@ -48,6 +49,7 @@ def build_dataset(
         source_maker: As for ``PairDataset``.
         is_training: As for ``PairDataset``.
         decode: As for ``PreparedPairs``.
+        resize_on: As for ``PreparedPairs``; ``device`` goes with no cache.
 
     Returns:
         The data set.
@@ -64,7 +66,7 @@ def build_dataset(
     if len(used) < len(pairs):
         is_own = isinstance(pairs, StripPairs | FilePairs)
         pairs = cast(Any, pairs).select(used) if is_own else _select(pairs, used)
-    plain = PreparedPairs(pairs, spec, for_crop=augmentation is not None, decode=decode)
+    plain = PreparedPairs(pairs, spec, for_crop=augmentation is not None, decode=decode, resize_on=resize_on)
     prepared: Pairs = plain
     if cache_folder is not None:
         settings: dict[str, Any] = {"split": split, "a": plain.a.to_dict(), "b": plain.b.to_dict()}

@@ -1,7 +1,15 @@
 """Measure a model on a split."""
 
 from pix2pix_lightning.evaluation.bootstrap import Interval, bootstrap
-from pix2pix_lightning.evaluation.data import check_output, describe_data, find_run, open_data, read_pair_spec
+from pix2pix_lightning.evaluation.data import (
+    check_output,
+    describe_data,
+    find_run,
+    list_names,
+    open_data,
+    read_pair_spec,
+)
+from pix2pix_lightning.evaluation.flicker import add_flicker, check_clip, check_frame
 from pix2pix_lightning.evaluation.measures import choose_metrics
 from pix2pix_lightning.evaluation.results import (
     METRICS_FILE,
@@ -21,7 +29,10 @@ __all__ = [
     "PairWriter",
     "Scores",
     "TranslatedPair",
+    "add_flicker",
     "bootstrap",
+    "check_clip",
+    "check_frame",
     "check_output",
     "choose_metrics",
     "collect_facts",
@@ -29,6 +40,7 @@ __all__ = [
     "describe_data",
     "find_run",
     "format_summary",
+    "list_names",
     "open_data",
     "open_output_folder",
     "read_pair_spec",

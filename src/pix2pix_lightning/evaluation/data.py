@@ -48,18 +48,24 @@ def describe_data(cfg: DictConfig, run: Path | None, trust: Sequence[str] = ()) 
         trust: Packages whose classes the run's description may name. A run's folder is data, not code.
 
     Raises:
-        UserError: There is no description, or it names a class that is not trusted, or a key is unknown.
+        UserError: There is no description, or it names a class that is not trusted, a key is unknown, or images are to
+            be resized on the device.
     """  # noqa: DOC501  build_damaged_error returns a UserError
     origin = Path(str(cfg.checkpoint)) if run is None else run / _CONFIG
     config = _read_file_config(origin) if run is None else load_saved_config(origin)
     own = OmegaConf.select(config, "data")
     given = {str(key): value for key, value in _to_plain(cfg.data).items() if value is not None}
+    if given.get("resize_on", "cpu") != "cpu":
+        raise UserError(
+            f"data.resize_on={given['resize_on']}: an evaluation resizes on the CPU, so that its figures are the same "
+            "on all machines: leave data.resize_on out"
+        )
     if cfg.batch_size is not None:
         given["batch_size"] = cfg.batch_size
     if TARGET in given:
         if cast(dict[str, Any], OmegaConf.to_container(cfg.data, resolve=False)).get("seed") == _RUN_SEED:
             given["seed"] = OmegaConf.select(config, "data.seed") or 0
-        return _without_augmentation(given)
+        return _keep_for_evaluation(given)
     if own is not None and not (OmegaConf.is_dict(own) and isinstance(own.get(TARGET), str)):
         raise build_damaged_error(origin, "data names no class")
     if own is None:
@@ -71,7 +77,7 @@ def describe_data(cfg: DictConfig, run: Path | None, trust: Sequence[str] = ()) 
         own.download = False
     if isinstance(own.get("cache"), str):  # a folder outside of the run's, to which its file may not make this write
         own.cache = None
-    description = _without_augmentation(_to_plain(OmegaConf.merge(own, given)))
+    description = _keep_for_evaluation(_to_plain(OmegaConf.merge(own, given)))
     _leave_out_fractions(description, given)
     has_crops = description.get("crop") is not None and description.get("resize") not in (None, "stretch")
     if has_crops and "val_whole" not in given:
@@ -179,6 +185,19 @@ def open_data(description: Mapping[str, Any], spec: PairSpec, split: str) -> Ite
     return batches
 
 
+def list_names(batches: Iterable[dict[str, Any]]) -> list[str] | None:
+    """List the names of the pairs of a split, without loading them.
+
+    Args:
+        batches: What `open_data` returned.
+
+    Returns:
+        The names in the order of the batches; None where the data module is another one and does not tell them.
+    """
+    pairs: Any = getattr(getattr(batches, "dataset", None), "pairs", None)
+    return [pairs.get_name(index) for index in range(len(pairs))] if hasattr(pairs, "get_name") else None
+
+
 def _list_fixed(options: Mapping[str, Any]) -> dict[str, Any]:
     """Return what the arguments of a side fix themselves, without what its files would tell."""
     fixed = {key: value for key, value in options.items() if value is not None and value != "auto"}
@@ -196,9 +215,10 @@ def _build_data(description: Mapping[str, Any]) -> Any:
         ) from None
 
 
-def _without_augmentation(description: dict[str, Any]) -> dict[str, Any]:
-    """Leave out what only training uses, so that its classes need no trust."""
-    return {key: value for key, value in description.items() if key not in ("augmentation", "_recursive_")}
+def _keep_for_evaluation(description: dict[str, Any]) -> dict[str, Any]:
+    """Leave out what only training uses, so that its classes need no trust, and all machines resize alike."""
+    left_out = ("augmentation", "resize_on", "_recursive_")
+    return {key: value for key, value in description.items() if key not in left_out}
 
 
 def _to_plain(node: Any) -> dict[str, Any]:

@@ -54,6 +54,8 @@ def choose_metrics(
         reasons = {name: find_obstacle(info, target, side) for name, info in METRICS.items()}
         left_out = {name: reason for name, reason in reasons.items() if reason and METRICS[name].targets != "classes"}
         return {name: build_metric(name, eight_bit=is_eight_bit) for name in METRICS if not reasons[name]}, left_out
+    if isinstance(requested, str | list) and "flicker" in requested:
+        raise UserError("metrics: flicker is measured between pairs, not of each: set flicker=true")
     metrics = build_named_metrics(requested, eight_bit=is_eight_bit)
     if not metrics:
         raise UserError(f"metrics={requested} chooses nothing: name some of {', '.join(METRICS)}")

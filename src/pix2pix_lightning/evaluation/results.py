@@ -192,6 +192,7 @@ def format_summary(scores: Scores, left_out: Mapping[str, str]) -> str:
     lines = [f"{name} left out: it {reason}" for name, reason in left_out.items()]
     width = max(12, *map(len, scores.figures))
     for name, (mean, low, high) in scores.figures.items():
-        interval = f"   {low:.4f} to {high:.4f}" if name in scores.values else "   (no interval)"
-        lines.append(f"{name:{width}} {mean:9.4f}{interval}")
+        digits = max(4, scores.info(name).decimals)
+        interval = f"   {low:.{digits}f} to {high:.{digits}f}" if name in scores.values else "   (no interval)"
+        lines.append(f"{name:{width}} {mean:9.{digits}f}{interval}")
     return "\n".join(lines)

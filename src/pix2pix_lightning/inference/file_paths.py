@@ -23,18 +23,19 @@ from pix2pix_lightning.data.files.listing import (
     list_images_below,
     log_passed_over,
 )
-from pix2pix_lightning.data.files.volumes import is_volume
 from pix2pix_lightning.data.sides import Side
+from pix2pix_lightning.inference.source_files import Source, format_source, has_volumes, list_files
 from pix2pix_lightning.utils.checks import check_absent, check_counts, is_same_place
 from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.text import format_names
 
 _OTHER_SUFFIXES = frozenset({".eps", ".ico", ".pdf", ".psd", ".svg", ".txt", ".zip"})
 """Further endings of files that are not written, but which nobody means as the name of a folder."""
+_EXPECTED = "an image, a folder of images, a pattern, a manifest or a video"
 _log = logging.getLogger(__name__)
 
 
-def find_images(source: str, *, excluded: Path) -> dict[Path, Path]:
+def find_images(source: str, *, excluded: Path) -> dict[Source, Path]:
     """Find the image files of a source, sorted by path. A line in the log names videos, which are left out.
 
     Args:
@@ -65,12 +66,10 @@ def find_images(source: str, *, excluded: Path) -> dict[Path, Path]:
         passed_over = {parent: _is_passed_over(parent, root, excluded) for parent in {path.parent for path in found}}
         found = [path for path in found if not passed_over[path.parent]]
     else:
-        raise UserError(f"input={source} does not exist: give an image, a folder of images, a pattern or a video")
+        raise UserError(f"input={source} does not exist: give {_EXPECTED}")
     hint = f"give each video of its own: input={videos[0]}" if videos else ""
     if not found:
-        raise UserError(
-            f"input={source} has no image in it: {hint or 'give an image, a folder of images, a pattern or a video'}"
-        )
+        raise UserError(f"input={source} has no image in it: {hint or f'give {_EXPECTED}'}")
     if videos:
         _log.warning("%s: videos are left out (%s): %s", source, format_names(videos), hint)
     return {path: path.relative_to(root) for path in sorted(found)}
@@ -132,11 +131,11 @@ def list_suffixes(samples: int | None, *, spread: bool, suffix: str = ".png") ->
     return (*(f".sample_{number}{suffix}" for number in range(samples)), *([".spread.png"] if spread else []))
 
 
-def choose_suffixes(inputs: Collection[Path], target: Side) -> dict[Path, str]:
+def choose_suffixes(inputs: Collection[Source], target: Side) -> dict[Source, str]:
     """Choose the formats of the translations of files.
 
     Args:
-        inputs: The files.
+        inputs: The files, or tuples of files whose channels are put together.
         target: What the pixels of the outputs mean.
 
     Returns:
@@ -149,12 +148,13 @@ def choose_suffixes(inputs: Collection[Path], target: Side) -> dict[Path, str]:
         for placed in (False, True)
     )
 
-    def choose(path: Path) -> str:
-        if is_volume(path):
-            return get_suffix(path.name)
-        return placed if plain != placed and _has_georeference(path) else plain
+    def choose(source: Source) -> str:
+        files = list_files(source)
+        if has_volumes(source):
+            return get_suffix(files[0].name)
+        return placed if plain != placed and any(map(_has_georeference, files)) else plain
 
-    return {path: choose(path) for path in inputs}
+    return {source: choose(source) for source in inputs}
 
 
 def check_apart(source: str, output: Path, *, is_file: bool = False, overwrite: bool = False) -> None:
@@ -180,7 +180,7 @@ def check_apart(source: str, output: Path, *, is_file: bool = False, overwrite: 
         )
 
 
-def check_inputs_stay(outputs: Mapping[Path, Sequence[Path]]) -> None:
+def check_inputs_stay(outputs: Mapping[Source, Sequence[Path]]) -> None:
     """Check that no output replaces an input.
 
     Args:
@@ -189,18 +189,19 @@ def check_inputs_stay(outputs: Mapping[Path, Sequence[Path]]) -> None:
     Raises:
         UserError: One does.
     """
-    known = {(status.st_dev, status.st_ino): path for path in outputs if path.exists() and (status := path.stat())}
+    inputs = (path for source in outputs for path in list_files(source))
+    known = {(status.st_dev, status.st_ino): path for path in inputs if path.exists() and (status := path.stat())}
     for target in (target for targets in outputs.values() for target in targets):
         if target.exists() and (path := known.get((target.stat().st_dev, target.stat().st_ino))) is not None:
             raise UserError(f"the output {target} would replace the input {path}: choose another output")
 
 
-def is_output_file(output: Path, inputs: Collection[Path], samples: int | None, *, spread: bool) -> bool:
+def is_output_file(output: Path, inputs: Collection[Source], samples: int | None, *, spread: bool) -> bool:
     """Return whether ``output`` names one file to write: it has the suffix of an image and is no existing folder.
 
     Args:
         output: A file or a folder.
-        inputs: The files that are translated.
+        inputs: The files, or tuples of files, that are translated.
         samples: Number of translations of each, or None.
         spread: Whether a picture of their spread is written too.
 
@@ -212,8 +213,10 @@ def is_output_file(output: Path, inputs: Collection[Path], samples: int | None, 
     if output.is_dir():
         return False
     if suffix in WRITTEN_SUFFIXES:
-        if volume := next(filter(is_volume, inputs), None):
-            raise UserError(f"output={output}: the volume {volume} becomes a volume of its name: give a folder")
+        if volume := next(filter(has_volumes, inputs), None):
+            raise UserError(
+                f"output={output}: the volume {format_source(volume)} becomes a volume of its name: give a folder"
+            )
         folder = f"give a folder, output={output.with_suffix('')}"
         if len(inputs) > 1:
             raise UserError(f"output={output} is one file, but {len(inputs)} images are translated: {folder}")
@@ -228,16 +231,16 @@ def is_output_file(output: Path, inputs: Collection[Path], samples: int | None, 
 
 
 def plan_outputs(
-    inputs: Mapping[Path, Path],
+    inputs: Mapping[Source, Path],
     output: Path,
-    suffixes: Mapping[Path, tuple[str, ...]],
+    suffixes: Mapping[Source, tuple[str, ...]],
     *,
     overwrite: bool = False,
-) -> dict[Path, list[Path]]:
+) -> dict[Source, list[Path]]:
     """Plan the output files of each input: the inputs' folder structure, repeated below ``output``.
 
     Args:
-        inputs: Input files with their relative paths, as ``find_images`` returns them.
+        inputs: Input files with their relative paths, as ``find_images`` and ``find_listed`` return them.
         output: Folder of the outputs.
         suffixes: Suffixes of each input's outputs, as ``list_suffixes`` returns them; they replace the input's own.
         overwrite: Accept outputs that exist.
@@ -250,15 +253,16 @@ def plan_outputs(
         FileExistsError: An output exists, and ``overwrite`` is off.
     """
     outputs = {
-        path: [output / relative.with_name(f"{_strip_suffix(relative.name)}{suffix}") for suffix in suffixes[path]]
-        for path, relative in inputs.items()
+        source: [output / relative.with_name(f"{_strip_suffix(relative.name)}{suffix}") for suffix in suffixes[source]]
+        for source, relative in inputs.items()
     }
-    owners: dict[str, Path] = {}
-    for path, targets in outputs.items():
+    owners: dict[str, Source] = {}
+    for source, targets in outputs.items():
         for target in targets:
-            other = owners.setdefault(str(target).lower(), path)  # some file systems ignore case
-            if other != path:
-                raise UserError(f"{other} and {path} would both give {target}: rename one of them")
+            other = owners.setdefault(str(target).lower(), source)  # some file systems ignore case
+            if other != source:
+                both = f"{format_source(other)} and {format_source(source)}"
+                raise UserError(f"{both} would both give {target}: rename one of them")
     for target in (target for targets in outputs.values() for target in targets):
         check_absent(target, overwrite=overwrite)
     return outputs

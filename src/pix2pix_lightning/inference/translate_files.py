@@ -11,9 +11,9 @@ import numpy.typing as npt
 from torch import nn
 
 from pix2pix_lightning.data.files.image_files import TIFF_SUFFIXES, check_writable, get_suffix, write_image
-from pix2pix_lightning.data.files.volumes import is_volume
 from pix2pix_lightning.data.sides import Side
 from pix2pix_lightning.inference.prefetch import map_ahead
+from pix2pix_lightning.inference.source_files import Source, format_source, has_volumes, list_files
 from pix2pix_lightning.inference.spread import Spread
 from pix2pix_lightning.inference.translator import Translator
 from pix2pix_lightning.inference.volumes import translate_volume, write_translation
@@ -24,21 +24,21 @@ if TYPE_CHECKING:
     from pix2pix_lightning.data.files.formats.geotiff import Georeference
 
 Image = npt.NDArray[Any]
-ErrorHandler = Callable[[Path, Exception], None]
+ErrorHandler = Callable[[Source, Exception], None]
 _log = logging.getLogger(__name__)
 
 
 class _Read(NamedTuple):
     """An input that was read, or why it was not; a volume (None) is read slice by slice."""
 
-    path: Path
+    source: Source
     image: Image | Exception | None
     georeference: Georeference | None = None
 
 
 def translate_files(
     translator: Translator,
-    outputs: Mapping[Path, Sequence[Path]],
+    outputs: Mapping[Source, Sequence[Path]],
     *,
     samples: int | None = None,
     on_error: ErrorHandler | None = None,
@@ -48,12 +48,13 @@ def translate_files(
 
     A TIFF gets the target's scale, offset and value of pixels without a value, and where its input says so, the place
     of its pixels on the ground.
-    A volume becomes a volume, in the same place.
+    A volume becomes a volume, in the same place. Of several files the first one that says so tells the place.
 
     Args:
         translator: Translator of the model.
         outputs: Files to write for each input, in the order of work: the translation; or with ``samples`` one for
-            each sample and, where there is one file more, their spread (``Spread``).
+            each sample and, where there is one file more, their spread (``Spread``). An input is a file, or a tuple of
+            files whose channels are put together.
         samples: Number of translations of each input, each with noise of its own.
         on_error: Called with an input that is not an image, does not fit the model, or needs more memory than there
             is, and with the error; the other inputs go on. By default the error is raised.
@@ -70,15 +71,15 @@ def translate_files(
     has_warned = False
     target = translator.pair_spec.target
 
-    def read(path: Path) -> _Read:
+    def read(source: Source) -> _Read:
         try:
-            if is_volume(path):
-                return _Read(path, None)
-            return _Read(path, *translator.reader.read_georeferenced(path))
+            if has_volumes(source):
+                return _Read(source, None)
+            return _Read(source, *translator.reader.read_georeferenced(source))
         except Exception as error:
             if not _is_of_image(error):
                 raise
-            return _Read(path, error)
+            return _Read(source, error)
 
     def write(result: tuple[Path, Image, Georeference | Path | None]) -> Path:
         nonlocal has_warned
@@ -107,25 +108,25 @@ def translate_files(
         return path
 
     def translate() -> Iterator[tuple[Path, Image, Georeference | Path | None]]:
-        for path, image, georeference in map_ahead(read, outputs):
+        for source, image, georeference in map_ahead(read, outputs):
             try:
                 if isinstance(image, Exception):
                     raise image
                 if image is None:
                     if samples is not None:
                         raise UserError(f"samples={samples} of a volume are not written: leave samples out")
-                    yield outputs[path][0], translate_volume(translator, path), path
+                    yield outputs[source][0], translate_volume(translator, source), list_files(source)[0]
                     continue
-                results = _translate_image(translator, image, len(outputs[path]), samples)
-                for output, result in zip(outputs[path], results, strict=True):
+                results = _translate_image(translator, image, len(outputs[source]), samples)
+                for output, result in zip(outputs[source], results, strict=True):
                     yield output, result, georeference
             except Exception as error:
                 if not _is_of_image(error):
                     raise
-                named = _add_path(error, path)
+                named = _add_paths(error, source)
                 if on_error is None:
                     raise named from None
-                on_error(path, named)
+                on_error(source, named)
 
     yield from map_ahead(write, translate())
 
@@ -178,11 +179,11 @@ def _is_of_image(error: Exception) -> bool:
     return isinstance(error, ValueError | OSError) or is_out_of_memory(error)
 
 
-def _add_path(error: Exception, path: Path) -> Exception:
-    """Return the error with the file's path in its message, or in a note where it is of memory."""
+def _add_paths(error: Exception, source: Source) -> Exception:
+    """Return the error with the input's files in its message, or in a note where it is of memory."""
     if is_out_of_memory(error):
-        error.add_note(f"the image is {path}")
+        error.add_note(f"the image is {format_source(source)}")
         return error
-    if isinstance(error, OSError) or str(path) in str(error):
+    if isinstance(error, OSError) or any(str(path) in str(error) for path in list_files(source)):
         return error
-    return UserError(f"{path}: {error}").with_traceback(error.__traceback__)
+    return UserError(f"{format_source(source)}: {error}").with_traceback(error.__traceback__)

@@ -31,7 +31,7 @@ from pix2pix_lightning.inference.options import (
     parse_resize,
 )
 from pix2pix_lightning.inference.precision import PRECISIONS
-from pix2pix_lightning.inference.source_files import SourceReader
+from pix2pix_lightning.inference.source_files import Source, SourceReader
 from pix2pix_lightning.inference.tiled_inference import TiledInference
 from pix2pix_lightning.models.pix2pix import Pix2PixModule
 from pix2pix_lightning.networks.padding import pad_to_multiple
@@ -239,20 +239,20 @@ class Translator:
             raise UserError("an exported file has a graph, no generator: open the checkpoint that it was exported from")
         return self.network.generator
 
-    def read(self, path: Path) -> Array:
+    def read(self, source: Source) -> Array:
         """Read an image file of at most ``max_pixels``, or its half, as the source takes it: `SourceReader.read`.
 
         Args:
-            path: The file.
+            source: The file; or a tuple of files, whose channels are put together as in a training by a manifest.
 
         Returns:
             (H, W, C) in the type of the source's files.
 
         Raises:
-            UserError: The file or what it holds is refused.
+            UserError: A file or what it holds is refused.
             OSError: It cannot be read.
         """
-        return self.reader.read(path)
+        return self.reader.read(source)
 
     def translate_arrays(self, images: Sequence[Array]) -> list[Array]:
         """Translate arrays, those of equal size in one batch.

@@ -8,20 +8,21 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pix2pix_lightning.data.files.volumes import list_slices, write_volume
+from pix2pix_lightning.data.files.volumes import write_volume
 from pix2pix_lightning.data.sides import RawSide, Side
+from pix2pix_lightning.inference.source_files import Source, format_source
 from pix2pix_lightning.inference.translator import Translator
 from pix2pix_lightning.utils.errors import UserError
 
 Array = npt.NDArray[Any]
 
 
-def translate_volume(translator: Translator, path: Path) -> Array:
+def translate_volume(translator: Translator, volume: Source) -> Array:
     """Translate a volume slice by slice, across the axis and with the neighbours of the training.
 
     Args:
         translator: Translator of the model.
-        path: A NIfTI file.
+        volume: A NIfTI file, or several whose channels are put together.
 
     Returns:
         (X, Y, Z) in the type of the target's files.
@@ -31,18 +32,19 @@ def translate_volume(translator: Translator, path: Path) -> Array:
             is not that of the slices.
     """
     spec = translator.pair_spec
+    name = format_source(volume)
     if spec.target.file_channels != 1:
         raise UserError(
-            f"{path} is a volume, and this model's outputs have {spec.target.file_channels} channels, which a NIfTI "
+            f"{name} is a volume, and this model's outputs have {spec.target.file_channels} channels, which a NIfTI "
             "file does not hold: translate its slices as pictures"
         )
     slices = []
-    for index in list_slices(path, spec.slice_axis):
-        source = translator.reader.read_slice(path, index)
+    for index in translator.reader.list_slices(volume):
+        source = translator.reader.read_slice(volume, index)
         output = translator.translate_arrays([source])[0]
         if output.shape[:2] != source.shape[:2]:
             raise UserError(
-                f"{path}: outputs of {output.shape[1]} x {output.shape[0]} pixels for slices of {source.shape[1]} x "
+                f"{name}: outputs of {output.shape[1]} x {output.shape[0]} pixels for slices of {source.shape[1]} x "
                 f"{source.shape[0]} would not fit the volume's grid: set resize=training, or leave resize out"
             )
         slices.append(output[..., 0])

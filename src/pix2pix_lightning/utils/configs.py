@@ -19,6 +19,7 @@ _ADDED_KEYS = {
     "data.layout": "auto",
     "data.resize": "stretch",
     "data.decode": "exact",
+    "data.resize_on": "cpu",
     "data.val_whole": False,
     "data.volumes.axis": 2,
     "data.volumes.neighbours": 0,

@@ -28,7 +28,7 @@ from pix2pix_lightning.data.check.headers import (
 from pix2pix_lightning.data.check.sizes import find_misfits
 from pix2pix_lightning.data.files.image_header import ImageHeader
 from pix2pix_lightning.data.pair_spec import PairSpec
-from pix2pix_lightning.data.pairs import PairFiles
+from pix2pix_lightning.data.pairs import PairFiles, Pairs
 from pix2pix_lightning.utils.atomic import atomic_write
 from pix2pix_lightning.utils.lock import wait_for_lock
 from pix2pix_lightning.utils.text import format_names
@@ -45,7 +45,7 @@ _NOT_WORD = re.compile(r"[^\w-]+")
 
 
 def check_splits(
-    splits: Mapping[str, tuple[PairFiles, int]],
+    splits: Mapping[str, tuple[Pairs, int]],
     spec: PairSpec,
     *,
     mode: str,
@@ -57,7 +57,8 @@ def check_splits(
     """Find pairs that cannot be trained on, and what looks wrong.
 
     Args:
-        splits: Pairs of each split by its name, and how many of them are used: the first ones.
+        splits: Pairs of each split by its name, and how many of them are used: the first ones. Pairs that come from
+            elsewhere than files are passed over.
         spec: What the pixels of both sides mean.
         mode: ``quick`` reads the headers of all files and decodes a few pairs; ``full`` decodes all pairs.
         layout: ``data.layout``; with ``strip`` files may have any aspect ratio.
@@ -68,9 +69,10 @@ def check_splits(
     Returns:
         The findings, which are not reported yet.
     """
-    findings = Findings({name: count for name, (_, count) in splits.items()})
+    files = {name: (pairs, count) for name, (pairs, count) in splits.items() if isinstance(pairs, PairFiles)}
+    findings = Findings({name: count for name, (_, count) in files.items()})
     checked = []
-    for name, (pairs, count) in splits.items():
+    for name, (pairs, count) in files.items():
         memory = None if folder is None else folder / f"headers_{_NOT_WORD.sub('_', name)}.npz"
         split = CheckedSplit(name, pairs, count, root, memory)
         checked.append(split)

@@ -19,7 +19,7 @@ def stack_images(images: Sequence[FileImage]) -> FileImage:
         images: The images; a single one is returned as it is.
 
     Returns:
-        An image of all channels.
+        An image of all channels, with the georeference of the first image that has one.
 
     Raises:
         UserError: Two differ in size, type or meaning, or one has transparent pixels.
@@ -58,6 +58,7 @@ def stack_images(images: Sequence[FileImage]) -> FileImage:
         palette=None,
         max_level=max(image.max_level if image.palette is None else 255 for image in images),
         is_colour=stacked.shape[2] == 3 and all(image.is_colour for image in images),
+        georeference=next((image.georeference for image in images if image.georeference is not None), None),
     )
 
 

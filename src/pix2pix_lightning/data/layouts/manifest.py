@@ -8,8 +8,8 @@ import json
 import logging
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from pathlib import PurePosixPath
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from pix2pix_lightning.data.files.listing import PathList, get_stem
@@ -25,6 +25,7 @@ NAMES = tuple(f"manifest{suffix}" for suffix in SUFFIXES)
 _log = logging.getLogger(__name__)
 _COLUMN = re.compile(r"(source|target)(?:_([1-9]\d*))?|split|mask|name")
 _EXPECTED = "source, target, source_1, source_2, ..., target_1, ..., split, mask and name"
+_SIDES = ("source", "target")
 
 
 class Row(NamedTuple):
@@ -32,8 +33,8 @@ class Row(NamedTuple):
 
     Attributes:
         line: Number of its line, from 1.
-        a: Paths of the files of A, relative to the manifest's folder.
-        b: Paths of the files of B.
+        a: Paths of the files of A, relative to the manifest's folder; none where they were not asked for.
+        b: Paths of the files of B, in the same form.
         split: Its split, empty where there is none.
         mask: Path of its mask, or empty.
         name: Its name.
@@ -72,8 +73,7 @@ class Manifest:
 
     def explain_missing(self, split: str) -> str:
         """Say which splits there are."""
-        found = sorted({row.split for row in self._read()})
-        return f"{self.path} has no row with the split {split}: its splits are {format_names(found)}" + (
+        return _explain_missing(self.path, self._read(), split) + (
             "; set data.val_fraction=0.1 to validate on a part of train" if split != "train" else ""
         )
 
@@ -101,27 +101,9 @@ class Manifest:
 
     def _read(self) -> list[Row]:
         if self._rows is None:
-            self._rows = list(self._parse())
+            self._rows = list(_parse(self.path))
             self._check(self._rows)
         return self._rows
-
-    def _parse(self) -> Iterator[Row]:
-        raw = self.path.read_bytes()
-        try:
-            text = raw.decode("utf-8-sig")
-        except UnicodeDecodeError as error:
-            raise UserError(f"{self.path} is not UTF-8: {error}; save it as UTF-8") from None
-        read = _read_json if self.path.name.lower().endswith(".jsonl") else _read_csv
-        columns: tuple[tuple[str, ...], tuple[str, ...]] | None = None
-        for line, values in read(text, self.path):
-            place = f"{self.path}, line {line}"
-            found = _find_columns(values, place)
-            if columns is not None and list(map(len, found)) != list(map(len, columns)):
-                raise UserError(f"{place}: {_format_counts(found)}, but {_format_counts(columns)} before it")
-            columns = found
-            a, b = (tuple(_get_path(values, column, place) for column in side) for side in found)
-            name = _clean_name(values.get("name") or "", a[0], place)
-            yield Row(line, a, b, values.get("split") or "", values.get("mask") or "", name)
 
     def _check(self, rows: Sequence[Row]) -> None:
         known = {"train", "val", "test", self.val_split}
@@ -134,20 +116,82 @@ class Manifest:
                     f"{self.path}, line {row.line} has {value}: use train, val or test"
                     + (f", or set data.val_split={row.split} to validate on it" if row.split else "")
                 )
-            for name in (*row.a, *row.b, *([row.mask] if row.mask else [])):
-                if not (self.path.parent / name).is_file():
-                    missing.append(f"line {row.line}: {name}")
+            missing += _list_missing(self.path, row)
         if missing and not self.may_miss:
-            raise UserError(
-                f"{self.path} names {len(missing)} files that do not exist in {self.path.parent}: "
-                f"{format_names(missing)}: paths are relative to the manifest's folder"
-            )
+            raise _build_missing_error(self.path, missing)
         if missing:
             _log.warning("%s names %d files that do not exist: %s", self.path, len(missing), format_names(missing))
         counts = Counter((row.split, row.name) for row in rows)
         twice = sorted(name for (_, name), count in counts.items() if count > 1)
         if twice:
             _log.warning("%s: several rows have the same name: %s", self.path, format_names(twice))
+
+
+def read_rows(path: Path, column: str, split: str | None = None) -> list[Row]:
+    """Read the rows of a manifest for one of its sides. Files of the other side, and masks, may be missing.
+
+    Args:
+        path: The manifest, whose folder its paths are relative to.
+        column: ``source`` or ``target``.
+        split: Split of the rows, by any name; None for all.
+
+    Returns:
+        The rows, in their order; their names are by default those of the files of this side.
+
+    Raises:
+        UserError: The manifest is damaged, has no such rows, or a file of theirs does not exist.
+    """  # noqa: DOC501  _build_missing_error returns a UserError
+    rows = list(_parse(path, (column,)))
+    if not rows:
+        raise UserError(f"{path} has no rows: give each source a line")
+    chosen = [row for row in rows if split is None or row.split == split]
+    if not chosen:
+        is_divided = any(row.split for row in rows)
+        raise UserError(
+            _explain_missing(path, rows, split or "")
+            if is_divided
+            else f"{path} has no column split, but split={split} is set: leave split out"
+        )
+    if missing := [name for row in chosen for name in _list_missing(path, row._replace(mask=""))]:
+        raise _build_missing_error(path, missing)
+    return chosen
+
+
+def _parse(path: AnyPath, sides: Collection[str] = _SIDES) -> Iterator[Row]:
+    raw = path.read_bytes()
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not UTF-8: {error}; save it as UTF-8") from None
+    read = _read_json if path.name.lower().endswith(".jsonl") else _read_csv
+    columns: list[tuple[str, ...]] | None = None
+    for line, values in read(text, path):
+        place = f"{path}, line {line}"
+        found = [_find_columns(values, side, place) if side in sides else () for side in _SIDES]
+        if columns is not None and list(map(len, found)) != list(map(len, columns)):
+            raise UserError(f"{place}: {_format_counts(found)}, but {_format_counts(columns)} before it")
+        columns = found
+        a, b = (tuple(_get_path(values, column, place) for column in side) for side in found)
+        name = _clean_name(values.get("name") or "", (*a, *b)[0], place)
+        yield Row(line, a, b, values.get("split") or "", values.get("mask") or "", name)
+
+
+def _list_missing(path: AnyPath, row: Row) -> list[str]:
+    """List the files of a row that do not exist."""
+    names = (*row.a, *row.b, *([row.mask] if row.mask else []))
+    return [f"line {row.line}: {name}" for name in names if not (path.parent / name).is_file()]
+
+
+def _build_missing_error(path: AnyPath, missing: Sequence[str]) -> UserError:
+    return UserError(
+        f"{path} names {len(missing)} files that do not exist in {path.parent}: {format_names(missing)}: paths are "
+        "relative to the manifest's folder"
+    )
+
+
+def _explain_missing(path: AnyPath, rows: Iterable[Row], split: str) -> str:
+    found = sorted({row.split for row in rows})
+    return f"{path} has no row with the split {split}: its splits are {format_names(found)}"
 
 
 def _as_files(lists: Sequence[PathList]) -> list[Files]:
@@ -210,27 +254,24 @@ def _check_columns(columns: Sequence[str], place: str) -> None:
         raise UserError(f"{place} has a column twice: {', '.join(columns)}")
 
 
-def _find_columns(values: dict[str, str], place: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the columns of A and of B, in the order of their numbers."""
-    sides = []
-    for side in ("source", "target"):
-        numbered = sorted(
-            (int(found[2]), column)
-            for column in values
-            if (found := _COLUMN.fullmatch(column)) and found[1] == side and found[2]
-        )
-        if side in values and numbered:
-            raise UserError(f"{place} has {side} and {numbered[0][1]}: use the one or the others")
-        if side not in values and not numbered:
-            raise UserError(f"{place} has no {side}: the columns are {_EXPECTED}")
-        if [number for number, _ in numbered] != list(range(1, len(numbered) + 1)):
-            raise UserError(f"{place}: the columns {', '.join(column for _, column in numbered)} do not count from 1")
-        sides.append(tuple(column for _, column in numbered) or (side,))
-    return sides[0], sides[1]
+def _find_columns(values: dict[str, str], side: str, place: str) -> tuple[str, ...]:
+    """Return the columns of a side, ``source`` or ``target``, in the order of their numbers."""
+    numbered = sorted(
+        (int(found[2]), column)
+        for column in values
+        if (found := _COLUMN.fullmatch(column)) and found[1] == side and found[2]
+    )
+    if side in values and numbered:
+        raise UserError(f"{place} has {side} and {numbered[0][1]}: use the one or the others")
+    if side not in values and not numbered:
+        raise UserError(f"{place} has no {side}: the columns are {_EXPECTED}")
+    if [number for number, _ in numbered] != list(range(1, len(numbered) + 1)):
+        raise UserError(f"{place}: the columns {', '.join(column for _, column in numbered)} do not count from 1")
+    return tuple(column for _, column in numbered) or (side,)
 
 
 def _format_counts(columns: Sequence[Sequence[str]]) -> str:
-    return f"{len(columns[0])} sources and {len(columns[1])} targets"
+    return " and ".join(f"{len(own)} {side}s" for own, side in zip(columns, _SIDES, strict=True) if own)
 
 
 def _get_path(values: dict[str, str], column: str, place: str) -> str:

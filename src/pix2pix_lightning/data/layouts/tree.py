@@ -75,7 +75,7 @@ class PairTree:
 
     def explain_missing(self, split: str) -> str | None:
         """Explain why a split is not found, or return None."""
-        return explain_missing_split(self.root, split)
+        return explain_missing_split(self.root, split, self.names)
 
     def open(self, split: str) -> Found:
         """Open the pairs of a split, in the order of their files' names. No image is read.
