@@ -57,7 +57,6 @@ def check_logged_once(err):
     assert "Warning" not in err
 
 
-@pytest.mark.slow
 def test_a_command_with_two_devices_is_one_run(pairs):
     words = ["trainer.max_epochs=1", "run_dir=two", "trainer=cpu", "trainer.devices=2", "trainer.precision=bf16-mixed"]
     process = start(pairs, *words)
