@@ -10,6 +10,7 @@ DOCS_STAMP := $(VENV)/.installed-docs
 CONSTRAINTS ?= constraints.txt
 
 .DEFAULT_GOAL := help
+unexport PYTHONDONTWRITEBYTECODE # the tests start many processes, which would all compile the sources
 .PHONY: help setup quickstart test test-slow test-lowest fuzz soak lint typecheck format bench docs build clean
 
 help: ## list the targets

@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -63,15 +64,24 @@ def get_module(path):
 MODULES = {get_module(path) for path in FILES}
 
 
-def imports(path):
-    """The dotted names that a file imports, in functions and under TYPE_CHECKING too."""
+@cache
+def find_names(path):
+    """The dotted names that a file imports, in functions and under TYPE_CHECKING too, and the attributes it uses."""
+    imported, attributes = [], []
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            imported += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: a relative import"
             assert node.module != "pix2pix_lightning", f"{path}: an import of the package's root"
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            imported += [f"{node.module}.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Attribute):
+            attributes.append((getattr(node.value, "id", None), node.attr))
+    return imported, attributes
+
+
+def imports(path):
+    return find_names(path)[0]
 
 
 def own_imports(path):
@@ -144,11 +154,9 @@ def is_private(name):
 def test_private_names_of_others_are_used_in_compat_alone():
     found = set()
     for path in FILES:
-        named = [name for name in imports(path) if any(map(is_private, name.split(".")))]
-        for node in ast.walk(ast.parse(path.read_text())):
-            owner = getattr(getattr(node, "value", None), "id", None)
-            if isinstance(node, ast.Attribute) and is_private(node.attr) and owner not in ("self", "cls"):
-                named.append(node.attr)
+        imported, attributes = find_names(path)
+        named = [name for name in imported if any(map(is_private, name.split(".")))]
+        named += [name for owner, name in attributes if is_private(name) and owner not in ("self", "cls")]
         found |= {get_module(path)} if named else set()
     assert found == {"compat"}
 

@@ -1,7 +1,6 @@
 """Pairs of every type: files, cache, network, prediction, export and back, bit for bit."""
 
 import base64
-from contextlib import ExitStack
 from io import BytesIO
 
 import cv2
@@ -12,6 +11,7 @@ import torch
 from PIL import Image
 from torch import nn
 
+from many_graphs import run_graphs
 from pix2pix_lightning import PairedDataModule, PairSpec, Pix2PixModule, Translator
 from pix2pix_lightning.data.files.image_header import read_header
 from pix2pix_lightning.data.sides import build_side
@@ -224,35 +224,16 @@ def describe(a, b):
     return PairSpec(source=build_side(**a), target=build_side(**b), size=SIDE)
 
 
-class Rows(nn.Module):
-    """The graphs of several models as one, since exporting takes seconds."""
-
-    def __init__(self, graphs):
-        super().__init__()
-        self.graphs = nn.ModuleList(graphs)
-
-    def forward(self, *sources):
-        return tuple(graph(source) for graph, source in zip(self.graphs, sources, strict=True))
-
-
 ROWS = build_rows()
 
 
 @pytest.fixture(scope="module")
 def graph_outputs(tmp_path_factory):
     """What onnxruntime makes of the source of each row, with values of files in and out."""
-    runtime = pytest.importorskip("onnxruntime")
-    path = tmp_path_factory.mktemp("graphs") / "rows.onnx"
-    sources = {str(number): row[0].transpose(2, 0, 1)[None] for number, row in enumerate(ROWS.values())}
-    with ExitStack() as stack:
-        graphs = [Graph(row[2], values_in="file", values_out="file") for row in ROWS.values()]
-        rows = Rows([stack.enter_context(graph.use_eval_module()) for graph in graphs])
-        stack.enter_context(onnx_file._silence_exporter())
-        tensors = tuple(map(torch.from_numpy, sources.values()))
-        torch.onnx.export(
-            rows, tensors, path, dynamo=True, input_names=list(sources), external_data=False, verbose=False
-        )
-    outputs = runtime.InferenceSession(path).run(None, sources)
+    pytest.importorskip("onnxruntime")
+    graphs = [Graph(row[2], values_in="file", values_out="file") for row in ROWS.values()]
+    sources = [row[0].transpose(2, 0, 1)[None] for row in ROWS.values()]
+    outputs = run_graphs(graphs, sources, tmp_path_factory.mktemp("graphs") / "rows.onnx")
     return {name: output[0].transpose(1, 2, 0) for name, output in zip(ROWS, outputs, strict=True)}
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -53,9 +54,16 @@ def parse_overrides(words: Sequence[str]) -> list[Any]:
     Raises:
         hydra.errors.HydraException: A word does not follow the grammar.
     """
+    return [_parse_override(word) for word in words]
+
+
+@lru_cache(maxsize=1024)
+def _parse_override(word: str) -> Any:
+    """Parse one word, once for all that look at the words of a command line; nothing changes an `Override`."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
-    return list(OverridesParser.create().parse_overrides(list(words)))
+    (override,) = OverridesParser.create().parse_overrides([word])
+    return override
 
 
 def apply_overrides(cfg: DictConfig, overrides: Sequence[Any]) -> None:

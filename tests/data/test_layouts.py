@@ -390,13 +390,40 @@ def test_only_files_that_are_alike_are_stacked():
     np.testing.assert_array_equal(stack_images([indexed, indexed]).pixels[..., 3:], palette[numbers[..., 0] % 3])
     for change in (
         {"pixels": numbers[:2]},
-        {"pixels": numbers.astype(np.float32)},
-        {"nodata": None},
-        {"scale": 1.0},
         {"alpha": numbers[..., 0]},
     ):
         with pytest.raises(UserError, match=r"make them alike|without alpha"):
             stack_images([first, replace(first, **change)])
+
+
+def test_files_that_differ_in_type_or_scale_are_stacked_as_physical_values():
+    numbers = np.array([[[7, 8], [9, 7]]], np.uint16)
+    first = FileImage(pixels=numbers, nodata=7, scale=0.5, offset=-1, is_colour=False)
+    header = ImageHeader(
+        format="tiff",
+        width=2,
+        height=1,
+        channels=2,
+        dtype="uint16",
+        photometric="bands",
+        nodata=7,
+        scale=0.5,
+        offset=-1,
+    )
+    for change, values in (
+        ({"pixels": np.full((1, 2, 1), -3.25, np.float32), "nodata": None, "scale": 1.0, "offset": 0.0}, -3.25),
+        ({"pixels": np.full((1, 2, 1), 200, np.uint8)}, 99),
+        ({"scale": 1.0, "pixels": np.full((1, 2, 1), 9, np.uint16)}, 8),
+        ({"nodata": None, "pixels": np.full((1, 2, 1), 7, np.uint16)}, 2.5),
+    ):
+        second = replace(first, **change)
+        stacked = stack_images([first, second])
+        expected = [[[np.nan, 3, values], [3.5, np.nan, values]]]
+        np.testing.assert_array_equal(stacked.pixels, np.array(expected, np.float32), strict=True)
+        assert (stacked.nodata, stacked.scale, stacked.offset, stacked.is_colour) == (None, 1, 0, False)
+        others = {key: value for key, value in change.items() if key != "pixels"}
+        stack = stack_headers([header, replace(header, channels=1, dtype=second.pixels.dtype.name, **others)])
+        assert (stack.pixel_dtype, stack.pixel_channels, stack.nodata, stack.scale) == ("float32", 3, None, 1)
 
 
 @pytest.mark.parametrize(

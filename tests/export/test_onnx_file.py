@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from many_graphs import run_graphs
 from pix2pix_lightning import PairSpec, Pix2PixModule
 from pix2pix_lightning.data.sides import build_side
 from pix2pix_lightning.export import onnx_file, output_check
@@ -41,7 +42,7 @@ def build_convolution(source=None, target=None):
 @pytest.mark.parametrize(
     ("generator", "norm"),
     [
-        (SMALL, "running"),
+        pytest.param(SMALL, "running", marks=pytest.mark.slow),
         ({**SMALL, "norm": "instance", "upsample": "resize"}, "image"),
         pytest.param({**GENERATORS["resnet"], "base_channels": 2}, "image", marks=pytest.mark.slow),
     ],
@@ -73,29 +74,42 @@ def test_any_batch_and_any_sides(tmp_path, generator, norm):
     assert all(not tensor.external_data for tensor in model.graph.initializer)
 
 
-@pytest.mark.parametrize(
-    ("source", "target"),
-    [(LABEL, IGNORING), (NUMBERS, LABEL), (SNAPPED, GRAYSCALE)],
-    ids=["palette to classes", "classes to palette", "snapped to grayscale"],
-)
-def test_bytes_in_and_out(tmp_path, source, target):
-    module = build_convolution(source, target)
-    write_onnx(Graph(module, "image", "uint8", "uint8"), tmp_path / "model.onnx", made_by={})
+BYTES = {
+    "palette to classes": (LABEL, IGNORING),
+    "classes to palette": (NUMBERS, LABEL),
+    "snapped to grayscale": (SNAPPED, GRAYSCALE),
+}
+
+
+def draw_bytes(source):
+    """Bytes of a side, (2, C, 16, 24), and what a network sees of them."""
     rng = np.random.default_rng(0)
     if source.kind == "label":
         classes = rng.integers(0, 3, (2, 16, 24))
         seen = np.stack([np.where(classes == number, 1.0, -1.0) for number in range(3)], 1)
         noise = rng.integers(-20, 21, (2, 3, 16, 24)) if source.palette else 0
         pixels = np.array(PALETTE)[classes].transpose(0, 3, 1, 2) if source.palette else classes[:, None]
-        pixels = (pixels + noise).clip(0, 255).astype(np.uint8)
-    else:
-        pixels = rng.integers(0, 256, (2, source.channels, 16, 24), np.uint8)
-        seen = pixels / 127.5 - 1
-        if source.snap_palette:
-            snapped = np.stack([source.prepare(image.transpose(1, 2, 0)).transpose(2, 0, 1) for image in pixels])
-            seen = snapped / 127.5 - 1
-    output = by_hand(module, torch.from_numpy(seen).float(), "image")
-    actual = run_onnx(tmp_path / "model.onnx", pixels)
+        return (pixels + noise).clip(0, 255).astype(np.uint8), seen
+    pixels = rng.integers(0, 256, (2, source.channels, 16, 24), np.uint8)
+    snapped = np.stack([source.prepare(image.transpose(1, 2, 0)).transpose(2, 0, 1) for image in pixels])
+    return pixels, snapped / 127.5 - 1
+
+
+@pytest.fixture(scope="module")
+def bytes_out(tmp_path_factory):
+    """What one file makes of the bytes of each row."""
+    modules = {name: build_convolution(*sides) for name, sides in BYTES.items()}
+    graphs = [Graph(module, "image", "uint8", "uint8") for module in modules.values()]
+    sources = [draw_bytes(source)[0] for source, _ in BYTES.values()]
+    outputs = run_graphs(graphs, sources, tmp_path_factory.mktemp("bytes") / "model.onnx")
+    return dict(zip(BYTES, zip(modules.values(), outputs, strict=True), strict=True))
+
+
+@pytest.mark.parametrize("name", BYTES)
+def test_bytes_in_and_out(name, bytes_out):
+    source, target = BYTES[name]
+    module, actual = bytes_out[name]
+    output = by_hand(module, torch.from_numpy(draw_bytes(source)[1]).float(), "image")
     assert actual.dtype == np.uint8
     if target.kind == "label":
         if target is IGNORING:

@@ -24,7 +24,9 @@ def load_program(path):
     ("generator", "norm"),
     [
         ({**SMALL, "upsample": "resize"}, "image"),
-        ({**GENERATORS["resnet"], "base_channels": 2, "norm": "instance"}, "running"),
+        pytest.param(
+            {**GENERATORS["resnet"], "base_channels": 2, "norm": "instance"}, "running", marks=pytest.mark.slow
+        ),
     ],
     ids=["batch norm", "instance norm"],
 )

@@ -146,4 +146,4 @@ def test_a_cache_is_asked_for_by_its_key(tmp_path):
     root = make_strips(tmp_path / "pairs", train=2, val=1, side=16)
     train(configure(f"data.root={root}", "run_dir=run", "trainer.max_epochs=1", "data.cache=true", NO_GALLERY))
     assert OmegaConf.load("run/config.yaml").data.cache is True
-    assert list((root / ".pix2pix_cache").rglob("a.npy"))
+    assert list((root / ".pix2pix_cache").rglob("a.bin"))

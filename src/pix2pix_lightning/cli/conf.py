@@ -105,7 +105,7 @@ def _compose(words: Sequence[str]) -> tuple[DictConfig, Mapping[str, Any]]:
     return cfg, choices
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=512)
 def _compose_groups(folder: Path, versions: frozenset[tuple[str, int]], *words: str) -> bytes:
     """Compose the files without overrides of single keys; ``versions`` tells their contents apart."""
     return pickle.dumps(_compose(words))

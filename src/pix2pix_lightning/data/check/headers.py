@@ -175,13 +175,13 @@ def _describe_unlike_stack(
     for header, role, path in zip(headers, roles, paths, strict=True):
         other = place["b" if role == "mask" else role]
         first = headers[other]
-        if header.upright_size != first.upright_size or (role != "mask" and header.dtype != first.dtype):
+        if header.upright_size != first.upright_size:
             shapes = [
-                f"{name} is {one.upright_size[0]} x {one.upright_size[1]} pixels of {one.dtype}"
+                f"{name} is {one.upright_size[0]} x {one.upright_size[1]} pixels"
                 for name, one in ((paths[other], first), (path, header))
             ]
             kind = "a mask and its B" if role == "mask" else "files whose channels are put together"
-            return f"{kind} differ: {' and '.join(shapes)}", "give both one size and, but for masks, one type"
+            return f"{kind} differ: {' and '.join(shapes)}", "give both one size"
     return None
 
 
