@@ -67,7 +67,8 @@ def _may_have_become(given: Any, known: Any) -> bool:
         return False
     ranges, numbers = list_ranges(given), list_ranges(known)
     ranges *= len(numbers) if len(ranges) == 1 else 1
-    bounds, own = ([bound for pair in side for bound in pair] for side in (ranges, numbers))
+    bounds: list[Any] = [bound for pair in ranges for bound in pair]
+    own = [number for pair in numbers for number in pair]
     return len(bounds) == len(own) and all(
         isinstance(bound, str) or bound == number for bound, number in zip(bounds, own, strict=True)
     )
