@@ -23,7 +23,7 @@ from pix2pix_lightning.data.pair_spec import PairSpec
 @pytest.fixture(scope="module")
 def server(checkpoints, tmp_path_factory):
     words = f"checkpoint=[{','.join(str(path) for path in checkpoints.values())}]"
-    server = DemoProcess(tmp_path_factory.mktemp("server"), words, "max_megabytes=1", "max_waiting=10")
+    server = DemoProcess(tmp_path_factory.mktemp("server"), words, "max_megabytes=1", "max_waiting=24")
     yield server
     if server.process.poll() is None:
         server.stop()
@@ -65,8 +65,8 @@ def ask_at_once(server, pictures, name="edges.ckpt", mode="deterministic"):
     return answers
 
 
-def test_simultaneous_requests_get_their_own_answers(server, checkpoints):
-    pictures = [lines(seed) for seed in range(10)]
+def test_20_simultaneous_requests_get_their_own_answers(server, checkpoints):
+    pictures = [lines(seed) for seed in range(20)]
     answers = ask_at_once(server, pictures)
     translator = Translator(checkpoints["edges"], device="cpu")
     for picture, (status, data) in zip(pictures, answers, strict=True):
@@ -75,10 +75,10 @@ def test_simultaneous_requests_get_their_own_answers(server, checkpoints):
 
 
 def test_requests_beyond_the_queue_are_refused(server):
-    answers = ask_at_once(server, [lines(seed) for seed in range(20)])
+    answers = ask_at_once(server, [lines(seed) for seed in range(40)])
     refused = [line for status, line in answers if status != 200]
     assert all("Queue is full" in line for line in refused)
-    assert len(answers) - len(refused) >= 10
+    assert len(answers) - len(refused) >= 24
     assert ask_at_once(server, [lines(0)])[0][0] == 200
 
 

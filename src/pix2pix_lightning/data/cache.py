@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import cv2
 import torch
@@ -206,12 +206,12 @@ def _read(prepared: Pairs, number: int) -> tuple[str, dict[str, Image]]:
     """Return the name and the images of a pair, by their sides."""
     a, b, name = prepared[number]
     images = {"a": a, "b": b}
-    if isinstance(prepared, PreparedPairs) and prepared.has_masks:
+    if _has_masks(prepared):
         images["mask"] = prepared.read_mask(number, a.shape[:2])
     return name, images
 
 
-def _has_masks(prepared: Pairs) -> bool:
+def _has_masks(prepared: Pairs) -> TypeGuard[PreparedPairs]:
     return isinstance(prepared, PreparedPairs) and prepared.has_masks
 
 

@@ -130,6 +130,8 @@ def test_a_picture_shows_the_range_from_black_to_white():
     colours = build_side("raw", num_channels=4, dtype="int16", value_range=(0, 1000), nodata=500).preview(values)
     assert colours.dtype == np.uint8
     assert colours.tolist() == [[[0, 255, 0], [128, 255, 255]]]
+    gray = build_side("raw", num_channels=2, dtype="int16", value_range=(0, 1000)).preview(values[:2])
+    assert gray.tolist() == [[[128], [191]]]
     gray = build_side("raw", num_channels=2, dtype="int16", value_range=[(0, 1000), (900, 1100)]).preview(values[:2])
     assert gray.tolist() == [[[64], [128]]]  # the means of 0 and half, and of half and half
 

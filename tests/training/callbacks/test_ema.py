@@ -32,9 +32,9 @@ class Recorder(Callback):
 
 @pytest.fixture(scope="module")
 def run(small_pairs, tmp_path_factory):
-    """A run of two epochs of two batches: its folder, its settings, and the weights that it went through."""
+    """A run of three epochs of two batches: its folder, its settings, and the weights that it went through."""
     folder, recorder = tmp_path_factory.mktemp("ema") / "run", Recorder()
-    words = [f"data.root={small_pairs}", NO_GALLERY, *AVERAGE, "module.optimizer_g.lr=0.01", "trainer.max_epochs=2"]
+    words = [f"data.root={small_pairs}", NO_GALLERY, *AVERAGE, "module.optimizer_g.lr=0.01", "trainer.max_epochs=3"]
     train(configure(*words, f"run_dir={folder}", use_probe(recorder)))
     return folder / "checkpoints/last.ckpt", words, recorder.states
 
@@ -45,7 +45,7 @@ def test_the_average_is_the_recursion_over_all_batches(run):
     for number, state in enumerate(states[1:], start=1):
         decay = min(0.4, (1 + number) / (10 + number))
         average = {name: decay * average[name] + (1 - decay) * value for name, value in state.items()}
-    assert len(states) == 5
+    assert len(states) == 7
     found = read_checkpoint(path)[KEY]
     for name, value in average.items():
         assert torch.allclose(found[name], value, atol=1e-12), name
