@@ -223,4 +223,7 @@ def test_a_batch_of_one_is_collated_without_a_copy():
     assert batch["name"] == expected["name"]
     assert all(torch.equal(batch[key], expected[key]) for key in ("source", "target", "mask"))
     assert batch["source"].data_ptr() == sample["source"].data_ptr()
-    assert torch.equal(collate([sample, sample])["target"], default_collate([sample, sample])["target"])
+    samples = [{**sample, "source": torch.arange(24).reshape(3, 2, 4) + 24 * number} for number in range(2)]
+    batch, expected = collate(samples), default_collate(samples)
+    assert all(torch.equal(batch[key], expected[key]) for key in ("source", "target", "mask"))
+    assert batch["source"].is_contiguous(memory_format=torch.channels_last)

@@ -79,6 +79,35 @@ def test_tiff_of_every_type_in_strips_tiles_and_planes(tmp_path, dtype, planar):
             check_read(path, image)
 
 
+def rewrite_strips(path, pixels, *, gap=0, order=1):
+    """Write two strips again, with bytes between them that belong to the first, and in the other order of bits."""
+    tifffile.imwrite(path, pixels, rowsperstrip=len(pixels) // 2, metadata=None, extratags=[(280, "H", 1, order, True)])
+    with tifffile.TiffFile(path) as file:
+        tags, halves = file.pages[0].tags, np.split(pixels, 2)
+        places = {code: (tags[code].offset, tags[code].valueoffset) for code in (273, 279, 280)}
+        kinds = {code: {3: "<u2", 4: "<u4"}[tags[code].dtype] for code in (273, 279)}
+    content = bytearray(path.read_bytes())
+    parts = [
+        np.packbits(np.unpackbits(half.view(np.uint8), bitorder="little" if order == 2 else "big")) for half in halves
+    ]
+    start, size = len(content), parts[0].size + gap
+    content += parts[0].tobytes() + b"\xff" * gap + parts[1].tobytes()
+    content[places[280][0] : places[280][0] + 2] = (266).to_bytes(2, "little")  # the order of bits, in place of another
+    for code, values in ((273, (start, start + size)), (279, (size, parts[1].size))):
+        encoded = np.array(values, kinds[code]).tobytes()
+        content[places[code][1] : places[code][1] + len(encoded)] = encoded
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("strips", [{}, {"gap": 4}, {"order": 2}, {"gap": 4, "order": 2}])
+def test_strips_that_are_no_plain_array_are_read_one_by_one(tmp_path, strips):
+    pixels = draw(np.uint8, 8, 6)
+    rewrite_strips(tmp_path / "x.tif", pixels, **strips)
+    np.testing.assert_array_equal(tifffile.imread(tmp_path / "x.tif"), pixels)
+    np.testing.assert_array_equal(open_image(tmp_path / "x.tif").pixels[..., 0], pixels)
+    np.testing.assert_array_equal(open_image(tmp_path / "x.tif", window=(3, 1, 4, 5)).pixels[..., 0], pixels[3:7, 1:6])
+
+
 def test_other_types_are_converted_where_nothing_changes(tmp_path):
     whole = np.array([[-(2**24), 2**24, 0], [1, 2, 65537]])
     for dtype in ("int32", "int64", "float64"):
