@@ -41,7 +41,7 @@ def find_listed(path: Path, split: str | None, spec: PairSpec) -> dict[Source, P
     try:
         rows = read_rows(path, column, split)
     except UserError as error:
-        if "has no target:" not in str(error):
+        if column == "source":
             raise
         raise UserError(f"{error}; this model translates target, since it was trained with direction=b_to_a") from None
     inputs: dict[Source, Path] = {}
