@@ -20,6 +20,7 @@ from pix2pix_lightning.benchmark.turns import Contender, take_turns
 from pix2pix_lightning.data import PairedDataModule
 
 CROP = 256
+LINKS = 16  # names of each file
 WRITERS = {
     "npy": lambda path, image: np.save(path.with_suffix(".npy"), image),
     "TIFF": lambda path, image: tifffile.imwrite(path.with_suffix(".tif"), image, photometric="rgb"),
@@ -67,6 +68,9 @@ def write_pairs(root: Path, side: int, write: Callable, dtype: type = np.uint8, 
             write(
                 root / "train" / name / f"{number}", (smooth + rng.uniform(0, top * 0.05, smooth.shape)).astype(dtype)
             )
+        for path in list((root / "train" / name).iterdir()):  # an epoch of a few pairs would be mostly its start
+            for link in range(1, LINKS):
+                path.with_stem(f"{path.stem}_{link}").hardlink_to(path)
     return root
 
 

@@ -1,6 +1,7 @@
 """Headers of image files against what Pillow and tifffile wrote, and headers that mislead."""
 
 import io
+import os
 import random
 import struct
 import tracemalloc
@@ -211,3 +212,21 @@ def test_damaged_headers_give_a_header_or_a_line_in_little_memory():
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 2**23
+
+
+def test_a_file_is_opened_again_only_once_it_has_changed(tmp_path, monkeypatch):
+    path, opened = tmp_path / "x.png", []
+    path.write_bytes(b"no image")
+    with pytest.raises(UserError):
+        read_header(path)
+    path.write_bytes(save("PNG", "RGB"))
+    monkeypatch.setattr(
+        Path, "open", lambda *args, plain=Path.open, **options: opened.append(1) or plain(*args, **options)
+    )
+    assert [read_header(path).channels for _ in range(3)] == [3, 3, 3]
+    assert len(opened) == 1
+    status = path.stat()
+    (tmp_path / "y.png").write_bytes(save("PNG", "L").ljust(status.st_size, b"\0"))
+    os.utime(tmp_path / "y.png", ns=(status.st_atime_ns, status.st_mtime_ns))
+    (tmp_path / "y.png").replace(path)  # another file of the same name, size and time
+    assert read_header(path).channels == 1

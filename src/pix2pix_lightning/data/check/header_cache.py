@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import logging
 import os
+import time
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, replace
@@ -29,6 +30,9 @@ from pix2pix_lightning.utils.errors import UserError
 _log = logging.getLogger(__name__)
 _FORMAT = 3
 _LEAST_NEW = 500  # reading fewer headers than this takes less than a tenth of a second
+_FILES = 256  # that one thread reads in a row
+_WAITING = 3  # times of the processor from which on reading waits
+_LEAST_SECONDS = 0.05  # for so many files, below which other work may be the cause
 _PART = 16 * 1024  # bytes
 _TAIL = 4 * 1024  # bytes
 _READING_ERRORS = (OSError, ValueError, LookupError, TypeError, EOFError, zipfile.BadZipFile, zlib.error)
@@ -66,7 +70,7 @@ class HeaderCache:
         self._memory = memory
         prefix = f"{root}/" if str(root) != "." else ""
         self.names = [str(path).removeprefix(prefix) for path in files]
-        facts = np.array(map_parallel(_read_status, self._paths), np.int64).reshape(-1, 2)
+        facts = np.array(map_files(_read_status, self._paths), np.int64).reshape(-1, 2)
         self.sizes: Numbers = facts[:, 0]
         self.times: Numbers = facts[:, 1]
         self.codes: Numbers = np.full(len(self._paths), -1, np.int64)
@@ -85,7 +89,7 @@ class HeaderCache:
             One number from 0 for each; -1 for a file that cannot be read.
         """
         missing = np.unique(indices[self._checksums[indices] < 0])
-        self._checksums[missing] = map_parallel(_compute_checksum, [self._paths[index] for index in missing.tolist()])
+        self._checksums[missing] = map_files(_compute_checksum, [self._paths[index] for index in missing.tolist()])
         if len(missing) > _LEAST_NEW:
             self._save()
         checksums: Numbers = self._checksums[indices]
@@ -93,7 +97,7 @@ class HeaderCache:
 
     def _read_missing(self) -> None:
         missing = np.flatnonzero(self.codes < 0)
-        read = map_parallel(_read_entry, [self._paths[index] for index in missing.tolist()], title="headers of images")
+        read = map_files(_read_entry, [self._paths[index] for index in missing.tolist()], title="headers of images")
         positions = {entry: code for code, entry in enumerate(self.entries)}
         for index, entry in zip(missing.tolist(), read, strict=True):
             code = positions.setdefault(entry, len(self.entries))
@@ -145,6 +149,37 @@ class HeaderCache:
                 )
 
 
+def map_files(function: Callable[[T], R], values: Sequence[T], *, title: str = "") -> list[R]:
+    """Call a function that reads a little of a file for each of many files, and show the progress on a terminal.
+
+    Only where reading mostly waits for the disk, it goes on in threads. Where files are in memory, threads wait for
+    each other: headers of 20,000 files took one thread 1.3 s and eight 4.9 s (Python 3.11, two cores).
+
+    Args:
+        function: Called for each value.
+        values: The files.
+        title: Title of the progress bar; without one, none is shown.
+
+    Returns:
+        The results, in the order of the values.
+    """
+    parts = [values[start : start + _FILES] for start in range(0, len(values), _FILES)]
+    results = _read_parts(function, parts)
+    return list(chain.from_iterable(_track(results, title, len(parts)) if len(values) > _LEAST_NEW else results))
+
+
+def _read_parts(function: Callable[[T], R], parts: Sequence[Sequence[T]]) -> Iterator[list[R]]:
+    for number, part in enumerate(parts, 1):
+        start, used = time.perf_counter(), time.thread_time()
+        results = [function(value) for value in part]
+        seconds = time.perf_counter() - start
+        is_waiting = seconds > max(_LEAST_SECONDS, _WAITING * (time.thread_time() - used))
+        yield results
+        if is_waiting:
+            yield from _map_in_threads(function, parts[number:], _count_threads())
+            return
+
+
 def map_parallel(function: Callable[[T], R], values: Sequence[T], *, title: str = "", at_most: int = 32) -> list[R]:
     """Call a function for each value in threads, and show the progress on a terminal.
 
@@ -157,19 +192,26 @@ def map_parallel(function: Callable[[T], R], values: Sequence[T], *, title: str 
     Returns:
         The results, in the order of the values.
     """
-    size = max(1, min(256, len(values) // 64))
+    size = max(1, min(_FILES, len(values) // 64))
     parts = [values[start : start + size] for start in range(0, len(values), size)]
     if len(parts) < 2:
         return [function(value) for value in values]
-    threads = min(at_most, 4 * count_available_cores())  # they mostly wait for the disk
+    results = _map_in_threads(function, parts, min(at_most, _count_threads()))
+    return list(chain.from_iterable(_track(results, title, len(parts)) if len(values) > _LEAST_NEW else results))
+
+
+def _map_in_threads(function: Callable[[T], R], parts: Sequence[Sequence[T]], threads: int) -> Iterator[list[R]]:
     with ThreadPoolExecutor(threads) as pool:
-        results: Iterable[list[R]] = pool.map(lambda part: [function(value) for value in part], parts)
-        if title and len(values) > _LEAST_NEW:
-            results = _track(results, title, len(parts))
-        return list(chain.from_iterable(results))
+        yield from pool.map(lambda part: [function(value) for value in part], parts)
+
+
+def _count_threads() -> int:
+    return min(32, 4 * count_available_cores())  # they mostly wait for the disk
 
 
 def _track(results: Iterable[list[R]], title: str, total: int) -> Iterable[list[R]]:
+    if not title:
+        return results
     from rich.console import Console
     from rich.progress import track
 

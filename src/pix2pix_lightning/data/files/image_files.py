@@ -21,7 +21,7 @@ from pix2pix_lightning.data.files.formats.header import (
     TruncatedHeaderError,
 )
 from pix2pix_lightning.data.files.formats.tiff_writing import write_tiff
-from pix2pix_lightning.data.files.image_header import parse_header
+from pix2pix_lightning.data.files.image_header import parse_header, read_header
 from pix2pix_lightning.data.files.reduction import LeastSize, find_reduction
 from pix2pix_lightning.data.files.window import Window, parse_window
 from pix2pix_lightning.utils.atomic import atomic_write
@@ -125,13 +125,17 @@ def open_image(
             in it.
         OSError: The file cannot be read.
     """
+    rules: Any = {"max_pixels": max_pixels, "has_numbers": has_numbers, "window": window, "least": least}
+    if window is not None and (header := read_header(path)).format in FORMATS_IN_PARTS:
+        with path.open("rb") as file:
+            return _open(file, path, header, **rules)
     with path.open("rb") as file:
         is_picture = file.read(2) in _PICTURE_STARTS
         file.seek(0)
         # many small parts are read faster from memory
         is_small = window is None and os.fstat(file.fileno()).st_size < _SMALL
         source = io.BytesIO(file.read()) if is_picture or is_small else file
-        return _open(source, path, max_pixels=max_pixels, has_numbers=has_numbers, window=window, least=least)
+        return _open(source, path, parse_header(source, path), **rules)
 
 
 def decode_image(
@@ -160,19 +164,20 @@ def decode_image(
         UserError: As ``open_image`` does.
     """
     source = io.BytesIO(content)
-    return _open(source, name, max_pixels=max_pixels, has_numbers=has_numbers, window=window, least=least)
+    header = parse_header(source, name)
+    return _open(source, name, header, max_pixels=max_pixels, has_numbers=has_numbers, window=window, least=least)
 
 
 def _open(
     file: BinaryIO,
     path: Path,
+    header: ImageHeader,
     *,
     max_pixels: int | None,
     has_numbers: bool,
     window: Sequence[int] | None,
     least: LeastSize | None,
 ) -> FileImage:
-    header = parse_header(file, path)
     try:
         part = None if window is None else parse_window(window, *header.upright_size)
         check_header(header, path, max_pixels=max_pixels, window=part)

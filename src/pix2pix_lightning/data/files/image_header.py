@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
 
@@ -36,6 +37,8 @@ _OTHER_KINDS = {
 def read_header(path: Path) -> ImageHeader:
     """Read the header of an image file; of its pixels nothing is read.
 
+    A file that has not changed since it was among the last that were asked for is not opened.
+
     Args:
         path: The image file.
 
@@ -46,6 +49,13 @@ def read_header(path: Path) -> ImageHeader:
         UserError: The file is no image, or its header is damaged.
         OSError: The file cannot be read.
     """
+    status = path.stat()
+    return _read_header(path, status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+
+@lru_cache(maxsize=1024)  # a crop asks twice, for its place and for its pixels, and again in the next epoch
+def _read_header(path: Path, *status: int) -> ImageHeader:
+    """Read the header of a file of this status."""
     with path.open("rb") as file:
         return parse_header(file, path)
 

@@ -32,6 +32,7 @@ Array = npt.NDArray[Any]
 NPY_MAGIC, ZIP_MAGIC = b"\x93NUMPY", b"PK\x03\x04"
 _MAX_HEADER = 10_000  # characters of a header; NumPy evaluates it
 _MAX_PLANES = 32  # channels of an array with the channels first
+_READ_TYPES = frozenset(np.dtype(name) for name in PIXEL_TYPES.values())
 _DEFLATE_RATIO = 1032  # a byte of Deflate becomes at most so many
 
 
@@ -147,6 +148,8 @@ def convert_type(array: Array) -> Array:
     Raises:
         UserError: A value would change.
     """
+    if array.dtype in _READ_TYPES:  # their names take longer than small arrays do
+        return array
     target = np.dtype(PIXEL_TYPES[array.dtype.name])
     with np.errstate(over="ignore"):
         converted: Array = array.astype(target, copy=False)
