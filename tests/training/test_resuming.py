@@ -18,7 +18,7 @@ from pix2pix_lightning.cli.resume import load_resumed_config
 from pix2pix_lightning.training import resuming
 from pix2pix_lightning.training.resume_checks import check_resumable_config, configs_match
 from pix2pix_lightning.training.resuming import find_resumed_checkpoint, read_finished_metrics
-from pix2pix_lightning.training.side_choice import restore_sides
+from pix2pix_lightning.training.side_choice import restore_saved_sides, restore_sides
 from pix2pix_lightning.utils.errors import UserError
 
 
@@ -195,12 +195,16 @@ def test_a_run_of_an_earlier_version_is_the_same_without_the_keys_that_were_adde
         ("[[p1,p99],[0,3],[0,3]]", [[0, 2], [0, 3]], False),
     ],
 )
-def test_a_range_that_cannot_be_that_of_the_run_is_not_taken_for_it(tmp_path, given, known, is_kept):
+def test_a_range_that_cannot_be_that_of_the_run_is_not_taken_for_it(tmp_path, caplog, given, known, is_kept):
     words = ["data.root=pairs", f"run_dir={tmp_path}", "data.a.kind=raw", f"data.a.value_range={given}"]
     cfg = tiny_training.configure(*words)
     before = cfg.copy()
     before.data.a.value_range = known
     assert restore_sides(cfg, before).data.a.value_range == (known if is_kept else cfg.data.a.value_range)
+    (tmp_path / "config.yaml").write_text(OmegaConf.to_yaml(before, resolve=True))
+    with caplog.at_level("INFO"):
+        restore_saved_sides(cfg, tmp_path / "config.yaml")
+    assert bool(caplog.records) == is_kept
 
 
 def test_minutes_are_changed_to_a_fraction_also_where_the_run_has_a_whole_number(tmp_path):

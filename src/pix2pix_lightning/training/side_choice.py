@@ -77,12 +77,20 @@ def _may_have_become(given: Any, known: Any) -> bool:
 def restore_saved_sides(cfg: DictConfig, saved: Path | None) -> None:
     """Fill in what is open of a side from a run's ``config.yaml``, in place, so that its files are not asked again.
 
+    A range by percentiles stays that of the run, whichever percentiles are given, and a line says so.
+
     Args:
         cfg: Configuration of a training.
         saved: The ``config.yaml`` of the run that is resumed, or None.
     """
-    if saved is not None and saved.is_file():
-        cfg.data = restore_sides(cfg, load_saved_config(saved)).data
+    if saved is None or not saved.is_file():
+        return
+    restored = restore_sides(cfg, load_saved_config(saved)).data
+    for key in "ab":
+        given, kept = (OmegaConf.select(data, f"{key}.value_range") for data in (cfg.data, restored))
+        if has_percentiles(given) and given != kept:
+            _log.info("data.%s.value_range=%s stays %s, which the run has found", key, given, kept)
+    cfg.data = restored
 
 
 def keep_sides(cfg: DictConfig, data: LightningDataModule) -> None:
