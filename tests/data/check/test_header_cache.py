@@ -1,16 +1,14 @@
 """Headers are remembered by path, size and time; what remembers them may be missing, damaged or foreign."""
 
 import os
-import threading
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from pix2pix_lightning.data.check import header_cache
-from pix2pix_lightning.data.check.header_cache import HeaderCache, map_files
+from pix2pix_lightning.data.check.header_cache import HeaderCache
 from pix2pix_lightning.data.files.image_header import ImageHeader
 
 
@@ -142,21 +140,3 @@ def test_a_file_that_is_cut_short_is_found_by_its_header(tmp_path, name, options
     (entry,) = HeaderCache([str(path)], tmp_path).entries
     assert isinstance(entry, str)
     assert name in entry
-
-
-@pytest.mark.parametrize("waits", [False, True])
-def test_files_are_read_in_threads_where_reading_waits(monkeypatch, waits):
-    seconds, threads = {"wall": 0.0, "processor": 0.0}, []
-    clock = SimpleNamespace(perf_counter=lambda: seconds["wall"], thread_time=lambda: seconds["processor"])
-    monkeypatch.setattr(header_cache, "time", clock)
-
-    def read(value):
-        seconds["wall"] += 0.001
-        seconds["processor"] += 0.0001 if waits else 0.0009
-        threads.append(threading.get_ident())
-        return -value
-
-    assert map_files(read, range(1000)) == [-value for value in range(1000)]
-    here = threading.get_ident()
-    assert set(threads[:200]) == {here}
-    assert (here in threads[500:]) == (not waits)

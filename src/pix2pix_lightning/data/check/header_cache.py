@@ -1,38 +1,32 @@
-"""Headers of many image files: read in parallel, and remembered between runs by path, size and time."""
+"""Headers of many image files, remembered between runs by path, size and time."""
 
 from __future__ import annotations
 
 import json
 import logging
 import os
-import time
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
-from itertools import chain
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
+from pix2pix_lightning.data.check.many_files import map_files
 from pix2pix_lightning.data.files.image_files import check_header, decode_image, format_reason
 from pix2pix_lightning.data.files.image_header import ImageHeader, parse_header
 from pix2pix_lightning.data.files.slice_path import SlicePath
 from pix2pix_lightning.data.stores.stored_path import StoredPath
-from pix2pix_lightning.data.workers import count_available_cores
 from pix2pix_lightning.utils.atomic import atomic_write
 from pix2pix_lightning.utils.errors import UserError
 
 _log = logging.getLogger(__name__)
 _FORMAT = 3
 _LEAST_NEW = 500  # reading fewer headers than this takes less than a tenth of a second
-_FILES = 256  # that one thread reads in a row
-_WAITING = 3  # times of the processor from which on reading waits
-_LEAST_SECONDS = 0.05  # for so many files, below which other work may be the cause
 _PART = 16 * 1024  # bytes
 _TAIL = 4 * 1024  # bytes
 _READING_ERRORS = (OSError, ValueError, LookupError, TypeError, EOFError, zipfile.BadZipFile, zlib.error)
@@ -41,8 +35,6 @@ _READING_ERRORS = (OSError, ValueError, LookupError, TypeError, EOFError, zipfil
 Numbers = npt.NDArray[np.int64]
 Entry = ImageHeader | str
 File = str | StoredPath | SlicePath
-T = TypeVar("T")
-R = TypeVar("R")
 
 
 class HeaderCache:
@@ -147,76 +139,6 @@ class HeaderCache:
                     names=np.frombuffer(names, np.uint8),
                     described=np.frombuffer(described, np.uint8),
                 )
-
-
-def map_files(function: Callable[[T], R], values: Sequence[T], *, title: str = "") -> list[R]:
-    """Call a function that reads a little of a file for each of many files, and show the progress on a terminal.
-
-    Only where reading mostly waits for the disk, it goes on in threads. Where files are in memory, threads wait for
-    each other: headers of 20,000 files took one thread 1.3 s and eight 4.9 s (Python 3.11, two cores).
-
-    Args:
-        function: Called for each value.
-        values: The files.
-        title: Title of the progress bar; without one, none is shown.
-
-    Returns:
-        The results, in the order of the values.
-    """
-    parts = [values[start : start + _FILES] for start in range(0, len(values), _FILES)]
-    results = _read_parts(function, parts)
-    return list(chain.from_iterable(_track(results, title, len(parts)) if len(values) > _LEAST_NEW else results))
-
-
-def _read_parts(function: Callable[[T], R], parts: Sequence[Sequence[T]]) -> Iterator[list[R]]:
-    for number, part in enumerate(parts, 1):
-        start, used = time.perf_counter(), time.thread_time()
-        results = [function(value) for value in part]
-        seconds = time.perf_counter() - start
-        is_waiting = seconds > max(_LEAST_SECONDS, _WAITING * (time.thread_time() - used))
-        yield results
-        if is_waiting:
-            yield from _map_in_threads(function, parts[number:], _count_threads())
-            return
-
-
-def map_parallel(function: Callable[[T], R], values: Sequence[T], *, title: str = "", at_most: int = 32) -> list[R]:
-    """Call a function for each value in threads, and show the progress on a terminal.
-
-    Args:
-        function: Called for each value; it should release Python's lock for most of its time.
-        values: The values.
-        title: Title of the progress bar; without one, none is shown.
-        at_most: Largest number of threads.
-
-    Returns:
-        The results, in the order of the values.
-    """
-    size = max(1, min(_FILES, len(values) // 64))
-    parts = [values[start : start + size] for start in range(0, len(values), size)]
-    if len(parts) < 2:
-        return [function(value) for value in values]
-    results = _map_in_threads(function, parts, min(at_most, _count_threads()))
-    return list(chain.from_iterable(_track(results, title, len(parts)) if len(values) > _LEAST_NEW else results))
-
-
-def _map_in_threads(function: Callable[[T], R], parts: Sequence[Sequence[T]], threads: int) -> Iterator[list[R]]:
-    with ThreadPoolExecutor(threads) as pool:
-        yield from pool.map(lambda part: [function(value) for value in part], parts)
-
-
-def _count_threads() -> int:
-    return min(32, 4 * count_available_cores())  # they mostly wait for the disk
-
-
-def _track(results: Iterable[list[R]], title: str, total: int) -> Iterable[list[R]]:
-    if not title:
-        return results
-    from rich.console import Console
-    from rich.progress import track
-
-    console = Console(stderr=True)
-    return track(results, title, total=total, console=console, disable=not console.is_terminal)
 
 
 def _read_status(path: File) -> tuple[int, int]:

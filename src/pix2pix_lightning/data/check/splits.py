@@ -16,7 +16,6 @@ import numpy as np
 from pix2pix_lightning.data.check.colours import find_mixed_colours
 from pix2pix_lightning.data.check.content import PairContent, SideContent, examine_pair, summarize_content
 from pix2pix_lightning.data.check.findings import Findings
-from pix2pix_lightning.data.check.header_cache import map_parallel
 from pix2pix_lightning.data.check.headers import (
     CheckedSplit,
     find_bad_headers,
@@ -25,6 +24,7 @@ from pix2pix_lightning.data.check.headers import (
     find_odd_strips,
     find_turned,
 )
+from pix2pix_lightning.data.check.many_files import map_parallel
 from pix2pix_lightning.data.check.sizes import find_misfits
 from pix2pix_lightning.data.files.image_header import ImageHeader
 from pix2pix_lightning.data.pair_spec import PairSpec

@@ -21,7 +21,7 @@ from pix2pix_lightning.data.files.formats.header import (
     TruncatedHeaderError,
 )
 from pix2pix_lightning.data.files.formats.tiff_writing import write_tiff
-from pix2pix_lightning.data.files.image_header import parse_header, read_header
+from pix2pix_lightning.data.files.image_header import find_header, parse_header
 from pix2pix_lightning.data.files.reduction import LeastSize, find_reduction
 from pix2pix_lightning.data.files.window import Window, parse_window
 from pix2pix_lightning.utils.atomic import atomic_write
@@ -126,16 +126,17 @@ def open_image(
         OSError: The file cannot be read.
     """
     rules: Any = {"max_pixels": max_pixels, "has_numbers": has_numbers, "window": window, "least": least}
-    if window is not None and (header := read_header(path)).format in FORMATS_IN_PARTS:
-        with path.open("rb") as file:
-            return _open(file, path, header, **rules)
     with path.open("rb") as file:
+        header = None if window is None else find_header(file, path)
+        if header is not None and header.format in FORMATS_IN_PARTS:
+            return _open(file, path, header, **rules)
+        file.seek(0)
         is_picture = file.read(2) in _PICTURE_STARTS
         file.seek(0)
         # many small parts are read faster from memory
         is_small = window is None and os.fstat(file.fileno()).st_size < _SMALL
         source = io.BytesIO(file.read()) if is_picture or is_small else file
-        return _open(source, path, parse_header(source, path), **rules)
+        return _open(source, path, header or parse_header(source, path), **rules)
 
 
 def decode_image(

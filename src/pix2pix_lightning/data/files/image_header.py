@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import struct
+import time
 from collections.abc import Callable
-from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
 
@@ -18,8 +19,12 @@ from pix2pix_lightning.data.files.formats.tiff import parse_tiff
 from pix2pix_lightning.data.files.formats.tiff_header import TIFF_MAGIC
 from pix2pix_lightning.utils.errors import UserError
 
-__all__ = ["ImageHeader", "parse_header", "read_header"]
+__all__ = ["ImageHeader", "find_header", "parse_header", "read_header"]
 
+_MOST_KNOWN = 1024
+_LEAST_AGE = 2  # seconds; a younger file may be written again within a tick of its clock
+# of files by their status: a crop asks for its place and for its pixels, and again in the next epoch
+_known: dict[tuple[int, ...], ImageHeader] = {}
 _OTHER_KINDS = {
     b"GIF8": "a GIF",
     b"%PDF": "a PDF",
@@ -49,15 +54,40 @@ def read_header(path: Path) -> ImageHeader:
         UserError: The file is no image, or its header is damaged.
         OSError: The file cannot be read.
     """
-    status = path.stat()
-    return _read_header(path, status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
-
-
-@lru_cache(maxsize=1024)  # a crop asks twice, for its place and for its pixels, and again in the next epoch
-def _read_header(path: Path, *status: int) -> ImageHeader:
-    """Read the header of a file of this status."""
+    header = _known.get(_get_key(path.stat()))
+    if header is not None:
+        return header
     with path.open("rb") as file:
-        return parse_header(file, path)
+        return find_header(file, path)
+
+
+def find_header(file: BinaryIO, path: Path) -> ImageHeader:
+    """Return the header of an open file, which is parsed if it is not known.
+
+    Args:
+        file: The file, opened to read bytes.
+        path: Its path, for messages.
+
+    Returns:
+        The header.
+
+    Raises:
+        UserError: The file is no image, or its header is damaged.
+    """
+    status = os.fstat(file.fileno())
+    key = _get_key(status)
+    header = _known.get(key)
+    if header is None:
+        header = parse_header(file, path)
+        if time.time() - status.st_mtime > _LEAST_AGE:
+            if len(_known) >= _MOST_KNOWN:
+                _known.clear()
+            _known[key] = header
+    return header
+
+
+def _get_key(status: os.stat_result) -> tuple[int, ...]:
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def parse_header(file: BinaryIO, path: Path) -> ImageHeader:
