@@ -42,6 +42,7 @@ PLACEHOLDERS = {
     "<sweep folder>": "sweep",
     "<train_opt.txt>": "train_opt.txt",
     "<image or folder>": "photos",
+    "<folder of strips>": "pairs",
     "output=<folder>": "output=new",
 }
 
