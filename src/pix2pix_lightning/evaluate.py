@@ -38,7 +38,7 @@ def evaluate(cfg: DictConfig, command: str | None = None) -> dict[str, Interval]
 
     import pix2pix_lightning.evaluation as evaluation
     from pix2pix_lightning.checkpoints.files import find_checkpoint, infer_checkpoint_kind
-    from pix2pix_lightning.inference.from_config import build_translator
+    from pix2pix_lightning.inference.from_config import build_segmenter, build_translator
     from pix2pix_lightning.report import update_pages
     from pix2pix_lightning.report.evaluation import render_evaluation_page
     from pix2pix_lightning.utils.checks import check_switch
@@ -56,7 +56,11 @@ def evaluate(cfg: DictConfig, command: str | None = None) -> dict[str, Interval]
     evaluation.check_output(output, checkpoint, description)
     spec = translator.pair_spec
     requested: Any = OmegaConf.to_container(cfg.metrics) if OmegaConf.is_config(cfg.metrics) else cfg.metrics
-    metrics, left_out = evaluation.choose_metrics(requested, spec.target, min(spec.height, spec.width))
+    requested, is_judged = evaluation.take_semantic(requested, cfg.segmenter)
+    metrics, left_out = evaluation.choose_metrics(
+        requested, spec.target, min(spec.height, spec.width), others=is_judged
+    )
+    judge = evaluation.SemanticJudge(build_segmenter(cfg), spec, str(cfg.segmenter)) if is_judged else None
     batches = evaluation.open_data(description, spec, cfg.split)
     if cfg.flicker:
         evaluation.check_clip(spec.target, min(spec.height, spec.width), evaluation.list_names(batches))
@@ -70,9 +74,13 @@ def evaluate(cfg: DictConfig, command: str | None = None) -> dict[str, Interval]
         def write_pair(pair: TranslatedPair) -> None:
             if cfg.flicker:
                 evaluation.check_frame(pair)
+            if judge is not None:
+                judge.add(pair)
             writer(pair)
 
         scores = evaluation.compute_scores(translator, show(batches, str(cfg.split)), metrics, on_pair=write_pair)
+        if judge is not None:
+            scores = judge.add_scores(scores)
         if cfg.flicker:
             show_steps = partial(show, description="flicker")
             scores = evaluation.add_flicker(

@@ -20,6 +20,7 @@ RGB, GRAY = build_side(), build_side(kind="grayscale")
 COLOURS = build_side(kind="label", palette=((0, 0, 0), (255, 0, 0)))
 NUMBERS = build_side(kind="label", num_classes=3)
 IMAGES = ["l1", "l2", "psnr", "ssim", "ms_ssim", "gradient"]
+CLASSES = ["accuracy", "class_accuracy", "mean_iou"]
 HISTOGRAMS = ["histogram_l", "histogram_a", "histogram_b"]
 
 
@@ -30,8 +31,8 @@ HISTOGRAMS = ["histogram_l", "histogram_a", "histogram_b"]
         (RGB, 175, [name for name in IMAGES if name != "ms_ssim"] + HISTOGRAMS, ["ms_ssim"]),
         (RGB, 10, ["l1", "l2", "psnr", "gradient", *HISTOGRAMS], ["ssim", "ms_ssim"]),
         (GRAY, 256, IMAGES, HISTOGRAMS),
-        (COLOURS, 256, ["accuracy", *IMAGES], HISTOGRAMS),
-        (NUMBERS, 256, ["accuracy"], IMAGES + HISTOGRAMS),
+        (COLOURS, 256, [*CLASSES, *IMAGES], HISTOGRAMS),
+        (NUMBERS, 256, CLASSES, IMAGES + HISTOGRAMS),
     ],
 )
 def test_metrics_that_apply_are_the_default(target, size, names, left_out):

@@ -47,8 +47,10 @@ def images(count, seed, bias=0.0):
 def test_every_registered_metric_prefers_equal_images():
     target = torch.rand(1, 3, 176, 176, generator=torch.Generator().manual_seed(0)).mul(255).round() / 255
     output = (target * 0.5).mul(255).round() / 255
+    classes = [image[:, :1].mul(255).round() for image in (target, output)]
     for name, info in METRICS.items():
-        equal, different = (build_metric(name, eight_bit=True)(preds, target).item() for preds in (target, output))
+        real, other = classes if info.targets == "classes" else (target, output)
+        equal, different = (build_metric(name, eight_bit=True)(preds, real).item() for preds in (real, other))
         assert info.compute_badness(equal) < info.compute_badness(different), name
         assert info.find_best([different, equal, math.nan]) == equal
         assert equal == pytest.approx(info.best) if info.best is not None else name == "psnr"

@@ -22,12 +22,14 @@ from pix2pix_lightning.evaluation.results import (
     write_json,
 )
 from pix2pix_lightning.evaluation.scores import Scores, TranslatedPair, compute_scores
+from pix2pix_lightning.evaluation.semantic import SemanticJudge, take_semantic
 
 __all__ = [
     "METRICS_FILE",
     "Interval",
     "PairWriter",
     "Scores",
+    "SemanticJudge",
     "TranslatedPair",
     "add_flicker",
     "bootstrap",
@@ -45,6 +47,7 @@ __all__ = [
     "open_output_folder",
     "read_pair_spec",
     "resolve_output",
+    "take_semantic",
     "write_csv",
     "write_json",
 ]

@@ -34,7 +34,11 @@ _METRIC_ERRORS = (IndexError, RuntimeError, TypeError, ValueError)  # of a metri
 
 
 def choose_metrics(
-    requested: MetricSpec | Iterable[MetricSpec] | Mapping[str, MetricSpec | None] | None, target: Side, side: int
+    requested: MetricSpec | Iterable[MetricSpec] | Mapping[str, MetricSpec | None] | None,
+    target: Side,
+    side: int,
+    *,
+    others: bool = False,
 ) -> tuple[dict[str, Metric], dict[str, str]]:
     """Build the metrics of an evaluation.
 
@@ -42,6 +46,7 @@ def choose_metrics(
         requested: As for `metrics.build_metrics`; None chooses all registered metrics that apply.
         target: What a target's pixels mean.
         side: Shorter side of the images in pixels.
+        others: Whether something else is measured too, so that no metric is needed.
 
     Returns:
         The metrics by name, and what was left out with the reason: nothing where metrics were requested.
@@ -57,7 +62,7 @@ def choose_metrics(
     if isinstance(requested, str | list) and "flicker" in requested:
         raise UserError("metrics: flicker is measured between pairs, not of each: set flicker=true")
     metrics = build_named_metrics(requested, eight_bit=is_eight_bit)
-    if not metrics:
+    if not metrics and not others:
         raise UserError(f"metrics={requested} chooses nothing: name some of {', '.join(METRICS)}")
     for name, metric in metrics.items():
         if reason := find_obstacle(metric_info(metric), target, side):

@@ -13,7 +13,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from pix2pix_lightning.data.pair_spec import PairSpec
-from pix2pix_lightning.data.sides import RawSide, Side
+from pix2pix_lightning.data.sides import LabelSide, RawSide, Side
 from pix2pix_lightning.data.sides.ranges import to_channels
 from pix2pix_lightning.evaluation.bootstrap import Interval
 from pix2pix_lightning.evaluation.measures import build_measurement
@@ -93,12 +93,12 @@ def compute_scores(
     for pair in _translate(translator, batches, left_out):
         names.append(pair.name)
         output, target = (_to_fractions(image, side) for image in (pair.output, pair.target))
-        images = classes = output, target
+        images = output, target
         if pair.mask is not None:
             # what a file holds where there is no value is no fraction of the range
             filled = target.where(pair.mask, (side.fill + 1) / 2) if isinstance(side, RawSide) else target
             images = output.where(pair.mask, filled), filled
-            classes = output, target.masked_fill(~pair.mask, -1)
+        classes = _number_classes(pair, side) if isinstance(side, LabelSide) else images
         for name, measurement in measurements.items():
             measurement.add(*(classes if infos[name].targets == "classes" else images), pair.mask)
         on_pair(pair)
@@ -115,6 +115,12 @@ def compute_scores(
         {name: figure for name, (_, figure) in results.items()},
         infos,
     )
+
+
+def _number_classes(pair: TranslatedPair, side: LabelSide) -> tuple[Tensor, Tensor]:
+    """Return the class numbers of output and target, (1, 1, H, W) integers; -1 where the target does not count."""
+    output, target = (side.number_classes(image).long() for image in (pair.output, pair.target))
+    return output, target if pair.mask is None else target.masked_fill(~pair.mask, -1)
 
 
 def _to_fractions(image: Tensor, side: Side) -> Tensor:

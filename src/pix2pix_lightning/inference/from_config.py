@@ -39,6 +39,23 @@ def build_translator(cfg: DictConfig, **overrides: Any) -> Translator:
     return Translator(str(cfg.checkpoint), **{**options, **overrides})
 
 
+def build_segmenter(cfg: DictConfig) -> Translator:
+    """Build the translator of ``cfg.segmenter``, which resizes images as its training did.
+
+    Args:
+        cfg: Configuration with ``segmenter``, ``device`` and ``trust``.
+
+    Returns:
+        The translator, with its model loaded.
+
+    Raises:
+        FileNotFoundError: The checkpoint does not exist.
+        UserError: The file is not a checkpoint.
+    """
+    trust = True if cfg.trust is True else parse_trust(cfg.trust)
+    return Translator(str(cfg.segmenter), resize="training", device=cfg.device, trust=trust)
+
+
 def read_half(cfg: DictConfig) -> str:
     """Return ``cfg.half``, which YAML reads as false for a bare off; ``auto`` where there is none."""
     return "off" if cfg.get("half") is False else str(cfg.get("half", "auto"))

@@ -9,6 +9,7 @@ from pix2pix_lightning.losses.adversarial import (
     WassersteinAdversarial,
     gradient_penalty,
 )
+from pix2pix_lightning.losses.cross_entropy import ClassCrossEntropy
 from pix2pix_lightning.losses.diff_augment import DiffAugment
 from pix2pix_lightning.losses.feature_matching import feature_matching
 from pix2pix_lightning.losses.masking import compute_masked_loss, replace_masked
@@ -18,6 +19,7 @@ from pix2pix_lightning.losses.scales import Features, Logits, mean_over_scales, 
 
 __all__ = [
     "AdversarialLoss",
+    "ClassCrossEntropy",
     "DiffAugment",
     "Features",
     "HingeAdversarial",

@@ -28,7 +28,8 @@ def compute_masked_loss(loss: nn.Module, output: Tensor, target: Tensor, mask: T
     """Compute a reconstruction loss over the pixels that count.
 
     Mean L1, L2, smooth L1 and Huber losses are exactly the mean over the pixels of the batch that count, 0 if there is
-    none. In any other loss the pixels that do not count are equal.
+    none. A loss whose attribute ``takes_mask`` is true gets the mask as its third argument. In any other loss the
+    pixels that do not count are equal.
 
     Args:
         loss: A loss of (output, target).
@@ -39,6 +40,9 @@ def compute_masked_loss(loss: nn.Module, output: Tensor, target: Tensor, mask: T
     Returns:
         A scalar.
     """
+    if getattr(loss, "takes_mask", False):
+        masked: Tensor = loss(output, target, mask)
+        return masked
     value: Tensor = loss(output, target)
     if mask is None or not (isinstance(loss, _PIXEL_MEANS) and loss.reduction == "mean"):
         return value

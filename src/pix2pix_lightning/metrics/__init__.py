@@ -6,7 +6,15 @@ from pix2pix_lightning.metrics.checkerboard import CheckerboardRatio, compute_ch
 from pix2pix_lightning.metrics.colour import HistogramIntersection, compute_lab_histograms
 from pix2pix_lightning.metrics.distribution import DistributionMetric
 from pix2pix_lightning.metrics.image import EightBitPSNR, ImageL1, ImageL2, ImageMSSSIM, ImagePSNR, ImageSSIM
-from pix2pix_lightning.metrics.labels import PixelAccuracy, compute_pixel_accuracy
+from pix2pix_lightning.metrics.labels import (
+    ClassAccuracy,
+    ClassMetric,
+    MeanIoU,
+    OverallAccuracy,
+    PixelAccuracy,
+    compute_pixel_accuracy,
+    count_classes,
+)
 from pix2pix_lightning.metrics.registry import METRICS, MetricInfo, describe_metrics, metric_info
 from pix2pix_lightning.metrics.sharpness import GradientRatio, compute_gradient_magnitude
 from pix2pix_lightning.utils.lab import convert_to_lab
@@ -14,6 +22,8 @@ from pix2pix_lightning.utils.lab import convert_to_lab
 __all__ = [
     "METRICS",
     "CheckerboardRatio",
+    "ClassAccuracy",
+    "ClassMetric",
     "DistributionMetric",
     "EightBitPSNR",
     "GradientRatio",
@@ -25,9 +35,11 @@ __all__ = [
     "ImagePSNR",
     "ImageSSIM",
     "MeanImageMetric",
+    "MeanIoU",
     "MeanPixelMetric",
     "MetricInfo",
     "MetricSpec",
+    "OverallAccuracy",
     "PixelAccuracy",
     "build_metric",
     "build_metrics",
@@ -37,6 +49,7 @@ __all__ = [
     "compute_lab_histograms",
     "compute_pixel_accuracy",
     "convert_to_lab",
+    "count_classes",
     "describe_metrics",
     "metric_info",
     "update_metric",

@@ -13,7 +13,7 @@ from torchmetrics import Metric, MetricCollection
 from pix2pix_lightning.metrics.colour import HistogramA, HistogramB, HistogramL
 from pix2pix_lightning.metrics.distribution import DistributionMetric, is_distribution_metric
 from pix2pix_lightning.metrics.image import EightBitPSNR, ImageL1, ImageL2, ImageMSSSIM, ImagePSNR, ImageSSIM
-from pix2pix_lightning.metrics.labels import PixelAccuracy
+from pix2pix_lightning.metrics.labels import ClassAccuracy, MeanIoU, PixelAccuracy
 from pix2pix_lightning.metrics.sharpness import GradientRatio
 from pix2pix_lightning.utils.errors import UserError
 
@@ -131,6 +131,26 @@ _ROWS = (
         description="Share of pixels that have the target's class, of those that have one.",
         targets="classes",
         builder=PixelAccuracy,
+    ),
+    MetricInfo(
+        "class_accuracy",
+        "Class accuracy",
+        "higher",
+        best=1.0,
+        description="Share of each class's pixels that have it, over all images: the mean over the classes that are in "
+        "the targets.",
+        targets="classes",
+        builder=ClassAccuracy,
+    ),
+    MetricInfo(
+        "mean_iou",
+        "Mean IoU",
+        "higher",
+        best=1.0,
+        description="Intersection over union of each class's pixels, over all images: the mean over the classes that "
+        "are in the targets.",
+        targets="classes",
+        builder=MeanIoU,
     ),
     MetricInfo(
         "l1",

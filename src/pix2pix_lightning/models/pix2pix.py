@@ -37,6 +37,7 @@ from pix2pix_lightning.models.evaluation_steps import EvaluationMixin
 from pix2pix_lightning.models.optimization import OptimizationMixin
 from pix2pix_lightning.models.persistence import PersistenceMixin
 from pix2pix_lightning.models.rates import log_rates, step_schedules
+from pix2pix_lightning.models.reconstruction import build_reconstruction
 from pix2pix_lightning.models.split_metrics import SplitMetrics
 from pix2pix_lightning.models.trainer_checks import check_arguments, check_trainer
 from pix2pix_lightning.networks import cat_dense_grad, pad_for
@@ -136,8 +137,7 @@ class Pix2PixModule(EvaluationMixin, OptimizationMixin, PersistenceMixin, Lightn
     def configure_losses(self) -> None:
         """Build ``adversarial`` and ``reconstruction`` from the parts."""
         self.adversarial = cast(AdversarialLoss, build_module("adversarial", self.parts["adversarial"]))
-        described = self.parts["reconstruction"].items()
-        self.reconstruction = nn.ModuleDict({k: build_module(f"reconstruction.{k}", v) for k, v in described})
+        self.reconstruction = build_reconstruction(self.parts["reconstruction"], self.pair_spec.target)
 
     def configure_metrics(self) -> None:
         """Build ``val_metrics``, whose values are logged as ``val/<name>``."""

@@ -13,7 +13,7 @@ from pix2pix_lightning.metrics import MetricInfo, metric_info
 from pix2pix_lightning.report.metric_info import MetricName, format_aim
 from pix2pix_lightning.report.rendering import render_page
 
-_SETTINGS = ("checkpoint", "weights", "norm", "dropout", "seed", "device")
+_SETTINGS = ("checkpoint", "weights", "norm", "dropout", "seed", "device", "segmenter")
 
 
 class _SortKey(NamedTuple):
@@ -77,7 +77,7 @@ def render_evaluation_page(
         facts=facts,
         figures=[_format_figure(info, scores.figures[info.name], info.name in scores.values) for info in infos],
         meanings=meanings,
-        settings=[(key, facts[key]) for key in _SETTINGS],
+        settings=[(key, facts[key]) for key in _SETTINGS if key != "segmenter" or facts.get(key) is not None],
         sort_keys=[_build_sort_key(scores.info(name)) for name in sortable],
         pairs=[_build_pair(scores, index, folders[index]) for index in order],
         size=size,

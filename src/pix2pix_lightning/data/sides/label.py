@@ -136,7 +136,11 @@ class LabelSide(PictureSide):
 
     def encode_file(self, values: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
         """Convert colours (B, 3, H, W) or class numbers (B, 1, H, W), uint8, to channels of 1 or -1."""
-        return self.encode(match_colours(values, self.palette) if self.palette else values, dtype)
+        return self.encode(self.number_classes(values), dtype)
+
+    def number_classes(self, values: Tensor) -> Tensor:
+        """Return the class numbers (B, 1, H, W) of colours (B, 3, H, W) or class numbers, as files hold them, uint8."""
+        return match_colours(values, self.palette) if self.palette else values
 
     def decode(
         self, output: Tensor, source: Tensor | None = None, *, is_output: bool = False, rounding: str = "nearest"

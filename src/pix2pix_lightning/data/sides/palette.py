@@ -70,11 +70,8 @@ def check_colours_match(image: npt.NDArray[np.uint8], nearest: Numbers, palette:
     Raises:
         UserError: The image is drawn in other colours.
     """
-    step = max(1, nearest.size // _NUM_SAMPLES)  # some of the pixels are enough, and cost little
-    pixels = image.reshape(-1, 3)[::step].astype(np.int32)
-    near = np.asarray(palette, np.int32)[nearest.reshape(-1)[::step]]
-    distances = ((pixels - near) ** 2).sum(1)
-    is_far = distances > _MAX_DISTANCE**2
+    pixels, near = _sample_matches(image, nearest, palette)
+    is_far = _find_far(pixels, near)
     share = is_far.mean()
     if share > _MAX_SHARE:
         _, firsts, counts = np.unique(pixels[is_far], axis=0, return_index=True, return_counts=True)
@@ -84,6 +81,32 @@ def check_colours_match(image: npt.NDArray[np.uint8], nearest: Numbers, palette:
             f"{pixels[example].tolist()}, to which {near[example].tolist()} is nearest: give the palette that the file "
             "is drawn in, change data.direction if A and B are swapped, or set kind=rgb if it is a photo"
         )
+
+
+def is_drawn_in(image: npt.NDArray[np.uint8], nearest: Numbers, palette: Colours) -> bool:
+    """Return whether an image is drawn in a palette's colours, by the rule of ``check_colours_match``.
+
+    Args:
+        image: (H, W, 3) uint8.
+        nearest: (H, W) numbers that ``find_nearest_colours`` returned.
+        palette: RGB colours, 0 to 255.
+    """
+    return bool(_find_far(*_sample_matches(image, nearest, palette)).mean() <= _MAX_SHARE)
+
+
+def _sample_matches(
+    image: npt.NDArray[np.uint8], nearest: Numbers, palette: Colours
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+    """Return some of the pixels, which are enough and cost little, and the palette's colours nearest to them."""
+    step = max(1, nearest.size // _NUM_SAMPLES)
+    pixels = image.reshape(-1, 3)[::step].astype(np.int32)
+    return pixels, np.asarray(palette, np.int32)[nearest.reshape(-1)[::step]]
+
+
+def _find_far(pixels: npt.NDArray[np.int32], near: npt.NDArray[np.int32]) -> npt.NDArray[np.bool_]:
+    """Return which pixels, (N, 3), lie further from the colours nearest to them than noise takes them, (N,)."""
+    is_far: npt.NDArray[np.bool_] = ((pixels - near) ** 2).sum(1) > _MAX_DISTANCE**2
+    return is_far
 
 
 def find_unknown_colours(image: npt.NDArray[np.uint8], palette: Colours) -> list[list[int]]:
