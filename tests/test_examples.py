@@ -10,6 +10,7 @@ from helpers import TINY, make_strips
 from pix2pix_lightning import Translator, compose
 from pix2pix_lightning.data.files.image_files import read_image, write_image
 from pix2pix_lightning.train import train
+from small_networks import UNET, save, trained
 
 SCRIPT = Path(__file__).parents[1] / "examples/compare_with_baselines.py"
 
@@ -148,3 +149,24 @@ def test_pairs_with_shifted_targets_and_differences_to_the_baseline(tmp_path, ca
     }
     script["print_differences"](scores)
     assert capsys.readouterr().out.count("**+0.1000** (+0.1000 to +0.1000)") == 4
+
+
+def test_altered_photos_are_judged(tmp_path, capsys, monkeypatch):
+    root = tmp_path / "pairs"
+    make_labelled(root)
+    for path in (root / "val").iterdir():  # labels are B here
+        write_image(path, np.roll(read_image(path), 32, 1), overwrite=True)
+    shutil.copytree(root / "val", root / "train", dirs_exist_ok=True)
+    spec = {"size": 16, "target": {"kind": "label", "palette": [[0, 0, 168], [248, 88, 0], [0, 248, 248]]}}
+    segmenter = save(trained(UNET, pair_spec=spec), tmp_path / "segmenter.ckpt")
+    monkeypatch.setattr(sys, "argv", ["judge", str(segmenter), str(root)])
+    runpy.run_path(str(SCRIPT.with_name("judge_altered_photos.py")), run_name="__main__")
+    rows = [row.split("|")[1:] for row in capsys.readouterr().out.splitlines()]
+    assert len(rows) == 9
+    accuracy = {row[0].strip(): row[1].split()[0] for row in rows[2:]}
+    translator, shares = Translator(segmenter, resize="training"), []
+    for path in sorted((root / "val").iterdir()):
+        photo, labels = np.split(read_image(path)[::2, ::2], 2, 1)  # blocks of 8 pixels become blocks of 4
+        shares.append((translator(photo) == labels).all(2).mean())
+    assert float(accuracy["photos"]) == pytest.approx(np.mean(shares), abs=0.01)
+    assert len(set(accuracy.values())) > 3

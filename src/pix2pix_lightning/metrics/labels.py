@@ -67,12 +67,14 @@ class ClassMetric(ImageMetric):
 
     def compute_value(self, means: Tensor) -> Tensor:
         """Return the metric of counts, or of their means over images: (..., 768) to (...)."""
-        hits, targets, predictions = means.reshape(*means.shape[:-1], 3, _MAX_CLASSES).unbind(-2)
+        counts = means.reshape(*means.shape[:-1], 3, _MAX_CLASSES)
+        is_seen = (counts != 0).flatten(0, -2).any(0)  # most of the 256 are not: intervals take thousands of means
+        hits, targets, predictions = counts[..., is_seen].unbind(-2)
         return self.compute_counted(hits, targets, predictions)
 
     @abstractmethod
     def compute_counted(self, hits: Tensor, targets: Tensor, predictions: Tensor) -> Tensor:
-        """Return the metric of counts: (..., 256) to (...).
+        """Return the metric of counts of K classes: (..., K) to (...).
 
         Args:
             hits: Pixels of each class that are taken for it.
@@ -94,7 +96,7 @@ class OverallAccuracy(ClassMetric):
 
         Args:
             hits: As in the base class.
-            targets: Pixels of each class, (..., 256).
+            targets: Pixels of each class, (..., K).
             predictions: Not used.
         """
         return hits.sum(-1) / targets.sum(-1)
@@ -113,7 +115,7 @@ class ClassAccuracy(ClassMetric):
 
         Args:
             hits: As in the base class.
-            targets: Pixels of each class, (..., 256).
+            targets: Pixels of each class, (..., K).
             predictions: Not used.
         """
         return _average_classes(hits, targets, targets)
@@ -132,8 +134,8 @@ class MeanIoU(ClassMetric):
 
         Args:
             hits: As in the base class.
-            targets: Pixels of each class, (..., 256).
-            predictions: Pixels that are taken for each class, (..., 256).
+            targets: Pixels of each class, (..., K).
+            predictions: Pixels that are taken for each class, (..., K).
         """
         return _average_classes(hits, targets + predictions - hits, targets)
 
