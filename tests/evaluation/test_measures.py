@@ -9,6 +9,7 @@ from torchmetrics import Metric
 from torchmetrics.image import UniversalImageQualityIndex
 from torchmetrics.image.fid import FrechetInceptionDistance
 
+from class_scores import score_classes
 from pix2pix_lightning import PairSpec, Pix2PixModule, Translator
 from pix2pix_lightning.data.sides import build_side
 from pix2pix_lightning.evaluation import choose_metrics
@@ -192,3 +193,23 @@ def test_a_metric_that_does_not_fit_is_named():
     for metric in wrong.values():
         with pytest.raises(ValueError, match="own"):
             measure(metric, outputs, targets)
+
+
+@pytest.mark.parametrize("target", [{"palette": ((9, 9, 9), (200, 0, 0), (0, 99, 0)), "ignore_index": 0}, NUMBERS])
+def test_classes_are_measured_by_their_numbers(target):
+    side = build_side("label", **target) if isinstance(target, dict) else target
+    spec = PairSpec(source=build_side("label", num_classes=3), target=side)
+    rng = np.random.default_rng(0)
+    source, target = rng.integers(0, 3, (2, 2, 1, 16, 16), np.uint8)
+    module = Pix2PixModule(nn.Identity(), None, pair_spec=spec)
+    batch = {"source": torch.from_numpy(source), "target": torch.from_numpy(target), "name": ["a", "b"]}
+    metrics, _ = choose_metrics(CLASSES, side, 16)
+    scores = compute_scores(Translator(module), [batch], metrics)
+    wanted = target.astype(int)
+    if side.palette:
+        source, wanted = np.where(source == 0, 1, source), np.where(target == 0, -1, wanted)  # 0 is never an output
+    expected = score_classes(source, wanted)
+    assert scores.figures["mean_iou"].mean == pytest.approx(expected["iou"], rel=1e-12)
+    assert scores.figures["class_accuracy"].mean == pytest.approx(expected["class_accuracy"], rel=1e-12)
+    each = [score_classes(s, w)["accuracy"] for s, w in zip(source, wanted, strict=True)]
+    np.testing.assert_allclose(scores.values["accuracy"], each, rtol=1e-12)
