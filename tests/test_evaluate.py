@@ -23,6 +23,7 @@ from pix2pix_lightning.cli.errors import format_error
 from pix2pix_lightning.data import PairedDataModule, ProceduralPairs
 from pix2pix_lightning.training.build import build_training
 
+CLASSES = ["accuracy", "class_accuracy", "mean_iou"]
 PALETTE = [[0, 0, 170], [255, 85, 0], [0, 255, 255]]
 SSIM = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": 255, "channel_axis": 2}
 
@@ -399,7 +400,7 @@ def test_classes(measure, refused, tmp_path):
     expected = (outputs == targets).mean((1, 2))
     assert 0 < expected.mean() < 1
     np.testing.assert_allclose(read_column(tmp_path / "out", "accuracy"), expected)
-    assert list(read_json(tmp_path / "out")["metrics"]) == ["accuracy"]
+    assert list(read_json(tmp_path / "out")["metrics"]) == CLASSES
     line = refused(tmp_path / "run", tmp_path / "no", "metrics=l1")
     assert_contains(line, "l1", "palette")
 
@@ -436,7 +437,7 @@ def test_pixels_and_pairs_without_a_class_are_not_measured(measure, refused, tmp
         colours = set(map(tuple, images.reshape(-1, images.shape[-1]).tolist()))
         assert colours <= set(map(tuple, PALETTE)) if "palette" in side else colours <= {(0,), (127,), (255,)}
     if "palette" in side:
-        assert list(read_json(tmp_path / "out")["metrics"]) == ["accuracy", "l1", "l2", "psnr", "ssim", "gradient"]
+        assert list(read_json(tmp_path / "out")["metrics"]) == [*CLASSES, "l1", "l2", "psnr", "ssim", "gradient"]
         replaced = np.where(counts[..., None], outputs, targets)
         differences = np.abs(replaced / 255 - targets / 255).mean(3).sum((1, 2)) / counts.sum((1, 2))
         np.testing.assert_allclose(read_column(tmp_path / "out", "l1"), differences)
