@@ -19,6 +19,7 @@ _TRAINING = {  # title and aim of what the training step logs
     "d_fake": ("Discriminator's score of generated pairs", _BALANCE),
     "l1": ("Training L1", _LOWER),
     "l2": ("Training L2", _LOWER),
+    "cross_entropy": ("Cross-entropy of the classes", _LOWER),
     "feature_matching": ("Feature matching loss", _LOWER),
     "perceptual": ("Perceptual distance", _LOWER),
     "gradient_penalty": ("Gradient penalty", _LOWER),

@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
-from float_batches import build, build_trainer, fit, make_batches
+from float_batches import GENERATOR, Identity, build, build_trainer, fit, make_batches
 from pix2pix_lightning.cli.conf import find_conf_dir
 from pix2pix_lightning.training.callbacks import WatchTraining
 from pix2pix_lightning.training.watching.validation_figures import MeanTarget, ValidationFigures, ValidationMeter
@@ -22,6 +22,7 @@ from pix2pix_lightning.training.watching.warning_signs import (
     find_validation_signs,
 )
 
+CROSS_ENTROPY = "pix2pix_lightning.losses.ClassCrossEntropy"
 LIMITS = Thresholds()
 SOUND = ValidationFigures(
     num_images=24,
@@ -195,6 +196,21 @@ def test_what_has_to_be_learned_is_not_judged_at_once():
     early = {sign.kind for sign in find_validation_signs(bad, LIMITS.after_steps, 1, LIMITS)}
     late = {sign.kind for sign in find_validation_signs(bad, LIMITS.after_steps, LIMITS.after_epochs, LIMITS)}
     assert late - early == {"baseline_mean", "baseline_copy"}
+    classified = find_validation_signs(bad, LIMITS.after_steps, LIMITS.after_epochs, LIMITS, has_classes=True)
+    assert {sign.kind for sign in classified} == early
+
+
+@pytest.mark.parametrize(("loss", "warned"), [("torch.nn.L1Loss", True), (CROSS_ENTROPY, False)])
+def test_outputs_whose_greatest_channel_counts_are_not_compared_with_the_mean_target(loss, warned, caplog):
+    labels = {"target": {"kind": "label", "num_classes": 3}}
+    module = Identity(GENERATOR, None, reconstruction={"own": {"_target_": loss}}, metrics=["l1"], pair_spec=labels)
+    batches = make_batches(8)
+    for batch in batches:  # each class as often as any other: an output near 0 is as far from its target as can be
+        batch["target"] = F.one_hot(batch["target"].argmax(1), 3).movedim(-1, 1) * 2.0 - 1
+    loader = DataLoader(batches, batch_size=None)
+    with caplog.at_level("WARNING", "pix2pix_lightning"):
+        build_trainer(WatchTraining(after_epochs=1, after_steps=1)).fit(module, loader, loader)
+    assert ("no better than the mean target" in caplog.text) is warned
 
 
 @pytest.mark.parametrize(

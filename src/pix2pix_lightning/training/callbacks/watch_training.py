@@ -112,8 +112,8 @@ class WatchTraining(Callback):
         if figures is not None and trainer.state.fn == TrainerFn.FITTING:
             epoch = trainer.current_epoch + 1
             num_steps = self._num_batches // int(getattr(pl_module, "accumulate", 1))
-            is_paired = _sees_pairs(pl_module)
-            signs = find_validation_signs(figures, num_steps, epoch, self.limits, is_paired=is_paired)
+            losses = {"is_paired": _sees_pairs(pl_module), "has_classes": _compares_classes(pl_module)}
+            signs = find_validation_signs(figures, num_steps, epoch, self.limits, **losses)
             self._tell(trainer, signs)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -179,6 +179,14 @@ def _sees_pairs(module: LightningModule) -> bool:
     weights: Mapping[str, float] = getattr(module, "weights", {})
     is_conditional = bool(getattr(module, "conditional", True)) and getattr(module, "discriminator", None) is not None
     return is_conditional or any(weight for name, weight in weights.items() if name != "adversarial")
+
+
+def _compares_classes(module: LightningModule) -> bool:
+    """Return whether a loss asks for the right class, and not for the values of the target."""
+    losses = getattr(module, "reconstruction", None)
+    return isinstance(losses, nn.ModuleDict) and any(
+        getattr(loss, "compares_classes", False) for loss in losses.values()
+    )
 
 
 def _sample_weights(network: nn.Module) -> Tensor:

@@ -158,7 +158,13 @@ def _find_terms_without_effect(figures: EpochFigures, limits: Thresholds) -> Ite
 
 
 def find_validation_signs(
-    figures: ValidationFigures, num_steps: int, epoch: int, limits: Thresholds, *, is_paired: bool = True
+    figures: ValidationFigures,
+    num_steps: int,
+    epoch: int,
+    limits: Thresholds,
+    *,
+    is_paired: bool = True,
+    has_classes: bool = False,
 ) -> Iterator[Sign]:
     """Yield the signs that the outputs of a validation show.
 
@@ -168,6 +174,7 @@ def find_validation_signs(
         epoch: Epochs so far, at least 1.
         limits: Where a warning begins.
         is_paired: Whether the losses see which target belongs to a source: ``loss=gan`` does not.
+        has_classes: Whether a loss compares classes: outputs then need not have the values of their targets.
 
     Yields:
         The signs.
@@ -224,7 +231,7 @@ def find_validation_signs(
             f"{figures.other:.4f}, {figures.certainty:.1f} standard errors): do sources and targets belong together, "
             "and is data.direction right?",
         )
-    if is_paired and epoch >= limits.after_epochs:
+    if is_paired and not has_classes and epoch >= limits.after_epochs:
         yield from _compare_with_baselines(figures, epoch)
 
 
