@@ -100,6 +100,10 @@ def test_classes_of_label_sides_are_matched_by_colour_or_by_number():
         counted = (wanted == 0) | (wanted == 2)
         assert scores.figures[name].mean == pytest.approx((image == wanted)[counted].mean(), rel=1e-12)
 
+    judge = SemanticJudge(open_segmenter(), PairSpec(source=build_side("label", palette=PALETTE, ignore_index=1)), "s")
+    scores = judge_pairs(judge, colours[np.where(source == 3, 1, source)], output, target)
+    assert scores.figures["semantic_accuracy"].mean == pytest.approx((output == wanted)[counted].mean(), rel=1e-12)
+
     numbers = build_side("label", num_classes=3, ignore_index=255)
     judge = SemanticJudge(open_segmenter(NearestLevel(), num_classes=3), PairSpec(source=numbers), "s")
     levels = np.array([0, 128, 255], np.uint8)
