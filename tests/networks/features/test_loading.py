@@ -1,7 +1,7 @@
 """Descriptions of pretrained networks, modules of others, and files that are refused."""
 
-import pickle
 import zipfile
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,6 +12,16 @@ from pix2pix_lightning.networks.features.loading import FEATURES
 from pix2pix_lightning.utils.errors import UserError
 
 FLATTEN = {"_target_": "torch.nn.Flatten"}  # a module of this kind whose vectors are the values that it was given
+
+
+class CreateFile:
+    """An object whose unpickling creates a file."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
 
 
 def test_a_module_gets_whole_levels_by_default():
@@ -83,9 +93,10 @@ def test_other_descriptions_are_refused_in_one_line(description, words):
 
 
 def test_files_that_run_code_or_are_damaged_are_refused(tmp_path):
-    (tmp_path / "code.pth").write_bytes(pickle.dumps(print, protocol=2))
+    torch.save({"layer.weight": torch.ones(1), "code": CreateFile(tmp_path / "created")}, tmp_path / "code.pth")
     with pytest.raises(UserError, match="cannot be read as weights alone"):
         load_features(tmp_path / "code.pth")
+    assert not (tmp_path / "created").exists()
     torch.save([1, 2], tmp_path / "list.pth")
     with pytest.raises(UserError, match="holds no state dict"):
         load_features(tmp_path / "list.pth")

@@ -81,6 +81,8 @@ def test_range_mean_and_deviation_are_those_that_the_user_states(tmp_path):
     np.testing.assert_allclose(found, mix((levels / 255 - colours[0]) / colours[1]), atol=1e-4)
     found = load_features({"onnx": path, "range": [0, 255], "mean": 100}).compute_layers(images)[0]
     np.testing.assert_allclose(found, mix(levels - 100.0), rtol=1e-4, atol=1e-3)
+    found = load_features({"onnx": path, "range": [-3, 5]}).compute_layers(images)[0]
+    np.testing.assert_allclose(found, mix(levels / 255 * 8 - 3), atol=1e-4)
     levels_path = write_graph(tmp_path / "b.onnx", kind=TensorProto.UINT8)
     found = load_features({"onnx": levels_path, "range": "uint8"}).compute_layers(images)[0]
     np.testing.assert_allclose(found, mix(levels.astype(float)), rtol=1e-5, atol=1e-3)
