@@ -18,12 +18,12 @@ from pix2pix_lightning.benchmark import cases
 from pix2pix_lightning.benchmark.machine import describe_machine, describe_versions, measure_matrix_rate
 from pix2pix_lightning.benchmark.report import HEADER, format_machine, format_row, format_summary
 from pix2pix_lightning.benchmark.strips import use_files
-from pix2pix_lightning.inference.exported import can_run_onnx
 from pix2pix_lightning.training.performance import keep_memory
 from pix2pix_lightning.training.performance_choice import choose_compile, choose_options
 from pix2pix_lightning.utils.checks import check_counts
 from pix2pix_lightning.utils.devices import resolve_device, supports_bfloat16
 from pix2pix_lightning.utils.errors import UserError
+from pix2pix_lightning.utils.onnx_graph import can_run_onnx
 
 WHAT = ("step", "training", "prediction", "data", "communication", "runtimes")
 _SETTINGS = ("batch_sizes", "rounds", "turn", "allocator", "module", "data", "trainer", "speed")
@@ -120,7 +120,7 @@ def _iterate_rows(cfg: DictConfig, device: torch.device) -> Iterator[dict[str, A
         work.append(("data, cached", first, partial(cases.measure_data, setting, first, cache=True)))
         runtimes = ["32", "torch"]
         runtimes += ["bf16"] if supports_bfloat16(setting.device.type) else []
-        runtimes += ["onnx"] if can_run_onnx(setting.device) else []
+        runtimes += ["onnx"] if can_run_onnx(setting.device.type) else []
         work += [(f"runtimes, {name}", 1, partial(cases.measure_runtime, setting, name)) for name in runtimes]
         for what, size, measured in work:
             if what.partition(",")[0] in cfg.what:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from pix2pix_lightning.data.line_drawing import draw_lines, find_lines
 from pix2pix_lightning.utils.checks import check_choice, check_counts, check_numbers, check_switch
 from pix2pix_lightning.utils.errors import UserError
+from pix2pix_lightning.utils.onnx_graph import OnnxGraph
 
 Image = npt.NDArray[np.uint8]
 Map = npt.NDArray[np.float32]
@@ -160,32 +161,15 @@ def _open_network(path: Path, changed: int, output: str | None) -> tuple[Run, tu
     Raises:
         UserError: The file is no such network, or onnxruntime is missing.
     """
-    try:
-        import onnxruntime
-        from onnxruntime.capi import onnxruntime_pybind11_state as state
-    except ImportError as error:
-        raise UserError(f'{error.name} is not installed: pip install "pix2pix-lightning[onnx]"') from None
-    failures = tuple(kind for kind in vars(state).values() if isinstance(kind, type) and issubclass(kind, Exception))
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1  # so that any number of processes computes the same
-    options.log_severity_level = 3
-    try:
-        # bytes, not a path: the file cannot refer to others
-        session = onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
-    except failures as error:
-        raise UserError(
-            f"edges_model={path} cannot be read as ONNX with its weights inside ({_shorten(error)})"
-        ) from None
-    size = _check_input(session.get_inputs(), path)
-    names = [one.name for one in session.get_outputs()]
+    # one thread, so that any number of processes computes the same
+    graph = OnnxGraph(path.read_bytes(), f"edges_model={path}", num_threads=1)
+    size = _check_input(graph.inputs, path)
+    names = [one.name for one in graph.outputs]
     if output is not None:
         check_choice("onnx.output", output, names)
 
     def run(values: Map) -> Map:
-        try:
-            (result,) = session.run([output or names[-1]], {session.get_inputs()[0].name: values})
-        except failures as error:
-            raise UserError(f"edges_model={path} refuses an image of {values.shape} ({_shorten(error)})") from None
+        (result,) = graph.run(values, [output or names[-1]])
         if result.size != np.prod(result.shape[-2:]) or result.ndim < 2:
             raise UserError(
                 f"edges_model={path}: its output {output or names[-1]} has the shape {result.shape}, (1, 1, H, W) is "
@@ -209,7 +193,3 @@ def _check_input(inputs: Sequence[Any], path: Path) -> tuple[int, int] | None:
         taken = ", ".join(f"{one.type} {list(one.shape)}" for one in inputs)
         raise UserError(f"edges_model={path} takes {taken}: one tensor(float) [N, 3, H, W] is expected")
     return (shape[2], shape[3]) if isinstance(shape[2], int) and isinstance(shape[3], int) else None
-
-
-def _shorten(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]

@@ -18,10 +18,11 @@ from pix2pix_lightning.checkpoints.checksums import CHECKSUM_KEY, NO_CHECKSUM, e
 from pix2pix_lightning.checkpoints.files import PROJECT_KEY
 from pix2pix_lightning.export.graph import Graph
 from pix2pix_lightning.export.output_check import TOLERANCE, check_outputs, choose_sizes
-from pix2pix_lightning.inference.exported import OnnxSession, require_onnx
+from pix2pix_lightning.inference.exported import OnnxSession
 from pix2pix_lightning.utils.atomic import atomic_write
 from pix2pix_lightning.utils.checks import check_absent
 from pix2pix_lightning.utils.errors import UserError
+from pix2pix_lightning.utils.onnx_graph import require_onnx
 
 if TYPE_CHECKING:
     from onnx import ModelProto

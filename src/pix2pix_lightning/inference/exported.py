@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from pix2pix_lightning.data.sizes import Size, format_size, get_sides, parse_siz
 from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.finite import NonFiniteError, check_finite, sum_wide
 from pix2pix_lightning.utils.memory import is_out_of_memory
+from pix2pix_lightning.utils.onnx_graph import OnnxGraph, can_run_onnx, require_onnx
 
 _FORMAT = 1
 _MAX_SIDE = 2**16  # pixels
@@ -38,7 +38,6 @@ _VALIDATORS: dict[str, Callable[[Any], bool]] = {
     "output": ("float", *DTYPES).__contains__,
     "context": lambda value: value is None or (type(value) is int and 0 <= value <= _MAX_SIDE),
 }
-_PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 _FIX = "give a file that export wrote"
 
 
@@ -126,30 +125,19 @@ class OnnxSession:
     def __init__(self, path: Path, device: torch.device) -> None:
         with require_onnx():
             import onnxruntime
-            from onnxruntime.capi import onnxruntime_pybind11_state as state
 
-        if not can_run_onnx(device):
+        if not can_run_onnx(device.type):
             raise UserError(
                 f"device={device}: onnxruntime {onnxruntime.__version__} does not run there; set device=cpu, or "
                 "install onnxruntime-gpu"
             )
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = torch.get_num_threads()
-        options.log_severity_level = 3  # its warnings do not concern users
-        failures: tuple[type[Exception], ...] = tuple(
-            value for value in vars(state).values() if isinstance(value, type) and issubclass(value, Exception)
-        )
         content = path.read_bytes()
         check_embedded(content, path)
-        try:
-            # bytes, not a path: a hostile file cannot refer to others
-            self._session = onnxruntime.InferenceSession(content, options, providers=[_PROVIDERS[device.type]])
-        except failures as error:
-            if is_out_of_memory(error):
-                raise
-            raise UserError(f"{path} cannot be read as ONNX ({_shorten(error)}): {_FIX}") from None
-        self.metadata: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
-        self._device, self._failures = device, failures
+        self._graph = OnnxGraph(
+            content, str(path), device_type=device.type, num_threads=torch.get_num_threads(), fix=_FIX
+        )
+        self.metadata: dict[str, str] = self._graph.metadata
+        self._device = device
 
     def run(self, source: Tensor) -> Tensor:
         """Run the graph.
@@ -163,14 +151,7 @@ class OnnxSession:
         Raises:
             UserError: onnxruntime refuses the input.
         """
-        try:
-            (output,) = self._session.run(None, {self._session.get_inputs()[0].name: source.cpu().numpy()})
-        except self._failures as error:
-            if is_out_of_memory(error):
-                raise
-            raise UserError(
-                f"onnxruntime refuses the image ({_shorten(error)}): the file's metadata are wrong; {_FIX}"
-            ) from None
+        (output,) = self._graph.run(source.cpu().numpy(), fix=f"the file's metadata are wrong; {_FIX}")
         return torch.from_numpy(output).to(self._device)
 
 
@@ -241,30 +222,8 @@ def open_exported(path: Path, device: torch.device | str, *, trust: bool) -> Onn
     is_onnx = path.suffix.lower() == ".onnx"
     if isinstance(device, str):
         gpu = torch.device("cuda")
-        device = gpu if torch.cuda.is_available() and (not is_onnx or can_run_onnx(gpu)) else torch.device("cpu")
+        device = gpu if torch.cuda.is_available() and (not is_onnx or can_run_onnx(gpu.type)) else torch.device("cpu")
     return OnnxNetwork(path, device) if is_onnx else ProgramNetwork(path, device, trust=trust)
-
-
-def can_run_onnx(device: torch.device) -> bool:
-    """Return whether onnxruntime is installed and supports the device."""
-    try:
-        import onnxruntime
-    except ImportError:
-        return False
-    return _PROVIDERS.get(device.type) in onnxruntime.get_available_providers()
-
-
-@contextmanager
-def require_onnx() -> Iterator[None]:
-    """Turn an ``ImportError`` inside into an error that names the package to install.
-
-    Raises:
-        UserError: A package is missing.
-    """
-    try:
-        yield
-    except ImportError as error:
-        raise UserError(f'{error.name} is not installed: pip install "pix2pix-lightning[onnx]"') from None
 
 
 def _read_metadata(text: str | bytes, path: Path) -> dict[str, Any]:

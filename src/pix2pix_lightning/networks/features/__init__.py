@@ -1,14 +1,23 @@
 """Pretrained networks that compare images: never trained, in no checkpoint, loaded when first used."""
 
 from pix2pix_lightning.networks.features.efficientnet_lite import EfficientNetLite
+from pix2pix_lightning.networks.features.embedding_module import EmbeddingModule
 from pix2pix_lightning.networks.features.feature_network import FeatureNetwork, Features
-from pix2pix_lightning.networks.features.loading import FEATURES, check_features, load_features, to_rgb
+from pix2pix_lightning.networks.features.inception import FidInception
+from pix2pix_lightning.networks.features.loading import FEATURES, Description, check_features, load_features, to_rgb
+from pix2pix_lightning.networks.features.lpips import Lpips
+from pix2pix_lightning.networks.features.onnx_features import OnnxFeatures
 
 __all__ = [
     "FEATURES",
+    "Description",
     "EfficientNetLite",
+    "EmbeddingModule",
     "FeatureNetwork",
     "Features",
+    "FidInception",
+    "Lpips",
+    "OnnxFeatures",
     "check_features",
     "load_features",
     "to_rgb",
