@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
 
+from pix2pix_lightning.checkpoints.choice import describe_choice
 from pix2pix_lightning.inference.translator import Translator
 from pix2pix_lightning.utils.instantiate import parse_trust
 from pix2pix_lightning.utils.text import print_escaped
@@ -37,6 +40,18 @@ def build_translator(cfg: DictConfig, **overrides: Any) -> Translator:
     options["trust"] = True if cfg.trust is True else parse_trust(cfg.trust)
     options |= {"pair": read_pair_spec(cfg), "report": print_escaped}
     return Translator(str(cfg.checkpoint), **{**options, **overrides})
+
+
+def print_choice(cfg: DictConfig, path: Path | None, weights: str) -> None:
+    """Print on standard error which weights a command took, if there was something to choose.
+
+    Args:
+        cfg: Configuration with ``checkpoint``, the file or folder that the user named.
+        path: The file that was loaded.
+        weights: ``trained`` or ``ema``.
+    """
+    if path is not None and (line := describe_choice(Path(str(cfg.checkpoint)), path, weights)) is not None:
+        print_escaped(line, file=sys.stderr)
 
 
 def read_half(cfg: DictConfig) -> str:
