@@ -148,3 +148,24 @@ def test_pairs_with_shifted_targets_and_differences_to_the_baseline(tmp_path, ca
     }
     script["print_differences"](scores)
     assert capsys.readouterr().out.count("**+0.1000** (+0.1000 to +0.1000)") == 4
+
+
+def test_the_checkpoints_of_a_run_are_compared(labelled, capsys, monkeypatch):
+    monkeypatch.chdir(labelled)
+    script = Path(__file__).parents[1] / "examples/compare_checkpoints.py"
+    argv = ["compare", "run", "--metrics", "l1", "--words", "data.num_workers=0"]
+    monkeypatch.setattr(sys, "argv", argv)
+    runpy.run_path(str(script), run_name="__main__")
+    rows = [row.split("|")[1:-1] for row in capsys.readouterr().out.splitlines() if row.startswith("| run |")]
+    names = [row[1].strip() for row in rows[1:]]
+    assert names == ["best, trained (default)", "last, trained"]
+    strips = [read_image(path).astype(float) for path in sorted(Path("pairs/val").glob("*.png"))]
+    for name, row in zip(("best", "last"), rows[1:], strict=True):
+        translate = Translator(f"run/checkpoints/{name}.ckpt")
+        errors = [np.abs(translate(strip[:, :32].astype(np.uint8)) - strip[:, 32:]).mean() / 255 for strip in strips]
+        assert float(row[3].split()[0]) == pytest.approx(np.mean(errors), abs=1e-4)
+        assert int(row[2]) == 3
+    written = Path("run/evaluation/compared/val_last_trained/metrics.json")
+    before = written.stat().st_mtime_ns
+    runpy.run_path(str(script), run_name="__main__")
+    assert written.stat().st_mtime_ns == before  # is not measured again

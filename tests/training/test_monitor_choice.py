@@ -71,6 +71,7 @@ def test_a_judge_decides_where_there_is_one(perceptual):
     assert resolve(every_n_epochs=2) == ("val/perceptual", "min")
     assert resolve("saving.monitor=val/l1", every_n_epochs=2) == ("val/l1", "min")
     assert resolve(every_n_epochs=2, metrics=["kid"]) == ("val/l1", "min")
+    assert resolve(every_n_epochs=2, metrics="perceptual") == ("val/perceptual", "min")
     with pytest.raises(UserError, match=r"saving\.monitor=val/perceptual is no metric of the validation"):
         resolve("saving.monitor=val/perceptual")
 
@@ -92,6 +93,8 @@ def test_what_cannot_be_followed_is_refused(words, message):
 
 class Judge(Callback):
     """Logs given values after some epochs, counted from 1, as ``val/perceptual``."""
+
+    names = ("val/perceptual",)
 
     def __init__(self, values):
         self.values = values

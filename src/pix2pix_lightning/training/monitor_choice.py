@@ -68,7 +68,8 @@ def _list_metrics(cfg: DictConfig) -> dict[str, Any]:
         each_spec = [spec] if isinstance(spec, str | Mapping) else spec or []
         metrics |= {each if isinstance(each, str) else derive_name(each): each for each in each_spec}
     if OmegaConf.is_dict(judge := OmegaConf.select(cfg, f"callbacks.{_JUDGE}")):
-        metrics |= {str(name): str(name) for name in judge.get("metrics") or _JUDGED}
+        judged = judge.get("metrics") or _JUDGED
+        metrics |= {str(name): str(name) for name in ([judged] if isinstance(judged, str) else judged)}
     return metrics
 
 
