@@ -29,11 +29,10 @@ def main() -> None:
     parser.add_argument("--metrics", nargs="+", default=["l1", "perceptual", "kid"])
     parser.add_argument("--words", nargs="*", default=[], help="further words of evaluate, such as data.root=<folder>")
     arguments = parser.parse_args()
-    header = ["run", "checkpoint", "batches", *arguments.metrics]
-    print(f"| {' | '.join(header)} |\n|{'---|' * len(header)}")
+    rows = [["run", "checkpoint", "batches", *arguments.metrics], ["---"] * (3 + len(arguments.metrics))]
     for run in arguments.runs:
-        for row in compare(run, arguments.split, arguments.metrics, arguments.words):
-            print(f"| {' | '.join(row)} |", flush=True)
+        rows += compare(run, arguments.split, arguments.metrics, arguments.words)
+    print("\n" + "\n".join(f"| {' | '.join(row)} |" for row in rows))
 
 
 def compare(run: Path, split: str, metrics: Sequence[str], words: Sequence[str] = ()) -> Iterator[list[str]]:
