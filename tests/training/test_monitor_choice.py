@@ -105,24 +105,28 @@ class Judge(Callback):
 
 
 def judge(values, **words):
-    """A training whose judge gives these values by epoch, and the epoch of its best checkpoint, counted from 1."""
+    """A training whose judge gives these values by epoch, and the epoch of its best checkpoint from 1, None without."""
     cfg = configure(NO_GALLERY, use_probe(Judge(values)), *[f"{key}={value}" for key, value in words.items()])
     OmegaConf.update(cfg, "callbacks.judge", {"_target_": cfg.callbacks.probe._target_}, force_add=True)
     cfg.callbacks.probe = None
-    return train(cfg), read_checkpoint(f"{words['run_dir']}/checkpoints/best.ckpt")["epoch"] + 1
+    metrics, best = train(cfg), Path(words["run_dir"], "checkpoints/best.ckpt")
+    return metrics, read_checkpoint(best)["epoch"] + 1 if best.exists() else None
 
 
 def test_the_best_checkpoint_is_of_a_judged_epoch(perceptual, small_pairs, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    words = {"data.root": small_pairs, "trainer.max_epochs": 5}
+    words = {"data.root": small_pairs}
     # epoch 2 is the best; 3 and 4 are not judged, 5 is judged and worse
-    metrics, epoch = judge({2: 0.5, 5: 0.75}, run_dir="a", **words)
+    metrics, epoch = judge({2: 0.5, 5: 0.75}, run_dir="a", **words, **{"trainer.max_epochs": 5})
     assert (epoch, metrics["best/perceptual"], metrics["val/perceptual"]) == (2, 0.5, 0.75)
     saved = OmegaConf.load("a/config.yaml")
     assert (saved.saving.monitor, saved.callbacks.best.monitor) == ("val/perceptual", "val/perceptual")
     # as at the first judged epoch, the last one counts although it is no multiple of the others
-    metrics, epoch = judge({2: 0.5, 5: 0.25}, run_dir="b", **words)
+    metrics, epoch = judge({2: 0.5, 5: 0.25}, run_dir="b", **words, **{"trainer.max_epochs": 5})
     assert (epoch, metrics["best/perceptual"]) == (5, 0.25)
+    # the value of epoch 2 is not that of the weights after epoch 3
+    _, epoch = judge({2: 0.5}, run_dir="c", **words, **{"callbacks.best.every_n_epochs": 3, "trainer.max_epochs": 3})
+    assert epoch is None
 
 
 def test_a_resumed_run_may_follow_another_metric(small_pairs, tmp_path, monkeypatch, caplog):
