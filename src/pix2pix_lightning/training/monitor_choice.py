@@ -76,12 +76,13 @@ def _list_metrics(cfg: DictConfig) -> dict[str, Any]:
 def _choose_mode(key: str, monitor: str, spec: Any, given: Any) -> str:
     """Return ``min`` or ``max``, as the metric has it; what is given counts where that is unknown."""
     if is_description(spec):
-        direction = {True: "higher", False: "lower"}.get(getattr(locate(spec[TARGET]), "higher_is_better", None))
+        is_higher = getattr(locate(spec[TARGET]), "higher_is_better", None)
+        direction = {"True": "higher", "False": "lower"}.get(str(is_higher), "unknown")
     else:
         direction = metric_info(spec if isinstance(spec, str) else monitor.removeprefix(_VAL)).direction
     if direction == "target":
         raise UserError(f"{key}={monitor}: neither a lower nor a higher value of it is better: choose another metric")
-    mode = _MODES.get(str(direction))
+    mode = _MODES.get(direction)
     if mode is None and given == AUTO:
         raise UserError(
             f"{key}={monitor}: it is unknown whether a lower or a higher value is better: set callbacks.best.mode=min "
