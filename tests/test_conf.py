@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 
 from pix2pix_lightning import PairSpec, Pix2PixModule, compose
 from pix2pix_lightning.cli.conf import find_conf_dir
+from pix2pix_lightning.training.monitor_choice import resolve_monitor
 from pix2pix_lightning.utils.configs import list_differences
 
 CONF = find_conf_dir()
@@ -89,6 +90,7 @@ def test_every_configuration_is_instantiated_and_stepped(group, name, tmp_path):
     narrow(cfg, side)
     data = instantiate(cfg.data, _convert_="all")
     assert data.pair_spec.size == side
+    resolve_monitor(cfg)  # as a training does first
     for node in [*cfg.callbacks.values(), *cfg.logger.values()]:
         assert node is None or instantiate(node) is not None
     assert not set(cfg.trainer) - set(inspect.signature(Trainer).parameters)

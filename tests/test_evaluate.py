@@ -139,7 +139,7 @@ def assert_contains(line, *parts):
 
 def assert_one_line(capsys, *parts):
     printed = capsys.readouterr()
-    lines = printed.err.strip().splitlines()
+    lines = [line for line in printed.err.strip().splitlines() if not line.startswith("weights: ")]
     assert len(lines) == 1, printed.err
     assert lines[0].startswith("error: ")
     assert_contains(lines[0], *parts)
@@ -285,6 +285,25 @@ def test_what_is_written_and_printed(run, tmp_path, capsys):
     assert printed[4:] == [f"7 pairs of val, 95 % intervals; {tmp_path / 'out' / 'index.html'}"]
     page = (tmp_path / "out" / "index.html").read_text()
     assert all(f"images/val_{number}/output.png" in page for number in range(7))
+
+
+def test_the_weights_that_were_chosen_are_recorded(training, run, tmp_path, capsys):
+    folder = shutil.copytree(run, tmp_path / "run")
+    best, last = (folder / "checkpoints" / f"{name}.ckpt" for name in ("best", "last"))
+    saved = torch.load(best, weights_only=True)
+    ema = {key: value / 2 for key, value in training.module.generator.state_dict().items()}
+    torch.save({**saved, "ema_generator": ema}, best)
+    found = {}
+    for weights in ("auto", "trained", "ema"):
+        assert call(folder, tmp_path / weights, "metrics=l1", f"weights={weights}") == 0
+        name = "trained" if weights == "trained" else "EMA"
+        assert capsys.readouterr().err == f"weights: {best} (the best, epoch 1), {name} weights\n"
+        found[weights] = read_json(tmp_path / weights)
+    assert [one["weights"] for one in found.values()] == ["ema", "trained", "ema"]
+    assert found["auto"]["metrics"] == found["ema"]["metrics"] != found["trained"]["metrics"]
+    shutil.copyfile(best, last)
+    assert call(folder, tmp_path / "best", "metrics=l1") == 0
+    assert read_json(tmp_path / "best")["checkpoint"] == str(best)
 
 
 def test_metrics_that_need_larger_images_are_left_out(measured, refused, run, tmp_path):

@@ -86,9 +86,15 @@ def assert_within_one_level(path, expected):
     assert np.abs(actual.astype(int) - expected).max() <= 1
 
 
+def read_errors(text):
+    """Return the lines on standard error after the one that says which weights were chosen."""
+    lines = text.strip().splitlines()
+    return lines[1:] if lines and lines[0].startswith("weights: ") else lines
+
+
 def assert_one_line(capsys, *parts):
     printed = capsys.readouterr()
-    lines = printed.err.strip().splitlines()
+    lines = read_errors(printed.err)
     assert len(lines) == 1, printed.err
     assert lines[0].startswith("error: ")
     for part in parts:
@@ -110,6 +116,26 @@ def test_folder_on_the_command_line(run, pictures, tmp_path, capsys):
     assert_one_line(capsys, output / "a.png", "overwrite=true")
     assert predict.main([]) == 1
     assert_one_line(capsys, "input")
+
+
+def test_a_training_with_a_discriminator_is_used_as_it_ended(pictures, tmp_path, capsys):
+    discriminator = {"_target_": "pix2pix_lightning.networks.PatchDiscriminator", "num_layers": 1, "base_channels": 4}
+    folder, module, averaged = tmp_path / "gan", Pix2PixModule(UNET, discriminator), trained(UNET)
+    best, last = (save(module, folder / "checkpoints" / f"{name}.ckpt") for name in ("best", "last"))
+    state = averaged.generator.state_dict()
+    torch.save({**torch.load(last, weights_only=True), "ema_generator": state}, last)
+    words = [f"input={pictures / 'a.png'}", "overwrite=true"]
+    for checkpoint, weights, expected, said in (
+        (folder, "auto", averaged, f"{last} (the last of a training with a discriminator, epoch 1), EMA weights"),
+        (folder, "trained", module, f"{last} (the last of a training with a discriminator, epoch 1), trained weights"),
+        (best, "auto", module, None),
+    ):
+        output = tmp_path / "output.png"
+        assert predict.main([f"checkpoint={checkpoint}", f"output={output}", f"weights={weights}", *words]) == 0
+        printed = capsys.readouterr()
+        assert printed.out == f"{output}\n"
+        assert printed.err == (f"weights: {said}\n" if said else "")
+        assert_within_one_level(output, compute_expected(expected, pictures / "a.png"))
 
 
 def test_an_image_among_many_gives_the_same_bytes(run, call, tmp_path):
@@ -221,7 +247,7 @@ def test_interrupt(run, pictures, tmp_path, capsys, monkeypatch):
 
     monkeypatch.setattr(Translator, "translate_arrays", interrupt)
     assert predict.main([f"checkpoint={run[0]}", f"input={pictures}", f"output={tmp_path / 'output'}"]) == 130
-    assert capsys.readouterr().err == "stopped\n"
+    assert read_errors(capsys.readouterr().err) == ["stopped"]
     assert sorted(path.name for path in (tmp_path / "output").iterdir()) == ["a.png", "b.b.png"]
     assert_within_one_level(tmp_path / "output" / "a.png", compute_expected(run[1], pictures / "a.png"))
 
@@ -232,7 +258,7 @@ def test_broken_files_are_named_and_the_others_translated(run, call, pictures, t
     with pytest.raises(ValueError, match="2 of 5 images"):
         call(run[0], pictures, tmp_path / "output")
     printed = capsys.readouterr()
-    first, second = printed.err.strip().splitlines()
+    first, second = read_errors(printed.err)
     assert first.startswith("error: ")
     assert str(pictures / "a2.png") in first
     assert str(pictures / "z.jpg") in second
@@ -288,7 +314,7 @@ def test_videos(run, call, pictures, tmp_path, capsys, caplog):
     assert call(run[0], clip, tmp_path / "clips") == [tmp_path / "clips" / "Clip.mp4"]
     printed = capsys.readouterr()
     assert all(part in printed.out for part in ("Clip.mp4", "3 frames", "32 x 32", "without sound"))
-    assert printed.err == ""
+    assert read_errors(printed.err) == []
     with pytest.raises(FileExistsError, match="overwrite=true"):
         call(run[0], clip, tmp_path / "clips")
     before = (tmp_path / "clips" / "Clip.mp4").read_bytes()
@@ -343,7 +369,7 @@ def test_an_image_that_needs_too_much_memory_is_one_failed_image(run, call, pict
     monkeypatch.setattr(SourceReader, "read_georeferenced", read_small)
     with pytest.raises(UserError, match="2 of 3"):
         call(run[0], pictures, tmp_path / "output", tile=512)
-    first, second = capsys.readouterr().err.strip().splitlines()
+    first, second = read_errors(capsys.readouterr().err)
     assert all(part in first for part in ("error: ", "a.png", "tile=512", "resize="))
     assert "c.bmp" in second
     assert [path.name for path in (tmp_path / "output").iterdir()] == ["b.b.png"]

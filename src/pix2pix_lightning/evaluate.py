@@ -38,7 +38,7 @@ def evaluate(cfg: DictConfig, command: str | None = None) -> dict[str, Interval]
 
     import pix2pix_lightning.evaluation as evaluation
     from pix2pix_lightning.checkpoints.files import find_checkpoint, infer_checkpoint_kind
-    from pix2pix_lightning.inference.from_config import build_segmenter, build_translator
+    from pix2pix_lightning.inference.from_config import build_segmenter, build_translator, print_choice
     from pix2pix_lightning.report import update_pages
     from pix2pix_lightning.report.evaluation import render_evaluation_page
     from pix2pix_lightning.utils.checks import check_switch
@@ -78,6 +78,7 @@ def evaluate(cfg: DictConfig, command: str | None = None) -> dict[str, Interval]
                 judge.add(pair)
             writer(pair)
 
+        print_choice(cfg, translator.checkpoint, translator.weights)
         scores = evaluation.compute_scores(translator, show(batches, str(cfg.split)), metrics, on_pair=write_pair)
         if judge is not None:
             scores = judge.add_scores(scores)

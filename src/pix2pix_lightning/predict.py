@@ -88,7 +88,7 @@ def predict(cfg: DictConfig) -> list[Path]:
         endings = {path: list_endings(suffix=suffix) for path, suffix in choose_suffixes(inputs, target).items()}
         outputs = plan_outputs(inputs, output, endings, overwrite=cfg.overwrite)
     check_inputs_stay(outputs)
-    _print_precision(cfg, translator)
+    _print_model(cfg, translator)
     failed: list[Source] = []
 
     def report_error(source: Source, error: Exception) -> None:
@@ -138,7 +138,7 @@ def _predict_video(cfg: DictConfig, source: Path, output: Path) -> Path:
         bars = ProgressBars(reader.num_frames, "frames")
         translator = build_translator(cfg, precision=str(cfg.precision), progress=bars.update_tiles)
         check_video_sides(source, translator.pair_spec)
-        _print_precision(cfg, translator)
+        _print_model(cfg, translator)
         remove_old_leftovers(path.parent)
         with create_folder(path.parent), bars:
             result = translate_video(
@@ -152,10 +152,13 @@ def _predict_video(cfg: DictConfig, source: Path, output: Path) -> Path:
     return path
 
 
-def _print_precision(cfg: DictConfig, translator: Translator) -> None:
+def _print_model(cfg: DictConfig, translator: Translator) -> None:
+    """Print which weights were chosen, and the precision where it was left open."""
     from pix2pix_lightning.inference import GeneratorNetwork
+    from pix2pix_lightning.inference.from_config import print_choice
     from pix2pix_lightning.inference.precision import describe_precision
 
+    print_choice(cfg, translator.checkpoint, translator.weights)
     if cfg.precision == "auto" and isinstance(translator.network, GeneratorNetwork):
         print(describe_precision(translator.precision, translator.device))
 

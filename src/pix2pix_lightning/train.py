@@ -27,8 +27,8 @@ def train(cfg: DictConfig) -> dict[str, float]:
         cfg: Configuration, as ``compose("train", [...])`` returns it. ``run_dir`` and what is left to ``auto`` are set.
 
     Returns:
-        The last epoch's metrics by name, and ``best/l1``, or the best value of another metric that
-        ``callbacks.best`` monitors.
+        The last epoch's metrics by name, and ``best/l1``, or the best value of another metric that ``saving.monitor``
+        names.
 
     Raises:
         UserError: The configuration has an error, or the folder is another run's.
@@ -38,6 +38,7 @@ def train(cfg: DictConfig) -> dict[str, float]:
     """
     from pix2pix_lightning.training.config_checks import check_training_config
     from pix2pix_lightning.training.data_download import download_data
+    from pix2pix_lightning.training.monitor_choice import resolve_monitor
     from pix2pix_lightning.training.resuming import format_resume_hint, read_finished_metrics
     from pix2pix_lightning.training.run_dir import lock_run_dir, remove_if_empty, resolve_run_dir
     from pix2pix_lightning.training.run_list import keep_in_list
@@ -47,6 +48,7 @@ def train(cfg: DictConfig) -> dict[str, float]:
 
     with handle_stop_signals() as signals:
         check_training_config(cfg)
+        resolve_monitor(cfg)
         check_schedule_length(cfg)
         download_data(cfg)
         run = resolve_run_dir(cfg)

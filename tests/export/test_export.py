@@ -304,6 +304,22 @@ def test_foreign_onnx_files():
             Translator("other.onnx")(np.zeros((8, 8, 3), np.uint8))
 
 
+def test_the_ema_weights_of_the_last_checkpoint_of_a_gan_are_exported(tmp_path, capsys):
+    module, run = Pix2PixModule(SMALL, PATCH, pair_spec=PairSpec(size=32)), tmp_path / "run"
+    ema = {name: value / 2 for name, value in trained(SMALL).generator.state_dict().items()}
+    _, last = (save(module, run / "checkpoints" / f"{name}.ckpt") for name in ("best", "last"))
+    torch.save({**torch.load(last, weights_only=True), "ema_generator": ema}, last)
+    for weights, expected in (("auto", ema), ("trained", module.generator.state_dict())):
+        output = tmp_path / f"{weights}.ckpt"
+        assert call(run, output, "format=ckpt", f"weights={weights}") == 0
+        assert capsys.readouterr().err.startswith(f"weights: {last} (")
+        saved = read_checkpoint(output)
+        assert all(torch.equal(saved["state_dict"][f"generator.{key}"], value) for key, value in expected.items())
+        made_by = saved["pix2pix_lightning"]["made_by"]
+        chosen = "trained" if weights == "trained" else "ema"
+        assert (made_by["checkpoint"], made_by["weights"]) == ("last.ckpt", chosen)
+
+
 def test_ckpt_holds_the_generator_alone_and_where_it_is_from(tmp_path):
     generator = trained(SMALL, pair_spec=PairSpec(size=32)).generator
     module = Pix2PixModule(SMALL, PATCH, pair_spec=PairSpec(size=32))

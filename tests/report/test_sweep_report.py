@@ -167,10 +167,11 @@ def test_settings_are_escaped(tmp_path):
     assert "plain\\|bar" in (tmp_path / "s/report/report.md").read_text()
 
 
-def save_checkpoint(run, name="best.ckpt", batches_seen=10):
+def save_checkpoint(run, name="best.ckpt", batches_seen=10, state=(), **more):
     (run / "checkpoints").mkdir(exist_ok=True)
     own = {"module": "", "live": [], "batches_seen": batches_seen}
-    torch.save({"hyper_parameters": {}, "state_dict": {}, "pix2pix_lightning": own}, run / "checkpoints" / name)
+    saved = {"hyper_parameters": {}, "state_dict": dict(state), "pix2pix_lightning": own, **more}
+    torch.save(saved, run / "checkpoints" / name)
 
 
 def make_evaluation(run, mean=0.5, *, name="best.ckpt", **facts):
@@ -273,6 +274,35 @@ def test_evaluations_that_were_made_differently_are_rejected(pair, facts, says, 
     others = [f"{key}={value}" for key, value in facts.items() if key in ("weights", "norm", "dropout")]
     assert turned[2 : 2 + len(others)] == others
     assert turned[0] == f"checkpoint={pair[0]}" + ("/checkpoints/last.ckpt" if "name" in facts else "")
+
+
+def test_each_run_may_be_evaluated_by_its_own_default(pair, tmp_path):
+    gan, plain = pair
+    for name in ("best.ckpt", "last.ckpt"):
+        save_checkpoint(plain, name)
+    state = {"discriminator.weight": torch.zeros(1)}
+    make_evaluation(gan, name="last.ckpt")
+    line = read_error(pair, "test")  # the best one of both is the default yet
+    assert "has checkpoint=best.ckpt, and that of" in line
+    save_checkpoint(gan, "last.ckpt", state=state)
+    write_comparison(read_sweep(pair, split="test"), tmp_path / "out")
+    markdown = (tmp_path / "out/report.md").read_text()
+    assert "best.ckpt or last.ckpt (the default of each run) on the test split" in markdown
+    make_evaluation(plain, name="last.ckpt")  # the same for both again
+    save_checkpoint(gan, "last.ckpt", state=state)
+    write_comparison(read_sweep(pair, split="test"), tmp_path / "out")
+    assert "last.ckpt on the test split" in (tmp_path / "out/report.md").read_text()
+
+
+def test_the_proposed_command_names_what_is_no_default(pair):
+    make_evaluation(pair[0])
+    make_evaluation(pair[1], weights="ema", norm="running")
+    for run in pair:
+        save_checkpoint(run, ema_generator={})
+    line = read_error(pair, "test")
+    assert proposed(line) == [f"checkpoint={pair[1]}", "split=test", "weights=trained", "overwrite=true"]
+    turned = proposed(read_error(pair[::-1], "test"))
+    assert turned == [f"checkpoint={pair[0]}", "split=test", "norm=running", "overwrite=true"]  # EMA is the default
 
 
 def test_data_that_the_sweep_itself_varies_may_differ(pair):

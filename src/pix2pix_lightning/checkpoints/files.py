@@ -10,7 +10,7 @@ import warnings
 import zipfile
 import zlib
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -63,13 +63,14 @@ def infer_checkpoint_kind(path: Path) -> str:
     return _KINDS.get(path.suffix.lower(), "training")
 
 
-def find_checkpoint(path: Path, *, prefer: str = BEST) -> Path:
+def find_checkpoint(path: Path, *, prefer: str | None = None) -> Path:
     """Find the checkpoint in a folder.
 
     Args:
         path: A file of any kind, which is returned; or a folder: of a run, of `save_pretrained`, or one in which
             pytorch-CycleGAN-and-pix2pix saved its networks; or a model of the package, ``builtin:facades``.
-        prefer: ``BEST`` or ``LAST``, the one to take from the folder of a run that has both.
+        prefer: ``BEST`` or ``LAST``, the one to take from the folder of a run that has both; by default ``LAST`` of a
+            run with a discriminator, whose pictures no metric of pairs can rank, and ``BEST`` of others.
 
     Returns:
         An existing file.
@@ -84,10 +85,27 @@ def find_checkpoint(path: Path, *, prefer: str = BEST) -> Path:
         if not path.is_file():
             raise FileNotFoundError(f"checkpoint {path} does not exist: give a .ckpt file or a run's folder")
         return path
-    for name in (prefer, BEST, LAST, PRETRAINED, JUNYANZ):
-        if (path / name).is_file():
-            return path / name
-    raise FileNotFoundError(f"{path} has no {prefer}: give a .ckpt file, or the folder of a run that has one")
+    present = [name for name in (BEST, LAST, PRETRAINED, JUNYANZ) if (path / name).is_file()]
+    if not present:
+        raise FileNotFoundError(
+            f"{path} has no {prefer or BEST}: give a .ckpt file, or the folder of a run that has one"
+        )
+    if prefer is None and present[:2] == [BEST, LAST]:
+        prefer = LAST if _is_adversarial_run(path) else BEST
+    return path / (prefer if prefer in present else present[0])
+
+
+def has_discriminator(checkpoint: Mapping[str, Any]) -> bool:
+    """Return whether a checkpoint, as `read_checkpoint` returns it, is of a training with a discriminator."""
+    return any(str(key).startswith("discriminator.") for key in checkpoint["state_dict"])
+
+
+def _is_adversarial_run(folder: Path) -> bool:
+    """Return whether a run has a discriminator, by the first of its checkpoints that can be read."""
+    for name in (LAST, BEST):
+        with suppress(UserError, OSError), open_checkpoint(folder / name, skip=None) as checkpoint:
+            return has_discriminator(checkpoint)
+    return False
 
 
 def read_checkpoint(path: str | Path, *, skip: Collection[str] = ()) -> dict[str, Any]:

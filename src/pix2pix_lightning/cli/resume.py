@@ -34,6 +34,7 @@ _TIED = {
     "speed.precision": ("trainer.precision",),
     "speed.num_workers": ("data.num_workers",),
     "speed.pin_memory": ("data.pin_memory",),
+    "saving.monitor": ("callbacks.best.monitor",),
     "trainer.max_epochs": ("module.schedule.total_epochs",),
     "trainer.check_val_every_n_epoch": ("callbacks.best.every_n_epochs",),
 }
@@ -80,6 +81,7 @@ def load_resumed_config(words: Sequence[str], config_name: str = "train") -> Dic
     _add_watching(cfg, defaults, saved, values)
     for name in defaults.keys() - cfg.keys():
         cfg[name] = defaults[name]
+    _keep_monitor(cfg)
     tied = _find_tied_keys(cfg, values)
     for override in overrides:
         key = override.key_or_group
@@ -87,6 +89,8 @@ def load_resumed_config(words: Sequence[str], config_name: str = "train") -> Dic
         _change_key(cfg, key, override.value(), expected, add=override.is_add() or override.is_force_add())
     for key, value in tied.items():
         OmegaConf.update(cfg, key, value)
+    if _follows_other_metric(cfg, {*values, *tied}):
+        cfg.callbacks.best.mode = "auto"  # what was right for the metric before need not be
     cfg.run_dir = values.get("run_dir")
     changed = select_repeatable_words(words)
     if cfg.command and changed:
@@ -114,6 +118,24 @@ def _add_watching(cfg: DictConfig, defaults: DictConfig, saved: Path, given: Col
             " and ".join(keys),
             " ".join(f"{key}=null" for key in keys),
         )
+
+
+def _keep_monitor(cfg: DictConfig) -> None:
+    """Fill in ``saving.monitor``, which runs of earlier versions lack, with the metric of their best checkpoint."""
+    from omegaconf import OmegaConf
+
+    monitor = OmegaConf.select(cfg, "callbacks.best.monitor")
+    if monitor is not None and OmegaConf.is_dict(cfg.get("saving")):
+        cfg.saving.monitor = monitor
+
+
+def _follows_other_metric(cfg: DictConfig, changed: Collection[str]) -> bool:
+    """Return whether changed keys give the best checkpoint another metric, and leave open which value is better."""
+    from omegaconf import OmegaConf
+
+    is_changed = not {"saving.monitor", "callbacks.best.monitor"}.isdisjoint(changed)
+    has_best = OmegaConf.is_dict(OmegaConf.select(cfg, "callbacks.best"))
+    return is_changed and has_best and "callbacks.best.mode" not in changed
 
 
 def _find_tied_keys(cfg: DictConfig, values: Mapping[str, Any]) -> dict[str, Any]:

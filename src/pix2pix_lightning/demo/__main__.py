@@ -34,11 +34,13 @@ def demo(cfg: DictConfig) -> None:
     from pix2pix_lightning.demo.model_pool import ModelPool
     from pix2pix_lightning.demo.resources import open_socket, use_temporary_files
     from pix2pix_lightning.demo.session import DemoSession
-    from pix2pix_lightning.inference.from_config import build_translator, read_half
+    from pix2pix_lightning.inference.from_config import build_translator, print_choice, read_half
 
     def open_translator(checkpoint: str, mode: str) -> Translator:
         chosen = {**cfg, "checkpoint": checkpoint, "mode": mode, "dropout": None}
-        return build_translator(OmegaConf.create(chosen))
+        translator = build_translator(own := OmegaConf.create(chosen))
+        print_choice(own, translator.checkpoint, translator.weights)
+        return translator
 
     opens = should_open(cfg.open_browser)
     paths = cfg.checkpoint if OmegaConf.is_list(cfg.checkpoint) else [cfg.checkpoint]

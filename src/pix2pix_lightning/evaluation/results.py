@@ -123,7 +123,7 @@ def collect_facts(cfg: DictConfig, checkpoint: Path, translator: Translator, dat
         "batches_seen": _read_batches_seen(checkpoint),
         "split": cfg.split,
         "mode": cfg.mode,
-        "weights": cfg.weights,
+        "weights": translator.weights,
         "norm": translator.norm,
         "dropout": translator.dropout,
         "seed": cfg.seed,

@@ -33,13 +33,14 @@ def export(cfg: DictConfig, words: Sequence[str] = ()) -> Path:
     """
     from omegaconf import OmegaConf
 
+    from pix2pix_lightning.checkpoints.choice import WEIGHTS, resolve_weights
     from pix2pix_lightning.checkpoints.files import find_checkpoint, infer_checkpoint_kind
     from pix2pix_lightning.cli.conf import PATH_KEYS
     from pix2pix_lightning.evaluation import find_run
     from pix2pix_lightning.export.formats import FORMATS, SUFFIXES, Export, check_keys
-    from pix2pix_lightning.inference.from_config import read_pair_spec
+    from pix2pix_lightning.inference.from_config import print_choice, read_pair_spec
     from pix2pix_lightning.inference.loading import open_module
-    from pix2pix_lightning.utils.checks import check_folder, check_not_inside
+    from pix2pix_lightning.utils.checks import check_choice, check_folder, check_not_inside
     from pix2pix_lightning.utils.instantiate import parse_trust
 
     keys = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
@@ -64,12 +65,16 @@ def export(cfg: DictConfig, words: Sequence[str] = ()) -> Path:
     keeps_others = not suffix and cfg.format != "web" and infer_checkpoint_kind(checkpoint) == "training"
     if not keeps_others:  # what lies in the output's folder is replaced
         check_not_inside("output", output, checkpoint=checkpoint)
-    options = {"weights": cfg.weights, "trust": parse_trust(cfg.trust), "pair": read_pair_spec(cfg)}
+    check_choice("weights", cfg.weights, WEIGHTS)
+    keys["weights"] = resolve_weights(checkpoint, cfg.weights)
+    options = {"weights": keys["weights"], "trust": parse_trust(cfg.trust), "pair": read_pair_spec(cfg)}
     module = open_module(checkpoint, **options, report=print_escaped)
+    print_choice(cfg, checkpoint, keys["weights"])
     keys["norm"] = cfg.norm or "image"
     overrides = [word for word in words if "=" in word and not word.startswith("-")]  # flags may have paths too
     shared = [word for word in overrides if word.partition("=")[0] not in PATH_KEYS]
-    made_by = {"export": shlex.join(shared), "checkpoint": checkpoint.name, "batches_seen": module.batches_seen}
+    origin = {"checkpoint": checkpoint.name, "weights": keys["weights"], "batches_seen": module.batches_seen}
+    made_by = {"export": shlex.join(shared), **origin}
     print_escaped(FORMATS[cfg.format](Export(module, find_run(checkpoint), output, keys, made_by)))
     return output
 

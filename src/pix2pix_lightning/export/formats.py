@@ -112,6 +112,7 @@ def _export_hub(export: Export) -> str:
         license=keys["license"],
         pictures=keys["pictures"],
         weights=keys["weights"],
+        checkpoint=export.made_by["checkpoint"],
     )
     export.module.save_pretrained(export.output, card=card, overwrite=export.overwrite)
     if name is None:

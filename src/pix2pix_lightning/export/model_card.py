@@ -44,6 +44,7 @@ def build_model_card(
     license: str | None = None,
     pictures: bool | None = None,
     weights: str = "trained",
+    checkpoint: str | None = None,
 ) -> Card:
     """Build a card of what the model is, how it was trained and how good it is.
 
@@ -57,6 +58,7 @@ def build_model_card(
         pictures: Whether some validation pairs of the gallery are shown. By default they are for procedural data
             only, since the user alone knows whether other images may be published.
         weights: Weights of the module, ``trained`` or ``ema``, whose metrics are shown.
+        checkpoint: Name of the file that they are of; None leaves it out.
 
     Returns:
         The card, with its pictures.
@@ -75,7 +77,7 @@ def build_model_card(
     sections = {
         "Figures": _format_metrics(run, module.batches_seen, weights, validation),
         "Data": _format_data(data, known) if data else "",
-        "Training": _format_training(run, settings, module),
+        "Training": _format_training(run, settings, module, {"checkpoint": checkpoint, "weights": weights}),
     }
     filled = {title: text for title, text in sections.items() if text}
     return Card(format_card(module, filled, data=known, pictures=shown, name=name, license=license), shown)
@@ -142,7 +144,9 @@ def _find_data_group(data: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _format_training(run: Path, settings: Mapping[str, Any], module: Pix2PixModule) -> str:
+def _format_training(
+    run: Path, settings: Mapping[str, Any], module: Pix2PixModule, chosen: Mapping[str, str | None]
+) -> str:
     summary = read_json(run / "summary.json") if (run / "summary.json").is_file() else {}
     hparams = module.hparams
     run_rows = {**_select(settings.get("trainer"), _TRAINER_KEYS), **_select(summary, _SUMMARY_KEYS)}
@@ -157,7 +161,7 @@ def _format_training(run: Path, settings: Mapping[str, Any], module: Pix2PixModu
         rows.append(["first weights", "of another model: `init_from=`"])
     rows += [
         [format_code(key), format_code(value)]
-        for key, value in {**module_rows, **run_rows}.items()
+        for key, value in {**chosen, **module_rows, **run_rows}.items()
         if value is not None
     ]
     command = format_training_command(settings.get("command"))

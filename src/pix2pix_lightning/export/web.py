@@ -148,6 +148,7 @@ def _list_facts(graph: Graph, size: Size, count: int, made_by: Mapping[str, Any]
     height, width = get_sides(size)
     return [
         ("Checkpoint", facts["made_by"].get("checkpoint")),
+        ("Weights", facts["made_by"].get("weights")),
         ("Batches seen", facts["made_by"].get("batches_seen")),
         ("Translates", f"{source.kind} to {target.kind}, {width} x {height} pixels"),
         ("Statistics", f"norm={graph.norm}"),

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
 
+from pix2pix_lightning.checkpoints.choice import describe_choice
 from pix2pix_lightning.inference.translator import Translator
 from pix2pix_lightning.utils.instantiate import parse_trust
 from pix2pix_lightning.utils.text import print_escaped
@@ -54,6 +57,18 @@ def build_segmenter(cfg: DictConfig) -> Translator:
     """
     trust = True if cfg.trust is True else parse_trust(cfg.trust)
     return Translator(str(cfg.segmenter), resize="training", device=cfg.device, trust=trust)
+
+
+def print_choice(cfg: DictConfig, path: Path | None, weights: str) -> None:
+    """Print on standard error which weights a command took, if there was something to choose.
+
+    Args:
+        cfg: Configuration with ``checkpoint``, the file or folder that the user named.
+        path: The file that was loaded.
+        weights: ``trained`` or ``ema``.
+    """
+    if path is not None and (line := describe_choice(Path(str(cfg.checkpoint)), path, weights)) is not None:
+        print_escaped(line, file=sys.stderr)
 
 
 def read_half(cfg: DictConfig) -> str:

@@ -28,7 +28,7 @@ def check_exported_options(path: Path, *, dropout: str, weights: str, precision:
     Args:
         path: The exported file.
         dropout: ``on`` or ``off``.
-        weights: ``trained`` or ``ema``.
+        weights: ``auto``, ``trained`` or ``ema``.
         precision: ``32``, ``bf16`` or ``auto``.
         pair: Meaning of the images, or None.
 
@@ -37,7 +37,7 @@ def check_exported_options(path: Path, *, dropout: str, weights: str, precision:
     """
     for name, value, allowed in (
         ("dropout", dropout, ("off",)),
-        ("weights", weights, ("trained",)),
+        ("weights", weights, ("auto", "trained")),
         ("precision", precision, ("32", "auto")),
         ("pair", pair, (None,)),
     ):

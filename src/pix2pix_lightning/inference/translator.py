@@ -12,6 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from pix2pix_lightning.checkpoints.choice import WEIGHTS, resolve_weights
 from pix2pix_lightning.checkpoints.files import find_checkpoint, infer_checkpoint_kind
 from pix2pix_lightning.data.files.file_image import from_pil
 from pix2pix_lightning.data.pair_spec import PairSpec
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
 MAX_PIXELS = 2**28
 """Default limit of an image file, 16384 x 16384 pixels."""
 _MODES = {"deterministic": ("image", "off"), "paper": ("image", "on")}
-_NORMS, _DROPOUT, _WEIGHTS = ("image", "running"), ("on", "off"), ("trained", "ema")
+_NORMS, _DROPOUT = ("image", "running"), ("on", "off")
 
 AnyImage = TypeVar("AnyImage", Tensor, "PILImage")
 Array = npt.NDArray[Any]
@@ -61,14 +62,13 @@ class Translator:
     by reflection, and the output is cropped back.
 
     Args:
-        model: A checkpoint; a run's folder (its ``best.ckpt``, else ``last.ckpt``); a folder or a ``.safetensors``
-            file of ``save_pretrained``; a generator of pytorch-CycleGAN-and-pix2pix, ``latest_net_G.pth``, or its
-            folder; an exported ``.onnx`` or ``.pt2`` file; ``builtin:facades``, which comes with the package; or a
-            module. A module's generator is used itself, without a copy or a change of its weights; a file's weights are
-            converted for speed.
+        model: A checkpoint; a run's folder (its ``last.ckpt`` if it was trained with a discriminator, else its
+            ``best.ckpt``); a folder or a ``.safetensors`` file of ``save_pretrained``; a generator of
+            pytorch-CycleGAN-and-pix2pix, ``latest_net_G.pth``, or its folder; an exported ``.onnx`` or ``.pt2`` file;
+            ``builtin:facades``, which comes with the package; or a module. A module's generator is used itself, without
+            a copy or a change of its weights; a file's weights are converted for speed.
         mode: ``deterministic`` (``norm=image``, ``dropout=off``) or ``paper`` (``image``, ``on``: section 3.3).
-        weights: ``trained``, or ``ema`` for the exponential moving average of the generator, where the checkpoint
-            has it.
+        weights: ``trained``; ``ema``, the moving average of the generator; or ``auto``: ``ema`` where there is one.
         norm: ``image`` (batch norm uses the statistics of each image) or ``running`` (running statistics); by default
             that of the mode, and for an exported file the one of the export.
         dropout: ``on`` or ``off``; by default that of the mode.
@@ -76,31 +76,30 @@ class Translator:
         sample: Number of the noise; together with the seed it determines the noise.
         device: A torch device, to which the generator is moved. ``auto`` is the device of a module, and for a file
             the GPU if there is one.
-        precision: ``32`` (float32, or the type of a module's weights), ``bf16`` (convolutions in bfloat16: for a U-Net
-            trained on facades, one gray level in ten is off by 1, none by more than 2), or ``auto``: bf16 where the
-            device has instructions for it.
+        precision: ``32`` (float32, or the type of a module's weights), ``bf16`` (convolutions in bfloat16: of a U-Net
+            of facades one gray level in ten is off by 1, none by more than 2), or ``auto``: bf16 where a device has it.
         trust: Packages whose classes a file may name, in addition to this one's and torch's; True allows to read a
             ``.pt2`` file, which runs any code that its author put there.
-        pair: Meaning of the images, for a file that does not contain it (``latest_net_G.pth``): a ``PairSpec``, or
-            some of its keys; the others are read from ``train_opt.txt`` next to it.
+        pair: Meaning of the images, for a file that does not contain it (``latest_net_G.pth``): a ``PairSpec``, or some
+            of its keys; the others are read from ``train_opt.txt`` next to it.
         resize: To what images are resized, but not tensors of floats, with the source's interpolation. ``training``
             resizes them as the training did, by its size or its width, and the output back to the image's own size with
-            the target's interpolation. A side in pixels, or (height, width), resizes them to that, and the output has
-            that size. By default images keep their size.
+            the target's interpolation. A side in pixels, or (height, width): the output has that size. Default: none.
         tile: Greatest side, in pixels, of the windows in which a larger image is translated; ``auto`` for tiles of
             images with more than 4096 x 4096 pixels; None for no tiles. Windows overlap by as much as the network
             sees, so that the result is that of the whole image.
         overlap: Pixels that windows share, if fewer; there they are blended, and their differences are in ``seams``.
         statistics: How norms that use the image's statistics find them in tiles: ``exact``, with a pass over the
             image for each norm layer, or ``estimated``, on a reduced copy.
-        half: Which half of a file is translated, as ``SourceReader`` takes it. Arrays, tensors and PIL images are
-            translated whole.
+        half: Which half of a file is translated, as ``SourceReader`` takes it. Other images are translated whole.
         max_pixels: Greatest number of pixels of a file; larger ones are refused before they are decoded.
         rounding: How floats become whole numbers: ``nearest``, or ``floor``, which pytorch-CycleGAN-and-pix2pix does.
         report: Called with a line that says what was read from ``train_opt.txt``.
         progress: Called with the number of finished windows of an image, and with their total.
 
     Attributes:
+        checkpoint: The file that was loaded; None for a module.
+        weights: Which of its weights are used, ``trained`` or ``ema``.
         seams: How much neighbouring windows differed, for each image that was blended.
         reader: What reads files, and knows of how many it took a half.
 
@@ -120,7 +119,7 @@ class Translator:
         model: str | Path | Pix2PixModule,
         *,
         mode: str = "deterministic",
-        weights: str = "trained",
+        weights: str = "auto",
         norm: str | None = None,
         dropout: str | None = None,
         seed: int = 0,
@@ -140,7 +139,7 @@ class Translator:
         progress: Callable[[int, int], object] = _ignore_progress,
     ) -> None:
         check_choice("mode", mode, tuple(_MODES))
-        check_choice("weights", weights, _WEIGHTS)
+        check_choice("weights", weights, WEIGHTS)
         check_choice("precision", precision, PRECISIONS)
         if norm is not None:
             check_choice("norm", norm, _NORMS)
@@ -152,21 +151,25 @@ class Translator:
         self.sample = sample
         build = partial(GeneratorNetwork, norm=norm or _MODES[mode][0], dropout=dropout == "on", precision=precision)
         self.network: GeneratorNetwork | OnnxNetwork | ProgramNetwork
+        self.checkpoint: Path | None = None
         if isinstance(model, Pix2PixModule):
             if weights == "ema":
                 raise UserError("weights='ema' with a module: the EMA weights are in checkpoints, give one")
             if pair is not None:
                 raise UserError("pair= with a module, which already has a pair_spec: leave pair out")
             on = model.device if device == "auto" else find_device(device)
+            self.weights = "trained"
             self.network = build(model, device=on, optimized_layout=False)
         elif infer_checkpoint_kind(path := find_checkpoint(Path(model))) == "exported":
+            self.checkpoint, self.weights = path, "trained"
             check_exported_options(path, dropout=dropout, weights=weights, precision=precision, pair=pair)
             on_file = device if device == "auto" else find_device(device)
             self.network = open_exported(path, on_file, trust=trust is True)
             if norm not in (None, self.network.norm):
                 raise UserError(f"norm={norm!r}, but {path} was exported with {self.network.norm!r}: leave norm out")
         else:
-            module = open_module(path, weights=weights, trust=check_packages(trust), pair=pair, report=report)
+            self.checkpoint, self.weights = path, resolve_weights(path, weights)
+            module = open_module(path, weights=self.weights, trust=check_packages(trust), pair=pair, report=report)
             self.network = build(module, device=find_device(device), optimized_layout=True)
         self.norm = self.network.norm
         self.device = self.network.device

@@ -17,7 +17,7 @@ from pix2pix_lightning.metrics.labels import ClassAccuracy, MeanIoU, PixelAccura
 from pix2pix_lightning.metrics.sharpness import GradientRatio
 from pix2pix_lightning.utils.errors import UserError
 
-__all__ = ["METRICS", "Direction", "MetricInfo", "describe_metrics", "metric_info"]
+__all__ = ["METRICS", "Direction", "MetricInfo", "derive_name", "describe_metrics", "metric_info"]
 
 Direction = Literal["higher", "lower", "target", "unknown"]
 _WRITTEN: Mapping[str, Any] = {  # attributes for readers of results, and their types
@@ -270,6 +270,11 @@ def describe_metrics(collection: MetricCollection) -> dict[str, dict[str, Any]]:
         str(key): metric_info(metric).rename(str(name)).to_dict()
         for key, name, metric in zip(logged, names, metrics, strict=True)
     }
+
+
+def derive_name(description: Mapping[str, Any]) -> str:
+    """Return the name of a described metric, that of its class in snake case, without building it."""
+    return _to_snake_case(str(description["_target_"]).rpartition(".")[2])
 
 
 def _to_snake_case(name: str) -> str:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from pix2pix_lightning.checkpoints.files import BEST, read_batches_seen
+from pix2pix_lightning.checkpoints.choice import resolve_weights
+from pix2pix_lightning.checkpoints.files import find_checkpoint, read_batches_seen
 from pix2pix_lightning.evaluation import METRICS_FILE
 from pix2pix_lightning.utils.configs import LOADING_KEYS
 from pix2pix_lightning.utils.errors import UserError
@@ -41,7 +43,9 @@ def read_evaluations(runs: Sequence[Path], split: str) -> tuple[list[dict[str, A
 
 def describe_checkpoint(found: Sequence[Mapping[str, Any]]) -> str:
     """Describe the checkpoint and the settings that all evaluations have in common."""
-    names = [_get_checkpoint_name(facts) for facts in found if "checkpoint" in facts]
+    names = sorted({_get_checkpoint_name(facts) for facts in found if "checkpoint" in facts})
+    if len(names) > 1:
+        names = [f"{' or '.join(names)} (the default of each run)"]
     others = [f"{key}={found[0][key]}" for key, default in _DEFAULTS.items() if found[0].get(key, default) != default]
     return " ".join([names[0] if names else "a checkpoint that they do not name", *others])
 
@@ -89,6 +93,8 @@ def _check_same_settings(runs: Sequence[Path], found: Sequence[Mapping[str, Any]
         have = [number for number, each in enumerate(settings) if key in each]
         if all(key in configured[number] and settings[number][key] == configured[number][key] for number in have):
             continue  # data that the sweep itself varies
+        if key == "checkpoint" and all(_is_of_default(runs[number], found[number]) for number in have):
+            continue  # the last of a run with a discriminator, the best of others
         first = have[0]
         for number in have[1:]:
             value, other = settings[number][key], settings[first][key]
@@ -128,9 +134,32 @@ def _format_value(value: Any) -> str:
 def _format_command(run: Path, facts: Mapping[str, Any], *words: str, like: Mapping[str, Any] | None = None) -> str:
     """Format the command that evaluates a run again, with the settings of ``like``, by default with its own."""
     like = facts if like is None else like
-    name = _get_checkpoint_name(like) if "checkpoint" in like else Path(BEST).name
-    checkpoint = run if name == Path(BEST).name else run / "checkpoints" / name
-    others = [f"{key}={like[key]}" for key, default in _DEFAULTS.items() if like.get(key, default) != default]
+    default = _find_default(run)
+    checkpoint = run / "checkpoints" / _get_checkpoint_name(like) if "checkpoint" in like else default
+    others = [f"{key}={like[key]}" for key in _DEFAULTS if _is_needed(key, like, checkpoint or run)]
     again = ["overwrite=true"] if "metrics" in facts else []
-    words = (f"checkpoint={checkpoint}", f"split={facts['split']}", *others, *words, *again)
+    named = run if checkpoint in (None, default) else checkpoint
+    words = (f"checkpoint={named}", f"split={facts['split']}", *others, *words, *again)
     return shlex.join(["python", "-m", "pix2pix_lightning.evaluate", *words])
+
+
+def _is_needed(key: str, like: Mapping[str, Any], checkpoint: Path) -> bool:
+    """Return whether a command must set a key, since it would not be so by default."""
+    if key != "weights" or key not in like:
+        return bool(like.get(key, _DEFAULTS[key]) != _DEFAULTS[key])
+    with suppress(UserError, OSError):
+        return bool(like[key] != resolve_weights(checkpoint, "auto"))
+    return True
+
+
+def _find_default(run: Path) -> Path | None:
+    """Return the checkpoint that the run's folder stands for, or None."""
+    with suppress(FileNotFoundError):
+        return find_checkpoint(run)
+    return None
+
+
+def _is_of_default(run: Path, facts: Mapping[str, Any]) -> bool:
+    """Return whether an evaluation is of the checkpoint that the run's folder stands for."""
+    default = _find_default(run)
+    return default is not None and default.name == _get_checkpoint_name(facts)

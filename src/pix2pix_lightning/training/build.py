@@ -27,12 +27,14 @@ from pix2pix_lightning.training.callbacks.keep_settings import KeepSettings
 from pix2pix_lightning.training.callbacks.performance import Performance
 from pix2pix_lightning.training.callbacks.repeat_validation import RepeatValidation
 from pix2pix_lightning.training.callbacks.save_by_time import SaveByTime
+from pix2pix_lightning.training.callbacks.skip_stale_best import SkipStaleBest
 from pix2pix_lightning.training.callbacks.watch_numbers import WatchNumbers
 from pix2pix_lightning.training.config_checks import check_built_module, check_monitors, check_stopping, name_key
 from pix2pix_lightning.training.ddp import NAME as DDP_PER_NETWORK
 from pix2pix_lightning.training.ddp import uses_plain_ddp
 from pix2pix_lightning.training.init_weights import load_initial_weights
 from pix2pix_lightning.training.loggers import FaultTolerantLogger, MetricsCSV, warn_left_out
+from pix2pix_lightning.training.monitor_choice import resolve_monitor
 from pix2pix_lightning.training.performance import keep_memory
 from pix2pix_lightning.training.performance_choice import Choice, choose_compile, choose_options
 from pix2pix_lightning.training.side_choice import keep_sides, restore_saved_sides
@@ -64,8 +66,8 @@ def build_training(cfg: DictConfig, saved: Path | None = None, checkpoint: Path 
     """Build everything that a training needs. Nothing is written.
 
     Args:
-        cfg: Configuration of the training, with ``run_dir`` set. What ``speed``, ``data.a`` and ``data.b`` leave to
-            ``auto`` is filled in.
+        cfg: Configuration of the training, with ``run_dir`` set. What ``speed``, ``saving.monitor``, ``data.a`` and
+            ``data.b`` leave to ``auto`` is filled in.
         saved: The ``config.yaml`` of the run that is resumed. Its values of ``speed`` are kept.
         checkpoint: The checkpoint that is resumed. What its images mean is compared before the files are looked at.
 
@@ -75,6 +77,7 @@ def build_training(cfg: DictConfig, saved: Path | None = None, checkpoint: Path 
     Raises:
         UserError: A setting is out of range, or contradicts another.
     """
+    resolve_monitor(cfg)
     choices = choose_options(cfg, saved)
     restore_saved_sides(cfg, saved)
     data = instantiate(cfg.data, _convert_="all")
@@ -97,7 +100,7 @@ def build_training(cfg: DictConfig, saved: Path | None = None, checkpoint: Path 
     else:
         check_monitors(callbacks, module)
     settings: Any = OmegaConf.to_container(cfg.trainer, resolve=True)
-    own = [Performance(cfg.speed), FlushMetrics(), KeepSettings(), RepeatValidation()]
+    own = [Performance(cfg.speed), FlushMetrics(), KeepSettings(), RepeatValidation(), SkipStaleBest()]
     # first: what a batch that is left out has changed is restored before others look
     settings["callbacks"] = [*own, *sorted(callbacks.values(), key=lambda one: not isinstance(one, WatchNumbers))]
     settings["logger"] = _build_loggers(cfg.get("logger") or {})

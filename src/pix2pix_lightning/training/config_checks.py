@@ -212,7 +212,8 @@ def check_monitors(callbacks: Mapping[str, Callback], module: LightningModule) -
     known = [str(name) for name in module.val_metrics.collection]
     for key, callback in callbacks.items():
         monitor = getattr(callback, "monitor", None)
-        if isinstance(monitor, str) and monitor.startswith("val/") and monitor not in known:
+        judged = getattr(callbacks.get("judge"), "names", ())
+        if isinstance(monitor, str) and monitor.startswith("val/") and monitor not in (*known, *judged):
             raise UserError(
                 f"callbacks.{key}.monitor={monitor} is no metric of the validation, which has {', '.join(known)}: set "
                 f"callbacks.{key}.monitor= to one of them (and its mode=min or max), or add it to module.metrics"

@@ -21,6 +21,7 @@ _IGNORED_WARNINGS = (
     "You defined a `validation_step` but have no `val_dataloader`",  # a benchmark
     "The number of training batches .* is smaller than the logging interval",
     "Checkpoint directory .* exists and is not empty",  # a resumed run
+    r"Be aware .* the following callbacks: \[\"ModelCheckpoint{[^}]*}\"\]",  # another interval or metric: KeepSettings
     "You.re resuming from a checkpoint that ended before the epoch ended",  # the data module continues where it was
 )
 """Warnings of Lightning about what is so by design."""

@@ -26,6 +26,7 @@ _ADDED_KEYS = {
     "data.test_fraction": 0.0,
     "data.split_seed": 0,
     "callbacks.gallery.max_megabytes": 48.0,
+    "saving.monitor": "val/l1",
 }
 """What keys stand for that a run of an earlier version does not have, where that is not null."""
 

@@ -74,10 +74,13 @@ def test_a_resumed_run_goes_on_with_its_average(run):
         assert torch.isfinite(value).all()
 
 
-def test_the_translator_uses_the_average_on_request(run):
+def test_the_translator_uses_the_average_by_default(run):
     source = torch.rand(1, 3, 16, 16)
-    trained, averaged = (Translator(run[0], weights=weights) for weights in ("trained", "ema"))
+    trained, averaged, default = (Translator(run[0], weights=weights) for weights in ("trained", "ema", "auto"))
     assert not torch.equal(trained(source), averaged(source))
+    assert torch.equal(default(source), averaged(source))
+    assert torch.equal(Translator(run[0])(source), averaged(source))
+    assert [one.weights for one in (trained, averaged, default)] == ["trained", "ema", "ema"]
     trained.generator.load_state_dict(read_checkpoint(run[0])[KEY])
     assert torch.equal(trained(source), averaged(source))
 

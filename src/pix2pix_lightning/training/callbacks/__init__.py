@@ -12,6 +12,7 @@ from pix2pix_lightning.training.callbacks.progress import TrainingBar
 from pix2pix_lightning.training.callbacks.repeat_validation import RepeatValidation
 from pix2pix_lightning.training.callbacks.save_by_time import SaveByTime
 from pix2pix_lightning.training.callbacks.save_on_interrupt import SaveOnInterrupt
+from pix2pix_lightning.training.callbacks.skip_stale_best import SkipStaleBest
 from pix2pix_lightning.training.callbacks.stop_on_signal import StopOnSignal
 from pix2pix_lightning.training.callbacks.watch_numbers import WatchNumbers
 from pix2pix_lightning.training.callbacks.watch_training import WatchTraining
@@ -28,6 +29,7 @@ __all__ = [
     "RepeatValidation",
     "SaveByTime",
     "SaveOnInterrupt",
+    "SkipStaleBest",
     "StopOnSignal",
     "TrainingBar",
     "WatchNumbers",

@@ -17,7 +17,7 @@ class EMA(Callback):
     """Keep an exponential moving average of the generator's weights, counted in batches, in each checkpoint.
 
     A step of training is noisy, the more with an adversarial loss; the average over the last steps is less so (Yazici
-    et al., arXiv 1806.04498). Training and validation do not use it; ``Translator(weights="ema")`` does.
+    et al., arXiv 1806.04498). Training and validation do not use it; ``Translator`` does.
 
     Args:
         decay: Share of the old average that a batch leaves, at least 0 and below 1. The first batches count more:
