@@ -2,7 +2,13 @@
 
 from pix2pix_lightning.networks.features.efficientnet_lite import EfficientNetLite
 from pix2pix_lightning.networks.features.feature_network import FeatureNetwork, Features
-from pix2pix_lightning.networks.features.loading import FEATURES, check_features, load_features, to_rgb
+from pix2pix_lightning.networks.features.loading import (
+    FEATURES,
+    check_features,
+    get_layer_channels,
+    load_features,
+    to_rgb,
+)
 
 __all__ = [
     "FEATURES",
@@ -10,6 +16,7 @@ __all__ = [
     "FeatureNetwork",
     "Features",
     "check_features",
+    "get_layer_channels",
     "load_features",
     "to_rgb",
 ]

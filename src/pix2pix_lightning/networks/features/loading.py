@@ -12,7 +12,7 @@ from pix2pix_lightning.networks.features.efficientnet_lite import EfficientNetLi
 from pix2pix_lightning.networks.features.feature_network import FeatureNetwork
 from pix2pix_lightning.utils.errors import UserError
 
-__all__ = ["FEATURES", "check_features", "load_features", "to_rgb"]
+__all__ = ["FEATURES", "check_features", "get_layer_channels", "load_features", "to_rgb"]
 
 
 def _load_efficientnet(version: str) -> FeatureNetwork:
@@ -62,6 +62,21 @@ def check_features(name: str) -> None:
         UserError: The name is unknown, or the weights are not installed.
     """
     load_features(name)
+
+
+def get_layer_channels(name: str) -> list[int]:
+    """Return the channels of each layer of a pretrained network, for which its weights need not be installed.
+
+    Args:
+        name: As for `load_features`.
+
+    Raises:
+        UserError: The name is unknown.
+    """
+    if name not in FEATURES:
+        raise UserError(f"pretrained={name}: choose {', '.join(FEATURES)}")
+    with torch.device("meta"):
+        return list(EfficientNetLite(name).layer_channels)
 
 
 def to_rgb(images: Tensor, what: str = "features") -> Tensor:
