@@ -15,7 +15,7 @@ from pix2pix_lightning.losses.penalties import gradient_penalty, r1_penalty
 from pix2pix_lightning.losses.perceptual import PerceptualDistance
 from pix2pix_lightning.losses.reconstruction import PyramidL1, ShiftTolerantL1
 from pix2pix_lightning.losses.scales import Features, Logits, mean_over_scales, split_logits
-from pix2pix_lightning.losses.segmentation import SegmentationAdversarial, find_labels, label_mix
+from pix2pix_lightning.losses.segmentation_adversarial import SegmentationAdversarial, find_labels, label_mix
 
 __all__ = [
     "AdversarialLoss",

@@ -82,7 +82,16 @@ class DiscriminatorTermsMixin(LightningModule):
         return pair_fake[:, count:], pair_real[:, count:], find_labels(pair_real[:, :count])
 
     def compute_gradient_penalty(self, source: Tensor, target: Tensor, fake: Tensor) -> Tensor:
-        """Compute the penalty of WGAN-GP of images (B, C, H, W), unweighted, and record it."""
+        """Compute the penalty of WGAN-GP, unweighted, and record it.
+
+        Args:
+            source: Images (B, C, H, W) in [-1, 1].
+            target: Images (B, C', H, W) in [-1, 1].
+            fake: The generator's output (B, C', H, W).
+
+        Returns:
+            A scalar.
+        """
         penalty = gradient_penalty(self._judge, source if self.conditional else None, target, fake)
         self.record(gradient_penalty=penalty)
         return penalty

@@ -11,7 +11,7 @@ from pix2pix_lightning.networks.padding import pad_for
 from pix2pix_lightning.networks.projected import ProjectedDiscriminator
 from pix2pix_lightning.networks.receptive_field import ReceptiveField, measure_receptive_field
 from pix2pix_lightning.networks.resnet import ResNetGenerator
-from pix2pix_lightning.networks.segmentation import SegmentationDiscriminator
+from pix2pix_lightning.networks.segmentation_discriminator import SegmentationDiscriminator
 from pix2pix_lightning.networks.tiling_state import Statistics, TilingState, Window, crop_map
 from pix2pix_lightning.networks.unet import UNetGenerator
 

@@ -1,7 +1,7 @@
 """A discriminator that judges by the features of a pretrained network, randomly mixed (Projected GAN)."""
 
 import math
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -142,7 +142,7 @@ class ProjectedDiscriminator(nn.Module):
         Returns:
             Maps (B, base_channels * 2**scale, h, w), the finest first.
         """
-        weights = cast(Any, self)._buffers
+        weights = dict(self.named_buffers(recurse=False))
         network = load_features(self.pretrained, target.device, weights["mix_channels_0"].dtype)
         layers = network.compute_layers(to_rgb(target, "discriminator"))[-self.num_scales :]
         mixed = [F.conv2d(layer, weights[f"mix_channels_{scale}"]) for scale, layer in enumerate(layers)]

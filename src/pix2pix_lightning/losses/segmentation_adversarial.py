@@ -57,7 +57,13 @@ class SegmentationAdversarial(AdversarialLoss):
         return compute_balanced_entropy(real, labels) + _mean_of_counted(are_fake, labels != NO_LABEL)
 
     def generator_loss(self, fake: Tensor, real: Tensor | None = None, labels: Tensor | None = None) -> Tensor:
-        """Return the balanced cross entropy of generated pixels with their classes; arguments as above."""
+        """Return the balanced cross entropy of generated pixels with their classes.
+
+        Args:
+            fake: Logits of generated targets, (B, N + 1, H, W).
+            real: Not used.
+            labels: Class numbers (B, H, W), -1 for none.
+        """
         assert labels is not None  # `generator` checks it
         return compute_balanced_entropy(fake, labels)
 
