@@ -77,12 +77,12 @@ def check_discriminator(
         )
     if predicts_classes and spec.source.kind != "label":
         raise UserError(
-            f"discriminator=segmentation with a source of kind={spec.source.kind}: it finds the classes of the source, "
-            "which must be a label map; set kind=label with a palette= or num_classes= for that side"
+            f"a segmentation discriminator with a source of kind={spec.source.kind}: it finds the source's classes, "
+            "which a label map has; set kind=label with a palette= or num_classes= for that side"
         )
     if predicts_classes and conditional:
         raise UserError(
-            "discriminator=segmentation with conditional=true: it is to find the label map, not to see it; set "
+            "a segmentation discriminator with conditional=true: it is to find the label map, not to see it; set "
             "module.conditional=false"
         )
     if getattr(discriminator, "pretrained", None) and spec.target.kind in _WITHOUT_PHOTOS:
