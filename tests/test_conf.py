@@ -36,8 +36,11 @@ FIRST_DATA_KEYS = {  # which every run has
 GROUPS = sorted((str(path.parent), path.stem) for path in FILES if path.parts[0] not in ("sweep", path.name))
 
 
-LABELS = ["data=procedural_classes", "data.direction=a_to_b"]  # as targets
-NEEDED = {("loss", "cross_entropy"): LABELS}
+WITH_LABELS = ["data=procedural_classes", "data.direction=b_to_a", "discriminator=segmentation"]
+WITH_LABELS += ["adversarial=segmentation", "module.conditional=false"]
+COMPANIONS = {("discriminator", "segmentation"): WITH_LABELS, ("adversarial", "segmentation"): WITH_LABELS}
+COMPANIONS[("loss", "cross_entropy")] = ["data=procedural_classes", "data.direction=a_to_b"]
+"""What a choice does not go without."""
 
 
 def override(group, name):
@@ -84,7 +87,8 @@ def step(module, side):
 @pytest.mark.parametrize(("group", "name"), GROUPS, ids=[f"{group}={name}" for group, name in GROUPS])
 def test_every_configuration_is_instantiated_and_stepped(group, name, tmp_path):
     side = 256 if group in ("generator", "discriminator") else 64
-    cfg = compose("train", [override(group, name), *NEEDED.get((group, name), []), f"run_dir={tmp_path}/run"])
+    companions = COMPANIONS.get((group, name), [])
+    cfg = compose("train", [*({override(group, name): 0} | dict.fromkeys(companions)), f"run_dir={tmp_path}/run"])
     cfg.data.size = side
     is_default = group != "module" and cfg.module == compose_once().module
     narrow(cfg, side)
@@ -100,7 +104,8 @@ def test_every_configuration_is_instantiated_and_stepped(group, name, tmp_path):
 
 
 LOSSES = ["l1", "l2", "gan", "cgan", "l1_gan", "l1_cgan"]
-FORMS = sorted(path.stem for path in (CONF / "adversarial").glob("*.yaml"))
+FORMS = sorted(path.stem for path in (CONF / "adversarial").glob("*.yaml") if path.stem != "segmentation")
+"""The forms that any discriminator goes with; what goes with segmentation is a row of COMPANIONS."""
 
 
 @pytest.mark.parametrize(

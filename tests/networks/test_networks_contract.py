@@ -11,7 +11,9 @@ from pix2pix_lightning.networks import (
     MultiScaleDiscriminator,
     PatchDiscriminator,
     PixelDiscriminator,
+    ProjectedDiscriminator,
     ResNetGenerator,
+    SegmentationDiscriminator,
     UNetGenerator,
 )
 
@@ -41,6 +43,16 @@ DISCRIMINATORS = {
     "pixel, instance": lambda c: PixelDiscriminator(c, base_channels=4, norm="instance"),
     "pixel, none": lambda c: PixelDiscriminator(c, base_channels=4, norm="none", spectral_norm=True),
     "multi_scale": lambda c: MultiScaleDiscriminator(c, num_scales=2, num_layers=1, base_channels=4),
+    "projected": lambda c: ProjectedDiscriminator(c, 1, base_channels=4, source_channels=2),
+    "projected, unconditional": lambda c: ProjectedDiscriminator(
+        c, c, base_channels=4, num_feature_layers=4, norm="batch", spectral_norm=False
+    ),
+}
+SEGMENTATION = {
+    "segmentation": lambda c, n: SegmentationDiscriminator(c, n, num_downs=3, base_channels=4),
+    "segmentation, batch": lambda c, n: SegmentationDiscriminator(
+        c, n, num_downs=2, base_channels=4, norm="batch", spectral_norm=False
+    ),
 }
 
 
@@ -50,6 +62,8 @@ def list_cases():
         yield pytest.param(partial(build, 1, 2), 1, 2, id=name)
     for name, build in DISCRIMINATORS.items():
         yield pytest.param(partial(build, 3), 3, 1, id=name)
+    for name, build in SEGMENTATION.items():
+        yield pytest.param(partial(build, 3, 4), 3, 5, id=name)
 
 
 def as_list(output):

@@ -7,15 +7,16 @@ from pix2pix_lightning.losses.adversarial import (
     RelativisticAverageAdversarial,
     VanillaAdversarial,
     WassersteinAdversarial,
-    gradient_penalty,
 )
 from pix2pix_lightning.losses.cross_entropy import ClassCrossEntropy
 from pix2pix_lightning.losses.diff_augment import DiffAugment
 from pix2pix_lightning.losses.feature_matching import feature_matching
 from pix2pix_lightning.losses.masking import compute_masked_loss, replace_masked
+from pix2pix_lightning.losses.penalties import gradient_penalty, r1_penalty
 from pix2pix_lightning.losses.perceptual import PerceptualDistance
 from pix2pix_lightning.losses.reconstruction import PyramidL1, ShiftTolerantL1
 from pix2pix_lightning.losses.scales import Features, Logits, mean_over_scales, split_logits
+from pix2pix_lightning.losses.segmentation_adversarial import SegmentationAdversarial, find_labels, label_mix
 
 __all__ = [
     "AdversarialLoss",
@@ -28,13 +29,17 @@ __all__ = [
     "PerceptualDistance",
     "PyramidL1",
     "RelativisticAverageAdversarial",
+    "SegmentationAdversarial",
     "ShiftTolerantL1",
     "VanillaAdversarial",
     "WassersteinAdversarial",
     "compute_masked_loss",
     "feature_matching",
+    "find_labels",
     "gradient_penalty",
+    "label_mix",
     "mean_over_scales",
+    "r1_penalty",
     "replace_masked",
     "split_logits",
 ]

@@ -5,8 +5,8 @@ each scale. A loss is a mean over images and patches, and over scales. It is com
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +24,6 @@ __all__ = [
     "VanillaAdversarial",
     "WassersteinAdversarial",
     "cross_entropy",
-    "gradient_penalty",
     "hinge",
     "squared_error",
 ]
@@ -55,6 +54,9 @@ class AdversarialLoss(nn.Module, ABC):
     Attributes:
         penalty_weight: Weight of `gradient_penalty` in the discriminator's loss; 0 where the form has none.
         needs_real_logits: Whether the generator's loss also depends on the logits of real pairs.
+        label_mix_weight: Weight of `label_mix` in the discriminator's loss; 0 where the form has none.
+        needs_labels: Whether the losses also depend on each pixel's class. They then are functions of
+            (real, fake, labels) and (fake, real, labels), with labels (B, h, w), and -1 where a pixel has no class.
 
     Example:
         >>> class SoftplusAdversarial(AdversarialLoss):
@@ -70,6 +72,8 @@ class AdversarialLoss(nn.Module, ABC):
 
     penalty_weight: float = 0.0
     needs_real_logits: bool = False
+    needs_labels: bool = False
+    label_mix_weight: float = 0.0
 
     @abstractmethod
     def discriminator_loss(self, real: Tensor, fake: Tensor) -> Tensor:
@@ -99,30 +103,40 @@ class AdversarialLoss(nn.Module, ABC):
         """Return how real the discriminator finds what it saw on one scale, a scalar: by default the mean logit."""
         return widen_to_float32(logits).mean()
 
-    def discriminator(self, real: Logits, fake: Logits) -> Tensor:
+    def discriminator(self, real: Logits, fake: Logits, labels: Tensor | None = None) -> Tensor:
         """Return the mean of `discriminator_loss` over the scales, a scalar to be minimized.
 
         Args:
             real: Logits of real pairs, one map (B, 1, h, w) or one for each scale.
             fake: Logits of generated pairs, of the same shapes.
-        """
-        return mean_over_scales(self.discriminator_loss, real, fake)
+            labels: Class numbers (B, h, w), -1 for none; only needed and used if ``needs_labels`` is True.
 
-    def generator(self, fake: Logits, real: Logits | None = None) -> Tensor:
+        Raises:
+            UserError: ``labels`` are needed and missing.
+        """
+        return mean_over_scales(partial(self.discriminator_loss, **self._select_labels(labels)), real, fake)
+
+    def generator(self, fake: Logits, real: Logits | None = None, labels: Tensor | None = None) -> Tensor:
         """Return the mean of `generator_loss` over the scales, a scalar to be minimized.
 
         Args:
             fake: Logits of generated pairs, one map (B, 1, h, w) or one for each scale.
             real: Logits of real pairs, of the same shapes; only needed and used if ``needs_real_logits`` is True.
+            labels: As for `discriminator`.
 
         Raises:
-            UserError: ``real`` is needed and missing.
+            UserError: ``real`` or ``labels`` are needed and missing.
         """
+        loss = partial(self.generator_loss, **self._select_labels(labels))
         if not self.needs_real_logits:
-            return mean_over_scales(self.generator_loss, fake)
+            return mean_over_scales(loss, fake)
         if real is None:
             raise UserError(f"{type(self).__name__} needs the logits of real pairs: give generator(fake, real)")
-        return mean_over_scales(self.generator_loss, fake, real)
+        return mean_over_scales(loss, fake, real)
+
+    def realness(self, logits: Logits) -> Logits:
+        """Return maps that are high for real, whose gradient `r1_penalty` takes: by default the logits themselves."""
+        return logits
 
     @torch.no_grad()
     def realism(self, logits: Logits) -> Tensor:
@@ -132,6 +146,11 @@ class AdversarialLoss(nn.Module, ABC):
             logits: One map (B, 1, h, w) or one for each scale.
         """
         return mean_over_scales(self.score, logits)
+
+    def _select_labels(self, labels: Tensor | None) -> dict[str, Any]:
+        if self.needs_labels and labels is None:
+            raise UserError(f"{type(self).__name__} needs the class of each pixel: give labels, (B, h, w)")
+        return {"labels": labels} if self.needs_labels else {}
 
 
 class VanillaAdversarial(AdversarialLoss):
@@ -258,41 +277,3 @@ class RelativisticAverageAdversarial(AdversarialLoss):
         """Return `BCE(fake - mean real, 1) + BCE(real - mean fake, 0)`."""
         assert real is not None  # `generator` checks it
         return self.discriminator_loss(fake, real)
-
-
-def gradient_penalty(
-    discriminator: Callable[[Tensor], Logits], source: Tensor | None, real: Tensor, fake: Tensor
-) -> Tensor:
-    """Penalize gradients of the discriminator whose norm is not 1 (WGAN-GP, arXiv 1704.00028, section 4).
-
-    The penalty is computed at random points between each real target and its generated one. The weights between them
-    are drawn from the device's global generator, one for each image. The score of an image is its mean over patches.
-    The gradient is taken by the target alone: the source is a condition, the same for both targets. Each scale has a
-    penalty of its own.
-
-    Autocast is off, since a gradient of a gradient loses too much in half precision. The graph is kept, so that the
-    penalty can be minimized.
-
-    Args:
-        discriminator: Maps the concatenation of source and target to logits, one map (B, 1, h, w) or a list of them.
-        source: Images (B, C_s, H, W), or None for an unconditional discriminator.
-        real: Real targets (B, C_t, H, W).
-        fake: Generated targets (B, C_t, H, W); no gradient reaches the generator.
-
-    Returns:
-        The mean over images, and over scales, of `(|gradient| - 1)^2`: a scalar in float32 at least, unweighted.
-    """
-    with torch.autocast(real.device.type, enabled=False):
-        real, fake = widen_to_float32(real.detach()), widen_to_float32(fake.detach())
-        weight = torch.rand(len(real), 1, 1, 1, dtype=real.dtype, device=real.device)
-        between = (weight * real + (1 - weight) * fake).requires_grad_()
-        pair = between if source is None else torch.cat([source.detach().to(between.dtype), between], 1)
-        return mean_over_scales(partial(_penalize, between), discriminator(pair))
-
-
-def _penalize(images: Tensor, logits: Tensor) -> Tensor:
-    scores = logits.flatten(1).mean(1)
-    # The score of an image depends on that image alone, so the sum has every image's own gradient.
-    (gradient,) = torch.autograd.grad(scores.sum(), images, create_graph=True)
-    norms: Tensor = torch.linalg.vector_norm(gradient.flatten(1), dim=1)
-    return (norms - 1).square().mean()

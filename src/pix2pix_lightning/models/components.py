@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from numbers import Real
 from typing import Any, cast
 
@@ -13,9 +13,7 @@ from torch.optim import Optimizer, SparseAdam
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from pix2pix_lightning.data.pair_spec import PairSpec
-from pix2pix_lightning.data.sides import Side
-from pix2pix_lightning.losses import DiffAugment
-from pix2pix_lightning.utils.checks import check_counts
+from pix2pix_lightning.utils.checks import check_counts, check_numbers
 from pix2pix_lightning.utils.errors import UserError, add_key
 from pix2pix_lightning.utils.instantiate import TARGET, build, is_description, locate
 
@@ -26,7 +24,9 @@ Parts = dict[str, Any]
 """The arguments of a module that can be described, by name; ``reconstruction`` holds a part for each name."""
 
 _MAX_DOWNS = 8
-_LOGGED_NAMES = ("adversarial", "feature_matching", "gradient_penalty", "loss_g", "loss_d", "d_real", "d_fake")
+_LOGGED_NAMES = (
+    *("adversarial", "feature_matching", "loss_g", "loss_d", "d_real", "d_fake", "gradient_penalty", "r1", "label_mix"),
+)
 _OWN = "pix2pix_lightning"
 _EXAMPLES = {
     "generator": f"{_OWN}.networks.UNetGenerator",
@@ -37,7 +37,6 @@ _EXAMPLES = {
     "schedule": f"{_OWN}.training.schedulers.LinearDecay",
 }
 """A class for each part that can be described."""
-_BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
 def complete_parts(parts: Parts, spec: PairSpec, *, conditional: bool) -> Parts:
@@ -59,11 +58,23 @@ def complete_parts(parts: Parts, spec: PairSpec, *, conditional: bool) -> Parts:
     generator = fill_channels("generator", parts["generator"], in_channels=source, out_channels=target)
     discriminator = parts["discriminator"]
     if discriminator is not None:
-        discriminator = fill_channels("discriminator", discriminator, in_channels=source * conditional + target)
+        channels = {"in_channels": source * conditional + target}
+        if is_description(discriminator):
+            known = _list_arguments(discriminator)
+            channels |= {k: v for k, v in {"target_channels": target, "num_classes": source}.items() if k in known}
+        discriminator = fill_channels("discriminator", discriminator, **channels)
     for name in ("optimizer_g", "optimizer_d", "schedule"):
         if is_description(parts[name]):
             locate(parts[name][TARGET])  # a wrong name is refused now, not when training starts
     return {**parts, "generator": infer_depth(generator, spec), "discriminator": discriminator}
+
+
+def _list_arguments(description: Description) -> Collection[str]:
+    """Return the names of the arguments of a described class; none if there is no such class, which is told later."""
+    try:
+        return inspect.signature(locate(description[TARGET])).parameters
+    except (UserError, TypeError, ValueError):
+        return ()
 
 
 def _check_kinds(parts: Parts) -> None:
@@ -276,58 +287,35 @@ def complete_weights(
     return {name: float(weights.get(name, default)) for name, default in known.items()}
 
 
-def check_settings(*, discriminator_steps: int, accumulate: int, gradient_clip: float | None) -> None:
+def check_settings(
+    *,
+    discriminator_steps: int,
+    accumulate: int,
+    gradient_clip: float | None,
+    r1_weight: float,
+    r1_every: int,
+    has_discriminator: bool,
+) -> None:
     """Check the numbers of a module.
 
     Args:
         discriminator_steps: Steps of the discriminator on a batch, at least 1.
         accumulate: Batches of a step, at least 1; above 1 only with one discriminator step.
         gradient_clip: Largest norm of the gradients, above 0, or None.
+        r1_weight: Weight of the R1 penalty, at least 0.
+        r1_every: Batches from one R1 penalty to the next, at least 1.
+        has_discriminator: Whether there is a discriminator.
 
     Raises:
         UserError: A number is out of range, or does not go with another.
     """
-    check_counts(discriminator_steps=discriminator_steps, accumulate=accumulate)
+    check_counts(discriminator_steps=discriminator_steps, accumulate=accumulate, r1_every=r1_every)
+    check_numbers(at_least=0, r1_weight=r1_weight)
+    if r1_weight and not has_discriminator:
+        raise UserError(f"r1_weight={r1_weight} without a discriminator: leave it out")
     if accumulate > 1 and discriminator_steps > 1:
         raise UserError(
             f"accumulate={accumulate} with discriminator_steps={discriminator_steps}: only one of them can be above 1"
         )
     if gradient_clip is not None and not (isinstance(gradient_clip, int | float) and 0 < gradient_clip < math.inf):
         raise UserError(f"gradient_clip={gradient_clip}: a finite norm above 0 is expected, or null")
-
-
-def build_diff_augment(policies: Sequence[str] | None, target: Side, *, has_discriminator: bool) -> DiffAugment:
-    """Build the random changes of what the discriminator sees.
-
-    Args:
-        policies: Names of the changes; None for no change.
-        target: What the target's pixels mean.
-        has_discriminator: Whether there is a discriminator.
-
-    Returns:
-        The changes.
-
-    Raises:
-        UserError: A name is unknown, or there is nothing that could be changed.
-    """
-    changes = DiffAugment(() if policies is None else policies, target_channels=target.channels)
-    if changes.policies and not has_discriminator:
-        raise UserError(f"diff_augment={list(changes.policies)} without a discriminator: leave it out")
-    if "color" in changes.policies and target.kind == "label":
-        raise UserError(
-            "diff_augment: color with a target of classes, which has no colours: choose translation, cutout"
-        )
-    return changes
-
-
-def check_penalty(discriminator: nn.Module) -> None:
-    """Check that a discriminator can be trained with a gradient penalty.
-
-    Raises:
-        UserError: A batch norm mixes the images of a batch.
-    """
-    if any(isinstance(module, _BATCH_NORMS) for module in discriminator.modules()):
-        raise UserError(
-            "a gradient penalty with batch norm in the discriminator: the penalty is each image's own, batch norm "
-            "mixes the images; set module.discriminator.norm=instance or none"
-        )

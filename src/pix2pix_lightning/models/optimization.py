@@ -1,7 +1,8 @@
-"""The optimizers of the two networks: building them, finding them, and clipping before a step."""
+"""The optimizers of the two networks: building them, finding them, clipping before a step, and their schedules."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from lightning.pytorch import LightningModule
@@ -10,6 +11,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from pix2pix_lightning.models.components import Parts, build_optimizers
+from pix2pix_lightning.models.rates import log_rates, step_schedules
 
 
 class OptimizationMixin(LightningModule):
@@ -20,12 +22,14 @@ class OptimizationMixin(LightningModule):
         generator: The network of ``optimizer_g``.
         discriminator: The network of ``optimizer_d``, or None.
         gradient_clip: Largest L2 norm of each network's gradients, or None.
+        log_progress: Logs the epoch.
     """
 
     parts: Parts
     generator: nn.Module
     discriminator: Any
     gradient_clip: float | None
+    log_progress: Callable[..., None]
 
     def configure_optimizers(self) -> Any:
         """Build the optimizers of generator and discriminator and, where there is a schedule, one for each."""
@@ -35,6 +39,12 @@ class OptimizationMixin(LightningModule):
         """Return the optimizer of ``"g"`` or ``"d"``."""
         optimizers = self.optimizers()
         return optimizers[0 if network == "g" else 1] if isinstance(optimizers, list) else optimizers
+
+    def on_train_epoch_end(self) -> None:
+        """Log the learning rates and step the schedules: with manual optimization the trainer does not."""
+        self.log_progress()
+        log_rates(self)
+        step_schedules(self)
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Clip the gradients. Under a 16-bit scaler they have their true size only now."""

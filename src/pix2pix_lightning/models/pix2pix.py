@@ -14,7 +14,6 @@ from pix2pix_lightning.losses import (
     AdversarialLoss,
     compute_masked_loss,
     feature_matching,
-    gradient_penalty,
     replace_masked,
     split_logits,
 )
@@ -25,26 +24,25 @@ from pix2pix_lightning.models.components import (
     Batch,
     Description,
     Parts,
-    build_diff_augment,
     build_module,
-    check_penalty,
     check_settings,
     complete_parts,
     complete_weights,
 )
 from pix2pix_lightning.models.defaults import ADAM, L1, PATCH_70, UNET_256, VANILLA
+from pix2pix_lightning.models.discriminator_checks import build_diff_augment, check_discriminator, check_pretrained
+from pix2pix_lightning.models.discriminator_terms import DiscriminatorTermsMixin
 from pix2pix_lightning.models.evaluation_steps import EvaluationMixin
 from pix2pix_lightning.models.optimization import OptimizationMixin
 from pix2pix_lightning.models.persistence import PersistenceMixin
-from pix2pix_lightning.models.rates import log_rates, step_schedules
 from pix2pix_lightning.models.reconstruction import build_reconstruction
 from pix2pix_lightning.models.split_metrics import SplitMetrics
 from pix2pix_lightning.models.trainer_checks import check_arguments, check_trainer
-from pix2pix_lightning.networks import cat_dense_grad, pad_for
+from pix2pix_lightning.networks import pad_for
 from pix2pix_lightning.utils.seeding import Purpose, seed_torch
 
 
-class Pix2PixModule(EvaluationMixin, OptimizationMixin, PersistenceMixin, LightningModule):
+class Pix2PixModule(DiscriminatorTermsMixin, EvaluationMixin, OptimizationMixin, PersistenceMixin, LightningModule):
     """Train a generator and a discriminator in turn (paper, sections 3 and 6.2).
 
     Networks, losses and optimizers are objects or descriptions, ``{"_target_": "package.Class", "argument": value}``.
@@ -61,6 +59,8 @@ class Pix2PixModule(EvaluationMixin, OptimizationMixin, PersistenceMixin, Lightn
         conditional: Whether the discriminator sees the source next to the target.
         diff_augment: Random changes of what the discriminator sees, for few pairs: some of ``color``, ``translation``
             and ``cutout`` (``losses.DiffAugment``). None changes nothing.
+        r1_weight: Weight gamma of the R1 penalty of the discriminator (``losses.r1_penalty``); 0 leaves it out.
+        r1_every: Batches from one R1 penalty to the next. It is multiplied by this number.
         optimizer_g: The generator's optimizer, described, or a function of its parameters that builds one.
         optimizer_d: The discriminator's optimizer, in the same form.
         schedule: A learning rate schedule by epochs, described, or a function of an optimizer. None is constant.
@@ -92,6 +92,8 @@ class Pix2PixModule(EvaluationMixin, OptimizationMixin, PersistenceMixin, Lightn
         weights: Mapping[str, float] | None = None,
         conditional: bool = True,
         diff_augment: Sequence[str] | None = None,
+        r1_weight: float = 0.0,
+        r1_every: int = 16,
         optimizer_g: Any = ADAM,
         optimizer_d: Any = ADAM,
         schedule: Any = None,
@@ -105,12 +107,15 @@ class Pix2PixModule(EvaluationMixin, OptimizationMixin, PersistenceMixin, Lightn
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
-        check_settings(discriminator_steps=discriminator_steps, accumulate=accumulate, gradient_clip=gradient_clip)
-        self.pair_spec = pair_spec if isinstance(pair_spec, PairSpec) else PairSpec.from_dict(pair_spec or {})
-        self.weights = complete_weights(weights, reconstruction, has_discriminator=discriminator is not None)
-        self.conditional = conditional
         has_discriminator = discriminator is not None
+        numbers: dict[str, Any] = {"discriminator_steps": discriminator_steps, "accumulate": accumulate}
+        numbers |= {"gradient_clip": gradient_clip, "r1_weight": r1_weight, "r1_every": r1_every}
+        check_settings(**numbers, has_discriminator=has_discriminator)
+        self.pair_spec = pair_spec if isinstance(pair_spec, PairSpec) else PairSpec.from_dict(pair_spec or {})
+        self.weights = complete_weights(weights, reconstruction, has_discriminator=has_discriminator)
+        self.conditional = conditional
         self.diff_augment = build_diff_augment(diff_augment, self.pair_spec.target, has_discriminator=has_discriminator)
+        self.r1_weight, self.r1_every = r1_weight, r1_every
         self.discriminator_steps = discriminator_steps
         self.accumulate = accumulate
         self.gradient_clip = gradient_clip
@@ -126,8 +131,7 @@ class Pix2PixModule(EvaluationMixin, OptimizationMixin, PersistenceMixin, Lightn
         parts |= {"optimizer_g": optimizer_g, "optimizer_d": optimizer_d}
         self.parts: Parts = complete_parts(parts, self.pair_spec, conditional=conditional)
         self.batch_reader = BatchReader(batch_keys, self.pair_spec, self.parts)
-        settings = {"weights": self.weights, "conditional": conditional, "discriminator_steps": discriminator_steps}
-        settings |= {"accumulate": accumulate, "gradient_clip": gradient_clip, "seed": seed}
+        settings: dict[str, Any] = {"weights": self.weights, "conditional": conditional, "seed": seed, **numbers}
         settings |= {"diff_augment": list(self.diff_augment.policies)}
         self.save_description(**settings, batch_keys=self.batch_reader.keys, pair_spec=self.pair_spec.to_dict())
         self.configure_losses()
@@ -149,9 +153,9 @@ class Pix2PixModule(EvaluationMixin, OptimizationMixin, PersistenceMixin, Lightn
             self.generator = build_module("generator", self.parts["generator"])
             part = self.parts["discriminator"]
             self.discriminator: Any = part and build_module("discriminator", part)
-        self.penalty_weight = 0.0 if self.discriminator is None else self.adversarial.penalty_weight
-        if self.penalty_weight:
-            check_penalty(self.discriminator)
+        self.configure_penalties()
+        if self.discriminator is not None:
+            check_discriminator(self.discriminator, self.adversarial, self.pair_spec, conditional=self.conditional)
 
     def forward(self, source: Tensor) -> Tensor:
         """Run the generator in its present mode, which gives other images than `generate` and `Translator`.
@@ -171,7 +175,8 @@ class Pix2PixModule(EvaluationMixin, OptimizationMixin, PersistenceMixin, Lightn
         with seed_torch(self.device, self.seed, Purpose.STEP, self.batches_seen, self.global_rank):
             losses = self.step(*images)
         self.batches_seen += 1
-        self.log_dict({f"train/{name}": loss for name, loss in losses.items()}, on_step=True, on_epoch=False)
+        logged = {**self.last_terms, **losses}
+        self.log_dict({f"train/{name}": loss for name, loss in logged.items()}, on_step=True, on_epoch=False)
         self.log_progress(on_step=True)
         return losses
 
@@ -208,20 +213,21 @@ class Pix2PixModule(EvaluationMixin, OptimizationMixin, PersistenceMixin, Lightn
             fake: The generator's output, detached, in the shape of ``target``.
 
         Returns:
-            A scalar: the adversarial loss, halved for the vanilla and the least squares form, and the gradient penalty.
+            A scalar: the adversarial loss, halved for the vanilla and the least squares form, and penalties.
         """
         discriminator = self.wrapped_networks.get("discriminator", self.discriminator)
-        pair_fake, pair_real = self.diff_augment(self.condition(source, fake), self.condition(source, target))
+        pair_fake, pair_real, labels = self.show_pairs(source, fake, target)
         logits_fake, logits_real = discriminator(pair_fake), discriminator(pair_real)
-        loss: Tensor = self.adversarial.discriminator(logits_real, logits_fake)
+        loss: Tensor = self.adversarial.discriminator(logits_real, logits_fake, labels)
         if self.penalty_weight:
-            network = self.discriminator.forward  # not compiled: it is differentiated twice
-            condition = source if self.conditional else None
-            penalty = gradient_penalty(lambda pair: network(*self.diff_augment(pair)), condition, target, fake)
-            loss = loss + self.penalty_weight * penalty
-            self.record(gradient_penalty=penalty)
+            loss = loss + self.penalty_weight * self.compute_gradient_penalty(source, target, fake)
+        if labels is not None and self.adversarial.label_mix_weight:
+            mix = self.compute_label_mix((pair_real, pair_fake), (logits_real, logits_fake), labels)
+            loss = loss + self.adversarial.label_mix_weight * mix
         self.record(loss_d=loss)
         self.record(d_real=self.adversarial.realism(logits_real), d_fake=self.adversarial.realism(logits_fake))
+        if self.is_r1_due():
+            loss = loss + self.r1_weight * self.r1_every * self.compute_r1(source, target)
         return loss
 
     def generator_loss(self, source: Tensor, target: Tensor, fake: Tensor) -> Tensor:
@@ -237,7 +243,7 @@ class Pix2PixModule(EvaluationMixin, OptimizationMixin, PersistenceMixin, Lightn
         """
         terms = {k: compute_masked_loss(loss, fake, target, self.mask) for k, loss in self.reconstruction.items()}
         if self.discriminator is not None:
-            fake_pair, real_pair = self.diff_augment(self.condition(source, fake), self.condition(source, target))
+            fake_pair, real_pair, labels = self.show_pairs(source, fake, target)
             if not self.weights["feature_matching"]:
                 logits_fake = self.discriminator(fake_pair)
                 logits_real = self.discriminator(real_pair) if self.adversarial.needs_real_logits else None
@@ -245,14 +251,10 @@ class Pix2PixModule(EvaluationMixin, OptimizationMixin, PersistenceMixin, Lightn
                 features_fake, logits_fake = split_logits(self.discriminator.features(fake_pair))
                 features_real, logits_real = split_logits(self.discriminator.features(real_pair))
                 terms["feature_matching"] = feature_matching(features_real, features_fake)
-            terms["adversarial"] = self.adversarial.generator(logits_fake, logits_real)
+            terms["adversarial"] = self.adversarial.generator(logits_fake, logits_real, labels)
         loss = torch.stack([self.weights[name] * term for name, term in terms.items()]).sum()
         self.record(**terms, loss_g=loss)
         return loss
-
-    def condition(self, source: Tensor, target: Tensor) -> Tensor:
-        """Return what the discriminator sees: source and target concatenated, or the target alone."""
-        return cat_dense_grad(source, target) if self.conditional else target
 
     def record(self, **losses: Tensor) -> None:
         """Keep scalars for the log of the present step; outside of `step`, log them at once."""
@@ -278,20 +280,16 @@ class Pix2PixModule(EvaluationMixin, OptimizationMixin, PersistenceMixin, Lightn
             if self.window.is_last:
                 optimizer.step()
 
-    def on_train_epoch_end(self) -> None:
-        """Log the learning rates and step the schedules: with manual optimization the trainer does not."""
-        self.log_progress()
-        log_rates(self)
-        step_schedules(self)
-
     def configure_callbacks(self) -> list[Callback]:
         """Check the trainer's settings, since this is called before Lightning's own checks; add no callback."""
         check_arguments(self.trainer, has_discriminator=self.discriminator is not None)
         return []
 
     def setup(self, stage: str) -> None:
-        """Check that the trainer's settings work with two networks."""
-        check_trainer(self.trainer, penalty_weight=self.penalty_weight, accumulate=self.accumulate)
+        """Check that the trainer's settings work with two networks, and that pretrained networks can be loaded."""
+        check_trainer(self.trainer, has_penalty=self.has_penalty, accumulate=self.accumulate)
+        if stage == "fit":
+            check_pretrained(self)
         self.batch_reader.start(stage)
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Batch:

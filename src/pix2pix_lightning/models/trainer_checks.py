@@ -52,12 +52,12 @@ def check_arguments(trainer: Trainer, *, has_discriminator: bool) -> None:
         )
 
 
-def check_trainer(trainer: Trainer, *, penalty_weight: float, accumulate: int) -> None:
+def check_trainer(trainer: Trainer, *, has_penalty: bool, accumulate: int) -> None:
     """Refuse settings of a trainer that would train something else, and fit plain DDP to two networks.
 
     Args:
         trainer: The trainer, before it starts.
-        penalty_weight: Weight of the gradient penalty, 0 where there is none.
+        has_penalty: Whether the discriminator's gradient is penalized.
         accumulate: Batches of one step.
 
     Raises:
@@ -66,7 +66,7 @@ def check_trainer(trainer: Trainer, *, penalty_weight: float, accumulate: int) -
     strategy = trainer.strategy
     if isinstance(strategy, DDPStrategy) and not getattr(strategy, "reduces_per_network", False):
         allow_unused_parameters(strategy)  # plain DDP: each backward pass reaches one network
-    if penalty_weight and trainer.precision in ("16-true", "bf16-true"):
+    if has_penalty and trainer.precision in ("16-true", "bf16-true"):
         raise UserError(
             f"trainer.precision={trainer.precision} with a gradient penalty, which needs float32 weights: use "
             "bf16-mixed"

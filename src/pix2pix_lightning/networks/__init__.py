@@ -8,8 +8,10 @@ from pix2pix_lightning.networks.hourglass import HourglassGenerator
 from pix2pix_lightning.networks.layers import cat_dense_grad, initialize
 from pix2pix_lightning.networks.matmul_convolution import convert_to_matmul
 from pix2pix_lightning.networks.padding import pad_for
+from pix2pix_lightning.networks.projected import ProjectedDiscriminator
 from pix2pix_lightning.networks.receptive_field import ReceptiveField, measure_receptive_field
 from pix2pix_lightning.networks.resnet import ResNetGenerator
+from pix2pix_lightning.networks.segmentation_discriminator import SegmentationDiscriminator
 from pix2pix_lightning.networks.tiling_state import Statistics, TilingState, Window, crop_map
 from pix2pix_lightning.networks.unet import UNetGenerator
 
@@ -19,8 +21,10 @@ __all__ = [
     "MultiScaleDiscriminator",
     "PatchDiscriminator",
     "PixelDiscriminator",
+    "ProjectedDiscriminator",
     "ReceptiveField",
     "ResNetGenerator",
+    "SegmentationDiscriminator",
     "Statistics",
     "TilingState",
     "UNetGenerator",

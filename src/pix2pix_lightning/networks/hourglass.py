@@ -1,4 +1,4 @@
-"""The encoder and decoder that `UNetGenerator` and `EncoderDecoderGenerator` share."""
+"""The encoder and decoder of `UNetGenerator`, `EncoderDecoderGenerator` and `SegmentationDiscriminator`."""
 
 from typing import ClassVar
 
@@ -68,8 +68,8 @@ class HourglassGenerator(nn.Module):
         check_counts(at_most=MAX_LEVELS, num_downs=num_downs)
         self.side_multiple = 2**num_downs
         widths = [base_channels * min(2**depth, MAX_CHANNELS_FACTOR) for depth in range(num_downs)]
-        self.down = _build_down_levels(in_channels, widths, norm=norm)
-        self.up = _build_up_levels(
+        self.down = build_down_levels(in_channels, widths, norm=norm)
+        self.up = build_up_levels(
             out_channels,
             widths,
             norm=norm,
@@ -113,8 +113,17 @@ class UpLevel(nn.Sequential):
         return output
 
 
-def _build_down_levels(in_channels: int, widths: list[int], *, norm: str) -> nn.ModuleList:
-    """Build the encoder: level d maps (B, ..., H, W) to (B, widths[d], H/2, W/2)."""
+def build_down_levels(in_channels: int, widths: list[int], *, norm: str) -> nn.ModuleList:
+    """Build the encoder: level d maps (B, ..., H, W) to (B, widths[d], H/2, W/2).
+
+    Args:
+        in_channels: Channels of the input.
+        widths: Channels of each level, the outermost first.
+        norm: As for `HourglassGenerator`.
+
+    Returns:
+        A level for each of ``widths``.
+    """
     # junyanz puts the LeakyReLU in front of the next convolution, and in place, so that its skip carries the activated
     # map. Here it ends the level. The ReLU in front of the up convolution makes the skips equal, and no level writes
     # into its input, which activation checkpointing relies on.
@@ -133,7 +142,7 @@ def _build_down_levels(in_channels: int, widths: list[int], *, norm: str) -> nn.
     return nn.ModuleList(levels)
 
 
-def _build_up_levels(
+def build_up_levels(
     out_channels: int,
     widths: list[int],
     *,
@@ -142,10 +151,19 @@ def _build_up_levels(
     dropout_at: str,
     upsample: str,
     has_skips: bool,
+    has_tanh: bool = True,
 ) -> nn.ModuleList:
-    """Build the decoder: level d undoes level d of the encoder, and level 0 gives (B, out_channels, H, W) in [-1, 1].
+    """Build the decoder: level d undoes level d of the encoder, and level 0 gives (B, out_channels, H, W).
 
-    With ``has_skips`` every level but the innermost takes twice the channels.
+    Args:
+        out_channels: Channels of the output.
+        widths: Channels of each level of the encoder, the outermost first.
+        norm: As for `HourglassGenerator`.
+        dropout: As for `HourglassGenerator`.
+        dropout_at: As for `HourglassGenerator`.
+        upsample: As for `HourglassGenerator`.
+        has_skips: Whether every level but the innermost takes twice the channels.
+        has_tanh: Whether the output is in [-1, 1].
 
     Returns:
         An `UpLevel` for each of ``widths``, the outermost first.
@@ -166,7 +184,7 @@ def _build_up_levels(
                     conv=build_upsampling(upsample, channels, out_width, bias=outermost or uses_bias(norm)),
                     norm=None if outermost else build_norm(norm, out_width),
                     dropout=Dropout(dropout) if dropout > 0 and depth in depths[dropout_at] else None,
-                    squash=nn.Tanh() if outermost else None,
+                    squash=nn.Tanh() if outermost and has_tanh else None,
                 )
             )
         )

@@ -23,6 +23,8 @@ _TRAINING = {  # title and aim of what the training step logs
     "feature_matching": ("Feature matching loss", _LOWER),
     "perceptual": ("Perceptual distance", _LOWER),
     "gradient_penalty": ("Gradient penalty", _LOWER),
+    "r1": ("R1 penalty", _LOWER),
+    "label_mix": ("LabelMix consistency", _LOWER),
 }
 _STAGES = {"val": "Validation", "test": "Test"}
 

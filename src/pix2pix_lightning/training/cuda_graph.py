@@ -78,12 +78,13 @@ class CudaGraphStep:
         return {name: loss.clone() for name, loss in self._losses.items()}
 
 
-def check_capturable(trainer: Trainer, *, accumulate: int) -> None:
+def check_capturable(trainer: Trainer, *, accumulate: int, r1_every: int = 1) -> None:
     """Refuse settings under which a step cannot be captured.
 
     Args:
         trainer: The trainer that is about to train.
         accumulate: Batches of one optimizer step.
+        r1_every: Batches from one R1 penalty to the next; 1 where there is none.
 
     Raises:
         UserError: The step cannot be captured; the line gives the reason.
@@ -94,6 +95,7 @@ def check_capturable(trainer: Trainer, *, accumulate: int) -> None:
         f"with {trainer.world_size} processes, for which a captured step does not wait": trainer.world_size > 1,
         "with trainer.precision=16-mixed, whose loss scale is looked at in every step": trainer.precision == "16-mixed",
         f"with module.accumulate={accumulate}, whose batches differ": accumulate > 1,
+        f"with module.r1_weight and module.r1_every={r1_every}, whose steps differ": r1_every > 1,
     }
     for reason, holds in reasons.items():
         if holds:

@@ -27,6 +27,8 @@ _ADDED_KEYS = {
     "data.split_seed": 0,
     "callbacks.gallery.max_megabytes": 48.0,
     "saving.monitor": "val/l1",
+    "module.r1_weight": 0.0,
+    "module.r1_every": 16,
 }
 """What keys stand for that a run of an earlier version does not have, where that is not null."""
 

@@ -4,7 +4,14 @@ from pix2pix_lightning.networks.features.efficientnet_lite import EfficientNetLi
 from pix2pix_lightning.networks.features.embedding_module import EmbeddingModule
 from pix2pix_lightning.networks.features.feature_network import FeatureNetwork, Features
 from pix2pix_lightning.networks.features.inception import FidInception
-from pix2pix_lightning.networks.features.loading import FEATURES, Description, check_features, load_features, to_rgb
+from pix2pix_lightning.networks.features.loading import (
+    FEATURES,
+    Description,
+    check_features,
+    get_layer_channels,
+    load_features,
+    to_rgb,
+)
 from pix2pix_lightning.networks.features.lpips import Lpips
 from pix2pix_lightning.networks.features.onnx_features import OnnxFeatures
 
@@ -19,6 +26,7 @@ __all__ = [
     "Lpips",
     "OnnxFeatures",
     "check_features",
+    "get_layer_channels",
     "load_features",
     "to_rgb",
 ]

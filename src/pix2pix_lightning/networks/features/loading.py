@@ -23,7 +23,7 @@ from pix2pix_lightning.utils.checks import check_choice
 from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.instantiate import TARGET, build, is_description
 
-__all__ = ["FEATURES", "Description", "check_features", "load_features", "to_rgb"]
+__all__ = ["FEATURES", "Description", "check_features", "get_layer_channels", "load_features", "to_rgb"]
 
 Description = str | Path | Mapping[str, Any]
 """What `features=` has in configurations.
@@ -162,6 +162,21 @@ def _to_plain(value: Any) -> Any:
     if isinstance(value, Sequence) and not isinstance(value, str):
         return [_to_plain(item) for item in value]
     return str(value) if isinstance(value, Path) else value
+
+
+def get_layer_channels(name: str) -> list[int]:
+    """Return the channels of each layer of a pretrained network, for which its weights need not be installed.
+
+    Args:
+        name: As for `load_features`.
+
+    Raises:
+        UserError: The name is unknown.
+    """
+    if name not in FEATURES:
+        raise UserError(f"pretrained={name}: choose {', '.join(FEATURES)}")
+    with torch.device("meta"):
+        return list(EfficientNetLite(name).layer_channels)
 
 
 def to_rgb(images: Tensor, what: str = "features") -> Tensor:

@@ -52,7 +52,8 @@ class Performance(Callback):
                 "speed.checkpoint_activations=true goes with neither speed.compile nor speed.cuda_graph: choose one"
             )
         if options.cuda_graph:
-            check_capturable(trainer, accumulate=module.accumulate)
+            r1_every = module.r1_every if module.r1_weight else 1
+            check_capturable(trainer, accumulate=module.accumulate, r1_every=r1_every)
         # a fused step takes the loss scale away by itself, after the clipping
         can_fuse = module.gradient_clip is None or trainer.precision != "16-mixed"
         for name, network in (("optimizer_g", module.generator), ("optimizer_d", module.discriminator)):

@@ -217,8 +217,8 @@ def _select_terms(module: LightningModule) -> dict[str, float]:
     weights = dict(getattr(module, "weights", {}))
     loss = getattr(module, "adversarial", None)
     if "adversarial" in weights and loss is not None:
-        logits = torch.zeros(1, 1, 1, 1, device=module.device)
-        if float(loss.generator(logits, logits)) == 0:
+        logits, labels = _build_undecided(module, loss)
+        if float(loss.generator(logits, logits, labels)) == 0:
             del weights["adversarial"]
     return weights
 
@@ -228,5 +228,14 @@ def _compute_undecided_loss(module: LightningModule) -> float:
     loss = getattr(module, "adversarial", None)
     if getattr(module, "discriminator", None) is None or loss is None or getattr(module, "penalty_weight", None):
         return math.nan
-    logits = torch.zeros(1, 1, 1, 1, device=module.device)
-    return float(loss.discriminator(logits, logits))
+    logits, labels = _build_undecided(module, loss)
+    return float(loss.discriminator(logits, logits, labels))
+
+
+def _build_undecided(module: LightningModule, loss: Any) -> tuple[Tensor, Tensor | None]:
+    """Return logits of 0 for a pixel and, where the loss takes labels, its class."""
+    if not getattr(loss, "needs_labels", False):
+        return torch.zeros(1, 1, 1, 1, device=module.device), None
+    num_classes = int(getattr(module.discriminator, "num_classes", 1))
+    logits = torch.zeros(1, num_classes + 1, 1, 1, device=module.device)
+    return logits, torch.zeros(1, 1, 1, dtype=torch.long, device=module.device)

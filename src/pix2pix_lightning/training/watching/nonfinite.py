@@ -12,7 +12,7 @@ from pix2pix_lightning.checkpoints.files import LAST
 from pix2pix_lightning.training.watching.networks import NETWORKS
 from pix2pix_lightning.training.watching.step_history import SUMS, StepFigures
 
-_OF_DISCRIMINATOR = ("loss_d", "d_real", "d_fake", "gradient_penalty")
+_OF_DISCRIMINATOR = ("loss_d", "d_real", "d_fake", "gradient_penalty", "label_mix", "r1")
 _HIGH_RATE = 1e-2
 """Adam moves each weight by about its rate in a step. First weights are drawn with a deviation of 0.02: a step of half
 of it replaces what was learned."""
