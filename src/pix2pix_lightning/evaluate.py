@@ -56,12 +56,14 @@ def evaluate(cfg: DictConfig, command: str | None = None) -> dict[str, Interval]
     evaluation.check_output(output, checkpoint, description)
     spec = translator.pair_spec
     requested: Any = OmegaConf.to_container(cfg.metrics) if OmegaConf.is_config(cfg.metrics) else cfg.metrics
-    metrics, left_out = evaluation.choose_metrics(requested, spec.target, min(spec.height, spec.width))
+    features: Any = OmegaConf.to_container(cfg.features) if OmegaConf.is_config(cfg.features) else cfg.features
+    metrics, left_out = evaluation.choose_metrics(requested, spec.target, min(spec.height, spec.width), features)
     batches = evaluation.open_data(description, spec, cfg.split)
     if cfg.flicker:
         evaluation.check_clip(spec.target, min(spec.height, spec.width), evaluation.list_names(batches))
     facts = evaluation.collect_facts(cfg, checkpoint, translator, description)  # before a training replaces the file
     facts |= {"command": command, "left_out": left_out}
+    facts |= {"features": features} if evaluation.use_features(metrics) else {}
     with evaluation.open_output_folder(output, overwrite=cfg.overwrite) as folder:
         writer = evaluation.PairWriter(folder, spec)
         console = Console(stderr=True)
