@@ -12,9 +12,11 @@ from pix2pix_lightning.networks.features import FeatureNetwork, Features, check_
 from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.instantiate import build, is_description
 
-__all__ = ["DEFAULT_FEATURES", "FeatureExtractor", "FeatureSpec", "get_extractor"]
+__all__ = ["DEFAULT_FEATURES", "LEAST_SIDE", "FeatureExtractor", "FeatureSpec", "get_extractor"]
 
 DEFAULT_FEATURES = "lite1"
+LEAST_SIDE = 32
+"""Pixels below which an image is less than one cell of a network, whose embedding is then near 0 for any image."""
 _MAX_SEEN = 2  # outputs and targets of one batch
 
 
@@ -67,8 +69,9 @@ class FeatureExtractor:
     @torch.no_grad()
     def _compute(self, images: Tensor) -> Features:
         images = to_rgb(images.detach().float(), f"features={self.name}")
-        for seen, found in self._seen:
+        for number, (seen, found) in enumerate(self._seen):
             if seen.shape == images.shape and seen.device == images.device and torch.equal(seen, images):
+                self._seen.append(self._seen.pop(number))
                 return found
         with torch.autocast(images.device.type, enabled=False):
             features = self._run(images)

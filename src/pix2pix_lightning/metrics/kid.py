@@ -62,7 +62,7 @@ class KID(EmbeddingMetric):
             pairs = _PairKernel(preds, target)
             draws = draw_counts(num_images, seed=_SEED)
             drawn = torch.cat([pairs.compute_weighted(torch.from_numpy(counts).double()) for counts in draws])
-            low, high = drawn.nanquantile(torch.tensor([0.025, 0.975]).double()).tolist()
+            low, high = drawn.nanquantile(torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
             return low, high
         values = self._compute_subsets(preds, target)
         share = self.subset_size / num_images

@@ -13,6 +13,7 @@ from torchmetrics import Metric, MetricCollection
 from pix2pix_lightning.metrics.checkerboard import CheckerboardRatio
 from pix2pix_lightning.metrics.colour import HistogramA, HistogramB, HistogramL
 from pix2pix_lightning.metrics.distribution import DistributionMetric, is_distribution_metric
+from pix2pix_lightning.metrics.feature_extractor import LEAST_SIDE
 from pix2pix_lightning.metrics.fid import FID
 from pix2pix_lightning.metrics.image import EightBitPSNR, ImageL1, ImageL2, ImageMSSSIM, ImagePSNR, ImageSSIM
 from pix2pix_lightning.metrics.kid import KID
@@ -233,6 +234,7 @@ _ROWS = (
         description="Squared distance of features of a pretrained network, which have length 1 at each position, as a "
         "mean over positions and layers: 2 is unrelated.",
         targets="pictures",
+        least_side=LEAST_SIDE,
         uses_features=True,
         builder=ImagePerceptual,
     ),
@@ -245,6 +247,7 @@ _ROWS = (
         "about 0, or a little below, where both look alike. Papers print it times 1,000 or 100.",
         kind="distribution",
         targets="pictures",
+        least_side=LEAST_SIDE,
         uses_features=True,
         builder=KID,
     ),
@@ -258,6 +261,7 @@ _ROWS = (
         "2,000 images it is too high, and can be compared with that of as many images alone.",
         kind="distribution",
         targets="pictures",
+        least_side=LEAST_SIDE,
         uses_features=True,
         by_default=False,
         builder=FID,
