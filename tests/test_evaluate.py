@@ -259,7 +259,11 @@ def test_modes_and_seeds(measure, run, tmp_path):
 def test_it_agrees_with_validation(training, measured):
     (validated,) = training.trainer.validate(training.module, training.data, verbose=False)
     metrics = read_json(measured)["metrics"]
-    assert list(metrics) == ["l1", "l2", "psnr", "ssim", "gradient", "histogram_l", "histogram_a", "histogram_b"]
+    histograms = ["histogram_l", "histogram_a", "histogram_b"]
+    judges = ["checkerboard", "perceptual", "kid"]
+    assert list(metrics) == ["l1", "l2", "psnr", "ssim", "gradient", *histograms, *judges]
+    assert read_json(measured)["features"] == "lite1"
+    assert metrics["kid"]["low"] < metrics["kid"]["mean"] < metrics["kid"]["high"]
     for name, tolerance in (("l1", 5e-4), ("psnr", 0.02), ("ssim", 2e-3)):  # validation does not round to bytes
         assert metrics[name]["mean"] == pytest.approx(validated[f"val/{name}"], abs=tolerance)
 

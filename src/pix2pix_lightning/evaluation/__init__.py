@@ -10,7 +10,7 @@ from pix2pix_lightning.evaluation.data import (
     read_pair_spec,
 )
 from pix2pix_lightning.evaluation.flicker import add_flicker, check_clip, check_frame
-from pix2pix_lightning.evaluation.measures import choose_metrics
+from pix2pix_lightning.evaluation.measures import choose_metrics, use_features
 from pix2pix_lightning.evaluation.results import (
     METRICS_FILE,
     PairWriter,
@@ -48,6 +48,7 @@ __all__ = [
     "read_pair_spec",
     "resolve_output",
     "take_semantic",
+    "use_features",
     "write_csv",
     "write_json",
 ]

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-_MAX_DRAWN = 2**21  # numbers in memory at once
+from pix2pix_lightning.utils.resampling import draw_counts
 
 
 class Interval(NamedTuple):
@@ -48,15 +48,9 @@ def bootstrap(
     """
     statistics = statistics.reshape(len(statistics), -1)
     num_images = len(statistics)
-    generator = np.random.default_rng(seed)
-    chunk = max(1, _MAX_DRAWN // num_images)
-    drawn = np.empty(samples)
-    for first in range(0, samples, chunk):
-        num = min(chunk, samples - first)
-        images = generator.integers(0, num_images, (num, num_images))
-        bins = images + np.arange(num)[:, None] * num_images
-        counts = np.bincount(bins.ravel(), minlength=num * num_images).reshape(num, num_images)
+    drawn = []
+    for counts in draw_counts(num_images, samples=samples, seed=seed):
         with np.errstate(invalid="ignore"):  # 0 times an infinite value
-            drawn[first : first + num] = figure(counts @ statistics / num_images)
-    low, high = np.percentile(drawn, [2.5, 97.5])
+            drawn.append(figure(counts @ statistics / num_images))
+    low, high = np.percentile(np.concatenate(drawn), [2.5, 97.5])
     return Interval(float(figure(statistics.mean(0, keepdims=True))[0]), float(low), float(high))

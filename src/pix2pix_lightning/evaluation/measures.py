@@ -16,14 +16,20 @@ from torchmetrics import Metric
 from pix2pix_lightning.data.sides import Side
 from pix2pix_lightning.evaluation.bootstrap import Interval, bootstrap
 from pix2pix_lightning.metrics import (
+    DEFAULT_FEATURES,
     METRICS,
     DistributionMetric,
+    EmbeddingMetric,
+    FeatureExtractor,
+    FeatureSpec,
+    HasInterval,
     ImageMetric,
     MeanPixelMetric,
     MetricInfo,
     MetricSpec,
     build_metric,
     build_named_metrics,
+    get_extractor,
     metric_info,
     update_metric,
 )
@@ -37,37 +43,71 @@ def choose_metrics(
     requested: MetricSpec | Iterable[MetricSpec] | Mapping[str, MetricSpec | None] | None,
     target: Side,
     side: int,
+    features: FeatureSpec = DEFAULT_FEATURES,
     *,
     others: bool = False,
 ) -> tuple[dict[str, Metric], dict[str, str]]:
     """Build the metrics of an evaluation.
 
     Args:
-        requested: As for `metrics.build_metrics`; None chooses all registered metrics that apply.
+        requested: As for `metrics.build_metrics`; None chooses all registered metrics that apply. Without the packages
+            of the default network, those that need one do not.
         target: What a target's pixels mean.
         side: Shorter side of the images in pixels.
+        features: The pretrained network of metrics that use one.
         others: Whether something else is measured too, so that no metric is needed.
 
     Returns:
         The metrics by name, and what was left out with the reason: nothing where metrics were requested.
 
     Raises:
-        UserError: A metric is unknown, cannot be built or does not apply.
+        UserError: A metric is unknown, cannot be built or does not apply, or a network is chosen that is not used.
     """
     is_eight_bit = target.dtype == "uint8"
     if requested is None:
-        reasons = {name: find_obstacle(info, target, side) for name, info in METRICS.items()}
-        left_out = {name: reason for name, reason in reasons.items() if reason and METRICS[name].targets != "classes"}
-        return {name: build_metric(name, eight_bit=is_eight_bit) for name in METRICS if not reasons[name]}, left_out
+        return _choose_all(target, side, features, is_eight_bit=is_eight_bit)
     if isinstance(requested, str | list) and "flicker" in requested:
         raise UserError("metrics: flicker is measured between pairs, not of each: set flicker=true")
-    metrics = build_named_metrics(requested, eight_bit=is_eight_bit)
+    metrics = build_named_metrics(requested, eight_bit=is_eight_bit, features=features)
     if not metrics and not others:
         raise UserError(f"metrics={requested} chooses nothing: name some of {', '.join(METRICS)}")
     for name, metric in metrics.items():
         if reason := find_obstacle(metric_info(metric), target, side):
             raise UserError(f"metrics: {name} {reason}; leave it out")
+    if features != DEFAULT_FEATURES and not use_features(metrics):
+        names = ", ".join(name for name, info in METRICS.items() if info.uses_features)
+        raise UserError(f"features={features} is used by {names} alone: add one of them to metrics, or leave it out")
     return metrics, {}
+
+
+def use_features(metrics: Mapping[str, Metric]) -> bool:
+    """Return whether one of the metrics looks at images through a pretrained network."""
+    return any(metric_info(metric).uses_features for metric in metrics.values())
+
+
+def _choose_all(
+    target: Side, side: int, features: FeatureSpec, *, is_eight_bit: bool
+) -> tuple[dict[str, Metric], dict[str, str]]:
+    """Choose all registered metrics that apply, as `choose_metrics` does."""
+    extractor = _find_extractor(features)
+    infos = [info for info in METRICS.values() if info.by_default and (extractor or not info.uses_features)]
+    reasons = {info.name: find_obstacle(info, target, side) for info in infos}
+    if extractor and not extractor.has_layers:
+        reasons["perceptual"] = f"compares layers, and features={extractor.name} has an embedding alone"
+    chosen = [name for name, reason in reasons.items() if not reason]
+    left_out = {name: reason for name, reason in reasons.items() if reason and METRICS[name].targets != "classes"}
+    shared = extractor or features
+    return {name: build_metric(name, eight_bit=is_eight_bit, features=shared) for name in chosen}, left_out
+
+
+def _find_extractor(features: FeatureSpec) -> FeatureExtractor | None:
+    """Return the extractor; None if it is the default one and its weights are not installed."""
+    try:
+        return get_extractor(features)
+    except UserError:
+        if features != DEFAULT_FEATURES:
+            raise
+        return None
 
 
 def find_obstacle(info: MetricInfo, target: Side, side: int) -> str | None:
@@ -81,10 +121,12 @@ def find_obstacle(info: MetricInfo, target: Side, side: int) -> str | None:
     is_label = target.kind == "label"
     if info.targets == "classes" and not is_label:
         return f"compares classes, and these targets are {target.kind}"
-    if info.targets in ("images", "photos") and is_label and not target.palette:
+    if info.targets in ("images", "photos", "pictures") and is_label and not target.palette:
         return "compares colours, and these targets are class numbers without a palette"
     if info.targets == "photos" and target.kind not in ("rgb", "lab"):
         return f"compares colours of photos, and these targets are {target.kind}"
+    if info.targets == "pictures" and target.file_channels not in (1, 3):
+        return f"compares images of 1 or 3 channels, and these targets have {target.file_channels}"
     if side < info.least_side:
         return f"needs sides of {info.least_side} pixels at least, and these are {side}"
     return None
@@ -164,9 +206,9 @@ class PairMeasurement(Measurement):
 
 
 class DistributionMeasurement(Measurement):
-    """Feed all images to a metric of distributions, which has one value and no interval."""
+    """Feed all images to a metric of distributions, which has one value, with an interval where it computes one."""
 
-    def __init__(self, name: str, metric: DistributionMetric) -> None:
+    def __init__(self, name: str, metric: DistributionMetric | EmbeddingMetric) -> None:
         self._name = name
         self._metric = metric.eval()
         self._metric.reset()
@@ -182,8 +224,11 @@ class DistributionMeasurement(Measurement):
         _update(self._name, self._metric, output, target, mask)
 
     def compute(self) -> tuple[Array | None, Interval]:
-        """Return the value over all images, without an interval."""
-        return None, Interval(_compute(self._name, self._metric), math.nan, math.nan)
+        """Return the value over all images, with its interval where the metric has one."""
+        value = _compute(self._name, self._metric)
+        metric: Metric | HasInterval = self._metric
+        ends = metric.compute_interval() if isinstance(metric, HasInterval) else (math.nan, math.nan)
+        return None, Interval(value, *ends)
 
 
 def build_measurement(name: str, metric: Metric) -> Measurement:
@@ -198,7 +243,7 @@ def build_measurement(name: str, metric: Metric) -> Measurement:
     """
     if isinstance(metric, ImageMetric):
         return StatisticsMeasurement(metric)
-    if isinstance(metric, DistributionMetric):
+    if isinstance(metric, DistributionMetric | EmbeddingMetric):
         return DistributionMeasurement(name, metric)
     return PairMeasurement(name, metric)
 

@@ -194,6 +194,6 @@ def format_summary(scores: Scores, left_out: Mapping[str, str]) -> str:
     width = max(12, *map(len, scores.figures))
     for name, (mean, low, high) in scores.figures.items():
         digits = max(4, scores.info(name).decimals)
-        interval = f"   {low:.{digits}f} to {high:.{digits}f}" if name in scores.values else "   (no interval)"
+        interval = f"   {low:.{digits}f} to {high:.{digits}f}" if scores.has_interval(name) else "   (no interval)"
         lines.append(f"{name:{width}} {mean:9.{digits}f}{interval}")
     return "\n".join(lines)

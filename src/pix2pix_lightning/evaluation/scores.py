@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -13,8 +14,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from pix2pix_lightning.data.pair_spec import PairSpec
-from pix2pix_lightning.data.sides import LabelSide, RawSide, Side
-from pix2pix_lightning.data.sides.ranges import to_channels
+from pix2pix_lightning.data.sides import LabelSide, RawSide
 from pix2pix_lightning.evaluation.bootstrap import Interval
 from pix2pix_lightning.evaluation.measures import build_measurement
 from pix2pix_lightning.inference import Translator
@@ -59,6 +59,10 @@ class Scores:
     figures: dict[str, Interval]
     infos: Mapping[str, MetricInfo] = field(default_factory=dict)
 
+    def has_interval(self, name: str) -> bool:
+        """Return whether a metric has an interval: each one of pairs, and some of distributions."""
+        return name in self.values or not math.isnan(self.figures[name].low)
+
     def info(self, name: str) -> MetricInfo:
         """Return what is known about a metric: the row of this evaluation, else the registered row of that name."""
         return self.infos.get(name) or metric_info(name)
@@ -92,7 +96,7 @@ def compute_scores(
     side = translator.pair_spec.target
     for pair in _translate(translator, batches, left_out):
         names.append(pair.name)
-        output, target = (_to_fractions(image, side) for image in (pair.output, pair.target))
+        output, target = (side.to_fractions(image) for image in (pair.output, pair.target))
         images = output, target
         if pair.mask is not None:
             # what a file holds where there is no value is no fraction of the range
@@ -121,14 +125,6 @@ def _number_classes(pair: TranslatedPair, side: LabelSide) -> tuple[Tensor, Tens
     """Return the class numbers of output and target, (1, 1, H, W) integers; -1 where the target does not count."""
     output, target = (side.number_classes(image).long() for image in (pair.output, pair.target))
     return output, target if pair.mask is None else target.masked_fill(~pair.mask, -1)
-
-
-def _to_fractions(image: Tensor, side: Side) -> Tensor:
-    """Return an image of files, (1, C, H, W), as fractions of the range of each channel, float64."""
-    values = image.double()
-    low, high = (to_channels(bounds, values) for bounds in zip(*side.ranges, strict=True))
-    fractions: Tensor = (values - low) / (high - low)
-    return fractions
 
 
 def _translate(

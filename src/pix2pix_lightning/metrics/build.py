@@ -8,6 +8,7 @@ from typing import Any, cast
 from torchmetrics import Metric, MetricCollection
 
 from pix2pix_lightning.metrics.distribution import DistributionMetric, is_distribution_metric
+from pix2pix_lightning.metrics.feature_extractor import DEFAULT_FEATURES, FeatureSpec, get_extractor
 from pix2pix_lightning.metrics.registry import METRICS, metric_info
 from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.instantiate import TARGET, build, is_description
@@ -18,19 +19,20 @@ MetricSpec = str | Mapping[str, Any] | Metric
 """A registered name, a description {"_target_": "package.Class", ...} of a torchmetrics Metric, or a Metric."""
 
 
-def build_metric(spec: MetricSpec, *, eight_bit: bool = False) -> Metric:
+def build_metric(spec: MetricSpec, *, eight_bit: bool = False, features: FeatureSpec = DEFAULT_FEATURES) -> Metric:
     """Build a metric whose `update(output, target)` takes images (B, C, H, W) in [0, 1].
 
     Args:
         spec: A name of `METRICS`, a description {"_target_": "package.Class", ...} of a torchmetrics Metric, or a
             Metric. One whose `update` takes `imgs` and `real` (FID, KID) is wrapped in a `DistributionMetric`.
         eight_bit: Build a registered metric for images that are rounded to 8 bits: then PSNR is always finite.
+        features: The pretrained network of a registered metric that uses one.
 
     Returns:
         The metric; a Metric that was given is returned itself, if it is not wrapped.
 
     Raises:
-        UserError: The name is not registered, or the description does not build a Metric.
+        UserError: The name is not registered, the description does not build a Metric, or a network cannot be loaded.
     """
     if isinstance(spec, str):
         if spec not in METRICS:
@@ -40,7 +42,8 @@ def build_metric(spec: MetricSpec, *, eight_bit: bool = False) -> Metric:
             )
         row = METRICS[spec]
         builder = (row.eight_bit_builder if eight_bit else None) or row.builder
-        return cast(type[Metric], builder)()
+        arguments = {"features": features} if row.uses_features else {}
+        return cast(Metric, cast(Any, builder)(**arguments))
     metric = _build_described(spec) if is_description(spec) else spec
     if not isinstance(metric, Metric):
         raise UserError(
@@ -76,13 +79,17 @@ def build_metrics(
 
 
 def build_named_metrics(
-    spec: MetricSpec | Iterable[MetricSpec] | Mapping[str, MetricSpec | None], *, eight_bit: bool = False
+    spec: MetricSpec | Iterable[MetricSpec] | Mapping[str, MetricSpec | None],
+    *,
+    eight_bit: bool = False,
+    features: FeatureSpec = DEFAULT_FEATURES,
 ) -> dict[str, Metric]:
-    """Build metrics by name.
+    """Build metrics by name. Those that use a pretrained network share it, and its passes over the same images.
 
     Args:
         spec: As for `build_metrics`.
         eight_bit: As for `build_metric`.
+        features: As for `build_metric`.
 
     Returns:
         The metrics, in the order of `spec`. A name that is repeated in a list counts once.
@@ -90,15 +97,22 @@ def build_named_metrics(
     Raises:
         UserError: A metric cannot be built, or two have the same name.
     """
+
+    def build_one(each: MetricSpec) -> Metric:
+        nonlocal features
+        if isinstance(each, str) and each in METRICS and METRICS[each].uses_features:
+            features = get_extractor(features)
+        return build_metric(each, eight_bit=eight_bit, features=features)
+
     if isinstance(spec, Mapping) and not is_description(spec):
         given = cast(Mapping[str, MetricSpec | None], spec)
-        return {str(name): build_metric(each, eight_bit=eight_bit) for name, each in given.items() if each is not None}
+        return {str(name): build_one(each) for name, each in given.items() if each is not None}
     is_single = isinstance(spec, str | Mapping | Metric) or not isinstance(spec, Iterable)
     metrics: dict[str, Metric] = {}
     for each in cast(Iterable[MetricSpec], [spec] if is_single else spec):
         if isinstance(each, str) and each in metrics:
             continue
-        metric = build_metric(each, eight_bit=eight_bit)
+        metric = build_one(each)
         name = metric_info(metric).name
         if name in metrics:
             raise UserError(f"metrics: two are called {name!r}; give names of your own, {{name: {{_target_: ...}}}}")

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-__all__ = ["DistributionMetric", "is_distribution_metric"]
+__all__ = ["DistributionMetric", "HasInterval", "is_distribution_metric"]
 
 _SEED = 0  # of the subsets that KID draws
+
+
+@runtime_checkable
+class HasInterval(Protocol):
+    """A metric of distributions that has an interval."""
+
+    def compute_interval(self) -> tuple[float, float]:
+        """Return the ends of the 95 % interval of the value over everything so far."""
 
 
 class DistributionMetric(Metric):

@@ -10,10 +10,15 @@ from typing import Any, Literal, cast, get_args
 
 from torchmetrics import Metric, MetricCollection
 
+from pix2pix_lightning.metrics.checkerboard import CheckerboardRatio
 from pix2pix_lightning.metrics.colour import HistogramA, HistogramB, HistogramL
 from pix2pix_lightning.metrics.distribution import DistributionMetric, is_distribution_metric
+from pix2pix_lightning.metrics.feature_extractor import LEAST_SIDE
+from pix2pix_lightning.metrics.fid import FID
 from pix2pix_lightning.metrics.image import EightBitPSNR, ImageL1, ImageL2, ImageMSSSIM, ImagePSNR, ImageSSIM
+from pix2pix_lightning.metrics.kid import KID
 from pix2pix_lightning.metrics.labels import ClassAccuracy, MeanIoU, PixelAccuracy
+from pix2pix_lightning.metrics.perceptual import ImagePerceptual
 from pix2pix_lightning.metrics.sharpness import GradientRatio
 from pix2pix_lightning.utils.errors import UserError
 
@@ -45,9 +50,11 @@ class MetricInfo:
         description: One sentence for people; empty where there is none.
         kind: "pairs" for a metric with a value for each image, "distribution" for one value over all images (FID).
         targets: What it can be computed of: "any" images, "images" (no class numbers without a palette), "photos"
-            (RGB only), "classes" (label maps only).
+            (RGB only), "pictures" (images of 1 or 3 channels), "classes" (label maps only).
         least_side: Least side of the images in pixels.
-        builder: Class of a registered metric; it takes no argument.
+        uses_features: Whether it looks at images through a pretrained network.
+        by_default: Whether an evaluation without a list of metrics has it, where it applies.
+        builder: Class of a registered metric; it takes no argument, or ``features`` where it uses them.
         eight_bit_builder: Class for images that are rounded to 8 bits, where that is another one.
     """
 
@@ -59,8 +66,10 @@ class MetricInfo:
     decimals: int = 4
     description: str = ""
     kind: Literal["pairs", "distribution"] = "pairs"
-    targets: Literal["any", "images", "photos", "classes"] = "any"
+    targets: Literal["any", "images", "photos", "pictures", "classes"] = "any"
     least_side: int = 1
+    uses_features: bool = False
+    by_default: bool = True
     builder: type[Metric] | None = None
     eight_bit_builder: type[Metric] | None = None
 
@@ -224,6 +233,58 @@ _ROWS = (
             builder=builder,
         )
         for channel, builder in {"L": HistogramL, "a": HistogramA, "b": HistogramB}.items()
+    ),
+    MetricInfo(
+        "checkerboard",
+        "Checkerboard",
+        "target",
+        unit="share of the targets'",
+        best=1.0,
+        description="Energy of grids of 2 pixels, where targets are smooth, as a share of the targets': more than 1 is "
+        "a grid that upsampling left, much less is blur.",
+        targets="images",
+        least_side=CheckerboardRatio.least_side,
+        builder=CheckerboardRatio,
+    ),
+    MetricInfo(
+        "perceptual",
+        "Perceptual distance",
+        "lower",
+        best=0.0,
+        description="Squared distance of features of a pretrained network, which have length 1 at each position, as a "
+        "mean over positions and layers: 2 is unrelated.",
+        targets="pictures",
+        least_side=LEAST_SIDE,
+        uses_features=True,
+        builder=ImagePerceptual,
+    ),
+    MetricInfo(
+        "kid",
+        "KID",
+        "lower",
+        decimals=5,
+        description="Kernel distance of the outputs' embeddings by a pretrained network from the targets', unbiased: "
+        "about 0, or a little below, where both look alike. Papers print it times 1,000 or 100.",
+        kind="distribution",
+        targets="pictures",
+        least_side=LEAST_SIDE,
+        uses_features=True,
+        builder=KID,
+    ),
+    MetricInfo(
+        "fid",
+        "FID",
+        "lower",
+        best=0.0,
+        decimals=2,
+        description="Frechet distance of the outputs' embeddings by a pretrained network from the targets'. Below "
+        "2,000 images it is too high, and can be compared with that of as many images alone.",
+        kind="distribution",
+        targets="pictures",
+        least_side=LEAST_SIDE,
+        uses_features=True,
+        by_default=False,
+        builder=FID,
     ),
 )
 

@@ -13,7 +13,7 @@ from pix2pix_lightning.metrics import MetricInfo, metric_info
 from pix2pix_lightning.report.metric_info import MetricName, format_aim
 from pix2pix_lightning.report.rendering import render_page
 
-_SETTINGS = ("checkpoint", "weights", "norm", "dropout", "seed", "device", "segmenter")
+_SETTINGS = ("checkpoint", "weights", "norm", "dropout", "seed", "device", "features", "segmenter")
 
 
 class _SortKey(NamedTuple):
@@ -69,15 +69,15 @@ def render_evaluation_page(
     sortable = [name for name in scores.values if scores.info(name).direction != "unknown"]
     order = _sort_worst_first(scores, sortable[0]) if sortable else range(len(scores.names))
     infos = [scores.info(name) for name in scores.figures]
-    meanings = [(info.title, _describe_metric(info)) for info in infos]
+    meanings = [(info.title, _describe_metric(info, scores.has_interval(info.name))) for info in infos]
     meanings += [(metric_info(name).title, f"Left out: it {why}.") for name, why in facts["left_out"].items()]
     return render_page(
         "evaluation",
         title=f"Evaluation: {facts['split']}",
         facts=facts,
-        figures=[_format_figure(info, scores.figures[info.name], info.name in scores.values) for info in infos],
+        figures=[_format_figure(info, scores.figures[info.name], scores.has_interval(info.name)) for info in infos],
         meanings=meanings,
-        settings=[(key, facts[key]) for key in _SETTINGS if key != "segmenter" or facts.get(key) is not None],
+        settings=[(key, facts[key]) for key in _SETTINGS if key in facts and (key != "segmenter" or facts[key])],
         sort_keys=[_build_sort_key(scores.info(name)) for name in sortable],
         pairs=[_build_pair(scores, index, folders[index]) for index in order],
         size=size,
@@ -97,7 +97,7 @@ def _build_sort_key(info: MetricInfo) -> _SortKey:
     return _SortKey(info.name, info.title, best)
 
 
-def _describe_metric(info: MetricInfo) -> str:
+def _describe_metric(info: MetricInfo, has_interval: bool) -> str:
     """Describe a metric and say which value is best."""
     if info.best is not None:
         aim = f"Of equal images it is {info.best:g}."
@@ -105,7 +105,8 @@ def _describe_metric(info: MetricInfo) -> str:
         aim = f"The {info.direction}, the better."
     else:
         aim = "Whether a higher or a lower value is better is not known."
-    scope = "One value over all pairs, without an interval." if info.kind == "distribution" else ""
+    scope = f"One value over all pairs{'' if has_interval else ', without an interval'}."
+    scope = scope if info.kind == "distribution" else ""
     return " ".join(part for part in (info.description, scope, aim) if part)
 
 

@@ -17,7 +17,7 @@ from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.saved_config import read_saved_values
 from pix2pix_lightning.utils.saved_files import build_damaged_error, read_json
 
-_DEFAULTS = {"weights": "trained", "norm": "image", "dropout": "off"}
+_DEFAULTS = {"weights": "trained", "norm": "image", "dropout": "off", "features": "lite1"}
 _WITHOUT_EFFECT = {"data.batch_size", *LOADING_KEYS}
 
 

@@ -20,6 +20,7 @@ from pix2pix_lightning.data.recognition import check_open_side, is_open
 from pix2pix_lightning.data.sizes import format_size, get_sides
 from pix2pix_lightning.models.components import Parts, build_optimizers
 from pix2pix_lightning.models.pix2pix import Pix2PixModule
+from pix2pix_lightning.training.callbacks.judge import Judge
 from pix2pix_lightning.utils.checks import check_folder, is_whole_number
 from pix2pix_lightning.utils.errors import UserError, add_key
 from pix2pix_lightning.utils.instantiate import is_description
@@ -210,6 +211,7 @@ def check_monitors(callbacks: Mapping[str, Callback], module: LightningModule) -
     ):
         return
     known = [str(name) for name in module.val_metrics.collection]
+    known += [name for callback in callbacks.values() if isinstance(callback, Judge) for name in callback.names]
     for key, callback in callbacks.items():
         monitor = getattr(callback, "monitor", None)
         judged = getattr(callbacks.get("judge"), "names", ())

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from pix2pix_lightning.data.resize import INTERPOLATIONS, resize
-from pix2pix_lightning.data.sides.ranges import Range
+from pix2pix_lightning.data.sides.ranges import Range, to_channels
 from pix2pix_lightning.data.sides.values import Palette, to_plain
 from pix2pix_lightning.utils.checks import check_choice
 
@@ -251,6 +251,20 @@ class Side(ABC):
             (B, 1, H, W), True where a pixel does not count; None where all count.
         """
         return None
+
+    def to_fractions(self, values: Tensor) -> Tensor:
+        """Convert images of ``decode`` to fractions of the range of each channel.
+
+        Args:
+            values: (B, file_channels, H, W), in the type of the files.
+
+        Returns:
+            (B, file_channels, H, W) in [0, 1], float64; float32 where the device has no float64.
+        """
+        values = values.to(torch.float32 if values.device.type == "mps" else torch.float64)
+        low, high = (to_channels(bounds, values) for bounds in zip(*self.ranges, strict=True))
+        fractions: Tensor = (values - low) / (high - low)
+        return fractions
 
     @abstractmethod
     def preview(self, values: Tensor) -> npt.NDArray[np.uint8]:

@@ -5,6 +5,7 @@ from pix2pix_lightning.training.callbacks.flush_metrics import FlushMetrics
 from pix2pix_lightning.training.callbacks.follow_run_dir import FollowRunDir
 from pix2pix_lightning.training.callbacks.gallery import Gallery
 from pix2pix_lightning.training.callbacks.journal import Journal
+from pix2pix_lightning.training.callbacks.judge import Judge
 from pix2pix_lightning.training.callbacks.keep_settings import KeepSettings
 from pix2pix_lightning.training.callbacks.overfit import Overfit
 from pix2pix_lightning.training.callbacks.performance import Performance
@@ -23,6 +24,7 @@ __all__ = [
     "FollowRunDir",
     "Gallery",
     "Journal",
+    "Judge",
     "KeepSettings",
     "Overfit",
     "Performance",

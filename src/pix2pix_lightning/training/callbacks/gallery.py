@@ -24,6 +24,7 @@ from pix2pix_lightning.training.pictures import (
     read_validation_batches,
     translate_batch,
 )
+from pix2pix_lightning.training.validation_values import collect_validation_values
 from pix2pix_lightning.utils.background import Background
 from pix2pix_lightning.utils.checks import check_counts
 from pix2pix_lightning.utils.errors import UserError
@@ -120,9 +121,8 @@ class Gallery(Callback):
         """Write the page, with the metrics that are not in ``metrics.csv`` yet."""
         if not self._shown:
             return
-        metrics = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
         step = cast(Pix2PixModule, pl_module).batches_seen - 1
-        latest = {"step": step, "epoch": trainer.current_epoch, **metrics}
+        latest = {"step": step, "epoch": trainer.current_epoch, **collect_validation_values(trainer)}
         described = describe_metrics(cast(Pix2PixModule, pl_module).val_metrics.collection)
         self._background.do(partial(self._folder.write_page, latest, metric_info=described))
 

@@ -9,6 +9,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from pix2pix_lightning.training.callbacks.pace import Pace, format_epoch
+from pix2pix_lightning.training.validation_values import collect_validation_values
 
 _log = logging.getLogger(__name__)
 
@@ -46,7 +47,7 @@ class Journal(Callback):
         self._seconds += self._pace.seconds
         if (trainer.current_epoch + 1) % (trainer.check_val_every_n_epoch or 1):
             return
-        metrics = [f"{k} {v:.4f}" for k, v in trainer.callback_metrics.items() if k.startswith("val/")]
+        metrics = [f"{name} {value:.4f}" for name, value in collect_validation_values(trainer).items()]
         speed = f"{self._pace.images_per_second:.1f} images/s"
         _log.info("%s", "  ".join([format_epoch(trainer), *metrics, speed]))
 

@@ -1,0 +1,56 @@
+"""Perceptual distance of outputs from targets, by the layers of a pretrained network."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from pix2pix_lightning.metrics.base import MeanImageMetric
+from pix2pix_lightning.metrics.feature_extractor import DEFAULT_FEATURES, FeatureSpec, get_extractor
+from pix2pix_lightning.utils.errors import UserError
+
+__all__ = ["ImagePerceptual", "compute_layer_distances"]
+
+_TINY = 1e-10  # as in LPIPS
+
+
+class ImagePerceptual(MeanImageMetric):
+    """Distance of features that are normalized over channels, averaged over positions and layers.
+
+    It is LPIPS (Zhang et al., arXiv 1801.03924) without the learned weights of channels. At each position it is the
+    squared distance of two vectors of length 1: 0 for equal images, 2 for unrelated features.
+
+    Args:
+        features: A pretrained network with layers, as for `FeatureExtractor`.
+
+    Raises:
+        UserError: The network has no layers, or cannot be loaded.
+    """
+
+    higher_is_better = False
+
+    def __init__(self, features: FeatureSpec = DEFAULT_FEATURES) -> None:
+        super().__init__()
+        self.extractor = get_extractor(features)
+        if not self.extractor.has_layers:
+            raise UserError(f"features={self.extractor.name} has no layers that perceptual could compare: choose lite1")
+        self.extractor.wants_layers = True
+
+    def compute_scores(self, preds: Tensor, target: Tensor) -> Tensor:
+        """Return the distance of each image (B, 1 or 3, H, W) in [0, 1] from its target, (B,)."""
+        layers = (self.extractor.compute_layers(images) for images in (preds, target))
+        return torch.stack([compute_layer_distances(*pair) for pair in zip(*layers, strict=True)]).mean(0)
+
+
+def compute_layer_distances(one: Tensor, other: Tensor) -> Tensor:
+    """Return the mean squared distance of normalized features of each image.
+
+    Args:
+        one: Output of a layer, (B, C, h, w).
+        other: That of other images.
+
+    Returns:
+        (B,), from 0 to 4.
+    """
+    one, other = (values / (values.norm(dim=1, keepdim=True) + _TINY) for values in (one, other))
+    return (one - other).square().sum(1).mean((1, 2))
