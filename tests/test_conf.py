@@ -78,7 +78,7 @@ def step(module, side):
 
 @pytest.mark.parametrize(("group", "name"), GROUPS, ids=[f"{group}={name}" for group, name in GROUPS])
 def test_every_configuration_is_instantiated_and_stepped(group, name, tmp_path):
-    side = 256 if group in ("generator", "discriminator") else 64
+    side = 256 if group in ("generator", "discriminator") or name == "multi_scale" else 64
     cfg = compose("train", [override(group, name), f"run_dir={tmp_path}/run"])
     cfg.data.size = side
     is_default = group != "module" and cfg.module == compose_once().module

@@ -18,8 +18,8 @@ _LOCAL_KEYS = ("root", "archive", "cache", "augmentation", "num_workers", "pin_m
 """Keys of a run's data that describe the machine, or training alone."""
 _COMMAND = ["python", "-m", "pix2pix_lightning.train"]
 _SHARED_GROUPS = (
-    *("experiment", "data", "module", "generator", "discriminator", "loss", "adversarial", "optimizer", "schedule"),
-    *("trainer", "speed", "callbacks", "seed", "debug"),
+    *("experiment", "recipe", "ingredient", "data", "module", "generator", "discriminator", "loss", "adversarial"),
+    *("optimizer", "schedule", "trainer", "speed", "callbacks", "seed", "debug"),
 )
 """Groups of a command that describe the training itself; the others describe folders, loggers and accounts."""
 

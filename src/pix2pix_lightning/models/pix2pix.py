@@ -38,7 +38,7 @@ from pix2pix_lightning.models.optimization import OptimizationMixin
 from pix2pix_lightning.models.persistence import PersistenceMixin
 from pix2pix_lightning.models.rates import log_rates, step_schedules
 from pix2pix_lightning.models.split_metrics import SplitMetrics
-from pix2pix_lightning.models.trainer_checks import check_arguments, check_trainer
+from pix2pix_lightning.models.trainer_checks import check_arguments, check_pretrained, check_trainer
 from pix2pix_lightning.networks import cat_dense_grad, pad_for
 from pix2pix_lightning.utils.seeding import Purpose, seed_torch
 
@@ -290,8 +290,9 @@ class Pix2PixModule(EvaluationMixin, OptimizationMixin, PersistenceMixin, Lightn
         return []
 
     def setup(self, stage: str) -> None:
-        """Check that the trainer's settings work with two networks."""
+        """Check that the trainer's settings work with two networks, and that pretrained ones are there."""
         check_trainer(self.trainer, penalty_weight=self.penalty_weight, accumulate=self.accumulate)
+        check_pretrained(self, self.pair_spec.target, stage)
         self.batch_reader.start(stage)
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Batch:

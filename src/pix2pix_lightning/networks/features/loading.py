@@ -49,7 +49,9 @@ def load_features(name: str, device: torch.device | str = "cpu", dtype: torch.dt
 
 @lru_cache(maxsize=8)
 def _load(name: str, device: torch.device, dtype: torch.dtype) -> FeatureNetwork:
-    return FEATURES[name]().to(device, dtype).eval().requires_grad_(False)
+    # first weights are drawn, which must not change what a run draws next; a loss needs other tensors than inference
+    with torch.random.fork_rng(devices=[]), torch.inference_mode(False):
+        return FEATURES[name]().to(device, dtype).eval().requires_grad_(False)
 
 
 def check_features(name: str) -> None:
