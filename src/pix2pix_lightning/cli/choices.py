@@ -253,8 +253,8 @@ def complete_choices(
     completed = dict(choices)
     for word in words:
         group, _, value = word.partition("=")
-        if value.startswith("[") and is_group(group := group.lstrip("+")):
-            completed[group] = value
+        if is_group(group := group.lstrip("+")):  # of two words for a group the last one counts
+            completed[group] = value if value.startswith("[") else choices.get(group)
     for group in reversed(PRESETS):
         for name in split_names(completed.get(group)):
             preset = read_choice(group, name, folders)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pix2pix_lightning.cli.choices import complete_choices
+from pix2pix_lightning.cli.choices import complete_choices, find_conf_dirs, list_choices
 from pix2pix_lightning.cli.conf import PATH_KEYS, complete_config, compose_files, is_group, quote
 from pix2pix_lightning.cli.presets import check_ingredients, drop_replaced_keys
 from pix2pix_lightning.cli.resume import check_same_as_resumed, check_type
@@ -84,6 +84,9 @@ def check_group_names(words: list[str]) -> None:
         if not is_group(group) or (word.startswith("~") and not equals):
             continue
         (override,) = parse_overrides([word])
+        if override.is_sweep_override() and "null" in word.partition("=")[2].split(","):
+            names = ", ".join(list_choices(group, find_conf_dirs()))
+            raise UserError(f"{word}: a group is chosen by names, of which null is none: there are {names}")
         if not (override.is_sweep_override() or isinstance(override.value(), str | list)):
             raise UserError(f"{word}: a group is chosen by a name; leave {group}= out for the default")
 

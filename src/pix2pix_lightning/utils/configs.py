@@ -26,6 +26,8 @@ _ADDED_KEYS = {
     "data.test_fraction": 0.0,
     "data.split_seed": 0,
     "callbacks.gallery.max_megabytes": 48.0,
+    "callbacks.ema.validate": False,
+    "init_weights": "trained",
 }
 """What keys stand for that a run of an earlier version does not have, where that is not null."""
 
