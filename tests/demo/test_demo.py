@@ -81,15 +81,15 @@ def test_the_weights_that_are_asked_for(tmp_path, monkeypatch):
     average[next(iter(average))] += 1
     write_checkpoint({**read_checkpoint(path), EMA_KEY: average}, path)
 
-    class Found(Exception):
+    class FoundError(Exception):
         pass
 
     def stop(models, **options):
-        raise Found(models.get_translator("run.ckpt"))
+        raise FoundError(models.get_translator("run.ckpt"))
 
     monkeypatch.setattr("pix2pix_lightning.demo.session.DemoSession", stop)
     for weights, state in (("trained", module.generator.state_dict()), ("ema", average)):
-        with pytest.raises(Found) as found:
+        with pytest.raises(FoundError) as found:
             demo.demo(compose("demo", [f"checkpoint={path}", f"weights={weights}", "open_browser=false"]))
         (translator,) = found.value.args
         torch.testing.assert_close(dict(translator.generator.state_dict()), dict(state), rtol=0, atol=0)

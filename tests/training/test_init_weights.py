@@ -142,5 +142,5 @@ def test_ema_weights_of_a_run(small_pairs):
     with pytest.raises(ValueError, match="init_weights='best'"):
         load_initial_weights(module, "first", weights="best")
     module.save_pretrained("pretrained")
-    with pytest.raises(ValueError, match="no EMA weights.*init_weights=trained"):
+    with pytest.raises(ValueError, match=r"no EMA weights.*init_weights=trained"):
         load_initial_weights(module, "pretrained", weights="ema")

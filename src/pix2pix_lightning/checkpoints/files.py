@@ -139,11 +139,14 @@ def open_checkpoint(path: str | Path, *, skip: Collection[str] | None = ()) -> I
 
 
 def read_ema_weights(path: Path, *, otherwise: str = "weights=trained") -> dict[str, Tensor]:
-    """Read the EMA weights of the generator, by the names of its state dict.
+    """Read the EMA weights of the generator.
 
     Args:
         path: A file of any kind.
         otherwise: What to set to take other weights, for the error.
+
+    Returns:
+        Tensors by their names in the generator's state dict.
 
     Raises:
         UserError: The file has none, is no checkpoint of a training, or is damaged.

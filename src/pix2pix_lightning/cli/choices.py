@@ -282,9 +282,18 @@ def _check_keys_of_several(
     """Refuse a key that the default choices lack where several presets are tried: Hydra composes without them first."""
     presets = [word for word in words if word.lstrip("+").startswith(tuple(f"{group}=" for group in PRESETS))]
     several = [word for word in presets if any("," in name for name in split_names(word.partition("=")[2]))]
-    default = [read_choice(entry.group, str(entry.name), folders) for entry in command.defaults if entry.name]
     single = _read_presets([word for word in presets if word not in several], folders) or {}
-    known = command.names.union(*(file.names for file in (*default, *single.values()) if file is not None))
+    chosen = {entry.group: str(entry.name) for entry in command.defaults if entry.name}
+    chosen |= {entry.group: str(entry.name) for file in single.values() for entry in file.defaults if entry.overrides}
+    chosen |= {
+        group: value
+        for word in words
+        if (group := word.partition("=")[0]) in chosen and (value := word[len(group) + 1 :])
+    }
+    files = [
+        read_choice(group, name, folders) for group, value in chosen.items() for name in value.strip("[]").split(",")
+    ]
+    known = command.names.union(*(file.names for file in (*files, *single.values()) if file is not None))
     every = {
         key for entry in command.defaults for file in read_choices(entry.group, folders).values() for key in file.names
     }
