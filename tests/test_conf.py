@@ -39,6 +39,7 @@ GROUPS = sorted((str(path.parent), path.stem) for path in FILES if path.parts[0]
 WITH_LABELS = ["data=procedural_classes", "data.direction=b_to_a", "discriminator=segmentation"]
 WITH_LABELS += ["adversarial=segmentation", "module.conditional=false"]
 COMPANIONS = {("discriminator", "segmentation"): WITH_LABELS, ("adversarial", "segmentation"): WITH_LABELS}
+COMPANIONS[("ingredient", "oasis")] = WITH_LABELS[:2]
 COMPANIONS[("loss", "cross_entropy")] = ["data=procedural_classes", "data.direction=a_to_b"]
 """What a choice does not go without."""
 
@@ -86,7 +87,7 @@ def step(module, side):
 
 @pytest.mark.parametrize(("group", "name"), GROUPS, ids=[f"{group}={name}" for group, name in GROUPS])
 def test_every_configuration_is_instantiated_and_stepped(group, name, tmp_path):
-    side = 256 if group in ("generator", "discriminator") else 64
+    side = 256 if group in ("generator", "discriminator") or name == "multi_scale" else 64
     companions = COMPANIONS.get((group, name), [])
     cfg = compose("train", [*({override(group, name): 0} | dict.fromkeys(companions)), f"run_dir={tmp_path}/run"])
     cfg.data.size = side

@@ -40,6 +40,10 @@ from pix2pix_lightning.utils.errors import UserError
         ("module.weights.l2=3", {}),
         ("+data.val_split=train", {}),
         ("data.nothing=1 nothing=2", {}),
+        ("ingredient=ema callbacks.ema.decay=0.9", {}),
+        ("ingredient=[two_rates,multi_scale] module.discriminator.num_scales=2", {}),
+        ("recipe=modern callbacks.ema.decay=0.9", {}),
+        ("experiment=facades,maps ingredient=[ema,two_rates] callbacks.ema.decay=0.9", {}),
     ],
 )
 def test_what_keys_ask_for(words, chosen):

@@ -419,3 +419,12 @@ def test_a_file_that_is_no_checkpoint_is_named(tmp_path, small_pairs, content):
 def test_control_characters_of_a_name_are_shown(capfd):
     assert report.main(["runs=a\x1b[2J\x07b"]) == 1
     assert "runs=a\\x1b[2J\\x07b is not a folder" in capfd.readouterr().err
+
+
+def test_a_name_that_is_wrong_in_a_list_and_null_in_a_sweep(capfd):
+    line = run_command(capfd, "ingredient=[hinge,emaa]")
+    assert "ingredient=emaa is unknown: did you mean ema?" in line
+    assert "two_rates" in line
+    line = run_command(capfd, "-m", "ingredient=null,ema")
+    assert "null" in line
+    assert "none" in line

@@ -158,6 +158,10 @@ def test_values_and_choices_that_are_given(capsys):
     out = capsys.readouterr().out
     assert re.search(r"module\.generator\.num_blocks=9 +\w", out)
     assert re.search(r"module\.schedule\.hold_epochs=100 +\w", out)
+    assert run_command("train", print, ["-h", "callbacks=[default,ema]", "ingredient=[hinge,ema]"]) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"callbacks=\[default,ema\] +\w", out)
+    assert re.search(r"ingredient=\[hinge,ema\] +\w", out)
     assert run_command("train", print, ["data.sise=3", "--help"]) == 1
     assert "data.size" in capsys.readouterr().err
 

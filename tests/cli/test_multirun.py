@@ -92,6 +92,15 @@ def test_jobs_are_named_after_all_that_differs(command, jobs):
     assert [cfg.run_dir for cfg in jobs] == [f"runs/s/sweep_loss/loss-{name}__seed-1" for name in ("l1", "l1_gan")]
 
 
+def test_ingredients_are_swept_alone_and_in_lists(command, jobs):
+    assert main(command("-m", "ingredient=none,two_rates,[ema,two_rates]")) == 0
+    folders = {"ingredient-none": 2e-4, "ingredient-two_rates": 1e-4, "ingredient-_ema_two_rates_": 1e-4}
+    assert {Path(cfg.run_dir).name: cfg.module.optimizer_g.lr for cfg in jobs} == folders
+    assert ["ema" in cfg.callbacks for cfg in jobs] == [False, False, True]
+    again = compose("train", shlex.split(jobs[2].command)[3:])
+    assert (again.module, again.callbacks.ema) == (jobs[2].module, jobs[2].callbacks.ema)
+
+
 def test_the_generators_of_table_2():
     jobs = compose_sweep("generator")
     networks = {f"pix2pix_lightning.networks.{name}Generator" for name in ("UNet", "EncoderDecoder")}

@@ -3,7 +3,9 @@
 import pytest
 
 from pix2pix_lightning import compose
+from pix2pix_lightning.cli.choices import complete_choices, find_conf_dirs, list_choices, read_choice
 from pix2pix_lightning.cli.main import run_command
+from pix2pix_lightning.utils.errors import UserError
 
 OVERFIT = {"max_pairs": 1, "jitter": False, "val_split": "train"}
 
@@ -54,3 +56,126 @@ def test_the_users_own_experiments_count(tmp_path):
     module = compose("train", words, config_dir=tmp_path).module
     assert "num_downs" not in module.generator
     assert module.weights == {"adversarial": 1.0, "feature_matching": 0.0}
+
+
+FOLDERS = find_conf_dirs()
+EXPERIMENTS, INGREDIENTS = (list_choices(group, FOLDERS) for group in ("experiment", "ingredient"))
+TOGETHER = [name for name in INGREDIENTS if name not in ("projected", "oasis")]  # which are other discriminators
+
+
+def test_the_recipe_of_the_paper_changes_nothing():
+    for group, name in (("recipe", "paper"), ("ingredient", "none")):
+        file = read_choice(group, name, FOLDERS)
+        assert not file.keys
+        assert not file.defaults
+    one, other = (compose("train", words) for words in ([], ["recipe=paper", "ingredient=none"]))
+    one.command = other.command = None
+    assert one == other
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_recipe_and_ingredients_go_with_each_experiment(experiment):
+    words = [f"experiment={experiment}", "recipe=modern", f"ingredient=[{','.join(TOGETHER)}]"]
+    usual, cfg = compose("train", words[:1]), compose("train", words)
+    assert (cfg.data, cfg.trainer, cfg.name) == (usual.data, usual.trainer, usual.name)
+    check_modern(usual, cfg)
+    assert (cfg.module.optimizer_g.lr, cfg.module.optimizer_d.lr) == (1e-4, 4e-4)
+    assert cfg.module.discriminator._target_.endswith(".MultiScaleDiscriminator")
+    assert cfg.module.discriminator.base_channels == usual.module.discriminator.base_channels
+    assert cfg.module.discriminator.spectral_norm is True
+    assert (cfg.module.discriminator.norm, cfg.module.r1_weight) == ("instance", 10.0)
+    assert cfg.module.adversarial._target_.endswith(".HingeAdversarial")
+    assert cfg.module.diff_augment == ["color", "translation", "cutout"]
+
+
+def check_modern(usual, cfg):
+    assert cfg.callbacks.ema.decay == 0.999
+    assert cfg.module.weights == {**usual.module.weights, "perceptual": 10.0, "feature_matching": 10.0}
+    assert cfg.module.reconstruction.keys() == {*usual.module.reconstruction, "perceptual"}
+    assert cfg.module.reconstruction.perceptual.pretrained == "lite0"
+    assert cfg.module.generator == {**usual.module.generator, "upsample": "resize"}
+
+
+@pytest.mark.parametrize(("name", "loss"), [("projected", "HingeAdversarial"), ("oasis", "SegmentationAdversarial")])
+def test_another_discriminator_comes_with_its_loss(name, loss):
+    for recipe in ("paper", "modern"):
+        cfg = compose("train", ["experiment=facades", f"recipe={recipe}", f"ingredient={name}"])
+        assert cfg.module.adversarial._target_.endswith(loss)
+        assert cfg.module.conditional == (name == "projected")
+        assert "num_layers" not in cfg.module.discriminator
+
+
+def test_the_modern_recipe_sets_nothing_else():
+    usual, cfg = (
+        compose("train", ["experiment=quickstart"]),
+        compose("train", ["experiment=quickstart", "recipe=modern"]),
+    )
+    check_modern(usual, cfg)
+    for node in ("discriminator", "adversarial", "optimizer_g", "optimizer_d", "schedule", "diff_augment"):
+        assert cfg.module[node] == usual.module[node]
+
+
+def test_words_go_before_ingredients_and_ingredients_before_experiments():
+    words = ["experiment=quickstart", "ingredient=two_rates"]
+    assert compose("train", words).module.optimizer_g.lr == 1e-4
+    assert compose("train", [*words, "module.optimizer_g.lr=5e-4"]).module.optimizer_g.lr == 5e-4
+    words = ["callbacks=[default,early_stopping]", "ingredient=ema", "callbacks.ema.decay=0.9"]
+    cfg = compose("train", words)
+    assert cfg.callbacks.ema.decay == 0.9
+    assert cfg.callbacks.early_stopping.patience == 20
+    with pytest.raises(UserError, match="perceptual"):
+        compose("train", ["ingredient=[perceptual,ema]", "module.weights.perceptual=much"])
+
+
+@pytest.fixture
+def own(tmp_path):
+    """A folder with a recipe and ingredients of the user's."""
+    files = {
+        "ingredient/pixels": "defaults:\n  - override /discriminator: pixel\n",
+        "ingredient/slow": "module: {optimizer_g: {lr: 1.0e-5}}\n",
+        "recipe/mine": "defaults:\n  - /ingredient/multi_scale\n  - /ingredient/slow\n"
+        "module: {discriminator: {num_scales: 2}}\n",
+    }
+    for name, text in files.items():
+        path = tmp_path / f"{name}.yaml"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f"# @package _global_\n# mine\n{text}")
+    return tmp_path
+
+
+def test_an_ingredient_replaces_that_of_a_recipe(own):
+    cfg = compose("train", ["recipe=mine"], config_dir=own)
+    assert (cfg.module.discriminator.num_scales, cfg.module.optimizer_g.lr) == (2, 1e-5)
+    cfg = compose("train", ["recipe=mine", "ingredient=[pixels,two_rates]"], config_dir=own)
+    assert cfg.module.discriminator._target_.endswith(".PixelDiscriminator")
+    assert "num_scales" not in cfg.module.discriminator
+    assert cfg.module.optimizer_g.lr == 1e-4
+    assert "num_scales" not in compose("train", ["recipe=mine", "discriminator=pixel"], config_dir=own)
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["ingredient=[multi_scale,pixels]"], ["multi_scale", "pixels", "discriminator="]),
+        (["ingredient=[slow,ema,two_rates]"], ["[slow,two_rates]", "module.optimizer_g.lr=1e-05", "0.0001"]),
+        (["ingredient=multi_scale", "discriminator=patch_16"], ["ingredient=multi_scale", "discriminator=patch_16"]),
+        (["ingredient=ema", "ingredient=[ema,pixels]", "discriminator=patch_16"], ["discriminator=pixel,"]),
+    ],
+)
+def test_what_would_be_without_effect_is_refused(words, named, own, capsys):
+    with pytest.raises(UserError) as caught:
+        compose("train", words, config_dir=own)
+    assert all(each in str(caught.value) for each in named)
+    assert run_command("train", lambda cfg: pytest.fail("it ran"), ["--config-dir", str(own), *words]) == 1
+    assert capsys.readouterr().err == f"error: {caught.value}\n"
+
+
+def test_choices_of_several_names_are_known():
+    words = ["experiment=builtin_facades", "ingredient=[ema,hinge]", "logger=[csv]", "logger=tensorboard"]
+    choices = complete_choices({"experiment": "builtin_facades", "logger": "tensorboard"}, words)
+    assert choices == {
+        "experiment": "builtin_facades",
+        "ingredient": "[ema,hinge]",
+        "logger": "tensorboard",
+        "callbacks": "[default,ema]",
+    }

@@ -5,7 +5,11 @@ import socket
 import sys
 
 import pytest
+import torch
 
+import small_networks
+from pix2pix_lightning import compose
+from pix2pix_lightning.checkpoints.files import EMA_KEY, read_checkpoint, write_checkpoint
 from pix2pix_lightning.demo import __main__ as demo
 from pix2pix_lightning.demo.resources import open_socket
 from pix2pix_lightning.demo.session import DemoSession
@@ -68,3 +72,24 @@ def test_missing_checkpoint_and_missing_gradio(tmp_path, checkpoint, capsys, mon
     assert str(missing) in error_line(capsys, f"checkpoint=[{checkpoint},{missing}]")
     monkeypatch.setitem(sys.modules, "gradio", None)
     assert "pix2pix-lightning[demo]" in error_line(capsys, f"checkpoint={checkpoint}", "port=0")
+
+
+def test_the_weights_that_are_asked_for(tmp_path, monkeypatch):
+    module = small_networks.trained(small_networks.UNET)
+    path = small_networks.save(module, tmp_path / "run.ckpt")
+    average = {name: value.clone() for name, value in module.generator.state_dict().items()}
+    average[next(iter(average))] += 1
+    write_checkpoint({**read_checkpoint(path), EMA_KEY: average}, path)
+
+    class FoundError(Exception):
+        pass
+
+    def stop(models, **options):
+        raise FoundError(models.get_translator("run.ckpt"))
+
+    monkeypatch.setattr("pix2pix_lightning.demo.session.DemoSession", stop)
+    for weights, state in (("trained", module.generator.state_dict()), ("ema", average)):
+        with pytest.raises(FoundError) as found:
+            demo.demo(compose("demo", [f"checkpoint={path}", f"weights={weights}", "open_browser=false"]))
+        (translator,) = found.value.args
+        torch.testing.assert_close(dict(translator.generator.state_dict()), dict(state), rtol=0, atol=0)

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from pix2pix_lightning import Pix2PixModule
+from pix2pix_lightning.checkpoints.files import read_checkpoint
 from pix2pix_lightning.checkpoints.junyanz import write_junyanz
 from pix2pix_lightning.cli.errors import format_error
 from pix2pix_lightning.networks import PatchDiscriminator, UNetGenerator
@@ -125,3 +126,21 @@ def test_unusable_files_are_user_errors(tmp_path, small_pairs, name, message):
     line = format_error(error.value, "train")
     assert message in line
     assert not (tmp_path / "run").exists()
+
+
+def test_ema_weights_of_a_run(small_pairs):
+    words = [f"data.root={small_pairs}", NO_GALLERY, "trainer.max_epochs=1"]
+    train(configure(*words, "run_dir=first", "callbacks=[default,ema]", "callbacks.ema.decay=0.9"))
+    saved = read_checkpoint("first/checkpoints/best.ckpt")
+    cfg = configure(*words, "run_dir=next", "init_from=first", "init_weights=ema")
+    module = build_training(cfg).module
+    torch.testing.assert_close(dict(module.generator.state_dict()), saved["ema_generator"], rtol=0, atol=0)
+    for name, value in module.discriminator.state_dict().items():
+        assert torch.equal(value, saved["state_dict"][f"discriminator.{name}"])
+    with pytest.raises(ValueError, match="init_weights=ema is of the files of init_from="):
+        train(configure(*words, "run_dir=next", "init_weights=ema"))
+    with pytest.raises(ValueError, match="init_weights='best'"):
+        load_initial_weights(module, "first", weights="best")
+    module.save_pretrained("pretrained")
+    with pytest.raises(ValueError, match=r"no EMA weights.*init_weights=trained"):
+        load_initial_weights(module, "pretrained", weights="ema")

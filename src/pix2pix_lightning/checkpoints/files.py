@@ -21,6 +21,8 @@ from pix2pix_lightning.utils.instantiate import check_size
 from pix2pix_lightning.utils.memory import is_out_of_memory
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from pix2pix_lightning.checkpoints.checksums import Archive
 
 PROJECT_KEY = "pix2pix_lightning"
@@ -152,6 +154,28 @@ def open_checkpoint(path: str | Path, *, skip: Collection[str] | None = ()) -> I
     used = {} if skip is None else {key: value for key, value in checkpoint.items() if key not in skip}
     with archive.verify(used) if archive else nullcontext():
         yield cast(dict[str, Any], checkpoint)
+
+
+def read_ema_weights(path: Path, *, otherwise: str = "weights=trained") -> dict[str, Tensor]:
+    """Read the EMA weights of the generator.
+
+    Args:
+        path: A file of any kind.
+        otherwise: What to set to take other weights, for the error.
+
+    Returns:
+        Tensors by their names in the generator's state dict.
+
+    Raises:
+        UserError: The file has none, is no checkpoint of a training, or is damaged.
+        OSError: The file cannot be read.
+    """
+    skip = ("state_dict", "optimizer_states")
+    checkpoint = read_checkpoint(path, skip=skip) if infer_checkpoint_kind(path) == "training" else {}
+    if EMA_KEY not in checkpoint:
+        raise UserError(f"{path} has no EMA weights: train with callbacks=[default,ema], or set {otherwise}")
+    weights: dict[str, Tensor] = checkpoint[EMA_KEY]
+    return weights
 
 
 def read_batches_seen(path: str | Path) -> int:

@@ -8,8 +8,9 @@ from typing import Any, TypeVar, cast
 
 import torch
 from lightning.pytorch import LightningModule
+from torch import nn
 
-from pix2pix_lightning.checkpoints.files import PROJECT_KEY, open_checkpoint
+from pix2pix_lightning.checkpoints.files import PROJECT_KEY, open_checkpoint, read_ema_weights
 from pix2pix_lightning.data.pair_spec import PairSpec
 from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.finite import check_finite
@@ -195,3 +196,20 @@ def _detach_schedule(schedule: dict[str, Any]) -> None:
         schedule[key] = [float(rate) for rate in schedule[key]]
     for inner in schedule.get("_schedulers") or ():
         _detach_schedule(inner)
+
+
+def load_ema_weights(generator: nn.Module, path: Path, *, otherwise: str = "weights=trained") -> None:
+    """Load the EMA weights of a checkpoint into its generator.
+
+    Args:
+        generator: The generator of the checkpoint.
+        path: The checkpoint.
+        otherwise: What to set to take other weights, for the error.
+
+    Raises:
+        UserError: The file has no EMA weights, or they are not finite.
+        OSError: The file cannot be read.
+    """
+    weights = read_ema_weights(path, otherwise=otherwise)
+    check_finite(weights, generator, path)
+    generator.load_state_dict(weights)

@@ -6,15 +6,16 @@ import difflib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from pix2pix_lightning.cli.conf import PATH_KEYS, find_conf_dir
+from pix2pix_lightning.cli.conf import PATH_KEYS, find_conf_dir, is_group
 from pix2pix_lightning.cli.conf_files import ConfFile, Default, Key, read_conf_file
 from pix2pix_lightning.utils.errors import UserError
 
 SEVERAL = ("callbacks", "logger")
 """Groups of which several choices are taken together, ``callbacks=[default,ema]``."""
-PRESETS = ("experiment", "debug", "sweep")
-"""Groups whose files make choices of others, and set keys of what they choose."""
+PRESETS = ("experiment", "recipe", "ingredient", "debug", "sweep")
+"""Groups whose files make choices of others, and set keys of what they choose; a later one counts more."""
 _SWEPT = "hydra.sweeper.params."
 
 
@@ -69,7 +70,9 @@ def read_choice(group: str, name: str, folders: Sequence[Path]) -> ConfFile | No
         if entry.overrides or entry.name in ("_self_", None):
             continue
         subgroup, _, package = entry.group.partition("@")
-        base = read_choice(f"{group}/{subgroup}" if subgroup else group, str(entry.name), folders)
+        place = f"{group}/{subgroup}" if subgroup else group
+        leading, slash, base_name = str(entry.name).rpartition("/")  # /callbacks/ema: a choice of another group
+        base = read_choice(leading.strip("/") if slash else place, base_name, folders)
         made += [choice for choice in base.defaults if choice.overrides] if base else []
         for key, found in base.keys.items() if base else ():
             below = f"{base.package}." if base and package else ""
@@ -191,7 +194,7 @@ def choose_by_keys(words: Sequence[str], config_name: str, config_dir: str | Pat
     present = command.names.union(*(file.names for file in presets.values()))
     given = [key for key in given if key not in present]
     is_set = {word.partition("=")[0].lstrip("+~").partition("@")[0] for word in words}
-    made = {entry.group: (preset, entry.name) for preset, file in presets.items() for entry in _list_made(file)}
+    made = {entry.group: (preset, entry.name) for preset, file in presets.items() for entry in list_made(file)}
     asked: dict[str, str] = {}
     for entry in command.defaults:
         if entry.group in is_set or entry.name is None or not given:
@@ -225,6 +228,42 @@ def _choose(entry: Default, given: Sequence[str], folders: Sequence[Path]) -> di
     return {f"{entry.group}={names[0]}": needed[0]} if len(names) == 1 else {}
 
 
+def split_names(value: str | None) -> list[str]:
+    """Return the names that a group is set to: none for ``null``, several for ``[default,ema]``."""
+    if value is None or value == "null":
+        return []
+    is_list = value.startswith("[") and value.endswith("]") and "[" not in value[1:]
+    return [name for part in value[1:-1].split(",") if (name := part.strip(" '\""))] if is_list else [value]
+
+
+def complete_choices(
+    choices: Mapping[str, Any], words: Sequence[str], config_dir: str | Path | None = None
+) -> dict[str, Any]:
+    """Add choices of several names, which Hydra does not tell: those of words, else those that presets make.
+
+    Args:
+        choices: The name that was chosen for each group, as Hydra tells it.
+        words: Overrides of the command line.
+        config_dir: Folder with further configuration files of the user, or None.
+
+    Returns:
+        The choices, several names as ``[default,ema]``.
+    """
+    folders = find_conf_dirs(config_dir)
+    completed = dict(choices)
+    for word in words:
+        group, _, value = word.partition("=")
+        if is_group(group := group.lstrip("+")):  # of two words for a group the last one counts
+            completed[group] = value if value.startswith("[") else choices.get(group)
+    for group in reversed(PRESETS):
+        for name in split_names(completed.get(group)):
+            preset = read_choice(group, name, folders)
+            for entry in preset.defaults if preset else ():
+                if entry.overrides and "," in str(entry.name):
+                    completed.setdefault(entry.group, f"[{entry.name}]")
+    return completed
+
+
 def _read_presets(words: Sequence[str], folders: Sequence[Path]) -> dict[str, ConfFile] | None:
     """Return the files of the presets that words choose; None where one is not found, or several are to be tried."""
     values: dict[str, str] = {}
@@ -232,7 +271,8 @@ def _read_presets(words: Sequence[str], folders: Sequence[Path]) -> dict[str, Co
         key, _, value = word.partition("=")
         if (group := key.lstrip("+~").partition("@")[0]) in PRESETS:
             values[group] = value.strip("'\"") if key[0] != "~" else "null"
-    files = {f"{group}={name}": read_choice(group, name, folders) for group, name in values.items() if name != "null"}
+    names = [(group, name) for group in PRESETS for name in split_names(values.get(group))]
+    files = {f"{group}={name}": read_choice(group, name, folders) for group, name in names}
     return None if None in files.values() else {name: file for name, file in files.items() if file is not None}
 
 
@@ -240,10 +280,20 @@ def _check_keys_of_several(
     words: Sequence[str], given: Sequence[str], command: ConfFile, folders: Sequence[Path]
 ) -> None:
     """Refuse a key that the default choices lack where several presets are tried: Hydra composes without them first."""
-    several = [word for word in words if word.lstrip("+").startswith(tuple(f"{group}=" for group in PRESETS))]
-    several = [word for word in several if "," in word]
-    default = [read_choice(entry.group, str(entry.name), folders) for entry in command.defaults if entry.name]
-    known = command.names.union(*(file.names for file in default if file is not None))
+    presets = [word for word in words if word.lstrip("+").startswith(tuple(f"{group}=" for group in PRESETS))]
+    several = [word for word in presets if any("," in name for name in split_names(word.partition("=")[2]))]
+    single = _read_presets([word for word in presets if word not in several], folders) or {}
+    chosen = {entry.group: str(entry.name) for entry in command.defaults if entry.name}
+    chosen |= {entry.group: str(entry.name) for file in single.values() for entry in file.defaults if entry.overrides}
+    chosen |= {
+        group: value
+        for word in words
+        if (group := word.partition("=")[0]) in chosen and (value := word[len(group) + 1 :])
+    }
+    files = [
+        read_choice(group, name, folders) for group, value in chosen.items() for name in value.strip("[]").split(",")
+    ]
+    known = command.names.union(*(file.names for file in (*files, *single.values()) if file is not None))
     every = {
         key for entry in command.defaults for file in read_choices(entry.group, folders).values() for key in file.names
     }
@@ -255,7 +305,7 @@ def _check_keys_of_several(
         )
 
 
-def _list_made(file: ConfFile) -> Iterator[Default]:
+def list_made(file: ConfFile) -> Iterator[Default]:
     """Yield the choices that a preset makes: in its defaults list, or as the values of a sweep."""
     yield from (entry for entry in file.defaults if entry.group)
     for key, found in file.keys.items():

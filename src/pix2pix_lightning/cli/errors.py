@@ -11,7 +11,7 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pix2pix_lightning.cli.choices import find_choices_with, find_key_like, list_all_keys
+from pix2pix_lightning.cli.choices import find_choices_with, find_conf_dirs, find_key_like, list_all_keys, list_choices
 from pix2pix_lightning.cli.conf import is_group
 from pix2pix_lightning.cli.memory import format_loader_error, format_memory_error
 from pix2pix_lightning.utils.errors import UserError
@@ -49,15 +49,18 @@ def format_error(error: BaseException, config_name: str, cfg: DictConfig | None 
 
     if isinstance(error, MissingMandatoryValue):
         return f"{error.full_key} is not given: set {error.full_key}=<value>"
-    if isinstance(error, MissingConfigException) and error.options:
+    if isinstance(error, MissingConfigException):
         group, _, name = (error.missing_cfg_file or "").partition("/")
         while is_group(f"{group}/{(inner := name.partition('/'))[0]}"):
             group, name = f"{group}/{inner[0]}", inner[2]
+        options = error.options or (list_choices(group, find_conf_dirs()) if is_group(group) else [])  # none in a list
+        if not options:
+            return _join_lines(error)
         if group == "data" and Path(name).expanduser().is_dir():
             return f"data={name} is a folder: write data.root={name}"
-        close = difflib.get_close_matches(name, error.options, 1)
+        close = difflib.get_close_matches(name, options, 1)
         hint = f"did you mean {close[0]}? " if close else ""
-        return f"{group}={name} is unknown: {hint}there are {', '.join(error.options)}"
+        return f"{group}={name} is unknown: {hint}there are {', '.join(options)}"
     if isinstance(error, InstantiationException):
         cause = error.__cause__
         if cause is None or isinstance(cause, ImportError) or re.search(_BAD_ARGUMENTS, str(cause)):

@@ -13,10 +13,12 @@ from pix2pix_lightning.cli.choices import (
     SEVERAL,
     choose_by_keys,
     collect_comments,
+    complete_choices,
     find_conf_dirs,
     list_all_keys,
     read_choices,
     read_command,
+    split_names,
 )
 from pix2pix_lightning.cli.conf import compose_files
 from pix2pix_lightning.cli.conf_files import Default, Key
@@ -100,6 +102,7 @@ def compose_values(config_name: str, overrides: Sequence[str], config_dir: str |
     single = [str(o.input_line) for o in parse_overrides(overrides) if not o.is_sweep_override()]
     words = [*choose_by_keys(single, config_name, config_dir), *single]
     cfg, choices = compose_files(config_name, words, config_dir=config_dir)
+    choices = complete_choices(choices, words, config_dir)
     drop_replaced_keys(cfg, choices, words, config_name, config_dir)
     return Composed(dict(_flatten(OmegaConf.to_container(cfg, resolve=False))), choices)
 
@@ -129,9 +132,7 @@ class _Page:
 
     def _list_chosen(self, entry: Default) -> list[str]:
         name = entry.name if self.composed is None else self.composed.choices.get(entry.group)
-        if isinstance(name, str) and name.startswith("["):  # several, as Hydra notes them
-            return [part.strip(" '\"") for part in name.strip("[]").split(",")]
-        return [name] if isinstance(name, str) else []
+        return split_names(name)
 
     def format_first(self, width: int) -> list[str]:
         """Return the lines of what matters first."""

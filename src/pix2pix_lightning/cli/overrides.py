@@ -9,8 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pix2pix_lightning.cli.choices import complete_choices, find_conf_dirs, list_choices
 from pix2pix_lightning.cli.conf import PATH_KEYS, complete_config, compose_files, is_group, quote
-from pix2pix_lightning.cli.presets import drop_replaced_keys
+from pix2pix_lightning.cli.presets import check_ingredients, drop_replaced_keys
 from pix2pix_lightning.cli.resume import check_same_as_resumed, check_type
 from pix2pix_lightning.cli.words import find_option
 from pix2pix_lightning.compat import parse_overrides
@@ -83,6 +84,9 @@ def check_group_names(words: list[str]) -> None:
         if not is_group(group) or (word.startswith("~") and not equals):
             continue
         (override,) = parse_overrides([word])
+        if override.is_sweep_override() and "null" in word.partition("=")[2].split(","):
+            names = ", ".join(list_choices(group, find_conf_dirs()))
+            raise UserError(f"{word}: a group is chosen by names, of which null is none: there are {names}")
         if not (override.is_sweep_override() or isinstance(override.value(), str | list)):
             raise UserError(f"{word}: a group is chosen by a name; leave {group}= out for the default")
 
@@ -100,7 +104,8 @@ def complete_job_config(cfg: DictConfig, config_name: str, flags: list[str], hyd
         ``cfg``.
 
     Raises:
-        UserError: A value has another type than expected, or the run that is to be resumed is another one.
+        UserError: A value has another type than expected, ingredients exclude each other, or the run that is to be
+            resumed is another one.
     """
     import hydra
 
@@ -109,8 +114,11 @@ def complete_job_config(cfg: DictConfig, config_name: str, flags: list[str], hyd
         return hydra.compose(config_name, groups) if flags else compose_files(config_name, groups)[0]
 
     words = list(hydra_cfg.overrides.task)
-    check_types(cfg, words, hydra_cfg.runtime.choices, compose_groups)
-    drop_replaced_keys(cfg, hydra_cfg.runtime.choices, words, config_name, find_option("--config-dir", flags))
+    config_dir = find_option("--config-dir", flags)
+    choices = complete_choices(hydra_cfg.runtime.choices, words, config_dir)
+    check_ingredients(choices, words, config_dir)
+    check_types(cfg, words, choices, compose_groups)
+    drop_replaced_keys(cfg, choices, words, config_name, config_dir)
     complete_config(cfg, hydra_cfg.runtime.choices, [*flags, *words])
     check_same_as_resumed(cfg, words)
     return cfg

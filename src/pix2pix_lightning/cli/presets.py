@@ -1,14 +1,24 @@
-"""Settings of a preset, such as an experiment, that belong to a choice which the command line has replaced."""
+"""Presets, such as an experiment: which of them go together, and their settings for what another choice replaced."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import combinations
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from pix2pix_lightning.cli.choices import PRESETS, SEVERAL, find_conf_dirs, read_choice, read_command
+from pix2pix_lightning.cli.choices import (
+    PRESETS,
+    SEVERAL,
+    find_conf_dirs,
+    list_made,
+    read_choice,
+    read_command,
+    split_names,
+)
 from pix2pix_lightning.cli.conf import is_group
 from pix2pix_lightning.cli.conf_files import ConfFile
+from pix2pix_lightning.utils.errors import UserError
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -28,7 +38,7 @@ def drop_replaced_keys(
 
     Args:
         cfg: The configuration as it was composed.
-        choices: The name that was chosen for each group.
+        choices: The name that was chosen for each group, several as ``complete_choices`` returns them.
         words: Overrides that ``cfg`` was composed from.
         config_name: Name of the command.
         config_dir: Folder with further configuration files of the user, or None.
@@ -36,8 +46,8 @@ def drop_replaced_keys(
     folders = find_conf_dirs(config_dir)
     given = [key for word in words if not is_group(key := word.partition("=")[0].lstrip("+~").partition("@")[0])]
     usual = {entry.group: entry.name for entry in read_command(config_name).defaults}
-    for group in PRESETS:
-        preset = read_choice(group, name, folders) if (name := choices.get(group)) else None
+    names = [(group, name) for group in PRESETS for name in split_names(choices.get(group))]
+    for preset in (read_choice(group, name, folders) for group, name in names):
         if preset is None:
             continue
         made = {entry.group: entry.name for entry in preset.defaults if entry.overrides}
@@ -50,6 +60,56 @@ def drop_replaced_keys(
             _drop_keys(cfg, [key for key in preset.names & own.names - other.names if not _is_below(key, given)], other)
             if chosen in made and "about" in preset.keys and cfg.get("about") == preset.keys["about"].value:
                 cfg.about = None  # it tells what the preset's own choices do
+
+
+def check_ingredients(
+    choices: Mapping[str, str | None], words: Sequence[str], config_dir: str | Path | None = None
+) -> None:
+    """Check that no ingredient is without effect, since another one or a word chooses or sets otherwise.
+
+    Hydra would take the last one and not say so. A word that sets a single key may differ from an ingredient.
+
+    Args:
+        choices: The name that was chosen for each group, several as ``complete_choices`` returns them.
+        words: Overrides of the command line.
+        config_dir: Folder with further configuration files of the user, or None.
+
+    Raises:
+        UserError: Two ingredients exclude each other, or an ingredient and a word do.
+    """
+    folders = find_conf_dirs(config_dir)
+    names = dict.fromkeys(split_names(choices.get("ingredient")))
+    settings = {name: _list_settings(file) for name in names if (file := read_choice("ingredient", name, folders))}
+    for one, other in combinations(settings, 2):
+        for key in settings[one].keys() & settings[other].keys():
+            if settings[one][key] != settings[other][key]:
+                raise UserError(
+                    f"ingredient=[{one},{other}]: one sets {key}={settings[one][key]}, the other "
+                    f"{key}={settings[other][key]}: leave one of them out"
+                )
+    for word in words:
+        group, _, value = word.partition("=")
+        for name, made in settings.items():
+            if is_group(group) and made.get(group, value) != value:
+                raise UserError(
+                    f"ingredient={name} is {group}={made[group]}, but {word} is given: leave one of them out"
+                )
+
+
+def _list_settings(file: ConfFile) -> dict[str, Any]:
+    """Return the choices that a preset makes and the values of the keys that it sets."""
+    settings: dict[str, Any] = {entry.group: entry.name for entry in list_made(file) if entry.overrides}
+    for name, key in file.keys.items():
+        settings.update(_flatten(name, key.value))
+    return settings
+
+
+def _flatten(name: str, value: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _flatten(f"{name}.{key}", inner)
+    else:
+        yield name, value
 
 
 def _is_below(key: str, nodes: Sequence[str]) -> bool:

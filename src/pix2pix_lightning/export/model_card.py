@@ -20,7 +20,12 @@ from pix2pix_lightning.checkpoints.pretrained.card import (
 from pix2pix_lightning.cli.conf import find_conf_dir
 from pix2pix_lightning.data.archives.archive import find_url
 from pix2pix_lightning.data.files.image_files import read_image
-from pix2pix_lightning.export.run_record import format_training_command, read_evaluations, read_last_validation
+from pix2pix_lightning.export.run_record import (
+    format_training_command,
+    read_evaluations,
+    read_last_validation,
+    read_validated_weights,
+)
 from pix2pix_lightning.models.pix2pix import Pix2PixModule
 from pix2pix_lightning.report.gallery_files import find_picture, format_output_name
 from pix2pix_lightning.utils.saved_config import read_saved_values
@@ -100,7 +105,7 @@ def _format_metrics(run: Path, batches_seen: int, weights: str, validation: Mapp
     evaluations = read_evaluations(run, batches_seen, weights)
     if evaluations:
         return "\n\n".join(_format_evaluation(evaluation) for evaluation in evaluations)
-    if validation is None or weights != "trained":
+    if validation is None or weights != read_validated_weights(run):
         return ""
     rows = [[format_code(key[4:]), f"{value:.4f}"] for key, value in validation.items() if key.startswith("val/")]
     return f"In validation, after epoch {validation['epoch'] + 1:.0f}:\n\n{format_table(['metric', 'mean'], rows)}"

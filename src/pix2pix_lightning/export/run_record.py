@@ -18,8 +18,8 @@ _LOCAL_KEYS = ("root", "archive", "cache", "augmentation", "num_workers", "pin_m
 """Keys of a run's data that describe the machine, or training alone."""
 _COMMAND = ["python", "-m", "pix2pix_lightning.train"]
 _SHARED_GROUPS = (
-    *("experiment", "data", "module", "generator", "discriminator", "loss", "adversarial", "optimizer", "schedule"),
-    *("trainer", "speed", "callbacks", "seed", "debug"),
+    *("experiment", "recipe", "ingredient", "data", "module", "generator", "discriminator", "loss", "adversarial"),
+    *("optimizer", "schedule", "trainer", "speed", "callbacks", "seed", "debug"),
 )
 """Groups of a command that describe the training itself; the others describe folders, loggers and accounts."""
 
@@ -42,7 +42,7 @@ def describe_training(run: Path, batches_seen: int, weights: str) -> dict[str, A
     if evaluations := read_evaluations(run, batches_seen, weights):
         metrics = {name: values["mean"] for name, values in evaluations[-1]["metrics"].items()}
         return {**found, "metrics": metrics, "measured_on": evaluations[-1]["split"]}
-    if weights == "trained" and (row := read_last_validation(run, batches_seen)):
+    if weights == read_validated_weights(run) and (row := read_last_validation(run, batches_seen)):
         metrics = {key.removeprefix("val/"): value for key, value in row.items() if key.startswith("val/")}
         return {**found, "metrics": metrics, "measured_on": "val"}
     return found
@@ -56,6 +56,12 @@ def describe_data(run: Path) -> dict[str, Any] | None:
 
 def _read_config(run: Path) -> dict[str, Any]:
     return read_saved_values(run / "config.yaml") if (run / "config.yaml").is_file() else {}
+
+
+def read_validated_weights(run: Path) -> str:
+    """Return which weights the validations of a run measured: ``trained``, or ``ema``."""
+    ema = (_read_config(run).get("callbacks") or {}).get("ema")
+    return "ema" if isinstance(ema, dict) and ema.get("validate") else "trained"
 
 
 def read_last_validation(run: Path, batches_seen: int) -> Mapping[str, float] | None:

@@ -6,17 +6,10 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
-from pix2pix_lightning.checkpoints.files import (
-    EMA_KEY,
-    PROJECT_KEY,
-    infer_checkpoint_kind,
-    open_checkpoint,
-    read_checkpoint,
-)
+from pix2pix_lightning.checkpoints.files import PROJECT_KEY, infer_checkpoint_kind, open_checkpoint
 from pix2pix_lightning.checkpoints.junyanz import JunyanzNetwork, read_junyanz
 from pix2pix_lightning.checkpoints.pretrained import load_pretrained, read_pretrained
+from pix2pix_lightning.checkpoints.restore import load_ema_weights
 from pix2pix_lightning.data.pair_spec import PairSpec
 from pix2pix_lightning.models.pix2pix import Pix2PixModule
 from pix2pix_lightning.utils.errors import UserError
@@ -73,9 +66,7 @@ def open_module(
             cls = _find_module_class(saved, path, trust)
         module = cls.load_from_checkpoint(path, trust=trust)
     if weights == "ema":
-        ema = _read_ema_weights(path)
-        check_finite(ema, module.generator, path)
-        module.generator.load_state_dict(ema)
+        load_ema_weights(module.generator, path)
     return module
 
 
@@ -165,15 +156,6 @@ def _format_origin(network: JunyanzNetwork, spec: PairSpec, given: Collection[st
     if not options.is_whole:
         notes.append("it has no end, and may be cut short")
     return f"{options.path}: {'; '.join(notes)}" if notes else ""
-
-
-def _read_ema_weights(path: Path) -> dict[str, Tensor]:
-    skip = ("state_dict", "optimizer_states")
-    checkpoint = read_checkpoint(path, skip=skip) if infer_checkpoint_kind(path) == "training" else {}
-    if EMA_KEY not in checkpoint:
-        raise UserError(f"{path} has no EMA weights: train with callbacks=[default,ema], or set weights=trained")
-    weights: dict[str, Tensor] = checkpoint[EMA_KEY]
-    return weights
 
 
 def _describe_pair(pair: PairSpec | Mapping[str, Any]) -> dict[str, Any]:

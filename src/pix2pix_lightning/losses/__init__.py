@@ -1,4 +1,4 @@
-"""Adversarial losses, DiffAugment, feature matching, reconstruction losses; L1 and L2 are those of `torch.nn`."""
+"""Adversarial, perceptual and reconstruction losses, DiffAugment, feature matching; L1 and L2 are in `torch.nn`."""
 
 from pix2pix_lightning.losses.adversarial import (
     AdversarialLoss,
@@ -13,7 +13,7 @@ from pix2pix_lightning.losses.diff_augment import DiffAugment
 from pix2pix_lightning.losses.feature_matching import feature_matching
 from pix2pix_lightning.losses.masking import compute_masked_loss, replace_masked
 from pix2pix_lightning.losses.penalties import gradient_penalty, r1_penalty
-from pix2pix_lightning.losses.perceptual import PerceptualDistance
+from pix2pix_lightning.losses.perceptual import PerceptualDistance, PretrainedPerceptual
 from pix2pix_lightning.losses.reconstruction import PyramidL1, ShiftTolerantL1
 from pix2pix_lightning.losses.scales import Features, Logits, mean_over_scales, split_logits
 from pix2pix_lightning.losses.segmentation_adversarial import SegmentationAdversarial, find_labels, label_mix
@@ -27,6 +27,7 @@ __all__ = [
     "LeastSquaresAdversarial",
     "Logits",
     "PerceptualDistance",
+    "PretrainedPerceptual",
     "PyramidL1",
     "RelativisticAverageAdversarial",
     "SegmentationAdversarial",

@@ -9,12 +9,9 @@ from torch import nn
 from pix2pix_lightning.data.pair_spec import PairSpec
 from pix2pix_lightning.data.sides import Side
 from pix2pix_lightning.losses import AdversarialLoss, DiffAugment
-from pix2pix_lightning.networks.features import check_features
 from pix2pix_lightning.utils.errors import UserError
 
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
-_WITHOUT_PHOTOS = ("label", "lab")
-"""Kinds of targets whose channels are no gray or RGB values, however many there are."""
 
 
 def build_diff_augment(policies: Sequence[str] | None, target: Side, *, has_discriminator: bool) -> DiffAugment:
@@ -60,7 +57,7 @@ def check_discriminator(
     """Check that a discriminator goes with its loss and with the pairs.
 
     Args:
-        discriminator: One with ``predicts_classes`` segments, one with ``pretrained`` uses a pretrained network.
+        discriminator: One with ``predicts_classes`` segments.
         adversarial: The adversarial loss.
         spec: What the images mean.
         conditional: Whether the discriminator sees the source next to the target.
@@ -85,19 +82,3 @@ def check_discriminator(
             "a segmentation discriminator with conditional=true: it is to find the label map, not to see it; set "
             "module.conditional=false"
         )
-    if getattr(discriminator, "pretrained", None) and spec.target.kind in _WITHOUT_PHOTOS:
-        raise UserError(
-            f"discriminator: a pretrained network takes gray or RGB targets, not kind={spec.target.kind}; choose "
-            "another discriminator, such as discriminator=patch_70"
-        )
-
-
-def check_pretrained(module: nn.Module) -> None:
-    """Check that the pretrained networks that a module's parts use, by their ``pretrained``, can be loaded.
-
-    Raises:
-        UserError: One is not installed.
-    """
-    names = [getattr(part, "pretrained", None) for part in module.modules()]
-    for name in dict.fromkeys(name for name in names if isinstance(name, str)):
-        check_features(name)

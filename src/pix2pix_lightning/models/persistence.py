@@ -9,11 +9,12 @@ from typing import Any, Self
 import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.trainer.states import TrainerFn
+from torch import nn
 
 from pix2pix_lightning.checkpoints import pretrained
 from pix2pix_lightning.checkpoints.builtin import is_builtin
 from pix2pix_lightning.checkpoints.files import PROJECT_KEY, TRAINING_STATE, open_checkpoint
-from pix2pix_lightning.checkpoints.restore import check_resumable, detach_lr_tensors, restore_module
+from pix2pix_lightning.checkpoints.restore import check_resumable, detach_lr_tensors, load_ema_weights, restore_module
 from pix2pix_lightning.data.pair_spec import PairSpec
 from pix2pix_lightning.models.changed_settings import apply_changed_settings
 from pix2pix_lightning.models.components import Parts, describe_parts
@@ -25,12 +26,14 @@ class PersistenceMixin(LightningModule):
     """Save a module as plain data and load it without running code from the file.
 
     Attributes:
+        generator: Maps sources to outputs.
         parts: What the module is made of, objects or descriptions.
         pair_spec: What the images mean.
         batches_seen: Number of training batches so far.
         live_parts: Names of the parts that are objects. A file cannot hold them; loading asks for them.
     """
 
+    generator: nn.Module
     parts: Parts
     pair_spec: PairSpec
     batches_seen: int
@@ -87,6 +90,7 @@ class PersistenceMixin(LightningModule):
         map_location: str | torch.device = "cpu",
         trust: Sequence[str] = (),
         strict: bool = True,
+        use_ema: bool = False,
         **live: Any,
     ) -> Self:
         """Load the module of a checkpoint. Every name in the file is checked before anything is called.
@@ -96,6 +100,7 @@ class PersistenceMixin(LightningModule):
             map_location: Device of the module.
             trust: Packages, besides this one and torch's, whose networks and losses the file may name.
             strict: Whether all weights must fit.
+            use_ema: Whether the generator gets its EMA weights, as of a training with ``callbacks=[default,ema]``.
             **live: Arguments of the constructor, in place of those in the file. What was an object in the saved module
                 must be given again.
 
@@ -103,10 +108,13 @@ class PersistenceMixin(LightningModule):
             The module in evaluation mode.
 
         Raises:
-            UserError: The file is no such checkpoint, is damaged, names what is not trusted, or an object is missing.
+            UserError: The file is no such checkpoint, is damaged, names what is not trusted, an object is missing, or
+                there are no EMA weights.
         """
         with open_checkpoint(checkpoint_path, skip=TRAINING_STATE) as saved:
             module = restore_module(cls, saved, origin=checkpoint_path, trust=trust, strict=strict, live=live)
+        if use_ema:
+            load_ema_weights(module.generator, Path(checkpoint_path), otherwise="use_ema=False")
         return module.to(map_location).eval()
 
     @classmethod

@@ -30,14 +30,14 @@ from pix2pix_lightning.models.components import (
     complete_weights,
 )
 from pix2pix_lightning.models.defaults import ADAM, L1, PATCH_70, UNET_256, VANILLA
-from pix2pix_lightning.models.discriminator_checks import build_diff_augment, check_discriminator, check_pretrained
+from pix2pix_lightning.models.discriminator_checks import build_diff_augment, check_discriminator
 from pix2pix_lightning.models.discriminator_terms import DiscriminatorTermsMixin
 from pix2pix_lightning.models.evaluation_steps import EvaluationMixin
 from pix2pix_lightning.models.optimization import OptimizationMixin
 from pix2pix_lightning.models.persistence import PersistenceMixin
 from pix2pix_lightning.models.reconstruction import build_reconstruction
 from pix2pix_lightning.models.split_metrics import SplitMetrics
-from pix2pix_lightning.models.trainer_checks import check_arguments, check_trainer
+from pix2pix_lightning.models.trainer_checks import check_arguments, check_pretrained, check_trainer
 from pix2pix_lightning.networks import pad_for
 from pix2pix_lightning.utils.seeding import Purpose, seed_torch
 
@@ -286,10 +286,9 @@ class Pix2PixModule(DiscriminatorTermsMixin, EvaluationMixin, OptimizationMixin,
         return []
 
     def setup(self, stage: str) -> None:
-        """Check that the trainer's settings work with two networks, and that pretrained networks can be loaded."""
+        """Check that the trainer's settings work with two networks, and that pretrained ones are there."""
         check_trainer(self.trainer, has_penalty=self.has_penalty, accumulate=self.accumulate)
-        if stage == "fit":
-            check_pretrained(self)
+        check_pretrained(self, self.pair_spec.target, stage)
         self.batch_reader.start(stage)
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Batch:

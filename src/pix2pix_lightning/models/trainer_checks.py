@@ -1,4 +1,4 @@
-"""Check that a trainer's settings work with two networks and manual optimization."""
+"""Check before training that settings of the trainer and parts of the module work."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ import warnings
 from lightning.pytorch import Trainer
 from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.trainer.states import TrainerFn
+from torch import nn
 
 from pix2pix_lightning.compat import allow_unused_parameters
+from pix2pix_lightning.data.sides import Side
+from pix2pix_lightning.networks.features import check_features
 from pix2pix_lightning.utils.errors import UserError
 
 _log = logging.getLogger(__name__)
@@ -76,3 +79,31 @@ def check_trainer(trainer: Trainer, *, has_penalty: bool, accumulate: int) -> No
             f"module.accumulate={accumulate} with trainer.precision=16-mixed: the loss scale can change between the "
             "batches of a step; use bf16-mixed"
         )
+
+
+def check_pretrained(module: nn.Module, target: Side, stage: str) -> None:
+    """Check that parts which use a pretrained network can do so, before a training: else they are not needed.
+
+    Such a part of this package names the network in its attribute ``pretrained``.
+
+    Args:
+        module: The module with all of its parts.
+        target: What the target's pixels mean.
+        stage: Stage of the trainer, ``fit`` before a training.
+
+    Raises:
+        UserError: The network is not installed, or the targets are no pictures of 1 or 3 channels.
+    """
+    for key, part in module.named_modules() if stage == TrainerFn.FITTING else ():
+        network = getattr(part, "pretrained", None)
+        if not isinstance(network, str) or not type(part).__module__.startswith("pix2pix_lightning."):
+            continue
+        if target.kind in ("lab", "label") or target.channels not in (1, 3):
+            raise UserError(
+                f"{key}.pretrained={network} with a target of kind {target.kind} and {target.channels} channels: a "
+                "pretrained network sees gray and RGB images; leave this part out"
+            )
+        try:
+            check_features(network)
+        except UserError as error:
+            raise UserError(f"{key}.pretrained={network}: {error}") from None

@@ -91,7 +91,8 @@ def build_training(cfg: DictConfig, saved: Path | None = None, checkpoint: Path 
         module = instantiate(cfg.module, pair_spec=data.pair_spec.to_dict())
         check_built_module(module, data.pair_spec)
     if cfg.get("init_from") and saved is None:
-        load_initial_weights(module, cfg.init_from if isinstance(cfg.init_from, str) else list(cfg.init_from))
+        files = cfg.init_from if isinstance(cfg.init_from, str) else list(cfg.init_from)
+        load_initial_weights(module, files, weights=cfg.get("init_weights", "trained"))
     if not keep_memory(cfg.speed.keep_memory) and cfg.speed.keep_memory:
         _log.warning("speed.keep_memory=true has no effect here: it is for Linux with glibc")
     callbacks = _build_callbacks(cfg.get("callbacks") or {})

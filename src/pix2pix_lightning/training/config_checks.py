@@ -42,6 +42,8 @@ def check_training_config(cfg: DictConfig) -> None:
         UserError: A value is out of range; the line has its key.
     """
     _check_descriptions(cfg)
+    if (weights := cfg.get("init_weights", "trained")) != "trained" and not cfg.get("init_from"):
+        raise UserError(f"init_weights={weights} is of the files of init_from=: set that too, or leave it out")
     for key in ("seed", "data.seed", "module.seed"):
         seed = OmegaConf.select(cfg, key, default=0)
         if not (is_whole_number(seed) and 0 <= seed <= _MAX_SEED):

@@ -1,4 +1,4 @@
-"""Initial weights of a training from files: ``init_from``."""
+"""Initial weights of a training from files: ``init_from``, ``init_weights``."""
 
 from __future__ import annotations
 
@@ -16,9 +16,11 @@ from pix2pix_lightning.checkpoints.files import (
     find_checkpoint,
     infer_checkpoint_kind,
     read_checkpoint,
+    read_ema_weights,
 )
 from pix2pix_lightning.checkpoints.junyanz import find_discriminator, read_junyanz
 from pix2pix_lightning.models.pix2pix import Pix2PixModule
+from pix2pix_lightning.utils.checks import check_choice
 from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.finite import check_finite
 from pix2pix_lightning.utils.instantiate import TARGET
@@ -27,7 +29,7 @@ _log = logging.getLogger(__name__)
 _ROLES = ("generator", "discriminator")
 
 
-def load_initial_weights(module: Pix2PixModule, init_from: str | Sequence[str]) -> None:
+def load_initial_weights(module: Pix2PixModule, init_from: str | Sequence[str], *, weights: str = "trained") -> None:
     """Load the weights of a file, or of several, into a module's networks.
 
     The generator's weights have to fit. A discriminator that does not fit keeps its own first weights, which is logged.
@@ -36,11 +38,14 @@ def load_initial_weights(module: Pix2PixModule, init_from: str | Sequence[str]) 
         module: A new module.
         init_from: A ``.ckpt`` file, a run's folder, ``model.safetensors`` or its folder; ``latest_net_G.pth`` or
             ``latest_net_D.pth`` of junyanz, or the folder with both. Or a list of them.
+        weights: ``trained``, or ``ema`` for the EMA weights of each generator.
 
     Raises:
         FileNotFoundError: The file does not exist.
-        UserError: The file is none of these, its generator is another network, or its weights are not finite.
+        UserError: The file is none of these, its generator is another network or has no EMA weights, or the weights are
+            not finite.
     """
+    check_choice("init_weights", weights, ("trained", "ema"))
     for name in [init_from] if isinstance(init_from, str) else init_from:
         try:
             path = find_checkpoint(Path(name))
@@ -54,6 +59,9 @@ def load_initial_weights(module: Pix2PixModule, init_from: str | Sequence[str]) 
             paths.append(second)
         for file in paths:
             networks = _read_networks(file)
+            if weights == "ema" and "generator" in networks:
+                ema = read_ema_weights(file, otherwise="init_weights=trained")
+                networks["generator"] = ema, networks["generator"][1]
             loaded = [role for role in networks if _load_network(module, role, *networks[role], file)]
             if not loaded and "generator" not in networks and module.discriminator is None:
                 raise UserError(f"init_from={file} holds a discriminator, and this training has none: leave it out")

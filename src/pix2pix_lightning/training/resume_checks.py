@@ -81,14 +81,16 @@ def check_initial_weights(saved: Path, cfg: DictConfig) -> None:
         cfg: Configuration with which the run is to continue.
 
     Raises:
-        UserError: ``init_from`` differs.
+        UserError: ``init_from`` or ``init_weights`` differs.
     """
-    before = load_saved_training(saved).get("init_from")
-    if cfg.get("init_from") != before:
-        raise UserError(
-            f"init_from={cfg.get('init_from')} has no effect on {saved.parent}, which has trained and begun with "
-            f"init_from={before}: leave it out, or start a new run without resume="
-        )
+    saved_training = load_saved_training(saved)
+    for key, usual in (("init_from", None), ("init_weights", "trained")):
+        before = saved_training.get(key, usual)
+        if cfg.get(key, usual) != before:
+            raise UserError(
+                f"{key}={cfg.get(key)} has no effect on {saved.parent}, which has trained and begun with "
+                f"{key}={before}: leave it out, or start a new run without resume="
+            )
 
 
 def configs_match(saved: Path, cfg: DictConfig) -> bool:

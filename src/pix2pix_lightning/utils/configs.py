@@ -29,6 +29,8 @@ _ADDED_KEYS = {
     "saving.monitor": "val/l1",
     "module.r1_weight": 0.0,
     "module.r1_every": 16,
+    "callbacks.ema.validate": False,
+    "init_weights": "trained",
 }
 """What keys stand for that a run of an earlier version does not have, where that is not null."""
 

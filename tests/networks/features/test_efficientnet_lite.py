@@ -5,7 +5,7 @@ import importlib
 import pytest
 import torch
 
-from pix2pix_lightning.networks.features import EfficientNetLite, load_features, to_rgb
+from pix2pix_lightning.networks.features import EfficientNetLite, load_features, loading, to_rgb
 from pix2pix_lightning.utils.errors import UserError
 
 LAST_BLOCKS = {"lite0": (0, 2, 4, 10), "lite1": (0, 3, 6, 14), "lite2": (0, 3, 6, 14)}
@@ -59,3 +59,14 @@ def test_what_is_wrong_is_refused():
         to_rgb(torch.zeros(1, 5, 8, 8))
     with pytest.raises(UserError, match="of that version"):
         EfficientNetLite("lite1", {})
+
+
+def test_loading_draws_nothing_and_inference_mode_leaves_it_usable_by_a_loss():
+    loading._load.cache_clear()
+    before = torch.get_rng_state()
+    with torch.inference_mode():
+        network = load_features("lite0")
+    assert torch.equal(torch.get_rng_state(), before)
+    images = torch.zeros(1, 3, 32, 32, requires_grad=True)
+    network.compute_layers(images)[0].sum().backward()
+    assert images.grad.abs().sum() > 0

@@ -11,6 +11,7 @@ from pix2pix_lightning import Pix2PixModule, Translator
 from pix2pix_lightning.checkpoints.files import read_checkpoint
 from pix2pix_lightning.train import train
 from pix2pix_lightning.training.callbacks import EMA
+from pix2pix_lightning.utils.errors import Interrupted
 from tiny_training import NO_GALLERY, configure, use_probe
 
 KEY = "ema_generator"
@@ -85,12 +86,72 @@ def test_the_translator_uses_the_average_by_default(run):
     assert torch.equal(trained(source), averaged(source))
 
 
+class ValidationRecorder(Callback):
+    """Keeps the outputs of the last validation, and the weights around it; may stop it."""
+
+    def __init__(self, stop_in_epoch=None):
+        self.stop_in_epoch = stop_in_epoch
+
+    def on_train_batch_end(self, trainer, module, *args):
+        self.trained = {name: value.clone() for name, value in module.generator.state_dict().items()}
+
+    def on_validation_batch_end(self, trainer, module, outputs, batch, *args):
+        self.source, self.output = batch["source"], outputs["output"]
+        if trainer.current_epoch == self.stop_in_epoch:
+            raise KeyboardInterrupt
+
+    def on_train_epoch_end(self, trainer, module):
+        self.after = {name: value.clone() for name, value in module.generator.state_dict().items()}
+
+
+def test_a_validation_of_the_average_changes_nothing_else(run):
+    path, words, _ = run
+    recorder = ValidationRecorder()
+    train(configure(*words, "callbacks.ema.validate=true", "run_dir=run", use_probe(recorder)))
+    usual, other = read_checkpoint(path), read_checkpoint("run/checkpoints/last.ckpt")
+    assert usual["state_dict"].keys() == other["state_dict"].keys()
+    for one, two in ((usual["state_dict"], other["state_dict"]), (usual[KEY], other[KEY])):
+        assert all(torch.equal(value, two[name]) for name, value in one.items())
+    assert all(torch.equal(value, recorder.after[name]) for name, value in recorder.trained.items())
+    module = Pix2PixModule.load_from_checkpoint(path, use_ema=True)
+    for name, value in usual[KEY].items():
+        assert torch.equal(module.generator.state_dict()[name], value.to(module.generator.state_dict()[name].dtype))
+    module.double().generator.load_state_dict(usual[KEY])
+    assert torch.allclose(recorder.output, module.generate(recorder.source), atol=1e-12)
+    module.generator.load_state_dict(recorder.trained)
+    assert not torch.allclose(recorder.output, module.generate(recorder.source), atol=1e-6)
+
+
+@pytest.mark.parametrize("choice", [["callbacks=[default,ema]"], ["ingredient=ema"]], ids=["before", "after"])
+def test_a_validation_that_is_stopped_saves_the_trained_weights(small_pairs, choice):
+    """Both where the average's callback comes before the one that saves, and after it."""
+    recorder = ValidationRecorder(stop_in_epoch=1)
+    words = [
+        f"data.root={small_pairs}",
+        NO_GALLERY,
+        *choice,
+        "callbacks.ema.validate=true",
+        "module.optimizer_g.lr=0.1",
+    ]
+    with pytest.raises(Interrupted):
+        train(configure(*words, "trainer.max_epochs=2", "run_dir=run", use_probe(recorder)))
+    saved = read_checkpoint("run/checkpoints/last.ckpt")
+    assert saved["pix2pix_lightning"]["batches_seen"] == 4
+    for name, value in recorder.trained.items():
+        assert torch.equal(saved["state_dict"][f"generator.{name}"], value)
+    assert any((saved[KEY][name] != value).any() for name, value in recorder.trained.items())
+
+
 def test_a_checkpoint_without_an_average(tmp_path):
     path = small_networks.save(Pix2PixModule(small_networks.UNET, None), tmp_path / "a.ckpt")
     with pytest.raises(ValueError, match=r"callbacks=\[default,ema\]"):
         Translator(path, weights="ema")
+    with pytest.raises(ValueError, match="use_ema=False"):
+        Pix2PixModule.load_from_checkpoint(path, use_ema=True)
     with pytest.raises(ValueError, match="decay=1"):
         EMA(decay=1)
+    with pytest.raises(ValueError, match="validate=maybe"):
+        EMA(validate="maybe")
 
 
 def test_early_stopping_ends_a_run_that_does_not_improve(small_pairs):

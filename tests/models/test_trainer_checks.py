@@ -1,0 +1,36 @@
+"""What is refused before a training."""
+
+import pytest
+
+import small_networks
+from pix2pix_lightning import Pix2PixModule
+from pix2pix_lightning.models.trainer_checks import check_pretrained
+from pix2pix_lightning.utils.errors import UserError
+
+PERCEPTUAL = {"_target_": "pix2pix_lightning.losses.PretrainedPerceptual", "pretrained": "lite0"}
+PICTURES = [{"kind": "rgb"}, {"kind": "grayscale"}, {"kind": "raw", "num_channels": 3, "dtype": "uint16"}]
+OTHERS = [
+    {"kind": "lab", "part": "lab"},
+    {"kind": "label", "num_classes": 3},
+    {"kind": "raw", "num_channels": 4, "dtype": "uint8"},
+]
+
+
+def build(target):
+    spec = {"source": {"kind": "rgb"}, "target": target, "size": 32}
+    return Pix2PixModule(small_networks.UNET, None, reconstruction={"perceptual": PERCEPTUAL}, pair_spec=spec)
+
+
+@pytest.mark.parametrize("target", PICTURES, ids=lambda target: target["kind"])
+def test_pictures_can_be_seen_by_a_pretrained_network(target):
+    module = build(target)
+    check_pretrained(module, module.pair_spec.target, "fit")
+
+
+@pytest.mark.parametrize("target", OTHERS, ids=lambda target: target["kind"])
+def test_other_targets_are_refused_before_a_training_alone(target):
+    module = build(target)
+    check_pretrained(module, module.pair_spec.target, "predict")
+    with pytest.raises(UserError, match=f"reconstruction.perceptual.pretrained=lite0 .*{target['kind']}") as caught:
+        check_pretrained(module, module.pair_spec.target, "fit")
+    assert "\n" not in str(caught.value)
