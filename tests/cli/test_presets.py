@@ -73,7 +73,7 @@ def test_the_recipe_of_the_paper_changes_nothing():
     assert one == other
 
 
-@pytest.mark.parametrize("experiment", EXPERIMENTS)
+@pytest.mark.parametrize("experiment", [name for name in EXPERIMENTS if name != "facades_segmenter"])  # has no D
 def test_recipe_and_ingredients_go_with_each_experiment(experiment):
     words = [f"experiment={experiment}", "recipe=modern", f"ingredient=[{','.join(TOGETHER)}]"]
     usual, cfg = compose("train", words[:1]), compose("train", words)
