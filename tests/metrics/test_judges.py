@@ -153,7 +153,7 @@ def test_extractors_get_what_torchmetrics_gives_them():
         KID(extractor).update(outputs, targets)
     assert cells.seen.dtype == torch.uint8
     assert torch.equal(cells.seen, (outputs * 255).round().byte())
-    assert torch.equal(floats.seen, outputs.float())
+    torch.testing.assert_close(floats.seen, outputs.float(), rtol=0, atol=1e-7)
     gray = outputs[:, :1]
     KID(cells).update(gray, gray)
     assert torch.equal(cells.seen, (gray * 255).round().byte().expand(-1, 3, -1, -1))
@@ -181,6 +181,20 @@ def test_perceptual_is_the_distance_of_normalized_features():
         metric.compute_scores(outputs[:, :2], targets[:, :2])
     with pytest.raises(ValueError, match="Cells has no layers"):
         ImagePerceptual(Cells())
+
+
+def test_learned_weights_make_it_lpips(monkeypatch):
+    network = load_features("lite0")
+    weights = [torch.linspace(0, 1, channels) for channels in network.layer_channels]
+    monkeypatch.setattr(type(network), "layer_weights", property(lambda _: weights))
+    outputs, targets = draw_pairs(2, side=32)
+    expected = 0.0
+    layers = [network.compute_layers(images.float() * 2 - 1) for images in (outputs, targets)]
+    for one, other, each in zip(*layers, weights, strict=True):
+        units = [value.numpy() / np.sqrt((value.numpy() ** 2).sum(1, keepdims=True)) for value in (one, other)]
+        expected += np.einsum("bchw,c->bhw", (units[0] - units[1]) ** 2, each.numpy()).mean((1, 2))
+    found = ImagePerceptual("lite0").compute_scores(outputs, targets)
+    np.testing.assert_allclose(found.numpy(), expected, rtol=1e-4)
 
 
 def test_metrics_share_a_pass_over_the_network(monkeypatch):

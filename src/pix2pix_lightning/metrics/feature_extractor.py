@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from pix2pix_lightning.networks.features import FeatureNetwork, Features, check_features, load_features, to_rgb
-from pix2pix_lightning.utils.errors import UserError
-from pix2pix_lightning.utils.instantiate import build, is_description
+from pix2pix_lightning.networks.features import EmbeddingModule, FeatureNetwork, Features, load_features, to_rgb
+from pix2pix_lightning.networks.features.input_values import InputValues
+from pix2pix_lightning.utils.instantiate import TARGET, is_description
 
 __all__ = ["DEFAULT_FEATURES", "LEAST_SIDE", "FeatureExtractor", "FeatureSpec", "get_extractor"]
 
@@ -26,37 +27,30 @@ class FeatureExtractor:
     It is no ``nn.Module``, so that no metric, and no checkpoint, holds the weights of the network.
 
     Args:
-        features: A name that ``networks.features.load_features`` takes; or a module that maps images (B, 3, H, W) to
-            embeddings (B, D), or its description. As in torchmetrics such a module gets uint8, and floats in [0, 1]
-            where it has an attribute ``normalize`` that is true.
+        features: What ``networks.features.load_features`` takes: a name, a file or a mapping; or a module that maps
+            images (B, 3, H, W) to embeddings (B, D). As in torchmetrics a module gets uint8, and floats in [0, 1] where
+            it has an attribute ``normalize`` that is true.
 
     Attributes:
-        name: The name, or the class of the module.
+        name: The name or the file, or the class of the module.
         has_layers: Whether the network has layers to compare, and not an embedding alone.
+        layer_weights: Learned weights (C_i,) of the channels of each layer, or None.
         wants_layers: Whether a metric compares layers.
         wants_embeddings: Whether a metric compares embeddings.
 
     Raises:
-        UserError: The name is unknown, the weights are not installed, or the description builds no module.
+        UserError: The description is of no kind that is known, or the weights are not installed.
     """
 
     def __init__(self, features: str | nn.Module | Mapping[str, Any] = DEFAULT_FEATURES) -> None:
         self.wants_layers = False
         self.wants_embeddings = False
-        self._module: nn.Module | None = None
         self._seen: list[tuple[Tensor, Features]] = []
-        if isinstance(features, str):
-            self.name = features
-            with torch.random.fork_rng(devices=[]):  # building layers draws first weights
-                check_features(features)
-                self.has_layers = len(load_features(features).layer_channels) > 0
-            return
-        module = _build_module(features) if is_description(features) else features
-        if not isinstance(module, nn.Module):
-            raise UserError(f"features={features}: give {DEFAULT_FEATURES} or another name, or {{_target_: ...}}")
-        self.name = type(module).__name__
-        self.has_layers = isinstance(module, FeatureNetwork) and len(module.layer_channels) > 0
-        self._module = module.eval().requires_grad_(False)
+        self._load = partial(_load, features)
+        network = self._load("cpu")
+        self.name = _format_name(features)
+        self.has_layers = len(network.layer_channels) > 0
+        self.layer_weights = network.layer_weights
 
     def compute_layers(self, images: Tensor) -> list[Tensor]:
         """Return outputs of layers, (B, C_i, h_i, w_i), of images (B, 1 or 3, H, W) in [0, 1]."""
@@ -80,22 +74,12 @@ class FeatureExtractor:
         return features
 
     def _run(self, images: Tensor) -> Features:
-        network: Any = self._module
-        if network is None:
-            with torch.random.fork_rng(devices=[]):
-                network = load_features(self.name, images.device)
-        if isinstance(network, FeatureNetwork):
-            network.to(images.device)
-            signed = images * 2 - 1
-            if not self.wants_embeddings:
-                return Features(network.compute_layers(signed), images.new_empty(len(images), 0))
-            features: Features = network(signed)
-            return features if self.wants_layers else features._replace(layers=[])
-        given = images if getattr(network, "normalize", False) else (images * 255).round().clamp(0, 255).byte()
-        embedding = network.to(images.device)(given)
-        if not isinstance(embedding, Tensor) or embedding.ndim != 2 or len(embedding) != len(images):
-            raise UserError(f"features={self.name} gives no embeddings (B, D): choose another layer of the network")
-        return Features([], embedding)
+        network = self._load(images.device)
+        signed = images * 2 - 1
+        if not self.wants_embeddings:
+            return Features(network.compute_layers(signed), images.new_empty(len(images), 0))
+        features: Features = network(signed)
+        return features if self.wants_layers else features._replace(layers=[])
 
 
 FeatureSpec = str | Mapping[str, Any] | nn.Module | FeatureExtractor
@@ -107,8 +91,18 @@ def get_extractor(features: FeatureSpec) -> FeatureExtractor:
     return features if isinstance(features, FeatureExtractor) else FeatureExtractor(features)
 
 
-def _build_module(description: Any) -> Any:
-    try:
-        return build(description)
-    except (ImportError, RuntimeError, TypeError, ValueError) as error:
-        raise UserError(f"features: {error}") from None
+def _load(features: str | nn.Module | Mapping[str, Any], device: torch.device | str) -> FeatureNetwork:
+    """Load what is described, or prepare a live module; it keeps its weights on the device that was asked for last."""
+    if not isinstance(features, nn.Module):
+        return load_features(features, device)
+    network = features
+    if not isinstance(network, FeatureNetwork):
+        takes_floats = getattr(features, "normalize", False)
+        network = EmbeddingModule(features, InputValues(range=(0, 1)) if takes_floats else None)
+    return network.to(device).eval().requires_grad_(False)
+
+
+def _format_name(features: str | nn.Module | Mapping[str, Any]) -> str:
+    if isinstance(features, Mapping):
+        return str(features[TARGET]).rpartition(".")[2] if is_description(features) else str(dict(features))
+    return type(features).__name__ if isinstance(features, nn.Module) else str(features)

@@ -18,7 +18,8 @@ class ImagePerceptual(MeanImageMetric):
     """Distance of features that are normalized over channels, averaged over positions and layers.
 
     It is LPIPS (Zhang et al., arXiv 1801.03924) without the learned weights of channels. At each position it is the
-    squared distance of two vectors of length 1: 0 for equal images, 2 for unrelated features.
+    squared distance of two vectors of length 1: 0 for equal images, 2 for unrelated features. A network that has
+    learned weights, ``{lpips: alex, backbone: <file>}``, gives LPIPS itself, which is a sum over the layers.
 
     Args:
         features: A pretrained network with layers, as for `FeatureExtractor`.
@@ -38,19 +39,24 @@ class ImagePerceptual(MeanImageMetric):
 
     def compute_scores(self, preds: Tensor, target: Tensor) -> Tensor:
         """Return the distance of each image (B, 1 or 3, H, W) in [0, 1] from its target, (B,)."""
-        layers = (self.extractor.compute_layers(images) for images in (preds, target))
-        return torch.stack([compute_layer_distances(*pair) for pair in zip(*layers, strict=True)]).mean(0)
+        layers = [self.extractor.compute_layers(images) for images in (preds, target)]
+        if (weights := self.extractor.layer_weights) is None:
+            return torch.stack([compute_layer_distances(*pair) for pair in zip(*layers, strict=True)]).mean(0)
+        return torch.stack([compute_layer_distances(*each) for each in zip(*layers, weights, strict=True)]).sum(0)
 
 
-def compute_layer_distances(one: Tensor, other: Tensor) -> Tensor:
+def compute_layer_distances(one: Tensor, other: Tensor, weights: Tensor | None = None) -> Tensor:
     """Return the mean squared distance of normalized features of each image.
 
     Args:
         one: Output of a layer, (B, C, h, w).
         other: That of other images.
+        weights: Weights (C,) of the channels; None: 1 for each.
 
     Returns:
-        (B,), from 0 to 4.
+        (B,), from 0 to 4 without weights.
     """
     one, other = (values / (values.norm(dim=1, keepdim=True) + _TINY) for values in (one, other))
-    return (one - other).square().sum(1).mean((1, 2))
+    squares = (one - other).square()
+    weighted = squares if weights is None else squares * weights.to(squares)[:, None, None]
+    return weighted.sum(1).mean((1, 2))

@@ -116,12 +116,12 @@ def test_what_cannot_be_judged_is_refused():
             judge.setup(None, build_module(target), "fit")
     judge.setup(None, build_module(build_side(kind="label", palette=((0, 0, 0), (255, 0, 0)))), "fit")
     part = nn.Identity()
-    part.features = "lite0"
+    part.pretrained = "lite0"
     with pytest.raises(
         ValueError, match=r"callbacks.judge.features=lite0: loss trains with this network.*lite1 or lite2"
     ):
         judge.setup(None, build_module(part=part), "fit")
-    part.features = "lite1"
+    part.pretrained = "lite1"
     judge.setup(None, build_module(part=part), "fit")
 
 

@@ -71,7 +71,7 @@ class Judge(Callback):
             UserError: A part of the module uses the same network, or its targets are no pictures.
         """
         for name, part in pl_module.named_modules():
-            if getattr(part, "features", None) == self.features:
+            if getattr(part, "pretrained", None) == self.features:
                 others = " or ".join(one for one in ("lite1", "lite2") if one != self.features)
                 raise UserError(
                     f"callbacks.judge.features={self.features}: {name} trains with this network, which must not judge "
