@@ -460,7 +460,8 @@ def test_pixels_and_pairs_without_a_class_are_not_measured(measure, refused, tmp
         colours = set(map(tuple, images.reshape(-1, images.shape[-1]).tolist()))
         assert colours <= set(map(tuple, PALETTE)) if "palette" in side else colours <= {(0,), (127,), (255,)}
     if "palette" in side:
-        assert list(read_json(tmp_path / "out")["metrics"]) == [*CLASSES, "l1", "l2", "psnr", "ssim", "gradient"]
+        others = ["l1", "l2", "psnr", "ssim", "gradient", "checkerboard", "perceptual", "kid"]
+        assert list(read_json(tmp_path / "out")["metrics"]) == [*CLASSES, *others]
         replaced = np.where(counts[..., None], outputs, targets)
         differences = np.abs(replaced / 255 - targets / 255).mean(3).sum((1, 2)) / counts.sum((1, 2))
         np.testing.assert_allclose(read_column(tmp_path / "out", "l1"), differences)
