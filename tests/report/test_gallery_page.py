@@ -424,14 +424,14 @@ def test_names_of_any_kind_make_folders_and_a_page(tmp_path):
 def test_the_best_value_follows_the_description_of_the_metrics(tmp_path):
     gallery = GalleryFolder(tmp_path / "gallery", tmp_path)
     gallery.add(0, "one", 0, {c: np.zeros((4, 4, 3), np.uint8) for c in ("input", "output", "target")})
-    (tmp_path / "metrics.csv").write_text("epoch,step,val/mifid,val/is,val/l1\n0,9,30,1,7\n1,19,20,5,8\n2,29,40,3,9\n")
+    (tmp_path / "metrics.csv").write_text("epoch,step,val/fad,val/is,val/l1\n0,9,30,1,7\n1,19,20,5,8\n2,29,40,3,9\n")
 
     def read_best(**arguments):
         gallery.write_page(**arguments)
         return re.findall(r"<td>([\d.]+), epoch (\d)", (tmp_path / "gallery/index.html").read_text())
 
     assert read_best() == [("7.0000", "1")]  # only L1 is registered
-    info = {f"val/{name}": {"label": name, "direction": way} for name, way in {"mifid": "lower", "is": "higher"}.items()}
+    info = {f"val/{name}": {"label": name, "direction": way} for name, way in {"fad": "lower", "is": "higher"}.items()}
     assert read_best(metric_info=info) == [("7.0000", "1"), ("20.0000", "2"), ("5.0000", "2")]
     assert read_best(metric_info=describe_metrics(build_metrics(["l1"], prefix="val/"))) == [("7.0000", "1")]
     (tmp_path / "summary.json").write_text(json.dumps({"metric_info": info}))
