@@ -1,5 +1,9 @@
+import csv
+import json
+import os
 import runpy
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -191,3 +195,40 @@ def test_the_checkpoints_of_a_run_are_compared(labelled, capsys, monkeypatch):
     before = written.stat().st_mtime_ns
     runpy.run_path(str(script), run_name="__main__")
     assert written.stat().st_mtime_ns == before  # is not measured again
+
+
+@pytest.mark.slow
+def test_recipes_are_compared_for_equal_processor_time(tmp_path):
+    script = SCRIPT.with_name("ablate_recipe.py")
+    make_strips(tmp_path / "facades", train=4, val=3, side=128)
+    environment = {**os.environ, "PIX2PIX_DATA_DIR": str(tmp_path)}
+    words = ["--tasks", "facades", "--rows", "recipe=paper", "module.discriminator_steps=3", "--seeds", "0"]
+
+    def run(action, *rest):
+        command = [sys.executable, str(script), action, str(tmp_path / "out"), *words, *rest]
+        return subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
+
+    run("measure")
+    ratios = json.loads((tmp_path / "out/steps.json").read_text())["facades"]
+    assert ratios["recipe=paper"] == 1
+    assert ratios["module.discriminator_steps=3"] > 1.1
+    first = run("train", "--jobs", "2")
+    rows = list(csv.DictReader((tmp_path / "out/results.csv").read_text().splitlines()))
+    epochs = {row["row"]: int(row["epochs"]) for row in rows}
+    assert epochs == {
+        "recipe-paper": 15,
+        "module.discriminator_steps-3": round(15 / ratios["module.discriminator_steps=3"]),
+    }
+    assert {(row["weights"], row["features"]) for row in rows} == {
+        ("trained", "lite1"),
+        ("ema", "lite1"),
+        ("ema", "lite2"),
+    }
+    run_dir = tmp_path / "out/facades/recipe-paper/seed_0"
+    written = json.loads((run_dir / "ema_lite1/metrics.json").read_text())["metrics"]["kid"]["mean"]
+    (row,) = [r for r in rows if (r["row"], r["weights"], r["features"]) == ("recipe-paper", "ema", "lite1")]
+    assert float(row["kid"]) == written
+    assert f"{1000 * written:.1f}" in first
+    before = (run_dir / "checkpoints/last.ckpt").stat().st_mtime_ns
+    run("train")  # what is done is kept
+    assert (run_dir / "checkpoints/last.ckpt").stat().st_mtime_ns == before

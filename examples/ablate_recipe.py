@@ -1,0 +1,197 @@
+"""Train recipes for equal processor time on real pairs at 128 px, and measure what each of them reaches.
+
+    python examples/ablate_recipe.py measure OUT --rows recipe=paper ingredient=perceptual recipe=modern
+    python examples/ablate_recipe.py train OUT --rows recipe=paper ingredient=perceptual recipe=modern --seeds 0 1 2
+    python examples/ablate_recipe.py table OUT
+
+A row is what is added to the command line of `train`; several words are joined by a space. `measure` steps all rows in
+turn, so that a machine whose speed changes slows all of them, and writes to OUT/steps.json how long a step of each row
+takes. `train` gives each row as many epochs as take the time of the first row's EPOCHS, runs two trainings at a time of
+one thread each, and evaluates the last checkpoint with its trained and with its EMA weights. What is there already is
+kept, so the same command goes on where it was stopped. `table` prints the results as Markdown, and OUT/results.csv has
+them all. PIX2PIX_DATA_DIR is the folder of facades/, maps/ and edges2shoes/. The judges need the extra `judge`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import multiprocessing
+import statistics
+import time
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+SMALL = "data.size=128 generator=unet_128 module.generator.base_channels=16 module.discriminator.base_channels=16"
+SMALL += " trainer=cpu data.num_workers=0 callbacks.gallery=null"
+TASKS = {  # words of the task, and the epochs of the first row: about 6,000 steps, 2,400 of batch 4
+    "facades": ("experiment=facades", 15),
+    "maps_to_map": ("experiment=maps data.direction=a_to_b", 40),
+    "maps_to_aerial": ("experiment=maps data.direction=b_to_a", 40),
+    "edges2shoes": ("experiment=edges2shoes data.batch_size=4", 16),
+}
+DONE = "cpu_seconds"
+METRICS = ("l1", "ssim", "perceptual", "kid")
+FIELDS = ("task", "row", "seed", "weights", "features", "epochs", "cpu_seconds")
+
+
+def main() -> None:
+    """Read the command line and do what it says."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("action", choices=["measure", "train", "table"])
+    parser.add_argument("out", type=Path, help="folder of the runs and results")
+    parser.add_argument(
+        "--rows", nargs="+", default=["recipe=paper"], help="words of train; the first is the reference"
+    )
+    parser.add_argument("--tasks", nargs="+", default=[*TASKS], choices=[*TASKS])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--share", type=float, default=1.0, help="share of the processor time, such as 0.333")
+    parser.add_argument("--segmenter", type=Path, help="run of experiment=facades_segmenter, for the semantic score")
+    parser.add_argument("--validate", action="store_true", help="validate after each epoch, to compare best.ckpt too")
+    parser.add_argument("--jobs", type=int, default=2, help="trainings at a time")
+    arguments = parser.parse_args()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    if arguments.action == "measure":
+        measure_steps(arguments)
+    elif arguments.action == "train":
+        jobs = [(task, row, seed) for seed in arguments.seeds for task in arguments.tasks for row in arguments.rows]
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(arguments.jobs, mp_context=context, max_tasks_per_child=1) as pool:
+            for job in [pool.submit(run_job, arguments, *job) for job in jobs]:
+                job.result()
+    if arguments.action != "measure":
+        print_table(read_results(arguments.out))
+
+
+def measure_steps(arguments: argparse.Namespace, rounds: int = 12) -> None:
+    """Time a training step of each row, in turn, and write the medians and their ratios to the first row."""
+    import logging
+
+    import torch
+
+    from pix2pix_lightning.benchmark.bare_step import BareStep
+    from pix2pix_lightning.cli.compose import compose
+    from pix2pix_lightning.training.build import build_training
+
+    torch.set_num_threads(1)
+    logging.getLogger("lightning").setLevel(logging.ERROR)
+    path = arguments.out / "steps.json"
+    known = json.loads(path.read_text()) if path.is_file() else {}
+    for task in arguments.tasks:
+        steps: dict[str, Any] = {}
+        for row in arguments.rows:
+            words = f"{TASKS[task][0]} {SMALL} {row} run_dir={arguments.out / 'unused'}".split()
+            training = build_training(compose("train", words))
+            step = BareStep(training.module, training.trainer, torch.device("cpu"))
+            images = step.prepare_batch(next(iter(training.data.train_dataloader())))
+            step(*images)
+            steps[row] = (step, images, [])
+        for _ in range(rounds):
+            for step, images, seconds in steps.values():
+                started = time.process_time()
+                step(*images)
+                seconds.append(time.process_time() - started)
+        reference = statistics.median(steps[arguments.rows[0]][2])
+        known.setdefault(task, {}).update(
+            {row: statistics.median(seconds) / reference for row, (_, _, seconds) in steps.items()}
+        )
+        for row, (_, _, seconds) in steps.items():
+            print(f"{task} {row}: {statistics.median(seconds) * 1e3:.1f} ms, {known[task][row]:.2f} of the first")
+        path.write_text(json.dumps(known, indent=2))
+
+
+def run_job(arguments: argparse.Namespace, task: str, row: str, seed: int) -> None:
+    """Train one row with one seed, if that is not done, and evaluate it."""
+    import torch
+
+    from pix2pix_lightning import compose
+    from pix2pix_lightning.train import train
+
+    torch.set_num_threads(1)
+    ratio = json.loads((arguments.out / "steps.json").read_text())[task][row]
+    epochs = max(1, round(TASKS[task][1] * arguments.share / ratio))
+    name = row.replace("=", "-").replace(" ", "__").replace("/", ".")
+    name += "" if arguments.share == 1 else f"__share-{arguments.share}"
+    name += "__validated" if arguments.validate else ""
+    run = arguments.out / task / name / f"seed_{seed}"
+    if not (run / DONE).is_file():
+        words = f"{TASKS[task][0]} {SMALL} {row} callbacks=[default,ema] seed={seed} trainer.max_epochs={epochs}"
+        words += f" run_dir={run} resume=auto"
+        words += "" if arguments.validate else f" trainer.check_val_every_n_epoch={epochs}"
+        started = time.process_time()
+        train(compose("train", words.split()))
+        seconds = time.process_time() - started
+        (run / DONE).write_text(f"{seconds:.1f}")
+        print(f"{task} {row} {seed}: {epochs} epochs, {seconds:.0f} s", flush=True)
+    for weights, features in (("trained", "lite1"), ("ema", "lite1"), ("ema", "lite2")):
+        measure(run, f"{weights}_{features}", f"weights={weights} features={features} metrics=[{','.join(METRICS)}]")
+        if arguments.segmenter and task == "facades" and features == "lite1":
+            words = f"weights={weights} metrics=[semantic] segmenter={arguments.segmenter}"
+            measure(run, f"{weights}_semantic", words)
+
+
+def measure(run: Path, name: str, words: str) -> None:
+    """Evaluate the last checkpoint of a run, if that is not done."""
+    from pix2pix_lightning import compose
+    from pix2pix_lightning.evaluate import evaluate
+
+    if not (run / name / "metrics.json").is_file():
+        checkpoint = run / "checkpoints" / "last.ckpt"
+        evaluate(
+            compose(
+                "evaluate", [f"checkpoint={checkpoint}", "data.num_workers=0", f"output={run / name}", *words.split()]
+            )
+        )
+
+
+def read_results(out: Path) -> list[dict[str, Any]]:
+    """Read the results of all jobs, one row for each run, kind of weights and judge, and write results.csv."""
+    rows = []
+    for done in sorted(out.glob(f"*/*/seed_*/{DONE}")):
+        run = done.parent
+        summary = json.loads((run / "summary.json").read_text())
+        facts = {"task": run.parts[-3], "row": run.parts[-2], "seed": run.name.removeprefix("seed_")}
+        facts |= {"epochs": summary["epochs"], "cpu_seconds": float(done.read_text())}
+        for file in sorted(run.glob("*_*/metrics.json")):
+            weights, _, features = file.parent.name.partition("_")
+            values = json.loads(file.read_text())["metrics"]
+            figures = {f"{k}{end}": v[part] for k, v in values.items() for part, end in _PARTS.items()}
+            rows.append({**facts, "weights": weights, "features": features, **figures})
+    columns = [*FIELDS, *dict.fromkeys(key for row in rows for key in row if key not in FIELDS)]
+    with (out / "results.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
+        writer.writerows(rows)
+    return rows
+
+
+_PARTS = {"mean": "", "low": "_low", "high": "_high"}
+
+
+def print_table(rows: list[dict[str, Any]]) -> None:
+    """Print the means over the seeds of each task and row, with the trained and with the EMA weights."""
+    keys = dict.fromkeys((row["task"], row["row"], row["weights"], row["features"]) for row in rows)
+    print(
+        "| task | row | weights | judge | seeds | epochs | CPU s | L1 | SSIM | perceptual | KID x 1000 | semantic IoU |"
+    )
+    print("|---|---|---|---|---|---|---|---|---|---|---|---|")
+    for key in keys:
+        same = [row for row in rows if (row["task"], row["row"], row["weights"], row["features"]) == key]
+        cells = [*key, str(len(same)), str(same[0]["epochs"])]
+        for name, digits, factor in (
+            ("cpu_seconds", 0, 1),
+            ("l1", 4, 1),
+            ("ssim", 3, 1),
+            ("perceptual", 4, 1),
+            ("kid", 1, 1000),
+            ("semantic_iou", 3, 1),
+        ):
+            values = [row[name] * factor for row in same if row.get(name) is not None]
+            cells.append(" ".join(f"{value:.{digits}f}" for value in (values and [statistics.mean(values)])))
+        print("| " + " | ".join(cells) + " |")
+
+
+if __name__ == "__main__":
+    main()
