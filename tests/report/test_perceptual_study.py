@@ -11,6 +11,8 @@ import pytest
 from pix2pix_lightning import compose
 from pix2pix_lightning.data.procedural import ProceduralPairs
 from pix2pix_lightning.report.__main__ import main, report
+from pix2pix_lightning.report.perceptual_study.answers import read_answers
+from pix2pix_lightning.utils.errors import UserError
 
 STUDY = "0123456789abcdef"
 PAIRS = [f"test_{index:05d}" for index in range(7)]
@@ -133,9 +135,8 @@ def test_what_cannot_be_shown_is_refused_in_a_line(tmp_path, capsys):
     assert f"checkpoint={tmp_path / 'bare'} split=test" in refuse(
         capsys, f"runs={make_run(tmp_path / 'bare')}", "split=test", *small
     )
-    line = refuse(capsys, f"runs={run}", "split=val", f"output={tmp_path / 'study'}")
-    assert "has 7 pairs" in line
-    assert "practice=10 + trials=40" in line
+    line = refuse(capsys, f"runs={run}", "split=val", f"output={tmp_path / 'study'}", "practice=2", "trials=6")
+    assert "has 7 pairs, and a session shows practice=2 + trials=6" in line
     other = make_evaluation(tmp_path / "other", pairs=[*PAIRS[:-1], "test_9"])
     assert "test_00006" in refuse(capsys, f"runs=[{run}/evaluation/val_deterministic,{other}]", *small)
     (run / "evaluation/val_deterministic/images" / PAIRS[0] / "target.png").unlink()
@@ -223,8 +224,8 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize("key", [*WRONG, *WRONG_ROWS, "cut", "no object", "fewer"])
-def test_a_wrong_or_cut_file_is_refused_by_a_line_with_its_name(tmp_path, capsys, key):
+@pytest.mark.parametrize("key", [*WRONG, *(f"answer: {key}" for key in WRONG_ROWS), "cut", "no object", "fewer"])
+def test_a_wrong_or_cut_file_is_refused_by_a_line_with_its_name(tmp_path, key):
     make_answers(tmp_path / "answers/good.json", [True, False], session=1)
     file = make_answers(tmp_path / "answers/wrong.json", [True, False], session=2)
     content = json.loads(file.read_text())
@@ -232,13 +233,15 @@ def test_a_wrong_or_cut_file_is_refused_by_a_line_with_its_name(tmp_path, capsys
         content["answers"].pop()
     elif key in WRONG:
         content[key] = WRONG[key]
-    elif key in WRONG_ROWS:
-        content["answers"][1][key] = WRONG_ROWS[key]
+    elif key.startswith("answer: "):
+        name = key.removeprefix("answer: ")
+        content["answers"][1][name] = WRONG_ROWS[name]
     text = json.dumps([content] if key == "no object" else content)
     file.write_text(text[:-20] if key == "cut" else text)
-    line = refuse(capsys, f"answers={file.parent}", f"output={tmp_path / 'table'}")
-    assert str(file) in line
-    assert not (tmp_path / "table").exists()
+    with pytest.raises(UserError) as error:
+        read_answers([file.parent])
+    assert str(error.value).startswith(f"{file} is no whole file of answers (")
+    assert "\n" not in str(error.value)
 
 
 def test_other_answers_of_a_session_and_other_studies_are_refused(tmp_path, capsys):
@@ -248,6 +251,7 @@ def test_other_answers_of_a_session_and_other_studies_are_refused(tmp_path, caps
     assert f"{other} is no whole file of answers (its session is that of" in refuse(capsys, *words)
     make_answers(other, [True, True], session=1, study="f" * 16)
     assert f"{other} is of another study" in refuse(capsys, *words)
+    assert not (tmp_path / "table").exists()
     other.unlink()
     (tmp_path / "answers/a.json").unlink()
     assert "holds no .json file" in refuse(capsys, *words)
