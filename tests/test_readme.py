@@ -44,6 +44,7 @@ PLACEHOLDERS = {
     "<image or folder>": "photos",
     "<folder of strips>": "pairs",
     "output=<folder>": "output=new",
+    "answers=<folder>": "answers=photos",
 }
 
 

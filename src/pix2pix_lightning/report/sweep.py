@@ -150,7 +150,7 @@ def read_sweep(folders: Sequence[Path], *, split: str | None = None) -> Sweep:
         UserError: A folder has no run, no run is finished, a file is damaged, or the figures for ``split`` are missing
             or were measured in different ways.
     """
-    runs = [run for folder in folders for run in _find_runs(folder)]
+    runs = [run for folder in folders for run in find_runs(folder)]
     finished = [run for run in runs if (run / "summary.json").is_file()]
     if not finished:
         raise UserError(f"runs={folders[0]}: none of its {len(runs)} runs is finished; continue the sweep")
@@ -209,7 +209,15 @@ def _build_labels(settings: Sequence[Mapping[str, str]]) -> list[str]:
     return [", ".join(f"{key}={value}" for key, value in each.items()) or "no change" for each in settings]
 
 
-def _find_runs(folder: Path) -> list[Path]:
+def find_runs(folder: Path) -> list[Path]:
+    """Return the run folders of a sweep's folder, or the folder itself if it is a run's.
+
+    Args:
+        folder: A run's folder, or a folder of run folders.
+
+    Raises:
+        UserError: It is not a folder, or holds no run.
+    """
     if not folder.is_dir():
         raise UserError(f"runs={folder} is not a folder: give a sweep's folder, runs/<experiment>/sweep_<name>")
     if (folder / "config.yaml").is_file():
