@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from pix2pix_lightning.data.sides import build_side
-from pix2pix_lightning.evaluation import DiversityJudge, Interval, Scores, TranslatedPair
+from pix2pix_lightning.evaluation import DiversityJudge, Interval, Scores, TranslatedPair, choose_metrics
 from pix2pix_lightning.networks.features import efficientnet_lite, load_features, loading
 from pix2pix_lightning.utils.errors import UserError
 
@@ -64,6 +64,8 @@ def test_diversity_is_the_mean_distance_between_outputs_of_a_source(side, channe
         assert min(expected) <= figure.low < figure.mean < figure.high <= max(expected)
         assert scores.info(name).direction == "unknown"
     assert list(scores.figures) == ["l1", "diversity", "diversity_l1"]
+    with pytest.raises(UserError, match="metrics: diversity is the name"):  # before anything is measured
+        choose_metrics({"diversity": "l1"}, side, SIDE, others=DiversityJudge.infos)
     with pytest.raises(UserError, match="metrics: diversity is the name"):
         judge_outputs(DiversityJudge("lite0", side, SIDE), sources).extend({"diversity": (None, None)}, [])
 
