@@ -38,7 +38,7 @@ def evaluate(cfg: DictConfig, command: str | None = None) -> dict[str, Interval]
 
     import pix2pix_lightning.evaluation as evaluation
     from pix2pix_lightning.checkpoints.files import find_checkpoint, infer_checkpoint_kind
-    from pix2pix_lightning.inference.from_config import build_segmenter, build_translator, print_choice
+    from pix2pix_lightning.inference.from_config import build_translator, print_choice
     from pix2pix_lightning.report import update_pages
     from pix2pix_lightning.report.evaluation import render_evaluation_page
     from pix2pix_lightning.utils.checks import check_switch
@@ -56,17 +56,17 @@ def evaluate(cfg: DictConfig, command: str | None = None) -> dict[str, Interval]
     evaluation.check_output(output, checkpoint, description)
     spec = translator.pair_spec
     requested: Any = OmegaConf.to_container(cfg.metrics) if OmegaConf.is_config(cfg.metrics) else cfg.metrics
-    requested, is_judged = evaluation.take_semantic(requested, cfg.segmenter)
     features: Any = OmegaConf.to_container(cfg.features) if OmegaConf.is_config(cfg.features) else cfg.features
     side = min(spec.height, spec.width)
-    metrics, left_out = evaluation.choose_metrics(requested, spec.target, side, features, others=is_judged)
-    judge = evaluation.SemanticJudge(build_segmenter(cfg), spec, str(cfg.segmenter)) if is_judged else None
+    requested, judges = evaluation.build_judges(cfg, requested, translator, features)
+    infos = [info for judge in judges for info in judge.infos]
+    metrics, left_out = evaluation.choose_metrics(requested, spec.target, side, features, others=infos)
     batches = evaluation.open_data(description, spec, cfg.split)
     if cfg.flicker:
-        evaluation.check_clip(spec.target, min(spec.height, spec.width), evaluation.list_names(batches))
+        evaluation.check_clip(spec.target, side, evaluation.list_names(batches))
     facts = evaluation.collect_facts(cfg, checkpoint, translator, description)  # before a training replaces the file
     facts |= {"command": command, "left_out": left_out}
-    facts |= {"features": features} if evaluation.use_features(metrics) else {}
+    facts |= {"features": features} if evaluation.use_features(metrics, infos) else {}
     with evaluation.open_output_folder(output, overwrite=cfg.overwrite) as folder:
         writer = evaluation.PairWriter(folder, spec)
         console = Console(stderr=True)
@@ -75,13 +75,14 @@ def evaluate(cfg: DictConfig, command: str | None = None) -> dict[str, Interval]
         def write_pair(pair: TranslatedPair) -> None:
             if cfg.flicker:
                 evaluation.check_frame(pair)
-            if judge is not None:
+            for judge in judges:
                 judge.add(pair)
             writer(pair)
 
         print_choice(cfg, translator.checkpoint, translator.weights)
-        scores = evaluation.compute_scores(translator, show(batches, str(cfg.split)), metrics, on_pair=write_pair)
-        if judge is not None:
+        shown = show(batches, str(cfg.split))
+        scores = evaluation.compute_scores(translator, shown, metrics, samples=cfg.samples, on_pair=write_pair)
+        for judge in judges:
             scores = judge.add_scores(scores)
         if cfg.flicker:
             show_steps = partial(show, description="flicker")

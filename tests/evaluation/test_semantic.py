@@ -157,8 +157,10 @@ def test_what_is_no_segmenter_and_what_shows_no_classes_is_refused():
         UserError, match=r"^metrics=\[semantic\], but the source x is not drawn in the 3 colours of .*$"
     ):
         judge.add(TranslatedPair("x", photo, photo, photo))
+    drawn = to_tensor(COLOURS[np.zeros((1, SIDE, SIDE), int)])
+    judge.add(TranslatedPair("x", drawn, drawn, drawn))
     with pytest.raises(UserError, match="metrics: semantic_iou"):
-        judge.add_scores(Scores([], {}, {"semantic_iou": Interval(0, 0, 0)}))
+        judge.add_scores(Scores(["x"], {}, {"semantic_iou": Interval(0, 0, 0)}))
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,9 @@ from pix2pix_lightning.evaluation.data import (
     open_data,
     read_pair_spec,
 )
+from pix2pix_lightning.evaluation.diversity import DiversityJudge
 from pix2pix_lightning.evaluation.flicker import add_flicker, check_clip, check_frame
+from pix2pix_lightning.evaluation.judges import Judge, build_judges
 from pix2pix_lightning.evaluation.measures import choose_metrics, use_features
 from pix2pix_lightning.evaluation.results import (
     METRICS_FILE,
@@ -26,13 +28,16 @@ from pix2pix_lightning.evaluation.semantic import SemanticJudge, take_semantic
 
 __all__ = [
     "METRICS_FILE",
+    "DiversityJudge",
     "Interval",
+    "Judge",
     "PairWriter",
     "Scores",
     "SemanticJudge",
     "TranslatedPair",
     "add_flicker",
     "bootstrap",
+    "build_judges",
     "check_clip",
     "check_frame",
     "check_output",

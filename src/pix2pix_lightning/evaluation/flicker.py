@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -200,10 +199,6 @@ def add_flicker(
     """
     low, high = target.ranges[0]  # one for all channels of pictures
     values = {info.name: np.full(len(scores.names), math.nan) for info in _INFOS}
-    if taken := values.keys() & scores.figures.keys():
-        raise UserError(
-            f"metrics: {min(taken)} is the name of what flicker=true measures: give the metric another name"
-        )
     last: tuple[int, tuple[Image, Image]] | None = None
     for before, after in show(_list_steps(scores.names)):
         frames = last[1] if last is not None and last[0] == before else _read_frames(folders[before])
@@ -217,13 +212,7 @@ def add_flicker(
         motion = estimate_motion(frames[1], following[1])
         for info, own, next_own in zip(_INFOS, frames, following, strict=True):
             values[info.name][after] = compute_warping_error(own, next_own, motion) / (high - low) ** 2
-    figures = {name: _bootstrap_defined(own) for name, own in values.items()}
-    return replace(
-        scores,
-        values=scores.values | values,
-        figures=scores.figures | figures,
-        infos={**scores.infos, **{info.name: info for info in _INFOS}},
-    )
+    return scores.extend({name: (own, _bootstrap_defined(own)) for name, own in values.items()}, _INFOS)
 
 
 def _bootstrap_defined(values: npt.NDArray[np.float64]) -> Interval:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -36,6 +36,10 @@ from pix2pix_lightning.metrics import (
 from pix2pix_lightning.utils.errors import UserError
 
 Array = npt.NDArray[np.float64]
+_NOT_OF_PAIRS = {
+    "flicker": "between pairs, not of each: set flicker=true",
+    "diversity": "between outputs of a source: leave it out of metrics, and set mode=paper samples=10",
+}
 _METRIC_ERRORS = (IndexError, RuntimeError, TypeError, ValueError)  # of a metric that does not fit the images
 
 
@@ -45,7 +49,7 @@ def choose_metrics(
     side: int,
     features: FeatureSpec = DEFAULT_FEATURES,
     *,
-    others: bool = False,
+    others: Sequence[MetricInfo] = (),
 ) -> tuple[dict[str, Metric], dict[str, str]]:
     """Build the metrics of an evaluation.
 
@@ -55,7 +59,7 @@ def choose_metrics(
         target: What a target's pixels mean.
         side: Shorter side of the images in pixels.
         features: The pretrained network of metrics that use one.
-        others: Whether something else is measured too, so that no metric is needed.
+        others: What is known about what else is measured, so that no metric is needed.
 
     Returns:
         The metrics by name, and what was left out with the reason: nothing where metrics were requested.
@@ -66,23 +70,26 @@ def choose_metrics(
     is_eight_bit = target.dtype == "uint8"
     if requested is None:
         return _choose_all(target, side, features, is_eight_bit=is_eight_bit)
-    if isinstance(requested, str | list) and "flicker" in requested:
-        raise UserError("metrics: flicker is measured between pairs, not of each: set flicker=true")
+    for other, how in _NOT_OF_PAIRS.items():
+        if isinstance(requested, str | list) and other in requested:
+            raise UserError(f"metrics: {other} is measured {how}")
     metrics = build_named_metrics(requested, eight_bit=is_eight_bit, features=features)
+    if taken := metrics.keys() & {info.name for info in others}:
+        raise UserError(f"metrics: {min(taken)} is the name of another score here: give the metric another name")
     if not metrics and not others:
         raise UserError(f"metrics={requested} chooses nothing: name some of {', '.join(METRICS)}")
     for name, metric in metrics.items():
         if reason := find_obstacle(metric_info(metric), target, side):
             raise UserError(f"metrics: {name} {reason}; leave it out")
-    if features != DEFAULT_FEATURES and not use_features(metrics):
+    if features != DEFAULT_FEATURES and not use_features(metrics, others):
         names = ", ".join(name for name, info in METRICS.items() if info.uses_features)
         raise UserError(f"features={features} is used by {names} alone: add one of them to metrics, or leave it out")
     return metrics, {}
 
 
-def use_features(metrics: Mapping[str, Metric]) -> bool:
-    """Return whether one of the metrics looks at images through a pretrained network."""
-    return any(metric_info(metric).uses_features for metric in metrics.values())
+def use_features(metrics: Mapping[str, Metric], others: Iterable[MetricInfo] = ()) -> bool:
+    """Return whether one of the metrics, or something else, looks at images through a pretrained network."""
+    return any(info.uses_features for info in (*map(metric_info, metrics.values()), *others))
 
 
 def _choose_all(

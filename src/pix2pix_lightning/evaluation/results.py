@@ -127,6 +127,7 @@ def collect_facts(cfg: DictConfig, checkpoint: Path, translator: Translator, dat
         "norm": translator.norm,
         "dropout": translator.dropout,
         "seed": cfg.seed,
+        "samples": cfg.samples,
         "segmenter": cfg.segmenter,
         "device": str(translator.device),
         "data": dict(data),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,7 +14,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from pix2pix_lightning.data.pair_spec import PairSpec
-from pix2pix_lightning.data.sides import LabelSide, RawSide
+from pix2pix_lightning.data.sides import LabelSide, RawSide, Side
 from pix2pix_lightning.evaluation.bootstrap import Interval
 from pix2pix_lightning.evaluation.measures import build_measurement
 from pix2pix_lightning.inference import Translator
@@ -22,6 +22,7 @@ from pix2pix_lightning.metrics import MetricInfo, metric_info
 from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.text import format_names
 
+Array = npt.NDArray[np.float64]
 _log = logging.getLogger(__name__)
 
 
@@ -34,6 +35,7 @@ class TranslatedPair(NamedTuple):
         output: Its translation.
         target: The real image.
         mask: Which pixels count, (1, 1, H, W) booleans; None where each one does.
+        others: Further translations, with other noise.
     """
 
     name: str
@@ -41,6 +43,7 @@ class TranslatedPair(NamedTuple):
     output: Tensor
     target: Tensor
     mask: Tensor | None = None
+    others: Sequence[Tensor] = ()
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,7 @@ class Scores:
     """
 
     names: list[str]
-    values: dict[str, npt.NDArray[np.float64]]
+    values: dict[str, Array]
     figures: dict[str, Interval]
     infos: Mapping[str, MetricInfo] = field(default_factory=dict)
 
@@ -67,12 +70,32 @@ class Scores:
         """Return what is known about a metric: the row of this evaluation, else the registered row of that name."""
         return self.infos.get(name) or metric_info(name)
 
+    def extend(self, results: Mapping[str, tuple[Array, Interval]], infos: Iterable[MetricInfo]) -> Scores:
+        """Return these scores and those of a judge.
+
+        Args:
+            results: By name the value of each image, (N,), and the value over all images.
+            infos: What is known about them.
+
+        Raises:
+            UserError: A metric has one of the names.
+        """
+        if taken := results.keys() & self.figures.keys():
+            raise UserError(f"metrics: {min(taken)} is the name of another score here: give the metric another name")
+        return replace(
+            self,
+            values=self.values | {name: values for name, (values, _) in results.items()},
+            figures=self.figures | {name: figure for name, (_, figure) in results.items()},
+            infos={**self.infos, **{info.name: info for info in infos}},
+        )
+
 
 def compute_scores(
     translator: Translator,
     batches: Iterable[dict[str, Any]],
     metrics: Mapping[str, Metric],
     *,
+    samples: int = 1,
     on_pair: Callable[[TranslatedPair], None] = lambda pair: None,
 ) -> Scores:
     """Translate the sources of a split and compare the outputs, as files hold them, with the targets.
@@ -81,6 +104,8 @@ def compute_scores(
         translator: The model.
         batches: The split's batches, ``{"source", "target", "name"}``, and ``mask`` where pairs have masks.
         metrics: Metrics by name, as ``choose_metrics`` builds them.
+        samples: Number of translations of each source, with noise of their own. The first one is measured; the others
+            are for ``on_pair``.
         on_pair: Called with every pair after it was measured.
 
     Returns:
@@ -94,14 +119,10 @@ def compute_scores(
     infos = {name: metric_info(metric).rename(name) for name, metric in metrics.items()}
     measurements = {name: build_measurement(name, metric) for name, metric in metrics.items()}
     side = translator.pair_spec.target
-    for pair in _translate(translator, batches, left_out):
+    for pair in _translate(translator, batches, left_out, samples):
         names.append(pair.name)
-        output, target = (side.to_fractions(image) for image in (pair.output, pair.target))
-        images = output, target
-        if pair.mask is not None:
-            # what a file holds where there is no value is no fraction of the range
-            filled = target.where(pair.mask, (side.fill + 1) / 2) if isinstance(side, RawSide) else target
-            images = output.where(pair.mask, filled), filled
+        outputs, target = compute_fractions(pair, side)
+        images = outputs[0], target
         classes = _number_classes(pair, side) if isinstance(side, LabelSide) else images
         for name, measurement in measurements.items():
             measurement.add(*(classes if infos[name].targets == "classes" else images), pair.mask)
@@ -121,6 +142,24 @@ def compute_scores(
     )
 
 
+def compute_fractions(pair: TranslatedPair, side: Side) -> tuple[list[Tensor], Tensor]:
+    """Return the translations of a pair and its target as fractions of the range, equal where a pixel does not count.
+
+    Args:
+        pair: The pair as files hold it.
+        side: What a target's pixels mean.
+
+    Returns:
+        The output and the other translations, and the target, (1, C, H, W) float64 each.
+    """
+    *outputs, target = (side.to_fractions(image) for image in (pair.output, *pair.others, pair.target))
+    if pair.mask is None:
+        return outputs, target
+    # what a file holds where there is no value is no fraction of the range
+    filled = target.where(pair.mask, (side.fill + 1) / 2) if isinstance(side, RawSide) else target
+    return [output.where(pair.mask, filled) for output in outputs], filled
+
+
 def _number_classes(pair: TranslatedPair, side: LabelSide) -> tuple[Tensor, Tensor]:
     """Return the class numbers of output and target, (1, 1, H, W) integers; -1 where the target does not count."""
     output, target = (side.number_classes(image).long() for image in (pair.output, pair.target))
@@ -128,7 +167,7 @@ def _number_classes(pair: TranslatedPair, side: LabelSide) -> tuple[Tensor, Tens
 
 
 def _translate(
-    translator: Translator, batches: Iterable[dict[str, Any]], left_out: list[str]
+    translator: Translator, batches: Iterable[dict[str, Any]], left_out: list[str], samples: int
 ) -> Iterator[TranslatedPair]:
     """Translate one image at a time: in a larger batch sums are rounded differently, which changes a few pixels.
 
@@ -136,6 +175,7 @@ def _translate(
         translator: The model.
         batches: The split's batches.
         left_out: Gets the names of pairs of which no pixel counts.
+        samples: Number of translations of each source.
 
     Yields:
         The other pairs.
@@ -151,6 +191,16 @@ def _translate(
             if mask is not None and not mask.any():
                 left_out.append(name)
                 continue
-            output = spec.decode(translator.translate_floats(source).cpu(), source)
+            output, *others = (spec.decode(each, source) for each in _draw_samples(translator, source, samples))
             real = spec.decode(target, spec.source.fill_missing(source), is_output=False)
-            yield TranslatedPair(name, spec.source.decode(source), output, real, mask)
+            yield TranslatedPair(name, spec.source.decode(source), output, real, mask, others)
+
+
+def _draw_samples(translator: Translator, source: Tensor, samples: int) -> Iterator[Tensor]:
+    """Yield translations of floats (1, C, H, W) with the translator's noise and those that follow it."""
+    first = translator.sample
+    try:
+        for translator.sample in range(first, first + samples):
+            yield translator.translate_floats(source).cpu()
+    finally:
+        translator.sample = first

@@ -7,8 +7,7 @@ classifies the photo. The segmenter here is any checkpoint whose target is a lab
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -37,8 +36,8 @@ _READ = {
     "that of the targets.",
     "_real": "that the segmenter finds in the targets: what a perfect output reaches.",
 }
-_INFOS = {
-    f"{name}{suffix}": MetricInfo(
+_INFOS = [
+    MetricInfo(
         f"{name}{suffix}",
         label + (" of the targets" if suffix else ""),
         "unknown" if suffix else "higher",
@@ -46,7 +45,7 @@ _INFOS = {
     )
     for suffix, read in _READ.items()
     for name, (label, what, _) in _METRICS.items()
-}
+]
 
 
 def take_semantic(requested: Any, segmenter: str | None) -> tuple[Any, bool]:
@@ -90,10 +89,15 @@ class SemanticJudge:
         spec: What the pixels of the model's pairs mean.
         name: What the segmenter is called in messages.
 
+    Attributes:
+        infos: What is known about what it measures.
+
     Raises:
         UserError: It is no segmenter, it reads other images than the model's outputs, or the model's sources show no
             classes of it.
     """
+
+    infos = _INFOS
 
     def __init__(self, segmenter: Translator, spec: PairSpec, name: str) -> None:
         found = segmenter.pair_spec
@@ -141,15 +145,8 @@ class SemanticJudge:
         Raises:
             UserError: A metric has one of the names.
         """
-        if taken := self._measurements.keys() & scores.figures.keys():
-            raise UserError(f"metrics: {min(taken)} is the name of a semantic score: give the metric another name")
-        results = {name: measurement.compute() for name, measurement in self._measurements.items()}
-        return replace(
-            scores,
-            values=scores.values | {name: cast(Any, values) for name, (values, _) in results.items()},
-            figures=scores.figures | {name: figure for name, (_, figure) in results.items()},
-            infos={**scores.infos, **_INFOS},
-        )
+        results: Any = {name: measurement.compute() for name, measurement in self._measurements.items()}
+        return scores.extend(results, _INFOS)
 
     def _segment(self, image: Tensor) -> Tensor:
         """Return the class numbers (1, 1, H, W) that the segmenter finds in an image of files, (1, C, H, W)."""

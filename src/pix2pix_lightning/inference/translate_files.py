@@ -139,11 +139,24 @@ def check_sampling(translator: Translator, samples: int | None) -> None:
     """
     if samples is None:
         return
-    if translator.dropout == "off":
-        raise UserError(f"samples={samples} without noise are all equal: set mode=paper")
+    check_noise(translator, samples)
     layers = translator.generator.modules()
     if not any(isinstance(layer, nn.Dropout | nn.Dropout2d) and layer.p > 0 for layer in layers):
         raise UserError(f"samples={samples} are all equal, since this generator has no dropout: leave samples out")
+
+
+def check_noise(translator: Translator, samples: int) -> None:
+    """Check that a translator has its noise on.
+
+    Args:
+        translator: The translator.
+        samples: Number of outputs of each image, for the message.
+
+    Raises:
+        UserError: Dropout is off.
+    """
+    if translator.dropout == "off":
+        raise UserError(f"samples={samples} without noise are all equal: set mode=paper, without dropout=off")
 
 
 def check_format(path: Path, side: Side) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -9,7 +11,7 @@ from pix2pix_lightning.metrics.base import MeanImageMetric
 from pix2pix_lightning.metrics.feature_extractor import DEFAULT_FEATURES, FeatureSpec, get_extractor
 from pix2pix_lightning.utils.errors import UserError
 
-__all__ = ["ImagePerceptual", "compute_layer_distances"]
+__all__ = ["ImagePerceptual", "compute_layer_distances", "compute_perceptual_distances"]
 
 _TINY = 1e-10  # as in LPIPS
 
@@ -39,10 +41,26 @@ class ImagePerceptual(MeanImageMetric):
 
     def compute_scores(self, preds: Tensor, target: Tensor) -> Tensor:
         """Return the distance of each image (B, 1 or 3, H, W) in [0, 1] from its target, (B,)."""
-        layers = [self.extractor.compute_layers(images) for images in (preds, target)]
-        if (weights := self.extractor.layer_weights) is None:
-            return torch.stack([compute_layer_distances(*pair) for pair in zip(*layers, strict=True)]).mean(0)
-        return torch.stack([compute_layer_distances(*each) for each in zip(*layers, weights, strict=True)]).sum(0)
+        one, other = (self.extractor.compute_layers(images) for images in (preds, target))
+        return compute_perceptual_distances(one, other, self.extractor.layer_weights)
+
+
+def compute_perceptual_distances(
+    one: Sequence[Tensor], other: Sequence[Tensor], weights: Sequence[Tensor] | None = None
+) -> Tensor:
+    """Return the perceptual distance of each image: the mean over the layers, or with learned weights the sum (LPIPS).
+
+    Args:
+        one: Outputs of the layers, (B, C_i, h_i, w_i).
+        other: Those of other images.
+        weights: Learned weights (C_i,) of the channels of each layer, or None.
+
+    Returns:
+        (B,).
+    """
+    if weights is None:
+        return torch.stack([compute_layer_distances(*pair) for pair in zip(one, other, strict=True)]).mean(0)
+    return torch.stack([compute_layer_distances(*each) for each in zip(one, other, weights, strict=True)]).sum(0)
 
 
 def compute_layer_distances(one: Tensor, other: Tensor, weights: Tensor | None = None) -> Tensor:

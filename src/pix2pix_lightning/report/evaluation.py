@@ -13,7 +13,8 @@ from pix2pix_lightning.metrics import MetricInfo, metric_info
 from pix2pix_lightning.report.metric_info import MetricName, format_aim
 from pix2pix_lightning.report.rendering import render_page
 
-_SETTINGS = ("checkpoint", "weights", "norm", "dropout", "seed", "device", "features", "segmenter")
+_SETTINGS = ("checkpoint", "weights", "norm", "dropout", "seed", "samples", "device", "features", "segmenter")
+_DEFAULTS = {"samples": 1, "segmenter": None}  # settings that are shown where they have another value
 
 
 class _SortKey(NamedTuple):
@@ -77,7 +78,7 @@ def render_evaluation_page(
         facts=facts,
         figures=[_format_figure(info, scores.figures[info.name], scores.has_interval(info.name)) for info in infos],
         meanings=meanings,
-        settings=[(key, facts[key]) for key in _SETTINGS if key in facts and (key != "segmenter" or facts[key])],
+        settings=[(key, facts[key]) for key in _SETTINGS if key in facts and facts[key] != _DEFAULTS.get(key, ())],
         sort_keys=[_build_sort_key(scores.info(name)) for name in sortable],
         pairs=[_build_pair(scores, index, folders[index]) for index in order],
         size=size,
