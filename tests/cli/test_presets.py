@@ -90,7 +90,7 @@ def test_recipe_and_ingredients_go_with_each_experiment(experiment):
 
 def check_modern(usual, cfg):
     assert cfg.callbacks.ema.decay == 0.999
-    assert cfg.module.weights == {**usual.module.weights, "perceptual": 10.0, "feature_matching": 10.0}
+    assert cfg.module.weights == {**usual.module.weights, "perceptual": 100.0, "feature_matching": 10.0}
     assert cfg.module.reconstruction.keys() == {*usual.module.reconstruction, "perceptual"}
     assert cfg.module.reconstruction.perceptual.pretrained == "lite0"
     assert cfg.module.generator == {**usual.module.generator, "upsample": "resize"}

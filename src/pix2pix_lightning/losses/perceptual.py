@@ -1,6 +1,6 @@
 """Perceptual losses: the distance of two images in the layers of a fixed network."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Self
 
 import torch
@@ -8,11 +8,13 @@ from torch import Tensor, nn
 
 from pix2pix_lightning.losses.feature_matching import feature_matching
 from pix2pix_lightning.losses.precision import widen_to_float32
-from pix2pix_lightning.networks.features import FEATURES, load_features, to_rgb
+from pix2pix_lightning.networks.features import FEATURES, compute_perceptual_distances, load_features, to_rgb
 from pix2pix_lightning.utils.checks import check_choice
 from pix2pix_lightning.utils.errors import UserError
 
 __all__ = ["PerceptualDistance", "PretrainedPerceptual"]
+
+_NAME = "a perceptual loss"  # in errors
 
 
 class PerceptualDistance(nn.Module):
@@ -54,7 +56,9 @@ class PerceptualDistance(nn.Module):
             output: Generated images (B, C, H, W) in [-1, 1], which the gradient reaches.
             target: Real images (B, C, H, W) in [-1, 1], which no gradient reaches.
         """
-        return _compare_layers(self._features, output, target)
+        with torch.no_grad():
+            real = self._features(target)
+        return feature_matching(real, self._features(output))
 
     def train(self, mode: bool = True) -> Self:
         """Stay in eval mode for any ``mode``: training must not change the statistics of the network."""
@@ -78,12 +82,12 @@ class PerceptualDistance(nn.Module):
 
 
 class PretrainedPerceptual(nn.Module):
-    """Relative L1 error in the layers of a pretrained network that the program knows by name.
+    """Distance in the layers of a pretrained network that the program knows by name.
 
-    The absolute difference of each layer is divided by the mean absolute value that the layer has for the target, image
-    by image. Layers then weigh equally, whatever their scale is, and the value does not depend on which images share a
-    batch. It is 0 for equal images, about 0.4 for a slight blur, about 0.7 for a blur in which lines are lost, and
-    about 1.3 for two different photos; there is no upper bound.
+    At each position of a layer it is the squared distance of the two vectors of features, after each was brought to
+    length 1: LPIPS (Zhang et al., arXiv 1801.03924) without learned weights. Layers weigh equally, whatever their scale
+    is. It is 0 for equal images, 2 where features are unrelated, and at most 4. The metric ``perceptual`` is the same
+    by another network.
 
     The network is never trained and belongs to no module: a checkpoint holds its name alone, and is used without it. It
     computes in float32 at least, also under autocast, since bfloat16 turns the gradient.
@@ -102,7 +106,7 @@ class PretrainedPerceptual(nn.Module):
         self.pretrained = pretrained
 
     def forward(self, output: Tensor, target: Tensor) -> Tensor:
-        """Return the mean over the layers of the relative error, a scalar in float32 at least.
+        """Return the mean over the images and layers of the distance, a scalar in float32 at least.
 
         Args:
             output: Generated images (B, C, H, W) in [-1, 1], C is 1 or 3, which the gradient reaches.
@@ -114,29 +118,7 @@ class PretrainedPerceptual(nn.Module):
         output = widen_to_float32(output)
         network = load_features(self.pretrained, output.device, output.dtype)
         with torch.autocast(output.device.type, enabled=False):
-            return _compare_layers(
-                lambda images: network.compute_layers(to_rgb(images, "a perceptual loss")),
-                output,
-                target.to(output.dtype),
-                is_relative=True,
-            )
-
-
-def _compare_layers(
-    compute_layers: Callable[[Tensor], list[Tensor]], output: Tensor, target: Tensor, *, is_relative: bool = False
-) -> Tensor:
-    """Return the mean over the layers of the mean absolute difference, a scalar.
-
-    Args:
-        compute_layers: Returns the outputs of a network's layers, (B, C_i, h_i, w_i), for images.
-        output: Generated images, which the gradient reaches.
-        target: Real images, which no gradient reaches.
-        is_relative: Whether each layer is divided by the mean absolute value that it has for the image's target.
-    """
-    with torch.no_grad():
-        real = compute_layers(target)
-    fake = compute_layers(output)
-    if is_relative:
-        scales = [layer.abs().mean((1, 2, 3), keepdim=True) for layer in real]
-        real, fake = ([each / by for each, by in zip(layers, scales, strict=True)] for layers in (real, fake))
-    return feature_matching(real, fake)
+            with torch.no_grad():
+                real = network.compute_layers(to_rgb(target.to(output.dtype), _NAME))
+            fake = network.compute_layers(to_rgb(output, _NAME))
+            return compute_perceptual_distances(fake, real).mean()

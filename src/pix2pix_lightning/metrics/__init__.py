@@ -31,9 +31,10 @@ from pix2pix_lightning.metrics.labels import (
     compute_pixel_accuracy,
     count_classes,
 )
-from pix2pix_lightning.metrics.perceptual import ImagePerceptual, compute_layer_distances, compute_perceptual_distances
+from pix2pix_lightning.metrics.perceptual import ImagePerceptual
 from pix2pix_lightning.metrics.registry import METRICS, MetricInfo, describe_metrics, metric_info
 from pix2pix_lightning.metrics.sharpness import GradientRatio, compute_gradient_magnitude
+from pix2pix_lightning.networks.features import compute_perceptual_distances
 from pix2pix_lightning.utils.lab import convert_to_lab
 
 __all__ = [
@@ -76,7 +77,6 @@ __all__ = [
     "compute_gradient_magnitude",
     "compute_kernel",
     "compute_lab_histograms",
-    "compute_layer_distances",
     "compute_perceptual_distances",
     "compute_pixel_accuracy",
     "convert_to_lab",

@@ -1,5 +1,6 @@
 """Pretrained networks that compare images: never trained, in no checkpoint, loaded when first used."""
 
+from pix2pix_lightning.networks.features.distance import compute_perceptual_distances
 from pix2pix_lightning.networks.features.efficientnet_lite import EfficientNetLite
 from pix2pix_lightning.networks.features.embedding_module import EmbeddingModule
 from pix2pix_lightning.networks.features.feature_network import FeatureNetwork, Features
@@ -26,6 +27,7 @@ __all__ = [
     "Lpips",
     "OnnxFeatures",
     "check_features",
+    "compute_perceptual_distances",
     "get_layer_channels",
     "load_features",
     "to_rgb",
