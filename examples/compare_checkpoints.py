@@ -64,7 +64,7 @@ def measure(
     run: Path, path: Path, weights: str, split: str, metrics: Sequence[str], words: Sequence[str]
 ) -> dict[str, Any]:
     """Evaluate a checkpoint, unless it is done, and return what ``metrics.json`` holds."""
-    output = run / "evaluation/compared" / f"{split}_{path.stem}_{weights}"
+    output = run / "evaluation/compared" / "_".join([split, path.stem, weights, *sorted(words)]).replace("/", "-")
     written = output / "metrics.json"
     known = json.loads(written.read_text()) if written.is_file() else {}
     if known.get("batches_seen") != read_batches_seen(path) or not set(metrics) <= set(known["metrics"]):

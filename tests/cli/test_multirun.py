@@ -121,10 +121,10 @@ def test_the_receptive_fields_of_table_3():
 
 @pytest.mark.parametrize("experiment", ["quickstart", "facades", "maps", "edges2shoes"])
 def test_any_experiment_can_do_without_a_discriminator(experiment):
-    words = ["loss=l1", "module.discriminator.base_channels=4", "module.diff_augment=[cutout]"]
+    words = ["loss=l1", "module.discriminator.base_channels=4", "module.diff_augment=[cutout]", "ingredient=r1"]
     cfg = compose("train", [f"experiment={experiment}", *words])
     assert cfg.module.discriminator is None
-    assert cfg.module.diff_augment is None
+    assert (cfg.module.diff_augment, cfg.module.r1_weight) == (None, 0.0)
     assert cfg.module.weights == {"l1": 100.0}
 
 

@@ -201,7 +201,7 @@ def test_metrics_share_a_pass_over_the_network(monkeypatch):
     network, passes = load_features("lite0"), []
     run = network._run
     monkeypatch.setattr(network, "_run", lambda images, *rest: passes.append(len(images)) or run(images, *rest))
-    outputs, targets = draw_pairs(2, side=32)
+    outputs, targets = draw_pairs(2, side=128)
     for metric in build_named_metrics(["kid", "perceptual", "fid"], features="lite0").values():
         metric.update(outputs, targets)
     assert passes == [2, 2]

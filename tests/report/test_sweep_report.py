@@ -294,6 +294,15 @@ def test_each_run_may_be_evaluated_by_its_own_default(pair, tmp_path):
     assert "last.ckpt on the test split" in (tmp_path / "out/report.md").read_text()
 
 
+def test_weights_may_be_those_that_each_run_has(pair, tmp_path):
+    make_evaluation(pair[0])
+    make_evaluation(pair[1], weights="ema")
+    assert "weights=" in read_error(pair, "test")  # both have trained weights alone
+    save_checkpoint(pair[1], ema_generator={})
+    write_comparison(read_sweep(pair, split="test"), tmp_path / "out")
+    assert "weights=auto on the test split" in (tmp_path / "out/report.md").read_text()
+
+
 def test_the_proposed_command_names_what_is_no_default(pair):
     make_evaluation(pair[0])
     make_evaluation(pair[1], weights="ema", norm="running")

@@ -67,6 +67,11 @@ def test_names_of_the_user_s_own_are_known():
         resolve_monitor(cfg)
 
 
+def test_a_name_without_its_prefix_is_refused(perceptual):
+    with pytest.raises(UserError, match=r"saving\.monitor=l1 is logged as val/l1"):
+        resolve("saving.monitor=l1")
+
+
 def test_a_judge_decides_where_there_is_one(perceptual):
     assert resolve(every_n_epochs=2) == ("val/perceptual", "min")
     assert resolve("saving.monitor=val/l1", every_n_epochs=2) == ("val/l1", "min")

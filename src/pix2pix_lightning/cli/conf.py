@@ -157,6 +157,8 @@ def drop_unused_discriminator(cfg: DictConfig) -> None:
         cfg.module.discriminator = None
         if cfg.module.get("diff_augment"):
             cfg.module.diff_augment = None
+        if cfg.module.get("r1_weight"):
+            cfg.module.r1_weight = 0.0
         cfg.module.weights = {name: weight for name, weight in weights.items() if name not in _DISCRIMINATOR_TERMS}
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from typing import Any
 
 import torch
 from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
-from pix2pix_lightning.metrics.feature_extractor import DEFAULT_FEATURES, FeatureSpec, get_extractor
+from pix2pix_lightning.metrics.feature_extractor import DEFAULT_FEATURES, LEAST_SIDE, FeatureSpec, get_extractor
 
 __all__ = ["EmbeddingMetric"]
 
@@ -52,6 +53,15 @@ class EmbeddingMetric(Metric):
             target_embeddings = self.extractor.compute_embeddings(target)
         self.preds_embeddings.append(self.extractor.compute_embeddings(preds))
         self.target_embeddings.append(target_embeddings)
+
+    def sync(self, *args: Any, **kwargs: Any) -> None:
+        """Gather the embeddings of all processes; one that has seen no image gives none, with their length."""
+        if not len(self.preds_embeddings) and self.distributed_available_fn():
+            image = torch.zeros(1, 3, 2 * LEAST_SIDE, 2 * LEAST_SIDE, device=self.device)
+            none = self.extractor.compute_embeddings(image)[:0]
+            self.preds_embeddings.append(none)
+            self.target_embeddings.append(none)
+        super().sync(*args, **kwargs)
 
     def compute(self) -> Tensor:
         """Return the value over all images so far, a scalar; NaN for fewer than two."""

@@ -47,7 +47,8 @@ class ProjectedDiscriminator(nn.Module):
         spectral_norm: Whether each convolution's weight is divided by its spectral norm.
 
     Attributes:
-        min_side: The sides of the input are at least this, so that the coarsest layer has one pixel.
+        min_side: The sides of the input are at least this, so that the coarsest layer has one pixel, or two with
+            instance norm, which has no statistics of one.
 
     Raises:
         UserError: An argument is out of its range or is not one of the names, or the target is neither gray nor RGB.
@@ -83,7 +84,7 @@ class ProjectedDiscriminator(nn.Module):
         self.pretrained = pretrained
         self.target_channels = target_channels
         self.num_scales = num_feature_layers
-        self.min_side = 2 ** len(layer_channels)
+        self.min_side = 2 ** (len(layer_channels) + (norm == "instance"))
         widths = [base_channels * 2**scale for scale in range(num_feature_layers)]
         for scale, channels in enumerate(layer_channels[-num_feature_layers:]):
             self.register_buffer(f"mix_channels_{scale}", _draw_kernel(channels, widths[scale], 1) / _DEVIATION)
@@ -144,7 +145,9 @@ class ProjectedDiscriminator(nn.Module):
         """
         weights = dict(self.named_buffers(recurse=False))
         network = load_features(self.pretrained, target.device, weights["mix_channels_0"].dtype)
-        layers = network.compute_layers(to_rgb(target, "discriminator"))[-self.num_scales :]
+        with torch.autocast(target.device.type, enabled=False):  # bfloat16 turns the gradient
+            images = to_rgb(target.to(weights["mix_channels_0"].dtype), "discriminator")
+            layers = network.compute_layers(images)[-self.num_scales :]
         mixed = [F.conv2d(layer, weights[f"mix_channels_{scale}"]) for scale, layer in enumerate(layers)]
         for scale in reversed(range(1, self.num_scales)):
             finer = mixed[scale - 1]

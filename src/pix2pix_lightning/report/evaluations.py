@@ -47,6 +47,8 @@ def describe_checkpoint(found: Sequence[Mapping[str, Any]]) -> str:
     if len(names) > 1:
         names = [f"{' or '.join(names)} (the default of each run)"]
     others = [f"{key}={found[0][key]}" for key, default in _DEFAULTS.items() if found[0].get(key, default) != default]
+    if len({facts.get("weights") for facts in found}) > 1:
+        others = [*(other for other in others if not other.startswith("weights=")), "weights=auto"]
     return " ".join([names[0] if names else "a checkpoint that they do not name", *others])
 
 
@@ -95,6 +97,8 @@ def _check_same_settings(runs: Sequence[Path], found: Sequence[Mapping[str, Any]
             continue  # data that the sweep itself varies
         if key == "checkpoint" and all(_is_of_default(runs[number], found[number]) for number in have):
             continue  # the last of a run with a discriminator, the best of others
+        if key == "weights" and all(_has_default_weights(runs[number], found[number]) for number in have):
+            continue  # EMA weights of a run that has some, the trained ones of others
         first = have[0]
         for number in have[1:]:
             value, other = settings[number][key], settings[first][key]
@@ -163,3 +167,12 @@ def _is_of_default(run: Path, facts: Mapping[str, Any]) -> bool:
     """Return whether an evaluation is of the checkpoint that the run's folder stands for."""
     default = _find_default(run)
     return default is not None and default.name == _get_checkpoint_name(facts)
+
+
+def _has_default_weights(run: Path, facts: Mapping[str, Any]) -> bool:
+    """Return whether an evaluation is of the weights that ``weights=auto`` takes of its checkpoint."""
+    if "checkpoint" not in facts:
+        return False
+    with suppress(UserError, OSError):
+        return bool(facts["weights"] == resolve_weights(run / "checkpoints" / _get_checkpoint_name(facts), "auto"))
+    return False

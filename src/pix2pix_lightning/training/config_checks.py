@@ -20,7 +20,6 @@ from pix2pix_lightning.data.recognition import check_open_side, is_open
 from pix2pix_lightning.data.sizes import format_size, get_sides
 from pix2pix_lightning.models.components import Parts, build_optimizers
 from pix2pix_lightning.models.pix2pix import Pix2PixModule
-from pix2pix_lightning.training.callbacks.judge import Judge
 from pix2pix_lightning.utils.checks import check_folder, is_whole_number
 from pix2pix_lightning.utils.errors import UserError, add_key
 from pix2pix_lightning.utils.instantiate import is_description
@@ -213,11 +212,17 @@ def check_monitors(callbacks: Mapping[str, Callback], module: LightningModule) -
     ):
         return
     known = [str(name) for name in module.val_metrics.collection]
-    known += [name for callback in callbacks.values() if isinstance(callback, Judge) for name in callback.names]
+    judges: dict[str, Any] = {name: one for one in callbacks.values() for name in getattr(one, "names", ())}  # Judge
+    known += judges
     for key, callback in callbacks.items():
         monitor = getattr(callback, "monitor", None)
-        judged = getattr(callbacks.get("judge"), "names", ())
-        if isinstance(monitor, str) and monitor.startswith("val/") and monitor not in (*known, *judged):
+        every = getattr(judges.get(str(monitor)), "every_n_epochs", 1)
+        if isinstance(callback, EarlyStopping) and every > 1:
+            raise UserError(
+                f"callbacks.{key}.monitor={monitor} is measured every {every} epochs, and looked at "
+                "after each: set callbacks.judge.every_n_epochs=1, or another monitor"
+            )
+        if isinstance(monitor, str) and monitor.startswith("val/") and monitor not in known:
             raise UserError(
                 f"callbacks.{key}.monitor={monitor} is no metric of the validation, which has {', '.join(known)}: set "
                 f"callbacks.{key}.monitor= to one of them (and its mode=min or max), or add it to module.metrics"

@@ -50,6 +50,8 @@ def resolve_monitor(cfg: DictConfig) -> None:
             f"{key}={monitor} is no metric of the validation, which has {', '.join(_VAL + name for name in metrics)}: "
             f"set {key}= to one of them, or add it to module.metrics"
         )
+    if is_own and monitor in metrics:
+        raise UserError(f"{key}={monitor} is logged as {_VAL}{monitor}: set {key}={_VAL}{monitor}")
     if "mode" in best:
         best.mode = _choose_mode(key, monitor, metrics.get(monitor.removeprefix(_VAL)), best.mode)
     best.monitor = monitor

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 from omegaconf import DictConfig, OmegaConf
 
 from pix2pix_lightning.training.run_logging import log_to_file
+from pix2pix_lightning.training.validation_values import collect_validation_values
 from pix2pix_lightning.utils.atomic import atomic_write
 from pix2pix_lightning.utils.csv_file import read_metrics
 from pix2pix_lightning.utils.json_text import format_json
@@ -101,8 +102,13 @@ def collect_metrics(trainer: Trainer, best: Any = None) -> dict[str, float]:
         The last epoch's metrics by name and, with a best checkpoint, ``best/<name>``, the value that it monitors.
     """
     progress = ("step", "epoch")  # which the module logs for the rows of metrics.csv
+    measured = collect_validation_values(trainer)
     recorded = _read_last_metrics(trainer)  # a run that was stopped after its last batch has logged nothing since
-    present = {name: float(value) for name, value in trainer.callback_metrics.items() if name not in progress}
+    if measured:  # a judge's value of an earlier epoch is none of the last one
+        recorded = {name: value for name, value in recorded.items() if not name.startswith("val/")}
+    values = trainer.callback_metrics.items()
+    present = {name: float(value) for name, value in values if name not in progress and not name.startswith("val/")}
+    present |= measured
     rates = {name: value for name, value in recorded.items() if name.startswith("train/lr_")}  # not as float32
     metrics = recorded | present | rates
     score = getattr(best, "best_model_score", None)

@@ -22,7 +22,7 @@ def test_layers_and_embedding_are_those_of_the_package_with_its_batch_norms(vers
     torch.set_default_dtype(torch.float64)  # the batch norms are folded in it too
     own = EfficientNetLite(version, weights)
     torch.set_default_dtype(torch.float32)
-    levels = torch.randint(0, 256, (2, 3, 45, 64), generator=torch.Generator().manual_seed(0)).double()
+    levels = torch.randint(0, 256, (2, 3, 129, 150), generator=torch.Generator().manual_seed(0)).double()
     seen = {}
     for name, module in network.named_modules():
         module.register_forward_hook(lambda _, __, output, name=name: seen.__setitem__(name, output))
@@ -47,6 +47,8 @@ def test_a_gradient_reaches_the_images_and_no_weight():
 
 def test_layers_alone_are_the_same_as_with_the_embedding():
     network, images = load_features("lite1"), torch.rand(1, 3, 40, 32) * 2 - 1
+    enlarged = torch.nn.functional.interpolate(images, (160, 128), mode="bilinear")
+    torch.testing.assert_close(network(images).embedding, network(enlarged).embedding)
     for layer, same in zip(network.compute_layers(images), network(images).layers, strict=True):
         assert torch.equal(layer, same)
     assert [layer.shape[1] for layer in network.compute_layers(images)] == list(network.layer_channels)

