@@ -66,7 +66,9 @@ def evaluate(cfg: DictConfig, command: str | None = None) -> dict[str, Interval]
         evaluation.check_clip(spec.target, side, evaluation.list_names(batches))
     facts = evaluation.collect_facts(cfg, checkpoint, translator, description)  # before a training replaces the file
     facts |= {"command": command, "left_out": left_out}
-    facts |= {"features": features} if evaluation.use_features(metrics, infos) else {}
+    if evaluation.use_features(metrics, infos):
+        facts["features"] = features
+        evaluation.warn_of_trained_network(checkpoint, features)
     with evaluation.open_output_folder(output, overwrite=cfg.overwrite) as folder:
         writer = evaluation.PairWriter(folder, spec)
         console = Console(stderr=True)

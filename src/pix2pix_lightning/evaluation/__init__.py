@@ -11,7 +11,7 @@ from pix2pix_lightning.evaluation.data import (
 )
 from pix2pix_lightning.evaluation.diversity import DiversityJudge
 from pix2pix_lightning.evaluation.flicker import add_flicker, check_clip, check_frame
-from pix2pix_lightning.evaluation.judges import Judge, build_judges
+from pix2pix_lightning.evaluation.judges import Judge, build_judges, warn_of_trained_network
 from pix2pix_lightning.evaluation.measures import choose_metrics, use_features
 from pix2pix_lightning.evaluation.results import (
     METRICS_FILE,
@@ -54,6 +54,7 @@ __all__ = [
     "resolve_output",
     "take_semantic",
     "use_features",
+    "warn_of_trained_network",
     "write_csv",
     "write_json",
 ]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 from omegaconf import DictConfig
 
+from pix2pix_lightning.checkpoints.files import infer_checkpoint_kind, open_checkpoint
 from pix2pix_lightning.evaluation.diversity import DiversityJudge
 from pix2pix_lightning.evaluation.scores import Scores, TranslatedPair
 from pix2pix_lightning.evaluation.semantic import SemanticJudge, take_semantic
@@ -14,7 +17,10 @@ from pix2pix_lightning.inference import Translator
 from pix2pix_lightning.inference.from_config import build_segmenter
 from pix2pix_lightning.inference.translate_files import check_noise
 from pix2pix_lightning.metrics import FeatureSpec, MetricInfo
+from pix2pix_lightning.networks.features import FEATURES
 from pix2pix_lightning.utils.checks import check_counts
+
+_log = logging.getLogger(__name__)
 
 
 class Judge(Protocol):
@@ -34,6 +40,33 @@ class Judge(Protocol):
 
     def add_scores(self, scores: Scores) -> Scores:
         """Return the scores of the same pairs with those of the judge."""
+
+
+def warn_of_trained_network(checkpoint: Path, features: FeatureSpec) -> None:
+    """Warn if a model is to be judged by the pretrained network that it was trained with.
+
+    Args:
+        checkpoint: The file that is measured.
+        features: The pretrained network, as for ``choose_metrics``.
+    """
+    if infer_checkpoint_kind(checkpoint) != "training":
+        return
+    with open_checkpoint(checkpoint, skip=None) as saved:
+        names = set(_find_pretrained(saved["hyper_parameters"]))
+    if isinstance(features, str) and features in names:
+        others = " or ".join(name for name in FEATURES if name not in names)
+        _log.warning(
+            "features=%s is the network that this model was trained with, so its figures are too good: set features=%s",
+            features,
+            others,
+        )
+
+
+def _find_pretrained(description: Any) -> Iterator[str]:
+    """Return the pretrained networks that a description names at any depth."""
+    if isinstance(description, Mapping):
+        for key, value in description.items():
+            yield from [value] if key == "pretrained" and isinstance(value, str) else _find_pretrained(value)
 
 
 def build_judges(
