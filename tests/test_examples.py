@@ -191,7 +191,7 @@ def test_the_checkpoints_of_a_run_are_compared(labelled, capsys, monkeypatch):
         errors = [np.abs(translate(strip[:, :32].astype(np.uint8)) - strip[:, 32:]).mean() / 255 for strip in strips]
         assert float(row[3].split()[0]) == pytest.approx(np.mean(errors), abs=1e-4)
         assert int(row[2]) == 3
-    written = Path("run/evaluation/compared/val_last_trained/metrics.json")
+    written = Path("run/evaluation/compared/val_last_trained_data.num_workers=0/metrics.json")
     before = written.stat().st_mtime_ns
     runpy.run_path(str(script), run_name="__main__")
     assert written.stat().st_mtime_ns == before  # is not measured again
