@@ -22,9 +22,11 @@ def build(target):
 
 
 @pytest.mark.parametrize("target", PICTURES, ids=lambda target: target["kind"])
-def test_pictures_can_be_seen_by_a_pretrained_network(target):
+def test_pictures_can_be_seen_by_a_pretrained_network(target, monkeypatch):
+    monkeypatch.setattr("pix2pix_lightning.models.trainer_checks.check_features", seen := [].append)
     module = build(target)
     check_pretrained(module, module.pair_spec.target, "fit")
+    assert seen.__self__ == ["lite0"]
 
 
 @pytest.mark.parametrize("target", OTHERS, ids=lambda target: target["kind"])

@@ -264,7 +264,7 @@ _ROWS = (
         "lower",
         decimals=5,
         description="Kernel distance of the outputs' embeddings by a pretrained network from the targets', unbiased: "
-        "about 0, or a little below, where both look alike. Papers print it times 1,000 or 100.",
+        "about 0, or a little below, for sets of the same kind. It is often given times 1,000 or 100.",
         kind="distribution",
         targets="pictures",
         least_side=LEAST_SIDE,
