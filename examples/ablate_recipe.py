@@ -7,15 +7,16 @@
 A row is what is added to the command line of `train`; several words are joined by a space. `measure` steps all rows in
 turn, so that a machine whose speed changes slows all of them, and writes to OUT/steps.json how long a step of each row
 takes. `train` gives each row as many epochs as take the time of the first row's EPOCHS, runs two trainings at a time of
-one thread each, and evaluates the last checkpoint with its trained and with its EMA weights. What is there already is
-kept, so the same command goes on where it was stopped. `table` prints the results as Markdown, and OUT/results.csv has
-them all. PIX2PIX_DATA_DIR is the folder of facades/, maps/ and edges2shoes/. The judges need the extra `judge`.
+one thread each, and evaluates the last checkpoint with its trained and with its EMA weights. With --share a training
+never takes more than that share. What is there already is kept, so the same command goes on where it was stopped.
+`table` prints the results as Markdown. OUT/results.csv has them all; rows in it whose runs are gone stay in it. PIX2PIX_DATA_DIR is the folder of facades/, maps/ and edges2shoes/. The judges need the extra `judge`.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import hashlib
 import json
 import multiprocessing
 import statistics
@@ -28,13 +29,14 @@ SMALL = "data.size=128 generator=unet_128 module.generator.base_channels=16 modu
 SMALL += " trainer=cpu data.num_workers=0 callbacks.gallery=null"
 TASKS = {  # words of the task, and the epochs of the first row: about 6,000 steps, 2,400 of batch 4
     "facades": ("experiment=facades", 15),
+    "facades_100": ("experiment=facades data.max_pairs=100", 60),
     "maps_to_map": ("experiment=maps data.direction=a_to_b", 40),
     "maps_to_aerial": ("experiment=maps data.direction=b_to_a", 40),
     "edges2shoes": ("experiment=edges2shoes data.batch_size=4", 16),
 }
 DONE = "cpu_seconds"
-METRICS = ("l1", "ssim", "perceptual", "kid")
-FIELDS = ("task", "row", "seed", "weights", "features", "epochs", "cpu_seconds")
+METRICS = ("l1", "psnr", "ssim", "perceptual", "kid")
+FIELDS = ("task", "row", "seed", "weights", "features", "epochs", "cpu_seconds", "sha256")
 
 
 def main() -> None:
@@ -111,7 +113,8 @@ def run_job(arguments: argparse.Namespace, task: str, row: str, seed: int) -> No
 
     torch.set_num_threads(1)
     ratio = json.loads((arguments.out / "steps.json").read_text())[task][row]
-    epochs = max(1, round(TASKS[task][1] * arguments.share / ratio))
+    epochs = TASKS[task][1] * arguments.share / ratio
+    epochs = max(1, round(epochs) if arguments.share == 1 else int(epochs + 0.01))
     name = row.replace("=", "-").replace(" ", "__").replace("/", ".")
     name += "" if arguments.share == 1 else f"__share-{arguments.share}"
     name += "__validated" if arguments.validate else ""
@@ -126,10 +129,10 @@ def run_job(arguments: argparse.Namespace, task: str, row: str, seed: int) -> No
         (run / DONE).write_text(f"{seconds:.1f}")
         print(f"{task} {row} {seed}: {epochs} epochs, {seconds:.0f} s", flush=True)
     for weights, features in (("trained", "lite1"), ("ema", "lite1"), ("ema", "lite2")):
-        measure(run, f"{weights}_{features}", f"weights={weights} features={features} metrics=[{','.join(METRICS)}]")
-        if arguments.segmenter and task == "facades" and features == "lite1":
-            words = f"weights={weights} metrics=[semantic] segmenter={arguments.segmenter}"
-            measure(run, f"{weights}_semantic", words)
+        metrics, words = [*METRICS], f"weights={weights} features={features}"
+        if arguments.segmenter and task.startswith("facades") and features == "lite1":
+            metrics, words = [*metrics, "semantic"], f"{words} segmenter={arguments.segmenter}"
+        measure(run, f"{weights}_{features}", f"{words} metrics=[{','.join(metrics)}]")
 
 
 def measure(run: Path, name: str, words: str) -> None:
@@ -147,26 +150,43 @@ def measure(run: Path, name: str, words: str) -> None:
 
 
 def read_results(out: Path) -> list[dict[str, Any]]:
-    """Read the results of all jobs, one row for each run, kind of weights and judge, and write results.csv."""
-    rows = []
+    """Read the results of all jobs, one row for each run, kind of weights and judge, and write results.csv anew."""
+    table = out / "results.csv"
+    rows = {}
+    if table.is_file():
+        with table.open(newline="") as file:
+            rows = {_key(row): row for row in map(_read_numbers, csv.DictReader(file))}
     for done in sorted(out.glob(f"*/*/seed_*/{DONE}")):
         run = done.parent
         summary = json.loads((run / "summary.json").read_text())
         facts = {"task": run.parts[-3], "row": run.parts[-2], "seed": run.name.removeprefix("seed_")}
         facts |= {"epochs": summary["epochs"], "cpu_seconds": float(done.read_text())}
+        facts["sha256"] = hashlib.sha256((run / "checkpoints" / "last.ckpt").read_bytes()).hexdigest()[:16]
         for file in sorted(run.glob("*_*/metrics.json")):
             weights, _, features = file.parent.name.partition("_")
             values = json.loads(file.read_text())["metrics"]
             figures = {f"{k}{end}": v[part] for k, v in values.items() for part, end in _PARTS.items()}
-            rows.append({**facts, "weights": weights, "features": features, **figures})
-    columns = [*FIELDS, *dict.fromkeys(key for row in rows for key in row if key not in FIELDS)]
-    with (out / "results.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, columns)
+            row = {**facts, "weights": weights, "features": features, **figures}
+            rows[_key(row)] = row
+    ordered = sorted(rows.values(), key=_key)
+    columns = [*FIELDS, *dict.fromkeys(key for row in ordered for key in row if key not in FIELDS)]
+    with table.open("w", newline="") as file:
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
         writer.writeheader()
-        writer.writerows(rows)
-    return rows
+        writer.writerows(ordered)
+    return ordered
 
 
+def _key(row: dict[str, Any]) -> tuple[str, ...]:
+    return tuple(str(row[name]) for name in ("task", "row", "seed", "weights", "features"))
+
+
+def _read_numbers(row: dict[str, str]) -> dict[str, Any]:
+    numbers = {name: float(text) for name, text in row.items() if text and name not in _WORDS}
+    return {**numbers, **{name: row.get(name, "") for name in _WORDS}, "epochs": int(row["epochs"])}
+
+
+_WORDS = ("task", "row", "seed", "weights", "features", "sha256")
 _PARTS = {"mean": "", "low": "_low", "high": "_high"}
 
 
