@@ -17,6 +17,7 @@ DISCRIMINATOR = {
     "_target_": "pix2pix_lightning.networks.PatchDiscriminator",
     "num_layers": 1,
     "base_channels": 2,
+    "norm": "instance",
 }
 
 
@@ -38,6 +39,8 @@ def test_weights_change_as_in_a_training(precision):
             DISCRIMINATOR,
             discriminator_steps=2,
             gradient_clip=0.5,
+            r1_weight=1.0,
+            r1_every=2,
             pair_spec={"target": {"kind": "label", "num_classes": 3, "ignore_index": 255}},
         )
         for _ in range(3)

@@ -47,6 +47,7 @@ class BareStep:
         """Step the discriminator, then the generator, on images (B, C, H, W) in [-1, 1]; ``mask`` as for the module."""
         with self._context():
             self._run(source, target, mask)
+        self.module.batches_seen += 1  # which decides on R1
 
     def use_eager_step(self) -> Self:
         """Replay no CUDA graph from now on, since hooks are not called in a replay, and return the step."""
