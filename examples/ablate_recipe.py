@@ -7,9 +7,9 @@
 A row is what is added to the command line of `train`; several words are joined by a space. `measure` steps all rows in
 turn, so that a machine whose speed changes slows all of them, and writes to OUT/steps.json how long a step of each row
 takes. `train` gives each row as many epochs as take the time of the first row's EPOCHS, runs two trainings at a time of
-one thread each, and evaluates the last checkpoint with its trained and with its EMA weights. With --share a training
-never takes more than that share. What is there already is kept, so the same command goes on where it was stopped.
-`table` prints the results as Markdown. OUT/results.csv has them all; rows in it whose runs are gone stay in it. PIX2PIX_DATA_DIR is the folder of facades/, maps/ and edges2shoes/. The judges need the extra `judge`.
+one thread each, and evaluates the last checkpoint with its trained and with its EMA weights. What is there already is
+kept, so the same command goes on where it was stopped. `table` prints the results as Markdown. OUT/results.csv has them
+all; rows in it whose runs are gone stay in it. PIX2PIX_DATA_DIR is the folder of facades/, maps/ and edges2shoes/. The judges need the extra `judge`.
 """
 
 from __future__ import annotations
@@ -116,8 +116,7 @@ def run_job(arguments: argparse.Namespace, task: str, row: str, seed: int) -> No
 
     torch.set_num_threads(1)
     ratio = json.loads((arguments.out / "steps.json").read_text())[task][row]
-    epochs = TASKS[task][1] * arguments.share / ratio
-    epochs = max(1, round(epochs) if arguments.share == 1 else int(epochs + 0.01))
+    epochs = max(1, round(TASKS[task][1] * arguments.share / ratio))
     name = row.replace("=", "-").replace(" ", "__").replace("/", ".")
     name += "" if arguments.share == 1 else f"__share-{arguments.share}"
     name += "__validated" if arguments.validate else ""
