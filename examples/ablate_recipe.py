@@ -9,7 +9,9 @@ turn, so that a machine whose speed changes slows all of them, and writes to OUT
 takes. `train` gives each row as many epochs as take the time of the first row's EPOCHS, runs two trainings at a time of
 one thread each, and evaluates the last checkpoint with its trained and with its EMA weights. What is there already is
 kept, so the same command goes on where it was stopped. `table` prints the results as Markdown. OUT/results.csv has them
-all; rows in it whose runs are gone stay in it. PIX2PIX_DATA_DIR is the folder of facades/, maps/ and edges2shoes/. The judges need the extra `judge`.
+all; rows in it whose runs are gone stay in it.
+
+PIX2PIX_DATA_DIR is the folder of facades/, maps/ and edges2shoes/. The judges need the extra `judge`.
 """
 
 from __future__ import annotations
