@@ -159,6 +159,8 @@ def test_an_ingredient_replaces_that_of_a_recipe(own):
         (["ingredient=[multi_scale,pixels]"], ["multi_scale", "pixels", "discriminator="]),
         (["ingredient=[slow,ema,two_rates]"], ["[slow,two_rates]", "module.optimizer_g.lr=1e-05", "0.0001"]),
         (["ingredient=multi_scale", "discriminator=patch_16"], ["ingredient=multi_scale", "discriminator=patch_16"]),
+        (["recipe=[modern,paper]"], ["recipe=[modern,paper]"]),
+        (["loss=[l1,gan]"], ["loss=[l1,gan]"]),
         (["ingredient=ema", "ingredient=[ema,pixels]", "discriminator=patch_16"], ["discriminator=pixel,"]),
     ],
 )
@@ -168,6 +170,22 @@ def test_what_would_be_without_effect_is_refused(words, named, own, capsys):
     assert all(each in str(caught.value) for each in named)
     assert run_command("train", lambda cfg: pytest.fail("it ran"), ["--config-dir", str(own), *words]) == 1
     assert capsys.readouterr().err == f"error: {caught.value}\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["ingredient=[projected,ema,two_rates]", "loss=l1,l1_cgan"], ["ingredient=projected"]),
+        (["loss=l1,gan", "module.discriminator.num_layers=2", "seed=1"], ["module.discriminator.num_layers=2"]),
+        (["module.r1_every=8", "module.r1_weight=0,1", "module.discriminator.norm=none"], ["module.r1_every=8"]),
+        (["ingredient=[r1,hinge]", "loss=gan,l1_cgan", "module.r1_every=8"], []),
+    ],
+)
+def test_the_jobs_of_a_sweep_tell_what_they_do_not_use(words, named, caplog):
+    configs = []
+    assert run_command("train", configs.append, ["-m", *words]) == 0
+    assert len(configs) == 2
+    assert [record.message.partition(":")[0] for record in caplog.records] == named
 
 
 def test_choices_of_several_names_are_known():

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from pix2pix_lightning.cli.choices import choose_by_keys, complete_choices
 from pix2pix_lightning.cli.conf import complete_config, compose_files
 from pix2pix_lightning.cli.overrides import check_group_names, check_types, quote_path
-from pix2pix_lightning.cli.presets import check_ingredients, drop_replaced_keys
+from pix2pix_lightning.cli.presets import check_choices, drop_replaced_keys, warn_without_effect
 from pix2pix_lightning.cli.resume import check_same_as_resumed, load_resumed_config
 from pix2pix_lightning.utils.errors import UserError
 
@@ -34,8 +34,8 @@ def compose(config_name: str, overrides: Sequence[str] = (), *, config_dir: str 
 
     Raises:
         hydra.errors.HydraException: A key or a name is unknown.
-        UserError: A value has another type than expected; ingredients exclude each other; or a sweep is chosen, which
-            is several configurations.
+        UserError: A value has another type than expected; choices exclude each other; or a sweep is chosen, which is
+            several configurations.
     """
     words = [quote_path(word) for word in overrides]
     check_group_names(words)
@@ -50,10 +50,11 @@ def compose(config_name: str, overrides: Sequence[str] = (), *, config_dir: str 
     if choices.get("sweep"):
         raise UserError(f"sweep={choices['sweep']} is several configurations: compose each by its own choices")
     every = complete_choices(choices, words, config_dir)
-    check_ingredients(every, words, config_dir)
+    check_choices(every, words, config_dir)
     check_types(cfg, words, every, lambda groups: compose_files(config_name, groups, config_dir=config_dir)[0])
     drop_replaced_keys(cfg, every, words, config_name, config_dir)
     folder = ["--config-dir", str(config_dir)] if config_dir else []
     complete_config(cfg, choices, [*folder, *words])
+    warn_without_effect(cfg, every, words, config_dir)
     check_same_as_resumed(cfg, words)
     return cfg

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pix2pix_lightning.cli.choices import complete_choices, find_conf_dirs, list_choices
 from pix2pix_lightning.cli.conf import PATH_KEYS, complete_config, compose_files, is_group, quote
-from pix2pix_lightning.cli.presets import check_ingredients, drop_replaced_keys
+from pix2pix_lightning.cli.presets import check_choices, drop_replaced_keys, warn_without_effect
 from pix2pix_lightning.cli.resume import check_same_as_resumed, check_type
 from pix2pix_lightning.cli.words import find_option
 from pix2pix_lightning.compat import parse_overrides
@@ -104,7 +104,7 @@ def complete_job_config(cfg: DictConfig, config_name: str, flags: list[str], hyd
         ``cfg``.
 
     Raises:
-        UserError: A value has another type than expected, ingredients exclude each other, or the run that is to be
+        UserError: A value has another type than expected, choices exclude each other, or the run that is to be
             resumed is another one.
     """
     import hydra
@@ -116,10 +116,11 @@ def complete_job_config(cfg: DictConfig, config_name: str, flags: list[str], hyd
     words = list(hydra_cfg.overrides.task)
     config_dir = find_option("--config-dir", flags)
     choices = complete_choices(hydra_cfg.runtime.choices, words, config_dir)
-    check_ingredients(choices, words, config_dir)
+    check_choices(choices, words, config_dir)
     check_types(cfg, words, choices, compose_groups)
     drop_replaced_keys(cfg, choices, words, config_name, config_dir)
     complete_config(cfg, hydra_cfg.runtime.choices, [*flags, *words])
+    warn_without_effect(cfg, choices, words, config_dir)
     check_same_as_resumed(cfg, words)
     return cfg
 

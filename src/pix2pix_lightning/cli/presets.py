@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
@@ -19,9 +20,19 @@ from pix2pix_lightning.cli.choices import (
 from pix2pix_lightning.cli.conf import is_group
 from pix2pix_lightning.cli.conf_files import ConfFile
 from pix2pix_lightning.utils.errors import UserError
+from pix2pix_lightning.utils.processes import is_first_process
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
+
+_log = logging.getLogger(__name__)
+_MERGED = (*SEVERAL, "ingredient")
+"""Groups of which several choices go together."""
+_OF_DISCRIMINATOR = (
+    *("discriminator", "adversarial", "module.discriminator", "module.adversarial", "module.conditional"),
+    *("module.diff_augment", "module.discriminator_steps", "module.optimizer_d", "module.r1_every", "module.r1_weight"),
+)
+"""Groups and keys without effect where no discriminator is trained."""
 
 
 def drop_replaced_keys(
@@ -62,12 +73,13 @@ def drop_replaced_keys(
                 cfg.about = None  # it tells what the preset's own choices do
 
 
-def check_ingredients(
+def check_choices(
     choices: Mapping[str, str | None], words: Sequence[str], config_dir: str | Path | None = None
 ) -> None:
-    """Check that no ingredient is without effect, since another one or a word chooses or sets otherwise.
+    """Check that no choice is without effect, since another one or a word chooses or sets otherwise.
 
-    Hydra would take the last one and not say so. A word that sets a single key may differ from an ingredient.
+    Hydra would mix several choices of a group, or take the last one, and not say so. A word that sets a single key may
+    differ from an ingredient.
 
     Args:
         choices: The name that was chosen for each group, several as ``complete_choices`` returns them.
@@ -75,8 +87,14 @@ def check_ingredients(
         config_dir: Folder with further configuration files of the user, or None.
 
     Raises:
-        UserError: Two ingredients exclude each other, or an ingredient and a word do.
+        UserError: A group that is chosen once has several names, two ingredients exclude each other, or an ingredient
+            and a word do.
     """
+    for group, value in choices.items():
+        if group not in _MERGED and len(split_names(value)) > 1:
+            raise UserError(
+                f"{group}={value}: one name is expected; -m {group}={str(value)[1:-1]} runs one after another"
+            )
     folders = find_conf_dirs(config_dir)
     names = dict.fromkeys(split_names(choices.get("ingredient")))
     settings = {name: _list_settings(file) for name in names if (file := read_choice("ingredient", name, folders))}
@@ -94,6 +112,37 @@ def check_ingredients(
                 raise UserError(
                     f"ingredient={name} is {group}={made[group]}, but {word} is given: leave one of them out"
                 )
+
+
+def warn_without_effect(
+    cfg: DictConfig, choices: Mapping[str, str | None], words: Sequence[str], config_dir: str | Path | None = None
+) -> None:
+    """Warn in one line of ingredients and words that set the discriminator alone, where none is trained.
+
+    They are no errors, so that a sweep over losses has them in all of its jobs.
+
+    Args:
+        cfg: The configuration as ``complete_config`` leaves it.
+        choices: The name that was chosen for each group, several as ``complete_choices`` returns them.
+        words: Overrides that ``cfg`` was composed from.
+        config_dir: Folder with further configuration files of the user, or None.
+    """
+    module = cfg.get("module") or {}
+    if "discriminator" not in module or not is_first_process():
+        return
+    keys, reason = _OF_DISCRIMINATOR, "no discriminator is trained"
+    if module.discriminator is not None:
+        keys, reason = ("module.r1_every",), "module.r1_weight is 0"
+        if module.get("r1_weight"):
+            return
+    folders = find_conf_dirs(config_dir)
+    found = []
+    for name in dict.fromkeys(split_names(choices.get("ingredient"))):
+        settings = _list_settings(file) if (file := read_choice("ingredient", name, folders)) else {}
+        found += [f"ingredient={name}"] if settings and all(_is_below(key, keys) for key in settings) else []
+    found += [word for word in words if _is_below(word.partition("=")[0].lstrip("+"), keys)]
+    if found:
+        _log.warning("%s: no effect, since %s", ", ".join(found), reason)
 
 
 def _list_settings(file: ConfFile) -> dict[str, Any]:
