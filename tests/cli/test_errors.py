@@ -19,7 +19,7 @@ from pix2pix_lightning import Pix2PixModule, Translator, compose, evaluate, pred
 from pix2pix_lightning.cli.errors import format_error
 from pix2pix_lightning.cli.overrides import set_hydra_argv
 from pix2pix_lightning.data.pair_spec import PairSpec
-from pix2pix_lightning.networks import PatchDiscriminator, UNetGenerator
+from pix2pix_lightning.networks import PatchDiscriminator, ProjectedDiscriminator, UNetGenerator
 from pix2pix_lightning.report import __main__ as report
 from pix2pix_lightning.train import main, train
 from pix2pix_lightning.training.config_checks import check_built_module
@@ -222,15 +222,20 @@ def test_drawn_pairs_that_are_too_small_name_the_size_that_was_given():
     assert "data.size=32" in line
 
 
-def test_the_size_that_is_advised_suits_both_networks():
-    generator = UNetGenerator(num_downs=4, base_channels=2)  # takes multiples of 16
-    module = Pix2PixModule(generator, PatchDiscriminator(in_channels=6, num_layers=3, base_channels=2))
-    with pytest.raises(ValueError, match=r"data\.size=16") as caught:
-        check_built_module(module, PairSpec(size=16))
+@pytest.mark.parametrize(
+    ("network", "options", "num_downs"), [(PatchDiscriminator, {"num_layers": 3}, 4), (ProjectedDiscriminator, {}, 3)]
+)
+def test_the_advice_for_a_size_suits_both_networks(network, options, num_downs):
+    generator = UNetGenerator(num_downs=num_downs, base_channels=2)
+    module = Pix2PixModule(generator, network(in_channels=6, base_channels=2, **options))
+    step = generator.side_multiple
+    with pytest.raises(ValueError, match=rf"data\.size={step}") as caught:
+        check_built_module(module, PairSpec(size=step))
+    assert set(re.findall(r"module\.discriminator\.(\w+)", str(caught.value))) == set(options)
     advised = int(re.search(r"set data.size=(\d+)", str(caught.value))[1])
     check_built_module(module, PairSpec(size=advised))
     with pytest.raises(ValueError, match=r"data\.size"):
-        check_built_module(module, PairSpec(size=advised - 16))
+        check_built_module(module, PairSpec(size=advised - step))
 
 
 def test_a_number_of_procedural_pictures_is_whole():

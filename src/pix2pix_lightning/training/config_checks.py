@@ -173,10 +173,10 @@ def _check_size(module: Pix2PixModule, spec: PairSpec) -> None:
         if min(sides) < least or any(side % multiple for side in sides):
             accepted = f"multiples of {multiple} from {least}" if multiple > 1 else f"sides from {least}"
             fits = format_size(height if height == width else (height, width))
-            raise UserError(
-                f"{spec.size_setting}: the {name} takes {accepted}; set {key}={fits}, or a smaller network "
-                f"by module.{name}.{'num_downs' if multiple > 1 else 'num_layers'}"
-            )
+            arguments = inspect.signature(type(networks[name])).parameters
+            depth = next((argument for argument in ("num_downs", "num_layers") if argument in arguments), None)
+            other = f"a smaller network by module.{name}.{depth}" if depth else f"choose another {name}="
+            raise UserError(f"{spec.size_setting}: the {name} takes {accepted}; set {key}={fits}, or {other}")
 
 
 def check_stopping(callbacks: Mapping[str, Callback]) -> None:
