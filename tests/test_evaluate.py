@@ -310,10 +310,13 @@ def test_the_weights_that_were_chosen_are_recorded(training, run, tmp_path, caps
     assert read_json(tmp_path / "best")["checkpoint"] == str(best)
 
 
-def test_metrics_that_need_larger_images_are_left_out(measured, refused, run, tmp_path):
+def test_metrics_that_need_more_or_larger_images_are_left_out(measured, measure, refused, run, tmp_path):
     assert list(read_json(measured)["left_out"]) == ["ms_ssim"]
     assert "176" in read_json(measured)["left_out"]["ms_ssim"]
     assert_contains(refused(run, tmp_path / "no", "metrics=[l1,ms_ssim]"), "ms_ssim", "176", "32")
+    assert_contains(refused(run, tmp_path / "no", "data.max_pairs=1", "metrics=[l1,kid]"), "kid", "1")
+    measure(run, tmp_path / "one", "data.max_pairs=1")
+    assert list(read_json(tmp_path / "one")["left_out"]) == ["ms_ssim", "kid"]
 
 
 def test_the_split_and_other_data(measure, refused, run, root, tmp_path):

@@ -60,8 +60,11 @@ def evaluate(cfg: DictConfig, command: str | None = None) -> dict[str, Interval]
     side = min(spec.height, spec.width)
     requested, judges = evaluation.build_judges(cfg, requested, translator, features)
     infos = [info for judge in judges for info in judge.infos]
-    metrics, left_out = evaluation.choose_metrics(requested, spec.target, side, features, others=infos)
     batches = evaluation.open_data(description, spec, cfg.split)
+    num_images = evaluation.count_pairs(batches)
+    metrics, left_out = evaluation.choose_metrics(
+        requested, spec.target, side, features, others=infos, num_images=num_images
+    )
     if cfg.flicker:
         evaluation.check_clip(spec.target, side, evaluation.list_names(batches))
     facts = evaluation.collect_facts(cfg, checkpoint, translator, description)  # before a training replaces the file

@@ -81,7 +81,6 @@ def test_kid_of_all_images_against_torchmetrics_and_two_loops():
     reference = KernelInceptionDistance(feature=Cells(), subsets=1, subset_size=30)
     assert found == pytest.approx(compute_by_torchmetrics(reference, outputs, targets)[0].item(), abs=1e-6, rel=1e-6)
     assert found == pytest.approx(compute_mmd(embed(outputs), embed(targets)), rel=1e-6)
-    assert math.isnan(fill(KID(Cells()), outputs[:1], targets[:1]).compute().item())
 
 
 def take_draws(monkeypatch, samples):
@@ -132,7 +131,18 @@ def test_fid_against_torchmetrics_and_the_root_of_a_matrix(count):
     reference = compute_by_torchmetrics(FrechetInceptionDistance(feature=Cells()), outputs, targets).item()
     assert found == pytest.approx(reference, rel=1e-3)
     assert fill(FID(Cells()), targets, targets).compute().item() == pytest.approx(0, abs=1e-9)
-    assert math.isnan(fill(FID(Cells()), outputs[:1], targets[:1]).compute().item())
+
+
+@pytest.mark.parametrize("cls", [KID, FID])
+def test_one_image_is_no_distribution(cls, caplog):
+    assert math.isfinite(fill(cls(Cells()), *draw_pairs(2)).compute().item())
+    caplog.clear()
+    metric = cls(Cells())
+    for _ in range(2):
+        metric.reset()
+        assert math.isnan(fill(metric, *draw_pairs(1)).compute().item())
+    (line,) = caplog.messages  # once
+    assert cls.__name__ in line
 
 
 def test_fid_of_few_images_warns_once(caplog):

@@ -3,6 +3,7 @@
 from pix2pix_lightning.evaluation.bootstrap import Interval, bootstrap
 from pix2pix_lightning.evaluation.data import (
     check_output,
+    count_pairs,
     describe_data,
     find_run,
     list_names,
@@ -44,6 +45,7 @@ __all__ = [
     "choose_metrics",
     "collect_facts",
     "compute_scores",
+    "count_pairs",
     "describe_data",
     "find_run",
     "format_summary",

@@ -185,6 +185,19 @@ def open_data(description: Mapping[str, Any], spec: PairSpec, split: str) -> Ite
     return batches
 
 
+def count_pairs(batches: Iterable[dict[str, Any]]) -> int | None:
+    """Count the pairs of a split, without loading them.
+
+    Args:
+        batches: What `open_data` returned.
+
+    Returns:
+        The number; None where the data module is another one and does not tell it.
+    """
+    pairs: Any = getattr(batches, "dataset", None)
+    return len(pairs) if hasattr(pairs, "__len__") else None
+
+
 def list_names(batches: Iterable[dict[str, Any]]) -> list[str] | None:
     """List the names of the pairs of a split, without loading them.
 

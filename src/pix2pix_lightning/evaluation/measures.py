@@ -50,6 +50,7 @@ def choose_metrics(
     features: FeatureSpec = DEFAULT_FEATURES,
     *,
     others: Sequence[MetricInfo] = (),
+    num_images: int | None = None,
 ) -> tuple[dict[str, Metric], dict[str, str]]:
     """Build the metrics of an evaluation.
 
@@ -60,6 +61,7 @@ def choose_metrics(
         side: Shorter side of the images in pixels.
         features: The pretrained network of metrics that use one.
         others: What is known about what else is measured, so that no metric is needed.
+        num_images: Number of images; None where it is unknown.
 
     Returns:
         The metrics by name, and what was left out with the reason: nothing where metrics were requested.
@@ -69,7 +71,7 @@ def choose_metrics(
     """
     is_eight_bit = target.dtype == "uint8"
     if requested is None:
-        return _choose_all(target, side, features, is_eight_bit=is_eight_bit)
+        return _choose_all(target, side, features, num_images, is_eight_bit=is_eight_bit)
     for other, how in _NOT_OF_PAIRS.items():
         if isinstance(requested, str | list) and other in requested:
             raise UserError(f"metrics: {other} is measured {how}")
@@ -79,7 +81,7 @@ def choose_metrics(
     if not metrics and not others:
         raise UserError(f"metrics={requested} chooses nothing: name some of {', '.join(METRICS)}")
     for name, metric in metrics.items():
-        if reason := find_obstacle(metric_info(metric), target, side):
+        if reason := find_obstacle(metric_info(metric), target, side, num_images):
             raise UserError(f"metrics: {name} {reason}; leave it out")
     if features != DEFAULT_FEATURES and not use_features(metrics, others):
         names = ", ".join(name for name, info in METRICS.items() if info.uses_features)
@@ -93,12 +95,12 @@ def use_features(metrics: Mapping[str, Metric], others: Iterable[MetricInfo] = (
 
 
 def _choose_all(
-    target: Side, side: int, features: FeatureSpec, *, is_eight_bit: bool
+    target: Side, side: int, features: FeatureSpec, num_images: int | None, *, is_eight_bit: bool
 ) -> tuple[dict[str, Metric], dict[str, str]]:
     """Choose all registered metrics that apply, as `choose_metrics` does."""
     extractor = _find_extractor(features)
     infos = [info for info in METRICS.values() if info.by_default and (extractor or not info.uses_features)]
-    reasons = {info.name: find_obstacle(info, target, side) for info in infos}
+    reasons = {info.name: find_obstacle(info, target, side, num_images) for info in infos}
     if extractor and not extractor.has_layers:
         reasons["perceptual"] = f"compares layers, and features={extractor.name} has an embedding alone"
     chosen = [name for name, reason in reasons.items() if not reason]
@@ -117,13 +119,14 @@ def _find_extractor(features: FeatureSpec) -> FeatureExtractor | None:
         return None
 
 
-def find_obstacle(info: MetricInfo, target: Side, side: int) -> str | None:
+def find_obstacle(info: MetricInfo, target: Side, side: int, num_images: int | None = None) -> str | None:
     """Return why a metric cannot be computed, in words that follow its name, or None.
 
     Args:
         info: The metric's row.
         target: What a target's pixels mean.
         side: Shorter side of the images in pixels.
+        num_images: Number of images; None where it is unknown.
     """
     is_label = target.kind == "label"
     if info.targets == "classes" and not is_label:
@@ -136,6 +139,8 @@ def find_obstacle(info: MetricInfo, target: Side, side: int) -> str | None:
         return f"compares images of 1 or 3 channels, and these targets have {target.file_channels}"
     if side < info.least_side:
         return f"needs sides of {info.least_side} pixels at least, and these are {side}"
+    if num_images is not None and num_images < info.least_images:
+        return f"needs {info.least_images} images at least, and there is {num_images}"
     return None
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import math
 from abc import abstractmethod
 from typing import Any
 
@@ -12,7 +14,11 @@ from torchmetrics.utilities import dim_zero_cat
 
 from pix2pix_lightning.metrics.feature_extractor import DEFAULT_FEATURES, LEAST_SIDE, FeatureSpec, get_extractor
 
-__all__ = ["EmbeddingMetric"]
+__all__ = ["LEAST_IMAGES", "EmbeddingMetric"]
+
+LEAST_IMAGES = 2
+"""Images below which a distribution has no spread, and its distance from another one is not defined."""
+_log = logging.getLogger(__name__)
 
 
 class EmbeddingMetric(Metric):
@@ -30,6 +36,8 @@ class EmbeddingMetric(Metric):
     is_differentiable = False
     higher_is_better = False
     full_state_update = False
+
+    _has_told = False
 
     preds_embeddings: list[Tensor]
     target_embeddings: list[Tensor]
@@ -64,8 +72,13 @@ class EmbeddingMetric(Metric):
         super().sync(*args, **kwargs)
 
     def compute(self) -> Tensor:
-        """Return the value over all images so far, a scalar; NaN for fewer than two."""
-        return torch.tensor(self.compute_value(*self._collect()), device=self.device)
+        """Return the value over all images so far, a scalar; NaN for fewer than two, with a warning."""
+        preds, target = self._collect()
+        is_defined = len(preds) >= LEAST_IMAGES
+        if not is_defined and not self._has_told:
+            self._has_told = True
+            _log.warning("%s needs %d images, and has %d: it is NaN", type(self).__name__, LEAST_IMAGES, len(preds))
+        return torch.tensor(self.compute_value(preds, target) if is_defined else math.nan, device=self.device)
 
     @abstractmethod
     def compute_value(self, preds: Tensor, target: Tensor) -> float:

@@ -42,9 +42,7 @@ class KID(EmbeddingMetric):
         self.num_subsets = num_subsets
 
     def compute_value(self, preds: Tensor, target: Tensor) -> float:
-        """Return the distance for embeddings (N, D) of outputs and of targets, float64; NaN for fewer than two."""
-        if len(preds) < 2:
-            return math.nan
+        """Return the distance for embeddings (N, D) of outputs and of targets, float64, of two images at least."""
         return float(self._compute_subsets(preds, target).mean())
 
     def compute_interval(self) -> tuple[float, float]:

@@ -13,6 +13,7 @@ from torchmetrics import Metric, MetricCollection
 from pix2pix_lightning.metrics.checkerboard import CheckerboardRatio
 from pix2pix_lightning.metrics.colour import HistogramA, HistogramB, HistogramL
 from pix2pix_lightning.metrics.distribution import DistributionMetric, is_distribution_metric
+from pix2pix_lightning.metrics.embeddings import LEAST_IMAGES
 from pix2pix_lightning.metrics.feature_extractor import LEAST_SIDE
 from pix2pix_lightning.metrics.fid import FID
 from pix2pix_lightning.metrics.image import EightBitPSNR, ImageL1, ImageL2, ImageMSSSIM, ImagePSNR, ImageSSIM
@@ -52,6 +53,7 @@ class MetricInfo:
         targets: What it can be computed of: "any" images, "images" (no class numbers without a palette), "photos"
             (RGB only), "pictures" (images of 1 or 3 channels), "classes" (label maps only).
         least_side: Least side of the images in pixels.
+        least_images: Least number of images.
         uses_features: Whether it looks at images through a pretrained network.
         by_default: Whether an evaluation without a list of metrics has it, where it applies.
         builder: Class of a registered metric; it takes no argument, or ``features`` where it uses them.
@@ -68,6 +70,7 @@ class MetricInfo:
     kind: Literal["pairs", "distribution"] = "pairs"
     targets: Literal["any", "images", "photos", "pictures", "classes"] = "any"
     least_side: int = 1
+    least_images: int = 1
     uses_features: bool = False
     by_default: bool = True
     builder: type[Metric] | None = None
@@ -268,6 +271,7 @@ _ROWS = (
         kind="distribution",
         targets="pictures",
         least_side=LEAST_SIDE,
+        least_images=LEAST_IMAGES,
         uses_features=True,
         builder=KID,
     ),
@@ -282,6 +286,7 @@ _ROWS = (
         kind="distribution",
         targets="pictures",
         least_side=LEAST_SIDE,
+        least_images=LEAST_IMAGES,
         uses_features=True,
         by_default=False,
         builder=FID,
