@@ -8,6 +8,7 @@ from pix2pix_lightning.models.trainer_checks import check_pretrained
 from pix2pix_lightning.utils.errors import UserError
 
 PERCEPTUAL = {"_target_": "pix2pix_lightning.losses.PretrainedPerceptual", "pretrained": "lite0"}
+PERCEPTUAL_METRIC = "pix2pix_lightning.metrics.ImagePerceptual"
 PICTURES = [{"kind": "rgb"}, {"kind": "grayscale"}, {"kind": "raw", "num_channels": 3, "dtype": "uint16"}]
 OTHERS = [
     {"kind": "lab", "part": "lab"},
@@ -16,9 +17,11 @@ OTHERS = [
 ]
 
 
-def build(target):
+def build(target, **options):
     spec = {"source": {"kind": "rgb"}, "target": target, "size": 32}
-    return Pix2PixModule(small_networks.UNET, None, reconstruction={"perceptual": PERCEPTUAL}, pair_spec=spec)
+    return Pix2PixModule(
+        small_networks.UNET, None, reconstruction={"perceptual": PERCEPTUAL}, pair_spec=spec, **options
+    )
 
 
 @pytest.mark.parametrize("target", PICTURES, ids=lambda target: target["kind"])
@@ -36,3 +39,10 @@ def test_other_targets_are_refused_before_a_training_alone(target):
     with pytest.raises(UserError, match=f"reconstruction.perceptual.pretrained=lite0 .*{target['kind']}") as caught:
         check_pretrained(module, module.pair_spec.target, "fit")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("features", "warns"), [("lite0", True), ("lite1", False)])
+def test_a_metric_by_the_network_of_a_loss_is_named(features, warns, caplog):
+    module = build({"kind": "rgb"}, metrics={"l1": "l1", "near": {"_target_": PERCEPTUAL_METRIC, "features": features}})
+    check_pretrained(module, module.pair_spec.target, "fit")
+    assert ["val/near" in line and "reconstruction.perceptual" in line for line in caplog.messages] == [True] * warns

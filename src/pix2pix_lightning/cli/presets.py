@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 _MERGED = (*SEVERAL, "ingredient")
 """Groups of which several choices go together."""
-_OF_DISCRIMINATOR = (
+_OF_DISCRIMINATOR: Sequence[str] = (
     *("discriminator", "adversarial", "module.discriminator", "module.adversarial", "module.conditional"),
     *("module.diff_augment", "module.discriminator_steps", "module.optimizer_d", "module.r1_every", "module.r1_weight"),
 )
@@ -127,8 +127,8 @@ def warn_without_effect(
         words: Overrides that ``cfg`` was composed from.
         config_dir: Folder with further configuration files of the user, or None.
     """
-    module = cfg.get("module") or {}
-    if "discriminator" not in module or not is_first_process():
+    module = cfg.get("module")
+    if module is None or "discriminator" not in module or not is_first_process():
         return
     keys, reason = _OF_DISCRIMINATOR, "no discriminator is trained"
     if module.discriminator is not None:

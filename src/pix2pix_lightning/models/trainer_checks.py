@@ -12,7 +12,7 @@ from torch import nn
 
 from pix2pix_lightning.compat import allow_unused_parameters
 from pix2pix_lightning.data.sides import Side
-from pix2pix_lightning.networks.features import check_features
+from pix2pix_lightning.networks.features import FEATURES, check_features
 from pix2pix_lightning.utils.errors import UserError
 
 _log = logging.getLogger(__name__)
@@ -84,7 +84,8 @@ def check_trainer(trainer: Trainer, *, has_penalty: bool, accumulate: int) -> No
 def check_pretrained(module: nn.Module, target: Side, stage: str) -> None:
     """Check that parts which use a pretrained network can do so, before a training: else they are not needed.
 
-    Such a part of this package names the network in its attribute ``pretrained``.
+    Such a part of this package names the network in its attribute ``pretrained``. Warn of a metric that measures by the
+    same network.
 
     Args:
         module: The module with all of its parts.
@@ -94,10 +95,12 @@ def check_pretrained(module: nn.Module, target: Side, stage: str) -> None:
     Raises:
         UserError: The network is not installed, or the targets are no pictures of 1 or 3 channels.
     """
+    trained: dict[str, str] = {}
     for key, part in module.named_modules() if stage == TrainerFn.FITTING else ():
         network = getattr(part, "pretrained", None)
         if not isinstance(network, str) or not type(part).__module__.startswith("pix2pix_lightning."):
             continue
+        trained[network] = key
         if target.kind in ("lab", "label") or target.channels not in (1, 3):
             raise UserError(
                 f"{key}.pretrained={network} with a target of kind {target.kind} and {target.channels} channels: a "
@@ -107,3 +110,17 @@ def check_pretrained(module: nn.Module, target: Side, stage: str) -> None:
             check_features(network)
         except UserError as error:
             raise UserError(f"{key}.pretrained={network}: {error}") from None
+    split_metrics = getattr(module, "val_metrics", None)
+    for name, metric in split_metrics.collection.items() if split_metrics is not None else ():
+        network = getattr(getattr(metric, "extractor", None), "name", None)
+        if network in trained:
+            key, other = trained[network], next((one for one in FEATURES if one not in trained), "<another>")
+            _log.warning(
+                "%s is measured by %s, the network that %s trains with, so that it is too good: set "
+                "module.%s.pretrained=%s",
+                name,
+                network,
+                key,
+                key,
+                other,
+            )

@@ -29,7 +29,12 @@ from pix2pix_lightning.training.callbacks.repeat_validation import RepeatValidat
 from pix2pix_lightning.training.callbacks.save_by_time import SaveByTime
 from pix2pix_lightning.training.callbacks.skip_stale_best import SkipStaleBest
 from pix2pix_lightning.training.callbacks.watch_numbers import WatchNumbers
-from pix2pix_lightning.training.config_checks import check_built_module, check_monitors, check_stopping, name_key
+from pix2pix_lightning.training.config_checks import (
+    check_built_module,
+    check_monitors,
+    check_without_validation,
+    name_key,
+)
 from pix2pix_lightning.training.ddp import NAME as DDP_PER_NETWORK
 from pix2pix_lightning.training.ddp import uses_plain_ddp
 from pix2pix_lightning.training.init_weights import load_initial_weights
@@ -97,7 +102,7 @@ def build_training(cfg: DictConfig, saved: Path | None = None, checkpoint: Path 
         _log.warning("speed.keep_memory=true has no effect here: it is for Linux with glibc")
     callbacks = _build_callbacks(cfg.get("callbacks") or {})
     if cfg.trainer.get("limit_val_batches") == 0:
-        check_stopping(callbacks)
+        check_without_validation(callbacks)
     else:
         check_monitors(callbacks, module)
     settings: Any = OmegaConf.to_container(cfg.trainer, resolve=True)

@@ -20,6 +20,7 @@ from pix2pix_lightning.data.recognition import check_open_side, is_open
 from pix2pix_lightning.data.sizes import format_size, get_sides
 from pix2pix_lightning.models.components import Parts, build_optimizers
 from pix2pix_lightning.models.pix2pix import Pix2PixModule
+from pix2pix_lightning.training.callbacks.judge import Judge
 from pix2pix_lightning.utils.checks import check_folder, is_whole_number
 from pix2pix_lightning.utils.errors import UserError, add_key
 from pix2pix_lightning.utils.instantiate import is_description
@@ -179,8 +180,8 @@ def _check_size(module: Pix2PixModule, spec: PairSpec) -> None:
             raise UserError(f"{spec.size_setting}: the {name} takes {accepted}; set {key}={fits}, or {other}")
 
 
-def check_stopping(callbacks: Mapping[str, Callback]) -> None:
-    """Check that a training without validation is not to be stopped by a metric of it.
+def check_without_validation(callbacks: Mapping[str, Callback]) -> None:
+    """Check that a training without validation is neither judged nor to be stopped by a metric of it.
 
     Args:
         callbacks: Callbacks by their name in the configuration.
@@ -189,6 +190,11 @@ def check_stopping(callbacks: Mapping[str, Callback]) -> None:
         UserError: It is.
     """
     for key, callback in callbacks.items():
+        if isinstance(callback, Judge):
+            raise UserError(
+                f"callbacks.{key} measures in the validation, which trainer.limit_val_batches=0 leaves out: set "
+                f"callbacks.{key}=null, or leave trainer.limit_val_batches out"
+            )
         if isinstance(callback, EarlyStopping) and callback.strict and str(callback.monitor).startswith("val/"):
             raise UserError(
                 f"callbacks.{key}.monitor={callback.monitor} is never computed with trainer.limit_val_batches=0: set "

@@ -12,7 +12,7 @@ from torch import nn
 from pix2pix_lightning import PairSpec
 from pix2pix_lightning.checkpoints.files import read_checkpoint
 from pix2pix_lightning.data.sides import build_side
-from pix2pix_lightning.metrics import KID, FeatureExtractor, ImagePerceptual
+from pix2pix_lightning.metrics import KID, FeatureExtractor, ImagePerceptual, build_metrics
 from pix2pix_lightning.networks.features import efficientnet_lite, loading
 from pix2pix_lightning.report import GalleryFolder
 from pix2pix_lightning.train import train
@@ -99,8 +99,9 @@ def test_a_judge_changes_no_weight(runs):
     assert all(torch.equal(judged[name], plain[name]) for name in judged)
 
 
-def build_module(target=None, part=None, side=32):
+def build_module(target=None, part=None, side=32, metrics=()):
     module = nn.Module()
+    module.val_metrics = SimpleNamespace(collection=build_metrics(metrics, prefix="val/"))
     module.pair_spec = PairSpec(target=target or build_side(), size=(side, 64))
     module.loss = part or nn.Identity()
     return module
@@ -118,6 +119,8 @@ def test_what_cannot_be_judged_is_refused():
     judge.setup(None, build_module(build_side(kind="label", palette=((0, 0, 0), (255, 0, 0)))), "fit")
     with pytest.raises(ValueError, match="31"):
         judge.setup(None, build_module(side=31), "fit")
+    with pytest.raises(ValueError, match=r"val/kid.*module.metrics"):
+        judge.setup(None, build_module(metrics=["l1", "kid"]), "fit")
     part = nn.Identity()
     part.pretrained = "lite0"
     with pytest.raises(
@@ -148,16 +151,18 @@ def test_it_judges_after_as_many_epochs_and_in_the_last_validation(every, step, 
 @pytest.mark.parametrize(
     ("word", "named"),
     [
-        ("metrics=[l1]", "metrics=l1"),
-        ("metrics=[]", "metrics"),
-        ("features=vgg", "features=vgg"),
-        ("every_n_epochs=0", "every_n_epochs=0"),
-        ("max_images=0", "max_images=0"),
+        ("callbacks.judge.metrics=[l1]", "metrics=l1"),
+        ("callbacks.judge.metrics=[]", "metrics"),
+        ("callbacks.judge.features=vgg", "features=vgg"),
+        ("callbacks.judge.every_n_epochs=0", "every_n_epochs=0"),
+        ("callbacks.judge.max_images=0", "max_images=0"),
+        ("callbacks.judge.max_images=1", "max_images=1.*kid"),
+        ("trainer.limit_val_batches=0", "trainer.limit_val_batches=0"),
     ],
 )
 def test_wrong_settings_are_refused(word, named, small_pairs, tmp_path):
     with pytest.raises(ValueError, match=rf"^callbacks\.judge.*{named}"):
-        train(configure(*JUDGE, f"callbacks.judge.{word}", f"data.root={small_pairs}", f"run_dir={tmp_path}/run"))
+        train(configure(*JUDGE, word, f"data.root={small_pairs}", f"run_dir={tmp_path}/run"))
     assert not (tmp_path / "run").exists()
 
 

@@ -56,6 +56,10 @@ class Judge(Callback):
         if not chosen:
             raise UserError(f"metrics=[] measures nothing: choose from {', '.join(known)}")
         check_counts(every_n_epochs=every_n_epochs, max_images=1 if max_images is None else max_images)
+        scarce = next((name for name in chosen if (max_images or sys.maxsize) < METRICS[name].least_images), None)
+        if scarce:
+            least = METRICS[scarce].least_images
+            raise UserError(f"max_images={max_images}: {scarce} needs {least} images at least: set max_images={least}")
         self.features = features
         self.every_n_epochs = every_n_epochs
         self.max_images = max_images
@@ -69,8 +73,15 @@ class Judge(Callback):
         """Check that the network can judge this module.
 
         Raises:
-            UserError: A part of the module uses the same network, or its targets are no pictures.
+            UserError: A part of the module uses the same network, a metric of the module has the same name, or its
+                targets are no pictures.
         """
+        split_metrics = getattr(pl_module, "val_metrics", None)
+        if doubled := sorted(set(self.names) & {str(name) for name in getattr(split_metrics, "collection", ())}):
+            name = doubled[0].removeprefix("val/")
+            raise UserError(
+                f"callbacks.judge and module.metrics both measure {doubled[0]}: leave {name} out of module.metrics"
+            )
         for name, part in pl_module.named_modules():
             if getattr(part, "pretrained", None) == self.features:
                 others = " or ".join(one for one in ("lite1", "lite2") if one != self.features)
