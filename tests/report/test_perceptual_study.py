@@ -257,6 +257,13 @@ def test_other_answers_of_a_session_and_other_studies_are_refused(tmp_path, caps
     assert "holds no .json file" in refuse(capsys, *words)
 
 
+def test_a_study_holds_no_answers(tmp_path, capsys):
+    write(tmp_path / "study", f"runs={make_evaluation(tmp_path / 'mine')}")
+    make_answers(tmp_path / "study/a.json", [True, False])
+    for path in (tmp_path / "study", tmp_path / "study/study.json"):
+        assert f"answers={path} " in refuse(capsys, f"answers={path}", f"output={tmp_path / 'table'}")
+
+
 def test_keys_without_effect_are_refused(tmp_path, capsys):
     make_answers(tmp_path / "answers/a.json", [True, False])
     answers = [f"answers={tmp_path / 'answers'}", f"output={tmp_path / 'table'}"]

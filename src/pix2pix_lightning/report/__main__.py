@@ -91,7 +91,8 @@ def _write_study(cfg: DictConfig) -> Path:
     """Write the pages on which raters judge pictures."""
     from pix2pix_lightning.evaluation import open_output_folder
     from pix2pix_lightning.report.perceptual_study.algorithms import find_algorithms
-    from pix2pix_lightning.report.perceptual_study.pages import STUDY_FILE, write_study
+    from pix2pix_lightning.report.perceptual_study.answers import STUDY_FILE
+    from pix2pix_lightning.report.perceptual_study.pages import write_study
 
     check_switch("same_input", cfg.same_input)
     folders = _list_paths(cfg.runs)

@@ -14,6 +14,8 @@ from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.saved_files import read_text
 
 FORMAT = "pix2pix_lightning perceptual study 1"
+STUDY_FILE = "study.json"
+"""What the pages were made of. It tells real from generated pictures, and is not for the raters."""
 _SIDES = ("left", "right")
 _MAX_BYTES = 16 * 2**20
 
@@ -74,6 +76,8 @@ def read_answers(paths: Sequence[Path]) -> tuple[list[Session], list[str]]:
 
 
 def _list_files(path: Path) -> list[Path]:
+    if path.name == STUDY_FILE or (path / STUDY_FILE).is_file():
+        raise UserError(f"answers={path} is a study, not its answers: give the files that raters have saved")
     if path.is_file():
         return [path]
     if not path.is_dir():

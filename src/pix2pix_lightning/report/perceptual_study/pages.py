@@ -15,12 +15,11 @@ import numpy.typing as npt
 from pix2pix_lightning.data.files.image_files import read_image, write_image
 from pix2pix_lightning.report.links import Link
 from pix2pix_lightning.report.perceptual_study.algorithms import Algorithm
+from pix2pix_lightning.report.perceptual_study.answers import STUDY_FILE
 from pix2pix_lightning.report.rendering import render_page
 from pix2pix_lightning.utils.checks import check_counts
 from pix2pix_lightning.utils.errors import UserError
 
-STUDY_FILE = "study.json"
-"""What the pages were made of. It tells real from generated pictures, and is not for the raters."""
 SIZE = 256
 """Side in pixels of the box in which a picture is shown, as in the paper."""
 _PICTURES = "pictures"
