@@ -92,8 +92,12 @@ def test_diversity_is_that_of_the_samples_that_predict_writes(folder, tmp_path, 
         assert path.read_bytes() == (tmp_path / "many" / path.relative_to(tmp_path / "one")).read_bytes()
 
 
-def test_a_generator_without_noise_has_no_diversity(folder, tmp_path):
-    assert call(folder, tmp_path / "out", "mode=paper", "samples=2", "metrics=[]", model="still") == 0
+def test_a_generator_without_noise_has_no_diversity(folder, tmp_path, caplog):
+    words = ["mode=paper", "samples=2", "metrics=[]"]
+    assert call(folder, tmp_path / "noisy", *words) == 0
+    assert not caplog.messages
+    assert call(folder, tmp_path / "out", *words, model="still") == 0
+    assert ["samples=2" in line for line in caplog.messages] == [True]
     metrics = read_results(tmp_path / "out")["metrics"]
     assert metrics == {name: {"mean": 0, "low": 0, "high": 0} for name in ("diversity", "diversity_l1")}
 
