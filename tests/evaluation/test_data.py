@@ -52,6 +52,16 @@ def test_the_advice_to_skip_pairs_can_be_followed(tmp_path):
     assert not given.keys() & drawn().keys()
 
 
+def test_the_advice_for_other_pixels_can_be_followed(tmp_path):
+    describe, palette = write_run(tmp_path), [[0, 0, 128], [255, 255, 0]]
+    words = ["data=procedural", "data.size=32", "data.num_val=1", "data.num_workers=0"]
+    spec = PairSpec(source=build_side("label", palette=palette), size=32, direction="b_to_a")
+    with pytest.raises(UserError) as caught:
+        open_data(describe(*words), spec, "val")
+    advice = str(caught.value).rpartition(": set ")[2].split()
+    open_data(describe(*words, *advice), spec, "val")
+
+
 @pytest.mark.parametrize("text", ["", "- 1", "data: 3", "data: {size: 3}", "data: {_target_: [1]}", "data: {", "\x00"])
 def test_a_damaged_configuration_is_one_line(tmp_path, text):
     (tmp_path / "config.yaml").write_text(text)

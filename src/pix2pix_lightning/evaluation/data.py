@@ -6,6 +6,7 @@ import inspect
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,6 +17,7 @@ from pix2pix_lightning.checkpoints.files import PROJECT_KEY, find_checkpoint, in
 from pix2pix_lightning.data.pair_folder import PairFolder
 from pix2pix_lightning.data.pair_spec import PairSpec
 from pix2pix_lightning.data.recognition import is_open
+from pix2pix_lightning.data.sides import Side, build_side
 from pix2pix_lightning.data.sides.ranges import has_percentiles
 from pix2pix_lightning.data.sides.values import to_plain
 from pix2pix_lightning.data.sizes import get_sides
@@ -178,7 +180,7 @@ def open_data(description: Mapping[str, Any], spec: PairSpec, split: str) -> Ite
         if is_open(description.get(key))
     }
     data = _build_data({**description, **opened})
-    _check_equal(data.pair_spec, spec)
+    _check_equal(data.pair_spec, spec, description)
     data.prepare_data()
     data.setup("validate" if split == "val" else "test")
     batches: Iterable[dict[str, Any]] = data.val_dataloader() if split == "val" else data.test_dataloader()
@@ -253,16 +255,31 @@ def _list_keywords(cls: type) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def _check_equal(given: PairSpec, trained: PairSpec) -> None:
+def _check_equal(given: PairSpec, trained: PairSpec, description: Mapping[str, Any]) -> None:
     """Check that pixels mean the same. The size before a training crop may differ."""
     given_keys, trained_keys = _flatten(given), _flatten(trained)
     different = [key for key in trained_keys if given_keys.get(key) != trained_keys[key]]
+    sides = {"a": trained.a, "b": trained.b}
+    needed = {
+        f"{name}.{key}" for name, side in sides.items() for key in _list_needed(side, description.get(name) or {})
+    }
+    shown = [key for key in different if key in needed or key.partition(".")[0] not in sides] or different
     if different:
         raise UserError(
-            " ".join(_format_key(key, given_keys[key]) for key in different if key in given_keys)
+            " ".join(_format_key(key, given_keys[key]) for key in shown if key in given_keys)
             + ", but the checkpoint was trained on other pairs: set "
-            + " ".join(_format_key(key, trained_keys[key]) for key in different)
+            + " ".join(_format_key(key, trained_keys[key]) for key in shown)
         )
+
+
+def _list_needed(side: Side, given: Mapping[str, Any]) -> set[str]:
+    """Return the keys that describe a side where some are given: without those whose default is the side's value."""
+    options = side.to_dict()
+    for key in [key for key in options if key != "kind" and given.get(key) is None]:
+        others = {name: value for name, value in options.items() if name != key}
+        with suppress(UserError):
+            options = others if build_side(**others) == side else options
+    return set(options)
 
 
 def _flatten(spec: PairSpec) -> dict[str, Any]:
