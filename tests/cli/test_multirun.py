@@ -14,6 +14,7 @@ from pix2pix_lightning.checkpoints.files import read_checkpoint
 from pix2pix_lightning.cli.conf import find_conf_dir
 from pix2pix_lightning.report.__main__ import main as report
 from pix2pix_lightning.train import main
+from pix2pix_lightning.training.monitor_choice import resolve_monitor
 from tiny_training import NO_GALLERY, SMALLEST, StopAt, configure, use_probe
 
 UNET, PATCH = "generator=unet", "discriminator=patch_16"
@@ -33,7 +34,8 @@ def jobs(monkeypatch):
 
     def train(cfg):
         jobs.append(cfg)
-        return {"best/l1": cfg.module.optimizer_g.lr}
+        resolve_monitor(cfg)
+        return {f"best/{cfg.saving.monitor.removeprefix('val/')}": cfg.module.optimizer_g.lr}
 
     monkeypatch.setattr("pix2pix_lightning.train.train", train)
     return jobs
@@ -252,23 +254,38 @@ def without_width(words):
     return [word for word in words if not word.startswith("module.generator.base_channels=")]  # it is searched
 
 
-def test_a_search_tells_which_trial_was_best(command, jobs, capfd):
-    assert main(without_width(command(*SEARCH))) == 0
+@pytest.mark.parametrize(
+    ("words", "find_best"),
+    [
+        ([], min),
+        (["callbacks=[default,judge]"], min),
+        (["saving.monitor=val/ssim", "hydra.sweeper.direction=maximize"], max),
+    ],
+)
+def test_a_search_tells_which_trial_was_best(command, jobs, capfd, words, find_best):
+    assert main(without_width(command(*SEARCH, *words))) == 0
     rates = [cfg.module.optimizer_g.lr for cfg in jobs]
     assert len(set(rates)) == 2
     for cfg in jobs:
         assert 5e-5 <= cfg.module.optimizer_g.lr <= 1e-3
         assert 10 <= cfg.module.weights.l1 <= 300
     best = OmegaConf.load("runs/s/sweep_search/optimization_results.yaml")
-    assert best.best_value == best.best_params["module.optimizer_g.lr"] == min(rates)
+    assert best.best_value == best.best_params["module.optimizer_g.lr"] == find_best(rates)
     assert "best_value" in capfd.readouterr().out
 
 
-def test_a_search_for_an_unknown_metric_ends_after_one_trial(command, jobs, capfd):
-    assert main(without_width(command(*SEARCH, "objective=best/ssim"))) == 1
+@pytest.mark.parametrize(
+    ("word", "names"),
+    [
+        ("objective=best/ssim", ["objective=best/ssim", "best/l1"]),
+        ("saving.monitor=val/ssim", ["direction=minimize", "best/ssim", "direction=maximize"]),
+        ("hydra.sweeper.direction=maximize", ["direction=maximize", "best/l1", "direction=minimize"]),
+    ],
+)
+def test_a_search_for_an_unknown_metric_or_the_worst_value_ends_after_one_trial(command, jobs, capfd, word, names):
+    assert main(without_width(command(*SEARCH, word))) == 1
     err = capfd.readouterr().err
-    assert "objective=best/ssim" in err
-    assert "best/l1" in err
+    assert all(name in err for name in names)
     assert len(jobs) == 1
 
 

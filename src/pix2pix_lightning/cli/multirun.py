@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 
+_DIRECTIONS = {"min": "minimize", "max": "maximize"}
+"""The sweeper's word for each mode of a metric."""
+
+
 class _JobError(Exception):
     """A job failed in a launcher's process, which has printed the error."""
 
@@ -110,14 +114,25 @@ def run_multirun(config_name: str, run: Callable[[DictConfig], Any], flags: list
 
 
 def _get_objective(cfg: DictConfig, result: Any, hydra_cfg: Any) -> Any:
-    """Return the metric that a search optimizes."""
-    if "objective" not in cfg or not isinstance(result, Mapping):
+    """Return the metric that a search optimizes: by default the one that ``best.ckpt`` follows."""
+    from omegaconf import OmegaConf
+
+    is_search = hydra_cfg.runtime.choices["hydra/sweeper"] != "basic"
+    if "objective" not in cfg or not isinstance(result, Mapping) or not is_search:
         return None
-    if cfg.objective not in result and hydra_cfg.runtime.choices["hydra/sweeper"] != "basic":
+    best = next((name for name in result if name.startswith("best/")), None)
+    objective = best if cfg.objective == "auto" else cfg.objective
+    if objective not in result:
         raise _Refused(
             f"objective={cfg.objective} is no metric of a run: one of {', '.join(sorted(result))} is expected"
         )
-    return result.get(cfg.objective)
+    direction = str(hydra_cfg.sweeper.get("direction")).rpartition(".")[2]
+    needed = _DIRECTIONS.get(str(OmegaConf.select(cfg, "callbacks.best.mode")))
+    if objective == best and needed and direction in _DIRECTIONS.values() and direction != needed:
+        raise _Refused(
+            f"hydra.sweeper.direction={direction} finds the worst {best}: set hydra.sweeper.direction={needed}"
+        )
+    return result[objective]
 
 
 def _check_sweep(words: list[str], hydra_cfg: Any) -> None:
