@@ -48,7 +48,7 @@ def build_trainer(*callbacks, epochs=1, **options):
     return Trainer(**{**settings, "num_sanity_val_steps": 0, **options}, callbacks=list(callbacks))
 
 
-def fit(module, batches, *callbacks, epochs=1, **options):
+def fit(module, batches, *callbacks, epochs=1, ckpt_path=None, **options):
     trainer = build_trainer(*callbacks, epochs=epochs, **options)
-    trainer.fit(module, DataLoader(batches, batch_size=None))
+    trainer.fit(module, DataLoader(batches, batch_size=None, generator=torch.Generator()), ckpt_path=ckpt_path)
     return trainer

@@ -29,13 +29,22 @@ def draw_values(dtype, *shape):
     return rng.integers(limits.min, limits.max, shape, dtype=dtype, endpoint=True)
 
 
-def make_strips(root, *, train=6, val=3, side=40):
-    """Strips whose B is a simple function of A, so that there is something to learn."""
+def write_strips(root, draw_strip, *, train=1, val=3):
+    """Strips that a function of a generator and of the strip's number in its split draws, in BGR."""
     rng = np.random.default_rng(0)
     for split, count in (("train", train), ("val", val)):
         folder = root / split
         folder.mkdir(parents=True)
         for number in range(count):
-            a = cv2.resize(rng.integers(0, 256, (5, 5, 3), np.uint8), (side, side), interpolation=cv2.INTER_NEAREST)
-            cv2.imwrite(str(folder / f"{split}_{number}.png"), np.concatenate([a, 255 - a], 1))
+            cv2.imwrite(str(folder / f"{split}_{number}.png"), draw_strip(rng, number))
     return root
+
+
+def make_strips(root, *, train=6, val=3, side=40):
+    """Strips whose B is a simple function of A, so that there is something to learn."""
+
+    def draw_strip(rng, number):
+        a = cv2.resize(rng.integers(0, 256, (5, 5, 3), np.uint8), (side, side), interpolation=cv2.INTER_NEAREST)
+        return np.concatenate([a, 255 - a], 1)
+
+    return write_strips(root, draw_strip, train=train, val=val)

@@ -5,12 +5,12 @@ import json
 import re
 from itertools import combinations
 
-import cv2
 import numpy as np
 import pytest
 import torch
 from torch.nn.functional import cosine_similarity
 
+from helpers import write_strips
 from pix2pix_lightning import evaluate, predict
 from pix2pix_lightning.data.files.image_files import read_image
 from pix2pix_lightning.networks.features import load_features
@@ -23,12 +23,7 @@ COUNT = 3
 def folder(tmp_path_factory):
     """Pairs of noise, a model of random weights with dropout, and one without."""
     folder = tmp_path_factory.mktemp("diversity")
-    rng = np.random.default_rng(0)
-    for split, count in (("train", 1), ("val", 3)):
-        (folder / "pairs" / split).mkdir(parents=True)
-        for number in range(count):
-            strip = rng.integers(0, 256, (32, 64, 3), np.uint8) // (number + 1)
-            cv2.imwrite(str(folder / "pairs" / split / f"{number}.png"), strip)
+    write_strips(folder / "pairs", lambda rng, number: rng.integers(0, 256, (32, 64, 3), np.uint8) // (number + 1))
     for name, dropout in (("model", 0.5), ("still", 0.0)):
         save(trained({**UNET, "dropout": dropout}, pair_spec={"size": 32}), folder / name / "best.ckpt")
     return folder

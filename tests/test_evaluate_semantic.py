@@ -4,11 +4,11 @@ import csv
 import json
 import re
 
-import cv2
 import numpy as np
 import pytest
 
 from class_scores import score_classes
+from helpers import write_strips
 from pix2pix_lightning import Translator, evaluate
 from pix2pix_lightning.data.files.image_files import read_image
 from small_networks import PALETTE, UNET, save, trained
@@ -20,13 +20,12 @@ COLOURS = np.array(PALETTE, np.uint8)
 def folder(tmp_path_factory):
     """Pairs of label maps and noise, a model and a segmenter of random weights."""
     folder = tmp_path_factory.mktemp("semantic")
-    rng = np.random.default_rng(0)
-    for split, count in (("train", 1), ("val", 3)):
-        (folder / "pairs" / split).mkdir(parents=True)
-        for number in range(count):
-            a = COLOURS[np.kron(rng.integers(0, 3, (4, 4)), np.ones((4, 4), int))]
-            strip = np.concatenate([a, rng.integers(0, 256, a.shape, np.uint8)], 1)
-            cv2.imwrite(str(folder / "pairs" / split / f"{number}.png"), strip[..., ::-1])
+
+    def draw_strip(rng, number):
+        a = COLOURS[np.kron(rng.integers(0, 3, (4, 4)), np.ones((4, 4), int))]
+        return np.concatenate([a, rng.integers(0, 256, a.shape, np.uint8)], 1)[..., ::-1]
+
+    write_strips(folder / "pairs", draw_strip)
     save(trained(UNET, pair_spec={"size": 16}), folder / "model" / "best.ckpt")
     target = {"kind": "label", "palette": PALETTE}
     save(trained(UNET, pair_spec={"size": 8, "target": target}), folder / "segmenter" / "best.ckpt")

@@ -2,13 +2,14 @@
 
 import copy
 import logging
+from functools import partial
 
 import pytest
 import torch
-from lightning.pytorch import Callback, Trainer
+from lightning.pytorch import Callback
 from torch.nn import functional as F
-from torch.utils.data import DataLoader
 
+import float_batches
 from pix2pix_lightning import Pix2PixModule
 from pix2pix_lightning.networks.features import loading
 from pix2pix_lightning.training.cuda_graph import check_capturable
@@ -31,6 +32,7 @@ SEGMENTATION_LOSS = {"_target_": "pix2pix_lightning.losses.SegmentationAdversari
 HINGE = {"_target_": "pix2pix_lightning.losses.HingeAdversarial"}
 ADAM = {"_target_": "torch.optim.Adam", "lr": 2e-3, "betas": [0.5, 0.999]}
 CLASSES = {"source": {"kind": "label", "num_classes": 3, "ignore_index": 255}}
+fit = partial(float_batches.fit, precision="64-true")
 
 
 def draw_batches(count, classes=False, side=16):
@@ -44,22 +46,6 @@ def draw_batches(count, classes=False, side=16):
         target = torch.rand(2, 3, side, side, generator=generator, dtype=torch.float64) * 2 - 1
         made.append({"source": source, "target": target})
     return made
-
-
-def fit(module, data, epochs=1, resume=None, precision="64-true", callbacks=()):
-    trainer = Trainer(
-        accelerator="cpu",
-        devices=1,
-        precision=precision,
-        max_epochs=epochs,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        callbacks=list(callbacks),
-    )
-    trainer.fit(module, DataLoader(data, batch_size=None, generator=torch.Generator()), ckpt_path=resume)
-    return trainer
 
 
 def assert_same_weights(module, *networks, tolerance=1e-9):
@@ -84,7 +70,7 @@ def test_lazy_r1_equals_a_plain_loop(conditional):
     module = Pix2PixModule(G, D, conditional=conditional, r1_weight=7.0, r1_every=2, optimizer_g=ADAM, optimizer_d=ADAM)
     generator, discriminator = copy.deepcopy(module.generator).double(), copy.deepcopy(module.discriminator).double()
     data, logs = draw_batches(5), KeepLogs()
-    fit(module, data, callbacks=[logs])
+    fit(module, data, logs)
     opt_g, opt_d = (torch.optim.Adam(net.parameters(), 2e-3, (0.5, 0.999)) for net in (generator, discriminator))
     penalties, losses = [], []
     for number, batch in enumerate(data):
@@ -121,11 +107,11 @@ def test_r1_is_taken_up_where_a_checkpoint_stopped(tmp_path):
     first = Pix2PixModule(G, D, **options)
     fit(first, draw_batches(3)).save_checkpoint(tmp_path / "a.ckpt")
     resumed = Pix2PixModule(G, D, **options)
-    fit(resumed, draw_batches(3), epochs=2, resume=tmp_path / "a.ckpt")
+    fit(resumed, draw_batches(3), epochs=2, ckpt_path=tmp_path / "a.ckpt")
     assert resumed.batches_seen == 6
     assert_same_weights(resumed, whole.generator, whole.discriminator, tolerance=1e-300)
     without = Pix2PixModule(G, D, **{**options, "r1_every": 7})  # only in the first batch, before the checkpoint
-    fit(without, draw_batches(3), epochs=2, resume=tmp_path / "a.ckpt")
+    fit(without, draw_batches(3), epochs=2, ckpt_path=tmp_path / "a.ckpt")
     assert any((a != b).any() for a, b in zip(without.parameters(), resumed.parameters(), strict=True))
     assert Pix2PixModule.load_from_checkpoint(tmp_path / "a.ckpt").r1_weight == 50.0
 
@@ -148,7 +134,7 @@ def test_r1_goes_with_any_loss_and_network(form, network):
     for batch in data:
         batch["mask"] = torch.rand(2, 1, 16, 16) < 0.5
     logs = KeepLogs()
-    fit(module, data, callbacks=[logs])
+    fit(module, data, logs)
     assert logs.logged[-1]["train/r1"] > 0
     assert all(parameter.isfinite().all() for parameter in module.parameters())
 
@@ -195,7 +181,7 @@ def test_steps_of_a_segmentation_discriminator_equal_a_plain_loop(has_mask):
     for batch in data if has_mask else ():
         batch["mask"] = mask
     logs = KeepLogs()
-    fit(module, data, callbacks=[logs])
+    fit(module, data, logs)
     opt_g, opt_d = (torch.optim.Adam(net.parameters(), 2e-3, (0.5, 0.999)) for net in (generator, discriminator))
     for batch, logged in zip(data, logs.logged, strict=True):
         numbers, target = batch["source"], batch["target"]
@@ -275,7 +261,7 @@ def test_a_segmentation_discriminator_trains_with_everything_else(tmp_path, capl
     from pix2pix_lightning.training.callbacks import WatchTraining
 
     with caplog.at_level(logging.WARNING):
-        trainer = fit(module, draw_batches(4, classes=True), callbacks=[WatchTraining()])
+        trainer = fit(module, draw_batches(4, classes=True), WatchTraining())
     assert all(parameter.isfinite().all() for parameter in module.parameters())
     trainer.save_checkpoint(tmp_path / "a.ckpt")
     loaded = Pix2PixModule.load_from_checkpoint(tmp_path / "a.ckpt")

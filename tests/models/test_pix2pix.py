@@ -3,16 +3,18 @@
 import copy
 import sys
 import types
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
-from lightning.pytorch import Trainer, seed_everything
+from lightning.pytorch import seed_everything
 from lightning.pytorch.callbacks import LambdaCallback
 from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, IterableDataset
 
+import float_batches
 import small_networks
 from pix2pix_lightning import Pix2PixModule
 from pix2pix_lightning.networks import PatchDiscriminator, UNetGenerator
@@ -30,6 +32,7 @@ SMALL_D = {
     "norm": "none",  # a bias before a norm has a gradient of rounding noise, which Adam makes steps of
 }
 ADAM = {"_target_": "torch.optim.Adam", "lr": 2e-3, "betas": [0.5, 0.999]}
+fit = partial(float_batches.fit, precision="64-true")
 
 
 def batches(count, size=2, seed=1):
@@ -42,22 +45,6 @@ def batches(count, size=2, seed=1):
         }
         for i in range(count)
     ]
-
-
-def fit(module, data, epochs=1, precision="64-true", **options):
-    trainer = Trainer(
-        accelerator="cpu",
-        devices=1,
-        precision=precision,
-        max_epochs=epochs,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        **options,
-    )
-    trainer.fit(module, DataLoader(data, batch_size=None, generator=torch.Generator()))
-    return trainer
 
 
 def save(module, path, **options):
@@ -225,7 +212,7 @@ def test_nothing_depends_on_an_output_where_its_target_has_no_class():
         before = module.generator.pixels.detach().double()
         losses = {}
         keep = LambdaCallback(on_train_batch_end=lambda t, m, outputs, *_, to=losses: to.update(outputs))
-        fit(module, [batch], callbacks=[keep])
+        fit(module, [batch], keep)
         trained.append((module, losses))
         has_moved = module.generator.pixels != before
         assert not has_moved[is_ignored].any()
@@ -704,7 +691,7 @@ def test_masked_batches_of_other_types_train_and_predict():
     batch = {"source": source, "target": target.to(torch.uint16), "mask": mask, "name": ["a", "b"]}
     losses = {}
     keep = LambdaCallback(on_train_batch_end=lambda t, m, outputs, *_: losses.update(outputs))
-    trainer = fit(module, [batch], callbacks=[keep])
+    trainer = fit(module, [batch], keep)
     assert all(value.isfinite() for value in losses.values())
     assert all(p.isfinite().all() for p in module.parameters())
     ready = module.on_after_batch_transfer(batch, 0)
