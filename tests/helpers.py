@@ -14,6 +14,7 @@ TINY = [
     "module.generator.dropout_at=paper",
     "discriminator=patch_16",
     "trainer=cpu",
+    "trainer.precision=32-true",
     "trainer.max_epochs=2",
     "trainer.log_every_n_steps=1",
     "callbacks.progress=null",
