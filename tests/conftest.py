@@ -1,6 +1,7 @@
 """Shared by all tests."""
 
 import gc
+import logging
 import os
 import pickle
 from pathlib import Path
@@ -15,6 +16,8 @@ from pix2pix_lightning.cli.conf import find_conf_dir
 from pix2pix_lightning.utils import atomic
 
 torch.set_num_threads(1)
+# its thread outlives the test that killed its process, and would log into tests that have nothing to do with it
+logging.getLogger("wandb.sdk.lib.asyncio_manager").propagate = False
 
 
 def pytest_ignore_collect(collection_path, config):
