@@ -17,7 +17,7 @@ from pix2pix_lightning.utils import atomic
 
 torch.set_num_threads(1)
 # its thread outlives the test that killed its process, and would log into tests that have nothing to do with it
-logging.getLogger("wandb.sdk.lib.asyncio_manager").propagate = False
+logging.getLogger("wandb.sdk.lib.asyncio_manager").addFilter(lambda record: False)
 
 
 def pytest_ignore_collect(collection_path, config):
