@@ -188,11 +188,14 @@ def test_the_jobs_of_a_sweep_tell_what_they_do_not_use(words, named, caplog):
     assert [record.message.partition(":")[0] for record in caplog.records] == named
 
 
-def test_choices_of_several_names_are_known():
-    words = ["experiment=builtin_facades", "ingredient=[ema,hinge]", "logger=[csv]", "logger=tensorboard"]
-    choices = complete_choices({"experiment": "builtin_facades", "logger": "tensorboard"}, words)
+def test_choices_of_several_names_are_known(tmp_path):
+    folder = tmp_path / "experiment"
+    folder.mkdir()
+    (folder / "mine.yaml").write_text("# @package _global_\ndefaults:\n  - override /callbacks: [default, ema]\n")
+    words = ["experiment=mine", "ingredient=[ema,hinge]", "logger=[csv]", "logger=tensorboard"]
+    choices = complete_choices({"experiment": "mine", "logger": "tensorboard"}, words, tmp_path)
     assert choices == {
-        "experiment": "builtin_facades",
+        "experiment": "mine",
         "ingredient": "[ema,hinge]",
         "logger": "tensorboard",
         "callbacks": "[default,ema]",
