@@ -3,13 +3,15 @@
     python examples/ablate_recipe.py measure OUT --rows recipe=paper ingredient=perceptual recipe=modern
     python examples/ablate_recipe.py train OUT --rows recipe=paper ingredient=perceptual recipe=modern --seeds 0 1 2
     python examples/ablate_recipe.py table OUT
+    python examples/ablate_recipe.py compare OUT --rows recipe=paper recipe=modern --seeds 0 1 2
 
 A row is what is added to the command line of `train`; several words are joined by a space. `measure` steps all rows in
 turn, so that a machine whose speed changes slows all of them, and writes to OUT/steps.json how long a step of each row
 takes. `train` gives each row as many epochs as take the time of the first row's EPOCHS, runs two trainings at a time of
 one thread each, and evaluates the last checkpoint with its trained and with its EMA weights. What is there already is
-kept, so the same command goes on where it was stopped. `table` prints the results as Markdown. OUT/results.csv has them
-all; rows in it whose runs are gone stay in it.
+kept, so the same command goes on where it was stopped. `table` prints the means over the seeds as Markdown. `compare`
+prints each seed of the first row next to each of the others, which had --share of its time. OUT/results.csv has all
+results; rows in it whose runs are gone stay in it.
 
 PIX2PIX_DATA_DIR is the folder of facades/, maps/ and edges2shoes/. The judges need the extra `judge`.
 """
@@ -24,6 +26,7 @@ import multiprocessing
 import statistics
 import time
 from concurrent.futures import ProcessPoolExecutor
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +47,7 @@ FIELDS = ("task", "row", "seed", "weights", "features", "epochs", "cpu_seconds",
 def main() -> None:
     """Read the command line and do what it says."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("action", choices=["measure", "train", "table"])
+    parser.add_argument("action", choices=["measure", "train", "table", "compare"])
     parser.add_argument("out", type=Path, help="folder of the runs and results")
     parser.add_argument(
         "--rows", nargs="+", default=["recipe=paper"], help="words of train; the first is the reference"
@@ -65,7 +68,9 @@ def main() -> None:
         with ProcessPoolExecutor(arguments.jobs, mp_context=context, max_tasks_per_child=1) as pool:
             for job in [pool.submit(run_job, arguments, *job) for job in jobs]:
                 job.result()
-    if arguments.action != "measure":
+    if arguments.action == "compare":
+        compare_rows(arguments, read_results(arguments.out))
+    elif arguments.action != "measure":
         print_table(read_results(arguments.out))
 
 
@@ -119,8 +124,7 @@ def run_job(arguments: argparse.Namespace, task: str, row: str, seed: int) -> No
     torch.set_num_threads(1)
     ratio = json.loads((arguments.out / "steps.json").read_text())[task][row]
     epochs = max(1, round(TASKS[task][1] * arguments.share / ratio))
-    name = row.replace("=", "-").replace(" ", "__").replace("/", ".")
-    name += "" if arguments.share == 1 else f"__share-{arguments.share}"
+    name = get_name(row, arguments.share)
     name += "__validated" if arguments.validate else ""
     run = arguments.out / task / name / f"seed_{seed}"
     if not (run / DONE).is_file():
@@ -137,6 +141,12 @@ def run_job(arguments: argparse.Namespace, task: str, row: str, seed: int) -> No
         if arguments.segmenter and task.startswith("facades") and features == "lite1":
             metrics, words = [*metrics, "semantic"], f"{words} segmenter={arguments.segmenter}"
         measure(run, f"{weights}_{features}", f"{words} metrics=[{','.join(metrics)}]")
+
+
+def get_name(row: str, share: float = 1) -> str:
+    """Return the name of a row's folders and in the results."""
+    name = row.replace("=", "-").replace(" ", "__").replace("/", ".")
+    return name if share == 1 else f"{name}__share-{share}"
 
 
 def measure(run: Path, name: str, words: str) -> None:
@@ -215,6 +225,42 @@ def print_table(rows: list[dict[str, Any]]) -> None:
             values = [row[name] * factor for row in same if row.get(name) is not None]
             cells.append(" ".join(f"{value:.{digits}f}" for value in (values and [statistics.mean(values)])))
         print("| " + " | ".join(cells) + " |")
+
+
+def compare_rows(arguments: argparse.Namespace, rows: list[dict[str, Any]]) -> None:
+    """Print each row next to the first one, for each task, seed and judge, with the weights that the recipe uses.
+
+    What has no EMA weights by itself is measured with its trained weights. Of a task on fewer pairs the first row is
+    that on all of them. "lower" says whether the 95 % intervals are disjoint.
+    """
+    found = {_key(row): row for row in rows}
+    print("| task | row | seed | judge | CPU s | L1 | ratio | perceptual | lower | KID x 1000 | lower | semantic IoU |")
+    print("|---|---|---|---|---|---|---|---|---|---|---|---|")
+    first, *others = arguments.rows
+    for task, seed, judge in product(arguments.tasks, arguments.seeds, ("lite1", "lite2")):
+        for words in others:
+            names = get_name(first), get_name(words, arguments.share)
+            weights = ["ema" if "ema" in row or "modern" in row or judge == "lite2" else "trained" for row in names]
+            places = task.removesuffix("_100"), task
+            keys = [(*each, str(seed), kind, judge) for *each, kind in zip(places, names, weights, strict=True)]
+            one = found.get(keys[0]) or found.get((keys[0][0], f"{names[0]}__validated", *keys[0][2:]))
+            other = found.get(keys[1])
+            if one and other:
+                print(_format_comparison([task, names[1], str(seed), judge], one, other))
+
+
+def _format_comparison(cells: list[str], one: dict[str, Any], other: dict[str, Any]) -> str:
+    def show(row: dict[str, Any], name: str, factor: int, digits: int) -> str:
+        value, low, high = (f"{row[name + end] * factor:.{digits}f}" for end in _PARTS.values())
+        return f"{value} ({low} to {high})"
+
+    cells = [*cells, f"{one['cpu_seconds']:.0f}, {other['cpu_seconds']:.0f}"]
+    cells += [f"{one['l1']:.4f}, {other['l1']:.4f}", f"{other['l1'] / one['l1']:.3f}"]
+    for name, factor, digits in (("perceptual", 1, 3), ("kid", 1000, 0)):
+        cells += [f"{show(one, name, factor, digits)}, {show(other, name, factor, digits)}"]
+        cells += ["yes" if other[f"{name}_high"] < one[f"{name}_low"] else "no"]
+    ious = [row.get("semantic_iou") for row in (one, other)]
+    return "| " + " | ".join([*cells, ", ".join(f"{iou:.3f}" for iou in ious if iou is not None)]) + " |"
 
 
 if __name__ == "__main__":

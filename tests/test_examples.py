@@ -195,6 +195,11 @@ def test_the_checkpoints_of_a_run_are_compared(labelled, capsys, monkeypatch):
     before = written.stat().st_mtime_ns
     runpy.run_path(str(script), run_name="__main__")
     assert written.stat().st_mtime_ns == before  # is not measured again
+    measure = runpy.run_path(str(SCRIPT.with_name("measure_outputs.py")))["main"]
+    assert measure([str(written.parent)]) == 0
+    output = next(written.parent.glob("images/*/output.png"))
+    write_image(output, 255 - read_image(output), overwrite=True)
+    assert measure([str(written.parent)]) == 1
 
 
 @pytest.mark.slow
@@ -232,3 +237,10 @@ def test_recipes_are_compared_for_equal_processor_time(tmp_path):
     before = (run_dir / "checkpoints/last.ckpt").stat().st_mtime_ns
     run("train")  # what is done is kept
     assert (run_dir / "checkpoints/last.ckpt").stat().st_mtime_ns == before
+    shutil.rmtree(tmp_path / "out/facades/recipe-paper")
+    compared = [line.split(" | ") for line in run("compare").splitlines()[2:]]
+    assert [cells[3] for cells in compared] == ["lite1", "lite2"]
+    l1, l1_other = (
+        float(r["l1"]) for r in sorted(rows, key=lambda r: "paper" not in r["row"]) if r["weights"] == "trained"
+    )
+    assert compared[0][5:7] == [f"{l1:.4f}, {l1_other:.4f}", f"{l1_other / l1:.3f}"]
