@@ -1,6 +1,7 @@
 """Sweeps: the paper's ablations, what a failing job does, what the same command does again."""
 
 import json
+import math
 import shlex
 import shutil
 from itertools import product
@@ -287,6 +288,12 @@ def test_a_search_for_an_unknown_metric_or_the_worst_value_ends_after_one_trial(
     err = capfd.readouterr().err
     assert all(name in err for name in names)
     assert len(jobs) == 1
+
+
+def test_a_search_for_a_value_that_is_not_known_is_refused(command, monkeypatch, capfd):
+    monkeypatch.setattr("pix2pix_lightning.train.train", lambda cfg: {"best/l1": math.nan})
+    assert main(without_width(command(*SEARCH, "objective=best/l1"))) == 1
+    assert "best/l1 is nan" in capfd.readouterr().err
 
 
 # ---- errors --------------------------------------------------------------------------------------------------------

@@ -161,6 +161,7 @@ def test_an_ingredient_replaces_that_of_a_recipe(own):
         (["ingredient=multi_scale", "discriminator=patch_16"], ["ingredient=multi_scale", "discriminator=patch_16"]),
         (["recipe=[modern,paper]"], ["recipe=[modern,paper]"]),
         (["loss=[l1,gan]"], ["loss=[l1,gan]"]),
+        (["experiment=builtin_facades", "recipe=paper"], ["recipe=modern", "recipe=paper"]),
         (["ingredient=ema", "ingredient=[ema,pixels]", "discriminator=patch_16"], ["discriminator=pixel,"]),
     ],
 )
@@ -179,6 +180,7 @@ def test_what_would_be_without_effect_is_refused(words, named, own, capsys):
         (["loss=l1,gan", "module.discriminator.num_layers=2", "seed=1"], ["module.discriminator.num_layers=2"]),
         (["module.r1_every=8", "module.r1_weight=0,1", "module.discriminator.norm=none"], ["module.r1_every=8"]),
         (["ingredient=[r1,hinge]", "loss=gan,l1_cgan", "module.r1_every=8"], []),
+        (["loss=l1", "module.discriminator=null", "seed=1,2"], []),
     ],
 )
 def test_the_jobs_of_a_sweep_tell_what_they_do_not_use(words, named, caplog):

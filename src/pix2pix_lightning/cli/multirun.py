@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import sys
@@ -132,7 +133,10 @@ def _get_objective(cfg: DictConfig, result: Any, hydra_cfg: Any) -> Any:
         raise _Refused(
             f"hydra.sweeper.direction={direction} finds the worst {best}: set hydra.sweeper.direction={needed}"
         )
-    return result[objective]
+    value = result[objective]
+    if value is None or not math.isfinite(value):
+        raise _Refused(f"objective={objective} is {value} here, and no trial can be compared with it: set another one")
+    return value
 
 
 def _check_sweep(words: list[str], hydra_cfg: Any) -> None:

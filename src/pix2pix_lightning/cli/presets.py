@@ -33,6 +33,7 @@ _OF_DISCRIMINATOR: Sequence[str] = (
     *("module.diff_augment", "module.discriminator_steps", "module.optimizer_d", "module.r1_every", "module.r1_weight"),
 )
 """Groups and keys without effect where no discriminator is trained."""
+_LEAVE_OUT = ("module.discriminator=null", "discriminator=null")
 
 
 def drop_replaced_keys(
@@ -96,6 +97,11 @@ def check_choices(
                 f"{group}={value}: one name is expected; -m {group}={str(value)[1:-1]} runs one after another"
             )
     folders = find_conf_dirs(config_dir)
+    for word in words:
+        if word.startswith("recipe=") and (included := _find_included("recipe", choices, folders)) not in (None, word):
+            raise UserError(
+                f"{word} cannot undo experiment={choices['experiment']}, which has {included}: leave it out"
+            )
     names = dict.fromkeys(split_names(choices.get("ingredient")))
     settings = {name: _list_settings(file) for name in names if (file := read_choice("ingredient", name, folders))}
     for one, other in combinations(settings, 2):
@@ -140,9 +146,16 @@ def warn_without_effect(
     for name in dict.fromkeys(split_names(choices.get("ingredient"))):
         settings = _list_settings(file) if (file := read_choice("ingredient", name, folders)) else {}
         found += [f"ingredient={name}"] if settings and all(_is_below(key, keys) for key in settings) else []
-    found += [word for word in words if _is_below(word.partition("=")[0].lstrip("+"), keys)]
+    found += [word for word in words if _is_below(word.partition("=")[0].lstrip("+"), keys) and word not in _LEAVE_OUT]
     if found:
         _log.warning("%s: no effect, since %s", ", ".join(found), reason)
+
+
+def _find_included(group: str, choices: Mapping[str, str | None], folders: Sequence[Path]) -> str | None:
+    """Return the word for the choice of a group that the experiment is built on, or None."""
+    file = read_choice("experiment", str(choices.get("experiment")), folders)
+    names = [str(entry.name) for entry in file.defaults] if file else []
+    return next((name.lstrip("/").replace("/", "=") for name in names if name.startswith(f"/{group}/")), None)
 
 
 def _list_settings(file: ConfFile) -> dict[str, Any]:

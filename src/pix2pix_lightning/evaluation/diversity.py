@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from itertools import combinations
 
 import numpy as np
@@ -21,6 +22,7 @@ from pix2pix_lightning.metrics import (
 )
 from pix2pix_lightning.utils.errors import UserError
 
+_log = logging.getLogger(__name__)
 _FIRST = "All other figures are those of the first output of each source."
 _INFOS = (
     MetricInfo(
@@ -96,5 +98,7 @@ class DiversityJudge:
             UserError: A metric has one of the names.
         """
         columns: list[Array] = list(np.array(self._rows).T)
+        if self._rows and not columns[1].any():
+            _log.warning("samples: outputs of a source are all equal, as without dropout, so that diversity is 0")
         results = {info.name: (values, bootstrap(values)) for info, values in zip(_INFOS, columns, strict=True)}
         return scores.extend(results, _INFOS)

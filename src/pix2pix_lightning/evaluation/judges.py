@@ -15,7 +15,7 @@ from pix2pix_lightning.evaluation.scores import Scores, TranslatedPair
 from pix2pix_lightning.evaluation.semantic import SemanticJudge, take_semantic
 from pix2pix_lightning.inference import Translator
 from pix2pix_lightning.inference.from_config import build_segmenter
-from pix2pix_lightning.inference.translate_files import check_noise, has_noise
+from pix2pix_lightning.inference.translate_files import check_noise
 from pix2pix_lightning.metrics import FeatureSpec, MetricInfo
 from pix2pix_lightning.networks.features import FEATURES
 from pix2pix_lightning.utils.checks import check_counts
@@ -94,7 +94,5 @@ def build_judges(
     check_counts(samples=cfg.samples)
     if cfg.samples > 1:
         check_noise(translator, cfg.samples)
-        if not has_noise(translator):
-            _log.warning("samples=%s are all equal, since this generator has no dropout: diversity is 0", cfg.samples)
         judges.append(DiversityJudge(features, spec.target, min(spec.height, spec.width)))
     return requested, judges
