@@ -152,17 +152,15 @@ def get_name(row: str, share: float = 1) -> str:
 
 
 def measure(run: Path, name: str, words: str) -> None:
-    """Evaluate the last checkpoint of a run, if that is not done."""
+    """Evaluate the last checkpoint of a run, if that is not done with the same words."""
     from pix2pix_lightning import compose
     from pix2pix_lightning.evaluate import evaluate
 
-    if not (run / name / "metrics.json").is_file():
-        checkpoint = run / "checkpoints" / "last.ckpt"
-        evaluate(
-            compose(
-                "evaluate", [f"checkpoint={checkpoint}", "data.num_workers=0", f"output={run / name}", *words.split()]
-            )
-        )
+    done = run / name / "words.txt"
+    if not done.is_file() or done.read_text() != words:
+        every = [f"checkpoint={run / 'checkpoints' / 'last.ckpt'}", f"output={run / name}", "overwrite=true"]
+        evaluate(compose("evaluate", [*every, "data.num_workers=0", *words.split()]))
+        done.write_text(words)
 
 
 def read_results(out: Path) -> list[dict[str, Any]]:
@@ -239,6 +237,7 @@ def compare_rows(arguments: argparse.Namespace, rows: list[dict[str, Any]]) -> N
     print("| task | row | seed | judge | CPU s | L1 | ratio | perceptual | lower | KID x 1000 | lower | semantic IoU |")
     print("|---|---|---|---|---|---|---|---|---|---|---|---|")
     first, *others = arguments.rows
+    count = 0
     for task, seed, judge in product(arguments.tasks, arguments.seeds, ("lite1", "lite2")):
         for words in others:
             names = get_name(first), get_name(words, arguments.share)
@@ -247,8 +246,11 @@ def compare_rows(arguments: argparse.Namespace, rows: list[dict[str, Any]]) -> N
             keys = [(*each, str(seed), kind, judge) for *each, kind in zip(places, names, weights, strict=True)]
             one = found.get(keys[0]) or found.get((keys[0][0], f"{names[0]}__validated", *keys[0][2:]))
             other = found.get(keys[1])
-            if one and other:
+            if one and other and "kid" in one and "kid" in other:
+                count += 1
                 print(_format_comparison([task, names[1], str(seed), judge], one, other))
+    if not count:
+        raise SystemExit(f"{arguments.out} has no results of {' and '.join(arguments.rows)}: train them first")
 
 
 def _format_comparison(cells: list[str], one: dict[str, Any], other: dict[str, Any]) -> str:
