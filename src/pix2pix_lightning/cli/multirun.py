@@ -128,23 +128,15 @@ def _get_objective(cfg: DictConfig, result: Any, hydra_cfg: Any) -> Any:
             f"objective={cfg.objective} is no metric of a run: one of {', '.join(sorted(result))} is expected"
         )
     direction = str(hydra_cfg.sweeper.get("direction")).rpartition(".")[2]
-    better = OmegaConf.select(cfg, "callbacks.best.mode") if objective == best else _find_mode(str(objective))
-    needed = _DIRECTIONS.get(str(better))
-    if needed and direction in _DIRECTIONS.values() and direction != needed:
+    needed = _DIRECTIONS.get(str(OmegaConf.select(cfg, "callbacks.best.mode")))
+    if objective == best and needed and direction in _DIRECTIONS.values() and direction != needed:
         raise _Refused(
-            f"hydra.sweeper.direction={direction} finds the worst {objective}: set hydra.sweeper.direction={needed}"
+            f"hydra.sweeper.direction={direction} finds the worst {best}: set hydra.sweeper.direction={needed}"
         )
     value = result[objective]
     if value is None or not math.isfinite(value):
         raise _Refused(f"objective={objective} is {value} here, and no trial can be compared with it: set another one")
     return value
-
-
-def _find_mode(objective: str) -> str | None:
-    """Return ``min`` or ``max`` for a metric of the validation, None where it is unknown which is better."""
-    from pix2pix_lightning.metrics import metric_info
-
-    return {"lower": "min", "higher": "max"}.get(metric_info(objective.partition("/")[2]).direction)
 
 
 def _check_sweep(words: list[str], hydra_cfg: Any) -> None:
