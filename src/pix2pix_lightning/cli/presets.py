@@ -34,6 +34,7 @@ _OF_DISCRIMINATOR: Sequence[str] = (
 )
 """Groups and keys without effect where no discriminator is trained."""
 _LEAVE_OUT = ("module.discriminator=null", "discriminator=null")
+"""Words by which no discriminator is trained, so that they are not without effect."""
 
 
 def drop_replaced_keys(

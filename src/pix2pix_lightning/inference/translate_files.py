@@ -140,14 +140,9 @@ def check_sampling(translator: Translator, samples: int | None) -> None:
     if samples is None:
         return
     check_noise(translator, samples)
-    if not has_noise(translator):
-        raise UserError(f"samples={samples} are all equal, since this generator has no dropout: leave samples out")
-
-
-def has_noise(translator: Translator) -> bool:
-    """Return whether the generator has dropout, the noise of the paper."""
     layers = translator.generator.modules()
-    return any(isinstance(layer, nn.Dropout | nn.Dropout2d) and layer.p > 0 for layer in layers)
+    if not any(isinstance(layer, nn.Dropout | nn.Dropout2d) and layer.p > 0 for layer in layers):
+        raise UserError(f"samples={samples} are all equal, since this generator has no dropout: leave samples out")
 
 
 def check_noise(translator: Translator, samples: int) -> None:
