@@ -89,8 +89,8 @@ def check_choices(
         config_dir: Folder with further configuration files of the user, or None.
 
     Raises:
-        UserError: A group that is chosen once has several names, two ingredients exclude each other, or an ingredient
-            and a word do.
+        UserError: A group that is chosen once has several names, a recipe would not undo that of the experiment, two
+            ingredients exclude each other, or an ingredient and a word do.
     """
     for group, value in choices.items():
         if group not in _MERGED and len(split_names(value)) > 1:
