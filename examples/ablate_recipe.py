@@ -2,16 +2,16 @@
 
     python examples/ablate_recipe.py measure OUT --rows recipe=paper ingredient=perceptual recipe=modern
     python examples/ablate_recipe.py train OUT --rows recipe=paper ingredient=perceptual recipe=modern --seeds 0 1 2
-    python examples/ablate_recipe.py table OUT
+    python examples/ablate_recipe.py table OUT --rows recipe=paper ingredient=perceptual recipe=modern --seeds 0 1 2
     python examples/ablate_recipe.py compare OUT --rows recipe=paper recipe=modern --seeds 0 1 2
 
 A row is what is added to the command line of `train`; several words are joined by a space. `measure` steps all rows in
 turn, so that a machine whose speed changes slows all of them, and writes to OUT/steps.json how long a step of each row
 takes. `train` gives each row as many epochs as take the time of the first row's EPOCHS, runs two trainings at a time of
 one thread each, and evaluates the last checkpoint with its trained and with its EMA weights. What is there already is
-kept, so the same command goes on where it was stopped. `table` prints the means over the seeds as Markdown. `compare`
-prints each seed of the first row next to each of the others, which had --share of its time. OUT/results.csv has all
-results; rows in it whose runs are gone stay in it.
+kept, so the same command goes on where it was stopped. `table` prints the means over the seeds of the rows, which had
+--share of the time, as Markdown. `compare` prints each seed of the first row next to each of the others, which had
+--share of its time. OUT/results.csv has all results; rows in it whose runs are gone stay in it.
 
 PIX2PIX_DATA_DIR is the folder of facades/, maps/ and edges2shoes/. The judges need the extra `judge`.
 """
@@ -73,7 +73,7 @@ def main() -> None:
     if arguments.action == "compare":
         compare_rows(arguments, read_results(arguments.out))
     elif arguments.action != "measure":
-        print_table(read_results(arguments.out))
+        print_table(arguments, read_results(arguments.out))
 
 
 def measure_steps(arguments: argparse.Namespace, rounds: int = 16) -> None:
@@ -204,27 +204,45 @@ _WORDS = ("task", "row", "seed", "weights", "features", "sha256")
 _PARTS = {"mean": "", "low": "_low", "high": "_high"}
 
 
-def print_table(rows: list[dict[str, Any]]) -> None:
-    """Print the means over the seeds of each task and row, with the trained and with the EMA weights."""
-    keys = dict.fromkeys((row["task"], row["row"], row["weights"], row["features"]) for row in rows)
-    print(
-        "| task | row | weights | judge | seeds | epochs | CPU s | L1 | SSIM | perceptual | KID x 1000 | semantic IoU |"
-    )
-    print("|---|---|---|---|---|---|---|---|---|---|---|---|")
-    for key in keys:
-        same = [row for row in rows if (row["task"], row["row"], row["weights"], row["features"]) == key]
-        cells = [*key, str(len(same)), str(same[0]["epochs"])]
-        for name, digits, factor in (
-            ("cpu_seconds", 0, 1),
-            ("l1", 4, 1),
-            ("ssim", 3, 1),
-            ("perceptual", 4, 1),
-            ("kid", 1, 1000),
-            ("semantic_iou", 3, 1),
-        ):
-            values = [row[name] * factor for row in same if row.get(name) is not None]
-            cells.append(" ".join(f"{value:.{digits}f}" for value in (values and [statistics.mean(values)])))
-        print("| " + " | ".join(cells) + " |")
+def find_result(
+    found: dict[tuple[str, ...], dict[str, Any]], task: str, name: str, seed: int, weights: str, judge: str = "lite1"
+) -> dict[str, Any] | None:
+    """Return the result of a run, or of the same one with --validate, or None."""
+    names = (name, f"{name}__validated")
+    return next((row for each in names if (row := found.get((task, each, str(seed), weights, judge)))), None)
+
+
+def print_table(arguments: argparse.Namespace, rows: list[dict[str, Any]]) -> None:
+    """Print the means over the seeds of each task and row, by EfficientNet-Lite1, and the lowest and highest KID.
+
+    All figures but the KID of the trained weights are of the EMA weights.
+    """
+    found = {_key(row): row for row in rows}
+    print("| task | row | seeds | epochs | CPU s | L1 | SSIM | perceptual | KID x 1000, trained | EMA | semantic IoU |")
+    print("|---|---|---|---|---|---|---|---|---|---|---|")
+    count = 0
+    for task, words in product(arguments.tasks, arguments.rows):
+        name = get_name(words, arguments.share)
+        ema, trained = (
+            [row for seed in arguments.seeds if (row := find_result(found, task, name, seed, kind))]
+            for kind in ("ema", "trained")
+        )
+        if not ema:
+            continue
+        count += 1
+        cells = [task, name, " ".join(row["seed"] for row in ema), str(ema[0]["epochs"])]
+        cells += [_show_mean(ema, key, digits) for key, digits in (("cpu_seconds", 0), ("l1", 4), ("ssim", 3))]
+        cells += [_show_mean(ema, "perceptual", 3), *(_show_mean(rows, "kid", 0, 1000) for rows in (trained, ema))]
+        if len(ema) > 1:
+            low, high = (f"{1000 * end(row['kid'] for row in ema):.0f}" for end in (min, max))
+            cells[-1] += f" ({low} to {high})"
+        print("| " + " | ".join([*cells, _show_mean(ema, "semantic_iou", 3)]) + " |")
+    check_found(count, arguments)
+
+
+def _show_mean(rows: list[dict[str, Any]], name: str, digits: int, factor: float = 1) -> str:
+    values = [row[name] * factor for row in rows if row.get(name) is not None]
+    return f"{statistics.mean(values):.{digits}f}" if values else ""
 
 
 def compare_rows(arguments: argparse.Namespace, rows: list[dict[str, Any]]) -> None:
@@ -242,13 +260,16 @@ def compare_rows(arguments: argparse.Namespace, rows: list[dict[str, Any]]) -> N
         for words in others:
             names = get_name(first), get_name(words, arguments.share)
             weights = ["ema" if "ema" in row or "modern" in row or judge == "lite2" else "trained" for row in names]
-            places = task.removesuffix("_100"), task
-            keys = [(*each, str(seed), kind, judge) for *each, kind in zip(places, names, weights, strict=True)]
-            one = found.get(keys[0]) or found.get((keys[0][0], f"{names[0]}__validated", *keys[0][2:]))
-            other = found.get(keys[1])
+            one = find_result(found, task.removesuffix("_100"), names[0], seed, weights[0], judge)
+            other = find_result(found, task, names[1], seed, weights[1], judge)
             if one and other and "kid" in one and "kid" in other:
                 count += 1
                 print(_format_comparison([task, names[1], str(seed), judge], one, other))
+    check_found(count, arguments)
+
+
+def check_found(count: int, arguments: argparse.Namespace) -> None:
+    """Exit with a line where there is nothing to print."""
     if not count:
         raise SystemExit(f"{arguments.out} has no results of {' and '.join(arguments.rows)}: train them first")
 
