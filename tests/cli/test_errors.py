@@ -426,10 +426,11 @@ def test_control_characters_of_a_name_are_shown(capfd):
     assert "runs=a\\x1b[2J\\x07b is not a folder" in capfd.readouterr().err
 
 
-def test_a_name_that_is_wrong_in_a_list_and_null_in_a_sweep(capfd):
+def test_a_name_that_is_wrong_in_a_list_and_null_among_several(capfd):
     line = run_command(capfd, "ingredient=[hinge,emaa]")
     assert "ingredient=emaa is unknown: did you mean ema?" in line
     assert "two_rates" in line
-    line = run_command(capfd, "-m", "ingredient=null,ema")
-    assert "null" in line
-    assert "none" in line
+    for words in (["-m", "ingredient=null,ema"], ["ingredient=[ema,null]"], ["ingredient=[0]"]):
+        line = run_command(capfd, *words)
+        assert words[-1] in line
+        assert "none" in line

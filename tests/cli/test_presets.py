@@ -161,6 +161,7 @@ def test_an_ingredient_replaces_that_of_a_recipe(own):
         (["ingredient=multi_scale", "discriminator=patch_16"], ["ingredient=multi_scale", "discriminator=patch_16"]),
         (["recipe=[modern,paper]"], ["recipe=[modern,paper]"]),
         (["loss=[l1,gan]"], ["loss=[l1,gan]"]),
+        (["loss=[]"], ["loss=[]"]),
         (["experiment=builtin_facades", "recipe=paper"], ["recipe=modern", "recipe=paper"]),
         (["ingredient=ema", "ingredient=[ema,pixels]", "discriminator=patch_16"], ["discriminator=pixel,"]),
     ],

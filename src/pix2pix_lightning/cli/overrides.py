@@ -84,11 +84,19 @@ def check_group_names(words: list[str]) -> None:
         if not is_group(group) or (word.startswith("~") and not equals):
             continue
         (override,) = parse_overrides([word])
-        if override.is_sweep_override() and "null" in word.partition("=")[2].split(","):
-            names = ", ".join(list_choices(group, find_conf_dirs()))
-            raise UserError(f"{word}: a group is chosen by names, of which null is none: there are {names}")
-        if not (override.is_sweep_override() or isinstance(override.value(), str | list)):
+        if override.is_sweep_override():
+            if "null" in word.partition("=")[2].split(","):
+                raise UserError(f"{word}: a group is chosen by names, of which null is none: {_list_names(group)}")
+            continue
+        value = override.value()
+        if isinstance(value, list) and not all(isinstance(name, str) for name in value):
+            raise UserError(f"{word}: a group is chosen by names: {_list_names(group)}")
+        if not isinstance(value, str | list):
             raise UserError(f"{word}: a group is chosen by a name; leave {group}= out for the default")
+
+
+def _list_names(group: str) -> str:
+    return f"there are {', '.join(list_choices(group, find_conf_dirs()))}"
 
 
 def complete_job_config(cfg: DictConfig, config_name: str, flags: list[str], hydra_cfg: Any) -> DictConfig:

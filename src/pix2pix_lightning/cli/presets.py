@@ -93,10 +93,9 @@ def check_choices(
             ingredients exclude each other, or an ingredient and a word do.
     """
     for group, value in choices.items():
-        if group not in _MERGED and len(split_names(value)) > 1:
-            raise UserError(
-                f"{group}={value}: one name is expected; -m {group}={str(value)[1:-1]} runs one after another"
-            )
+        if group not in _MERGED and (len(split_names(value)) > 1 or value == "[]"):
+            several = f"; -m {group}={value[1:-1]} runs one after another" if value and value != "[]" else ""
+            raise UserError(f"{group}={value}: one name is expected{several}")
     folders = find_conf_dirs(config_dir)
     for word in words:
         if word.startswith("recipe=") and (included := _find_included("recipe", choices, folders)) not in (None, word):
