@@ -42,7 +42,7 @@ COMMAND = [
     "module.discriminator.base_channels=2",
     "module.discriminator.norm=instance",
     "schedule=linear_decay",
-    "module.schedule.hold_epochs=2",
+    "module.schedule.hold_epochs=1",
     "callbacks.progress=null",
     "trainer.log_every_n_steps=1",
     "+trainer.enable_progress_bar=false",
@@ -85,7 +85,7 @@ def running_statistics(state):
     return {name: value.clone() for name, value in state.items() if "running_" in name}
 
 
-def train(root, num_processes, *, epochs=3, norm=INSTANCE, precision="64-true", device="cpu", **options):
+def train(root, num_processes, *, epochs=2, norm=INSTANCE, precision="64-true", device="cpu", **options):
     """A training in which all processes together take four pairs at a time."""
     watch = Watch()
     data = PairedDataModule(root, size=16, batch_size=4 // num_processes, num_workers=0)
@@ -126,10 +126,9 @@ def process(rank, num_processes, root, out, device="cpu"):
     if device == "cuda":
         facts = {"batch_norm": train(root, num_processes, norm={"dropout": 0.0}, device=device)}
     else:
-        facts = {
-            "steps": train(root, num_processes),
-            "accumulated": train(root, num_processes, epochs=2, accumulate=2),
-        }
+        facts = {"steps": train(root, num_processes)}
+        if num_processes < 4:
+            facts["accumulated"] = train(root, num_processes, accumulate=2)
         if num_processes == 2:
             facts["batch_norm"] = train(root, num_processes, epochs=1, norm={}, precision="32-true")
     torch.save(facts, Path(out) / f"{num_processes}_{rank}.pt")
@@ -142,7 +141,7 @@ def command_process(rank, root, out):
     os.chdir(out)
     data = ["data.root=downloaded", f"data.archive.url={root}.tar", "data.download=true"]
     words = [*COMMAND, *TWO, *data, "run_dir=two", "+callbacks.witness._target_=witness.Witness"]
-    for epochs, resume in ((1, []), (3, ["resume=two"])):
+    for epochs, resume in ((1, []), (2, ["resume=two"])):
         with redirect_stderr(StringIO()) as err:
             status = main([*words, f"trainer.max_epochs={epochs}", *resume])
         Path(f"err_{epochs}_{rank}.txt").write_text(f"{status}\n{err.getvalue()}")

@@ -26,8 +26,12 @@ def test_batches_are_timed_and_the_loader_stopped_in_turns_of_others(tmp_path):
     states = []
 
     def work():
-        time.sleep(0.02)  # until the signal has arrived
-        states.append([Path(f"/proc/{w.pid}/stat").read_text().rpartition(")")[2].split()[0] for w in training.workers])
+        for _ in range(500):  # at most 5 s, until the signal has arrived
+            state = [Path(f"/proc/{w.pid}/stat").read_text().rpartition(")")[2].split()[0] for w in training.workers]
+            if state == ["T"]:
+                break
+            time.sleep(0.01)
+        states.append(state)
 
     other.work = work
     with log_to_terminal():

@@ -166,10 +166,16 @@ def test_an_ingredient_replaces_that_of_a_recipe(own):
         (["ingredient=ema", "ingredient=[ema,pixels]", "discriminator=patch_16"], ["discriminator=pixel,"]),
     ],
 )
-def test_what_would_be_without_effect_is_refused(words, named, own, capsys):
+def test_what_would_be_without_effect_is_refused(words, named, own):
     with pytest.raises(UserError) as caught:
         compose("train", words, config_dir=own)
     assert all(each in str(caught.value) for each in named)
+
+
+def test_a_command_refuses_it_with_the_same_words(own, capsys):
+    words = ["ingredient=[multi_scale,pixels]"]
+    with pytest.raises(UserError) as caught:
+        compose("train", words, config_dir=own)
     assert run_command("train", lambda cfg: pytest.fail("it ran"), ["--config-dir", str(own), *words]) == 1
     assert capsys.readouterr().err == f"error: {caught.value}\n"
 

@@ -33,6 +33,13 @@ def test_a_configuration_of_this_project_has_its_values(read):
     assert loaded.logger.csv.path == "elsewhere/metrics.csv"
 
 
+def test_a_file_that_is_read_again_has_its_own_values(read):
+    first = read("a: {b: 1}")
+    first.a.b = 2
+    assert read("a: {b: 1}").a.b == 1
+    assert read("a: {b: 3}").a.b == 3
+
+
 @pytest.mark.parametrize(
     ("text", "value"),
     [("1e-3", 0.001), ("1_000", 1000), ("off", False), (".nan", "nan"), ("2001-01-01", "2001-01-01"), ("'7'", "7")],

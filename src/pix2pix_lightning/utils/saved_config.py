@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import pickle
 import re
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -75,10 +77,9 @@ def read_saved_settings(path: Path) -> dict[str, Any]:
     import yaml  # type: ignore[import-untyped]
 
     text = read_text(path, _MAX_BYTES)
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # where libyaml is
     try:
-        _check_size(text, loader)
-        content = yaml.load(text, Loader=loader)
+        _check_size(text)
+        content = yaml.load(text, Loader=_find_loader())
     except (yaml.YAMLError, ValueError, TypeError, LookupError) as error:
         raise build_damaged_error(path, str(error)) from None
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
@@ -87,14 +88,13 @@ def read_saved_settings(path: Path) -> dict[str, Any]:
 
 
 def _load(path: Path) -> DictConfig:
-    from omegaconf import DictConfig, OmegaConf
+    from omegaconf import DictConfig
     from omegaconf.errors import OmegaConfBaseException
     from yaml import YAMLError
 
     text = read_text(path, _MAX_BYTES)
     try:
-        _check_size(text)
-        content = OmegaConf.load(StringIO(text))
+        content = pickle.loads(_parse(text))
     except (YAMLError, OmegaConfBaseException, ValueError, TypeError, LookupError, AttributeError, OSError) as error:
         raise build_damaged_error(path, str(error)) from None
     if not isinstance(content, DictConfig) or not all(isinstance(key, str) for key in content):
@@ -104,13 +104,28 @@ def _load(path: Path) -> DictConfig:
     return content
 
 
-def _check_size(text: str, loader: Any = None) -> None:
+@lru_cache(maxsize=4)
+def _parse(text: str) -> bytes:
+    """Return the content as OmegaConf reads it, pickled: who resumes a run reads its file several times."""
+    from omegaconf import OmegaConf
+
+    _check_size(text)
+    return pickle.dumps(OmegaConf.load(StringIO(text)))
+
+
+def _find_loader() -> Any:
+    import yaml
+
+    return getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # where libyaml is
+
+
+def _check_size(text: str) -> None:
     """Check depth and number of the values of a YAML text, counting what aliases repeat, before it is built."""
     import yaml
 
     anchors: dict[str, tuple[int, int] | None] = {}  # number of values and depth; None while a node is open
     stack: list[tuple[str | None, list[int]]] = [(None, [0, 0])]
-    for event in yaml.parse(text, Loader=loader or yaml.SafeLoader):
+    for event in yaml.parse(text, Loader=_find_loader()):
         name = getattr(event, "anchor", None)
         count, depth = 1, 0
         if isinstance(event, yaml.CollectionStartEvent):
