@@ -4,7 +4,6 @@ import gc
 import logging
 import os
 import pickle
-from dataclasses import replace
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # the tensors are tiny, and threads would wait for each other
@@ -12,9 +11,6 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # the tensors are tiny, and threa
 import hydra
 import pytest
 import torch
-from hydra._internal import config_loader_impl, defaults_list
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra._internal.defaults_list import Overrides
 from omegaconf import OmegaConf
 
 from pix2pix_lightning.cli.conf import find_conf_dir
@@ -62,47 +58,6 @@ def _parse_each_file_of_conf_once():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(OmegaConf, "load", staticmethod(load_once))
         yield
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _compose_each_choice_of_files_once():
-    """Hydra merges them several times for each job of a sweep; keys of the command line are set after that."""
-    list_files = config_loader_impl.create_defaults_list
-    merge_files = ConfigLoaderImpl._compose_config_from_defaults_list
-    lists, merged = {}, {}
-
-    def list_files_once(repo, config_name, overrides_list, prepend_hydra, skip_missing):
-        overrides = Overrides(repo, overrides_list)
-        groups = tuple(word.input_line for word in overrides_list if word not in overrides.config_overrides)
-        key = config_name, groups, prepend_hydra, skip_missing, _read_versions(repo)
-        if key not in lists:
-            lists[key] = list_files(repo, config_name, overrides_list, prepend_hydra, skip_missing)
-        return replace(lists[key], config_overrides=overrides.config_overrides)
-
-    def merge_files_once(loader, defaults, repo):
-        key = repr(defaults), _read_versions(repo)
-        if key not in merged:
-            merged[key] = pickle.dumps(merge_files(loader, defaults, repo))
-        return pickle.loads(merged[key])
-
-    map_choices = defaults_list._create_interpolation_map
-
-    def map_choices_if_used(overrides, entries, self_added):  # else a third of the time goes into what is not read
-        chosen = [str(getattr(entry, "value", None) or getattr(entry, "path", None)) for entry in entries]
-        return map_choices(overrides, entries, self_added) if any("${" in name for name in chosen) else None
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(defaults_list, "_create_interpolation_map", map_choices_if_used)
-        patch.setattr(config_loader_impl, "create_defaults_list", list_files_once)
-        patch.setattr(ConfigLoaderImpl, "_compose_config_from_defaults_list", merge_files_once)
-        yield
-
-
-def _read_versions(repo):
-    """Return what tells the files apart from which a configuration is composed."""
-    sources = [(source.scheme(), source.path) for source in repo.get_sources()]
-    files = (file for scheme, path in sources if scheme == "file" for file in Path(path).rglob("*.yaml"))
-    return tuple(sources), frozenset((str(file), file.stat().st_mtime_ns) for file in files)
 
 
 @pytest.fixture(autouse=True)
