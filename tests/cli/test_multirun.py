@@ -307,6 +307,8 @@ def test_a_search_for_a_value_that_is_not_known_is_refused(command, monkeypatch,
         (["sweep=generator", UNET], "sweep=generator"),
         (["sweep=losses"], "loss"),
         (["sweep=loss,generator"], "sweep"),
+        (["sweep=loss", "--cfg", "job"], "--cfg"),
+        (["-m", "seed=0,1", "-i=config"], "-i"),
     ],
 )
 def test_what_a_sweep_cannot_have_is_named(command, jobs, capfd, words, names):

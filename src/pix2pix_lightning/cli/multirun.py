@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 _DIRECTIONS = {"min": "minimize", "max": "maximize"}
 """The sweeper's word for each mode of a metric."""
+_SHOWS_ONE = ("--cfg", "-c", "--info", "-i")
+"""Options of Hydra that show a configuration and run nothing."""
 
 
 class _JobError(Exception):
@@ -69,6 +71,8 @@ def run_multirun(config_name: str, run: Callable[[DictConfig], Any], flags: list
     import hydra
     from hydra.core.hydra_config import HydraConfig
 
+    if shown := [flag for flag in flags if flag.partition("=")[0] in _SHOWS_ONE]:
+        raise UserError(f"{shown[0]} shows one configuration, and a sweep has several: leave out sweep= and -m")
     words = [_quote_unless_swept(word) for word in overrides]
     failed: list[str] = []
     folders: list[str] = []
