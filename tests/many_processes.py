@@ -126,9 +126,7 @@ def process(rank, num_processes, root, out, device="cpu"):
     if device == "cuda":
         facts = {"batch_norm": train(root, num_processes, norm={"dropout": 0.0}, device=device)}
     else:
-        facts = {"steps": train(root, num_processes)}
-        if num_processes < 4:
-            facts["accumulated"] = train(root, num_processes, accumulate=2)
+        facts = {"steps": train(root, num_processes), "accumulated": train(root, num_processes, accumulate=2)}
         if num_processes == 2:
             facts["batch_norm"] = train(root, num_processes, epochs=1, norm={}, precision="32-true")
     torch.save(facts, Path(out) / f"{num_processes}_{rank}.pt")

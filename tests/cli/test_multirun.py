@@ -96,12 +96,12 @@ def test_jobs_are_named_after_all_that_differs(command, jobs):
 
 
 def test_ingredients_are_swept_alone_and_in_lists(command, jobs):
-    assert main(command("-m", "ingredient=ema,[ema,two_rates]")) == 0
-    folders = {"ingredient-ema": 2e-4, "ingredient-_ema_two_rates_": 1e-4}
+    assert main(command("-m", "ingredient=none,two_rates,[ema,two_rates]")) == 0
+    folders = {"ingredient-none": 2e-4, "ingredient-two_rates": 1e-4, "ingredient-_ema_two_rates_": 1e-4}
     assert {Path(cfg.run_dir).name: cfg.module.optimizer_g.lr for cfg in jobs} == folders
-    assert ["ema" in cfg.callbacks for cfg in jobs] == [True, True]
-    again = compose("train", shlex.split(jobs[1].command)[3:])
-    assert (again.module, again.callbacks.ema) == (jobs[1].module, jobs[1].callbacks.ema)
+    assert ["ema" in cfg.callbacks for cfg in jobs] == [False, False, True]
+    again = compose("train", shlex.split(jobs[2].command)[3:])
+    assert (again.module, again.callbacks.ema) == (jobs[2].module, jobs[2].callbacks.ema)
 
 
 def test_the_generators_of_table_2():

@@ -73,7 +73,9 @@ def _expand(path: str) -> str:
 
 
 def check_group_names(words: list[str]) -> None:
-    """Refuse a group that is set to null, a number or a dict, or left out by one, for which Hydra has no clear message.
+    """Refuse a group that is set to or left out by anything but names, for which Hydra has no clear message.
+
+    That is null, a number or a dict, also in a list; of the values of a sweep null alone.
 
     Raises:
         UserError: A word does so.

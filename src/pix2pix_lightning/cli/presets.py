@@ -93,8 +93,8 @@ def check_choices(
             ingredients exclude each other, or an ingredient and a word do.
     """
     for group, value in choices.items():
-        if group not in _MERGED and (len(split_names(value)) > 1 or value == "[]"):
-            several = f"; -m {group}={value[1:-1]} runs one after another" if value and value != "[]" else ""
+        if value is not None and group not in _MERGED and (len(split_names(value)) > 1 or value == "[]"):
+            several = "" if value == "[]" else f"; -m {group}={value[1:-1]} runs one after another"
             raise UserError(f"{group}={value}: one name is expected{several}")
     folders = find_conf_dirs(config_dir)
     for word in words:
