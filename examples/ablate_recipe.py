@@ -9,9 +9,9 @@ A row is what is added to the command line of `train`; several words are joined 
 turn, so that a machine whose speed changes slows all of them, and writes to OUT/steps.json how long a step of each row
 takes. `train` gives each row as many epochs as take the time of the first row's EPOCHS, runs two trainings at a time of
 one thread each, and evaluates the last checkpoint with its trained and with its EMA weights. What is there already is
-kept, so the same command goes on where it was stopped. `table` prints the means over the seeds of the rows, which had
---share of the time, as Markdown. `compare` prints each seed of the first row next to each of the others, which had
---share of its time. OUT/results.csv has all results; rows in it whose runs are gone stay in it.
+kept, so the same command goes on where it was stopped. `table` prints mean, lowest and highest of the seeds of the
+rows, which had --share of the time, as Markdown. `compare` prints each seed of the first row next to each of the
+others, which had --share of its time. OUT/results.csv has all results; rows in it whose runs are gone stay in it.
 
 PIX2PIX_DATA_DIR is the folder of facades/, maps/ and edges2shoes/. The judges need the extra `judge`.
 """
@@ -213,7 +213,7 @@ def find_result(
 
 
 def print_table(arguments: argparse.Namespace, rows: list[dict[str, Any]]) -> None:
-    """Print the means over the seeds of each task and row, by EfficientNet-Lite1, and the lowest and highest KID.
+    """Print the mean, the lowest and the highest value of the seeds of each task and row, by EfficientNet-Lite1.
 
     All figures but the KID of the trained weights are of the EMA weights.
     """
@@ -230,19 +230,18 @@ def print_table(arguments: argparse.Namespace, rows: list[dict[str, Any]]) -> No
         if not ema:
             continue
         count += 1
-        cells = [task, name, " ".join(row["seed"] for row in ema), str(ema[0]["epochs"])]
-        cells += [_show_mean(ema, key, digits) for key, digits in (("cpu_seconds", 0), ("l1", 4), ("ssim", 3))]
-        cells += [_show_mean(ema, "perceptual", 3), *(_show_mean(rows, "kid", 0, 1000) for rows in (trained, ema))]
-        if len(ema) > 1:
-            low, high = (f"{1000 * end(row['kid'] for row in ema):.0f}" for end in (min, max))
-            cells[-1] += f" ({low} to {high})"
+        seconds = statistics.mean(row["cpu_seconds"] for row in ema)
+        cells = [task, name, " ".join(row["seed"] for row in ema), str(ema[0]["epochs"]), f"{seconds:.0f}"]
+        cells += [_show_mean(ema, key, digits) for key, digits in (("l1", 4), ("ssim", 3), ("perceptual", 3))]
+        cells += [_show_mean(trained, "kid", 0, 1000), _show_mean(ema, "kid", 0, 1000)]
         print("| " + " | ".join([*cells, _show_mean(ema, "semantic_iou", 3)]) + " |")
     check_found(count, arguments)
 
 
 def _show_mean(rows: list[dict[str, Any]], name: str, digits: int, factor: float = 1) -> str:
     values = [row[name] * factor for row in rows if row.get(name) is not None]
-    return f"{statistics.mean(values):.{digits}f}" if values else ""
+    low, mean, high = (f"{of(values):.{digits}f}" if values else "" for of in (min, statistics.mean, max))
+    return f"{mean} ({low} to {high})" if len(values) > 1 else mean
 
 
 def compare_rows(arguments: argparse.Namespace, rows: list[dict[str, Any]]) -> None:
