@@ -47,13 +47,9 @@ class DemoProcess:
         except urllib.error.HTTPError as error:
             return error.code, error.read()
 
-    def event(self, name):
-        """Return the number of the event that calls a function of the page."""
-        config = json.loads(self.get("config")[1])
-        return next(d["id"] for d in config["dependencies"] if d["api_name"] == name)
-
-    def ask(self, event, *values):
-        """Send an event as the page does; return the status with the values or the error."""
+    def ask(self, *values):
+        """Send a request as the page does; return the status with the values or the error."""
+        (event,) = [each["id"] for each in json.loads(self.get("config")[1])["dependencies"]]
         session = uuid.uuid4().hex
         body = json.dumps({"data": values, "fn_index": event, "session_hash": session}).encode()
         status, answer = self.get("gradio_api/queue/join", body, **{"Content-Type": "application/json"})

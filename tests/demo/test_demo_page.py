@@ -54,10 +54,10 @@ def lines(seed, side=64):
 
 def ask_at_once(server, pictures, name="edges.ckpt", mode="deterministic"):
     """Send all drawings at the same time; return their answers."""
-    answers, press = [None] * len(pictures), server.event("translate")
+    answers = [None] * len(pictures)
 
     def ask(number):
-        answers[number] = server.ask(press, url(pictures[number]), name, mode, 0, 1)
+        answers[number] = server.ask(f"drawing {url(pictures[number])}", name, False, mode, 0, 1)
 
     threads = [threading.Thread(target=ask, args=(number,)) for number in range(len(pictures))]
     [thread.start() for thread in threads]
@@ -71,7 +71,7 @@ def test_20_simultaneous_requests_get_their_own_answers(server, checkpoints):
     translator = Translator(checkpoints["edges"], device="cpu")
     for picture, (status, data) in zip(pictures, answers, strict=True):
         assert status == 200, data
-        assert (pixels(data[0][0]["file"]) == translator(picture)).all()
+        assert (pixels(data[1][0]["file"]) == translator(picture)).all()
 
 
 def test_requests_beyond_the_queue_are_refused(server):
@@ -83,18 +83,19 @@ def test_requests_beyond_the_queue_are_refused(server):
 
 
 def test_user_errors_are_one_line_and_the_server_continues(server):
-    press = server.event("translate")
+    drawn, plain = f"drawing {url(lines(0))}", url(np.full((64, 64, 3), 120, np.uint8))
     for values, line in (
-        ((None, "edges.ckpt", "deterministic", 0, 1), "the drawing is empty"),
-        ((url(lines(0)), "edges.ckpt", "paper", 0, 1000), "1000 is greater than maximum value 8"),
-        ((url(lines(0)), "/etc/passwd", "deterministic", 0, 1), "not in the list of choices"),
-        ((url(np.full((64, 64, 3), 120, np.uint8)), "labels.ckpt", "deterministic", 0, 1), "none of the palette's"),
+        ((None, "edges.ckpt", False, "deterministic", 0, 1), "the drawing is empty"),
+        (("upload", "edges.ckpt", False, "deterministic", 0, 1), "the file is empty"),
+        ((drawn, "edges.ckpt", False, "paper", 0, 1000), "1000 is greater than maximum value 8"),
+        (("model", "/etc/passwd", False, "deterministic", 0, 1), "not in the list of choices"),
+        ((f"drawing {plain}", "labels.ckpt", False, "deterministic", 0, 1), "none of the palette's"),
     ):
-        status, error = server.ask(press, *values)
+        status, error = server.ask(*values)
         assert status == 500
         assert line in error
         assert "\n" not in error
-    assert server.ask(press, url(lines(0)), "edges.ckpt", "deterministic", 0, 1)[0] == 200
+    assert server.ask(drawn, "edges.ckpt", False, "deterministic", 0, 1)[0] == 200
 
 
 def test_files_of_the_machine_cannot_be_read_or_removed(server, checkpoints):
@@ -107,8 +108,8 @@ def test_files_of_the_machine_cannot_be_read_or_removed(server, checkpoints):
         file = {"path": path, "meta": {"_type": "gradio.FileData"}}
         for sent in (file, [file]):
             refused = 500, "a value of another type than expected"
-            assert server.ask(server.event("load_upload"), sent, "edges.ckpt", False) == refused
-            assert server.ask(server.event("translate"), url(lines(0)), "edges.ckpt", "paper", sent, 1) == refused
+            assert server.ask(sent, "edges.ckpt", False, "paper", 0, 1) == refused
+            assert server.ask(f"drawing {url(lines(0))}", "edges.ckpt", False, "paper", sent, 1) == refused
     assert own.exists()
     assert [path for path in server.temporary.rglob("*") if path.is_file()] == []
 
@@ -117,7 +118,7 @@ def test_request_limits_and_closed_routes(server):
     files = {"Content-Type": "multipart/form-data; boundary=x"}
     body = b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.png"\r\n\r\nx\r\n--x--\r\n'
     assert server.get("gradio_api/upload", body, **files) == (403, b"not available")
-    for route in ("component_server", "process_recording", "run/translate", "call/translate", "vibe-edit"):
+    for route in ("component_server", "process_recording", "run/answer", "call/answer", "vibe-edit"):
         assert server.get(f"gradio_api/{route}", b"{}", **{"Content-Type": "application/json"})[0] == 403
     connection = http.client.HTTPConnection(server.address[7:-1], timeout=20)
     connection.putrequest("POST", "/gradio_api/queue/join")
@@ -250,6 +251,28 @@ def test_a_session_has_one_request_at_a_time(browser, server):
         draw_stroke(browser, (-150, row), (150, row))
     browser.until(lambda: browser.run("return window.sent > 2 && window.waiting === 0"), 60)
     assert browser.run("return window.most") == 1
+
+
+def test_a_model_is_shown_although_an_answer_is_still_ending(browser, server, checkpoints):
+    open_page(browser, server)
+    # over a slow network: the server has answered, and the page does not know it yet
+    browser.run("""
+        const real = window.fetch;
+        const delay = async (chunk, controller) => {
+            window.hasAnswered ||= new TextDecoder().decode(chunk).includes("process_completed");
+            if (window.hasAnswered) await new Promise(done => setTimeout(done, 1500));
+            controller.enqueue(chunk);
+        };
+        window.fetch = async (address, ...rest) => {
+            const answer = await real(address, ...rest);
+            if (!(address.url || String(address)).includes("queue/data")) return answer;
+            return new Response(answer.body.pipeThrough(new TransformStream({transform: delay})), answer);
+        };
+    """)
+    press_button(browser, "Clear")
+    browser.until(lambda: browser.run("return window.hasAnswered"), 20)
+    choose_model(browser, "labels.ckpt")
+    browser.until(lambda: texts(browser, "#drawing .brushes button") == list(PALETTE), 20)
 
 
 def test_page_cannot_fetch_from_other_servers(browser, server):

@@ -133,7 +133,7 @@ def test_policy_allows_only_the_pages_files(tmp_path, without_onnx):
 def test_web_script_reads_the_upload_of_the_canvas(tmp_path, without_onnx):
     write_page(tmp_path / "page")
     parts, script = ((tmp_path / "page" / name).read_text() for name in ("parts.js", "web.js"))
-    (name,) = re.findall(r'closest\("#drawing"\)\.(\w+) =', parts)
+    (name,) = re.findall(r"drawing\.(\w+) = sent", parts)
     assert re.findall(r"decodeUpload\(drawing\.(\w+)\)", script) == [name]
 
 

@@ -5,8 +5,17 @@ const brushList = element.querySelector(".brushes");
 const range = element.querySelector("input[type=range]"), output = element.querySelector("output");
 const MAX_UNDO_PIXELS = 2 ** 24, TRANSLATE_EVERY = 100; // milliseconds
 let canvasState = {}, kind = "", brush = {}, undoStack = [], last = null, isRectangle = false, isWaiting = false;
+const drawing = element.closest("#drawing");
 
-// Ask for a translation soon. The page sends what is drawn by then, and the next request after this one's answer.
+// What the demo asks next, after the answer to its last request: the canvas of a model that was chosen, a file on the
+// canvas, or a translation of what is drawn by then.
+drawing.chooseRequest = model => {
+  if (model !== canvasState.model) return "model";
+  const sent = drawing.uploadedFile;
+  delete drawing.uploadedFile;
+  return sent ? `upload ${sent}` : `drawing ${canvas.toDataURL("image/png")}`;
+};
+// Ask for a translation soon.
 const translateSoon = () => {
   if (isWaiting) return;
   isWaiting = true;
@@ -189,7 +198,7 @@ const actions = {
 };
 const file = element.querySelector("input[type=file]");
 const send = sent => {
-  element.closest("#drawing").uploadedFile = sent;
+  drawing.uploadedFile = sent;
   file.value = ""; // so that the same file can be chosen again
   trigger("upload");
 };

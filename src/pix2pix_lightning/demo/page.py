@@ -15,8 +15,9 @@ from pix2pix_lightning.demo.session import DemoSession
 
 MAX_SAMPLES = 8
 _HERE = Path(__file__).parent
-_SEND_DRAWING = "(canvas, ...others) => [document.querySelector('#drawing canvas').toDataURL('image/png'), ...others]"
-_SEND_UPLOAD = "(canvas, ...others) => [document.querySelector('#drawing').uploadedFile, ...others]"
+_CHOOSE_REQUEST = (
+    "(canvas, model, ...others) => [document.querySelector('#drawing').chooseRequest(model), model, ...others]"
+)
 _INTRODUCTION = (
     "Draw, or upload a picture: the translation follows while you draw. The model works best on pictures like those it "
     "was trained on; the example shows one."
@@ -73,47 +74,41 @@ def build_page(session: DemoSession) -> gr.Blocks:
                 seed = gr.Number(0, label="Seed", precision=0, minimum=0, maximum=2**31 - 1)
                 samples = gr.Slider(1, MAX_SAMPLES, value=1, step=1, label="Samples")
 
-        def choose_model(name: str) -> tuple[Any, Any, Any]:
-            description = _answer(lambda: session.describe_canvas(name))
-            return description, [], gr.Checkbox(label=_format_resize_label(description))
+        def describe_model(name: str) -> dict[Any, Any]:
+            description = session.describe_canvas(name)
+            label = gr.Checkbox(label=_format_resize_label(description))
+            return {canvas: description, results: [], to_training_size: label}
 
-        def load_upload(file: str, name: str, to_size: bool) -> Any:
-            description = _answer(lambda: session.load_upload(name, file, to_training_size=to_size))
+        def load_upload(file: str, name: str, to_size: bool) -> dict[Any, Any]:
+            description = session.load_upload(name, file, to_training_size=to_size)
             if description["note"]:
                 gr.Info(description["note"], duration=None)
-            return description
+            return {canvas: description}
 
-        def translate(drawing: str, name: str, how: str, number: float | None, count: int) -> Any:
+        def translate(drawing: Any, name: str, how: str, number: float | None, count: int) -> dict[Any, Any]:
             is_random = how != MODES[0]
             options = {"seed": int(number or 0), "samples": int(count)} if is_random else {"seed": 0, "samples": 1}
-            return _answer(lambda: session.translate(name, how, drawing, **options))
+            return {results: session.translate(name, how, drawing, **options), noise: gr.Row(visible=is_random)}
 
-        one_at_a_time: dict[str, Any] = {
-            "api_visibility": "private",
-            "concurrency_limit": 1,
-            "concurrency_id": "models",
-        }
-        model.change(choose_model, model, [canvas, results, to_training_size], show_progress="hidden", **one_at_a_time)
-        canvas.upload(
-            load_upload,
-            [canvas, model, to_training_size],
-            canvas,
-            js=_SEND_UPLOAD,
-            show_progress="hidden",
-            **one_at_a_time,
-        )
+        def answer(request: Any, name: str, to_size: bool, how: str, number: float | None, count: int) -> Any:
+            what, _, sent = request.partition(" ") if isinstance(request, str) else ("drawing", "", request)
+            if what == "model":
+                return _answer(lambda: describe_model(name))
+            if what == "upload":
+                return _answer(lambda: load_upload(sent, name, to_size))
+            return _answer(lambda: translate(sent, name, how, number, count))
+
+        # One event for all requests: gradio 6.31 can lose the answer to an event that is sent while another one ends.
         gr.on(
-            [canvas.input, mode.change, seed.change, samples.change],
-            translate,
-            [canvas, model, mode, seed, samples],
-            results,
-            js=_SEND_DRAWING,
-            trigger_mode="always_last",  # a session waits for its answer, and then sends what is drawn by then
+            [canvas.input, canvas.upload, model.change, mode.change, seed.change, samples.change],
+            answer,
+            [canvas, model, to_training_size, mode, seed, samples],
+            [canvas, results, to_training_size, noise],
+            js=_CHOOSE_REQUEST,
+            trigger_mode="always_last",  # a session waits for its answer, and then chooses what it asks next
             show_progress="hidden",
-            **one_at_a_time,
-        )
-        mode.change(
-            lambda how: gr.Row(visible=how != MODES[0]), mode, noise, api_visibility="private", show_progress="hidden"
+            concurrency_limit=1,
+            api_visibility="private",
         )
         page.queue(max_size=session.max_waiting, api_open=False)
     limit_gradio_sessions(page, session.max_waiting + 1)

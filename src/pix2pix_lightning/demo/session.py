@@ -68,7 +68,7 @@ class DemoSession:
 
         Returns:
             What the script of the canvas reads: ``start``, the start picture as a data URL; ``picture``, which is None;
-            the brushes and the limits of the canvas.
+            ``model``, the name; the brushes and the limits of the canvas.
 
         Raises:
             UserError: The model cannot be loaded.
@@ -78,6 +78,7 @@ class DemoSession:
         return {
             "start": _to_data_url(draw_start_picture(brushes, spec.size)),
             "picture": None,
+            "model": name,
             **brushes.describe(size=spec.size, max_bytes=self.max_bytes),
         }
 
