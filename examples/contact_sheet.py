@@ -26,6 +26,8 @@ def main() -> None:
     parser.add_argument("--columns", type=int, default=2, help="how many pairs side by side")
     parser.add_argument("--epoch", type=int, help="the epoch of the outputs, counted from 1; by default the last")
     arguments = parser.parse_args()
+    if arguments.picture.exists():
+        parser.error(f"{arguments.picture} exists: name another picture")
     outputs = "epoch_*.png" if arguments.epoch is None else f"epoch_{arguments.epoch - 1:04d}.png"
     gallery = arguments.run / "gallery/images"
     if not gallery.is_dir():

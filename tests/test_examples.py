@@ -83,6 +83,8 @@ def test_the_contact_sheet_shows_the_last_epoch(tmp_path, monkeypatch):
     shown = [[int(sheet[12 * row + 4, 12 * column + 4 + 8 * (column // 3)]) for column in range(6)] for row in range(2)]
     assert shown == [[0, 100, 200, 0, 101, 200], [0, 102, 200, 0, 103, 200]]
     assert len(sheet) == 24
+    with pytest.raises(SystemExit, match="2"):
+        runpy.run_path(str(script), run_name="__main__")
 
 
 def test_tiles_are_compared_with_the_whole(labelled, tmp_path, capsys, monkeypatch):
