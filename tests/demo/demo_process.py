@@ -49,7 +49,8 @@ class DemoProcess:
 
     def ask(self, *values):
         """Send a request as the page does; return the status with the values or the error."""
-        (event,) = [each["id"] for each in json.loads(self.get("config")[1])["dependencies"]]
+        events = json.loads(self.get("config")[1])["dependencies"]
+        event = next(each["id"] for each in events if each["api_name"] == "answer")
         session = uuid.uuid4().hex
         body = json.dumps({"data": values, "fn_index": event, "session_hash": session}).encode()
         status, answer = self.get("gradio_api/queue/join", body, **{"Content-Type": "application/json"})

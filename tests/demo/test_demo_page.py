@@ -240,7 +240,7 @@ def test_a_session_has_one_request_at_a_time(browser, server):
         window.waiting = window.most = window.sent = 0;
         const real = window.fetch;
         window.fetch = async (address, ...rest) => {
-            if (!String(address).includes("queue/join")) return real(address, ...rest);
+            if (!String(rest[0]?.body).includes("drawing data:")) return real(address, ...rest);
             window.sent++;
             window.most = Math.max(window.most, ++window.waiting);
             await new Promise(done => setTimeout(done, 500));
@@ -253,26 +253,32 @@ def test_a_session_has_one_request_at_a_time(browser, server):
     assert browser.run("return window.most") == 1
 
 
-def test_a_model_is_shown_although_an_answer_is_still_ending(browser, server, checkpoints):
+@pytest.mark.parametrize("late", ["process_completed", "close_stream"])
+def test_a_model_is_shown_although_an_answer_is_still_ending(browser, server, late):
     open_page(browser, server)
-    # over a slow network: the server has answered, and the page does not know it yet
-    browser.run("""
-        const real = window.fetch;
+    # over a slow network the page does not know yet that the server has answered, or that no other answer follows
+    browser.run(
+        """
+        const late = arguments[0], real = window.fetch, decoder = new TextDecoder(), encoder = new TextEncoder();
         const delay = async (chunk, controller) => {
-            window.hasAnswered ||= new TextDecoder().decode(chunk).includes("process_completed");
-            if (window.hasAnswered) await new Promise(done => setTimeout(done, 1500));
-            controller.enqueue(chunk);
+            for (const message of decoder.decode(chunk).split(/(?<=\\n\\n)/)) {
+                window.isLate ||= message.includes(late);
+                if (window.isLate) await new Promise(done => setTimeout(done, 1500));
+                controller.enqueue(encoder.encode(message));
+            }
         };
         window.fetch = async (address, ...rest) => {
             const answer = await real(address, ...rest);
             if (!(address.url || String(address)).includes("queue/data")) return answer;
             return new Response(answer.body.pipeThrough(new TransformStream({transform: delay})), answer);
         };
-    """)
+        """,
+        late,
+    )
     press_button(browser, "Clear")
-    browser.until(lambda: browser.run("return window.hasAnswered"), 20)
+    browser.until(lambda: browser.run("return window.isLate"), 20)
     choose_model(browser, "labels.ckpt")
-    browser.until(lambda: texts(browser, "#drawing .brushes button") == list(PALETTE), 20)
+    browser.until(lambda: texts(browser, "#drawing .brushes button") == list(PALETTE), 30)
 
 
 def test_page_cannot_fetch_from_other_servers(browser, server):

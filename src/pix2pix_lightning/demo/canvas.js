@@ -3,13 +3,21 @@ const canvas = element.querySelector("canvas");
 const context = canvas.getContext("2d", {alpha: false, willReadFrequently: true});
 const brushList = element.querySelector(".brushes");
 const range = element.querySelector("input[type=range]"), output = element.querySelector("output");
-const MAX_UNDO_PIXELS = 2 ** 24, TRANSLATE_EVERY = 100; // milliseconds
+const MAX_UNDO_PIXELS = 2 ** 24, TRANSLATE_EVERY = 100, RETRY_AFTER = 3000; // milliseconds
 let canvasState = {}, kind = "", brush = {}, undoStack = [], last = null, isRectangle = false, isWaiting = false;
 const drawing = element.closest("#drawing");
 
+// The answer can be lost on the way until the server answers something else: let it do so while there is none.
+let retry;
+const keepAsking = wait => {
+  clearTimeout(retry);
+  retry = setTimeout(() => { trigger("retry"); keepAsking(2 * wait); }, wait);
+};
+drawing.endRequest = () => clearTimeout(retry);
 // What the demo asks next, after the answer to its last request: the canvas of a model that was chosen, a file on the
 // canvas, or a translation of what is drawn by then.
 drawing.chooseRequest = model => {
+  keepAsking(RETRY_AFTER);
   if (model !== canvasState.model) return "model";
   const sent = drawing.uploadedFile;
   delete drawing.uploadedFile;

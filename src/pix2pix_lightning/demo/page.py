@@ -18,6 +18,7 @@ _HERE = Path(__file__).parent
 _CHOOSE_REQUEST = (
     "(canvas, model, ...others) => [document.querySelector('#drawing').chooseRequest(model), model, ...others]"
 )
+_END_REQUEST = "() => document.querySelector('#drawing').endRequest()"
 _INTRODUCTION = (
     "Draw, or upload a picture: the translation follows while you draw. The model works best on pictures like those it "
     "was trained on; the example shows one."
@@ -98,8 +99,9 @@ def build_page(session: DemoSession) -> gr.Blocks:
                 return _answer(lambda: load_upload(sent, name, to_size))
             return _answer(lambda: translate(sent, name, how, number, count))
 
-        # One event for all requests: gradio 6.31 can lose the answer to an event that is sent while another one ends.
-        gr.on(
+        # gradio 6.31 can lose the answer to an event that is sent while another one ends (gradio_client_loses_answer in
+        # findings/). So all requests are one event, and while it has no answer, empty ones open the stream of answers.
+        answered = gr.on(
             [canvas.input, canvas.upload, model.change, mode.change, seed.change, samples.change],
             answer,
             [canvas, model, to_training_size, mode, seed, samples],
@@ -110,11 +112,24 @@ def build_page(session: DemoSession) -> gr.Blocks:
             concurrency_limit=1,
             api_visibility="private",
         )
+        answered.success(None, js=_END_REQUEST)
+        answered.failure(None, js=_END_REQUEST)
+        canvas.retry(
+            _do_nothing,
+            trigger_mode="multiple",
+            show_progress="hidden",
+            concurrency_limit=None,
+            api_visibility="private",
+        )
         page.queue(max_size=session.max_waiting, api_open=False)
     limit_gradio_sessions(page, session.max_waiting + 1)
     refuse_gradio_objects(page)
     app: gr.Blocks = page
     return app
+
+
+def _do_nothing() -> None:
+    """Answer an event without a result."""
 
 
 def _answer(ask: Callable[[], Any]) -> Any:
