@@ -60,7 +60,8 @@ def test_the_users_own_experiments_count(tmp_path):
 
 FOLDERS = find_conf_dirs()
 EXPERIMENTS, INGREDIENTS = (list_choices(group, FOLDERS) for group in ("experiment", "ingredient"))
-TOGETHER = [name for name in INGREDIENTS if name not in ("projected", "oasis")]  # which are other discriminators
+APART = ("projected", "oasis", "high_rate")  # other networks, and another rate than that of two_rates
+TOGETHER = [name for name in INGREDIENTS if name not in APART]
 
 
 def test_the_recipe_of_the_paper_changes_nothing():
@@ -111,7 +112,9 @@ def test_the_modern_recipe_sets_nothing_else():
         compose("train", ["experiment=quickstart", "recipe=modern"]),
     )
     check_modern(usual, cfg)
-    for node in ("discriminator", "adversarial", "optimizer_g", "optimizer_d", "schedule", "diff_augment"):
+    for node in ("optimizer_g", "optimizer_d"):
+        assert cfg.module[node] == {**usual.module[node], "lr": 8e-4}
+    for node in ("discriminator", "adversarial", "schedule", "diff_augment"):
         assert cfg.module[node] == usual.module[node]
 
 
