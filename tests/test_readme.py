@@ -166,8 +166,8 @@ def commands(text):
 
 
 def split_words(script):
-    stubs = "".join(
-        f'{name}() {{ printf \'%s\\0\' {name} "$@" >> "$LOG"; printf \'\\n\' >> "$LOG"; }}\n'
+    stubs = "".join(  # a line in one write, since the commands of a pipe run at the same time
+        f'{name}() {{ local line; printf -v line \'%s\\037\' {name} "$@"; printf \'%s\\n\' "$line" >> "$LOG"; }}\n'
         for name in ("python", "make", "pip")
     )
     with tempfile.TemporaryDirectory() as folder:
@@ -178,7 +178,7 @@ def split_words(script):
         bash = [shutil.which("bash"), "-euc", stubs + script]
         process = subprocess.run(bash, cwd=empty, env=environment, capture_output=True, text=True, check=False)
         assert process.returncode == 0, f"not known how to run: {script}\n{process.stderr}"
-        return [line.split("\0")[:-1] for line in log.read_text().split("\n")[:-1]]
+        return [line.split("\037")[:-1] for line in log.read_text().split("\n")[:-1]]
 
 
 # ---- what they read ----------------------------------------------------------------------------------------------
