@@ -94,10 +94,10 @@ def build_page(session: DemoSession) -> gr.Blocks:
         def answer(request: Any, name: str, to_size: bool, how: str, number: float | None, count: int) -> Any:
             what, _, sent = request.partition(" ") if isinstance(request, str) else ("drawing", "", request)
             if what == "model":
-                return _answer(lambda: describe_model(name))
+                return _show_error(lambda: describe_model(name))
             if what == "upload":
-                return _answer(lambda: load_upload(sent, name, to_size))
-            return _answer(lambda: translate(sent, name, how, number, count))
+                return _show_error(lambda: load_upload(sent, name, to_size))
+            return _show_error(lambda: translate(sent, name, how, number, count))
 
         # gradio 6.31 can lose the answer to an event that is sent while another one ends (gradio_client_loses_answer in
         # findings/). So all requests are one event, and while it has no answer, empty ones open the stream of answers.
@@ -132,7 +132,7 @@ def _do_nothing() -> None:
     """Answer an event without a result."""
 
 
-def _answer(ask: Callable[[], Any]) -> Any:
+def _show_error(ask: Callable[[], Any]) -> Any:
     """Return the answer. A user error becomes one line on the page, and the server continues."""
     try:
         return ask()
