@@ -79,7 +79,7 @@ def test_recipe_and_ingredients_go_with_each_experiment(experiment):
     words = [f"experiment={experiment}", "recipe=modern", f"ingredient=[{','.join(TOGETHER)}]"]
     usual, cfg = compose("train", words[:1]), compose("train", words)
     assert (cfg.data, cfg.trainer, cfg.name) == (usual.data, usual.trainer, usual.name)
-    check_modern(usual, cfg, feature_matching=10.0)
+    check_modern(usual, cfg, {"norm": "instance", "noise_channels": 8}, feature_matching=10.0, mode_seeking=1.0)
     assert (cfg.module.optimizer_g.lr, cfg.module.optimizer_d.lr) == (1e-4, 4e-4)
     assert cfg.module.discriminator._target_.endswith(".MultiScaleDiscriminator")
     assert cfg.module.discriminator.base_channels == usual.module.discriminator.base_channels
@@ -89,12 +89,12 @@ def test_recipe_and_ingredients_go_with_each_experiment(experiment):
     assert cfg.module.diff_augment == ["color", "translation", "cutout"]
 
 
-def check_modern(usual, cfg, **weights):
+def check_modern(usual, cfg, generator=(), **weights):
     assert (cfg.callbacks.ema.decay, cfg.callbacks.ema.validate) == (0.999, True)
     assert cfg.module.weights == {**usual.module.weights, "perceptual": 100.0, **weights}
     assert cfg.module.reconstruction.keys() == {*usual.module.reconstruction, "perceptual"}
     assert cfg.module.reconstruction.perceptual.pretrained == "lite0"
-    assert cfg.module.generator == {**usual.module.generator, "upsample": "resize"}
+    assert cfg.module.generator == {**usual.module.generator, "upsample": "resize", **dict(generator)}
 
 
 @pytest.mark.parametrize(("name", "loss"), [("projected", "HingeAdversarial"), ("oasis", "SegmentationAdversarial")])

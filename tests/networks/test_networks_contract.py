@@ -22,7 +22,7 @@ SIDES = (16, 24)
 # Between them the cases have every kind, norm and way of upsampling.
 GENERATORS = {
     "unet, batch": lambda a, b: UNetGenerator(a, b, num_downs=3, base_channels=4, dropout_at="paper"),
-    "unet, instance": lambda a, b: UNetGenerator(a, b, num_downs=3, base_channels=4, norm="instance"),
+    "unet, instance": lambda a, b: UNetGenerator(a, b, num_downs=3, base_channels=4, norm="instance", noise_channels=2),
     "unet, none": lambda a, b: UNetGenerator(a, b, num_downs=3, base_channels=4, norm="none", upsample="resize"),
     "unet of one level": lambda a, b: UNetGenerator(a, b, num_downs=1, base_channels=4),
     "encoder_decoder, batch": lambda a, b: EncoderDecoderGenerator(a, b, num_downs=3, base_channels=4),

@@ -18,7 +18,7 @@ class GeneratorNetwork:
         module: Module whose generator is used itself, not copied, and moved to ``device``.
         norm: ``image`` (statistics of the image) or ``running`` (running statistics), as in
             ``networks.use_eval_mode``.
-        dropout: Whether dropout's noise is on.
+        dropout: Whether the generator's noise is on: dropout, and planes of noise.
         device: Device on which it runs.
         precision: ``32``, ``bf16`` or ``auto``.
         optimized_layout: Whether the weights are converted for speed, in place.
@@ -68,7 +68,7 @@ class GeneratorNetwork:
 
         Args:
             source: Images (B, C, H, W) in [-1, 1], of sides that the network takes.
-            seed: Seed of dropout's noise.
+            seed: Seed of the noise.
             sample: Number of the noise; together with ``seed`` it determines the noise.
             whole: State of the image that is translated in tiles, of which ``source`` is one.
             window: Position of ``source`` in that image.

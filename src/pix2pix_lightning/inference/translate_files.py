@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy.typing as npt
-from torch import nn
 
 from pix2pix_lightning.data.files.image_files import TIFF_SUFFIXES, check_writable, get_suffix, write_image
 from pix2pix_lightning.data.sides import Side
@@ -17,6 +16,7 @@ from pix2pix_lightning.inference.source_files import Source, format_source, has_
 from pix2pix_lightning.inference.spread import Spread
 from pix2pix_lightning.inference.translator import Translator
 from pix2pix_lightning.inference.volumes import translate_volume, write_translation
+from pix2pix_lightning.networks import find_noise
 from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.memory import is_out_of_memory
 
@@ -135,14 +135,13 @@ def check_sampling(translator: Translator, samples: int | None) -> None:
     """Check that samples, if any are asked for, can differ.
 
     Raises:
-        UserError: Dropout is off, or the generator has none.
+        UserError: Noise is off, or the generator has none.
     """
     if samples is None:
         return
     check_noise(translator, samples)
-    layers = translator.generator.modules()
-    if not any(isinstance(layer, nn.Dropout | nn.Dropout2d) and layer.p > 0 for layer in layers):
-        raise UserError(f"samples={samples} are all equal, since this generator has no dropout: leave samples out")
+    if not find_noise(translator.generator):
+        raise UserError(f"samples={samples} are all equal, since this generator has no noise: leave samples out")
 
 
 def check_noise(translator: Translator, samples: int) -> None:

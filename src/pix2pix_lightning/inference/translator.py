@@ -71,8 +71,8 @@ class Translator:
         weights: ``trained``; ``ema``, the moving average of the generator; or ``auto``: ``ema`` where there is one.
         norm: ``image`` (batch norm uses the statistics of each image) or ``running`` (running statistics); by default
             that of the mode, and for an exported file the one of the export.
-        dropout: ``on`` or ``off``; by default that of the mode.
-        seed: Seed of dropout's noise.
+        dropout: ``on`` or ``off``, of all noise; by default that of the mode.
+        seed: Seed of the noise.
         sample: Number of the noise; together with the seed it determines the noise.
         device: A torch device, to which the generator is moved. ``auto`` is the device of a module, and for a file
             the GPU if there is one.

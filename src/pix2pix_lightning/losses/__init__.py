@@ -12,6 +12,7 @@ from pix2pix_lightning.losses.cross_entropy import ClassCrossEntropy
 from pix2pix_lightning.losses.diff_augment import DiffAugment
 from pix2pix_lightning.losses.feature_matching import feature_matching
 from pix2pix_lightning.losses.masking import compute_masked_loss, replace_masked
+from pix2pix_lightning.losses.mode_seeking import mode_seeking
 from pix2pix_lightning.losses.penalties import gradient_penalty, r1_penalty
 from pix2pix_lightning.losses.perceptual import PerceptualDistance, PretrainedPerceptual
 from pix2pix_lightning.losses.reconstruction import PyramidL1, ShiftTolerantL1
@@ -40,6 +41,7 @@ __all__ = [
     "gradient_penalty",
     "label_mix",
     "mean_over_scales",
+    "mode_seeking",
     "r1_penalty",
     "replace_masked",
     "split_logits",

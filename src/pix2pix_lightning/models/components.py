@@ -25,8 +25,11 @@ Parts = dict[str, Any]
 
 _MAX_DOWNS = 8
 _LOGGED_NAMES = (
-    *("adversarial", "feature_matching", "loss_g", "loss_d", "d_real", "d_fake", "gradient_penalty", "r1", "label_mix"),
+    *("adversarial", "feature_matching", "mode_seeking", "loss_g", "loss_d", "d_real", "d_fake"),
+    *("gradient_penalty", "r1", "label_mix"),
 )
+MODE_SEEKING = "mode_seeking"
+"""Name of the term that compares two outputs of one source; it is computed where it has a weight."""
 _OWN = "pix2pix_lightning"
 _EXAMPLES = {
     "generator": f"{_OWN}.networks.UNetGenerator",
@@ -277,13 +280,14 @@ def complete_weights(
     known = {**adversarial, **{name: 100.0 if name == "l1" else 1.0 for name in reconstruction}}
     weights = weights or {}
     for name in weights:
-        if name not in known:
-            raise UserError(f"weights.{name}: no such term here, there are {', '.join(known)}")
+        if name not in (*known, MODE_SEEKING):
+            raise UserError(f"weights.{name}: no such term here, there are {', '.join((*known, MODE_SEEKING))}")
     for name, weight in weights.items():
         if not _is_number_below(weight, math.inf):
             raise UserError(f"weights.{name}={weight}: a finite number of at least 0 is expected")
     if not known:
         raise UserError("neither a discriminator nor a reconstruction loss: there is nothing to train on")
+    known |= {MODE_SEEKING: 0.0} if MODE_SEEKING in weights else {}
     return {name: float(weights.get(name, default)) for name, default in known.items()}
 
 

@@ -33,6 +33,7 @@ from pix2pix_lightning.models.defaults import ADAM, L1, PATCH_70, UNET_256, VANI
 from pix2pix_lightning.models.discriminator_checks import build_diff_augment, check_discriminator
 from pix2pix_lightning.models.discriminator_terms import DiscriminatorTermsMixin
 from pix2pix_lightning.models.evaluation_steps import EvaluationMixin
+from pix2pix_lightning.models.mode_seeking import check_mode_seeking, compute_mode_seeking
 from pix2pix_lightning.models.optimization import OptimizationMixin
 from pix2pix_lightning.models.persistence import PersistenceMixin
 from pix2pix_lightning.models.reconstruction import build_reconstruction
@@ -54,8 +55,8 @@ class Pix2PixModule(DiscriminatorTermsMixin, EvaluationMixin, OptimizationMixin,
         discriminator: Maps source and target, concatenated, to logits (B, 1, h, w) or a list. None: regression alone.
         adversarial: The adversarial loss, such as ``losses.VanillaAdversarial``.
         reconstruction: Losses of (output, target) by name.
-        weights: Weights of ``adversarial``, ``feature_matching`` and the names of ``reconstruction``. Default 1, but
-            100 for ``l1`` (the paper's) and 0 for ``feature_matching``.
+        weights: Weights of ``adversarial``, ``feature_matching``, ``mode_seeking`` and the names of ``reconstruction``.
+            Default 1, but 100 for ``l1`` (the paper's) and 0 for ``feature_matching`` and ``mode_seeking``.
         conditional: Whether the discriminator sees the source next to the target.
         diff_augment: Random changes of what the discriminator sees, for few pairs: some of ``color``, ``translation``
             and ``cutout`` (``losses.DiffAugment``). None changes nothing.
@@ -151,6 +152,7 @@ class Pix2PixModule(DiscriminatorTermsMixin, EvaluationMixin, OptimizationMixin,
         """Build ``generator`` and ``discriminator`` from the parts; the first weights are a function of ``seed``."""
         with seed_torch(torch.device("cpu"), self.seed, Purpose.WEIGHTS):
             self.generator = build_module("generator", self.parts["generator"])
+            check_mode_seeking(self.generator, self.weights)
             part = self.parts["discriminator"]
             self.discriminator: Any = part and build_module("discriminator", part)
         self.configure_penalties()
@@ -242,6 +244,8 @@ class Pix2PixModule(DiscriminatorTermsMixin, EvaluationMixin, OptimizationMixin,
             A scalar.
         """
         terms = {k: compute_masked_loss(loss, fake, target, self.mask) for k, loss in self.reconstruction.items()}
+        if self.weights.get("mode_seeking"):
+            terms["mode_seeking"] = compute_mode_seeking(self.generator, source, target, fake, self.mask)
         if self.discriminator is not None:
             fake_pair, real_pair, labels = self.show_pairs(source, fake, target)
             if not self.weights["feature_matching"]:

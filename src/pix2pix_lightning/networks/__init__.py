@@ -7,6 +7,7 @@ from pix2pix_lightning.networks.eval_mode import find_image_norms, use_eval_mode
 from pix2pix_lightning.networks.hourglass import HourglassGenerator
 from pix2pix_lightning.networks.layers import cat_dense_grad, initialize
 from pix2pix_lightning.networks.matmul_convolution import convert_to_matmul
+from pix2pix_lightning.networks.noise import NoisePlanes, find_noise
 from pix2pix_lightning.networks.padding import pad_for
 from pix2pix_lightning.networks.projected import ProjectedDiscriminator
 from pix2pix_lightning.networks.receptive_field import ReceptiveField, measure_receptive_field
@@ -19,6 +20,7 @@ __all__ = [
     "EncoderDecoderGenerator",
     "HourglassGenerator",
     "MultiScaleDiscriminator",
+    "NoisePlanes",
     "PatchDiscriminator",
     "PixelDiscriminator",
     "ProjectedDiscriminator",
@@ -34,6 +36,7 @@ __all__ = [
     "convert_to_matmul",
     "crop_map",
     "find_image_norms",
+    "find_noise",
     "initialize",
     "measure_receptive_field",
     "pad_for",

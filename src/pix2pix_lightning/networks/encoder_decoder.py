@@ -17,6 +17,7 @@ class EncoderDecoderGenerator(HourglassGenerator):
         dropout: Probability of dropout in the decoder, in [0, 1); 0 leaves the layers out.
         dropout_at: ``"paper"`` or ``"junyanz"``, as in `HourglassGenerator`.
         upsample: ``"transposed"`` or ``"resize"`` (nearest neighbour and a 3x3 convolution).
+        noise_channels: Planes of noise next to the input (`NoisePlanes`); 0 leaves them out.
 
     Raises:
         UserError: An argument is out of its range or is not one of the names.
@@ -41,6 +42,7 @@ class EncoderDecoderGenerator(HourglassGenerator):
         dropout: float = 0.5,
         dropout_at: str = "paper",
         upsample: str = "transposed",
+        noise_channels: int = 0,
     ) -> None:
         super().__init__(
             in_channels,
@@ -51,4 +53,5 @@ class EncoderDecoderGenerator(HourglassGenerator):
             dropout=dropout,
             dropout_at=dropout_at,
             upsample=upsample,
+            noise_channels=noise_channels,
         )

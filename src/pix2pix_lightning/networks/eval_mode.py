@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pix2pix_lightning.networks.noise import NoisePlanes
 from pix2pix_lightning.networks.patching import Forward, patch_forwards
 from pix2pix_lightning.networks.tiling_state import Statistics, TilingState, Window
 from pix2pix_lightning.utils.checks import check_choice
@@ -42,8 +43,8 @@ def use_eval_mode(
         network: Any module; batch norms and dropout layers inside it are found.
         norm: ``"image"``: a batch norm uses mean and biased variance of each image, then its scale and shift;
             ``"running"``: its running statistics, or the image's if it has none.
-        dropout: Whether `nn.Dropout` and `nn.Dropout2d` are active. Their noise is a function of ``seed``,
-            ``sample`` and the layer's index in the network alone, the same for all images of a batch and on
+        dropout: Whether `nn.Dropout`, `nn.Dropout2d` and `NoisePlanes` are active. Their noise is a function of
+            ``seed``, ``sample`` and the layer's index in the network alone, the same for all images of a batch and on
             all devices. Torch's global generators are not used.
         seed: Seed of the noise.
         sample: Number of the sample; each has noise of its own.
@@ -74,6 +75,8 @@ def use_eval_mode(
             return partial(_normalize_by, module, tiling.statistics[name])
         if isinstance(module, nn.BatchNorm2d | nn.SyncBatchNorm) and _uses_image_statistics(module, norm):
             return partial(_normalize_each, module)
+        if isinstance(module, NoisePlanes) and dropout:
+            return partial(_append_noise, module, f"{seed} {sample} {index}")
         if isinstance(module, nn.Dropout | nn.Dropout2d) and dropout and module.p > 0:
             return partial(_drop, module, f"{seed} {sample} {index}", tiling, window)
         return None
@@ -127,11 +130,20 @@ def _normalize_by(
 def _drop(
     module: nn.Dropout | nn.Dropout2d, key: str, tiling: TilingState | None, window: Window | None, x: Tensor
 ) -> Tensor:
-    # Drawn on the CPU as float32, so that neither the device nor the precision changes the mask.
-    generator = torch.Generator().manual_seed(int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest()))
+    generator = _seed_generator(key)
     if tiling is not None and window is not None and isinstance(module, nn.Dropout):
         mask = tiling.draw_keep_mask(key, module.p, x, window, generator)
     else:
         shape = x.shape[1:] if isinstance(module, nn.Dropout) else (x.shape[1], *(1 for _ in x.shape[2:]))
         mask = torch.rand((1, *shape), generator=generator, device="cpu", dtype=torch.float32) >= module.p
     return torch.where(mask.to(x.device), x / (1 - module.p) if module.p < 1 else x, 0)
+
+
+def _append_noise(module: NoisePlanes, key: str, x: Tensor) -> Tensor:
+    shape = (1, module.channels, 1, 1)  # for all windows of an image the same
+    return module.append(x, torch.randn(shape, generator=_seed_generator(key), device="cpu").to(x.device, x.dtype))
+
+
+def _seed_generator(key: str) -> torch.Generator:
+    """Return a generator on the CPU for float32, so that neither the device nor the precision changes the noise."""
+    return torch.Generator().manual_seed(int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest()))

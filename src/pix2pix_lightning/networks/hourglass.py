@@ -20,6 +20,7 @@ from pix2pix_lightning.networks.layers import (
     initialize,
     uses_bias,
 )
+from pix2pix_lightning.networks.noise import NoisePlanes
 from pix2pix_lightning.utils.checks import check_choice, check_counts
 
 
@@ -38,6 +39,7 @@ class HourglassGenerator(nn.Module):
         dropout_at: Levels of the decoder with dropout, where the outermost is 0. ``"junyanz"``: 4 to ``num_downs - 2``
             (outputs of 16x16, 8x8 and 4x4 at 256); ``"paper"``: the three innermost (8x8, 4x4 and 2x2).
         upsample: ``"transposed"`` or ``"resize"`` (nearest neighbour and a 3x3 convolution).
+        noise_channels: Planes of noise next to the input (`NoisePlanes`); 0 leaves them out.
 
     Attributes:
         has_skips: Whether each level of the decoder also takes the map of the encoder's level of its size.
@@ -60,15 +62,17 @@ class HourglassGenerator(nn.Module):
         dropout: float = 0.5,
         dropout_at: str = "junyanz",
         upsample: str = "transposed",
+        noise_channels: int = 0,
     ) -> None:
         super().__init__()
         check_counts(
             at_most=MAX_CHANNELS, in_channels=in_channels, out_channels=out_channels, base_channels=base_channels
         )
         check_counts(at_most=MAX_LEVELS, num_downs=num_downs)
+        self.noise = NoisePlanes(noise_channels) if noise_channels else None
         self.side_multiple = 2**num_downs
         widths = [base_channels * min(2**depth, MAX_CHANNELS_FACTOR) for depth in range(num_downs)]
-        self.down = build_down_levels(in_channels, widths, norm=norm)
+        self.down = build_down_levels(in_channels + noise_channels, widths, norm=norm)
         self.up = build_up_levels(
             out_channels,
             widths,
@@ -93,6 +97,7 @@ class HourglassGenerator(nn.Module):
             UserError: A side is no positive multiple of ``side_multiple``.
         """
         check_sides(x, multiple=self.side_multiple, min_side=self.side_multiple)
+        x = x if self.noise is None else self.noise(x)
         skips: list[Tensor | None] = []
         for level in self.down:
             x = level(x)

@@ -13,6 +13,7 @@ from pix2pix_lightning.networks.layers import (
     initialize,
     uses_bias,
 )
+from pix2pix_lightning.networks.noise import NoisePlanes
 from pix2pix_lightning.utils.checks import check_counts
 
 
@@ -31,6 +32,7 @@ class ResNetGenerator(nn.Module):
         norm: ``"batch"``, ``"instance"``, ``"none"`` or ``"none_no_bias"`` (``--norm none`` of junyanz).
         dropout: Probability of dropout in the blocks, in [0, 1); 0 leaves the layers out.
         upsample: ``"transposed"`` or ``"resize"`` (nearest neighbour and a 3x3 convolution).
+        noise_channels: Planes of noise next to the input (`NoisePlanes`); 0 leaves them out.
 
     Attributes:
         side_multiple: The sides of the input are multiples of this, 4.
@@ -59,6 +61,7 @@ class ResNetGenerator(nn.Module):
         norm: str = "batch",
         dropout: float = 0.0,
         upsample: str = "transposed",
+        noise_channels: int = 0,
     ) -> None:
         super().__init__()
         check_counts(
@@ -66,11 +69,12 @@ class ResNetGenerator(nn.Module):
         )
         check_counts(at_most=MAX_BLOCKS, num_blocks=num_blocks)
         check_dropout(dropout)
+        self.noise = NoisePlanes(noise_channels) if noise_channels else None
         bias = uses_bias(norm)
         width = base_channels
         layers: list[nn.Module] = [
             nn.ReflectionPad2d(3),
-            nn.Conv2d(in_channels, width, 7, bias=bias),
+            nn.Conv2d(in_channels + noise_channels, width, 7, bias=bias),
             build_norm(norm, width),
             nn.ReLU(inplace=True),
         ]
@@ -107,7 +111,7 @@ class ResNetGenerator(nn.Module):
         """
         # The blocks pad maps of a quarter of the side by reflection, which needs two pixels.
         check_sides(x, multiple=self.side_multiple, min_side=self.min_side)
-        x = self.layers(x)
+        x = self.layers(x if self.noise is None else self.noise(x))
         return x
 
 

@@ -19,6 +19,7 @@ class UNetGenerator(HourglassGenerator):
         dropout: Probability of dropout in the decoder, in [0, 1); 0 leaves the layers out.
         dropout_at: ``"junyanz"`` or ``"paper"``, as in `HourglassGenerator`.
         upsample: ``"transposed"`` or ``"resize"`` (nearest neighbour and a 3x3 convolution).
+        noise_channels: Planes of noise next to the input (`NoisePlanes`); 0 leaves them out.
 
     Raises:
         UserError: An argument is out of its range or is not one of the names.

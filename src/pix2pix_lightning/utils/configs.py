@@ -31,6 +31,7 @@ _ADDED_KEYS = {
     "module.r1_every": 16,
     "callbacks.ema.validate": False,
     "init_weights": "trained",
+    "module.generator.noise_channels": 0,
 }
 """What keys stand for that a run of an earlier version does not have, where that is not null."""
 

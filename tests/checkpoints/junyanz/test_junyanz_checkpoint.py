@@ -301,6 +301,7 @@ class Mine(networks.UNetGenerator):
         (networks.ResNetGenerator(base_channels=1, norm="none"), "norm=none is another network there"),
         (networks.PatchDiscriminator(base_channels=1, norm="none"), "norm=none is another network there"),
         (networks.ResNetGenerator(base_channels=1, upsample="resize"), "upsample=resize has no form there"),
+        (networks.UNetGenerator(base_channels=1, noise_channels=1), "noise_channels has no form there"),
         (networks.UNetGenerator(base_channels=1, num_downs=4), "a U-Net of 4 levels has no form there"),
         (
             nn.utils.parametrizations.spectral_norm(networks.PixelDiscriminator(base_channels=1).stages[0].conv),

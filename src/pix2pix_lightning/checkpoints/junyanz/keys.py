@@ -81,6 +81,8 @@ def map_layers(network: nn.Module) -> dict[str, str]:
     from pix2pix_lightning.networks.layers import ResizeConv2d
 
     for module in network.modules():
+        if isinstance(module, networks.NoisePlanes):
+            raise UserError("noise_channels has no form there, which has dropout as its noise alone")
         if isinstance(module, ResizeConv2d):
             raise UserError("upsample=resize has no form there, which has transposed convolutions alone")
     if _has_bias_without_norm(network):
