@@ -32,7 +32,8 @@ class ResNetGenerator(nn.Module):
         norm: ``"batch"``, ``"instance"``, ``"none"`` or ``"none_no_bias"`` (``--norm none`` of junyanz).
         dropout: Probability of dropout in the blocks, in [0, 1); 0 leaves the layers out.
         upsample: ``"transposed"`` or ``"resize"`` (nearest neighbour and a 3x3 convolution).
-        noise_channels: Planes of noise next to the input (`NoisePlanes`); 0 leaves them out.
+        noise_channels: Planes of noise next to the input (`NoisePlanes`); 0 leaves them out. With them the first
+            convolution has no norm, which would remove them.
 
     Attributes:
         side_multiple: The sides of the input are multiples of this, 4.
@@ -72,10 +73,11 @@ class ResNetGenerator(nn.Module):
         self.noise = NoisePlanes(noise_channels) if noise_channels else None
         bias = uses_bias(norm)
         width = base_channels
+        first_norm = "none" if noise_channels else norm  # a norm next to a convolution removes what is constant
         layers: list[nn.Module] = [
             nn.ReflectionPad2d(3),
-            nn.Conv2d(in_channels + noise_channels, width, 7, bias=bias),
-            build_norm(norm, width),
+            nn.Conv2d(in_channels + noise_channels, width, 7, bias=uses_bias(first_norm)),
+            build_norm(first_norm, width),
             nn.ReLU(inplace=True),
         ]
         for _ in range(2):
