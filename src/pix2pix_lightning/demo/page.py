@@ -69,7 +69,7 @@ def build_page(session: DemoSession) -> gr.Blocks:
                 MODES,
                 value=MODES[0],
                 label="Mode",
-                info="deterministic: the same result each time. paper: dropout as noise, as in the paper (section 3.3)",
+                info="deterministic: the same result each time. paper: with noise, as in the paper (section 3.3)",
             )
             with gr.Row(visible=False) as noise:
                 seed = gr.Number(0, label="Seed", precision=0, minimum=0, maximum=2**31 - 1)
