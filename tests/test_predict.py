@@ -422,6 +422,9 @@ def test_samples_and_their_spread(run, call, pictures, tmp_path):
         with pytest.raises(ValueError, match="samples=4"):
             call(checkpoint, pictures / "a.png", tmp_path / "none", samples=4, mode=mode)
     assert not (tmp_path / "none").exists()
+    noisy = save(Pix2PixModule({**UNET, "dropout": 0.0, "noise_channels": 4}, None), tmp_path / "noisy.ckpt")
+    one, other = call(noisy, pictures / "a.png", tmp_path / "two", samples=2, mode="paper")
+    assert one.read_bytes() != other.read_bytes()
 
 
 def test_resize(run, call, pictures, tmp_path):

@@ -21,6 +21,7 @@ _TRAINING = {  # title and aim of what the training step logs
     "l2": ("Training L2", _LOWER),
     "cross_entropy": ("Cross-entropy of the classes", _LOWER),
     "feature_matching": ("Feature matching loss", _LOWER),
+    "mode_seeking": ("Mode seeking loss", _LOWER),
     "perceptual": ("Perceptual distance", _LOWER),
     "gradient_penalty": ("Gradient penalty", _LOWER),
     "r1": ("R1 penalty", _LOWER),
