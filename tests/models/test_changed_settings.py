@@ -165,5 +165,12 @@ def test_another_network_is_refused_by_its_key():
     check_resumable(PairSpec(), before, before)
     of_today = {**before, "generator": {**GENERATOR, "new_argument": None}}
     check_resumable(PairSpec(), of_today, before)
+    of_today = {**before, "generator": {**GENERATOR, "noise_channels": 0}}
+    check_resumable(PairSpec(), of_today, before)
+    check_resumable(PairSpec(), before, of_today)
+    noisy = {**before, "generator": {**GENERATOR, "noise_channels": 2}}
+    for one, other in ((noisy, before), (before, noisy), (noisy, of_today)):
+        with pytest.raises(UserError, match=r"module\.generator\.noise_channels"):
+            check_resumable(PairSpec(), one, other)
     with pytest.raises(UserError, match=r"module\.generator\.base_channels=8, .* 4:"):
         check_resumable(PairSpec(), now, before)

@@ -14,7 +14,7 @@ from pix2pix_lightning.checkpoints.files import PROJECT_KEY, open_checkpoint, re
 from pix2pix_lightning.data.pair_spec import PairSpec
 from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.finite import check_finite
-from pix2pix_lightning.utils.instantiate import build, check_trusted, is_description
+from pix2pix_lightning.utils.instantiate import TARGET, build, check_trusted, get_argument, is_description
 from pix2pix_lightning.utils.memory import is_out_of_memory
 
 Module = TypeVar("Module", bound=LightningModule)
@@ -133,14 +133,16 @@ def check_resumable(spec: PairSpec, own: Mapping[str, Any], saved: Mapping[str, 
         if bool(before) != bool(now):
             raise UserError(f"the checkpoint's {name} is {before}, not {now}: resume with the run's own settings")
         before, now = before or {}, now or {}
-        # null is the same as a key that is missing, as in a checkpoint of an earlier version
-        key = next((key for key in (*now, *before) if now.get(key) != before.get(key)), None)
-        if key is None:
-            continue
-        raise UserError(
-            f"module.{name}.{key}={now.get(key)}, but the checkpoint was trained with {before.get(key)}: resume with "
-            "the run's own settings, or start anew without resume="
-        )
+        for key in (*now, *before):
+            values = now.get(key), before.get(key)
+            if values[0] != values[1] and now.get(TARGET) == before.get(TARGET):
+                # a checkpoint of an earlier version lacks new keys, which stand for the default of their class
+                values = get_argument(now, key), get_argument(before, key)
+            if values[0] != values[1]:
+                raise UserError(
+                    f"module.{name}.{key}={values[0]}, but the checkpoint was trained with {values[1]}: resume with "
+                    "the run's own settings, or start anew without resume="
+                )
 
 
 def check_same_pairs(own: PairSpec, path: Path) -> None:

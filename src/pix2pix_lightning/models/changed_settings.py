@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 import math
 from collections.abc import Collection, Iterator, Mapping
@@ -10,7 +9,7 @@ from typing import Any
 
 from pix2pix_lightning.checkpoints.files import PROJECT_KEY
 from pix2pix_lightning.utils.errors import UserError
-from pix2pix_lightning.utils.instantiate import TARGET, locate
+from pix2pix_lightning.utils.instantiate import TARGET, get_argument
 
 _log = logging.getLogger(__name__)
 _OWN = "pix2pix_lightning."
@@ -74,13 +73,10 @@ def _change_optimizer(
 
 
 def _get_value(name: str, part: Mapping[str, Any], key: str) -> Any:
-    """Return what a description sets, or the default of its class."""
-    if key in part:
-        return part[key]
-    parameter = inspect.signature(locate(part[TARGET])).parameters.get(key)
-    if parameter is None:
-        raise UserError(f"module.{name}: {part[TARGET]} has no {key}")
-    return list(parameter.default) if isinstance(parameter.default, tuple) else parameter.default
+    try:
+        return get_argument(part, key)
+    except UserError as error:
+        raise UserError(f"module.{name}: {error}") from None
 
 
 def _change_rate(checkpoint: dict[str, Any], index: int, number: int, rate: float) -> None:

@@ -171,6 +171,24 @@ def locate(target: str) -> Any:
         ) from None
 
 
+def get_argument(description: Mapping[str, Any], key: str) -> Any:
+    """Return what a description sets, or the default of its class.
+
+    Args:
+        description: The class as ``_target_``, and its keyword arguments.
+        key: Name of an argument.
+
+    Raises:
+        UserError: The class cannot be found, or has no such argument.
+    """
+    if key in description:
+        return description[key]
+    parameter = inspect.signature(locate(description[TARGET])).parameters.get(key)
+    if parameter is None:
+        raise UserError(f"{description[TARGET]} has no {key}")
+    return list(parameter.default) if isinstance(parameter.default, tuple) else parameter.default
+
+
 def _build_nested(value: Any) -> Any:
     if is_description(value):
         return _build(value)
