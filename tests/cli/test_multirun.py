@@ -289,6 +289,26 @@ def test_a_search_for_an_unknown_metric_or_the_worst_value_ends_after_one_trial(
     assert len(jobs) == 1
 
 
+@pytest.mark.parametrize(
+    ("name", "direction", "status"),
+    [("val/ssim", "minimize", 1), ("val/ssim", "maximize", 0), ("val/kid", "maximize", 1), ("train/l1", "maximize", 0)],
+)
+def test_a_search_for_the_worst_value_of_any_described_metric_is_refused(
+    command, monkeypatch, capfd, name, direction, status
+):
+    described = {"val/ssim": {"direction": "higher"}, "val/kid": {"direction": "lower"}}
+
+    def train(cfg):
+        Path(cfg.run_dir).mkdir(parents=True)
+        (Path(cfg.run_dir) / "summary.json").write_text(json.dumps({"metric_info": described}))
+        return {"best/l1": 0.5, "val/ssim": 0.5, "val/kid": 0.5, "train/l1": 0.5}
+
+    monkeypatch.setattr("pix2pix_lightning.train.train", train)
+    words = command(*SEARCH, f"objective={name}", f"hydra.sweeper.direction={direction}")
+    assert main(without_width(words)) == status
+    assert (f"finds the worst {name}" in capfd.readouterr().err) == bool(status)
+
+
 def test_a_search_for_a_value_that_is_not_known_is_refused(command, monkeypatch, capfd):
     monkeypatch.setattr("pix2pix_lightning.train.train", lambda cfg: {"best/l1": math.nan})
     assert main(without_width(command(*SEARCH, "objective=best/l1"))) == 1

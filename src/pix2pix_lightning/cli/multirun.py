@@ -18,14 +18,15 @@ from pix2pix_lightning.cli.overrides import HYDRA_QUIET, complete_job_config, qu
 from pix2pix_lightning.compat import parse_overrides
 from pix2pix_lightning.utils.errors import CTRL_C_STATUS, Interrupted, UserError
 from pix2pix_lightning.utils.processes import count_processes
+from pix2pix_lightning.utils.saved_files import read_json
 from pix2pix_lightning.utils.text import escape_controls
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 
-_DIRECTIONS = {"min": "minimize", "max": "maximize"}
-"""The sweeper's word for each mode of a metric."""
+_DIRECTIONS = {"min": "minimize", "max": "maximize", "lower": "minimize", "higher": "maximize"}
+"""The sweeper's word for each mode of ``best.ckpt``, and for the better values of a metric."""
 _SHOWS_ONE = ("--cfg", "-c", "--info", "-i")
 """Options of Hydra that show a configuration and run nothing."""
 
@@ -120,8 +121,6 @@ def run_multirun(config_name: str, run: Callable[[DictConfig], Any], flags: list
 
 def _get_objective(cfg: DictConfig, result: Any, hydra_cfg: Any) -> Any:
     """Return the metric that a search optimizes: by default the one that ``best.ckpt`` follows."""
-    from omegaconf import OmegaConf
-
     is_search = hydra_cfg.runtime.choices["hydra/sweeper"] != "basic"
     if "objective" not in cfg or not isinstance(result, Mapping) or not is_search:
         return None
@@ -132,15 +131,26 @@ def _get_objective(cfg: DictConfig, result: Any, hydra_cfg: Any) -> Any:
             f"objective={cfg.objective} is no metric of a run: one of {', '.join(sorted(result))} is expected"
         )
     direction = str(hydra_cfg.sweeper.get("direction")).rpartition(".")[2]
-    needed = _DIRECTIONS.get(str(OmegaConf.select(cfg, "callbacks.best.mode")))
-    if objective == best and needed and direction in _DIRECTIONS.values() and direction != needed:
+    needed = _DIRECTIONS.get(_find_better(cfg, str(objective), best))
+    if needed and direction in _DIRECTIONS.values() and direction != needed:
         raise _Refused(
-            f"hydra.sweeper.direction={direction} finds the worst {best}: set hydra.sweeper.direction={needed}"
+            f"hydra.sweeper.direction={direction} finds the worst {objective}: set hydra.sweeper.direction={needed}"
         )
     value = result[objective]
     if value is None or not math.isfinite(value):
         raise _Refused(f"objective={objective} is {value} here, and no trial can be compared with it: set another one")
     return value
+
+
+def _find_better(cfg: DictConfig, metric: str, best: str | None) -> str:
+    """Return which values of a metric are better, a key of ``_DIRECTIONS``, or another word where that is not known."""
+    from omegaconf import OmegaConf
+
+    if metric == best:
+        return str(OmegaConf.select(cfg, "callbacks.best.mode"))
+    summary = Path(cfg.run_dir) / "summary.json"
+    described = read_json(summary)["metric_info"] if summary.is_file() else {}
+    return str(described.get(metric, {}).get("direction"))
 
 
 def _check_sweep(words: list[str], hydra_cfg: Any) -> None:

@@ -144,14 +144,16 @@ def write_summary(
         metrics: Metrics by name, as `collect_metrics` returns them.
         trainer: The trainer that has trained.
         module: The module that was trained. Its ``val_metrics`` are described.
-        callbacks: Callbacks by their name in the configuration. ``journal`` adds epochs, speed and device.
+        callbacks: Callbacks by their name in the configuration. ``journal`` adds epochs, speed and device, ``judge``
+            its metrics.
     """
     from pix2pix_lightning.metrics import describe_metrics
 
     facts = callbacks["journal"].summarize(trainer) if "journal" in callbacks else {}
+    judged = callbacks["judge"].describe() if "judge" in callbacks else {}
     summary = {
         "metrics": dict(metrics),
-        "metric_info": describe_metrics(cast(Any, module).val_metrics.collection),
+        "metric_info": describe_metrics(cast(Any, module).val_metrics.collection) | judged,
         **facts,
         "versions": collect_versions(),
     }

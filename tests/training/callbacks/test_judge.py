@@ -70,8 +70,10 @@ def test_values_are_logged_every_second_epoch_and_after_the_last(runs):
             assert float(row["val/kid"]) == pytest.approx(kid.compute().item(), rel=1e-4)
             assert float(row["val/perceptual"]) == pytest.approx(perceptual.compute().item(), rel=1e-4)
     assert rows[1]["val/kid"] != rows[2]["val/kid"]
-    summary = json.loads((folder / "judged/summary.json").read_text())["metrics"]
-    assert summary["val/kid"] == pytest.approx(float(rows[2]["val/kid"]))
+    summary = json.loads((folder / "judged/summary.json").read_text())
+    assert summary["metrics"]["val/kid"] == pytest.approx(float(rows[2]["val/kid"]))
+    directions = {name: summary["metric_info"][name]["direction"] for name in ("val/ssim", "val/perceptual", "val/kid")}
+    assert directions == {"val/ssim": "higher", "val/perceptual": "lower", "val/kid": "lower"}
 
 
 def test_the_journal_and_the_page_show_them(runs):

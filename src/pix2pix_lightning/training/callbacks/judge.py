@@ -69,6 +69,10 @@ class Judge(Callback):
         self._embeddings: dict[bytes, Tensor] = {}  # of targets, by their pixels
         self._num_left = 0
 
+    def describe(self) -> dict[str, dict[str, Any]]:
+        """Describe the metrics as plain data by name, as `metrics.describe_metrics` does."""
+        return {name: METRICS[name.removeprefix("val/")].to_dict() for name in self.names}
+
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Check that the network can judge this module.
 
