@@ -11,6 +11,12 @@ from pix2pix_lightning.utils.errors import UserError
 GENERATOR = {"_target_": "pix2pix_lightning.networks.UNetGenerator", "num_downs": 2, "base_channels": 2, "dropout": 0.0}
 
 
+class Own(Pix2PixModule):
+    def configure_models(self):
+        self.generator, self.discriminator = torch.nn.Conv2d(3, 3, 1), None
+        self.configure_penalties()
+
+
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
 def test_it_is_the_inverse_of_the_mean_distance_over_the_pixels_that_count(dtype):
     torch.manual_seed(0)
@@ -22,6 +28,7 @@ def test_it_is_the_inverse_of_the_mean_distance_over_the_pixels_that_count(dtype
     equal = torch.where(mask, other, one)
     np.testing.assert_allclose(mode_seeking(one, equal, mask).double(), 1 / (counted.mean() + 1e-5), rtol=1e-6)
     torch.testing.assert_close(mode_seeking(one, one).double(), torch.tensor(1e5, dtype=torch.float64))
+    assert mode_seeking(one, one, torch.zeros_like(mask)) == 0
 
 
 @pytest.mark.parametrize("discriminator", [None, {"_target_": "pix2pix_lightning.networks.PixelDiscriminator"}])
@@ -52,4 +59,6 @@ def test_a_module_compares_its_output_with_one_of_other_noise(discriminator):
 def test_outputs_that_cannot_differ_are_refused():
     with pytest.raises(UserError, match="noise_channels=8"):
         Pix2PixModule(GENERATOR, weights={"mode_seeking": 1.0})
+    with pytest.raises(UserError, match="noise_channels=8"):
+        Own(weights={"mode_seeking": 1.0})
     assert Pix2PixModule({**GENERATOR, "dropout": 0.5, "num_downs": 6}, weights={"mode_seeking": 1.0}).weights

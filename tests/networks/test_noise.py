@@ -84,8 +84,10 @@ def test_find_noise_names_dropout_that_drops_and_counts_out_of_range_are_refused
     for count in (-1, 0, 257, 2.0):
         with pytest.raises(UserError, match="noise_channels"):
             NoisePlanes(count)
-    with pytest.raises(UserError, match="noise_channels"):
-        UNetGenerator(num_downs=2, base_channels=2, noise_channels=-3)
+    for count in (-3, 257, None, 0.0, False):
+        for build in GENERATORS.values():
+            with pytest.raises(UserError, match=f"noise_channels={count}: .* 0"):
+                build(3, noise_channels=count)
 
 
 @pytest.mark.parametrize("norm", ["batch", "instance"])

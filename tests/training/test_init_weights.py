@@ -99,6 +99,7 @@ def test_resumed_run_ignores_init_from(junyanz, small_pairs):
         ({"num_downs": 4}, "module.generator.num_downs=5"),
         ({"base_channels": 8}, "module.generator.base_channels=4"),
         ({"norm": "instance"}, "module.generator.norm=batch"),
+        ({"noise_channels": 2}, "set module.generator.noise_channels=0$"),
         ({"_target_": "pix2pix_lightning.networks.ResNetGenerator"}, "UNetGenerator"),
     ],
 )

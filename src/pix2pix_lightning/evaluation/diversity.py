@@ -99,6 +99,6 @@ class DiversityJudge:
         """
         columns: list[Array] = list(np.array(self._rows).T)
         if self._rows and not columns[1].any():
-            _log.warning("samples: outputs of a source are all equal, as without dropout, so that diversity is 0")
+            _log.warning("samples: outputs of a source are all equal, as without noise, so that diversity is 0")
         results = {info.name: (values, bootstrap(values)) for info, values in zip(_INFOS, columns, strict=True)}
         return scores.extend(results, _INFOS)

@@ -23,7 +23,8 @@ def mode_seeking(one: Tensor, other: Tensor, mask: Tensor | None = None) -> Tens
         mask: (B, 1, H, W) booleans, True where a pixel counts; None: everywhere.
 
     Returns:
-        1 / (mean absolute difference + 1e-5), a scalar in float32 at least.
+        1 / (mean absolute difference + 1e-5), a scalar in float32 at least; 0 if no pixel counts.
     """
     distance = compute_masked_loss(torch.nn.L1Loss(), widen_to_float32(one), widen_to_float32(other), mask)
-    return 1 / (distance + _LEAST)
+    value = 1 / (distance + _LEAST)
+    return value if mask is None else value * mask.any()

@@ -138,6 +138,7 @@ class Pix2PixModule(DiscriminatorTermsMixin, EvaluationMixin, OptimizationMixin,
         self.configure_losses()
         self.configure_metrics()
         self.configure_models()
+        check_mode_seeking(self.generator, self.weights)
 
     def configure_losses(self) -> None:
         """Build ``adversarial`` and ``reconstruction`` from the parts."""
@@ -152,7 +153,6 @@ class Pix2PixModule(DiscriminatorTermsMixin, EvaluationMixin, OptimizationMixin,
         """Build ``generator`` and ``discriminator`` from the parts; the first weights are a function of ``seed``."""
         with seed_torch(torch.device("cpu"), self.seed, Purpose.WEIGHTS):
             self.generator = build_module("generator", self.parts["generator"])
-            check_mode_seeking(self.generator, self.weights)
             part = self.parts["discriminator"]
             self.discriminator: Any = part and build_module("discriminator", part)
         self.configure_penalties()

@@ -20,7 +20,7 @@ from pix2pix_lightning.networks.layers import (
     initialize,
     uses_bias,
 )
-from pix2pix_lightning.networks.noise import NoisePlanes
+from pix2pix_lightning.networks.noise import MAX_NOISE_CHANNELS, NoisePlanes
 from pix2pix_lightning.utils.checks import check_choice, check_counts
 
 
@@ -69,6 +69,7 @@ class HourglassGenerator(nn.Module):
             at_most=MAX_CHANNELS, in_channels=in_channels, out_channels=out_channels, base_channels=base_channels
         )
         check_counts(at_most=MAX_LEVELS, num_downs=num_downs)
+        check_counts(at_least=0, at_most=MAX_NOISE_CHANNELS, noise_channels=noise_channels)
         self.noise = NoisePlanes(noise_channels) if noise_channels else None
         self.side_multiple = 2**num_downs
         widths = [base_channels * min(2**depth, MAX_CHANNELS_FACTOR) for depth in range(num_downs)]

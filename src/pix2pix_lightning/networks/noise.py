@@ -5,9 +5,9 @@ from torch import Tensor, nn
 
 from pix2pix_lightning.utils.checks import check_counts
 
-__all__ = ["NOISE_LAYERS", "NoisePlanes", "find_noise"]
+__all__ = ["MAX_NOISE_CHANNELS", "NOISE_LAYERS", "NoisePlanes", "find_noise"]
 
-_MAX_CHANNELS = 256
+MAX_NOISE_CHANNELS = 256
 
 
 class NoisePlanes(nn.Module):
@@ -28,7 +28,7 @@ class NoisePlanes(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        check_counts(at_most=_MAX_CHANNELS, noise_channels=channels)
+        check_counts(at_most=MAX_NOISE_CHANNELS, noise_channels=channels)
         self.channels = channels
 
     def forward(self, x: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from pix2pix_lightning.networks.layers import (
     initialize,
     uses_bias,
 )
-from pix2pix_lightning.networks.noise import NoisePlanes
+from pix2pix_lightning.networks.noise import MAX_NOISE_CHANNELS, NoisePlanes
 from pix2pix_lightning.utils.checks import check_counts
 
 
@@ -70,6 +70,7 @@ class ResNetGenerator(nn.Module):
         )
         check_counts(at_most=MAX_BLOCKS, num_blocks=num_blocks)
         check_dropout(dropout)
+        check_counts(at_least=0, at_most=MAX_NOISE_CHANNELS, noise_channels=noise_channels)
         self.noise = NoisePlanes(noise_channels) if noise_channels else None
         bias = uses_bias(norm)
         width = base_channels

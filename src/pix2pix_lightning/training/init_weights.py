@@ -23,7 +23,7 @@ from pix2pix_lightning.models.pix2pix import Pix2PixModule
 from pix2pix_lightning.utils.checks import check_choice
 from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.finite import check_finite
-from pix2pix_lightning.utils.instantiate import TARGET
+from pix2pix_lightning.utils.instantiate import TARGET, get_argument
 
 _log = logging.getLogger(__name__)
 _ROLES = ("generator", "discriminator")
@@ -116,12 +116,14 @@ def _format_fix(own: Mapping[str, Any] | None, described: Mapping[str, Any] | No
         return "train the network that it holds"
     if own[TARGET] != described[TARGET]:
         return f"it is a {described[TARGET].rpartition('.')[2]}, choose such a generator="
-    keys = [
-        key for key in {**described, **own} if key != TARGET and key in described and described[key] != own.get(key)
-    ]
+    # a file of an earlier version lacks new keys, which stand for the default of their class; dropout, which weights do
+    # not show, is never the cause
+    told = {key for key in {**described, **own} if key != TARGET and (key in described or "dropout" not in key)}
+    values = {key: get_argument(described, key) for key in sorted(told)}
+    keys = [key for key, value in values.items() if value != get_argument(own, key)]
     sides = [key for key in keys if key in ("in_channels", "out_channels")]
     if sides:
         key = sides[0]
-        return f"its {key} is {described[key]}, and that of these pairs {own.get(key)}: see data.a and data.b"
-    words = " ".join(f"module.generator.{key}={described[key]}" for key in keys)
+        return f"its {key} is {values[key]}, and that of these pairs {own.get(key)}: see data.a and data.b"
+    words = " ".join(f"module.generator.{key}={values[key]}" for key in keys)
     return f"set {words}" if words else "leave the generator's settings at their defaults"

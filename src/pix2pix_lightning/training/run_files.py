@@ -144,16 +144,19 @@ def write_summary(
         metrics: Metrics by name, as `collect_metrics` returns them.
         trainer: The trainer that has trained.
         module: The module that was trained. Its ``val_metrics`` are described.
-        callbacks: Callbacks by their name in the configuration. ``journal`` adds epochs, speed and device, ``judge``
-            its metrics.
+        callbacks: Callbacks by their name in the configuration. ``journal`` adds epochs, speed and device, a
+            ``Judge`` its metrics.
     """
     from pix2pix_lightning.metrics import describe_metrics
+    from pix2pix_lightning.training.callbacks.judge import Judge
 
     facts = callbacks["journal"].summarize(trainer) if "journal" in callbacks else {}
-    judged = callbacks["judge"].describe() if "judge" in callbacks else {}
+    described = describe_metrics(cast(Any, module).val_metrics.collection)
+    for judge in callbacks.values():
+        described |= judge.describe() if isinstance(judge, Judge) else {}
     summary = {
         "metrics": dict(metrics),
-        "metric_info": describe_metrics(cast(Any, module).val_metrics.collection) | judged,
+        "metric_info": described,
         **facts,
         "versions": collect_versions(),
     }

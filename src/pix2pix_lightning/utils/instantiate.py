@@ -172,7 +172,7 @@ def locate(target: str) -> Any:
 
 
 def get_argument(description: Mapping[str, Any], key: str) -> Any:
-    """Return what a description sets, or the default of its class.
+    """Return what a description sets, or the default of its class; None for a further keyword of one that takes any.
 
     Args:
         description: The class as ``_target_``, and its keyword arguments.
@@ -183,9 +183,12 @@ def get_argument(description: Mapping[str, Any], key: str) -> Any:
     """
     if key in description:
         return description[key]
-    parameter = inspect.signature(locate(description[TARGET])).parameters.get(key)
-    if parameter is None:
+    parameters = inspect.signature(locate(description[TARGET])).parameters
+    if key not in parameters and any(each.kind is each.VAR_KEYWORD for each in parameters.values()):
+        return None
+    if key not in parameters:
         raise UserError(f"{description[TARGET]} has no {key}")
+    parameter = parameters[key]
     return list(parameter.default) if isinstance(parameter.default, tuple) else parameter.default
 
 
