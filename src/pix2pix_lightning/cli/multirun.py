@@ -149,8 +149,8 @@ def _find_better(cfg: DictConfig, metric: str, best: str | None) -> str:
     if metric == best:
         return str(OmegaConf.select(cfg, "callbacks.best.mode"))
     summary = Path(cfg.run_dir) / "summary.json"
-    described = read_json(summary)["metric_info"] if summary.is_file() else {}
-    return str(described.get(metric, {}).get("direction"))
+    described = read_json(summary).get("metric_info") if summary.is_file() else None
+    return str(((described or {}).get(metric) or {}).get("direction"))
 
 
 def _check_sweep(words: list[str], hydra_cfg: Any) -> None:

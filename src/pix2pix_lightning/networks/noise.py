@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from pix2pix_lightning.utils.checks import check_counts
 
-__all__ = ["MAX_NOISE_CHANNELS", "NOISE_LAYERS", "NoisePlanes", "find_noise"]
+__all__ = ["MAX_NOISE_CHANNELS", "NoisePlanes", "find_noise"]
 
 MAX_NOISE_CHANNELS = 256
 
@@ -43,9 +43,6 @@ class NoisePlanes(nn.Module):
         return torch.cat([x, values.expand(x.shape[0], -1, *x.shape[2:])], dim=1)
 
 
-NOISE_LAYERS = (nn.Dropout, nn.Dropout2d, NoisePlanes)
-
-
 def find_noise(network: nn.Module) -> list[str]:
     """Find the layers that make the outputs for one input differ.
 
@@ -58,5 +55,5 @@ def find_noise(network: nn.Module) -> list[str]:
     return [
         name
         for name, layer in network.named_modules()
-        if isinstance(layer, NOISE_LAYERS) and (isinstance(layer, NoisePlanes) or layer.p > 0)
+        if isinstance(layer, NoisePlanes) or (isinstance(layer, nn.Dropout | nn.Dropout2d) and layer.p > 0)
     ]
