@@ -1,6 +1,8 @@
 import pytest
 import torch
+from omegaconf import OmegaConf
 
+from pix2pix_lightning import compose
 from pix2pix_lightning.benchmark.plain_networks import PlainUNet, build_plain_networks, build_plain_patch
 from pix2pix_lightning.networks import PatchDiscriminator, ResNetGenerator, UNetGenerator
 
@@ -63,3 +65,11 @@ def test_described_networks_are_built_from_plain_layers():
     assert type(generator) is ResNetGenerator
     assert type(discriminator) is PatchDiscriminator
     assert type(build_plain_networks({**unet, "dropout_at": "paper"}, None)[0]) is UNetGenerator
+
+
+def test_the_default_networks_as_the_configuration_describes_them_are_the_plain_ones():
+    small = ["generator=unet_32", "module.generator.base_channels=2", "module.discriminator.base_channels=2"]
+    module = OmegaConf.to_container(compose("train", small).module)
+    generator, discriminator = build_plain_networks(module["generator"], module["discriminator"])
+    assert type(generator) is PlainUNet
+    assert type(discriminator) is torch.nn.Sequential

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from pix2pix_lightning.utils.instantiate import TARGET, build
 
-_UNET = {"norm": "batch", "dropout": 0.5, "dropout_at": "junyanz", "upsample": "transposed"}
+_UNET = {"norm": "batch", "dropout": 0.5, "dropout_at": "junyanz", "upsample": "transposed", "noise_channels": 0}
 _PATCH = {"norm": "batch", "spectral_norm": False}
 
 
