@@ -9,6 +9,7 @@ from helpers import TINY, make_strips
 from pix2pix_lightning import compose
 from pix2pix_lightning.benchmark.training import run_training
 from pix2pix_lightning.benchmark.turns import Contender
+from pix2pix_lightning.training.monitor_choice import resolve_monitor
 from pix2pix_lightning.training.run_logging import log_to_terminal
 
 CPU = torch.device("cpu")
@@ -22,6 +23,7 @@ def configuration(tmp_path, *more):
 
 def test_batches_are_timed_and_the_loader_stopped_in_turns_of_others(tmp_path):
     cfg = configuration(tmp_path, "data.num_workers=1", "trainer.max_epochs=100", "data.batch_size=1")
+    resolve_monitor(cfg)  # as building for another measurement has done
     training, other = (Contender(1, CPU, False, 0.0) for _ in range(2))
     states = []
 

@@ -53,6 +53,8 @@ def disable_validation(cfg: DictConfig) -> DictConfig:
     for name in ("best", "last", "interrupted", "early_stopping"):
         if name in cfg.callbacks:
             cfg.callbacks[name] = None
+    if "saving" in cfg:
+        cfg.saving.monitor = "auto"  # what building resolved has no effect without ``best``, and is refused
     cfg.trainer.update({"limit_val_batches": 0, "enable_checkpointing": False})
     return cfg
 
