@@ -28,8 +28,6 @@ _LOGGED_NAMES = (
     *("adversarial", "feature_matching", "mode_seeking", "loss_g", "loss_d", "d_real", "d_fake"),
     *("gradient_penalty", "r1", "label_mix"),
 )
-MODE_SEEKING = "mode_seeking"
-"""Name of the term that compares two outputs of one source; it is computed where it has a weight."""
 _OWN = "pix2pix_lightning"
 _EXAMPLES = {
     "generator": f"{_OWN}.networks.UNetGenerator",
@@ -278,16 +276,17 @@ def complete_weights(
             raise UserError(f"reconstruction.{name}: give it a name without a dot, none of {', '.join(_LOGGED_NAMES)}")
     adversarial = {"adversarial": 1.0, "feature_matching": 0.0} if has_discriminator else {}
     known = {**adversarial, **{name: 100.0 if name == "l1" else 1.0 for name in reconstruction}}
+    further = ("mode_seeking",)  # computed where it has a weight
     weights = weights or {}
     for name in weights:
-        if name not in (*known, MODE_SEEKING):
-            raise UserError(f"weights.{name}: no such term here, there are {', '.join((*known, MODE_SEEKING))}")
+        if name not in (*known, *further):
+            raise UserError(f"weights.{name}: no such term here, there are {', '.join((*known, *further))}")
     for name, weight in weights.items():
         if not _is_number_below(weight, math.inf):
             raise UserError(f"weights.{name}={weight}: a finite number of at least 0 is expected")
     if not known:
         raise UserError("neither a discriminator nor a reconstruction loss: there is nothing to train on")
-    known |= {MODE_SEEKING: 0.0} if MODE_SEEKING in weights else {}
+    known |= {name: 0.0 for name in further if name in weights}
     return {name: float(weights.get(name, default)) for name, default in known.items()}
 
 
