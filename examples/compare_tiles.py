@@ -1,4 +1,4 @@
-"""How far tiles with less around them, and estimated statistics, are from the whole image.
+"""How far tiles with less around them are from the whole image.
 
 python examples/compare_tiles.py <run folder> <image>
 """
@@ -11,20 +11,18 @@ import torch
 
 from pix2pix_lightning import Translator
 from pix2pix_lightning.data.files.image_files import read_image
-from pix2pix_lightning.inference.statistics import estimate_statistics, shrink_image
 from pix2pix_lightning.inference.tiles import plan_tiling
-from pix2pix_lightning.networks import TilingState, find_image_norms, measure_receptive_field
+from pix2pix_lightning.networks import measure_receptive_field
 from pix2pix_lightning.networks.padding import pad_to_multiple
 
 
 def main() -> None:
     """Print for each option its difference from the untiled output."""
-    parser = argparse.ArgumentParser(description="compare tiles and estimated statistics with the untiled output")
+    parser = argparse.ArgumentParser(description="compare tiles with the untiled output")
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("image", type=Path)
     parser.add_argument("--tile", type=int, default=1024)
     parser.add_argument("--overlaps", type=int, nargs="*", default=[0, 256])
-    parser.add_argument("--copies", type=int, nargs="*", default=[1024, 512, 256])
     arguments = parser.parse_args()
     networks = {norm: Translator(arguments.checkpoint, norm=norm).network for norm in ("image", "running")}
     spec, stride = networks["image"].pair_spec, networks["image"].side_multiple
@@ -50,12 +48,6 @@ def main() -> None:
         print_difference(
             f"overlap={overlap}", tiled - whole["running"], f"steps at seams {', '.join(steps)}, untiled in brackets"
         )
-    network = networks["image"]
-    names = find_image_norms(network.generator, "image")
-    for side in arguments.copies:
-        reduced = seen(shrink_image(image, side, spec.source.interpolation))
-        known = TilingState(*source.shape[2:], estimate_statistics(network.generator, network, reduced, names))
-        print_difference(f"statistics estimated on {side}", network(source, whole=known) - whole["image"])
     print_difference("norm=running, compared with image", whole["running"] - whole["image"])
 
 

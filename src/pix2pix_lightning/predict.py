@@ -49,9 +49,9 @@ def predict(cfg: DictConfig) -> list[Path]:
         plan_outputs,
     )
     from pix2pix_lightning.inference.from_config import build_translator
+    from pix2pix_lightning.inference.large_images import format_seams
     from pix2pix_lightning.inference.listed_sources import check_split, find_listed, is_manifest
     from pix2pix_lightning.inference.progress import ProgressBars
-    from pix2pix_lightning.inference.tiled_inference import format_seams
     from pix2pix_lightning.inference.translate_files import check_format, check_sampling, translate_files
     from pix2pix_lightning.utils.atomic import create_folder, remove_old_leftovers
     from pix2pix_lightning.utils.checks import check_absent, check_folder
@@ -123,8 +123,8 @@ def _predict_video(cfg: DictConfig, source: Path, output: Path) -> Path:
     """Translate a video and return the file that was written."""
     from pix2pix_lightning.inference.file_paths import plan_video
     from pix2pix_lightning.inference.from_config import build_translator
+    from pix2pix_lightning.inference.large_images import format_seams
     from pix2pix_lightning.inference.progress import ProgressBars
-    from pix2pix_lightning.inference.tiled_inference import format_seams
     from pix2pix_lightning.inference.video import VideoReader, check_video_sides, translate_video
     from pix2pix_lightning.utils.atomic import create_folder, remove_old_leftovers
     from pix2pix_lightning.utils.checks import check_folder

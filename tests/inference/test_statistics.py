@@ -5,12 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from pix2pix_lightning.inference.statistics import (
-    compute_exact_statistics,
-    estimate_statistics,
-    plan_statistics_passes,
-    shrink_image,
-)
+from pix2pix_lightning.inference.statistics import compute_exact_statistics, plan_statistics_passes
 from pix2pix_lightning.inference.tiles import plan_tiling, run_in_tiles
 from pix2pix_lightning.networks import (
     ResNetGenerator,
@@ -151,29 +146,3 @@ def test_map_of_one_pixel_becomes_the_shift():
     compute_exact_statistics(network, run, source, whole, passes)
     expected = network[2](network[1].bias[None, :, None, None])
     assert torch.equal(run_tiled(image, run, source, tiling), expected)
-
-
-def test_estimated_statistics_are_those_of_the_copy(network, image):
-    smaller = torch.nn.functional.interpolate(image, (56, 88), mode="area")
-    before = [len(module._forward_pre_hooks) for module in network.modules()]
-
-    def run(source):
-        return run_untiled(network, source, norm="image")
-
-    whole = TilingState(56, 88)
-    whole.statistics.update(estimate_statistics(network, run, smaller, find_image_norms(network, "image")))
-    assert [len(module._forward_pre_hooks) for module in network.modules()] == before
-    assert list(whole.statistics) == list(measure_receptive_field(network, 3).norms)
-    output = run_untiled(network, smaller, norm="running", tiling=whole)
-    torch.testing.assert_close(output, run(smaller), rtol=0, atol=1e-5)
-
-
-@pytest.mark.parametrize("interpolation", ["bicubic", "nearest"])
-def test_shrunk_image_keeps_its_proportion(interpolation):
-    image = np.zeros((120, 301, 3), np.uint8)
-    image[:, 150:] = 200
-    copy = shrink_image(image, 50, interpolation)
-    assert copy.shape == (20, 50, 3)
-    assert abs(float(copy.mean()) - float(image.mean())) < 2
-    assert shrink_image(image, 301, interpolation) is image
-    assert shrink_image(np.zeros((1, 1000, 1), np.uint8), 50, interpolation).shape == (1, 50, 1)

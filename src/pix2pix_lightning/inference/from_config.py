@@ -15,7 +15,7 @@ from pix2pix_lightning.utils.text import print_escaped
 
 _KEYS = (
     *("mode", "weights", "norm", "dropout", "seed", "device"),
-    *("resize", "tile", "overlap", "statistics", "max_pixels", "rounding"),
+    *("resize", "tile", "overlap", "memory", "max_pixels", "rounding"),
 )
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pix2pix_lightning.data.pair_spec import PairSpec
 from pix2pix_lightning.inference.precision import choose_precision, optimize_layout, use_precision
@@ -76,11 +79,29 @@ class GeneratorNetwork:
         Returns:
             (B, C', H, W) in [-1, 1].
         """
+        with self.use(seed=seed, sample=sample, whole=whole, window=window) as generator:
+            # forward, since __call__ runs what was compiled for training
+            output: Tensor = generator.forward(source.to(self.dtype))
+        return output
+
+    @contextmanager
+    def use(
+        self, *, seed: int = 0, sample: int = 0, whole: TilingState | None = None, window: Window | None = None
+    ) -> Iterator[nn.Module]:
+        """Put the generator in its mode and precision, without gradients, until the context ends.
+
+        Args:
+            seed: Seed of the noise.
+            sample: Number of the noise.
+            whole: State of the image that is translated in tiles.
+            window: Position of a tile in that image.
+
+        Yields:
+            The generator.
+        """
         mode = use_eval_mode(
             self.generator, norm=self.norm, dropout=self.dropout, seed=seed, sample=sample, tiling=whole, window=window
         )
         # no_grad, since tensors of inference_mode cannot be used in a later training
         with torch.no_grad(), mode, use_precision(self.precision, self.device):
-            # forward, since __call__ runs what was compiled for training
-            output: Tensor = self.generator.forward(source.to(self.dtype))
-        return output
+            yield self.generator

@@ -20,6 +20,7 @@ from pix2pix_lightning.data.resize import resize as resize_image
 from pix2pix_lightning.data.sizes import Size, get_sides
 from pix2pix_lightning.inference.exported import OnnxNetwork, ProgramNetwork, open_exported
 from pix2pix_lightning.inference.generator import GeneratorNetwork
+from pix2pix_lightning.inference.large_images import LargeImages
 from pix2pix_lightning.inference.loading import ignore_line, open_module
 from pix2pix_lightning.inference.options import (
     check_exported_options,
@@ -33,11 +34,11 @@ from pix2pix_lightning.inference.options import (
 )
 from pix2pix_lightning.inference.precision import PRECISIONS
 from pix2pix_lightning.inference.source_files import Source, SourceReader
-from pix2pix_lightning.inference.tiled_inference import TiledInference
 from pix2pix_lightning.models.pix2pix import Pix2PixModule
 from pix2pix_lightning.networks.padding import pad_to_multiple
 from pix2pix_lightning.utils.checks import check_choice, check_counts
 from pix2pix_lightning.utils.errors import UserError
+from pix2pix_lightning.utils.free_memory import parse_bytes
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PILImage
@@ -85,17 +86,16 @@ class Translator:
         resize: To what images are resized, but not tensors of floats, with the source's interpolation. ``training``
             resizes them as the training did, by its size or its width, and the output back to the image's own size with
             the target's interpolation. A side in pixels, or (height, width): the output has that size. Default: none.
-        tile: Greatest side, in pixels, of the windows in which a larger image is translated; ``auto`` for tiles of
-            images with more than 4096 x 4096 pixels; None for no tiles. Windows overlap by as much as the network
-            sees, so that the result is that of the whole image.
+        tile: How large images are translated. ``auto``: above 2048 x 2048 pixels layer by layer; a side in pixels: in
+            windows of that size, which overlap by as much as the network sees; None: at once. The result is the same.
         overlap: Pixels that windows share, if fewer; there they are blended, and their differences are in ``seams``.
-        statistics: How norms that use the image's statistics find them in tiles: ``exact``, with a pass over the
-            image for each norm layer, or ``estimated``, on a reduced copy.
+        memory: Memory that the process may take while it translates a large image layer by layer, such as ``3GB``; maps
+            that do not fit lie in temporary files. Default: half of what is free.
         half: Which half of a file is translated, as ``SourceReader`` takes it. Other images are translated whole.
         max_pixels: Greatest number of pixels of a file; larger ones are refused before they are decoded.
         rounding: How floats become whole numbers: ``nearest``, or ``floor``, which pytorch-CycleGAN-and-pix2pix does.
-        report: Called with a line that says what was read from ``train_opt.txt``.
-        progress: Called with the number of finished windows of an image, and with their total.
+        report: Called with a line: what was read from ``train_opt.txt``, how much of a disk a large image takes.
+        progress: Called with the number of finished parts of a large image, and with their total.
 
     Attributes:
         checkpoint: The file that was loaded; None for a module.
@@ -131,7 +131,7 @@ class Translator:
         resize: str | Size | None = None,
         tile: str | int | None = "auto",
         overlap: int | None = None,
-        statistics: str = "exact",
+        memory: str | None = None,
         half: str = "auto",
         max_pixels: int = MAX_PIXELS,
         rounding: str = "nearest",
@@ -180,8 +180,15 @@ class Translator:
         self.rounding = rounding
         self.resize = parse_resize(resize)
         self.progress = progress
-        self._tiled = TiledInference(self.network, tile=tile, overlap=overlap, statistics=statistics, rounding=rounding)
-        self.seams = self._tiled.seams
+        self._large = LargeImages(
+            self.network,
+            tile=tile,
+            overlap=overlap,
+            memory=None if memory is None else parse_bytes("memory", memory),
+            rounding=rounding,
+            report=report,
+        )
+        self.seams = self._large.seams
 
     @overload
     def __call__(self, image: str | Path | Array) -> Array: ...
@@ -272,9 +279,9 @@ class Translator:
         prepared = [self._prepare(image) for image in images]
         results: list[Array] = [np.empty(0)] * len(images)
         for index, image in enumerate(prepared):
-            if self._tiled.needs_tiles(*image.shape[:2]):
-                results[index] = self._tiled.translate(image, self.seed, self.sample, self.progress)
-        untiled = [image.shape for image in prepared if not self._tiled.needs_tiles(*image.shape[:2])]
+            if self._large.is_large(*image.shape[:2]):
+                results[index] = self._large.translate(image, self.seed, self.sample, self.progress)
+        untiled = [image.shape for image in prepared if not self._large.is_large(*image.shape[:2])]
         for shape in dict.fromkeys(untiled):
             indices = [index for index, image in enumerate(prepared) if image.shape == shape]
             batch = torch.from_numpy(np.stack([prepared[index].transpose(2, 0, 1) for index in indices]))
@@ -339,9 +346,9 @@ class Translator:
             raise UserError(f"{source.shape[1]} channels, but the generator was trained on {expected}")
         source = self.pair_spec.source.fill_missing(source)
         height, width = source.shape[2:]
-        if self._tiled.needs_tiles(height, width):
+        if self._large.is_large(height, width):
             options = self.seed, self.sample, self.progress
-            return torch.cat([self._tiled.translate_floats(image, *options) for image in torch.split(source, 1)])
+            return torch.cat([self._large.translate_floats(image, *options) for image in torch.split(source, 1)])
         padded = pad_to_multiple(source, self.network.side_multiple, self.network.min_side)
         if isinstance(self.network, GeneratorNetwork):
             output = self.network(padded, seed=self.seed, sample=self.sample)

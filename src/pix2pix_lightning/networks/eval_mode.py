@@ -12,10 +12,10 @@ from torch.nn import functional as F
 
 from pix2pix_lightning.networks.noise import NoisePlanes
 from pix2pix_lightning.networks.patching import Forward, patch_forwards
-from pix2pix_lightning.networks.tiling_state import Statistics, TilingState, Window
+from pix2pix_lightning.networks.tiling_state import Statistics, TilingState, Window, draw_mask
 from pix2pix_lightning.utils.checks import check_choice
 
-__all__ = ["NORMS", "NormMode", "find_image_norms", "use_eval_mode"]
+__all__ = ["NORMS", "NormMode", "draw_noise_mask", "drop", "find_image_norms", "normalize_by", "use_eval_mode"]
 
 NormMode = Literal["image", "running"]
 NORMS = (nn.BatchNorm2d, nn.SyncBatchNorm, nn.InstanceNorm2d)
@@ -72,7 +72,7 @@ def use_eval_mode(
     def choose_forward(index: int, name: str, module: nn.Module) -> Forward | None:
         if tiling is not None and name in tiling.statistics:
             assert isinstance(module, NORMS)
-            return partial(_normalize_by, module, tiling.statistics[name])
+            return partial(normalize_by, module, tiling.statistics[name])
         if isinstance(module, nn.BatchNorm2d | nn.SyncBatchNorm) and _uses_image_statistics(module, norm):
             return partial(_normalize_each, module)
         if isinstance(module, NoisePlanes) and dropout:
@@ -119,12 +119,42 @@ def _normalize_each(module: nn.BatchNorm2d | nn.SyncBatchNorm, x: Tensor) -> Ten
     return torch.instance_norm(x, *options)  # not F.instance_norm, which raises for maps of one pixel
 
 
-def _normalize_by(
+def normalize_by(
     module: nn.BatchNorm2d | nn.SyncBatchNorm | nn.InstanceNorm2d, statistics: Statistics, x: Tensor
 ) -> Tensor:
+    """Normalize maps by given statistics, then by the scale and shift of a norm layer.
+
+    Args:
+        module: The layer.
+        statistics: Mean and biased variance of each channel, (C,).
+        x: Maps (B, C, H, W).
+
+    Returns:
+        Maps of the same shape.
+    """
     dtype = torch.promote_types(x.dtype, torch.float32) if module.weight is None else module.weight.dtype
     mean, variance = (values.to(x.device, dtype) for values in statistics)
     return F.batch_norm(x, mean, variance, module.weight, module.bias, False, 0.0, module.eps)
+
+
+def draw_noise_mask(network: nn.Module, name: str, shape: tuple[int, ...], *, seed: int, sample: int) -> Tensor:
+    """Draw the mask of a dropout layer, as `use_eval_mode` draws it for maps of a whole image.
+
+    Args:
+        network: The network that `use_eval_mode` takes.
+        name: The layer's name in ``network.named_modules()``.
+        shape: Shape of the layer's maps, (1, C, H, W).
+        seed: Seed of the noise.
+        sample: Number of the sample.
+
+    Returns:
+        Booleans on the CPU, True for what is kept: (1, C, H, W), for `nn.Dropout2d` (1, C, 1, 1).
+    """
+    index = [other for other, _ in network.named_modules()].index(name)
+    module = network.get_submodule(name)
+    shape = (*shape[:2], 1, 1) if isinstance(module, nn.Dropout2d) else shape
+    assert isinstance(module, nn.Dropout | nn.Dropout2d)
+    return draw_mask(shape, module.p, _seed_generator(f"{seed} {sample} {index}"))
 
 
 def _drop(
@@ -135,8 +165,22 @@ def _drop(
         mask = tiling.draw_keep_mask(key, module.p, x, window, generator)
     else:
         shape = x.shape[1:] if isinstance(module, nn.Dropout) else (x.shape[1], *(1 for _ in x.shape[2:]))
-        mask = torch.rand((1, *shape), generator=generator, device="cpu", dtype=torch.float32) >= module.p
-    return torch.where(mask.to(x.device), x / (1 - module.p) if module.p < 1 else x, 0)
+        mask = draw_mask((1, *shape), module.p, generator)
+    return drop(x, mask, module.p)
+
+
+def drop(x: Tensor, mask: Tensor, probability: float) -> Tensor:
+    """Zero what a mask does not keep, and scale the rest.
+
+    Args:
+        x: Maps (B, C, H, W).
+        mask: True for what is kept, broadcastable to ``x``.
+        probability: Probability of dropping an element, in [0, 1].
+
+    Returns:
+        Maps of the same shape.
+    """
+    return torch.where(mask.to(x.device), x / (1 - probability) if probability < 1 else x, 0)
 
 
 def _append_noise(module: NoisePlanes, key: str, x: Tensor) -> Tensor:

@@ -48,15 +48,21 @@ class ResizeConv2d(nn.Conv2d):
         if input.device.type == "cpu" and input.ndim == 4 and not is_traced():
             positions = input.numel() // self.in_channels
             if positions >= _DOUBLED_KERNEL_POSITIONS:
-                return F.conv_transpose2d(input, _double_kernel(self.weight), self.bias, stride=2, padding=1)
+                return F.conv_transpose2d(input, double_kernel(self.weight), self.bias, stride=2, padding=1)
         return super().forward(F.interpolate(input, scale_factor=2.0, mode="nearest"))
 
 
-def _double_kernel(weight: Tensor) -> Tensor:
-    """Return the 4x4 kernel (in, out, 4, 4) that doubles pixels and then convolves with ``weight``, (out, in, 3, 3).
+def double_kernel(weight: Tensor) -> Tensor:
+    """Compute the kernel of the transposed convolution of stride 2 that equals `ResizeConv2d`.
 
     An input pixel is doubled, so each element of ``weight`` meets it at two rows and two columns of the output: the
     kernel is the mirrored weight, convolved with ones of 2x2.
+
+    Args:
+        weight: Weight of the layer, (out, in, 3, 3).
+
+    Returns:
+        (in, out, 4, 4).
     """
     out_channels, in_channels = weight.shape[:2]
     double = weight.new_tensor([[0, 0, 1], [0, 1, 1], [1, 1, 0], [1, 0, 0]])

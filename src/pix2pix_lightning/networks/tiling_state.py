@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pix2pix_lightning.utils.errors import UserError
 
-__all__ = ["Statistics", "TilingState", "Window", "crop_map"]
+__all__ = ["Statistics", "TilingState", "Window", "crop_map", "draw_mask"]
 
 _CHUNK = 2**24
 _MAX_MASK_BYTES = 2**30
@@ -75,7 +75,7 @@ class TilingState:
                 raise UserError(
                     f"dropout's noise for a whole image of {self.width}x{self.height} takes over 1 GB: set dropout=off"
                 )
-            self._masks[key] = _draw_mask(count, probability, generator).view(shape)
+            self._masks[key] = draw_mask(shape, probability, generator)
         return self._masks[key][:, :, top : top + maps.shape[2], left : left + maps.shape[3]]
 
 
@@ -117,9 +117,18 @@ def _scale_position(position: int, length: int, side: int) -> int:
     return position * length // side
 
 
-def _draw_mask(count: int, probability: float, generator: torch.Generator) -> Tensor:
-    """Compute ``torch.rand(count) >= probability`` in chunks, since the floats would take four times the memory."""
-    mask = torch.empty(count, dtype=torch.bool)
-    for chunk in torch.split(mask, _CHUNK):
+def draw_mask(shape: tuple[int, ...], probability: float, generator: torch.Generator) -> Tensor:
+    """Compute ``torch.rand(shape) >= probability`` in chunks, since the floats would take four times the memory.
+
+    Args:
+        shape: Shape of the mask.
+        probability: Probability of False, in [0, 1].
+        generator: Source of the draws, on the CPU.
+
+    Returns:
+        Booleans of ``shape`` on the CPU.
+    """
+    mask = torch.empty(shape, dtype=torch.bool)
+    for chunk in torch.split(mask.view(-1), _CHUNK):
         chunk.copy_(torch.rand(len(chunk), generator=generator, device="cpu", dtype=torch.float32) >= probability)
     return mask

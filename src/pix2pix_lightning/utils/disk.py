@@ -8,6 +8,11 @@ from pathlib import Path
 from pix2pix_lightning.utils.errors import UserError
 
 
+def get_free_space(folder: Path) -> int:
+    """Return how many bytes are free on the disk of a folder."""
+    return shutil.disk_usage(folder).free
+
+
 def check_disk_space(folder: Path, needed: int, key: str) -> None:
     """Check that files fit on a disk before they are written.
 
@@ -19,7 +24,7 @@ def check_disk_space(folder: Path, needed: int, key: str) -> None:
     Raises:
         UserError: They do not fit.
     """
-    free = shutil.disk_usage(folder).free
+    free = get_free_space(folder)
     if needed > free:
         raise UserError(
             f"{key}: {folder} needs {needed / 2**30:.1f} GiB, {free / 2**30:.1f} GiB are free there: delete "

@@ -1,0 +1,245 @@
+"""Networks layer by layer, against their own forward pass on the whole image."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from pix2pix_lightning.inference.layerwise import LayerwiseNetwork, Mode, NotTraceableError, budget
+from pix2pix_lightning.networks import EncoderDecoderGenerator, ResNetGenerator, UNetGenerator, use_eval_mode
+
+
+class Mixed(nn.Module):
+    """Operations of other people's generators: functions, methods, layers in place, and one layer used twice."""
+
+    side_multiple = 4
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Conv2d(3, 4, 5, padding=2)
+        self.down = nn.Sequential(nn.MaxPool2d(2), nn.Conv2d(4, 8, 3, padding=2, dilation=2, groups=2))
+        self.norm = nn.BatchNorm2d(8)
+        self.twice = nn.Conv2d(8, 8, 3, padding=1)
+        self.activation = nn.ReLU(inplace=True)
+        self.up = nn.Sequential(nn.ReplicationPad2d(1), nn.Conv2d(8, 16, 3), nn.PixelShuffle(2))
+        self.last = nn.Conv2d(8, 3, 1)
+
+    def forward(self, x):
+        x = F.leaky_relu(self.first(x), 0.1)
+        skip = x
+        x = self.norm(self.down(F.elu(x, inplace=True)))  # which changes the skip too
+        x = self.twice(self.activation(x)) + self.twice(x) * 0.5
+        x = self.norm(x).sigmoid() - 0.5
+        half = F.interpolate(x, scale_factor=2, mode="bilinear")
+        x = torch.cat([self.up(x), skip], dim=1)
+        return torch.tanh(self.last(x + half))
+
+
+NETWORKS = {
+    "unet": lambda: UNetGenerator(num_downs=3, base_channels=4, dropout_at="paper"),
+    "unet instance": lambda: UNetGenerator(num_downs=3, base_channels=4, norm="instance", upsample="resize"),
+    "unet noise": lambda: UNetGenerator(num_downs=2, base_channels=4, norm="none", dropout=0, noise_channels=2),
+    "encoder decoder": lambda: EncoderDecoderGenerator(num_downs=3, base_channels=4),
+    "resnet": lambda: ResNetGenerator(num_blocks=3, base_channels=4, dropout=0.5),
+    "resnet instance": lambda: ResNetGenerator(num_blocks=2, base_channels=4, norm="instance", upsample="resize"),
+    "mixed": Mixed,
+}
+
+
+@pytest.fixture(autouse=True)
+def small_blocks(monkeypatch):
+    monkeypatch.setattr(budget, "_BLOCK_BYTES", 50_000)
+
+
+def build(name):
+    torch.manual_seed(0)
+    network = NETWORKS[name]().double()
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+            nn.init.normal_(module.weight, 0, 1.5 * module.weight[0].numel() ** -0.5)
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.normal_(module.running_mean)
+            nn.init.uniform_(module.running_var, 0.5, 2)
+            nn.init.normal_(module.bias)
+    return network.requires_grad_(requires_grad=False)
+
+
+def make_image(height=104, width=64):
+    slope = torch.linspace(-0.6, 0.6, height, dtype=torch.float64)[:, None]
+    noise = torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    return (noise - 0.5) * (0.7 + slope) + slope
+
+
+def run(layers, plan, image, **options):
+    found = []
+    layers.run(
+        plan,
+        lambda rows: image[:, :, rows.start : rows.stop],
+        lambda rows, maps: found.append((rows, maps.clone())),
+        **options,
+    )
+    assert [rows.start for rows, _ in found] == [0, *(rows.stop for rows, _ in found[:-1])]
+    return torch.cat([maps for _, maps in found], 2)
+
+
+def find_open_files():
+    return list(Path("/proc/self/fd").iterdir())
+
+
+@pytest.mark.parametrize("norm", ["image", "running"])
+@pytest.mark.parametrize("dropout", [False, True])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_layers_are_the_whole_network(name, dropout, norm, tmp_path):
+    network, image = build(name), make_image()
+    before = image.clone()
+    mode = Mode(norm, dropout, seed=3, sample=2)
+    with use_eval_mode(network, norm=norm, dropout=dropout, seed=3, sample=2):
+        expected = network(image)
+        layers = LayerwiseNetwork(network, mode, channels=3, side=32)
+        for memory in (0, 2**40):
+            plan = layers.plan(104, 64, mode, memory)
+            assert max(phase.num_blocks for phase in plan.phases) > 1
+            steps = []
+            output = run(layers, plan, image, folder=tmp_path, progress=lambda *step, to=steps: to.append(step))
+            torch.testing.assert_close(output, expected, rtol=0, atol=1e-9)
+            total = sum(phase.num_blocks for phase in plan.phases)
+            assert steps == [(done, total) for done in range(1, total + 1)]
+    assert torch.equal(image, before)
+    assert expected.std() > 0.05
+
+
+@pytest.mark.parametrize("norm", ["image", "running"])
+def test_each_row_of_a_layer_is_computed_once(norm):
+    """Exact statistics take no further pass: only the first layer, of 48 products a value, may run again."""
+    network = UNetGenerator(num_downs=3, base_channels=16)
+    with torch.no_grad(), use_eval_mode(network, norm=norm):
+        plan = LayerwiseNetwork(network, Mode(norm, dropout=False), channels=3, side=32).plan(
+            512, 256, Mode(norm, dropout=False), 2**40
+        )
+    layers, sizes = plan.phases[0].layers, plan.phases[0].sizes
+    rows = dict.fromkeys(range(len(layers)), 0)
+
+    def count(phase, number, wanted):
+        rows[number] += wanted.stop - wanted.start
+        have = layers[number].operation.find_rows(wanted, sizes[layers[number].inputs[0]].height)
+        for source in layers[number].inputs:
+            if source in phase.phase.computed and source not in phase.order:
+                count(phase, source, have)
+
+    for phase in plan.phases:
+        done = dict.fromkeys(phase.order, 0)
+        for step in phase:
+            assert step.rows.start == done[step.layer]
+            done[step.layer] = step.rows.stop
+            count(phase, step.layer, step.rows)
+    heavy = {
+        number: rows[number] for number, layer in enumerate(layers) if layer.operation and layer.operation.cost > 48
+    }
+    assert len(heavy) == 5
+    assert heavy == {number: sizes[number].height for number in heavy}
+    assert len(plan.phases) == (4 if norm == "image" else 1)
+
+
+def test_little_memory_takes_files_and_much_takes_none():
+    network = build("unet")
+    mode = Mode("image", dropout=False)
+    with use_eval_mode(network):
+        layers = LayerwiseNetwork(network, mode, channels=3, side=32)
+        plans = [layers.plan(512, 512, mode, memory) for memory in (0, 2 * 10**6, 10**9)]
+    assert [bool(plan.in_files) for plan in plans] == [True, True, False]
+    assert plans[0].disk > plans[1].disk > plans[2].disk == 0
+    assert plans[0].memory < plans[1].memory <= 2 * 10**6 < plans[2].memory
+    # float64 maps of 128 x 128 x 8, 128 x 128 x 4 and 64 x 64 x 16 values: what the last norm's phase has
+    assert plans[2].memory >= 8 * (128 * 128 * 8 + 256 * 256 * 4)
+
+
+def test_disk_is_what_the_files_take(tmp_path):
+    network, image = build("resnet"), make_image(256, 128)
+    mode, highest = Mode("image", dropout=False), []
+    with use_eval_mode(network):
+        layers = LayerwiseNetwork(network, mode, channels=3, side=32)
+        plan = layers.plan(256, 128, mode, 0)
+
+        def measure(done, total):
+            highest.append(sum(path.stat().st_size for path in find_open_files() if tmp_path in path.resolve().parents))
+            assert not list(tmp_path.iterdir())  # without a name
+
+        run(layers, plan, image, folder=tmp_path, progress=measure)
+    assert 0.9 * plan.disk <= max(highest) <= plan.disk
+
+
+def test_files_go_away_after_an_error(tmp_path):
+    network = build("unet instance")
+    mode = Mode("image", dropout=False)
+
+    def fail(rows):
+        if rows.start > 40:
+            raise KeyboardInterrupt
+        return make_image()[:, :, rows.start : rows.stop]
+
+    with use_eval_mode(network):
+        layers = LayerwiseNetwork(network, mode, channels=3, side=32)
+        plan = layers.plan(104, 64, mode, 0)
+        assert plan.disk > 0
+        before = len(find_open_files())
+        with pytest.raises(KeyboardInterrupt):
+            layers.run(plan, fail, lambda rows, maps: None, folder=tmp_path)
+    assert len(find_open_files()) == before
+    assert not list(tmp_path.iterdir())
+
+
+def test_weights_of_now_are_used():
+    network, image = build("unet"), make_image()
+    mode = Mode("running", dropout=False)
+    with use_eval_mode(network, norm="running"):
+        layers = LayerwiseNetwork(network, mode, channels=3, side=32)
+        network.up[0].conv.weight = nn.Parameter(network.up[0].conv.weight / 2)
+        output = run(layers, layers.plan(104, 64, mode, 2**40), image)
+        torch.testing.assert_close(output, network(image), rtol=0, atol=1e-9)
+
+
+class OwnConvolution(nn.Conv2d):
+    """A convolution whose forward pass is another one."""
+
+    def forward(self, input):
+        return super().forward(input) * 2
+
+
+class BySize(nn.Module):
+    def forward(self, x):
+        return x if x.shape[2] > 32 else -x
+
+
+class Everywhere(nn.Module):
+    def forward(self, x):
+        return x - x.mean((2, 3), keepdim=True)
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        nn.Sequential(OwnConvolution(3, 3, 1)),
+        BySize(),
+        Everywhere(),
+        nn.Sequential(nn.Conv2d(3, 3, 1), nn.AdaptiveAvgPool2d(1)),
+        nn.Sequential(nn.Conv2d(3, 3, 3, padding=1, padding_mode="circular")),
+        nn.Sequential(nn.GroupNorm(1, 3)),
+        nn.Sequential(nn.AvgPool2d(2, ceil_mode=True)),
+    ],
+    ids=["own", "size", "everywhere", "pooled", "circular", "group norm", "ceil"],
+)
+@torch.no_grad()
+def test_unknown_layers_are_refused(network):
+    with pytest.raises(NotTraceableError):
+        LayerwiseNetwork(network.eval(), Mode("running", dropout=False), channels=3, side=32)
+
+
+@torch.no_grad()
+def test_layers_with_hooks_are_found_by_their_output():
+    network = nn.Sequential(nn.Conv2d(3, 3, 1)).eval()
+    LayerwiseNetwork(network, Mode("running", dropout=False), channels=3, side=32)
+    network[0].register_forward_hook(lambda module, inputs, output: output + 1)
+    with pytest.raises(NotTraceableError):
+        LayerwiseNetwork(network, Mode("running", dropout=False), channels=3, side=32)
