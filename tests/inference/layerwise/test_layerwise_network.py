@@ -42,7 +42,7 @@ NETWORKS = {
     "unet instance": lambda: UNetGenerator(num_downs=3, base_channels=4, norm="instance", upsample="resize"),
     "unet noise": lambda: UNetGenerator(num_downs=2, base_channels=4, norm="none", dropout=0, noise_channels=2),
     "encoder decoder": lambda: EncoderDecoderGenerator(num_downs=3, base_channels=4),
-    "resnet": lambda: ResNetGenerator(num_blocks=3, base_channels=4, dropout=0.5),
+    "resnet": lambda: ResNetGenerator(num_blocks=3, base_channels=1, dropout=0.5),
     "resnet instance": lambda: ResNetGenerator(num_blocks=2, base_channels=4, norm="instance", upsample="resize"),
     "mixed": Mixed,
 }

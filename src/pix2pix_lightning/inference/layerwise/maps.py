@@ -120,7 +120,7 @@ class FileMap:
 
 
 def _view_bytes(pixels: Tensor) -> memoryview:
-    return pixels.view(torch.uint8).numpy().data.cast("B")
+    return pixels.view(-1).view(torch.uint8).numpy().data  # flat: a single channel may have any stride
 
 
 class RowBuffer:

@@ -1,0 +1,38 @@
+"""Memory of a large image through the paper's generator on a CPU: that of `memory=`, and little more."""
+
+import subprocess
+import sys
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+SCRIPT = """
+import resource
+import sys
+
+import numpy as np
+import torch
+
+from pix2pix_lightning import Pix2PixModule, Translator
+
+torch.manual_seed(0)
+module = Pix2PixModule({"_target_": "pix2pix_lightning.networks.UNetGenerator"}, None)
+translator = Translator(module, norm=sys.argv[1], memory="2GB", report=print)
+image = np.random.default_rng(0).integers(0, 256, (6144, 6144, 3), np.uint8)
+result = translator(image)
+assert (result.reshape(48, 128, 48, 128, 3).std((1, 3)) > 0).all()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9)
+"""
+
+
+@pytest.mark.parametrize("norm", ["running", "image"])
+def test_memory_is_bounded(capfd, norm):
+    """Of a process for which 7 GB of maps and rows would not be too much: with torch, weights and two images."""
+    process = subprocess.run([sys.executable, "-c", SCRIPT, norm], capture_output=True, text=True, check=False)
+    assert process.returncode == 0, process.stderr
+    *lines, peak = process.stdout.splitlines()
+    with capfd.disabled():
+        print(f"\nnorm={norm}: {float(peak):.2f} GB", end="")
+    assert len(lines) == (norm == "image")  # which announces its files
+    assert float(peak) < 2.4
