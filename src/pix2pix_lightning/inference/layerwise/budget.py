@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from pix2pix_lightning.inference.layerwise.maps import RowBuffer
 from pix2pix_lightning.inference.layerwise.operations import NoisyDropout, Rows
-from pix2pix_lightning.inference.layerwise.plan import Phase, PhasePlan, Size, is_light
+from pix2pix_lightning.inference.layerwise.plan import Phase, PhasePlan, Size, find_light
 from pix2pix_lightning.inference.layerwise.tracing import Layer
 
 _BLOCK_BYTES = 2**26
@@ -65,7 +65,7 @@ def plan_run(layers: Sequence[Layer], phases: Sequence[Phase], sizes: Sequence[S
             need = measure_need(plan)
         plans.append(plan)
         needs.append(need.total)
-    lives = _find_lives(plans, last=len(layers) - 1)
+    lives = _find_lives(plans)
     used = list(needs)
     for number in sorted(lives.keys() - in_files, key=lambda number: sizes[number].bytes * len(lives[number])):
         if all(used[index] + sizes[number].bytes <= memory for index in lives[number]):
@@ -79,24 +79,23 @@ def plan_run(layers: Sequence[Layer], phases: Sequence[Phase], sizes: Sequence[S
 
 def _is_recomputable(layers: Sequence[Layer], phase: Phase, number: int) -> bool:
     """Return whether a layer takes few products of what can be read at any time."""
-    return is_light(layers[number]) and all(
+    return number in find_light(layers) and all(
         source in phase.reads or _is_recomputable(layers, phase, source) for source in layers[number].inputs
     )
 
 
 def _keep_whole(phase: Phase, number: int) -> Phase:
     buffered = [other for other in phase.buffered if other != number]
-    return replace(phase, whole=sorted([*phase.whole, number]), buffered=buffered)
+    return replace(phase, whole=sorted([*phase.whole, number]), kept=phase.kept | {number}, buffered=buffered)
 
 
-def _find_lives(plans: Sequence[PhasePlan], last: int) -> dict[int, range]:
-    """Find the phases in which each whole map is there; the output, ``last``, is not kept."""
+def _find_lives(plans: Sequence[PhasePlan]) -> dict[int, range]:
+    """Find the phases in which each map that is kept is there."""
     lives = {}
     for index, plan in enumerate(plans):
-        for number in plan.phase.whole:
+        for number in plan.phase.kept:
             readers = [later for later in range(index, len(plans)) if number in plans[later].phase.reads]
             lives[number] = range(index, max([index, *readers]) + 1)
-    del lives[last]
     return lives
 
 

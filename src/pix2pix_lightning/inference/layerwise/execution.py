@@ -64,7 +64,7 @@ class PhaseRun:
             self.buffers[number].append(rows, maps)
         elif number in self.maps:
             self.maps[number].write(rows, maps)
-        else:
+        elif number == len(self.plan.layers) - 1:
             self.write(rows, maps)
 
     def _get(self, number: int, rows: Rows) -> tuple[Tensor, bool]:

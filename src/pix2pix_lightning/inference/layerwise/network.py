@@ -106,9 +106,7 @@ class LayerwiseNetwork:
         with ExitStack() as stack:
             writer = stack.enter_context(ThreadPoolExecutor(1, "maps"))
             for index, phase in enumerate(plan.phases):
-                for number in phase.phase.whole:
-                    if number == len(phase.layers) - 1:
-                        continue  # the output
+                for number in phase.phase.kept:
                     shape, dtype = phase.sizes[number][:3], self._kinds[number].dtype
                     maps[number] = (
                         FileMap(shape, dtype, folder, writer) if number in plan.in_files else MemoryMap(shape, dtype)

@@ -9,8 +9,8 @@ from typing import NamedTuple
 from pix2pix_lightning.inference.layerwise.operations import ImageNorm, Rows
 from pix2pix_lightning.inference.layerwise.tracing import Layer
 
-_LIGHT = 256
-"""Products for each value up to which a layer is computed again rather than kept in a file."""
+_LIGHT = 512
+"""Products for each value up to which a layer is rather computed again than kept: writing and reading takes as long."""
 
 
 class Size(NamedTuple):
@@ -43,12 +43,14 @@ class Phase:
 
     Attributes:
         whole: Layers whose whole output it makes, in the order of execution.
+        kept: Those of them whose output later phases read.
         reads: Layers of which earlier phases have kept the output, and the image, 0.
         buffered: Layers of whose output it keeps the last rows, in the order of execution.
         computed: All layers that it runs.
     """
 
     whole: list[int] = field(default_factory=list)
+    kept: set[int] = field(default_factory=set)
     reads: set[int] = field(default_factory=set)
     buffered: list[int] = field(default_factory=list)
     computed: set[int] = field(default_factory=set)
@@ -87,15 +89,14 @@ def plan_phases(layers: Sequence[Layer]) -> list[Phase]:
     Returns:
         The phases in the order of execution. The last one's ``whole`` has the output too.
     """
-    numbers = _number_phases(layers)
-    whole: list[set[int]] = [set() for _ in range(numbers[-1] + 1)]
-    whole[-1].add(len(layers) - 1)
-    for layer in layers:
-        if isinstance(layer.operation, ImageNorm):
-            whole[numbers[layer.inputs[0]]].add(layer.inputs[0])
-    phases = [Phase() for _ in whole]
+    numbers, light = _number_phases(layers), find_light(layers)
+    phases = [Phase() for _ in range(numbers[-1] + 1)]
+    ends = [
+        {layers[number].inputs[0] for number in _find_norms(layers, numbers, index + 1)} for index in range(len(phases))
+    ]
+    ends[-1].add(len(layers) - 1)
     for index, phase in reversed(list(enumerate(phases))):
-        wanted = list(whole[index])
+        wanted = [*ends[index], *phase.kept]
         while wanted:
             number = wanted.pop()
             if number in phase.computed:
@@ -103,16 +104,24 @@ def plan_phases(layers: Sequence[Layer]) -> list[Phase]:
             phase.computed.add(number)
             for source in layers[number].inputs:
                 earlier = numbers[source]
-                if source and earlier < index and not is_light(layers[source]):
-                    whole[earlier].add(source)
-                if source == 0 or (earlier < index and source in whole[earlier]):
+                if source and earlier < index and source not in light:
+                    phases[earlier].kept.add(source)
+                if source == 0 or (earlier < index and source in phases[earlier].kept):
                     phase.reads.add(source)
                 else:
                     wanted.append(source)
-    for phase, kept in zip(phases, whole, strict=True):
-        phase.whole = sorted(kept)
+        phase.whole = sorted(ends[index] | phase.kept)
         phase.buffered = _choose_buffered(layers, phase)
     return phases
+
+
+def _find_norms(layers: Sequence[Layer], numbers: Sequence[int], phase: int) -> list[int]:
+    """Find the norms that begin a phase."""
+    return [
+        number
+        for number, layer in enumerate(layers)
+        if isinstance(layer.operation, ImageNorm) and numbers[number] == phase
+    ]
 
 
 def _number_phases(layers: Sequence[Layer]) -> list[int]:
@@ -123,10 +132,22 @@ def _number_phases(layers: Sequence[Layer]) -> list[int]:
     return numbers
 
 
-def is_light(layer: Layer) -> bool:
-    """Return whether a layer is rather computed again than kept for later."""
-    assert layer.operation is not None
-    return len(layer.inputs) == 1 and layer.operation.cost <= _LIGHT
+def find_light(layers: Sequence[Layer]) -> set[int]:
+    """Find the layers that are rather computed again than kept for later.
+
+    Args:
+        layers: Layers of ``trace_layers``.
+
+    Returns:
+        Numbers of layers of one input that take few products from the image, or from a layer that is kept.
+    """
+    products = {0: 0}  # for each value, of light layers
+    for number, layer in enumerate(layers):
+        if layer.operation is not None and len(layer.inputs) == 1:
+            needed = layer.operation.cost + products.get(layer.inputs[0], 0)
+            if needed <= _LIGHT:
+                products[number] = needed
+    return products.keys() - {0}
 
 
 def _choose_buffered(layers: Sequence[Layer], phase: Phase) -> list[int]:
