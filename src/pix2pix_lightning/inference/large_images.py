@@ -109,6 +109,7 @@ class LargeImages:
         self.network, self.tile, self.overlap, self.memory = network, tile, overlap, memory
         self.rounding, self.report = rounding, report
         self.seams: list[Seams] = []
+        self._announced = 0  # bytes of files that were reported
 
     def is_large(self, height: int, width: int) -> bool:
         """Return whether an image of this size, in pixels, is not translated at once."""
@@ -240,19 +241,24 @@ class LargeImages:
 
     def _check_room(self, plan: RunPlan, image: str, memory: int, used: int) -> None:
         """Check that memory and disk suffice, and report how much is needed of the disk."""
-        if plan.memory > memory - used:
-            least, given = f"{(plan.memory + used) / 1e9 + 0.05:.1f}GB", f"memory={memory / 1e9:.1f}GB"
-            raise UserError(f"{image} needs more than {given}: set memory={least}, or tile=1024 for windows of it")
-        if not plan.disk:
-            return
         folder = find_folder()
         needed, free = plan.disk / 1e9, get_free_space(folder) / 1e9
-        if needed > free:
-            raise UserError(
-                f"{image} needs {needed:.1f} GB of temporary files, but {folder} has {free:.1f} GB: set TMPDIR to a "
-                "folder on another disk, or a larger memory=, or tile=1024 for windows of it"
+        if plan.memory > memory - used:
+            problem = (
+                f"needs more than memory={memory / 1e9:.1f}GB: set memory={(plan.memory + used) / 1e9 + 0.05:.1f}GB"
             )
-        self.report(f"{image}: maps of up to {needed:.1f} GB in temporary files in {folder}, of {free:.0f} GB free")
+        elif needed > free:
+            problem = (
+                f"needs {needed:.1f} GB of temporary files, but {folder} has {free:.1f} GB: set TMPDIR to a folder on "
+                "another disk, or a larger memory="
+            )
+        else:
+            if plan.disk > self._announced:
+                self._announced = plan.disk
+                self.report(f"{image}: maps of up to {needed:.1f} GB in files in {folder}, of {free:.0f} GB free")
+            return
+        tile = compute_default_tile(self.context.margin, self.network.side_multiple)
+        raise UserError(f"{image} {problem}, or tile={tile} for windows of it")
 
     def _run_in_tiles(self, task: _Task) -> None:
         network = self.network
