@@ -70,7 +70,7 @@ class TransposedConvolution(Operation):
         weight: Its kernel, (in, out, h, w).
         stride: Rows and columns of the output between pixels of the input.
         padding: Rows and columns that are cropped from each edge of the output.
-        output_padding: Rows and columns of these that are not cropped at the lower and the right edge.
+        output_padding: Rows and columns of these that are not cropped at the lower and the right edge, at most as many.
     """
 
     is_pointwise = False
@@ -113,8 +113,7 @@ class TransposedConvolution(Operation):
         stride, kernel = self.stride[0], self.kernel[0]
         start = have.start * stride - self.padding[0]  # the first row that the kernels reach
         stop = start + (have.stop - have.start - 1) * stride + kernel
-        above, below = rows.start - start, max(stop - rows.stop, 0)
-        more = max(rows.stop - stop, 0)  # rows of output padding
+        above, below = rows.start - start, stop - rows.stop
         both = min(above, below)
         output = F.conv_transpose2d(
             maps[0],
@@ -122,7 +121,7 @@ class TransposedConvolution(Operation):
             self.bias,
             self.stride,
             (both, self.padding[1]),
-            (more, self.output_padding[1]),
+            (0, self.output_padding[1]),
             self.module.groups,
             self.dilation,
         )

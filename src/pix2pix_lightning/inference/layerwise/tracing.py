@@ -216,7 +216,9 @@ def _build_convolution(module: nn.Conv2d) -> Operation | None:
     return Convolution(module) if module.padding_mode == "zeros" and not isinstance(module.padding, str) else None
 
 
-def _build_transposed(module: nn.ConvTranspose2d) -> Operation:
+def _build_transposed(module: nn.ConvTranspose2d) -> Operation | None:
+    if module.kernel_size[0] < module.stride[0] or module.output_padding[0] > int(module.padding[0]):
+        return None  # some rows depend on nothing
     return TransposedConvolution(
         module,
         module.weight,
