@@ -24,7 +24,7 @@ class Mixed(nn.Module):
         self.twice = nn.Conv2d(8, 8, 3, padding=1)
         self.activation = nn.ReLU(inplace=True)
         self.up = nn.Sequential(nn.ReplicationPad2d(1), nn.Conv2d(8, 16, 3), nn.PixelShuffle(2))
-        self.half = nn.Conv2d(8, 4, 1)
+        self.narrow = nn.Conv2d(8, 4, 1)
         self.last = nn.Conv2d(11, 3, 1)
         self.squash = nn.Sequential(nn.Identity(), nn.Tanh())
 
@@ -37,7 +37,7 @@ class Mixed(nn.Module):
         x = self.twice(x)
         x = self.twice(self.squash(x)) - self.twice(x)  # rows of x have two users, one of which could write into them
         x = self.norm(x).sigmoid() - 0.5
-        half = F.interpolate(self.half(x), scale_factor=2, mode="bilinear")
+        half = F.interpolate(self.narrow(x), scale_factor=2, mode="bilinear")
         x = torch.cat([self.up(x) + half, skip, image], dim=1)
         return torch.tanh(self.last(x))
 
