@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+
 import torch
 from torch import Tensor
 
 from pix2pix_lightning.data.pair_spec import PairSpec
 from pix2pix_lightning.inference.precision import choose_precision, optimize_layout, use_precision
 from pix2pix_lightning.models.pix2pix import Pix2PixModule
-from pix2pix_lightning.networks import TilingState, Window, use_eval_mode
+from pix2pix_lightning.networks import HourglassGenerator, TilingState, Window, use_eval_mode
+from pix2pix_lightning.networks.hourglass_batches import run_batch, runs_in_batches
+from pix2pix_lightning.networks.winograd import use_winograd
 
 
 class GeneratorNetwork:
@@ -21,7 +25,8 @@ class GeneratorNetwork:
         dropout: Whether the generator's noise is on: dropout, and planes of noise.
         device: Device on which it runs.
         precision: ``32``, ``bf16`` or ``auto``.
-        optimized_layout: Whether the weights are converted for speed, in place.
+        optimized_layout: Whether the weights are converted for speed, in place, and for float32 on a CPU kept in a
+            second form too (``networks.winograd``).
 
     Attributes:
         generator: The module's generator.
@@ -44,6 +49,7 @@ class GeneratorNetwork:
         self.norm, self.dropout, self.device = norm, dropout, device
         self.precision = choose_precision(device) if precision == "auto" else precision
         self.generator = module.generator.to(device)
+        self._keeps_weights = optimized_layout and device.type == "cpu" and self.precision == "32"
         if optimized_layout:
             optimize_layout(self.generator, device, self.precision)
         self.side_multiple = int(getattr(self.generator, "side_multiple", 1))
@@ -80,7 +86,11 @@ class GeneratorNetwork:
             self.generator, norm=self.norm, dropout=self.dropout, seed=seed, sample=sample, tiling=whole, window=window
         )
         # no_grad, since tensors of inference_mode cannot be used in a later training
-        with torch.no_grad(), mode, use_precision(self.precision, self.device):
+        with torch.no_grad(), mode, use_precision(self.precision, self.device), ExitStack() as stack:
+            if whole is None and isinstance(self.generator, HourglassGenerator) and runs_in_batches(self.generator):
+                if self._keeps_weights:
+                    stack.enter_context(use_winograd(self.generator))
+                return run_batch(self.generator, source.to(self.dtype))
             # forward, since __call__ runs what was compiled for training
             output: Tensor = self.generator.forward(source.to(self.dtype))
         return output
