@@ -17,16 +17,19 @@ class ProgressBars:
     Args:
         total: Number of images; None where it is not known.
         unit: What is counted: ``images`` or ``frames``.
+        is_shown: Whether they are drawn there.
     """
 
-    def __init__(self, total: int | None, unit: str = "images") -> None:
+    def __init__(self, total: int | None, unit: str = "images", *, is_shown: bool = True) -> None:
+        self._is_shown = is_shown
         self._progress = build_progress()
         self._shown = ExitStack()
         self._images = self._progress.add_task(unit, total=total)
         self._tiles = self._progress.add_task("tiles", total=None, visible=False)
 
     def __enter__(self) -> Self:
-        self._shown.enter_context(show_progress(self._progress))
+        if self._is_shown:
+            self._shown.enter_context(show_progress(self._progress))
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
