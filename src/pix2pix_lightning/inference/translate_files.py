@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from pix2pix_lightning.data.files.image_files import TIFF_SUFFIXES, check_writable, get_suffix, write_image
 from pix2pix_lightning.data.sides import Side
-from pix2pix_lightning.inference.batches import choose_batch_size, compute_input_size, group_items
+from pix2pix_lightning.inference.grouping import choose_batch_size, compute_input_size, group_items
 from pix2pix_lightning.inference.prefetch import MAX_PENDING, map_ahead
 from pix2pix_lightning.inference.source_files import Source, format_source, has_volumes, list_files
 from pix2pix_lightning.inference.spread import Spread

@@ -4,7 +4,7 @@ import torch
 from PIL import Image
 
 from pix2pix_lightning import Pix2PixModule, Translator
-from pix2pix_lightning.inference.batches import group_items
+from pix2pix_lightning.inference.grouping import group_items
 from pix2pix_lightning.inference.translate_files import translate_files
 from pix2pix_lightning.utils.errors import UserError
 from small_networks import UNET
