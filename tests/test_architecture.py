@@ -19,7 +19,7 @@ UNITS = {path.stem for path in PACKAGE.iterdir() if path.suffix == ".py" or (pat
 IMPORTS = {
     "compat": set(),
     "utils": {"compat"},
-    "networks": {"utils"},
+    "networks": {"compat", "utils"},
     "losses": {"networks", "utils"},
     "metrics": {"networks", "utils"},
     "data": {"utils"},

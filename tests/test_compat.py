@@ -48,6 +48,16 @@ def test_bfloat16_of_the_cpu_is_known():
     assert compat.cpu_has_bfloat16() in (True, False)
 
 
+def test_changes_of_a_tensor_are_counted():
+    weight = nn.Linear(2, 2).weight
+    before = compat.count_changes(weight)
+    with torch.no_grad():
+        weight.sum()
+        assert compat.count_changes(weight) == before
+        weight.add_(1)
+    assert compat.count_changes(weight) > before
+
+
 def test_plain_ddp_is_told_to_find_unused_parameters():
     strategy = DDPStrategy()
     compat.allow_unused_parameters(strategy)

@@ -23,6 +23,7 @@ from pix2pix_lightning.inference import file_paths
 from pix2pix_lightning.inference.source_files import SourceReader
 from pix2pix_lightning.networks import UNetGenerator
 from pix2pix_lightning.utils.errors import UserError
+from pix2pix_lightning.utils.processes import Process
 from small_networks import UNET, by_hand, save, trained
 
 
@@ -369,7 +370,7 @@ def test_an_image_that_needs_too_much_memory_is_one_failed_image(run, call, pict
     monkeypatch.setattr(SourceReader, "read_georeferenced", read_small)
     with pytest.raises(UserError, match="2 of 3"):
         call(run[0], pictures, tmp_path / "output", tile=512)
-    first, second = read_errors(capsys.readouterr().err)
+    first, second = sorted(read_errors(capsys.readouterr().err), key=lambda line: "c.bmp" in line)
     assert all(part in first for part in ("error: ", "a.png", "tile=512", "resize="))
     assert "c.bmp" in second
     assert [path.name for path in (tmp_path / "output").iterdir()] == ["b.b.png"]
@@ -561,3 +562,63 @@ def test_errors(run, call, pictures, tmp_path, options, part):
     assert part in str(caught.value)
     assert "\n" not in str(caught.value)
     assert not list(tmp_path.glob("output/*"))
+
+
+def test_jobs_and_processes_divide_a_folder(run, config, call, tmp_path, capsys):
+    folder = tmp_path / "photos" / "deep"
+    folder.mkdir(parents=True)
+    for number in range(5):
+        Image.new("RGB", (8, 8), (50 * number, 0, 0)).save(folder / f"{number}.png")
+    whole = call(run[0], folder.parent, tmp_path / "whole")
+    parts = [call(run[0], folder.parent, tmp_path / "parts", shard=f"{number}/3") for number in (1, 2, 3)]
+    assert [path.name for path in parts[1]] == ["1.png", "4.png"]
+    written = [path for part in parts for path in part]
+    assert sorted(path.relative_to(tmp_path / "parts") for path in written) == sorted(
+        path.relative_to(tmp_path / "whole") for path in whole
+    )
+    for path in written:
+        found, expected = (
+            np.asarray(Image.open(each)).astype(int) for each in (path, tmp_path / "whole/deep" / path.name)
+        )
+        assert np.abs(found - expected).max() <= 1
+    assert [line[0] for line in capsys.readouterr().out.splitlines()] == ["5", "2", "2", "1"]
+    with pytest.raises(FileExistsError):
+        call(run[0], folder.parent, tmp_path / "parts", shard="2/3")
+    (tmp_path / "parts/deep/1.png").unlink()
+    (tmp_path / "parts/deep/4.png").unlink()
+    assert len(call(run[0], folder.parent, tmp_path / "parts", shard="2/3")) == 2  # the others' outputs do not matter
+    assert call(run[0], folder.parent, tmp_path / "many", shard="6/9") == []
+    cfg = deepcopy(config)
+    cfg.update({"checkpoint": str(run[0]), "input": str(folder), "output": str(tmp_path / "tasks")})
+    capsys.readouterr()
+    tasks = [predict.predict(cfg, Process(rank, 2)) for rank in range(2)]
+    assert [[path.name for path in task] for task in tasks] == [["0.png", "2.png", "4.png"], ["1.png", "3.png"]]
+    assert len(capsys.readouterr().out.splitlines()) == 1
+
+
+def test_samples_and_manifests_are_divided_too(run, call, tmp_path):
+    rows = ["source,name"]
+    for number in range(3):
+        Image.new("RGB", (8, 8)).save(tmp_path / f"{number}.png")
+        rows.append(f"{number}.png,row{number}")
+    (tmp_path / "list.csv").write_text("\n".join(rows))
+    options = {"mode": "paper", "samples": 2, "spread": True}
+    parts = [call(run[0], tmp_path / "list.csv", tmp_path / "out", shard=f"{number}/2", **options) for number in (1, 2)]
+    assert sorted({path.name for path in parts[1]}) == ["row1.sample_0.png", "row1.sample_1.png", "row1.spread.png"]
+    assert len({*parts[0], *parts[1]}) == 9
+
+
+def test_what_cannot_be_divided_is_refused(run, call, pictures, tmp_path):
+    clip = tmp_path / "clip.mp4"
+    clip.write_bytes(b"")
+    for source, output in (
+        (pictures / "a.png", tmp_path / "out"),
+        (clip, tmp_path / "out"),
+        (pictures, pictures),
+        (f"{pictures}/*", pictures),
+    ):
+        with pytest.raises(UserError, match="shard=1/2"):
+            call(run[0], source, output, shard="1/2", overwrite=True)
+    with pytest.raises(UserError, match="shard=9/8"):
+        call(run[0], pictures, tmp_path / "out", shard="9/8")
+    assert not (tmp_path / "out").exists()

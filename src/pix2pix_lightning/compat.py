@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from lightning.pytorch.core.optimizer import LightningOptimizer
     from lightning.pytorch.strategies import DDPStrategy, Strategy
     from omegaconf import DictConfig
-    from torch import nn
+    from torch import Tensor, nn
 
 
 @contextmanager
@@ -93,6 +93,15 @@ def cpu_has_bfloat16() -> bool:
     import torch
 
     return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
+
+
+def count_changes(tensor: Tensor) -> int:
+    """Return how often a tensor was changed in place, with which what was computed from it is known to be old.
+
+    torch counts for autograd (`Tensor._version`, torch 2.13) and has no public name for it; comparing all values of a
+    weight would take as long as computing from it.
+    """
+    return int(tensor._version)
 
 
 def allow_unused_parameters(strategy: DDPStrategy) -> None:

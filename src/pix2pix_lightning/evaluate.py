@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
+import logging
 import shlex
+import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pix2pix_lightning.cli.main import run_command
+from pix2pix_lightning.utils.processes import Process, detect_process, gather_results
 from pix2pix_lightning.utils.text import print_escaped
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from pix2pix_lightning.evaluation import Interval, TranslatedPair
+    from pix2pix_lightning.evaluation import Division, Interval, TranslatedPair
+
+_ALONE = Process()
 
 
-def evaluate(cfg: DictConfig, command: str | None = None) -> dict[str, Interval]:
+def evaluate(cfg: DictConfig, command: str | None = None, process: Process = _ALONE) -> dict[str, Interval]:
     """Translate a split, compare the outputs, as 8-bit files hold them, with the targets, and write results and a page.
 
     Args:
         cfg: Configuration, as ``compose("evaluate", [...])`` returns it.
         command: Command line that repeats the evaluation, for the page; None leaves it out.
+        process: Which of several processes this is, which divide the pairs among them; the first one writes.
 
     Returns:
         Each metric's value over all images, with its 95 % interval; NaN as ends for a metric without one.
@@ -32,6 +39,13 @@ def evaluate(cfg: DictConfig, command: str | None = None) -> dict[str, Interval]
         UserError: The data does not fit the checkpoint, or a metric does not fit the data.
         FileExistsError: The output folder is not empty.
     """
+    from pix2pix_lightning.evaluation import Division
+
+    with gather_results(process) as gather:
+        return _evaluate(cfg, command, Division(process, gather))
+
+
+def _evaluate(cfg: DictConfig, command: str | None, division: Division) -> dict[str, Interval]:
     from omegaconf import OmegaConf
     from rich.console import Console
     from rich.progress import track
@@ -72,10 +86,13 @@ def evaluate(cfg: DictConfig, command: str | None = None) -> dict[str, Interval]
     if evaluation.use_features(metrics, infos):
         facts["features"] = features
         evaluation.warn_of_trained_network(checkpoint, features)
-    with evaluation.open_output_folder(output, overwrite=cfg.overwrite) as folder:
-        writer = evaluation.PairWriter(folder, spec)
+    with _open_folder(output, division, overwrite=cfg.overwrite) as folder:
+        writer = evaluation.PairWriter(
+            folder / f"part_{division.process.rank}" if division.is_divided else folder, spec
+        )
         console = Console(stderr=True)
-        show = partial(track, console=console, transient=True, disable=not console.is_terminal)
+        is_shown = console.is_terminal and division.is_first
+        show = partial(track, console=console, transient=True, disable=not is_shown)
 
         def write_pair(pair: TranslatedPair) -> None:
             if cfg.flicker:
@@ -84,11 +101,24 @@ def evaluate(cfg: DictConfig, command: str | None = None) -> dict[str, Interval]
                 judge.add(pair)
             writer(pair)
 
-        print_choice(cfg, translator.checkpoint, translator.weights)
+        if division.is_first:
+            print_choice(cfg, translator.checkpoint, translator.weights)
         shown = show(batches, str(cfg.split))
-        scores = evaluation.compute_scores(translator, shown, metrics, samples=cfg.samples, on_pair=write_pair)
+        scores = evaluation.compute_scores(
+            translator, shown, metrics, samples=cfg.samples, on_pair=write_pair, division=division
+        )
         for judge in judges:
+            judge.merge(division.merge)
             scores = judge.add_scores(scores)
+        if division.is_divided:
+            written = division.merge([writer.folder / each for each in writer.folders])
+            if not division.is_first:
+                return scores.figures
+            writer = evaluation.PairWriter(folder, spec)
+            for name, each in zip(scores.names, written, strict=True):
+                writer.move(name, each)
+            for rank in range(division.process.total):
+                shutil.rmtree(folder / f"part_{rank}", ignore_errors=True)
         if cfg.flicker:
             show_steps = partial(show, description="flicker")
             scores = evaluation.add_flicker(
@@ -106,11 +136,27 @@ def evaluate(cfg: DictConfig, command: str | None = None) -> dict[str, Interval]
     return scores.figures
 
 
+@contextmanager
+def _open_folder(output: Path, division: Division, *, overwrite: bool) -> Iterator[Path]:
+    """Open the folder of the results in the first process, and tell the others where it is."""
+    import pix2pix_lightning.evaluation as evaluation
+
+    if division.is_first:
+        with evaluation.open_output_folder(output, overwrite=overwrite) as folder:
+            division.gather(folder)
+            yield folder
+    else:
+        yield division.gather(None)[0]
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line and return the exit status."""
+    """Run the command line and return the exit status. Several processes of torchrun divide the pairs."""
+    process = detect_process()
+    if process.rank > 0:
+        logging.getLogger("pix2pix_lightning").setLevel(logging.ERROR)  # the first process warns
     words = sys.argv[1:] if argv is None else argv
     command = shlex.join(["python", "-m", "pix2pix_lightning.evaluate", *words])
-    return run_command("evaluate", partial(evaluate, command=command), words)
+    return run_command("evaluate", partial(evaluate, command=command, process=process), words)
 
 
 if __name__ == "__main__":

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from pix2pix_lightning.cli.errors import format_error
 from pix2pix_lightning.cli.main import run_command
 from pix2pix_lightning.utils.errors import UserError
+from pix2pix_lightning.utils.processes import Gather, Process, detect_process, gather_results
 from pix2pix_lightning.utils.text import escape_controls, print_escaped
 
 if TYPE_CHECKING:
@@ -18,9 +20,12 @@ if TYPE_CHECKING:
 
     from pix2pix_lightning.inference import Translator
     from pix2pix_lightning.inference.source_files import Source
+    from pix2pix_lightning.inference.tiles import Seams
+
+_ALONE = Process()
 
 
-def predict(cfg: DictConfig) -> list[Path]:
+def predict(cfg: DictConfig, process: Process = _ALONE) -> list[Path]:
     """Translate a file, a folder with its subfolders, or the files of a pattern, into files of the same names.
 
     A manifest gives the files of its rows, several of a row as the channels of one image. Outputs hold the target's own
@@ -29,15 +34,21 @@ def predict(cfg: DictConfig) -> list[Path]:
 
     Args:
         cfg: Configuration of ``compose("predict", [...])``.
+        process: Which of several processes this is, which divide the files among them.
 
     Returns:
-        The files that were written.
+        The files that this process has written.
 
     Raises:
         UserError: There is nothing to translate, or two inputs have the same output; a video cannot be read, or not be
             written by this model; or, after all others were translated, an input is not an image.
         FileExistsError: An output exists; nothing is written then.
     """
+    with gather_results(process) as gather:
+        return _predict(cfg, process, gather)
+
+
+def _predict(cfg: DictConfig, process: Process, gather: Gather) -> list[Path]:
     from pix2pix_lightning.inference.file_paths import (
         check_apart,
         check_inputs_stay,
@@ -49,9 +60,10 @@ def predict(cfg: DictConfig) -> list[Path]:
         plan_outputs,
     )
     from pix2pix_lightning.inference.from_config import build_translator
-    from pix2pix_lightning.inference.large_images import format_seams
     from pix2pix_lightning.inference.listed_sources import check_split, find_listed, is_manifest
+    from pix2pix_lightning.inference.loading import ignore_line
     from pix2pix_lightning.inference.progress import ProgressBars
+    from pix2pix_lightning.inference.shares import check_divisible, parse_shard, plan_share
     from pix2pix_lightning.inference.translate_files import check_format, check_sampling, translate_files
     from pix2pix_lightning.utils.atomic import create_folder, remove_old_leftovers
     from pix2pix_lightning.utils.checks import check_absent, check_folder
@@ -59,9 +71,13 @@ def predict(cfg: DictConfig) -> list[Path]:
     source, output = str(cfg.input), Path(str(cfg.output))
     split = None if cfg.split is None else str(cfg.split)
     check_split(source, split)
+    share = plan_share(cfg.shard, process)
+    is_one = Path(source).is_file() and not is_manifest(source)
+    check_divisible(cfg.shard, process, source, output, is_file=is_one)
     if is_video(source):
         return [_predict_video(cfg, Path(source), output)]
-    build = partial(build_translator, cfg, precision=str(cfg.precision))
+    quiet = {} if process.rank == 0 else {"report": ignore_line}
+    build = partial(build_translator, cfg, precision=str(cfg.precision), **quiet)
     if is_manifest(source):
         translator = build()  # which tells the column
         inputs = find_listed(Path(source), split, translator.pair_spec)
@@ -71,14 +87,16 @@ def predict(cfg: DictConfig) -> list[Path]:
     list_endings = partial(list_suffixes, cfg.samples, spread=cfg.spread)
     num_outputs = len(list_endings())
     to_file = is_output_file(output, inputs, cfg.samples, spread=cfg.spread)
+    check_divisible(cfg.shard, process, source, output, is_file=to_file)
     check_apart(source, output, is_file=to_file, overwrite=cfg.overwrite)
     folder = output.parent if to_file else output
     check_folder("output", folder)
     if to_file:
         check_absent(output, overwrite=cfg.overwrite)
-    bars = ProgressBars(len(inputs) * num_outputs)
+    num_own = len(share.take(inputs))
+    bars = ProgressBars(num_own * num_outputs, is_shown=process.rank == 0)
     translator = translator or build()
-    translator.progress = bars.update_tiles
+    translator.progress = bars.update_parts
     check_sampling(translator, cfg.samples)
     target = translator.pair_spec.target
     if to_file:
@@ -86,9 +104,14 @@ def predict(cfg: DictConfig) -> list[Path]:
         outputs = {path: [output] for path in inputs}
     else:
         endings = {path: list_endings(suffix=suffix) for path, suffix in choose_suffixes(inputs, target).items()}
-        outputs = plan_outputs(inputs, output, endings, overwrite=cfg.overwrite)
+        outputs = plan_outputs(inputs, output, endings, overwrite=True)
+    own_outputs = share.take(outputs)
+    for path in (path for paths in own_outputs.values() for path in paths):
+        check_absent(path, overwrite=cfg.overwrite)
     check_inputs_stay(outputs)
-    _print_model(cfg, translator)
+    outputs = own_outputs
+    if process.rank == 0:
+        _print_model(cfg, translator)
     failed: list[Source] = []
 
     def report_error(source: Source, error: Exception) -> None:
@@ -102,21 +125,45 @@ def predict(cfg: DictConfig) -> list[Path]:
     written = []
     for parent in {path.parent for paths in outputs.values() for path in paths}:
         remove_old_leftovers(parent)  # of a command that was killed
+    if share.total > 1:  # then it is kept after an error, since others may be about to write to it
+        folder.mkdir(parents=True, exist_ok=True)
     with create_folder(folder), bars:
         for path in translate_files(
             translator, outputs, samples=cfg.samples, on_error=report_error, overwrite=cfg.overwrite
         ):
             written.append(path)
             bars.advance_images()
-    count = len(inputs) - len(failed)
-    what = str(output) if to_file else f"{count} image{'' if count == 1 else 's'} in {output}"
-    halves = translator.reader.format_halves()
-    print_escaped(f"{what}, from {halves}" if halves else what)
-    if translator.seams:
-        print(format_seams(translator.seams))
-    if failed:
-        raise UserError(f"{len(failed)} of {len(inputs)} images could not be translated: see the errors above")
+    own = _Result(num_own - len(failed), len(failed), translator.reader.num_halves, translator.seams)
+    parts: list[_Result] = gather(own)
+    translator.reader.num_halves = sum(part.num_halves for part in parts)
+    place = parse_shard(cfg.shard) if len(parts) == process.total else share
+    what = f", part {place.number + 1} of {place.total}" if place.total > 1 else ""
+    count, num_failed = (sum(numbers) for numbers in zip(*(part[:2] for part in parts), strict=True))
+    if process.rank == 0:
+        name = str(output) if to_file else f"{count} image{'' if count == 1 else 's'} in {output}"
+        _print_results(f"{name}{what}", translator, [seams for part in parts for seams in part.seams])
+    if num_failed and (process.rank == 0 or len(parts) == 1):
+        total = count + num_failed
+        raise UserError(f"{num_failed} of {total} images could not be translated: see the errors above")
     return written
+
+
+class _Result(NamedTuple):
+    """What a process has to tell at the end."""
+
+    num_translated: int
+    num_failed: int
+    num_halves: int
+    seams: list[Seams]
+
+
+def _print_results(line: str, translator: Translator, seams: list[Seams]) -> None:
+    from pix2pix_lightning.inference.large_images import format_seams
+
+    halves = translator.reader.format_halves()
+    print_escaped(f"{line}, from {halves}" if halves else line)
+    if seams:
+        print(format_seams(seams))
 
 
 def _predict_video(cfg: DictConfig, source: Path, output: Path) -> Path:
@@ -136,7 +183,7 @@ def _predict_video(cfg: DictConfig, source: Path, output: Path) -> Path:
     check_folder("output", path.parent)
     with VideoReader(source, max_pixels=cfg.max_pixels) as reader:
         bars = ProgressBars(reader.num_frames, "frames")
-        translator = build_translator(cfg, precision=str(cfg.precision), progress=bars.update_tiles)
+        translator = build_translator(cfg, precision=str(cfg.precision), progress=bars.update_parts)
         check_video_sides(source, translator.pair_spec)
         _print_model(cfg, translator)
         remove_old_leftovers(path.parent)
@@ -164,8 +211,11 @@ def _print_model(cfg: DictConfig, translator: Translator) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line and return the exit status."""
-    return run_command("predict", predict, argv)
+    """Run the command line and return the exit status. Several processes of torchrun or srun divide the files."""
+    process = detect_process()
+    if process.rank > 0:
+        logging.getLogger("pix2pix_lightning").setLevel(logging.ERROR)  # the first process warns
+    return run_command("predict", partial(predict, process=process), argv)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from pix2pix_lightning.evaluation.data import (
     read_pair_spec,
 )
 from pix2pix_lightning.evaluation.diversity import DiversityJudge
+from pix2pix_lightning.evaluation.division import Division
 from pix2pix_lightning.evaluation.flicker import add_flicker, check_clip, check_frame
 from pix2pix_lightning.evaluation.judges import Judge, build_judges, warn_of_trained_network
 from pix2pix_lightning.evaluation.measures import choose_metrics, use_features
@@ -30,6 +31,7 @@ from pix2pix_lightning.evaluation.semantic import SemanticJudge, take_semantic
 __all__ = [
     "METRICS_FILE",
     "DiversityJudge",
+    "Division",
     "Interval",
     "Judge",
     "PairWriter",

@@ -10,7 +10,7 @@ import torch
 
 from pix2pix_lightning.data.sides import Side
 from pix2pix_lightning.evaluation.bootstrap import bootstrap
-from pix2pix_lightning.evaluation.measures import find_obstacle
+from pix2pix_lightning.evaluation.measures import Merge, find_obstacle
 from pix2pix_lightning.evaluation.scores import Array, Scores, TranslatedPair, compute_fractions
 from pix2pix_lightning.metrics import (
     LEAST_SIDE,
@@ -87,6 +87,10 @@ class DiversityJudge:
         distances = [compute_perceptual_distances(*both, weights) for both in combinations(layers, 2)]
         differences = [average_pixels((one - other).abs(), pair.mask) for one, other in combinations(outputs, 2)]
         self._rows.append([torch.stack(values).double().mean().item() for values in (distances, differences)])
+
+    def merge(self, merge: Merge) -> None:
+        """Take the values of the pairs of all processes, as `Measurement.merge` does."""
+        self._rows = merge(self._rows)
 
     def add_scores(self, scores: Scores) -> Scores:
         """Return the scores with the diversity of each source that was added, and its mean.

@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 
 from pix2pix_lightning.checkpoints.files import infer_checkpoint_kind, open_checkpoint
 from pix2pix_lightning.evaluation.diversity import DiversityJudge
+from pix2pix_lightning.evaluation.measures import Merge
 from pix2pix_lightning.evaluation.scores import Scores, TranslatedPair
 from pix2pix_lightning.evaluation.semantic import SemanticJudge, take_semantic
 from pix2pix_lightning.inference import Translator
@@ -37,6 +38,9 @@ class Judge(Protocol):
 
     def add(self, pair: TranslatedPair) -> None:
         """Measure a pair."""
+
+    def merge(self, merge: Merge) -> None:
+        """Take what is known of the pairs of all processes, as `Measurement.merge` does."""
 
     def add_scores(self, scores: Scores) -> Scores:
         """Return the scores of the same pairs with those of the judge."""

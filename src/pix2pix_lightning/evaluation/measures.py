@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -36,6 +36,7 @@ from pix2pix_lightning.metrics import (
 from pix2pix_lightning.utils.errors import UserError
 
 Array = npt.NDArray[np.float64]
+Merge = Callable[[list[Any]], list[Any]]
 _NOT_OF_PAIRS = {
     "flicker": "between pairs, not of each: set flicker=true",
     "diversity": "between outputs of a source: leave it out of metrics, and set mode=paper samples=10",
@@ -161,6 +162,14 @@ class Measurement(ABC):
     def compute(self) -> tuple[Array | None, Interval]:
         """Return each image's value, None where an image has none by itself, and the value over all images."""
 
+    @abstractmethod
+    def merge(self, merge: Merge) -> None:
+        """Replace what is known of each image of this process by what is known of those of all processes.
+
+        Args:
+            merge: Returns the items of all processes in the order of the split (`Division.merge`).
+        """
+
 
 class StatisticsMeasurement(Measurement):
     """Keep the statistics of each image, from which the value over any selection of images follows."""
@@ -185,6 +194,10 @@ class StatisticsMeasurement(Measurement):
         """Return each image's value, and the value of the mean statistics with its interval."""
         statistics = np.stack(self._rows)
         return self._compute_value(statistics), bootstrap(statistics, self._compute_value)
+
+    def merge(self, merge: Merge) -> None:
+        """Take the statistics of all images, as ``Measurement.merge`` does."""
+        self._rows = merge(self._rows)
 
     def _compute_value(self, means: Array) -> Array:
         value: Array = self._metric.compute_value(torch.from_numpy(means)).numpy()
@@ -216,6 +229,10 @@ class PairMeasurement(Measurement):
         values = np.array(self._values)
         return values, bootstrap(values)
 
+    def merge(self, merge: Merge) -> None:
+        """Take the values of all images, as ``Measurement.merge`` does."""
+        self._values = merge(self._values)
+
 
 class DistributionMeasurement(Measurement):
     """Feed all images to a metric of distributions, which has one value, with an interval where it computes one."""
@@ -242,6 +259,13 @@ class DistributionMeasurement(Measurement):
         ends = metric.compute_interval() if isinstance(metric, HasInterval) else (math.nan, math.nan)
         return None, Interval(value, *ends)
 
+    def merge(self, merge: Merge) -> None:
+        """Take the embeddings of all images, as ``Measurement.merge`` does."""
+        metric = self._metric
+        assert isinstance(metric, EmbeddingMetric)  # `check_divisible`
+        pairs = merge(list(zip(metric.preds_embeddings, metric.target_embeddings, strict=True)))
+        metric.preds_embeddings, metric.target_embeddings = [pred for pred, _ in pairs], [real for _, real in pairs]
+
 
 def build_measurement(name: str, metric: Metric) -> Measurement:
     """Build the measurement that suits a metric.
@@ -258,6 +282,29 @@ def build_measurement(name: str, metric: Metric) -> Measurement:
     if isinstance(metric, DistributionMetric | EmbeddingMetric):
         return DistributionMeasurement(name, metric)
     return PairMeasurement(name, metric)
+
+
+def _is_never_available() -> bool:
+    return False
+
+
+def check_divisible(metrics: Mapping[str, Metric]) -> None:
+    """Check that several processes can share the work of metrics and get the figures of one, and prepare them.
+
+    Args:
+        metrics: Metrics as `choose_metrics` builds them. They are told not to look for other processes themselves.
+
+    Raises:
+        UserError: One keeps sums over images, which depend on their order.
+    """
+    for name, metric in metrics.items():
+        if isinstance(metric, DistributionMetric):
+            raise UserError(
+                f"metrics: {name} adds up all images and cannot be divided: leave it out, or start one process"
+            )
+        for part in metric.modules():
+            if isinstance(part, Metric):
+                part.distributed_available_fn = _is_never_available
 
 
 def _update(name: str, metric: Metric, output: Tensor, target: Tensor, mask: Tensor | None) -> None:

@@ -82,28 +82,44 @@ class PairWriter:
         spec: What the pixels mean.
 
     Attributes:
-        folders: Folders of the pairs so far, relative to the evaluation's.
+        folder: The argument.
+        folders: Folders of the pairs so far, relative to it.
     """
 
     def __init__(self, folder: Path, spec: PairSpec) -> None:
-        self._folder = folder
+        self.folder = folder
         self._spec = spec
         self._taken: set[str] = set()
         self.folders: list[str] = []
 
     def __call__(self, pair: TranslatedPair) -> None:
         """Write one pair."""
-        plain = name = re.sub(r"[^\w.-]+", "_", pair.name).lstrip(".") or "_"
+        folder = self._choose_folder(pair.name)
+        folder.mkdir(parents=True)
+        write_image(folder / "input.png", self._spec.source.preview(pair.source[0]))
+        write_image(folder / "output.png", self._spec.target.preview(pair.output[0]))
+        write_image(folder / "target.png", self._spec.target.preview(pair.target[0]))
+
+    def move(self, name: str, written: Path) -> None:
+        """Take over the folder of a pair that another writer has written, on the same disk.
+
+        Args:
+            name: Name of the pair.
+            written: Its folder.
+        """
+        folder = self._choose_folder(name)
+        folder.parent.mkdir(exist_ok=True)
+        written.rename(folder)
+
+    def _choose_folder(self, pair: str) -> Path:
+        """Choose the folder of a pair by its name, and list it."""
+        plain = name = re.sub(r"[^\w.-]+", "_", pair).lstrip(".") or "_"
         number = len(self.folders)
         while name.lower() in self._taken:  # a numbered name may be another pair's own
             name, number = f"{plain}_{number}", number + 1
         self._taken.add(name.lower())
         self.folders.append(f"images/{name}")
-        folder = self._folder / "images" / name
-        folder.mkdir(parents=True)
-        write_image(folder / "input.png", self._spec.source.preview(pair.source[0]))
-        write_image(folder / "output.png", self._spec.target.preview(pair.output[0]))
-        write_image(folder / "target.png", self._spec.target.preview(pair.target[0]))
+        return self.folder / "images" / name
 
 
 def collect_facts(cfg: DictConfig, checkpoint: Path, translator: Translator, data: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import logging
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import count
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,7 +17,8 @@ from torchmetrics import Metric
 from pix2pix_lightning.data.pair_spec import PairSpec
 from pix2pix_lightning.data.sides import LabelSide, RawSide, Side
 from pix2pix_lightning.evaluation.bootstrap import Interval
-from pix2pix_lightning.evaluation.measures import build_measurement
+from pix2pix_lightning.evaluation.division import Division
+from pix2pix_lightning.evaluation.measures import build_measurement, check_divisible
 from pix2pix_lightning.inference import Translator
 from pix2pix_lightning.metrics import MetricInfo, metric_info
 from pix2pix_lightning.utils.errors import UserError
@@ -97,6 +99,7 @@ def compute_scores(
     *,
     samples: int = 1,
     on_pair: Callable[[TranslatedPair], None] = lambda pair: None,
+    division: Division | None = None,
 ) -> Scores:
     """Translate the sources of a split and compare the outputs, as files hold them, with the targets.
 
@@ -107,6 +110,7 @@ def compute_scores(
         samples: Number of translations of each source, with noise of their own. The first one is measured; the others
             are for ``on_pair``.
         on_pair: Called with every pair after it was measured.
+        division: The pairs of this process, where there are several: each gets the values of all pairs.
 
     Returns:
         The values of each pair and of the split, with intervals.
@@ -114,12 +118,16 @@ def compute_scores(
     Raises:
         UserError: There is no pair, or a metric cannot be computed of these images.
     """
+    division = division or Division()
+    if division.is_divided:
+        check_divisible(metrics)
     names: list[str] = []
-    left_out: list[str] = []
+    left_out: dict[int, str] = {}
     infos = {name: metric_info(metric).rename(name) for name, metric in metrics.items()}
     measurements = {name: build_measurement(name, metric) for name, metric in metrics.items()}
     side = translator.pair_spec.target
-    for pair in _translate(translator, batches, left_out, samples):
+    for number, pair in _translate(translator, batches, left_out, samples, division):
+        division.numbers.append(number)
         names.append(pair.name)
         outputs, target = compute_fractions(pair, side)
         images = outputs[0], target
@@ -127,9 +135,18 @@ def compute_scores(
         for name, measurement in measurements.items():
             measurement.add(*(classes if infos[name].targets == "classes" else images), pair.mask)
         on_pair(pair)
-    if left_out:
+    names = division.merge(names)
+    left_out = {number: name for part in division.gather(left_out) for number, name in part.items()}
+    for measurement in measurements.values() if division.is_divided else ():
+        measurement.merge(division.merge)
+    if left_out and division.is_first:
         line = "%d of %d pairs are left out, since none of their pixels has a value or class that counts: %s"
-        _log.warning(line, len(left_out), len(names) + len(left_out), format_names(left_out))
+        _log.warning(
+            line,
+            len(left_out),
+            len(names) + len(left_out),
+            format_names([left_out[number] for number in sorted(left_out)]),
+        )
     if not names:
         reason = "no pixel of the split has a value or class that counts" if left_out else "the split has no pair"
         raise UserError(f"{reason}: there is nothing to measure")
@@ -167,33 +184,41 @@ def _number_classes(pair: TranslatedPair, side: LabelSide) -> tuple[Tensor, Tens
 
 
 def _translate(
-    translator: Translator, batches: Iterable[dict[str, Any]], left_out: list[str], samples: int
-) -> Iterator[TranslatedPair]:
+    translator: Translator,
+    batches: Iterable[dict[str, Any]],
+    left_out: dict[int, str],
+    samples: int,
+    division: Division,
+) -> Iterator[tuple[int, TranslatedPair]]:
     """Translate one image at a time: in a larger batch sums are rounded differently, which changes a few pixels.
 
     Args:
         translator: The model.
         batches: The split's batches.
-        left_out: Gets the names of pairs of which no pixel counts.
+        left_out: Gets the names of pairs of which no pixel counts, by their numbers in the split.
         samples: Number of translations of each source.
+        division: The pairs of this process.
 
     Yields:
-        The other pairs.
+        The numbers of its other pairs, and the pairs.
     """
     spec: PairSpec = translator.pair_spec
+    numbers = count()
     for batch in batches:
-        for index, name in enumerate(batch["name"]):
+        for index, (name, number) in enumerate(zip(batch["name"], numbers, strict=False)):
+            if not division.takes(number):
+                continue
             source, target = (spec.encode(batch[side][index : index + 1], side) for side in ("source", "target"))
             mask = spec.find_counted(source, target)
             if "mask" in batch:
                 given = batch["mask"][index : index + 1]
                 mask = given if mask is None else given & mask
             if mask is not None and not mask.any():
-                left_out.append(name)
+                left_out[number] = name
                 continue
             output, *others = (spec.decode(each, source) for each in _draw_samples(translator, source, samples))
             real = spec.decode(target, spec.source.fill_missing(source), is_output=False)
-            yield TranslatedPair(name, spec.source.decode(source), output, real, mask, others)
+            yield number, TranslatedPair(name, spec.source.decode(source), output, real, mask, others)
 
 
 def _draw_samples(translator: Translator, source: Tensor, samples: int) -> Iterator[Tensor]:

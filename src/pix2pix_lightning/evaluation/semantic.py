@@ -17,7 +17,7 @@ from torch import Tensor
 from pix2pix_lightning.data.pair_spec import PairSpec
 from pix2pix_lightning.data.sides import LabelSide, Side
 from pix2pix_lightning.data.sides.palette import find_nearest_colours, is_drawn_in
-from pix2pix_lightning.evaluation.measures import StatisticsMeasurement
+from pix2pix_lightning.evaluation.measures import Merge, StatisticsMeasurement
 from pix2pix_lightning.evaluation.scores import Scores, TranslatedPair
 from pix2pix_lightning.inference import Translator
 from pix2pix_lightning.metrics import ClassAccuracy, MeanIoU, MetricInfo, OverallAccuracy
@@ -135,6 +135,11 @@ class SemanticJudge:
             found = self._segment(image)
             for metric in _METRICS:
                 self._measurements[f"{metric}{suffix}"].add(found, wanted)
+
+    def merge(self, merge: Merge) -> None:
+        """Take the statistics of the pairs of all processes, as `Measurement.merge` does."""
+        for measurement in self._measurements.values():
+            measurement.merge(merge)
 
     def add_scores(self, scores: Scores) -> Scores:
         """Return the scores with those of the pairs that were added.

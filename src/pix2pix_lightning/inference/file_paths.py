@@ -59,7 +59,7 @@ def find_images(source: str, *, excluded: Path) -> dict[Source, Path]:
         found = [root / name for name in listing.files]
         videos = [str(root / name) for name in listing.videos]
     elif glob.has_magic(source):
-        root = _strip_wildcards(root)
+        root = strip_wildcards(root)
         names = glob.glob(source, recursive=True)  # noqa: PTH207 (Path's finds hidden files)
         found = [path for path in map(Path, names) if _is_image(path)]
         videos = sorted(filter(is_video, names))
@@ -172,7 +172,7 @@ def check_apart(source: str, output: Path, *, is_file: bool = False, overwrite: 
     root = Path(source)
     if root.is_file() or overwrite:
         return
-    folder = root if root.is_dir() else _strip_wildcards(root)
+    folder = root if root.is_dir() else strip_wildcards(root)
     if output.resolve().is_relative_to(root.resolve()) if is_file else is_same_place(folder, output):
         raise UserError(
             f"output={output} is {'in ' if is_file else ''}the folder of input={source}: choose another output, or set "
@@ -283,7 +283,8 @@ def _has_georeference(path: Path) -> bool:
     return directory is not None and directory.georeference is not None
 
 
-def _strip_wildcards(pattern: Path) -> Path:
+def strip_wildcards(pattern: Path) -> Path:
+    """Return the part of a pattern before its first wildcard, and a path without wildcards as it is."""
     fixed = Path()
     for part in pattern.parts:
         if glob.has_magic(part):

@@ -32,7 +32,7 @@ from pix2pix_lightning.networks import ReceptiveField, TilingState, Window, find
 from pix2pix_lightning.networks.padding import compute_padded_side, pad_to_multiple
 from pix2pix_lightning.utils.disk import get_free_space
 from pix2pix_lightning.utils.errors import UserError
-from pix2pix_lightning.utils.free_memory import get_free_memory, get_used_memory
+from pix2pix_lightning.utils.free_memory import get_free_memory, get_used_memory, parse_bytes
 
 _LARGE = 2048**2
 """Pixels up to which an image is translated at once, with 430 bytes for each of a U-Net 256."""
@@ -81,7 +81,7 @@ class LargeImages:
             at most this side in pixels, with the surroundings that the network sees. None: all at once.
         overlap: Pixels that neighbouring windows share, where they are blended; by default twice what the network
             sees, with which the result is that of the whole image. With a number ``auto`` has windows too.
-        memory: Bytes that the process may take while it runs layer by layer; None: half of what is free.
+        memory: What the process may take while it runs layer by layer, such as ``3GB``; None: half of what is free.
         rounding: How floats become whole numbers, as in ``PairSpec.decode``.
         report: Called with a line on the files that maps need.
 
@@ -98,7 +98,7 @@ class LargeImages:
         *,
         tile: str | int | None,
         overlap: int | None,
-        memory: int | None,
+        memory: str | None,
         rounding: str = "nearest",
         report: Callable[[str], object] = lambda line: None,
     ) -> None:
@@ -106,7 +106,8 @@ class LargeImages:
             raise UserError(f"tile={tile!r} is unknown: auto, null or a side in pixels is expected")
         if overlap is not None and not (type(overlap) is int and overlap >= 0):
             raise UserError(f"overlap={overlap!r}: pixels from 0 are expected, or null")
-        self.network, self.tile, self.overlap, self.memory = network, tile, overlap, memory
+        self.network, self.tile, self.overlap = network, tile, overlap
+        self.memory = None if memory is None else parse_bytes("memory", memory)
         self.rounding, self.report = rounding, report
         self.seams: list[Seams] = []
         self._announced = 0  # bytes of files that were reported

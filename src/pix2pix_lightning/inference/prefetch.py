@@ -10,10 +10,15 @@ from typing import TypeVar
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-_MAX_PENDING = 4  # images in memory, which may be large; two keep the thread busy
+MAX_PENDING = 4
+"""Images in memory, which may be large; two keep the thread busy."""
 
 
-def map_ahead(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+def map_ahead(
+    function: Callable[[Item], Result],
+    items: Iterable[Item],
+    count_pending: Callable[[], int] = lambda: MAX_PENDING,
+) -> Iterator[Result]:
     """Yield ``function(item)`` in order, computed in a thread that runs a few items ahead.
 
     There is one thread only: it works next to a network, whose threads use the processor. ``items`` are drawn in the
@@ -21,7 +26,8 @@ def map_ahead(function: Callable[[Item], Result], items: Iterable[Item]) -> Iter
 
     Args:
         function: Function of one item.
-        items: Items; at most five are drawn before their results are used.
+        items: Items; at most one more than may be pending are drawn before their results are used.
+        count_pending: Returns how many may be pending by now.
 
     Yields:
         The results, in the order of the items.
@@ -33,7 +39,7 @@ def map_ahead(function: Callable[[Item], Result], items: Iterable[Item]) -> Iter
     with ThreadPoolExecutor(max_workers=1) as thread:
         for item in items:
             pending.append(thread.submit(function, item))
-            if len(pending) > _MAX_PENDING:
+            while len(pending) > count_pending():
                 yield pending.popleft().result()
         while pending:
             yield pending.popleft().result()

@@ -10,33 +10,36 @@ from pix2pix_lightning.utils.progress import build_progress, show_progress
 
 
 class ProgressBars:
-    """A bar over images or frames and, below it, a bar over the tiles of the current one.
+    """A bar over images or frames and, below it, a bar over the parts of a large one.
 
     They are drawn on standard error, where that is a terminal.
 
     Args:
         total: Number of images; None where it is not known.
         unit: What is counted: ``images`` or ``frames``.
+        is_shown: Whether they are drawn there.
     """
 
-    def __init__(self, total: int | None, unit: str = "images") -> None:
+    def __init__(self, total: int | None, unit: str = "images", *, is_shown: bool = True) -> None:
+        self._is_shown = is_shown
         self._progress = build_progress()
         self._shown = ExitStack()
         self._images = self._progress.add_task(unit, total=total)
-        self._tiles = self._progress.add_task("tiles", total=None, visible=False)
+        self._parts = self._progress.add_task("parts", total=None, visible=False)
 
     def __enter__(self) -> Self:
-        self._shown.enter_context(show_progress(self._progress))
+        if self._is_shown:
+            self._shown.enter_context(show_progress(self._progress))
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._shown.close()
 
     def advance_images(self, count: int = 1) -> None:
-        """Count images as finished, and hide the bar over tiles."""
-        self._progress.update(self._tiles, visible=False)
+        """Count images as finished, and hide the bar over parts."""
+        self._progress.update(self._parts, visible=False)
         self._progress.advance(self._images, count)
 
-    def update_tiles(self, done: int, total: int) -> None:
-        """Show how many tiles of the current image are finished."""
-        self._progress.update(self._tiles, completed=done, total=total, visible=True)
+    def update_parts(self, done: int, total: int) -> None:
+        """Show how many parts of the current image are finished."""
+        self._progress.update(self._parts, completed=done, total=total, visible=True)

@@ -7,11 +7,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 import numpy.typing as npt
 
 from pix2pix_lightning.data.files.image_files import TIFF_SUFFIXES, check_writable, get_suffix, write_image
 from pix2pix_lightning.data.sides import Side
-from pix2pix_lightning.inference.prefetch import map_ahead
+from pix2pix_lightning.inference.grouping import choose_batch_size, compute_input_size, group_items
+from pix2pix_lightning.inference.prefetch import MAX_PENDING, map_ahead
 from pix2pix_lightning.inference.source_files import Source, format_source, has_volumes, list_files
 from pix2pix_lightning.inference.spread import Spread
 from pix2pix_lightning.inference.translator import Translator
@@ -34,6 +36,8 @@ class _Read(NamedTuple):
     source: Source
     image: Image | Exception | None
     georeference: Georeference | None = None
+    size: tuple[int, int] | None = None
+    batch_size: int = 1
 
 
 def translate_files(
@@ -49,10 +53,11 @@ def translate_files(
     A TIFF gets the target's scale, offset and value of pixels without a value, and where its input says so, the place
     of its pixels on the ground.
     A volume becomes a volume, in the same place. Of several files the first one that says so tells the place.
+    Images that the network sees in one size are translated several at once, as far as they are near in the order.
 
     Args:
         translator: Translator of the model.
-        outputs: Files to write for each input, in the order of work: the translation; or with ``samples`` one for
+        outputs: Files to write for each input, about in the order of work: the translation; or with ``samples`` one for
             each sample and, where there is one file more, their spread (``Spread``). An input is a file, or a tuple of
             files whose channels are put together.
         samples: Number of translations of each input, each with noise of its own.
@@ -71,15 +76,22 @@ def translate_files(
     has_warned = False
     target = translator.pair_spec.target
 
+    most_pending = MAX_PENDING
+
     def read(source: Source) -> _Read:
+        nonlocal most_pending
         try:
             if has_volumes(source):
                 return _Read(source, None)
-            return _Read(source, *translator.reader.read_georeferenced(source))
+            image, georeference = translator.reader.read_georeferenced(source)
         except Exception as error:
             if not _is_of_image(error):
                 raise
             return _Read(source, error)
+        size = compute_input_size(translator, image)
+        batch_size = choose_batch_size(translator, size)
+        most_pending = max(MAX_PENDING, 2 * batch_size)  # the next batch is read, and the last one written
+        return _Read(source, image, georeference, size, batch_size)
 
     def write(result: tuple[Path, Image, Georeference | Path | None]) -> Path:
         nonlocal has_warned
@@ -108,27 +120,29 @@ def translate_files(
         return path
 
     def translate() -> Iterator[tuple[Path, Image, Georeference | Path | None]]:
-        for source, image, georeference in map_ahead(read, outputs):
+        reads = map_ahead(read, outputs, lambda: most_pending)
+        for batch in group_items((each, each.size, each.batch_size) for each in reads):
             try:
-                if isinstance(image, Exception):
-                    raise image
-                if image is None:
-                    if samples is not None:
-                        raise UserError(f"samples={samples} of a volume are not written: leave samples out")
-                    yield outputs[source][0], translate_volume(translator, source), list_files(source)[0]
-                    continue
-                results = _translate_image(translator, image, len(outputs[source]), samples)
-                for output, result in zip(outputs[source], results, strict=True):
-                    yield output, result, georeference
+                results = [*_translate_batch(translator, batch, outputs, samples)] if len(batch) > 1 else None
             except Exception as error:
                 if not _is_of_image(error):
                     raise
-                named = _add_paths(error, source)
-                if on_error is None:
-                    raise named from None
-                on_error(source, named)
+                results = None  # alone, each tells what is wrong with it
+            if results is not None:
+                yield from results
+                continue
+            for each in batch:
+                try:
+                    yield from _translate_batch(translator, [each], outputs, samples)
+                except Exception as error:
+                    if not _is_of_image(error):
+                        raise
+                    named = _add_paths(error, each.source)
+                    if on_error is None:
+                        raise named from None
+                    on_error(each.source, named)
 
-    yield from map_ahead(write, translate())
+    yield from map_ahead(write, translate(), lambda: most_pending)
 
 
 def check_sampling(translator: Translator, samples: int | None) -> None:
@@ -173,17 +187,30 @@ def check_format(path: Path, side: Side) -> None:
         raise UserError(f"output={path}: JPEG would change the classes' colours or numbers: give a .png file")
 
 
-def _translate_image(translator: Translator, image: Image, num_outputs: int, samples: int | None) -> Iterator[Image]:
-    if samples is None:
-        yield translator.translate_arrays([image])[0]
+def _translate_batch(
+    translator: Translator, batch: Sequence[_Read], outputs: Mapping[Source, Sequence[Path]], samples: int | None
+) -> Iterator[tuple[Path, Image, Georeference | Path | None]]:
+    """Translate inputs that were read, several of them images of a size, and yield what is written for each."""
+    source, image = batch[0].source, batch[0].image
+    if isinstance(image, Exception):
+        raise image
+    if image is None:
+        if samples is not None:
+            raise UserError(f"samples={samples} of a volume are not written: leave samples out")
+        yield outputs[source][0], translate_volume(translator, source), list_files(source)[0]
         return
-    spread = Spread(translator.pair_spec.target)
-    for translator.sample in range(samples):
-        translation = translator.translate_arrays([image])[0]
-        spread.add(translation)
-        yield translation
-    if num_outputs > samples:
-        yield spread.to_image()
+    images = [each.image for each in batch if isinstance(each.image, np.ndarray)]
+    spreads = [Spread(translator.pair_spec.target) for _ in batch]
+    first = translator.sample
+    for number in range(samples or 1):
+        translator.sample = first if samples is None else number
+        for each, spread, result in zip(batch, spreads, translator.translate_arrays(images), strict=True):
+            if len(outputs[each.source]) > (samples or 1):
+                spread.add(result)
+            yield outputs[each.source][number], result, each.georeference
+    for each, spread in zip(batch, spreads, strict=True):
+        if len(outputs[each.source]) > (samples or 1):
+            yield outputs[each.source][-1], spread.to_image(), each.georeference
 
 
 def _is_of_image(error: Exception) -> bool:

@@ -38,7 +38,6 @@ from pix2pix_lightning.models.pix2pix import Pix2PixModule
 from pix2pix_lightning.networks.padding import pad_to_multiple
 from pix2pix_lightning.utils.checks import check_choice, check_counts
 from pix2pix_lightning.utils.errors import UserError
-from pix2pix_lightning.utils.free_memory import parse_bytes
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PILImage
@@ -180,14 +179,8 @@ class Translator:
         self.rounding = rounding
         self.resize = parse_resize(resize)
         self.progress = progress
-        self._large = LargeImages(
-            self.network,
-            tile=tile,
-            overlap=overlap,
-            memory=None if memory is None else parse_bytes("memory", memory),
-            rounding=rounding,
-            report=report,
-        )
+        limits: dict[str, Any] = {"tile": tile, "overlap": overlap, "memory": memory}
+        self._large = LargeImages(self.network, **limits, rounding=rounding, report=report)
         self.seams = self._large.seams
 
     @overload

@@ -115,7 +115,8 @@ def _normalize_each(module: nn.BatchNorm2d | nn.SyncBatchNorm, x: Tensor) -> Ten
     options = (module.weight, module.bias, None, None, True, 0.0, module.eps, torch.backends.cudnn.enabled)
     if x.device.type == "cpu" and x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous():
         # instance_norm converts the maps to contiguous and leaves them so, which slows all later layers: up to 4 times.
-        return torch.cat([torch.batch_norm(image, *options) for image in x.chunk(len(x))])
+        images = [torch.batch_norm(image, *options) for image in torch.split(x, 1)]
+        return images[0] if len(images) == 1 else torch.cat(images)
     return torch.instance_norm(x, *options)  # not F.instance_norm, which raises for maps of one pixel
 
 

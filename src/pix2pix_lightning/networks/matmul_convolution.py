@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-__all__ = ["MatmulConv2d", "MatmulConvTranspose2d", "convert_to_matmul"]
+__all__ = ["MatmulConv2d", "MatmulConvTranspose2d", "convert_to_matmul", "multiply_transposed"]
 
 _SIDE, _STRIDE, _PADDING = 4, 2, 1
 # With fewer pairs of channels for each position, gathering the patches costs more than converting the layouts.
@@ -65,6 +65,19 @@ def convert_to_matmul(network: nn.Module) -> nn.Module:
             elif type(module) is nn.ConvTranspose2d and module.output_padding == (0, 0):
                 module.__class__ = MatmulConvTranspose2d
     return network
+
+
+def multiply_transposed(maps: Tensor, weight: Tensor) -> Tensor:
+    """Compute a transposed 4x4 convolution of stride 2 and padding 1 as a matrix product.
+
+    Args:
+        maps: Maps (B, in, H, W).
+        weight: Weight (in, out, 4, 4) of the same type.
+
+    Returns:
+        (B, out, 2H, 2W), channels last.
+    """
+    return _scatter_patches(_to_rows(maps) @ _to_matrix(weight), maps, weight.shape[1])
 
 
 def _is_supported(module: nn.Conv2d | nn.ConvTranspose2d) -> bool:
@@ -132,7 +145,7 @@ class _ConvTranspose(torch.autograd.Function):
 
     @staticmethod
     def forward(x: Tensor, weight: Tensor) -> Tensor:
-        return _scatter_patches(_to_rows(x) @ _to_matrix(weight), x, weight.shape[1])
+        return multiply_transposed(x, weight)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:

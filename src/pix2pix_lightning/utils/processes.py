@@ -3,8 +3,68 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any, NamedTuple
+
+_PATIENCE = timedelta(days=30)  # until the slowest process has finished; torchrun ends all when one has failed
+
+
+class Process(NamedTuple):
+    """One of the processes that the same command was started in.
+
+    Attributes:
+        rank: Its number, from 0.
+        total: How many there are.
+        can_gather: Whether they know each other's address, so that `gather_results` works.
+    """
+
+    rank: int = 0
+    total: int = 1
+    can_gather: bool = False
+
+
+def detect_process() -> Process:
+    """Return which process this is, by what torchrun or srun has set.
+
+    A script of Slurm that starts a command without srun has one process, whatever ``--ntasks`` is.
+    """
+    if "RANK" in os.environ and "WORLD_SIZE" in os.environ:
+        return Process(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]), can_gather=True)
+    if "SLURM_PROCID" in os.environ and "SLURM_STEP_NUM_TASKS" in os.environ:
+        return Process(int(os.environ["SLURM_PROCID"]), int(os.environ["SLURM_STEP_NUM_TASKS"]))
+    return Process()
+
+
+Gather = Callable[[Any], list[Any]]
+
+
+@contextmanager
+def gather_results(process: Process) -> Iterator[Gather]:
+    """Yield a function that returns the values which all processes give it, in the order of their ranks.
+
+    Each process has to call it equally often. Processes that do not know each other get a list of their own value.
+
+    Args:
+        process: This process.
+    """
+    if process.total == 1 or not process.can_gather:
+        yield lambda value: [value]
+        return
+    from torch import distributed
+
+    distributed.init_process_group("gloo", timeout=_PATIENCE)
+
+    def gather(value: Any) -> list[Any]:
+        values: list[Any] = [None] * process.total
+        distributed.all_gather_object(values, value)
+        return values
+
+    try:
+        yield gather
+    finally:
+        distributed.destroy_process_group()
 
 
 def count_processes(trainer: Mapping[str, Any]) -> int:
