@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pix2pix_lightning.cli.errors import format_error
 from pix2pix_lightning.cli.main import run_command
@@ -48,7 +48,6 @@ def predict(cfg: DictConfig) -> list[Path]:
         list_suffixes,
         plan_outputs,
     )
-    from pix2pix_lightning.inference.from_config import build_translator
     from pix2pix_lightning.inference.listed_sources import check_split, find_listed, is_manifest
     from pix2pix_lightning.inference.progress import ProgressBars
     from pix2pix_lightning.inference.tiled_inference import format_seams
@@ -61,7 +60,7 @@ def predict(cfg: DictConfig) -> list[Path]:
     check_split(source, split)
     if is_video(source):
         return [_predict_video(cfg, Path(source), output)]
-    build = partial(build_translator, cfg, precision=str(cfg.precision))
+    build = partial(_build_translator, cfg)
     if is_manifest(source):
         translator = build()  # which tells the column
         inputs = find_listed(Path(source), split, translator.pair_spec)
@@ -122,7 +121,6 @@ def predict(cfg: DictConfig) -> list[Path]:
 def _predict_video(cfg: DictConfig, source: Path, output: Path) -> Path:
     """Translate a video and return the file that was written."""
     from pix2pix_lightning.inference.file_paths import plan_video
-    from pix2pix_lightning.inference.from_config import build_translator
     from pix2pix_lightning.inference.progress import ProgressBars
     from pix2pix_lightning.inference.tiled_inference import format_seams
     from pix2pix_lightning.inference.video import VideoReader, check_video_sides, translate_video
@@ -136,7 +134,7 @@ def _predict_video(cfg: DictConfig, source: Path, output: Path) -> Path:
     check_folder("output", path.parent)
     with VideoReader(source, max_pixels=cfg.max_pixels) as reader:
         bars = ProgressBars(reader.num_frames, "frames")
-        translator = build_translator(cfg, precision=str(cfg.precision), progress=bars.update_tiles)
+        translator = _build_translator(cfg, progress=bars.update_tiles)
         check_video_sides(source, translator.pair_spec)
         _print_model(cfg, translator)
         remove_old_leftovers(path.parent)
@@ -150,6 +148,19 @@ def _predict_video(cfg: DictConfig, source: Path, output: Path) -> Path:
     if translator.seams:
         print(format_seams(translator.seams))
     return path
+
+
+def _build_translator(cfg: DictConfig, **overrides: Any) -> Translator:
+    """Build the translator of a command; one of ``precision=int8`` quantizes its generator first."""
+    if cfg.precision == "int8":
+        from pix2pix_lightning.export.int8.translator import build_int8_translator
+
+        return build_int8_translator(cfg, **overrides)
+    from pix2pix_lightning.inference.from_config import build_translator
+
+    if cfg.calibrate is not None:
+        raise UserError(f"calibrate={cfg.calibrate} has no effect without precision=int8: set that, or leave it out")
+    return build_translator(cfg, precision=str(cfg.precision), **overrides)
 
 
 def _print_model(cfg: DictConfig, translator: Translator) -> None:
