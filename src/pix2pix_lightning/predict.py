@@ -158,8 +158,9 @@ def _build_translator(cfg: DictConfig, **overrides: Any) -> Translator:
         return build_int8_translator(cfg, **overrides)
     from pix2pix_lightning.inference.from_config import build_translator
 
-    if cfg.calibrate is not None:
-        raise UserError(f"calibrate={cfg.calibrate} has no effect without precision=int8: set that, or leave it out")
+    for key, default in (("calibrate", None), ("engine", "onnxruntime")):
+        if cfg[key] != default:
+            raise UserError(f"{key}={cfg[key]} has no effect without precision=int8: set that, or leave {key} out")
     return build_translator(cfg, precision=str(cfg.precision), **overrides)
 
 

@@ -19,6 +19,7 @@ from pix2pix_lightning.export.onnx_file import write_onnx
 from pix2pix_lightning.export.run_record import describe_data, describe_training
 from pix2pix_lightning.export.torch_program import write_program
 from pix2pix_lightning.export.web import write_web
+from pix2pix_lightning.inference.openvino_session import ENGINES
 from pix2pix_lightning.models.pix2pix import Pix2PixModule
 from pix2pix_lightning.utils.checks import check_absent, check_choice
 from pix2pix_lightning.utils.errors import UserError
@@ -80,7 +81,7 @@ def _export_int8(export: Export) -> str:
         made_by=export.made_by,
         float_layers=keys["float_layers"],
         min_psnr=keys["min_psnr"],
-        channels_last=keys["engine"] == "onnxruntime",
+        engine=keys["engine"],
         overwrite=export.overwrite,
     )
     return f"{export.output}: norm={keys['norm']}, {written}"
@@ -200,7 +201,6 @@ _INT8_KEYS: dict[str, Any] = {
     "engine": "onnxruntime",
 }
 """Keys that only precision=int8 uses, and their defaults."""
-ENGINES = ("onnxruntime", "openvino")
 
 
 def check_keys(name: str, keys: Mapping[str, Any]) -> None:

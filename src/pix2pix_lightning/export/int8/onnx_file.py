@@ -19,6 +19,7 @@ from pix2pix_lightning.export.int8.loss import Loss, measure_loss
 from pix2pix_lightning.export.int8.quantize import FLOAT_LAYERS, quantize
 from pix2pix_lightning.export.onnx_file import write_onnx
 from pix2pix_lightning.inference.exported import OnnxNetwork
+from pix2pix_lightning.inference.openvino_session import ENGINES, check_openvino
 from pix2pix_lightning.networks.padding import pad_to_multiple
 from pix2pix_lightning.utils.atomic import atomic_write
 from pix2pix_lightning.utils.checks import check_absent, check_choice
@@ -60,7 +61,7 @@ def write_int8(
     made_by: Mapping[str, Any],
     float_layers: str = "none",
     min_psnr: float = MIN_PSNR,
-    channels_last: bool = True,
+    engine: str = "onnxruntime",
     overwrite: bool = False,
 ) -> Int8File:
     """Write an ONNX file whose convolutions compute with integers of 8 bits, and compare it with the module.
@@ -72,7 +73,7 @@ def write_int8(
         made_by: Origin of the model, for the file's metadata.
         float_layers: Which convolutions stay float32: ``none``, ``first``, ``last`` or ``first_last``.
         min_psnr: Least PSNR in dB to the module's output that is accepted, the mean over the images.
-        channels_last: Whether the graph is laid out for onnxruntime, or for engines with a fast ``DepthToSpace``.
+        engine: What runs the file, one of `ENGINES`: the graph is laid out for that, and `OnnxNetwork` uses it.
         overwrite: Replace a file that exists.
 
     Returns:
@@ -80,11 +81,14 @@ def write_int8(
 
     Raises:
         FileExistsError: The file exists, and ``overwrite`` is off.
-        UserError: The PSNR is below ``min_psnr``, ``float_layers`` is unknown, or the float graph cannot be written; no
-            file is written then.
+        UserError: The PSNR is below ``min_psnr``, an argument is unknown, the engine is not installed, or the float
+            graph cannot be written; no file is written then.
     """
     check_absent(path, overwrite=overwrite)
     check_choice("float_layers", float_layers, FLOAT_LAYERS)
+    check_choice("engine", engine, ENGINES)
+    if engine == "openvino":
+        check_openvino()
     with require_onnx():
         import onnx
 
@@ -95,9 +99,10 @@ def write_int8(
         float_path = Path(folder) / "float.onnx"
         write_onnx(graph, float_path, made_by=made_by)
         model, num_float_bytes = onnx.load(float_path), float_path.stat().st_size
-    quantize(model, calibration, float_layers=float_layers, channels_last=channels_last, num_threads=threads)
+    is_for_onnxruntime = engine == "onnxruntime"
+    quantize(model, calibration, float_layers=float_layers, channels_last=is_for_onnxruntime, num_threads=threads)
     (entry,) = model.metadata_props
-    metadata = {**json.loads(entry.value), "precision": "int8", CHECKSUM_KEY: NO_CHECKSUM}
+    metadata = {**json.loads(entry.value), "precision": "int8", "engine": engine, CHECKSUM_KEY: NO_CHECKSUM}
     onnx.helper.set_model_props(model, {PROJECT_KEY: json.dumps(metadata)})
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path) as scratch:

@@ -31,7 +31,7 @@ def build_int8_translator(cfg: DictConfig, **overrides: Any) -> Translator:
         **overrides: Further keywords of ``Translator``.
 
     Returns:
-        The translator, which computes in onnxruntime on the CPU.
+        The translator, which computes on the CPU, in ``cfg.engine``.
 
     Raises:
         FileNotFoundError: The checkpoint does not exist.
@@ -52,7 +52,13 @@ def build_int8_translator(cfg: DictConfig, **overrides: Any) -> Translator:
     images = read_images(module.pair_spec, checkpoint=checkpoint, run=run, folder=folder, trust=trust)
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / f"{checkpoint.stem}.onnx"
-        print_escaped(str(write_int8(Graph(module, cfg.norm or "image"), path, images, made_by={}, min_psnr=MIN_PSNR)))
+        print_escaped(
+            str(
+                write_int8(
+                    Graph(module, cfg.norm or "image"), path, images, made_by={}, min_psnr=MIN_PSNR, engine=cfg.engine
+                )
+            )
+        )
         of_path = cast(DictConfig, OmegaConf.merge(cfg, {"checkpoint": str(path)}))
         of_file = {"weights": "auto", "norm": None, "pair": None, "trust": (), "device": "cpu", "precision": "32"}
         translator = build_translator(of_path, **{**overrides, **of_file})
