@@ -15,7 +15,7 @@ from pix2pix_lightning.utils.errors import UserError
 from small_networks import GENERATORS, UNET, trained
 
 IMAGES = [torch.rand(1, 3, 32, 24, generator=torch.Generator().manual_seed(seed)) * 2 - 1 for seed in range(3)]
-OPTIONS = {"float_layers": "none", "channels_last": True, "num_threads": 1}
+OPTIONS = {"float_layers": "none", "engine": "onnxruntime", "num_threads": 1}
 
 
 def build_model(nodes, constants):
@@ -58,11 +58,12 @@ def test_one_convolution_by_hand():
     assert np.mean(np.abs(run(model, source) - np.tanh(rounded)) < 1e-4) > 0.9  # others lie on a boundary
 
 
-@pytest.mark.parametrize("channels_last", [True, False])
-@pytest.mark.parametrize("norm", ["running", "image"])
-def test_all_convolutions_compute_with_integers(norm, channels_last, tmp_path, write_cached):
+@pytest.mark.parametrize(
+    ("norm", "engine"), [("running", "onnxruntime"), ("running", "openvino"), ("image", "onnxruntime")]
+)
+def test_all_convolutions_compute_with_integers(norm, engine, tmp_path, write_cached):
     write_cached(Graph(trained(UNET), norm), tmp_path / "float.onnx", made_by={})
-    options = {**OPTIONS, "channels_last": channels_last}
+    options = {**OPTIONS, "engine": engine}
     counts = {}
     for float_layers in ("none", "first", "last", "first_last"):
         model = quantize(onnx.load(tmp_path / "float.onnx"), IMAGES, **{**options, "float_layers": float_layers})
@@ -72,7 +73,23 @@ def test_all_convolutions_compute_with_integers(norm, channels_last, tmp_path, w
         if norm == "running" and float_layers == "none":
             assert operators.count("QLinearConcat") == 2
             assert "Relu" not in operators
+            assert operators.count("QLinearLeakyRelu") == 4  # two of the encoder and of the skips; others are clipped
     assert counts == {"none": 0, "first": 1, "last": 1, "first_last": 2}
+
+
+def test_openvino_gets_unrounded_sums_for_norms_of_the_image(tmp_path, write_cached):
+    write_cached(Graph(trained(UNET)), tmp_path / "float.onnx", made_by={})
+    graph = EditableGraph.read(
+        quantize(onnx.load(tmp_path / "float.onnx"), IMAGES, **{**OPTIONS, "engine": "openvino"})
+    )
+    producers = graph.find_producers()
+    layers = [node for node in graph.nodes if node.op_type == "Conv"]
+    assert len(layers) == 6
+    assert all(producers[name].op_type == "DequantizeLinear" for layer in layers for name in layer.input)
+    norms = [node for node in graph.nodes if node.op_type == "InstanceNormalization"]
+    assert [producers[node.input[0]].op_type for node in norms] == ["Conv", "Slice", "Slice"]
+    rounded = {node.input[0] for node in graph.nodes if node.op_type == "QuantizeLinear"}
+    assert sum(layer.output[0] in rounded for layer in layers) == 3  # others go to a norm
 
 
 @pytest.mark.parametrize("name", ["unet", "resnet"])

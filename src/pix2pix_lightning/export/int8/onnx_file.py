@@ -99,8 +99,7 @@ def write_int8(
         float_path = Path(folder) / "float.onnx"
         write_onnx(graph, float_path, made_by=made_by)
         model, num_float_bytes = onnx.load(float_path), float_path.stat().st_size
-    is_for_onnxruntime = engine == "onnxruntime"
-    quantize(model, calibration, float_layers=float_layers, channels_last=is_for_onnxruntime, num_threads=threads)
+    quantize(model, calibration, float_layers=float_layers, engine=engine, num_threads=threads)
     (entry,) = model.metadata_props
     metadata = {**json.loads(entry.value), "precision": "int8", "engine": engine, CHECKSUM_KEY: NO_CHECKSUM}
     onnx.helper.set_model_props(model, {PROJECT_KEY: json.dumps(metadata)})

@@ -29,7 +29,7 @@ _TINY = 1e-12  # scale of a channel whose weights are all zero
 
 
 def quantize(
-    model: ModelProto, images: Iterable[Tensor], *, float_layers: str, channels_last: bool, num_threads: int
+    model: ModelProto, images: Iterable[Tensor], *, float_layers: str, engine: str, num_threads: int
 ) -> ModelProto:
     """Quantize a model in place.
 
@@ -37,7 +37,8 @@ def quantize(
         model: A model of `write_onnx`, in float32.
         images: Inputs of the model for calibration, at least one.
         float_layers: Which convolutions stay float32, a key of `FLOAT_LAYERS`.
-        channels_last: How transposed convolutions are replaced, as for `replace_transposed_convolutions`.
+        engine: What runs the model, one of `ENGINES`. For onnxruntime pixels are moved with their channels next to each
+            other, and what convolutions return is quantized too; OpenVINO gives it to a norm of the image as it is.
         num_threads: Threads of an operation during calibration.
 
     Returns:
@@ -47,10 +48,11 @@ def quantize(
         UserError: It has no convolution to quantize, or onnxruntime refuses an image.
     """
     graph = EditableGraph.read(model)
-    replace_transposed_convolutions(graph, channels_last=channels_last)
+    is_for_onnxruntime = engine == "onnxruntime"
+    replace_transposed_convolutions(graph, channels_last=is_for_onnxruntime)
     split_activations(graph)
     layers = _find_layers(graph, float_layers)
-    names = _find_quantized(graph, layers)
+    names = _find_quantized(graph, layers) - (set() if is_for_onnxruntime else _find_before_norms(graph))
     ranges = dict(measure_ranges(graph, names, images, num_threads=num_threads))
     clipped = find_clipped(graph, names)
     share_ranges(graph, ranges, clipped)
@@ -113,6 +115,20 @@ def _find_quantized(graph: EditableGraph, layers: list[NodeProto]) -> set[str]:
             elif is_move(node):
                 names.add(node.input[0])
     return names - set(graph.outputs) - set(graph.constants)
+
+
+def _find_before_norms(graph: EditableGraph) -> set[str]:
+    """Return what convolutions return and a norm of the image takes, perhaps moved."""
+    producers = graph.find_producers()
+    names = set()
+    for node in graph.nodes:
+        if node.op_type == "InstanceNormalization":
+            name = node.input[0]
+            names.add(name)
+            while name in producers and is_move(producers[name]):
+                name = producers[name].input[0]
+                names.add(name)
+    return names
 
 
 class _Quantizer:
