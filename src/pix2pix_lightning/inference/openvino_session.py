@@ -58,7 +58,7 @@ class OpenVinoSession:
             source: Images (B, C, H, W) of the type that the file takes.
 
         Returns:
-            (B, C', H, W) of the type that the file returns.
+            (B, C', H, W) of the type that the file returns, on the device of ``source``.
         """
-        results = self._request.infer({0: source.contiguous().numpy()})
-        return torch.from_numpy(results[0].copy())  # the next run writes into the same memory
+        results = self._request.infer({0: source.cpu().contiguous().numpy()})
+        return torch.from_numpy(results[0].copy()).to(source.device)  # the next run writes into the same memory

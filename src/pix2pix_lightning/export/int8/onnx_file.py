@@ -112,8 +112,8 @@ def write_int8(
         loss = _compare(graph, scratch, images)
         if not loss.psnr >= min_psnr:  # NaN is refused too
             raise UserError(
-                f"precision=int8: {loss}, below min_psnr={min_psnr:g}: set float_layers=first_last, calibrate= to a "
-                "folder of more images, or a lower min_psnr"
+                f"precision=int8: {loss}, below min_psnr={min_psnr:g}: set calibrate= to a folder of more images, "
+                "or export the file with float_layers=first_last, or with a lower min_psnr="
             )
     return Int8File(loss, len(content), num_float_bytes, len(calibration))
 
