@@ -91,7 +91,10 @@ def _read_folder(spec: PairSpec, folder: Path, count: int) -> Iterator[Tensor]:
     source = spec.source
     for name in _choose_evenly(list(list_images_below(folder).files), count):
         array = reader.read(folder / name)
-        array = source.prepare_and_resize(array, *spec.compute_resized(*array.shape[:2]))
+        try:
+            array = source.prepare_and_resize(array, *spec.compute_resized(*array.shape[:2]))
+        except UserError as error:
+            raise UserError(f"{folder / name}: {error}") from None
         yield _encode(spec, torch.from_numpy(array.transpose(2, 0, 1).copy())[None])
 
 
