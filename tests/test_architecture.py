@@ -31,7 +31,7 @@ IMPORTS = {
     "report": {"checkpoints", "cli", "compat", "data", "evaluation", "metrics", "utils"},
     "training": {"checkpoints", "compat", "data", "metrics", "models", "networks", "report", "utils"},
     "train": {"cli", "report", "training", "utils"},
-    "predict": {"cli", "inference", "utils"},
+    "predict": {"cli", "export", "inference", "utils"},
     "evaluate": {"checkpoints", "cli", "evaluation", "inference", "report", "utils"},
     "download": {"cli", "data", "utils"},
     "prepare": {"checkpoints", "cli", "data", "utils"},

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pix2pix_lightning.cli.errors import format_error
 from pix2pix_lightning.cli.main import run_command
@@ -59,7 +59,6 @@ def _predict(cfg: DictConfig, process: Process, gather: Gather) -> list[Path]:
         list_suffixes,
         plan_outputs,
     )
-    from pix2pix_lightning.inference.from_config import build_translator
     from pix2pix_lightning.inference.listed_sources import check_split, find_listed, is_manifest
     from pix2pix_lightning.inference.loading import ignore_line
     from pix2pix_lightning.inference.progress import ProgressBars
@@ -77,7 +76,7 @@ def _predict(cfg: DictConfig, process: Process, gather: Gather) -> list[Path]:
     if is_video(source):
         return [_predict_video(cfg, Path(source), output)]
     quiet = {} if process.rank == 0 else {"report": ignore_line}
-    build = partial(build_translator, cfg, precision=str(cfg.precision), **quiet)
+    build = partial(_build_translator, cfg, **quiet)
     if is_manifest(source):
         translator = build()  # which tells the column
         inputs = find_listed(Path(source), split, translator.pair_spec)
@@ -169,7 +168,6 @@ def _print_results(line: str, translator: Translator, seams: list[Seams]) -> Non
 def _predict_video(cfg: DictConfig, source: Path, output: Path) -> Path:
     """Translate a video and return the file that was written."""
     from pix2pix_lightning.inference.file_paths import plan_video
-    from pix2pix_lightning.inference.from_config import build_translator
     from pix2pix_lightning.inference.large_images import format_seams
     from pix2pix_lightning.inference.progress import ProgressBars
     from pix2pix_lightning.inference.video import VideoReader, check_video_sides, translate_video
@@ -183,7 +181,7 @@ def _predict_video(cfg: DictConfig, source: Path, output: Path) -> Path:
     check_folder("output", path.parent)
     with VideoReader(source, max_pixels=cfg.max_pixels) as reader:
         bars = ProgressBars(reader.num_frames, "frames")
-        translator = build_translator(cfg, precision=str(cfg.precision), progress=bars.update_parts)
+        translator = _build_translator(cfg, progress=bars.update_parts)
         check_video_sides(source, translator.pair_spec)
         _print_model(cfg, translator)
         remove_old_leftovers(path.parent)
@@ -197,6 +195,20 @@ def _predict_video(cfg: DictConfig, source: Path, output: Path) -> Path:
     if translator.seams:
         print(format_seams(translator.seams))
     return path
+
+
+def _build_translator(cfg: DictConfig, **overrides: Any) -> Translator:
+    """Build the translator of a command; one of ``precision=int8`` quantizes its generator first."""
+    if cfg.precision == "int8":
+        from pix2pix_lightning.export.int8.translator import build_int8_translator
+
+        return build_int8_translator(cfg, **overrides)
+    from pix2pix_lightning.inference.from_config import build_translator
+
+    for key, default in (("calibrate", None), ("engine", "onnxruntime")):
+        if cfg[key] != default:
+            raise UserError(f"{key}={cfg[key]} has no effect without precision=int8: set that, or leave {key} out")
+    return build_translator(cfg, precision=str(cfg.precision), **overrides)
 
 
 def _print_model(cfg: DictConfig, translator: Translator) -> None:

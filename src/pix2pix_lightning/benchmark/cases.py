@@ -26,6 +26,8 @@ from pix2pix_lightning.data.dataset import collate
 from pix2pix_lightning.data.files.image_files import write_image
 from pix2pix_lightning.data.sizes import get_sides
 from pix2pix_lightning.export.graph import Graph
+from pix2pix_lightning.export.int8.calibration import Images
+from pix2pix_lightning.export.int8.onnx_file import write_int8
 from pix2pix_lightning.export.onnx_file import write_onnx
 from pix2pix_lightning.export.torch_program import write_program
 from pix2pix_lightning.inference import Translator
@@ -34,6 +36,7 @@ from pix2pix_lightning.models.pix2pix import Pix2PixModule
 from pix2pix_lightning.training.build import Training, build_training
 
 _FILES = 24  # images of the folder that is predicted
+_INT8_ENGINES = {"int8": "onnxruntime", "openvino": "openvino"}
 
 
 @dataclass(frozen=True)
@@ -253,7 +256,8 @@ def measure_runtime(setting: Setting, runtime: str) -> dict[str, Any]:
 
     Args:
         setting: What all cases share.
-        runtime: ``32`` or ``bf16``: the checkpoint in that precision. ``onnx`` or ``torch``: a file of ``export``.
+        runtime: ``32`` or ``bf16``: the checkpoint in that precision. ``onnx`` or ``torch``: a file of ``export``;
+            ``int8`` or ``openvino``: one of ``precision=int8`` in onnxruntime or in OpenVINO.
 
     Returns:
         ``ours`` and ``reference`` (`Contender.compute_figures`).
@@ -268,6 +272,16 @@ def measure_runtime(setting: Setting, runtime: str) -> dict[str, Any]:
         graph = Graph(module)
         if runtime == "onnx":
             write_onnx(graph, path := path.with_suffix(".onnx"), made_by={}, overwrite=True)
+        elif runtime in _INT8_ENGINES:
+            # calibrated on noise, as random weights do with any images: the time depends on neither
+            noise = [torch.rand(1, graph.spec.source.channels, cfg.size, cfg.size) * 2 - 1]
+            options: dict[str, Any] = {
+                "engine": _INT8_ENGINES[runtime],
+                "min_psnr": 0.0,
+                "made_by": {},
+                "overwrite": True,
+            }
+            write_int8(graph, path := path.with_suffix(".onnx"), Images(noise, noise, "noise"), **options)
         elif runtime == "torch":
             write_program(graph, path := path.with_suffix(".pt2"), size=cfg.size, made_by={}, overwrite=True)
         else:

@@ -7,6 +7,7 @@ import math
 import tempfile
 from collections.abc import Callable, Iterator
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +122,8 @@ def _iterate_rows(cfg: DictConfig, device: torch.device) -> Iterator[dict[str, A
         runtimes = ["32", "torch"]
         runtimes += ["bf16"] if supports_bfloat16(setting.device.type) else []
         runtimes += ["onnx"] if can_run_onnx(setting.device.type) else []
+        if setting.device.type == "cpu" and can_run_onnx("cpu"):
+            runtimes += ["int8", "openvino"] if find_spec("openvino") else ["int8"]
         work += [(f"runtimes, {name}", 1, partial(cases.measure_runtime, setting, name)) for name in runtimes]
         for what, size, measured in work:
             if what.partition(",")[0] in cfg.what:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 PATH_KEYS = (
+    "calibrate",
     "checkpoint",
     "data.archive.url",
     "data.root",

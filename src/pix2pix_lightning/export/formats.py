@@ -12,14 +12,18 @@ from pix2pix_lightning.checkpoints.pretrained import write_safetensors
 from pix2pix_lightning.data.sizes import get_sides
 from pix2pix_lightning.export.checkpoint_file import write_generator_checkpoint
 from pix2pix_lightning.export.graph import Graph
+from pix2pix_lightning.export.int8.calibration import NUM_IMAGES, read_images
+from pix2pix_lightning.export.int8.onnx_file import MIN_PSNR, write_int8
 from pix2pix_lightning.export.model_card import build_model_card
 from pix2pix_lightning.export.onnx_file import write_onnx
 from pix2pix_lightning.export.run_record import describe_data, describe_training
 from pix2pix_lightning.export.torch_program import write_program
 from pix2pix_lightning.export.web import write_web
+from pix2pix_lightning.inference.openvino_session import ENGINES
 from pix2pix_lightning.models.pix2pix import Pix2PixModule
-from pix2pix_lightning.utils.checks import check_absent
+from pix2pix_lightning.utils.checks import check_absent, check_choice
 from pix2pix_lightning.utils.errors import UserError
+from pix2pix_lightning.utils.instantiate import parse_trust
 
 
 @dataclass(frozen=True)
@@ -30,8 +34,9 @@ class Export:
         module: Module of ``inference.loading.open_module``.
         run: Folder of its run, if it has one.
         output: File or folder to write.
-        keys: Keys of ``conf/export.yaml``: ``norm``, ``values_in``, ``values_out``, ``size``, ``license``,
-            ``pictures``, ``push_to``, ``private``, ``runtime``, ``half``, ``weights``, ``overwrite``.
+        keys: Keys of ``conf/export.yaml``: ``norm``, ``values_in``, ``values_out``, ``precision``, ``calibrate``,
+            ``calibration_images``, ``float_layers``, ``min_psnr``, ``engine``, ``size``, ``license``, ``pictures``,
+            ``push_to``, ``private``, ``runtime``, ``half``, ``weights``, ``overwrite``, ``checkpoint``, ``trust``.
         made_by: Origin of the model, for the metadata of the file.
     """
 
@@ -53,8 +58,33 @@ class Export:
 
 
 def _export_onnx(export: Export) -> str:
+    if export.keys["precision"] is not None:
+        return _export_int8(export)
     worst = write_onnx(export.graph, export.output, made_by=export.made_by, overwrite=export.overwrite)
     return f"{export.output}: norm={export.keys['norm']}, checked in onnxruntime, {worst:.0e} from the module"
+
+
+def _export_int8(export: Export) -> str:
+    keys = export.keys
+    images = read_images(
+        export.module.pair_spec,
+        checkpoint=Path(str(keys["checkpoint"])),
+        run=export.run,
+        folder=None if keys["calibrate"] is None else Path(str(keys["calibrate"])),
+        count=keys["calibration_images"],
+        trust=parse_trust(keys["trust"]),
+    )
+    written = write_int8(
+        export.graph,
+        export.output,
+        images,
+        made_by=export.made_by,
+        float_layers=keys["float_layers"],
+        min_psnr=keys["min_psnr"],
+        engine=keys["engine"],
+        overwrite=export.overwrite,
+    )
+    return f"{export.output}: norm={keys['norm']}, {written}"
 
 
 def _export_torch(export: Export) -> str:
@@ -152,6 +182,7 @@ _FORMATS_OF_KEY: dict[str, tuple[Any, tuple[str, ...]]] = {
     "norm": (None, ("onnx", "torch", "web")),
     "values_in": ("float", ("onnx", "torch")),
     "values_out": ("float", ("onnx", "torch")),
+    "precision": (None, ("onnx",)),
     "size": (None, ("torch",)),
     "runtime": (None, ("web",)),
     "half": (False, ("ckpt",)),
@@ -160,6 +191,16 @@ _FORMATS_OF_KEY: dict[str, tuple[Any, tuple[str, ...]]] = {
     "push_to": (None, ("hub",)),
     "private": (True, ("hub",)),
 }  # default and formats of the keys that only some formats use
+
+
+_INT8_KEYS: dict[str, Any] = {
+    "calibrate": None,
+    "calibration_images": NUM_IMAGES,
+    "float_layers": "none",
+    "min_psnr": MIN_PSNR,
+    "engine": "onnxruntime",
+}
+"""Keys that only precision=int8 uses, and their defaults."""
 
 
 def check_keys(name: str, keys: Mapping[str, Any]) -> None:
@@ -177,6 +218,14 @@ def check_keys(name: str, keys: Mapping[str, Any]) -> None:
             raise UserError(
                 f"{key}={keys[key]} has no effect for format={name}, it is for {', '.join(formats)}: leave it out"
             )
+    if keys["precision"] not in (None, "int8"):
+        raise UserError(f"precision={keys['precision']}: int8 is expected, or null for float32")
+    for key, default in _INT8_KEYS.items():
+        if keys["precision"] is None and keys[key] != default:
+            raise UserError(f"{key}={keys[key]} has no effect without precision=int8: set that, or leave {key} out")
+    check_choice("engine", keys["engine"], ENGINES)
+    if isinstance(keys["min_psnr"], bool) or not isinstance(keys["min_psnr"], int | float):
+        raise UserError(f"min_psnr={keys['min_psnr']}: a number of decibels is expected, such as {MIN_PSNR:g}")
     for key in ("pictures", "private", "half"):
         if keys[key] not in (None, True, False):
             raise UserError(f"{key}={keys[key]}: true or false is expected")

@@ -16,6 +16,7 @@ from pix2pix_lightning.checkpoints.files import PROJECT_KEY
 from pix2pix_lightning.data.pair_spec import PairSpec
 from pix2pix_lightning.data.sides.ranges import DTYPES
 from pix2pix_lightning.data.sizes import Size, format_size, get_sides, parse_size
+from pix2pix_lightning.inference.openvino_session import OpenVinoSession
 from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.finite import NonFiniteError, check_finite, sum_wide
 from pix2pix_lightning.utils.memory import is_out_of_memory
@@ -156,7 +157,7 @@ class OnnxSession:
 
 
 class OnnxNetwork(ExportedNetwork):
-    """An ONNX file of ``export``.
+    """An ONNX file of ``export``, in onnxruntime, or in OpenVINO if it was laid out for that.
 
     Args:
         path: The file.
@@ -168,7 +169,11 @@ class OnnxNetwork(ExportedNetwork):
 
     def __init__(self, path: Path, device: torch.device) -> None:
         session = OnnxSession(path, device)
-        super().__init__(session.run, _read_metadata(session.metadata.get(PROJECT_KEY, ""), path), device)
+        metadata = _read_metadata(session.metadata.get(PROJECT_KEY, ""), path)
+        run = session.run
+        if metadata.get("engine") == "openvino":
+            run = OpenVinoSession(path.read_bytes(), str(path)).run
+        super().__init__(run, metadata, device)
 
 
 class ProgramNetwork(ExportedNetwork):

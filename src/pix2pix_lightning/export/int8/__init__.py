@@ -1,0 +1,1 @@
+"""Quantize exported generators to 8-bit integers, calibrated on images."""
