@@ -78,7 +78,7 @@ def test_a_loss_beyond_the_bound_is_refused(tmp_path):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A checkpoint beside no run, and images."""
+    """A checkpoint without a run, and images."""
     folder = tmp_path_factory.mktemp("int8")
     save(trained(UNET, pair_spec=PairSpec(size=32)), folder / "model.ckpt")
     (folder / "images").mkdir()

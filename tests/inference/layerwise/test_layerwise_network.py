@@ -93,8 +93,7 @@ def find_open_files():
     return list(Path("/proc/self/fd").iterdir())
 
 
-@pytest.mark.parametrize("norm", ["image", "running"])
-@pytest.mark.parametrize("dropout", [False, True])
+@pytest.mark.parametrize(("norm", "dropout"), [("image", True), ("running", False)])
 @pytest.mark.parametrize("name", NETWORKS)
 def test_layers_are_the_whole_network(name, dropout, norm, tmp_path):
     network, image = build(name), make_image()
