@@ -61,8 +61,8 @@ def measure(*, norm: str, side: int, memory: str, precision: str, tile: str | in
     torch.manual_seed(0)
     module = Pix2PixModule({"_target_": "pix2pix_lightning.networks.UNetGenerator"}, None)
     optimize_layout(module.generator, torch.device("cpu"), precision)
-    options = {"norm": norm, "memory": memory, "precision": precision}
-    translator = Translator(module, tile=tile, report=lines.append, **options)
+    options = {"memory": memory} if tile == "auto" else {"tile": tile}
+    translator = Translator(module, norm=norm, precision=precision, report=lines.append, **options)
     rng = np.random.default_rng(0)
     small = rng.integers(0, 256, (1024, 1024, 3), dtype=np.uint8)
     times = []
@@ -75,7 +75,8 @@ def measure(*, norm: str, side: int, memory: str, precision: str, tile: str | in
     translator(image)
     seconds = time.perf_counter() - start
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
-    files = float(lines[0].split("of up to ")[1].split()[0]) if lines else 0.0
+    amount, unit = lines[0].split("up to ")[1].split()[:2] if lines else ("0", "GB")
+    files = float(amount) / {"GB": 1, "MB": 1000}[unit]
     return {
         "time": seconds,
         "at_once": min(times) * side**2 / _PIXELS,

@@ -26,7 +26,7 @@ IMPORTS = {
     "cli": {"compat", "utils"},
     "checkpoints": {"data", "networks", "utils"},
     "models": {"checkpoints", "compat", "data", "losses", "metrics", "networks", "utils"},
-    "inference": {"checkpoints", "data", "models", "networks", "utils"},
+    "inference": {"checkpoints", "compat", "data", "models", "networks", "utils"},
     "evaluation": {"checkpoints", "data", "inference", "metrics", "networks", "utils"},
     "report": {"checkpoints", "cli", "compat", "data", "evaluation", "metrics", "utils"},
     "training": {"checkpoints", "compat", "data", "metrics", "models", "networks", "report", "utils"},

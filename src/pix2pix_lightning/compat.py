@@ -101,7 +101,16 @@ def count_changes(tensor: Tensor) -> int:
     torch counts for autograd (`Tensor._version`, torch 2.13) and has no public name for it; comparing all values of a
     weight would take as long as computing from it.
     """
-    return int(tensor._version)
+    return 0 if tensor.is_inference() else int(tensor._version)
+
+
+def has_hooks(network: nn.Module) -> bool:
+    """Return whether a module or one inside of it has hooks of its forward pass, which only a call of it runs.
+
+    torch has no public name for them (`Module._forward_hooks`, torch 2.13); without a look at them, layers that are
+    computed one by one would pass over them.
+    """
+    return any(module._forward_hooks or module._forward_pre_hooks for module in network.modules())
 
 
 def allow_unused_parameters(strategy: DDPStrategy) -> None:

@@ -1,6 +1,7 @@
 """The map in a thread that runs ahead."""
 
 import threading
+import time
 
 import pytest
 
@@ -63,3 +64,21 @@ def test_pending_calls_finish_when_the_items_fail():
     with pytest.raises(ValueError, match="no image"):
         list(map_ahead(finished.append, items()))
     assert finished == list(range(10))
+
+
+def test_calls_wait_when_fewer_may_be_pending():
+    """As when small images, of which many are read ahead, are followed by large ones."""
+    done, most = [], 20
+
+    def read(number):
+        nonlocal most
+        if number == 5:
+            most = 2
+        done.append(number)
+        return number
+
+    for number in map_ahead(read, range(40), lambda: most):
+        if number > 7:
+            time.sleep(0.002)  # the thread had the time to run on
+            assert len(done) <= number + 4
+    assert done == list(range(40))

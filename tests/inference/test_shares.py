@@ -38,10 +38,21 @@ def test_what_is_no_part_is_refused(shard):
         parse_shard(shard)
 
 
+ADDRESS = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
+
+
+def set_variables(monkeypatch, variables):
+    for name in ("RANK", "WORLD_SIZE", "SLURM_PROCID", "SLURM_NTASKS", "SLURM_STEP_NUM_TASKS", *ADDRESS):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+
+
 @pytest.mark.parametrize(
     ("variables", "expected"),
     [
         ({}, (0, 1)),
+        ({"RANK": "", "WORLD_SIZE": ""}, (0, 1)),
         ({"RANK": "1", "WORLD_SIZE": "2"}, (1, 2)),
         ({"SLURM_PROCID": "3", "SLURM_NTASKS": "4", "SLURM_STEP_NUM_TASKS": "4"}, (3, 4)),
         ({"SLURM_PROCID": "0", "SLURM_NTASKS": "4"}, (0, 1)),  # a script of sbatch, without srun
@@ -49,12 +60,25 @@ def test_what_is_no_part_is_refused(shard):
     ],
 )
 def test_processes_of_torchrun_and_srun(variables, expected, monkeypatch):
-    for name in ("RANK", "WORLD_SIZE", "SLURM_PROCID", "SLURM_NTASKS", "SLURM_STEP_NUM_TASKS"):
-        monkeypatch.delenv(name, raising=False)
-    for name, value in variables.items():
-        monkeypatch.setenv(name, value)
+    set_variables(monkeypatch, {**ADDRESS, **variables})
     assert detect_process()[:2] == expected
-    assert detect_process().can_gather == ("RANK" in variables)
+    assert detect_process().can_gather == bool(variables.get("RANK"))
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"RANK": "0", "WORLD_SIZE": "2"},
+        {**ADDRESS, "RANK": "3", "WORLD_SIZE": "2"},
+        {**ADDRESS, "RANK": "0", "WORLD_SIZE": "0"},
+        {**ADDRESS, "RANK": "x", "WORLD_SIZE": "2"},
+        {"SLURM_PROCID": "-1", "SLURM_STEP_NUM_TASKS": "4"},
+    ],
+)
+def test_variables_that_are_no_process_are_refused(variables, monkeypatch):
+    set_variables(monkeypatch, variables)
+    with pytest.raises(UserError, match=next(name for name in variables if name not in ADDRESS)[:4] + "|WORLD_SIZE"):
+        detect_process()
 
 
 def test_a_process_that_knows_no_other_gathers_its_own():

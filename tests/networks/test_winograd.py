@@ -60,6 +60,9 @@ def test_weights_that_changed_are_transformed_again_and_are_in_no_state_dict():
         before = layer(x)
         layer.weight.mul_(2)
         assert torch.allclose(layer(x), 2 * before, atol=1e-5)
+        layer.weight.data.mul_(2)  # which torch does not count
+        assert torch.allclose(layer(x), 4 * before, atol=1e-5)
+    assert vars(layer).keys() == vars(build(nn.Conv2d, 128, 256)).keys()
     assert list(layer.state_dict()) == ["weight"]
 
 
@@ -97,3 +100,14 @@ def test_a_network_whose_forward_was_replaced_runs_its_own():
     assert runs_in_batches(network)
     network.forward = lambda x: x
     assert not runs_in_batches(network)
+    del network.forward
+    network.up[1].register_forward_hook(lambda module, inputs, output: None)
+    assert not runs_in_batches(network)
+
+
+def test_tensors_of_inference_mode():
+    with torch.inference_mode():
+        layer = build(nn.Conv2d, 128, 256)
+        x = torch.randn(2, 128, 36, 36)
+        with use_winograd(layer):
+            torch.testing.assert_close(layer(x), F.conv2d(x, layer.weight, stride=2, padding=1), rtol=0, atol=1e-4)

@@ -84,7 +84,8 @@ class GeneratorNetwork:
             (B, C', H, W) in [-1, 1].
         """
         with self.use(seed=seed, sample=sample, whole=whole, window=window) as generator:
-            if whole is None and isinstance(generator, HourglassGenerator) and runs_in_batches(generator):
+            is_batch = whole is None and len(source) > 0
+            if is_batch and isinstance(generator, HourglassGenerator) and runs_in_batches(generator):
                 with use_winograd(generator) if self._keeps_weights else nullcontext():
                     return run_batch(generator, source.to(self.dtype))
             # forward, since __call__ runs what was compiled for training

@@ -32,7 +32,7 @@ from pix2pix_lightning.networks import ReceptiveField, TilingState, Window, find
 from pix2pix_lightning.networks.padding import compute_padded_side, pad_to_multiple
 from pix2pix_lightning.utils.disk import get_free_space
 from pix2pix_lightning.utils.errors import UserError
-from pix2pix_lightning.utils.free_memory import get_free_memory, get_used_memory, parse_bytes
+from pix2pix_lightning.utils.free_memory import format_bytes, get_free_memory, get_used_memory, parse_bytes
 
 _LARGE = 2048**2
 """Pixels up to which an image is translated at once, with 430 bytes for each of a U-Net 256."""
@@ -40,6 +40,7 @@ _LARGE_IN_TILES = 4096**2
 """The same for a network whose layers cannot run one by one: tiles take up to four times as long."""
 _SMALL_SIDE = 32
 _SHARE = 0.5  # of the memory that is free
+_RESERVE = 0.1  # of the memory that is given: what libraries take in addition
 
 Image = npt.NDArray[Any]
 Progress = Callable[[int, int], object]
@@ -53,6 +54,7 @@ class _Task:
     Attributes:
         height: Height after padding, in pixels.
         width: Width after padding, in pixels.
+        name: Its own size, for messages.
         read: Reads a part of the image.
         write: Writes a part of the output.
         seed: Seed of the noise.
@@ -63,6 +65,7 @@ class _Task:
 
     height: int
     width: int
+    name: str
     read: ReadWindow
     write: WritePart
     seed: int
@@ -108,9 +111,14 @@ class LargeImages:
             raise UserError(f"overlap={overlap!r}: pixels from 0 are expected, or null")
         self.network, self.tile, self.overlap = network, tile, overlap
         self.memory = None if memory is None else parse_bytes("memory", memory)
+        if memory is not None and (tile != "auto" or overlap is not None or not isinstance(network, GeneratorNetwork)):
+            raise UserError(
+                f"memory={memory} has no effect with windows (tile=, overlap=) and exported files: leave it out"
+            )
         self.rounding, self.report = rounding, report
         self.seams: list[Seams] = []
         self._announced = 0  # bytes of files that were reported
+        self._used: int | None = None  # bytes of the process, without what earlier images have left to be used again
 
     def is_large(self, height: int, width: int) -> bool:
         """Return whether an image of this size, in pixels, is not translated at once."""
@@ -150,7 +158,8 @@ class LargeImages:
         result = np.empty((height, width, spec.target.file_channels), spec.target.dtype)
         read = build_reader(image, *self._pad_size(height, width), see)
         write = build_writer(image, result, decode)
-        self._run(_Task(*self._pad_size(height, width), read, write, seed, sample, progress, result.nbytes))
+        place = *self._pad_size(height, width), f"{width} x {height}"
+        self._run(_Task(*place, read, write, seed, sample, progress, result.nbytes))
         return result
 
     def translate_floats(self, image: Tensor, seed: int, sample: int, progress: Progress) -> Tensor:
@@ -167,7 +176,9 @@ class LargeImages:
         """
         height, width = image.shape[2:]
         padded = pad_to_multiple(image, self.network.side_multiple, self.network.min_side)
-        result = image.new_empty(1, self.network.pair_spec.target.channels, *padded.shape[2:], dtype=torch.float32)
+        own = self.network.dtype if isinstance(self.network, GeneratorNetwork) else torch.float32
+        dtype = torch.promote_types(own, torch.float32)  # float64 stays
+        result = image.new_empty(1, self.network.pair_spec.target.channels, *padded.shape[2:], dtype=dtype)
 
         def read(window: Window) -> Tensor:
             part = padded[:, :, window.top : window.top + window.height, window.left : window.left + window.width]
@@ -176,7 +187,8 @@ class LargeImages:
         def write(top: int, left: int, output: Tensor) -> None:
             result[:, :, top : top + output.shape[2], left : left + output.shape[3]] = output
 
-        self._run(_Task(*self._pad_size(height, width), read, write, seed, sample, progress, result.nbytes))
+        place = *self._pad_size(height, width), f"{width} x {height}"
+        self._run(_Task(*place, read, write, seed, sample, progress, result.nbytes))
         return result[:, :, :height, :width]
 
     @cached_property
@@ -219,19 +231,24 @@ class LargeImages:
 
     def _run(self, task: _Task) -> None:
         if self.tile == "auto" and self.overlap is None and self._layers is not None:
-            self._run_by_layers(self._layers, task)
-        else:
-            self._run_in_tiles(task)
+            try:
+                return self._run_by_layers(self._layers, task)
+            except NotTraceableError:  # changed since, such as by a hook
+                pass
+        self._run_in_tiles(task)
 
     def _run_by_layers(self, layers: LayerwiseNetwork, task: _Task) -> None:
         network, width = self.network, task.width
         assert isinstance(network, GeneratorNetwork)
-        used = get_used_memory() + task.result_bytes
+        now = get_used_memory()
+        self._used = now if self._used is None else min(self._used, now)
+        used = self._used + task.result_bytes
         memory = used + int(_SHARE * get_free_memory()) if self.memory is None else self.memory
+        available = memory - used - int(_RESERVE * memory)
         mode = Mode(network.norm, network.dropout, task.seed, task.sample)
         with network.use(seed=task.seed, sample=task.sample):
-            plan = layers.plan(task.height, width, mode, memory - used)
-            self._check_room(plan, f"an image of {width} x {task.height} pixels", memory, used)
+            plan = layers.plan(task.height, width, mode, available)
+            self._check_room(plan, f"an image of {task.name} pixels", memory, available)
             layers.run(
                 plan,
                 lambda rows: task.read(Window(rows.start, 0, rows.stop - rows.start, width)).to(network.dtype),
@@ -240,23 +257,23 @@ class LargeImages:
                 progress=task.progress,
             )
 
-    def _check_room(self, plan: RunPlan, image: str, memory: int, used: int) -> None:
+    def _check_room(self, plan: RunPlan, image: str, memory: int, available: int) -> None:
         """Check that memory and disk suffice, and report how much is needed of the disk."""
         folder = find_folder()
-        needed, free = plan.disk / 1e9, get_free_space(folder) / 1e9
-        if plan.memory > memory - used:
+        free = get_free_space(folder)
+        needed = f"{format_bytes(plan.disk)} of temporary files"
+        if plan.memory > available:
+            least = (memory + plan.memory - available) / (1 - _RESERVE)
+            problem = f"needs more memory than {format_bytes(memory)}: set memory={format_bytes(least, space='')}"
+        elif plan.disk > free:
             problem = (
-                f"needs more than memory={memory / 1e9:.1f}GB: set memory={(plan.memory + used) / 1e9 + 0.05:.1f}GB"
-            )
-        elif needed > free:
-            problem = (
-                f"needs {needed:.1f} GB of temporary files, but {folder} has {free:.1f} GB: set TMPDIR to a folder on "
-                "another disk, or a larger memory="
+                f"needs {needed}, but {folder} has {format_bytes(free)}: set TMPDIR to a folder on another disk, or a "
+                "larger memory="
             )
         else:
             if plan.disk > self._announced:
                 self._announced = plan.disk
-                self.report(f"{image}: maps of up to {needed:.1f} GB in files in {folder}, of {free:.0f} GB free")
+                self.report(f"{image}: up to {needed} in {folder}, which has {format_bytes(free)}")
             return
         tile = compute_default_tile(self.context.margin, self.network.side_multiple)
         raise UserError(f"{image} {problem}, or tile={tile} for windows of it")

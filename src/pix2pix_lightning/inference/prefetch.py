@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from threading import Condition
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -36,10 +37,34 @@ def map_ahead(
         Exception: The error of ``function``, at the position of its result.
     """
     pending: deque[Future[Result]] = deque()
+    changed, num_waiting, has_ended = Condition(), 0, False
+
+    def compute(item: Item) -> Result:
+        nonlocal num_waiting
+        with changed:  # fewer may be pending by now than when this call was submitted
+            changed.wait_for(lambda: has_ended or num_waiting < max(1, count_pending()))
+        try:
+            return function(item)
+        finally:
+            num_waiting += 1
+
+    def take() -> Result:
+        nonlocal num_waiting
+        result = pending.popleft().result()
+        with changed:
+            num_waiting -= 1
+            changed.notify()
+        return result
+
     with ThreadPoolExecutor(max_workers=1) as thread:
-        for item in items:
-            pending.append(thread.submit(function, item))
-            while len(pending) > count_pending():
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
+        try:
+            for item in items:
+                pending.append(thread.submit(compute, item))
+                while len(pending) > count_pending():
+                    yield take()
+            while pending:
+                yield take()
+        finally:
+            with changed:
+                has_ended = True
+                changed.notify()

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from pix2pix_lightning.compat import has_hooks
 from pix2pix_lightning.networks.hourglass import HourglassGenerator, UpLevel
 from pix2pix_lightning.networks.layers import check_sides
 
@@ -16,8 +17,8 @@ _LARGE = 32**2  # positions of a level's output, above which an image fills the 
 
 
 def runs_in_batches(network: nn.Module) -> bool:
-    """Return whether `run_batch` takes a network: an hourglass on a CPU whose forward nobody has replaced."""
-    if type(network).forward is not HourglassGenerator.forward or "forward" in vars(network):
+    """Return whether `run_batch` takes a network: an hourglass on a CPU whose forward nobody has replaced or hooked."""
+    if type(network).forward is not HourglassGenerator.forward or "forward" in vars(network) or has_hooks(network):
         return False
     return all(parameter.device.type == "cpu" for parameter in network.parameters())
 

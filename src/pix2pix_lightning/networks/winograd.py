@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
+from typing import NamedTuple
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -22,12 +24,22 @@ from pix2pix_lightning.networks.patching import Forward, patch_forwards
 
 __all__ = ["use_winograd"]
 
+
+class _Kept(NamedTuple):
+    """The transformed weight of a layer, and what tells that the layer's own is still the same."""
+
+    key: tuple[int, int]
+    sample: Tensor
+    weight: Tensor
+
+
 _OUT, _IN = 3, 4  # cells of a tile's side
 _MIN_CHANNELS = 160  # harmonic mean of a cell's channels, halved: below, the additions cost more than is spared
 _MAX_WEIGHTS = 2**20  # of a cell; above, reading four times as many costs more than is spared
 _MIN_TILES, _MAX_TILES = 64, 2048  # of a batch and of an image: the maps take memory
 _THIN = 4  # output channels of a transposed convolution for which a matrix product is faster than the library's
-_KEPT = "_winograd_weight"  # of a layer's attributes; no buffer, so that no file of weights has it
+_SAMPLE = 64  # rows and columns of a weight that are compared, since writes by ``.data`` are not counted
+_KEPT: WeakKeyDictionary[nn.Module, _Kept] = WeakKeyDictionary()  # not in the layers, so that no file has them
 
 
 def use_winograd(network: nn.Module) -> AbstractContextManager[nn.Module]:
@@ -182,16 +194,18 @@ def _combine_products(products: Tensor, out: Tensor) -> None:
 def _get_weight(module: nn.Conv2d | nn.ConvTranspose2d, order: tuple[int, ...], *, mirrored: bool) -> Tensor:
     """Return the transformed weight of a layer, (16, inputs, outputs), which the layer keeps until its own changes."""
     weight = module.weight
+    rows, columns = (max(1, side // _SAMPLE) for side in weight.shape[:2])
+    sample = weight.detach()[::rows, ::columns]
     key = weight.data_ptr(), count_changes(weight)
-    known: tuple[tuple[int, int], Tensor] | None = module.__dict__.get(_KEPT)
-    if known is None or known[0] != key:
+    known = _KEPT.get(module)
+    if known is None or known.key != key or not torch.equal(known.sample, sample):
         kernel = weight.detach().reshape(*weight.shape[:2], 2, 2, 2, 2)  # cell y, pixel y, cell x, pixel x
         kernel = kernel.flip(2, 4) if mirrored else kernel
         kernel = _combine_weights(_combine_weights(kernel, 2), 4).permute(order)
         inputs = kernel.shape[2:-1].numel() if not mirrored else kernel.shape[2]
-        known = key, kernel.reshape(_IN**2, inputs, -1).contiguous()
-        module.__dict__[_KEPT] = known
-    return known[1]
+        known = _Kept(key, sample.clone(), kernel.reshape(_IN**2, inputs, -1).contiguous())
+        _KEPT[module] = known
+    return known.weight
 
 
 def _combine_weights(kernel: Tensor, dim: int) -> Tensor:

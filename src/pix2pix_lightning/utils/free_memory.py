@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from pathlib import Path
@@ -34,6 +35,25 @@ def parse_bytes(name: str, value: object) -> int:
     if found is None or not float(found[1]):
         raise UserError(f"{name}={value!r}: an amount such as 3GB or 512MB is expected")
     return int(float(found[1]) * _UNITS[found[2].upper()])
+
+
+def format_bytes(count: float, space: str = " ") -> str:
+    """Format an amount of memory, rounded up, as `parse_bytes` takes it.
+
+    Args:
+        count: Bytes.
+        space: What lies between number and unit.
+
+    Returns:
+        The amount in MB or GB.
+
+    Example:
+        >>> format_bytes(2_345_600_000)
+        '2.4 GB'
+    """
+    if count < 10**9:
+        return f"{math.ceil(count / 10**6)}{space}MB"
+    return f"{math.ceil(count / 10**8) / 10:.1f}{space}GB"
 
 
 def get_free_memory() -> int:

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, NamedTuple
 
+from pix2pix_lightning.utils.errors import UserError
+
 _PATIENCE = timedelta(days=30)  # until the slowest process has finished; torchrun ends all when one has failed
 
 
@@ -29,12 +31,30 @@ def detect_process() -> Process:
     """Return which process this is, by what torchrun or srun has set.
 
     A script of Slurm that starts a command without srun has one process, whatever ``--ntasks`` is.
+
+    Raises:
+        UserError: What is set is no process, or has no address of the first one.
     """
-    if "RANK" in os.environ and "WORLD_SIZE" in os.environ:
-        return Process(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]), can_gather=True)
-    if "SLURM_PROCID" in os.environ and "SLURM_STEP_NUM_TASKS" in os.environ:
-        return Process(int(os.environ["SLURM_PROCID"]), int(os.environ["SLURM_STEP_NUM_TASKS"]))
+    if os.environ.get("RANK") and os.environ.get("WORLD_SIZE"):
+        process = _read_process("RANK", "WORLD_SIZE", can_gather=True)
+        for name in ("MASTER_ADDR", "MASTER_PORT"):
+            if process.total > 1 and not os.environ.get(name):
+                raise UserError(
+                    f"WORLD_SIZE={process.total} is set, but not {name}: start the command by torchrun, or unset RANK "
+                    "and WORLD_SIZE"
+                )
+        return process
+    if os.environ.get("SLURM_PROCID") and os.environ.get("SLURM_STEP_NUM_TASKS"):
+        return _read_process("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", can_gather=False)
     return Process()
+
+
+def _read_process(rank_name: str, total_name: str, *, can_gather: bool) -> Process:
+    given = {name: os.environ[name] for name in (rank_name, total_name)}
+    if not all(value.isdecimal() for value in given.values()) or not int(given[rank_name]) < int(given[total_name]):
+        words = " ".join(f"{name}={value!r}" for name, value in given.items())
+        raise UserError(f"{words} in the environment: a number from 0, and a larger one, are expected: unset both")
+    return Process(int(given[rank_name]), int(given[total_name]), can_gather=can_gather)
 
 
 Gather = Callable[[Any], list[Any]]

@@ -61,6 +61,7 @@ def test_file_translates_with_the_loss_that_is_told(name, norm, options, tmp_pat
     assert translator(odd).shape == odd.shape
 
 
+@pytest.mark.slow
 def test_file_with_values_of_files(tmp_path):
     graph = Graph(trained(GENERATORS["unet, none"]), "running", "file", "file")
     write_int8(graph, tmp_path / "model.onnx", IMAGES, made_by={}, min_psnr=20)

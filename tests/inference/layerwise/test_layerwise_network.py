@@ -1,13 +1,14 @@
 """Networks layer by layer, against their own forward pass on the whole image."""
 
 from pathlib import Path
+from threading import Thread
 
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from pix2pix_lightning.inference.layerwise import LayerwiseNetwork, Mode, NotTraceableError, budget
+from pix2pix_lightning.inference.layerwise import LayerwiseNetwork, Mode, NotTraceableError, budget, tracing
 from pix2pix_lightning.networks import EncoderDecoderGenerator, ResNetGenerator, UNetGenerator, use_eval_mode
 
 
@@ -210,6 +211,26 @@ class OwnConvolution(nn.Conv2d):
         return super().forward(input) * 2
 
 
+class Statement(nn.Module):
+    """What is written into a map, by a statement whose result nobody uses."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 3, 1)
+
+    def forward(self, x):
+        x = self.first(x)
+        x.relu_()
+        return self.last(x)
+
+
+class Clamp(Statement):
+    def forward(self, x):
+        x = self.first(x)
+        torch.clamp(x, -0.1, 0.1, out=x)
+        return self.last(x)
+
+
 class BySize(nn.Module):
     def forward(self, x):
         return x if x.shape[2] > 32 else -x
@@ -231,8 +252,27 @@ class Everywhere(nn.Module):
         nn.Sequential(nn.GroupNorm(1, 3)),
         nn.Sequential(nn.AvgPool2d(2, ceil_mode=True)),
         nn.Sequential(nn.ConvTranspose2d(3, 3, 1, stride=2, output_padding=1)),
+        nn.Sequential(nn.Conv2d(3, 3, 5)),
+        nn.Sequential(nn.Upsample(scale_factor=2)),
+        nn.Sequential(nn.InstanceNorm2d(3)),
+        Statement(),
+        Clamp(),
     ],
-    ids=["own", "size", "everywhere", "pooled", "circular", "group norm", "ceil", "gaps"],
+    ids=[
+        "own",
+        "size",
+        "everywhere",
+        "pooled",
+        "circular",
+        "group norm",
+        "ceil",
+        "gaps",
+        "smaller",
+        "larger",
+        "norm first",
+        "statement",
+        "out",
+    ],
 )
 @torch.no_grad()
 def test_unknown_layers_are_refused(network):
@@ -241,9 +281,41 @@ def test_unknown_layers_are_refused(network):
 
 
 @torch.no_grad()
-def test_layers_with_hooks_are_found_by_their_output():
+def test_layers_with_hooks_are_refused_also_later():
     network = nn.Sequential(nn.Conv2d(3, 3, 1)).eval()
-    LayerwiseNetwork(network, Mode("running", dropout=False), channels=3, side=32)
-    network[0].register_forward_hook(lambda module, inputs, output: output + 1)
+    mode = Mode("running", dropout=False)
+    layers = LayerwiseNetwork(network, mode, channels=3, side=32)
+    network[0].register_forward_hook(lambda module, inputs, output: None)
     with pytest.raises(NotTraceableError):
-        LayerwiseNetwork(network, Mode("running", dropout=False), channels=3, side=32)
+        layers.plan(104, 64, mode, 2**40)
+    with pytest.raises(NotTraceableError):
+        LayerwiseNetwork(network, mode, channels=3, side=32)
+
+
+class Threaded(nn.Module):
+    """A network during whose forward pass another thread works."""
+
+    def __init__(self, work):
+        super().__init__()
+        self.work, self.layer = work, nn.Conv2d(3, 3, 1)
+
+    def forward(self, x):
+        thread = Thread(target=self.work)
+        thread.start()
+        thread.join()
+        return self.layer(x)
+
+
+@torch.no_grad()
+def test_other_threads_do_not_notice():
+    """While a network is traced, which changes how modules are called, another one runs."""
+    other, image, found = build("resnet").eval(), make_image(64, 64), []
+
+    def work():
+        with torch.no_grad():
+            found.append(other(image))
+
+    expected = other(image)
+    assert len(tracing.trace_layers(Threaded(work), Mode("running", dropout=False))) == 2
+    assert len(found) == 1
+    assert torch.equal(found[0], expected)

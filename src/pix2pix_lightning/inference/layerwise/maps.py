@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from pix2pix_lightning.inference.layerwise.operations import Rows
+from pix2pix_lightning.utils.errors import UserError
 
 _PENDING = 4  # blocks that wait to be written
 
@@ -20,7 +21,7 @@ _PENDING = 4  # blocks that wait to be written
 def find_folder() -> Path:
     """Return the folder of files of maps: ``TMPDIR``, or else one that is on a disk rather than in memory."""
     for folder in (os.environ.get("TMPDIR"), "/var/tmp"):
-        if folder and os.access(folder, os.W_OK):
+        if folder and Path(folder).is_dir() and os.access(folder, os.W_OK | os.X_OK):
             return Path(folder)
     return Path(tempfile.gettempdir())
 
@@ -82,6 +83,7 @@ class FileMap:
         self, shape: tuple[int, int, int], dtype: torch.dtype, folder: Path | None, writer: ThreadPoolExecutor
     ) -> None:
         self._row, self._dtype, self._writer = shape[1:], dtype, writer
+        self._folder = folder or tempfile.gettempdir()
         self._row_bytes = shape[1] * shape[2] * dtype.itemsize
         self._file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115
         self._pending: deque[Future[None]] = deque()
@@ -94,9 +96,15 @@ class FileMap:
         self._pending.append(self._writer.submit(self._write, rows.start * self._row_bytes, _view_bytes(pixels)))
 
     def _write(self, position: int, data: memoryview) -> None:
-        self._file.seek(position)
-        while data:
-            data = data[self._file.write(data) :]
+        try:
+            self._file.seek(position)
+            while data:
+                data = data[self._file.write(data) :]
+        except OSError as error:
+            raise UserError(
+                f"a temporary file in {self._folder} could not be written ({error.strerror}): set TMPDIR to a folder "
+                "on another disk, or a larger memory="
+            ) from error
 
     def read(self, rows: Rows) -> tuple[Tensor, bool]:
         """Read rows, (1, C, h, W), and return True with them."""

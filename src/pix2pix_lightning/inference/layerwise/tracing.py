@@ -7,6 +7,7 @@ import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from threading import Lock, get_ident
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F
 from torch.nn.utils import parametrize
 
+from pix2pix_lightning.compat import has_hooks
 from pix2pix_lightning.inference.layerwise.convolutions import Convolution, TransposedConvolution
 from pix2pix_lightning.inference.layerwise.operations import (
     Enlargement,
@@ -77,20 +79,45 @@ def trace_layers(network: nn.Module, mode: Mode) -> list[Layer]:
     Raises:
         NotTraceableError: The forward pass depends on values or sizes, or has a layer that is not known.
     """
+    if has_hooks(network):
+        raise NotTraceableError("it has hooks, which only a call of a layer runs")
     try:
-        graph = _Tracer(autowrap_functions=(cat_dense_grad, check_sides)).trace(network)
+        with _TRACING:
+            graph = _Tracer(autowrap_functions=(cat_dense_grad, check_sides)).trace(network)
+        convert = _Converter(network, mode)
+        for node in graph.nodes:
+            if node.op == "output":
+                return convert.finish(node.args[0])
+            convert.add(node)
+    except NotTraceableError:
+        raise
     except Exception as error:  # whatever a forward raises when it is given a stand-in for a tensor
         raise NotTraceableError(str(error)) from error
-    convert = _Converter(network, mode)
-    for node in graph.nodes:
-        if node.op == "output":
-            return convert.finish(node.args[0])
-        convert.add(node)
     raise NotTraceableError("no output")
 
 
+_TRACING = Lock()
+"""A trace changes how modules are called, in all threads, and two at once would not undo that."""
+
+
 class _Tracer(fx.Tracer):
-    """Tracer that does not look into layers that have an operation."""
+    """Tracer that does not look into layers that have an operation, nor at what other threads call."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._thread = get_ident()
+
+    def call_module(self, m: nn.Module, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        """Record a call of a module."""
+        if get_ident() != self._thread:
+            return forward(*args, **kwargs)
+        return super().call_module(m, forward, args, kwargs)
+
+    def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
+        """Record a look at a module's attribute."""
+        if get_ident() != self._thread:
+            return attr_val
+        return super().getattr(attr, attr_val, parameter_proxy_cache)
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         """Return whether a module is one layer."""
@@ -103,23 +130,24 @@ class _Converter:
         self.image_norms = set(find_image_norms(network, mode.norm))
         self.layers: list[Layer] = []
         self.numbers: dict[fx.Node, int] = {}  # of the layer whose output a node is
-        self.unknown: dict[fx.Node, str] = {}
 
     def add(self, node: fx.Node) -> None:
-        """Append the layer of a node. What no layer needs may be unknown: checks of sizes, for one."""
+        """Append the layer of a node.
+
+        Raises:
+            NotTraceableError: It is not known, even if the output does not use it: it may write into its input.
+        """
+        if node.target is check_sides:
+            return
         if node.op == "placeholder":
             if self.layers:
                 raise NotTraceableError(f"a second input, {node.name}")
             self._append(node, Layer(None, ()))
             return
         inputs = node.all_input_nodes
-        if any(input in self.unknown for input in inputs):
-            self.unknown[node] = f"{node.name} of {inputs}"
-            return
         operation = self._convert(node)
-        if operation is None or not inputs:
-            self.unknown[node] = f"{node.op} {node.target}"
-            return
+        if operation is None or not inputs or "out" in node.kwargs:
+            raise NotTraceableError(f"{node.op} {node.target} is not known")
         self._append(node, Layer(operation, tuple(self.numbers[input] for input in inputs)))
         if _is_in_place(node, self.network):
             # whoever reads the input from here on reads what was written into it
@@ -131,7 +159,7 @@ class _Converter:
     def finish(self, output: Any) -> list[Layer]:
         """Return the layers that the output depends on."""
         if not isinstance(output, fx.Node) or output not in self.numbers:
-            raise NotTraceableError(self.unknown.get(output, "the output is not one tensor"))
+            raise NotTraceableError("the output is not one tensor")
         needed, wanted = set(), [self.numbers[output]]
         while wanted:
             number = wanted.pop()
