@@ -71,7 +71,7 @@ def test_turns_are_whole_cycles_of_the_settings_that_differ_between_steps():
 
 
 def test_ends_of_short_epochs_are_told():
-    parts = training(build_small(r1_weight=1.0, r1_every=11), batches=20, max_epochs=30)
+    parts = training(build_small(r1_weight=1.0, r1_every=15), batches=20, max_epochs=30)
     assert profile_training(parts, CPU, rounds=1, turn=0, profiled=False).epoch_ends is False  # waits for the next one
     parts = training(build_small(), limit_train_batches=1, max_epochs=30)
     result = profile_training(parts, CPU, rounds=1, turn=0, profiled=False)

@@ -18,14 +18,13 @@ A, A_BACK = Part("generator a", "forward"), Part("generator a", "backward")
 NODE = "autograd::engine::evaluate_function: "
 
 
-def event(name, start, end, *, seq=-1, kernels=(), device="CPU", scope=0, thread=1, annotation=False):
+def event(name, start, end, *, seq=-1, kernels=(), device="CPU", thread=1, annotation=False):
     return SimpleNamespace(
         name=name,
         time_range=SimpleNamespace(start=start, end=end),
         sequence_nr=seq,
         kernels=[SimpleNamespace(duration=duration) for duration in kernels],
         device_type=SimpleNamespace(name=device),
-        scope=scope,
         thread=thread,
         fwd_thread=1 if seq >= 0 else 0,
         is_user_annotation=annotation,
@@ -41,12 +40,12 @@ STEP = [  # microseconds; a loss outside of ranges, and a thread beside
     event("aten::l1_loss", 200, 220, seq=6),
     event(f"{NODE}L1LossBackward0", 300, 310, seq=6),
     event(f"{NODE}ConvolutionBackward0", 310, 400, seq=5),
-    event("ConvolutionBackward0", 312, 390, seq=5, scope=1),
+    event("ConvolutionBackward0", 312, 390, seq=5),
     event("aten::convolution_backward", 315, 380),
     event(f"{NODE}ToCopyBackward0", 400, 410, seq=4),
     event(f"{NODE}torch::autograd::AccumulateGrad", 410, 413),
     event("Optimizer.zero_grad#Adam.zero_grad", 420, 424),
-    event("pin_memory", 0, 1000, thread=2),
+    event(f"{NODE}ConvolutionBackward0", 450, 480, seq=5, thread=2),
 ]
 
 
@@ -72,7 +71,7 @@ def test_kernels_belong_to_who_launched_them_and_the_gaps_to_who_was_waited_for(
     gpu = {"device": "CUDA"}
     launches = {"aten::convolution_backward": [30, 5], "aten::l1_loss": [2]}
     step = [
-        event(one.name, one.time_range.start, one.time_range.end, seq=one.sequence_nr, scope=one.scope)
+        event(one.name, one.time_range.start, one.time_range.end, seq=one.sequence_nr, thread=one.thread)
         for one in STEP
         if one.name not in launches
     ]

@@ -55,11 +55,7 @@ def measure_gains(
 
 
 def _apply(setting: Setting, option: Option) -> DictConfig:
-    keys = dict(option.keys)
-    for key, value in option.keys.items():
-        if key.endswith(".precision"):
-            keys |= {"speed.precision": value, "trainer.precision": value}
-    return setting.override(**{key.replace(".", "__"): value for key, value in keys.items()})
+    return setting.override(**{key.replace(".", "__"): value for key, value in option.keys.items()})
 
 
 def _measure_gain(before: Setting, after: Setting, option: Option) -> list[float]:

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 PREFIX = "part of a step|"  # of the ranges' names, so that they differ from those of torch
 FORWARD, BACKWARD = "forward", "backward"
 _NODE = "autograd::engine::evaluate_function: "
-_BACKWARD_SCOPE = 1  # of events that are recorded once more for a node of the backward pass
 
 
 class Part(NamedTuple):
@@ -81,7 +80,7 @@ def _iterate_placed(events: Iterable[Any]) -> Iterator[_Placed]:
             end = min(end, outer[-1][3])
             outer[-1][2] += end - start
         part = _find_part(event, outer[-1][1] if outer else OTHER, forward)
-        if event.scope != _BACKWARD_SCOPE and event.sequence_nr >= 0 and not event.name.startswith(_NODE):
+        if event.sequence_nr >= 0:
             # of the operations with one number the last one has created the node
             forward[event.thread, event.sequence_nr] = part
         outer.append([event, part, 0.0, end])
