@@ -1,5 +1,3 @@
-from statistics import mean
-
 import pytest
 import torch
 from lightning.pytorch import Trainer
@@ -34,12 +32,12 @@ def test_a_slow_layer_is_the_largest_part_and_the_parts_add_up():
         generator.add_module(name, layer)
     discriminator = nn.Conv2d(6, 1, 1)
     parts = training(Pix2PixModule(generator, discriminator), side=64)
-    result = profile_training(parts, CPU, rounds=2, turn=0)
-    assert len(result.seconds) == len(result.profiled_seconds) == 2
+    result = profile_training(parts, CPU, rounds=3, turn=0)
+    assert len(result.seconds) == len(result.profiled_seconds) == 3
     # 2.7 GFLOP forward and twice as many backward, next to 4 MFLOP
     largest = sorted(result.parts, key=lambda part: -result.parts[part])
     assert {*largest[:2]} == {Part("generator slow", "forward"), Part("generator slow", "backward")}
-    assert sum(result.parts.values()) == pytest.approx(mean(result.profiled_seconds), rel=1e-6)
+    assert sum(result.parts.values()) == pytest.approx(sorted(result.profiled_seconds)[1], rel=1e-6)
     assert 0 <= result.parts[OTHER] < sum(result.parts.values()) / 2
     assert {part.name for part in result.parts} >= {
         "generator narrow",

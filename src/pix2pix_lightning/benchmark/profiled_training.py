@@ -7,12 +7,11 @@ import os
 import sys
 import tempfile
 import time
-from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import median
+from statistics import median, median_low
 from typing import Any, cast
 
 import torch
@@ -39,7 +38,7 @@ class StepProfile:
     Attributes:
         seconds: Seconds of a step without the profiler, for each turn.
         profiled_seconds: Seconds of a step with it, for each turn.
-        parts: Seconds of a profiled step by part.
+        parts: Seconds of a profiled step by part, in the turn with the median time.
         page_faults: Page faults of a step; None where the system does not count them.
         system_seconds: Processor time of the system in a step, of all threads; None likewise.
         epoch_ends: Whether ends of epochs lie within the turns, since epochs are short.
@@ -188,14 +187,13 @@ class _ProfiledSteps(Callback):
         return time.perf_counter()
 
     def compute_profile(self) -> StepProfile:
-        """Return what was measured; the events of the profiles are read here, where nothing waits for it."""
-        result, totals = self._result, defaultdict[Part, float](float)
-        for profiler, seconds, _ in self._profiles:
+        """Return what was measured; the parts are those of the turn with the median time, which nothing disturbed."""
+        result = self._result
+        if self._profiles:
+            middle = result.profiled_seconds.index(median_low(result.profiled_seconds))
+            profiler, seconds, steps = self._profiles[middle]
             events: Any = profiler.events()  # type: ignore[no-untyped-call]
-            for part, own in sum_parts(events, seconds).items():
-                totals[part] += own
-        steps = sum(steps for _, _, steps in self._profiles)
-        result.parts = {part: own / steps for part, own in totals.items()}
+            result.parts = {part: own / steps for part, own in sum_parts(events, seconds).items()}
         if sys.platform != "win32":
             result.page_faults, result.system_seconds = (median(values) for values in zip(*self._counted, strict=True))
         return result
