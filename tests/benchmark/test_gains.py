@@ -15,7 +15,7 @@ OPTIONS = [
     Option({"data.num_workers": 2}, "d", "training"),
     Option({"data.cache": True}, "e", "waiting"),
 ]
-RATIOS = {"a": [1.5, 1.4, 1.6], "b": [1.02, 1.02, 1.02], "c": [1.2, 0.9, 1.3], "d": [1.1, 1.1, 1.1]}
+RATIOS = {"a": [1.5, 1.4, 1.6], "b": [1.02, 1.02, 1.02], "c": [1.2, 0.9, 0.9, 1.3, 1.2], "d": [1.1, 0.4, 1.1]}
 
 
 def test_each_option_is_tried_on_top_of_those_that_gained():
@@ -34,7 +34,7 @@ def test_each_option_is_tried_on_top_of_those_that_gained():
     assert seen["a"] == [start, narrow]
     assert seen["b"] == [narrow, {**narrow, "speed": {**fast, "channels_last": True}}]
     assert seen["c"][0] == narrow  # too little gained
-    assert seen["d"] == [narrow, {**narrow, "data": {"num_workers": 2}}]  # not faster in every turn
+    assert seen["d"] == [narrow, {**narrow, "data": {"num_workers": 2}}]  # slower in two turns of five
     assert {reason: row["gains"] for reason, row in rows.items()} == {
         "a": True,
         "b": False,

@@ -35,8 +35,8 @@ def measure_gains(
 
     Returns:
         For each option ``set`` (words for the command line), ``reason``, ``ratio`` (how many times as fast a step
-        is: the median), ``ratios`` (of each turn) and ``gains``: whether every turn is faster, the median by 3 % or
-        more. Without a measurement ``ratios`` is empty, and ``ratio`` is the highest that is possible.
+        is: the median), ``ratios`` (of each turn) and ``gains``: whether two turns of three are faster, and the median
+        by 3 % or more. Without a measurement ``ratios`` is empty, and ``ratio`` is the highest that is possible.
     """
     measure = measure or _measure_gain
     rows = []
@@ -47,7 +47,8 @@ def measure_gains(
             changed = Setting(_apply(setting, option), setting.device, setting.folder)
             ratios = measure(setting, changed, option)
             ratio = median(ratios)
-            gains = ratio >= _MIN_GAIN and min(ratios) > 1
+            slower = sum(one <= 1 for one in ratios)
+            gains = ratio >= _MIN_GAIN and slower <= len(ratios) // 3  # a turn that other work disturbs is allowed
             setting = changed if gains else setting
         words = " ".join(f"{key}={str(value).lower()}" for key, value in option.keys.items())
         rows.append({"set": words, "reason": option.reason, "ratio": ratio, "ratios": ratios, "gains": gains})

@@ -134,7 +134,7 @@ def format_advice(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     if len(measured) > 1:
         words = " ".join(row["set"] for row in measured)
         lines.append(f"  together {prod(row['ratio'] for row in measured):.2f} times as fast: {words}")
-    return lines + [f"  without a gain: {row['set']}, {_format_ratio(row)}" for row in rows if not row["gains"]]
+    return lines + [f"  without a clear gain: {row['set']}, {_format_ratio(row)}" for row in rows if not row["gains"]]
 
 
 def _format_ratio(row: Mapping[str, Any]) -> str:
