@@ -48,7 +48,7 @@ IMPORTS = {
         "report",
         "utils",
     },
-    "benchmark": {"cli", "data", "export", "inference", "losses", "models", "training", "utils"},
+    "benchmark": {"cli", "data", "export", "inference", "losses", "models", "networks", "training", "utils"},
     "__main__": {"cli", "utils"},
     "__init__": {"cli", "data", "inference", "models", "utils"},
 }

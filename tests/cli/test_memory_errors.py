@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from pix2pix_lightning import compose
 from pix2pix_lightning.cli.errors import format_error
 from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.memory import is_loader_ended, is_out_of_memory
@@ -99,6 +100,11 @@ def test_each_command_has_its_own_advice(name, key):
     line = format_error(MemoryError(), name)
     assert key in line
     assert "data.size" not in line
+
+
+def test_a_profile_has_the_batch_size_of_the_training():
+    cfg = compose("benchmark", ["what=[profile]", "data.batch_size=64"])
+    assert "data.batch_size=64" in format_error(MemoryError(), "benchmark", cfg)
 
 
 @pytest.mark.parametrize(

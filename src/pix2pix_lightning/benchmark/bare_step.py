@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import torch
 from lightning.fabric.utilities import move_data_to_device
 from lightning.pytorch import Trainer
+from omegaconf import DictConfig
 from torch import Tensor
 from torch.optim import Optimizer
 
+from pix2pix_lightning.data import PairedDataModule
 from pix2pix_lightning.losses import replace_masked
 from pix2pix_lightning.models.pix2pix import Pix2PixModule
+from pix2pix_lightning.training.build import build_training
 from pix2pix_lightning.training.callbacks.performance import Performance
 from pix2pix_lightning.training.cuda_graph import CudaGraphStep
 from pix2pix_lightning.training.performance import PerformanceOptions, use_contiguous_views
@@ -79,3 +82,18 @@ class BareStep:
         ready = self.module.on_after_batch_transfer(move_data_to_device(batch, device), 0)
         images = (ready[side].contiguous(memory_format=self._memory_format) for side in ("source", "target"))
         return (*images, *([ready["mask"]] if "mask" in ready else []))
+
+
+def build_bare_step(cfg: DictConfig, device: torch.device) -> tuple[BareStep, PairedDataModule]:
+    """Build the step of a training, and the training's data, set up.
+
+    Args:
+        cfg: Configuration of the training; what it leaves to ``auto`` is filled in.
+        device: Device of the step.
+
+    Returns:
+        The step and the data module.
+    """
+    parts = build_training(cfg)
+    step = BareStep(cast(Pix2PixModule, parts.module), parts.trainer, device)
+    return step, cast(PairedDataModule, parts.data)

@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 from torch.utils.data import DataLoader, default_collate
 
-from pix2pix_lightning.benchmark.bare_step import BareStep
+from pix2pix_lightning.benchmark.bare_step import BareStep, build_bare_step
 from pix2pix_lightning.benchmark.memory import measure_memory_by_part
 from pix2pix_lightning.benchmark.plain_files import PillowPairs, translate_array, translate_file
 from pix2pix_lightning.benchmark.plain_loop import PlainLoop, count_flop
@@ -102,7 +102,7 @@ def measure_step(setting: Setting, batch_size: int) -> dict[str, Any]:
     batches: dict[str, Any] = {}
 
     def ours() -> Callable[[], object]:
-        steps["ours"] = step = _build_bare_step(cfg, setting.device)
+        steps["ours"] = step = build_bare_step(cfg, setting.device)[0]
         batches["ours"] = step.prepare_batch(_collate_first(data.train_dataloader().dataset, batch_size))
         return lambda: step(*batches["ours"])
 
@@ -139,7 +139,7 @@ def measure_training(setting: Setting, batch_size: int) -> dict[str, Any]:
     data, hparams = _build_data_and_hparams(cfg)
 
     def bare_step() -> Callable[[], object]:
-        step = _build_bare_step(cfg, setting.device)
+        step = build_bare_step(cfg, setting.device)[0]
         batch = step.prepare_batch(_collate_first(data.train_dataloader().dataset, batch_size))
         return lambda: step(*batch)
 
@@ -321,11 +321,6 @@ def _build_data_and_hparams(cfg: DictConfig) -> tuple[PairedDataModule, Mapping[
     """Build the data of a training; return it and the module's hyperparameters, without the module to save memory."""
     parts = build_training(cfg)
     return cast(PairedDataModule, parts.data), dict(parts.module.hparams)
-
-
-def _build_bare_step(cfg: DictConfig, device: torch.device) -> BareStep:
-    parts = build_training(cfg)
-    return BareStep(cast(Pix2PixModule, parts.module), parts.trainer, device)
 
 
 def _count_step_flop(hparams: Mapping[str, Any], data: PairedDataModule, batch_size: int) -> int:

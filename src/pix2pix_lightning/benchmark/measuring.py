@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from pix2pix_lightning.benchmark import cases
 from pix2pix_lightning.benchmark.machine import describe_machine, describe_versions, measure_matrix_rate
+from pix2pix_lightning.benchmark.profile import measure_profile
 from pix2pix_lightning.benchmark.report import HEADER, format_machine, format_row, format_summary
 from pix2pix_lightning.benchmark.strips import use_files
 from pix2pix_lightning.training.performance import keep_memory
@@ -26,7 +27,7 @@ from pix2pix_lightning.utils.devices import resolve_device, supports_bfloat16
 from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.onnx_graph import can_run_onnx
 
-WHAT = ("step", "training", "prediction", "data", "communication", "runtimes")
+WHAT = ("step", "training", "prediction", "data", "communication", "runtimes", "profile")
 _SETTINGS = ("batch_sizes", "rounds", "turn", "allocator", "module", "data", "trainer", "speed")
 
 
@@ -38,8 +39,8 @@ def measure(cfg: DictConfig, print_line: Callable[[str], object] = print) -> dic
         print_line: Is called with each line of the table as soon as it is known.
 
     Returns:
-        Plain data: ``machine``, ``versions``, ``settings``, ``matrix_rate`` (FLOP per second), ``rows`` and
-        ``communication`` (bytes).
+        Plain data: ``machine``, ``versions``, ``settings``, ``matrix_rate`` (FLOP per second), ``rows``,
+        ``communication`` (bytes) and ``profile`` (`measure_profile`).
 
     Raises:
         UserError: A setting is out of range.
@@ -49,6 +50,8 @@ def measure(cfg: DictConfig, print_line: Callable[[str], object] = print) -> dic
         cfg.what = [cfg.what]
     _check_config(cfg)
     device = torch.device(resolve_device(cfg.device))
+    if "profile" in cfg.what and device.type not in ("cpu", "cuda"):
+        raise UserError(f"device={cfg.device}: what=[profile] sees no kernels of {device.type}: set device=cpu")
     cfg.data.size = cfg.size
     cfg.trainer.update({"accelerator": device.type, "devices": 1})
     choose_options(cfg)
@@ -80,9 +83,20 @@ def measure(cfg: DictConfig, print_line: Callable[[str], object] = print) -> dic
         from pix2pix_lightning.benchmark.communication import measure_communication
 
         report["communication"] = measure_communication()
-    for line in format_summary(report):
+    for line in format_summary(report) if _compares(cfg) else ():
         print_line(line)
+    if "profile" in cfg.what:
+        try:
+            with tempfile.TemporaryDirectory() as folder:
+                report["profile"] = measure_profile(cases.Setting(cfg, device, Path(folder)), print_line)
+        finally:
+            keep_memory(False)
     return report
+
+
+def _compares(cfg: DictConfig) -> bool:
+    """Return whether anything is compared with plain code, which a profile is not."""
+    return set(cfg.what) != {"profile"}
 
 
 def _check_config(cfg: DictConfig) -> None:
@@ -91,9 +105,10 @@ def _check_config(cfg: DictConfig) -> None:
             raise UserError(f"what={name} is unknown: some of {', '.join(WHAT)} are expected")
     for size in cfg.batch_sizes:
         check_counts(batch_sizes=size)
-    check_counts(size=cfg.size)
-    if cfg.data.get("crop") is not None or cfg.data.get("resize", "stretch") != "stretch":
-        raise UserError("data.resize= and data.crop= have no plain counterpart to compare with: leave them out")
+    if _compares(cfg):
+        check_counts(size=cfg.size)
+        if cfg.data.get("crop") is not None or cfg.data.get("resize", "stretch") != "stretch":
+            raise UserError("data.resize= and data.crop= have no plain counterpart to compare with: leave them out")
     if not cfg.batch_sizes:
         raise UserError("batch_sizes=[]: at least one is expected")
     check_counts(rounds=cfg.rounds)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from pix2pix_lightning.utils.errors import UserError
@@ -101,7 +102,7 @@ def format_comparison(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[
             if before.get(key) != after.get(key)
         ]
     lines += ["", f"{'what':<13}{'batch':>6}  {'figure':<22}{'first':>12}{'second':>12}{'ratio':>8}"]
-    rows = [{(row["what"], row["batch_size"]): row for row in report["rows"]} for report in (one, other)]
+    rows = [{(row["what"], row["batch_size"]): row for row in _list_rows(report)} for report in (one, other)]
     for key in dict.fromkeys([*rows[0], *rows[1]]):
         for name in ("ours", "reference", "ratio", "peak memory"):
             values = [_get_figure(found.get(key), name) for found in rows]
@@ -118,8 +119,17 @@ _UNITS = {
 }
 
 
+def _list_rows(report: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the rows, and the step of a profile as one more, without a reference."""
+    if "profile" not in report:
+        return list(report["rows"])
+    size, seconds = report["profile"]["batch_size"], median(report["profile"]["seconds"])
+    ours = {"images_per_second": size / seconds, "peak_memory": None}
+    return [*report["rows"], {"what": "profile", "batch_size": size, "ours": ours}]
+
+
 def _get_figure(row: Mapping[str, Any] | None, name: str) -> float | None:
-    if row is None:
+    if row is None or (name in {"reference", "ratio"} and name not in row):
         return None
     if name == "peak memory":
         peak = row["ours"]["peak_memory"]

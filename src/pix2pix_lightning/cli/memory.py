@@ -118,6 +118,8 @@ def _advise_demo(values: _Values, on_gpu: bool) -> str:
 
 
 def _advise_benchmark(values: _Values, on_gpu: bool) -> str:
+    if "profile" in (values.get("what") or ()):
+        return f"set a smaller {values.describe('data.batch_size')} or a smaller {values.describe('size')}"
     return f"set smaller {values.describe('batch_sizes')} or a smaller {values.describe('size')}"
 
 
