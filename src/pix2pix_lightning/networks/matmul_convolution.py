@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-__all__ = ["MatmulConv2d", "MatmulConvTranspose2d", "convert_to_matmul", "multiply_transposed"]
+__all__ = ["MatmulConv2d", "MatmulConvTranspose2d", "convert_to_matmul", "is_faster", "multiply_transposed"]
 
 _SIDE, _STRIDE, _PADDING = 4, 2, 1
 # With fewer pairs of channels for each position, gathering the patches costs more than converting the layouts.
@@ -28,7 +28,7 @@ class MatmulConv2d(nn.Conv2d):
     def forward(self, input: Tensor) -> Tensor:
         """Map (B, in, H, W) to (B, out, H/2, W/2)."""
         positions = input.numel() // (self.in_channels * _STRIDE**2)
-        if input.dim() == 4 and _has_even_sides(input) and _is_faster(self, positions):
+        if input.dim() == 4 and _has_even_sides(input) and is_faster(self, positions):
             output: Tensor = _Conv.apply(*_cast(input, self.weight))  # type: ignore[no-untyped-call]
             return output if self.bias is None else output + self.bias.to(output.dtype)[:, None, None]
         return super().forward(input)
@@ -43,7 +43,7 @@ class MatmulConvTranspose2d(nn.ConvTranspose2d):
     def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
         """Map (B, in, H, W) to (B, out, 2H, 2W)."""
         positions = input.numel() // self.in_channels
-        if input.dim() == 4 and output_size is None and _is_faster(self, positions):
+        if input.dim() == 4 and output_size is None and is_faster(self, positions):
             output: Tensor = _ConvTranspose.apply(*_cast(input, self.weight))  # type: ignore[no-untyped-call]
             return output if self.bias is None else output + self.bias.to(output.dtype)[:, None, None]
         return super().forward(input, output_size)
@@ -92,7 +92,13 @@ def _is_supported(module: nn.Conv2d | nn.ConvTranspose2d) -> bool:
     )
 
 
-def _is_faster(module: nn.Conv2d | nn.ConvTranspose2d, positions: int) -> bool:
+def is_faster(module: nn.Conv2d | nn.ConvTranspose2d, positions: int) -> bool:
+    """Return whether a matrix product takes less time than the library's convolution.
+
+    Args:
+        module: A layer that `convert_to_matmul` has converted.
+        positions: Pixels of the smaller of its maps, over the batch.
+    """
     is_small = positions * _PAIRS_A_POSITION <= module.in_channels * module.out_channels
     return is_small and not torch.compiler.is_compiling()  # compiling the patches takes minutes
 

@@ -42,20 +42,21 @@ def test_rows_are_those_of_the_whole_output(name):
     torch.manual_seed(0)
     layer = LAYERS[name]().double().eval()
     channels = getattr(layer, "in_channels", 4 if name == "shuffle" else 3)
-    maps = torch.randn(1, channels, 11, 9, dtype=torch.float64)
+    size = (12, 8) if "matmul" in name else (11, 9)  # of even sides, as products need them
+    maps = torch.randn(1, channels, *size, dtype=torch.float64)
     expected = layer(maps.clone())
     operation = trace_layers(nn.Sequential(layer), Mode("running", dropout=False))[1].operation
-    height, width = operation.get_size(11, 9)
+    height, width = operation.get_size(*size)
     assert (height, width) == expected.shape[2:]
     for start in range(height):
         for stop in range(start + 1, height + 1):
-            have = operation.find_rows(Rows(start, stop), 11)
-            assert 0 <= have.start < have.stop <= 11
+            have = operation.find_rows(Rows(start, stop), size[0])
+            assert 0 <= have.start < have.stop <= size[0]
             part = maps[:, :, have.start : have.stop]
             before = part.clone()
-            output = operation([part], have, Rows(start, stop), 11, can_write=False)
+            output = operation([part], have, Rows(start, stop), size[0], can_write=False)
             assert torch.equal(part, before)
             torch.testing.assert_close(output, expected[:, :, start:stop], rtol=0, atol=1e-12)
     # no row is asked for that does not matter
-    middle = operation.find_rows(Rows(height // 2, height // 2 + 1), 11)
+    middle = operation.find_rows(Rows(height // 2, height // 2 + 1), size[0])
     assert middle.stop - middle.start <= 9
