@@ -31,7 +31,7 @@ def event(name, start, end, *, seq=-1, kernels=(), device="CPU", thread=1, annot
     )
 
 
-STEP = [  # microseconds; a loss outside of ranges, and a thread beside
+STEP = [  # microseconds; a loss outside of ranges, and another thread
     event(format_range(WAITING), 0, 50),
     event(format_range(A), 100, 200),
     event("aten::convolution", 110, 190, seq=4),  # began before the cast in it has made a node

@@ -40,7 +40,7 @@ class StepProfile:
         profiled_seconds: Seconds of a step with it, for each turn.
         parts: Seconds of a profiled step by part, in the turn with the median time.
         page_faults: Page faults of a step; None where the system does not count them.
-        system_seconds: Processor time of the system in a step, of all threads; None likewise.
+        system_seconds: Processor time of the system in a step, of all threads; None where it is not known.
         epoch_ends: Whether ends of epochs lie within the turns, since epochs are short.
     """
 

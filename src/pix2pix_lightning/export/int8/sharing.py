@@ -80,5 +80,5 @@ def share_ranges(graph: EditableGraph, ranges: dict[str, Range], clipped: Mappin
 
 
 def _is_taken_once(nodes: Collection[NodeProto]) -> bool:
-    """Return whether one node takes a value, beside those that ask for its shape."""
+    """Return whether one node takes a value, apart from those that ask for its shape."""
     return sum(node.op_type != "Shape" for node in nodes) == 1
