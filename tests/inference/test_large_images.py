@@ -134,6 +134,15 @@ def test_half_of_what_is_free_is_the_default(monkeypatch):
     assert given[-1] == 2 * 10**9 - 120 * 120 * 3 - 3 * 10**8
 
 
+@pytest.mark.usefixtures("from_100_on")
+def test_memory_that_an_image_has_left_counts_once(monkeypatch):
+    """Freed memory that the process keeps is used again by the next image, or frame of a video."""
+    amounts = iter([10**9, 13 * 10**8])
+    monkeypatch.setattr(large_images, "get_used_memory", lambda: next(amounts))
+    translator, image = Translator(trained(UNET), memory="1.3GB"), make_image(120, 120)
+    assert (translator(image) == translator(image)).all()
+
+
 @MODES
 def test_tiles_are_the_untiled_output(generator, options):
     module = trained(generator)
