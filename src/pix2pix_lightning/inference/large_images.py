@@ -40,7 +40,7 @@ _LARGE_IN_TILES = 4096**2
 """The same for a network whose layers cannot run one by one: tiles take up to four times as long."""
 _SMALL_SIDE = 32
 _SHARE = 0.5  # of the memory that is free
-_RESERVE = 0.1  # of the memory that is given: what libraries take in addition
+_RESERVE = 0.2  # of the memory that is given: what libraries take in addition, and gaps in what was allocated
 
 Image = npt.NDArray[Any]
 Progress = Callable[[int, int], object]
