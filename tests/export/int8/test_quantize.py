@@ -92,7 +92,7 @@ def test_openvino_gets_unrounded_sums_for_norms_of_the_image(tmp_path, write_cac
     assert sum(layer.output[0] in rounded for layer in layers) == 3  # others go to a norm
 
 
-@pytest.mark.parametrize("name", ["unet", "resnet"])
+@pytest.mark.parametrize("name", ["unet", pytest.param("resnet", marks=pytest.mark.slow)])
 def test_outputs_are_close_to_the_float_graph(name, tmp_path, write_cached):
     module = trained(GENERATORS[name])
     write_cached(Graph(module), tmp_path / "float.onnx", made_by={})

@@ -161,11 +161,11 @@ def test_little_memory_takes_files_and_much_takes_none():
 
 
 def test_disk_is_what_the_files_take(tmp_path):
-    network, image = build("resnet"), make_image(256, 128)
+    network, image = build("resnet"), make_image(96, 64)
     mode, highest = Mode("image", dropout=False), []
     with use_eval_mode(network):
         layers = LayerwiseNetwork(network, mode, channels=3, side=32)
-        plan = layers.plan(256, 128, mode, 0)
+        plan = layers.plan(96, 64, mode, 0)
 
         def measure(done, total):
             highest.append(sum(path.stat().st_size for path in find_open_files() if tmp_path in path.resolve().parents))
