@@ -88,12 +88,28 @@ def write_onnx(
     model.doc_string = "A generator of pix2pix_lightning: source to target, (batch, channels, height, width)"
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path) as scratch:
-        content = bytearray(model.SerializeToString())
-        embed_checksum(content)
-        scratch.write_bytes(content)
-        onnx.checker.check_model(str(scratch))
+        save_model(model, scratch)
         run, tolerance = OnnxSession(scratch, torch.device("cpu")).run, TOLERANCE_HALF if half else TOLERANCE
         return check_outputs(graph, run, choose_sizes(graph, least), tolerance)
+
+
+def save_model(model: ModelProto, path: Path) -> int:
+    """Write a model with its checksum in place of ``NO_CHECKSUM``, and let onnx check it.
+
+    Args:
+        model: Model with the metadata of `Graph.build_metadata`.
+        path: File to write.
+
+    Returns:
+        Bytes of the file.
+    """
+    import onnx
+
+    content = bytearray(model.SerializeToString())
+    embed_checksum(content)
+    path.write_bytes(content)
+    onnx.checker.check_model(str(path))
+    return len(content)
 
 
 def _store_half(model: ModelProto) -> None:

@@ -11,13 +11,13 @@ from typing import Any
 
 import torch
 
-from pix2pix_lightning.checkpoints.checksums import CHECKSUM_KEY, NO_CHECKSUM, embed_checksum
+from pix2pix_lightning.checkpoints.checksums import CHECKSUM_KEY, NO_CHECKSUM
 from pix2pix_lightning.checkpoints.files import PROJECT_KEY
 from pix2pix_lightning.export.graph import Graph
 from pix2pix_lightning.export.int8.calibration import Images
 from pix2pix_lightning.export.int8.loss import Loss, measure_loss
 from pix2pix_lightning.export.int8.quantize import FLOAT_LAYERS, quantize
-from pix2pix_lightning.export.onnx_file import write_onnx
+from pix2pix_lightning.export.onnx_file import save_model, write_onnx
 from pix2pix_lightning.inference.exported import OnnxNetwork
 from pix2pix_lightning.inference.openvino_session import ENGINES, check_openvino
 from pix2pix_lightning.networks.padding import pad_to_multiple
@@ -105,17 +105,14 @@ def write_int8(
     onnx.helper.set_model_props(model, {PROJECT_KEY: json.dumps(metadata)})
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path) as scratch:
-        content = bytearray(model.SerializeToString())
-        embed_checksum(content)
-        scratch.write_bytes(content)
-        onnx.checker.check_model(str(scratch))
+        num_bytes = save_model(model, scratch)
         loss = _compare(graph, scratch, images)
         if not loss.psnr >= min_psnr:  # NaN is refused too
             raise UserError(
                 f"precision=int8: {loss}, below min_psnr={min_psnr:g}: set calibrate= to a folder of more images, "
                 "or export the file with float_layers=first_last, or with a lower min_psnr="
             )
-    return Int8File(loss, len(content), num_float_bytes, len(calibration))
+    return Int8File(loss, num_bytes, num_float_bytes, len(calibration))
 
 
 def _compare(graph: Graph, path: Path, images: Images) -> Loss:

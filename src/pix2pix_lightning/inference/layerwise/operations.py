@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
@@ -24,7 +25,7 @@ class Rows(NamedTuple):
         return Rows(max(self.start, 0), min(self.stop, height))
 
 
-class Operation:
+class Operation(ABC):
     """A layer as a function from rows of its inputs to rows of its output: by default of each pixel on its own.
 
     Attributes:
@@ -43,6 +44,7 @@ class Operation:
         """Find which rows of inputs of a height are needed for ``rows`` of the output."""
         return rows
 
+    @abstractmethod
     def __call__(self, maps: Sequence[Tensor], have: Rows, rows: Rows, height: int, *, can_write: bool) -> Tensor:
         """Compute rows of the output.
 
@@ -56,7 +58,6 @@ class Operation:
         Returns:
             (1, C', h', W').
         """
-        raise NotImplementedError
 
 
 class Pointwise(Operation):
