@@ -14,6 +14,7 @@ CPU = Facts(
     is_own=True,
     can_fuse=True,
     has_matmul=True,
+    has_winograd=True,
     can_keep_memory=True,
     can_capture=False,
     can_compile=False,
@@ -50,7 +51,7 @@ def test_what_is_off_is_advised_and_what_is_on_is_not(off, facts, expected):
 @pytest.mark.parametrize(
     ("facts", "missing"),
     [
-        ({"computes_bfloat16": False}, {"speed.precision"}),
+        ({"computes_bfloat16": False, "has_winograd": False}, {"speed.precision"}),
         ({"is_own": False}, {"speed.channels_last"}),
         ({"can_fuse": False}, {"speed.fused_optimizer"}),
         ({"has_matmul": False}, {"speed.matmul_convolutions"}),
@@ -77,6 +78,16 @@ def test_a_gpu_that_waits_is_the_reason_for_graphs(off, facts, missing):
     assert set(ON_GPU) - set(find_keys(off, replace(GPU, **facts))) == missing
 
 
+def test_fewer_products_are_for_float32_on_a_cpu(off):
+    slow = replace(CPU, computes_bfloat16=False)
+    assert "speed.winograd_convolutions" in find_keys(off, slow)
+    assert "speed.winograd_convolutions" not in find_keys(off, replace(slow, has_winograd=False))
+    assert "speed.winograd_convolutions" not in find_keys(off, replace(GPU, computes_bfloat16=False))
+    cfg = off.copy()
+    cfg.speed.winograd_convolutions = True
+    assert "speed.winograd_convolutions" not in find_keys(cfg, slow)
+
+
 def test_values_are_those_to_set(off):
     options = {key: value for option in find_options(off, CPU) for key, value in option.keys.items()}
     assert options["speed.precision"] == "bf16-mixed"
@@ -98,10 +109,10 @@ def test_the_defaults_leave_nothing_to_set():
     assert find_options(cfg, replace(CPU, waiting=0.0)) == []
 
 
-def build_facts(generator, **options):
+def build_facts(generator, channels=4, **options):
     networks = "pix2pix_lightning.networks"
     discriminator = {"_target_": f"{networks}.PixelDiscriminator", "base_channels": 4}
-    module = Pix2PixModule({"_target_": f"{networks}.{generator}", "base_channels": 4}, discriminator, **options)
+    module = Pix2PixModule({"_target_": f"{networks}.{generator}", "base_channels": channels}, discriminator, **options)
     trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False)
     return collect_facts(compose("train"), module, trainer, "cpu")
 
@@ -119,6 +130,8 @@ def test_facts_of_networks_and_optimizers():
     facts = build_facts("ResNetGenerator", optimizer_g=slow, optimizer_d=slow)
     assert not facts.can_fuse
     assert not facts.has_matmul
+    assert not facts.has_winograd  # of 16 channels
+    assert build_facts("ResNetGenerator", channels=32).has_winograd
     fused = {"_target_": "torch.optim.Adam", "fused": True}
     assert not build_facts("ResNetGenerator", optimizer_g=fused, optimizer_d=fused).can_fuse
 

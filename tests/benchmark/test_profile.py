@@ -41,10 +41,9 @@ def test_a_training_is_profiled_and_options_that_are_off_are_tried(capsys, tmp_p
     assert {part["name"] for part in row["parts"]} > {"generator down.0.conv", "discriminator", "callback WatchNumbers"}
     tried = {one["set"]: one for one in row["advice"]}
     assert "speed.channels_last=true" in tried
-    in_memory = sum(name.startswith("speed.") for name in tried)
-    assert len(compiled) == 2 * (
-        1 + 2 * in_memory
-    )  # both networks, as configured and to try options, not for the parts
+    measured = sum(bool(one["ratios"]) for one in row["advice"])  # on a busy machine of the data too
+    # both networks, as configured and with and without each option, not for the parts
+    assert len(compiled) == 2 * (1 + 2 * measured)
     assert not {"speed.fused_optimizer=true", "speed.keep_memory=true"} & tried.keys()
     for one in row["advice"]:
         assert f"{one['set']:<34}{one['ratio']:.2f} times" in out or f"{one['set']}, {one['ratio']:.2f} times" in out

@@ -17,7 +17,7 @@ from pix2pix_lightning import Pix2PixModule
 from pix2pix_lightning.checkpoints.restore import detach_lr_tensors
 from pix2pix_lightning.losses import gradient_penalty
 from pix2pix_lightning.networks import PatchDiscriminator, use_eval_mode
-from pix2pix_lightning.networks.matmul_convolution import MatmulConv2d
+from pix2pix_lightning.networks.fast_convolutions import FastConv2d, layers
 from pix2pix_lightning.training.callbacks import Performance
 from pix2pix_lightning.training.callbacks.performance import count_steps
 from pix2pix_lightning.training.performance import (
@@ -32,6 +32,7 @@ G = {"_target_": "pix2pix_lightning.networks.UNetGenerator", "num_downs": 4, "ba
 D = {"_target_": "pix2pix_lightning.networks.PatchDiscriminator", "num_layers": 2, "base_channels": 4, "norm": "none"}
 ADAM = {"_target_": "torch.optim.Adam", "lr": 2e-3, "betas": [0.5, 0.999]}
 GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+FLAGS = ["channels_last", "fused_optimizer", "matmul_convolutions", "winograd_convolutions", "checkpoint_activations"]
 WAITS = {"_local_scalar_dense", "equal", "is_nonzero", "nonzero", "masked_select", "_unique2"}
 
 
@@ -78,7 +79,8 @@ def acting(module, trainer):
     seen = {
         "channels_last": weight.is_contiguous(memory_format=torch.channels_last),
         "fused_optimizer": all(bool(o.param_groups[0]["fused"]) for o in trainer.optimizers),
-        "matmul_convolutions": any(isinstance(part, MatmulConv2d) for part in module.modules()),
+        "matmul_convolutions": any(isinstance(part, FastConv2d) and part.by_matmul for part in module.modules()),
+        "winograd_convolutions": any(isinstance(part, FastConv2d) and part.by_winograd for part in module.modules()),
         "checkpoint_activations": "forward" in vars(level) and "features" in vars(module.discriminator),
     }
     return {key: True for key, acts in seen.items() if acts}
@@ -99,13 +101,16 @@ def train_plainly(norm):
         {"channels_last": True},
         {"fused_optimizer": True},
         {"matmul_convolutions": True},
+        {"winograd_convolutions": True},
         {"checkpoint_activations": True},
-        {"channels_last": True, "fused_optimizer": True, "matmul_convolutions": True, "checkpoint_activations": True},
+        dict.fromkeys(FLAGS, True),
     ],
     ids="+".join,
 )
 @pytest.mark.parametrize("norm", ["batch", "none"])  # instance norm: biases whose gradient is rounding noise
-def test_steps_are_those_of_the_plain_run(speed, norm):
+def test_steps_are_those_of_the_plain_run(speed, norm, monkeypatch):
+    monkeypatch.setattr(layers, "_MIN_CHANNELS", 2)  # that of small networks
+    monkeypatch.setattr(layers, "_MIN_TILES", 4)
     before, after = train_plainly(norm)
     module = build_module(generator={**G, "norm": norm})
     trainer = fit(module, batches(3), speed)
@@ -179,9 +184,10 @@ class CountsStep(Callback):
     ("options", "precision"),
     [({}, "32-true"), ({"gradient_clip": 1.0}, "bf16-mixed"), ({"weights": {"feature_matching": 10.0}}, "bf16-mixed")],
 )
-def test_nothing_in_the_step_waits_for_the_device(options, precision):
+def test_nothing_in_the_step_waits_for_the_device(options, precision, monkeypatch):
     counts = CountsStep()
-    speed = {"channels_last": True, "fused_optimizer": True, "matmul_convolutions": True}
+    monkeypatch.setattr(layers, "_MIN_CHANNELS", 2)
+    speed = dict.fromkeys(FLAGS[:4], True)
     fit(build_module(**options), batches(2), speed, precision=precision, callbacks=[counts])
     assert counts.mode.counted["convolution"] + counts.mode.counted["mm"] > 20
     assert not WAITS & counts.mode.counted.keys()
@@ -316,8 +322,10 @@ def test_rates_of_schedules_in_schedules_become_numbers():
 PENALTY = {"_target_": "pix2pix_lightning.losses.WassersteinAdversarial"}
 
 
-@pytest.mark.parametrize("speed", [{"checkpoint_activations": True}, {"matmul_convolutions": True}], ids="+".join)
-def test_with_a_gradient_penalty_too(speed):
+@pytest.mark.parametrize("speed", [{flag: True} for flag in FLAGS[2:]], ids="+".join)
+def test_with_a_gradient_penalty_too(speed, monkeypatch):
+    monkeypatch.setattr(layers, "_MIN_CHANNELS", 2)
+    monkeypatch.setattr(layers, "_MIN_TILES", 4)
     states = []
     wide = {**D, "base_channels": 32}  # its third layer is a matrix product on 8x8 maps
     for settings in ({}, speed):

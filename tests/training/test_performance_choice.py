@@ -40,6 +40,7 @@ def test_on_a_cpu(use_device, compose_with, bfloat16, precision):
     reasons = {choice.key: choice.reason for choice in choose_options(cfg)}
     assert cfg.speed.precision == cfg.trainer.precision == precision
     assert all(cfg.speed[key] is True for key in SWITCHES)
+    assert cfg.speed.winograd_convolutions is not bfloat16
     assert cfg.speed.cuda_graph is cfg.speed.pin_memory is cfg.speed.checkpoint_activations is False
     assert cfg.data.num_workers == cfg.speed.num_workers == 1
     assert set(reasons) == set(cfg.speed) - {"compile", "checkpoint_activations"}
@@ -52,14 +53,15 @@ def test_on_a_gpu(use_device, compose_with):
     cfg = compose_with()
     choose_options(cfg)
     assert cfg.speed.pin_memory is cfg.data.pin_memory is True
-    assert cfg.speed.keep_memory is cfg.speed.matmul_convolutions is False
+    assert cfg.speed.keep_memory is cfg.speed.matmul_convolutions is cfg.speed.winograd_convolutions is False
 
 
 def test_what_is_set_by_hand_stays(use_device, compose_with):
     use_device("cpu", bfloat16=True)
     cfg = compose_with("trainer.precision=64-true", "speed.channels_last=false", "data.num_workers=0")
     keys = {choice.key for choice in choose_options(cfg)}
-    assert keys == {*SWITCHES, "cuda_graph", "pin_memory"} - {"channels_last"}
+    assert keys == {*SWITCHES, "winograd_convolutions", "cuda_graph", "pin_memory"} - {"channels_last"}
+    assert cfg.speed.winograd_convolutions is True
     assert cfg.trainer.precision == cfg.speed.precision == "64-true"
     assert cfg.speed.channels_last is False
     assert cfg.data.num_workers == cfg.speed.num_workers == 0
@@ -67,7 +69,19 @@ def test_what_is_set_by_hand_stays(use_device, compose_with):
     before = OmegaConf.to_container(cfg.speed)
     assert choose_options(cfg) == []
     assert before == cfg.speed
-    assert not any(before[key] for key in [*SWITCHES, "compile", "cuda_graph"])
+    assert not any(before[key] for key in [*SWITCHES, "winograd_convolutions", "compile", "cuda_graph"])
+
+
+def test_a_resumed_run_of_a_version_without_the_key_computes_as_before(use_device, compose_with, tmp_path):
+    use_device("cpu", bfloat16=False)
+    before = {"speed": {"matmul_convolutions": False}, "trainer": {"precision": "32-true"}}
+    OmegaConf.save(before, tmp_path / "config.yaml")
+    cfg = compose_with()
+    choose_options(cfg, tmp_path / "config.yaml")
+    assert cfg.speed.winograd_convolutions is cfg.speed.matmul_convolutions is False
+    cfg = compose_with("speed.winograd_convolutions=true")
+    choose_options(cfg, tmp_path / "config.yaml")
+    assert cfg.speed.winograd_convolutions is True
 
 
 def test_the_memory_of_somebody_elses_network_is_left_in_its_order(use_device, compose_with):

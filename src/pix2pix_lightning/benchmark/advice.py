@@ -10,12 +10,12 @@ from typing import Any, NamedTuple
 
 from lightning.pytorch import Trainer
 from omegaconf import DictConfig, OmegaConf
-from torch import nn
 
 from pix2pix_lightning.benchmark.profiled_training import StepProfile
 from pix2pix_lightning.benchmark.step_parts import GPU_WAITING, WAITING
 from pix2pix_lightning.data.workers import count_available_cores
 from pix2pix_lightning.models.pix2pix import Pix2PixModule
+from pix2pix_lightning.networks.fast_convolutions import suits_matmul, suits_winograd
 from pix2pix_lightning.training.cuda_graph import check_capturable
 from pix2pix_lightning.training.performance import PerformanceOptions
 from pix2pix_lightning.utils.devices import supports_bfloat16
@@ -50,7 +50,8 @@ class Facts:
         computes_bfloat16: Whether the device has instructions for bfloat16.
         is_own: Whether both networks are of this package, none of which depends on the order of memory.
         can_fuse: Whether an optimizer can update all weights in one pass and does not.
-        has_matmul: Whether a network has 4x4 convolutions of stride 2.
+        has_matmul: Whether a network has convolutions that matrix products may compute.
+        has_winograd: Whether a network has convolutions that Winograd's minimal filtering may compute.
         can_keep_memory: Whether the C library is one that keeps freed memory when told.
         can_capture: Whether the step can be a CUDA graph here.
         can_compile: Whether networks can be compiled for this device.
@@ -65,6 +66,7 @@ class Facts:
     is_own: bool
     can_fuse: bool
     has_matmul: bool
+    has_winograd: bool
     can_keep_memory: bool
     can_capture: bool
     can_compile: bool
@@ -102,10 +104,8 @@ def collect_facts(cfg: DictConfig, module: Pix2PixModule, trainer: Trainer, devi
             for key, network in present.items()
             if isinstance(module.parts[key], dict)
         ),
-        has_matmul=any(
-            isinstance(layer, nn.Conv2d | nn.ConvTranspose2d) and layer.kernel_size == (4, 4) and layer.stride == (2, 2)
-            for layer in layers
-        ),
+        has_matmul=any(suits_matmul(layer) for layer in layers),
+        has_winograd=any(suits_winograd(layer) for layer in layers),
         can_keep_memory=libc_ver()[0] == "glibc",
         can_capture=_can_capture(trainer, accumulate=module.accumulate, r1_every=r1_every),
         can_compile=device == "cuda" and find_spec("triton") is not None,
@@ -157,6 +157,9 @@ def _iterate_step_options(cfg: DictConfig, facts: Facts) -> Iterator[Option]:
         yield Option({"speed.fused_optimizer": True}, "one pass over the weights")
     if not speed.matmul_convolutions and facts.has_matmul and on_cpu:
         yield Option({"speed.matmul_convolutions": True}, "convolutions on small maps as matrix products")
+    is_float = not facts.computes_bfloat16 and str(cfg.trainer.precision).startswith(("32", "64"))
+    if not speed.winograd_convolutions and facts.has_winograd and on_cpu and is_float:
+        yield Option({"speed.winograd_convolutions": True}, "convolutions of stride 1 with fewer products")
     if not speed.keep_memory and facts.can_keep_memory and on_cpu and facts.page_faults >= _MIN_PAGE_FAULTS:
         yield Option({"speed.keep_memory": True}, f"{facts.page_faults:.0f} page faults in a step")
     if facts.gpu_waiting < _MIN_GPU_WAITING or speed.checkpoint_activations:

@@ -12,8 +12,8 @@ from pix2pix_lightning.data.pair_spec import PairSpec
 from pix2pix_lightning.inference.precision import choose_precision, optimize_layout, use_precision
 from pix2pix_lightning.models.pix2pix import Pix2PixModule
 from pix2pix_lightning.networks import HourglassGenerator, TilingState, Window, use_eval_mode
+from pix2pix_lightning.networks.fast_convolutions.kept_weights import use_winograd
 from pix2pix_lightning.networks.hourglass_batches import run_batch, runs_in_batches
-from pix2pix_lightning.networks.winograd import use_winograd
 
 
 class GeneratorNetwork:

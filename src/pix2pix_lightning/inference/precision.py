@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 import torch
 from torch import nn
 
-from pix2pix_lightning.networks import convert_to_matmul
+from pix2pix_lightning.networks import convert_to_matmul, convert_to_winograd
 from pix2pix_lightning.utils.devices import supports_bfloat16
 
 PRECISIONS = ("32", "bf16", "auto")
@@ -68,4 +68,4 @@ def optimize_layout(network: nn.Module, device: torch.device, precision: str) ->
     if precision == "bf16" or device.type == "cpu":
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if device.type == "cpu":
-        convert_to_matmul(network)
+        convert_to_winograd(convert_to_matmul(network))

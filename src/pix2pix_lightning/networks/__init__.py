@@ -4,9 +4,9 @@ from pix2pix_lightning.networks.activation_checkpointing import checkpoint_activ
 from pix2pix_lightning.networks.discriminators import MultiScaleDiscriminator, PatchDiscriminator, PixelDiscriminator
 from pix2pix_lightning.networks.encoder_decoder import EncoderDecoderGenerator
 from pix2pix_lightning.networks.eval_mode import find_image_norms, use_eval_mode
+from pix2pix_lightning.networks.fast_convolutions import convert_to_matmul, convert_to_winograd
 from pix2pix_lightning.networks.hourglass import HourglassGenerator
 from pix2pix_lightning.networks.layers import cat_dense_grad, initialize
-from pix2pix_lightning.networks.matmul_convolution import convert_to_matmul
 from pix2pix_lightning.networks.noise import NoisePlanes, find_noise
 from pix2pix_lightning.networks.padding import pad_for
 from pix2pix_lightning.networks.projected import ProjectedDiscriminator
@@ -34,6 +34,7 @@ __all__ = [
     "cat_dense_grad",
     "checkpoint_activations",
     "convert_to_matmul",
+    "convert_to_winograd",
     "crop_map",
     "find_image_norms",
     "find_noise",

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from pix2pix_lightning.networks import checkpoint_activations, convert_to_matmul
+from pix2pix_lightning.networks import checkpoint_activations, convert_to_matmul, convert_to_winograd
 from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.instantiate import TARGET, is_description, locate
 
@@ -27,6 +27,8 @@ class PerformanceOptions:
         fused_optimizer: Update all weights in one pass, where the optimizer can.
         matmul_convolutions: Compute large convolutions on small maps as matrix products
             (``networks.convert_to_matmul``).
+        winograd_convolutions: Compute convolutions of stride 1 with fewer products and more sums, in float32 and
+            float64 (``networks.convert_to_winograd``).
         checkpoint_activations: Store only what goes from level to level, and compute the rest again in the backward
             pass: less memory, a third more time.
         compile: Compile both networks with ``torch.compile`` when training starts.
@@ -36,6 +38,7 @@ class PerformanceOptions:
     channels_last: bool = False
     fused_optimizer: bool = False
     matmul_convolutions: bool = False
+    winograd_convolutions: bool = False
     checkpoint_activations: bool = False
     compile: bool = False
     cuda_graph: bool = False
@@ -73,6 +76,8 @@ class PerformanceOptions:
                     parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
         if self.matmul_convolutions:
             convert_to_matmul(network)
+        if self.winograd_convolutions:
+            convert_to_winograd(network)
         if self.checkpoint_activations:
             checkpoint_activations(network)
         if self.compile:

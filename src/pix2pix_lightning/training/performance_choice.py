@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _OF_THE_DATA = ("num_workers", "pin_memory")  # keys of data, which take the value of speed by default
+_WITHOUT = {"winograd_convolutions": False}  # what a run has whose version did not know the key
 _MIN_IMAGES = 20_000  # compiling takes about a minute, which a run of fewer images does not win back
 
 
@@ -64,12 +65,15 @@ def choose_options(cfg: DictConfig, saved: Path | None = None) -> list[Choice]:
     device = resolve_device(cfg.trainer.accelerator)
     precision, reason = _choose_precision(device)
     on_cpu, on_gpu = device == "cpu", device == "cuda"
+    given = [key for key in (cfg.trainer.precision, cfg.speed.precision) if key != AUTO]
+    is_float = str([*given, precision][0]).startswith(("32", "64"))
     processes = max(1, count_processes(cfg.trainer) // cfg.trainer.num_nodes)
     choices = [
         Choice("precision", precision, reason),
         Choice("channels_last", on_cpu or on_gpu, "the layout of convolutions"),
         Choice("fused_optimizer", on_cpu or on_gpu, "one pass over the weights"),
         Choice("matmul_convolutions", on_cpu, "for CPUs"),
+        Choice("winograd_convolutions", on_cpu and is_float, "for CPUs, in float32"),
         Choice("keep_memory", on_cpu, "for CPUs"),
         Choice("cuda_graph", False, "only by hand"),
         Choice("num_workers", choose_num_workers(device, count_available_cores() // processes), f"on {device}"),
@@ -101,8 +105,8 @@ def _restore_values(cfg: DictConfig, saved: Path) -> None:
     if cfg.trainer.precision == AUTO:
         cfg.trainer.precision = before.trainer.precision
     for key, value in cfg.speed.items():
-        if value == AUTO and key in speed:
-            cfg.speed[key] = speed[key]
+        if value == AUTO and key in {**_WITHOUT, **speed}:
+            cfg.speed[key] = {**_WITHOUT, **speed}[key]
 
 
 def _is_own(network: Any) -> bool:

@@ -7,8 +7,8 @@ from torch.nn.utils import parametrizations
 
 from pix2pix_lightning.inference.layerwise.operations import Rows
 from pix2pix_lightning.inference.layerwise.tracing import Mode, trace_layers
+from pix2pix_lightning.networks import convert_to_matmul
 from pix2pix_lightning.networks.layers import ResizeConv2d
-from pix2pix_lightning.networks.matmul_convolution import convert_to_matmul
 
 LAYERS = {
     "conv": lambda: nn.Conv2d(3, 4, 3),

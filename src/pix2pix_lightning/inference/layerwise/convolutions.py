@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pix2pix_lightning.inference.layerwise.operations import Operation, Rows
-from pix2pix_lightning.networks.matmul_convolution import MatmulConv2d, MatmulConvTranspose2d, is_faster
+from pix2pix_lightning.networks.fast_convolutions import FastConv2d, FastConvTranspose2d
+from pix2pix_lightning.networks.fast_convolutions.layers import is_small
 
 
 class Convolution(Operation):
@@ -50,7 +51,7 @@ class Convolution(Operation):
             return output
         wanted = self._reach(rows)
         above, below = have.start - wanted.start, wanted.stop - have.stop
-        if isinstance(self.module, MatmulConv2d) and is_faster(self.module, _count_positions(maps[0]) // 4):
+        if isinstance(self.module, FastConv2d) and self.module.stride == (2, 2) and is_small(self.module, maps[0]):
             # it has zeros around what it is given: rows that they reach are added, and cut off
             padded = F.pad(maps[0], (0, 0, 1 - above, 1 - below))
             return self.module.forward(padded)[:, :, 1 - above :][:, :, : rows.stop - rows.start]
@@ -116,7 +117,7 @@ class TransposedConvolution(Operation):
             output: Tensor = self.module.forward(maps[0])  # which may know a faster way for small maps
             return output
         stride, kernel = self.stride[0], self.kernel[0]
-        if isinstance(self.module, MatmulConvTranspose2d) and is_faster(self.module, _count_positions(maps[0])):
+        if isinstance(self.module, FastConvTranspose2d) and is_small(self.module, maps[0]):
             return self.module.forward(maps[0])[:, :, rows.start - 2 * have.start :][:, :, : rows.stop - rows.start]
         start = have.start * stride - self.padding[0]  # the first row that the kernels reach
         stop = start + (have.stop - have.start - 1) * stride + kernel
@@ -133,7 +134,3 @@ class TransposedConvolution(Operation):
             self.dilation,
         )
         return output[:, :, above - both : above - both + rows.stop - rows.start]
-
-
-def _count_positions(maps: Tensor) -> int:
-    return maps.shape[2:].numel()

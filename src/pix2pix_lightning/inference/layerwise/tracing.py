@@ -28,8 +28,8 @@ from pix2pix_lightning.inference.layerwise.operations import (
 )
 from pix2pix_lightning.networks import NoisePlanes, cat_dense_grad, find_image_norms
 from pix2pix_lightning.networks.eval_mode import NORMS, draw_noise_mask
+from pix2pix_lightning.networks.fast_convolutions import FastConv2d, FastConvTranspose2d
 from pix2pix_lightning.networks.layers import Dropout, ResizeConv2d, check_sides, double_kernel
-from pix2pix_lightning.networks.matmul_convolution import MatmulConv2d, MatmulConvTranspose2d
 
 
 @dataclass(frozen=True)
@@ -318,8 +318,8 @@ def _build_tanh(module: nn.Tanh) -> Operation:
 
 
 _MODULES: Mapping[type[nn.Module], Callable[[Any], Operation | None]] = {
-    **dict.fromkeys((nn.Conv2d, MatmulConv2d), _build_convolution),
-    **dict.fromkeys((nn.ConvTranspose2d, MatmulConvTranspose2d), _build_transposed),
+    **dict.fromkeys((nn.Conv2d, FastConv2d), _build_convolution),
+    **dict.fromkeys((nn.ConvTranspose2d, FastConvTranspose2d), _build_transposed),
     ResizeConv2d: _build_resize_convolution,
     **dict.fromkeys((*NORMS, nn.Dropout, nn.Dropout2d, Dropout, NoisePlanes, nn.Identity), _build_pointwise),
     **dict.fromkeys((nn.ReLU, nn.LeakyReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Mish, nn.ReLU6), _build_pointwise),

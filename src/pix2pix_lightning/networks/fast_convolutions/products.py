@@ -10,61 +10,23 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-__all__ = ["MatmulConv2d", "MatmulConvTranspose2d", "convert_to_matmul", "is_faster", "multiply_transposed"]
+__all__ = ["convolve", "convolve_transposed", "multiply_transposed"]
 
 _SIDE, _STRIDE, _PADDING = 4, 2, 1
-# With fewer pairs of channels for each position, gathering the patches costs more than converting the layouts.
-_PAIRS_A_POSITION = 64
 
 
-class MatmulConv2d(nn.Conv2d):
-    """4x4 convolution of stride 2 and padding 1, computed as a matrix product where its maps are small.
-
-    Weights, results and state are those of the `nn.Conv2d` that it replaces, up to rounding.
-    """
-
-    def forward(self, input: Tensor) -> Tensor:
-        """Map (B, in, H, W) to (B, out, H/2, W/2)."""
-        positions = input.numel() // (self.in_channels * _STRIDE**2)
-        if input.dim() == 4 and _has_even_sides(input) and is_faster(self, positions):
-            output: Tensor = _Conv.apply(*_cast(input, self.weight))  # type: ignore[no-untyped-call]
-            return output if self.bias is None else output + self.bias.to(output.dtype)[:, None, None]
-        return super().forward(input)
+def convolve(x: Tensor, weight: Tensor) -> Tensor:
+    """Convolve maps (B, in, H, W) of even sides with a weight (out, in, 4, 4), by stride 2 and padding 1."""
+    output: Tensor = _Conv.apply(x, weight)  # type: ignore[no-untyped-call]
+    return output
 
 
-class MatmulConvTranspose2d(nn.ConvTranspose2d):
-    """Transposed 4x4 convolution of stride 2 and padding 1, computed as a matrix product where its maps are small.
-
-    Weights, results and state are those of the `nn.ConvTranspose2d` that it replaces, up to rounding.
-    """
-
-    def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
-        """Map (B, in, H, W) to (B, out, 2H, 2W)."""
-        positions = input.numel() // self.in_channels
-        if input.dim() == 4 and output_size is None and is_faster(self, positions):
-            output: Tensor = _ConvTranspose.apply(*_cast(input, self.weight))  # type: ignore[no-untyped-call]
-            return output if self.bias is None else output + self.bias.to(output.dtype)[:, None, None]
-        return super().forward(input, output_size)
-
-
-def convert_to_matmul(network: nn.Module) -> nn.Module:
-    """Compute convolutions of ``network`` as matrix products wherever that is faster, in place.
-
-    Args:
-        network: Any module. Only plain 4x4 convolutions of stride 2 and padding 1 are changed.
-
-    Returns:
-        ``network`` itself; parameters, buffers and their names stay as they are.
-    """
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d) and _is_supported(module):
-            if type(module) is nn.Conv2d:
-                module.__class__ = MatmulConv2d
-            elif type(module) is nn.ConvTranspose2d and module.output_padding == (0, 0):
-                module.__class__ = MatmulConvTranspose2d
-    return network
+def convolve_transposed(x: Tensor, weight: Tensor) -> Tensor:
+    """Convolve maps (B, in, H, W) with a transposed weight (in, out, 4, 4), by stride 2 and padding 1."""
+    output: Tensor = _ConvTranspose.apply(x, weight)  # type: ignore[no-untyped-call]
+    return output
 
 
 def multiply_transposed(maps: Tensor, weight: Tensor) -> Tensor:
@@ -78,40 +40,6 @@ def multiply_transposed(maps: Tensor, weight: Tensor) -> Tensor:
         (B, out, 2H, 2W), channels last.
     """
     return _scatter_patches(_to_rows(maps) @ _to_matrix(weight), maps, weight.shape[1])
-
-
-def _is_supported(module: nn.Conv2d | nn.ConvTranspose2d) -> bool:
-    return (
-        module.kernel_size == (_SIDE, _SIDE)
-        and module.stride == (_STRIDE, _STRIDE)
-        and module.padding == (_PADDING, _PADDING)
-        and module.dilation == (1, 1)
-        and module.groups == 1
-        and module.padding_mode == "zeros"
-        and module.in_channels * module.out_channels >= _PAIRS_A_POSITION
-    )
-
-
-def is_faster(module: nn.Conv2d | nn.ConvTranspose2d, positions: int) -> bool:
-    """Return whether a matrix product takes less time than the library's convolution.
-
-    Args:
-        module: A layer that `convert_to_matmul` has converted.
-        positions: Pixels of the smaller of its maps, over the batch.
-    """
-    is_small = positions * _PAIRS_A_POSITION <= module.in_channels * module.out_channels
-    return is_small and not torch.compiler.is_compiling()  # compiling the patches takes minutes
-
-
-def _has_even_sides(input: Tensor) -> bool:
-    return input.shape[2] % _STRIDE == 0 and input.shape[3] % _STRIDE == 0
-
-
-def _cast(input: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Convert both to the type that autocast computes in, or to the weight's without autocast."""
-    device = input.device.type
-    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight.dtype
-    return input.to(dtype), weight.to(dtype)
 
 
 class _Conv(torch.autograd.Function):
@@ -203,4 +131,4 @@ def _scatter_patches(patches: Tensor, small: Tensor, channels: int) -> Tensor:
         for x in range(2):
             total[:, y : y + height, x : x + width] += cells[:, :, :, y, :, x]
     pixels = total.permute(0, 1, 3, 2, 4, 5).reshape(batch, 2 * height + 2, 2 * width + 2, channels)
-    return pixels[:, 1:-1, 1:-1].to(patches.dtype, memory_format=torch.contiguous_format).permute(0, 3, 1, 2)
+    return pixels[:, 1:-1, 1:-1].to(patches.dtype).contiguous().permute(0, 3, 1, 2)

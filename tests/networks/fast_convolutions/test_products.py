@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from pix2pix_lightning.networks import PatchDiscriminator, UNetGenerator, convert_to_matmul
-from pix2pix_lightning.networks.matmul_convolution import MatmulConv2d, MatmulConvTranspose2d
+from pix2pix_lightning.networks.fast_convolutions import FastConv2d, FastConvTranspose2d
 
 CASES = [
     (nn.Conv2d, 2, 4),
@@ -108,8 +108,8 @@ def test_a_network_keeps_its_keys_and_values(network):
     network = network.double()
     product = convert_to_matmul(copy.deepcopy(network))
     kinds = [type(module) for module in product.modules()]
-    assert MatmulConv2d in kinds
-    assert (MatmulConvTranspose2d in kinds) == isinstance(network, UNetGenerator)
+    assert FastConv2d in kinds
+    assert (FastConvTranspose2d in kinds) == isinstance(network, UNetGenerator)
     assert list(product.state_dict()) == list(network.state_dict())
     x = torch.rand(1, next(network.parameters()).shape[1], 32, 32, dtype=torch.float64)
     outputs = []

@@ -1,0 +1,191 @@
+"""Convolution layers that compute by the fastest of several methods for the size of their maps."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from pix2pix_lightning.networks.fast_convolutions import products, thin, winograd
+from pix2pix_lightning.networks.fast_convolutions.convolution import Convolution
+from pix2pix_lightning.networks.layers import is_traced
+
+__all__ = [
+    "FastConv2d",
+    "FastConvTranspose2d",
+    "convert_to_matmul",
+    "convert_to_winograd",
+    "is_float",
+    "is_small",
+    "suits_matmul",
+    "suits_winograd",
+]
+
+# With fewer pairs of channels for each position, gathering the patches costs more than converting the layouts.
+_PAIRS_A_POSITION = 64
+_MIN_THIN_INPUTS, _MAX_THIN_OUTPUTS = 32, 4
+_MAX_THIN_POSITIONS = 2**15  # of an image that a transposed convolution doubles: its products take memory
+_MIN_CHANNELS = 48  # harmonic mean of the channels, halved: below, Winograd's sums cost more than what is spared
+_MIN_TILES = 32  # below, transforming the weight costs more
+
+
+class FastConv2d(nn.Conv2d):
+    """Convolution of the values, weights and state of the `nn.Conv2d` that it replaces, up to rounding.
+
+    Attributes:
+        by_matmul: Whether matrix products may compute it.
+        by_winograd: Whether Winograd's minimal filtering may compute it.
+    """
+
+    by_matmul = False
+    by_winograd = False
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Map (B, in, H, W) to (B, out, H', W')."""
+        if input.dim() == 4 and self.by_matmul and self.stride == (2, 2):
+            if not (input.shape[2] % 2 or input.shape[3] % 2) and is_small(self, input):
+                return self._add_bias(products.convolve(*_cast(input, self.weight)))
+        elif is_float(self, input):
+            if self.by_matmul and self.out_channels <= _MAX_THIN_OUTPUTS:
+                return self._add_bias(thin.convolve(input, self.weight, Convolution.of(self)))
+            if self.by_winograd and self._has_tiles(input):
+                return self._add_bias(winograd.convolve(input, self.weight, Convolution.of(self)))
+        return super().forward(input)
+
+    def _has_tiles(self, input: Tensor) -> bool:
+        """Return whether the maps are large enough for Winograd's method."""
+        convolution = Convolution.of(self)
+        frame = convolution.get_frame(*input.shape[2:])
+        rows, columns = convolution.count_tiles(frame)
+        return min(frame.size) > 0 and len(input) * rows * columns >= _MIN_TILES
+
+    def _add_bias(self, output: Tensor) -> Tensor:
+        return output if self.bias is None else output + self.bias.to(output.dtype)[:, None, None]
+
+
+class FastConvTranspose2d(nn.ConvTranspose2d):
+    """Transposed 4x4 convolution of stride 2, of the values and weights of the `nn.ConvTranspose2d` it replaces."""
+
+    def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
+        """Map (B, in, H, W) to (B, out, 2H, 2W)."""
+        if input.dim() == 4 and output_size is None:
+            if is_small(self, input):
+                return self._add_bias(products.convolve_transposed(*_cast(input, self.weight)))
+            if _is_thin(self, input):
+                return self._add_bias(thin.convolve_transposed(input, self.weight, Convolution.of(self)))
+        return super().forward(input, output_size)
+
+    def _add_bias(self, output: Tensor) -> Tensor:
+        return output if self.bias is None else output + self.bias.to(output.dtype)[:, None, None]
+
+
+def convert_to_matmul(network: nn.Module) -> nn.Module:
+    """Compute convolutions of ``network`` as matrix products wherever that is faster, in place.
+
+    Args:
+        network: Any module. Only plain 4x4 convolutions of stride 2 and padding 1 are changed, and those of stride 1 to
+            at most 4 channels.
+
+    Returns:
+        ``network`` itself; parameters, buffers and their names stay as they are.
+    """
+    for module in network.modules():
+        if suits_matmul(module):
+            _convert(module)
+        if isinstance(module, FastConv2d) and suits_matmul(module):
+            module.by_matmul = True
+    return network
+
+
+def convert_to_winograd(network: nn.Module) -> nn.Module:
+    """Compute convolutions of ``network`` by Winograd's minimal filtering wherever that is faster, in place.
+
+    Args:
+        network: Any module. Only plain 3x3 and 4x4 convolutions of stride 1 and many channels are changed.
+
+    Returns:
+        ``network`` itself; parameters, buffers and their names stay as they are.
+    """
+    for module in network.modules():
+        if suits_winograd(module):
+            _convert(module)
+        if isinstance(module, FastConv2d) and suits_winograd(module):
+            module.by_winograd = True
+    return network
+
+
+def suits_matmul(module: nn.Module) -> bool:
+    """Return whether a module is a layer that `convert_to_matmul` changes."""
+    if not isinstance(module, nn.Conv2d | nn.ConvTranspose2d) or not _is_plain(module):
+        return False
+    if _is_strided(module):
+        return module.in_channels * module.out_channels >= _PAIRS_A_POSITION
+    return _is_dense(module) and module.out_channels <= _MAX_THIN_OUTPUTS and module.in_channels >= _MIN_THIN_INPUTS
+
+
+def suits_winograd(module: nn.Module) -> bool:
+    """Return whether a module is a layer that `convert_to_winograd` changes."""
+    if not isinstance(module, nn.Conv2d) or not _is_plain(module) or not _is_dense(module):
+        return False
+    inputs, outputs = module.in_channels, module.out_channels
+    return _MIN_CHANNELS * (inputs + outputs) <= inputs * outputs
+
+
+def is_small(module: nn.Conv2d | nn.ConvTranspose2d, input: Tensor) -> bool:
+    """Return whether matrix products of patches take less time than the library's convolution.
+
+    Args:
+        module: A layer that `convert_to_matmul` has converted.
+        input: Its maps, (B, in, H, W).
+    """
+    positions = input.numel() // (module.in_channels * (1 if isinstance(module, nn.ConvTranspose2d) else 4))
+    is_small = positions * _PAIRS_A_POSITION <= module.in_channels * module.out_channels
+    return is_small and not torch.compiler.is_compiling()  # compiling the patches takes minutes
+
+
+def _is_thin(module: nn.ConvTranspose2d, input: Tensor) -> bool:
+    """Return whether products of all pixels and weights take less time than the library's transposed convolution."""
+    is_thin = module.out_channels <= _MAX_THIN_OUTPUTS and module.in_channels >= _MIN_THIN_INPUTS
+    return is_thin and input.shape[2:].numel() <= _MAX_THIN_POSITIONS and is_float(module, input)
+
+
+def is_float(module: nn.Conv2d | nn.ConvTranspose2d, input: Tensor) -> bool:
+    """Return whether a batch is computed in float32 or float64 on a CPU, without autocast and under no tracer."""
+    return (
+        input.dim() == 4
+        and input.device.type == "cpu"
+        and input.dtype == module.weight.dtype
+        and input.dtype in (torch.float32, torch.float64)
+        and not torch.is_autocast_enabled("cpu")
+        and not is_traced()
+    )
+
+
+def _convert(module: nn.Module) -> None:
+    if type(module) is nn.Conv2d:
+        module.__class__ = FastConv2d
+    elif type(module) is nn.ConvTranspose2d:
+        module.__class__ = FastConvTranspose2d
+
+
+def _is_plain(module: nn.Conv2d | nn.ConvTranspose2d) -> bool:
+    is_own = type(module) in (nn.Conv2d, nn.ConvTranspose2d, FastConv2d, FastConvTranspose2d)
+    return is_own and module.dilation == (1, 1) and module.groups == 1 and module.padding_mode == "zeros"
+
+
+def _is_strided(module: nn.Conv2d | nn.ConvTranspose2d) -> bool:
+    """Return whether a plain layer has a 4x4 kernel, stride 2 and padding 1."""
+    is_strided = module.kernel_size == (4, 4) and module.stride == (2, 2) and module.padding == (1, 1)
+    return is_strided and not (isinstance(module, nn.ConvTranspose2d) and module.output_padding != (0, 0))
+
+
+def _is_dense(module: nn.Conv2d | nn.ConvTranspose2d) -> bool:
+    """Return whether a plain layer is a convolution of stride 1 with a kernel of 3x3 or 4x4."""
+    is_dense = module.kernel_size in ((3, 3), (4, 4)) and module.stride == (1, 1)
+    return is_dense and isinstance(module, nn.Conv2d) and module.padding in ((0, 0), (1, 1), (2, 2))
+
+
+def _cast(input: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Convert both to the type that autocast computes in, or to the weight's without autocast."""
+    device = input.device.type
+    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight.dtype
+    return input.to(dtype), weight.to(dtype)
