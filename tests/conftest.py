@@ -11,6 +11,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # the tensors are tiny, and threa
 import hydra
 import pytest
 import torch
+from hydra._internal import defaults_list
 from omegaconf import OmegaConf
 
 from pix2pix_lightning.cli.conf import find_conf_dir
@@ -57,6 +58,20 @@ def _parse_each_file_of_conf_once():
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(OmegaConf, "load", staticmethod(load_once))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _list_choices_for_interpolations_alone():
+    """Hydra lists all choices for each file, a third of its time, and looks at them where there is an interpolation."""
+    list_choices = defaults_list._create_interpolation_map
+
+    def list_if_used(overrides, defaults, self_added):
+        is_used = any(default.is_interpolation() for default in defaults)
+        return list_choices(overrides, defaults, self_added) if is_used else None
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(defaults_list, "_create_interpolation_map", list_if_used)
         yield
 
 
