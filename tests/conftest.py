@@ -53,7 +53,7 @@ def _parse_each_file_of_conf_once():
     folders = str(find_conf_dir()), str(Path(hydra.__file__).parent)  # Hydra has settings of its own
 
     def load_once(file):
-        path = str(getattr(file, "name", file))
+        path = str(file if isinstance(file, Path) else getattr(file, "name", ""))
         if not path.startswith(folders):
             return load(file)
         key = path, os.stat(path).st_mtime_ns  # noqa: PTH116
