@@ -28,7 +28,7 @@ quickstart: setup ## train on pictures that the program draws itself, for a few 
 	$(BIN)/python -m pix2pix_lightning.train experiment=quickstart
 
 test: lint typecheck ## lint, types and tests
-	$(BIN)/python -m pytest -n auto --dist loadscope
+	$(BIN)/python -m pytest -n auto --dist loadscope --no-loadscope-reorder
 
 test-slow: setup ## quickstart with three seeds, 200 killed runs, and the wheel in an empty environment
 	$(BIN)/python -m pytest -m slow

@@ -8,15 +8,8 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # the tensors are tiny, and threads would wait for each other
 
-import hydra
 import pytest
-import torch
-from omegaconf import OmegaConf
 
-from pix2pix_lightning.cli.conf import find_conf_dir
-from pix2pix_lightning.utils import atomic
-
-torch.set_num_threads(1)
 # its thread outlives the test that killed its process, and would log into tests that have nothing to do with it
 logging.getLogger("wandb.sdk.lib.asyncio_manager").addFilter(lambda record: False)
 
@@ -41,13 +34,26 @@ def pytest_sessionfinish():
 
 
 @pytest.fixture(scope="session", autouse=True)
+def _compute_in_one_thread():
+    """Also where OMP_NUM_THREADS was set; the process that hands out the tests needs no torch, and starts without."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
 def _parse_each_file_of_conf_once():
     """Hydra reads two dozen files for each configuration, and the tests compose hundreds."""
+    import hydra
+    from omegaconf import OmegaConf
+
+    from pix2pix_lightning.cli.conf import find_conf_dir
+
     load, parsed = OmegaConf.load, {}
     folders = str(find_conf_dir()), str(Path(hydra.__file__).parent)  # Hydra has settings of its own
 
     def load_once(file):
-        path = str(getattr(file, "name", file))
+        path = str(file if isinstance(file, Path) else getattr(file, "name", ""))
         if not path.startswith(folders):
             return load(file)
         key = path, os.stat(path).st_mtime_ns  # noqa: PTH116
@@ -57,6 +63,22 @@ def _parse_each_file_of_conf_once():
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(OmegaConf, "load", staticmethod(load_once))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _list_choices_for_interpolations_alone():
+    """Hydra lists all choices for each file, a third of its time, and looks at them where there is an interpolation."""
+    from hydra._internal import defaults_list
+
+    list_choices = defaults_list._create_interpolation_map
+
+    def list_if_used(overrides, defaults, self_added):
+        is_used = any(default.is_interpolation() for default in defaults)
+        return list_choices(overrides, defaults, self_added) if is_used else None
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(defaults_list, "_create_interpolation_map", list_if_used)
         yield
 
 
@@ -75,6 +97,8 @@ def _run_in_an_empty_folder(tmp_path, monkeypatch):
 @pytest.fixture
 def full_disk(monkeypatch):
     """A list of paths; when one is written the next time, the disk is full, and its name is taken off the list."""
+    from pix2pix_lightning.utils import atomic
+
     full, create = [], atomic._create_scratch
 
     def create_full(path, suffix):

@@ -205,9 +205,14 @@ HOSTILE = [
 ]
 
 
+@pytest.fixture(scope="module")
+def clean(trained):
+    """The page of the run as it was trained."""
+    return render_html(build_model_card(trained, load_module(trained)))
+
+
 @pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
-def test_texts_of_the_run_are_escaped(run, text):
-    clean = render_html(build_model_card(run, load_module(run)))
+def test_texts_of_the_run_are_escaped(run, text, clean):
     if "\ud800" not in text:  # YAML does not take it
         change_file(
             run, "config.yaml", data__max_pairs=text, command=f"python -m pix2pix_lightning.train 'data={text}'"

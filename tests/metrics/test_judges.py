@@ -244,8 +244,8 @@ def test_what_is_no_network_is_refused(features, named):
 
 def test_judges_order_alterations_as_people_do():
     script = runpy.run_path(str(Path(__file__).parents[2] / "examples/judge_alterations.py"))
-    pairs = ProceduralPairs(12, size=96)
-    table = script["measure"]([Image.fromarray(pairs[number][0]) for number in range(12)])
+    pairs = ProceduralPairs(8, size=96)
+    table = script["measure"]([Image.fromarray(pairs[number][0]) for number in range(8)])
     shift, noise, slight, medium, strong, mean = table
     l1, perceptual, kid_values = (
         {name: row[metric].mean for name, row in table.items()} for metric in ("l1", "perceptual", "kid")

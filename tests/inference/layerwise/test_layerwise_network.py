@@ -72,7 +72,7 @@ def build(name):
     return network.requires_grad_(requires_grad=False)
 
 
-def make_image(height=104, width=64):
+def make_image(height=56, width=64):
     slope = torch.linspace(-0.6, 0.6, height, dtype=torch.float64)[:, None]
     noise = torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     return (noise - 0.5) * (0.7 + slope) + slope
@@ -104,7 +104,7 @@ def test_layers_are_the_whole_network(name, dropout, norm, tmp_path):
         expected = network(image)
         layers = LayerwiseNetwork(network, mode, channels=3, side=32)
         for memory in (0, 2**40):
-            plan = layers.plan(104, 64, mode, memory)
+            plan = layers.plan(56, 64, mode, memory)
             assert max(phase.num_blocks for phase in plan.phases) > 1
             steps = []
             output = run(layers, plan, image, folder=tmp_path, progress=lambda *step, to=steps: to.append(step))
@@ -161,11 +161,11 @@ def test_little_memory_takes_files_and_much_takes_none():
 
 
 def test_disk_is_what_the_files_take(tmp_path):
-    network, image = build("resnet"), make_image(96, 64)
+    network, image = build("resnet"), make_image(48, 64)
     mode, highest = Mode("image", dropout=False), []
     with use_eval_mode(network):
         layers = LayerwiseNetwork(network, mode, channels=3, side=32)
-        plan = layers.plan(96, 64, mode, 0)
+        plan = layers.plan(48, 64, mode, 0)
 
         def measure(done, total):
             highest.append(sum(path.stat().st_size for path in find_open_files() if tmp_path in path.resolve().parents))
@@ -185,7 +185,7 @@ def test_files_go_away_after_an_error(tmp_path):
 
     with use_eval_mode(network):
         layers = LayerwiseNetwork(network, mode, channels=3, side=32)
-        plan = layers.plan(104, 64, mode, 0)
+        plan = layers.plan(56, 64, mode, 0)
         before = len(find_open_files())
         with pytest.raises(KeyboardInterrupt) as caught:
             run(layers, plan, image, folder=tmp_path, progress=stop)
@@ -200,7 +200,7 @@ def test_weights_of_now_are_used():
     with use_eval_mode(network, norm="running"):
         layers = LayerwiseNetwork(network, mode, channels=3, side=32)
         network.up[0].conv.weight = nn.Parameter(network.up[0].conv.weight / 2)
-        output = run(layers, layers.plan(104, 64, mode, 2**40), image)
+        output = run(layers, layers.plan(56, 64, mode, 2**40), image)
         torch.testing.assert_close(output, network(image), rtol=0, atol=1e-9)
 
 
@@ -287,7 +287,7 @@ def test_layers_with_hooks_are_refused_also_later():
     layers = LayerwiseNetwork(network, mode, channels=3, side=32)
     network[0].register_forward_hook(lambda module, inputs, output: None)
     with pytest.raises(NotTraceableError):
-        layers.plan(104, 64, mode, 2**40)
+        layers.plan(56, 64, mode, 2**40)
     with pytest.raises(NotTraceableError):
         LayerwiseNetwork(network, mode, channels=3, side=32)
 
