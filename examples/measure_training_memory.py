@@ -2,8 +2,8 @@
 
 python examples/measure_training_memory.py
 
-Each case is a process of its own. `step` is the highest resident memory of three steps on a batch in memory, beyond
-what the process has before networks are built; `saved` is what autograd keeps for the backward pass.
+Each case is a process of its own. `step` is the highest resident memory of a step on a batch in memory, beyond what the
+process has before networks are built; `saved` is what autograd keeps for the backward pass.
 """
 
 import argparse
@@ -40,7 +40,7 @@ def main() -> None:
 
 
 def measure(side: int, batch: int, precision: str, channels_last: bool, checkpoint_activations: bool) -> dict:
-    """Take three steps, and a fourth whose saved tensors are counted; figures are in MB, times in seconds."""
+    """Take a step whose optimizers have moments; figures are in MB, times in seconds."""
     from pix2pix_lightning import compose
     from pix2pix_lightning.benchmark.bare_step import build_bare_step
     from pix2pix_lightning.benchmark.memory import PeakMemory, measure_memory_by_part
@@ -51,17 +51,19 @@ def measure(side: int, batch: int, precision: str, channels_last: bool, checkpoi
     words += ["data.num_train=2", "data.num_val=1", "data.num_workers=0"]
     cfg = compose("train", ["speed=off", f"speed.precision={precision}", *words])
     cpu = torch.device("cpu")
-    images = [torch.rand(batch, 3, side, side) * 2 - 1 for _ in range(2)]
-    if channels_last:
-        images = [image.contiguous(memory_format=torch.channels_last) for image in images]
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+
+    def draw_images(batch: int, side: int) -> list[torch.Tensor]:
+        return [(torch.rand(batch, 3, side, side) * 2 - 1).contiguous(memory_format=layout) for _ in range(2)]
+
+    images = draw_images(batch, side)
     with PeakMemory(cpu) as peak:
         step, _ = build_bare_step(cfg, cpu)
+        step(*draw_images(1, 256))  # makes moments and gradients
         start = time.perf_counter()
-        for _ in range(3):
-            step(*images)
-        seconds = (time.perf_counter() - start) / 3
+        parts = measure_memory_by_part(step, *images)
+        seconds = time.perf_counter() - start
         peak.stop()
-    parts = measure_memory_by_part(step, *images)
     figures = {
         "step": peak.bytes,
         "saved": parts["activations"],
