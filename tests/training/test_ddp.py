@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from omegaconf import OmegaConf
 
 from helpers import TINY, make_strips
@@ -90,13 +91,17 @@ def check_one_run(err, number):
 
 @pytest.mark.slow
 def test_torchrun_makes_one_run_and_goes_on_with_it(pairs):
-    err = start(pairs, "trainer.max_epochs=1", command=TORCHRUN).communicate(timeout=300)[1]
+    rounded = "saving.moments=bfloat16"
+    err = start(pairs, "trainer.max_epochs=1", rounded, command=TORCHRUN).communicate(timeout=300)[1]
     folder = check_one_run(err, 2)
+    (state, *_) = read_checkpoint(folder / "checkpoints/last.ckpt")["optimizer_states"][0]["state"].values()
+    assert state["exp_avg"].dtype == torch.bfloat16
     for epochs, message in ((1, "is finished already"), (2, "resuming")):
         again = start(pairs, f"trainer.max_epochs={epochs}", f"run_dir={folder}", "resume=auto", command=TORCHRUN)
         err = again.communicate(timeout=300)[1]
         assert again.returncode == 0, err
         assert err.count(message) == 1
+        assert err.count("saving.moments") == epochs - 1
     refused = start(pairs, f"run_dir={folder}", command=TORCHRUN)
     err = refused.communicate(timeout=300)[1]
     assert refused.returncode != 0

@@ -77,8 +77,8 @@ class BackgroundCheckpointIO(AtomicCheckpointIO):
     - Before and after training, and when it is interrupted, `save_checkpoint` returns when the file is written.
 
     Lightning's `AsyncCheckpointIO` copies each checkpoint: best and last take 1.96 times the size of a checkpoint in
-    memory, here 0.96 times, and hold up training for 3.0 s, here 2.3 s (686 MB, two busy cores, medians of five). It
-    has no limit on the copies: after four epochs with a slow disk they take 6.8 times the size, here 1.96 times. It
+    memory, here 0.96 times, and hold up training for 0.74 s, here 0.53 s (686 MB, two cores, medians of five). It
+    has no limit on the copies: after four epochs with a slow disk they take 6.3 times the size, here 1.96 times. It
     also separates tensors that share memory. ``examples/measure_checkpoint_writers.py`` compares both.
 
     Args:

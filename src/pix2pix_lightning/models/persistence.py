@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -14,12 +15,15 @@ from torch import nn
 from pix2pix_lightning.checkpoints import pretrained
 from pix2pix_lightning.checkpoints.builtin import is_builtin
 from pix2pix_lightning.checkpoints.files import PROJECT_KEY, TRAINING_STATE, open_checkpoint
+from pix2pix_lightning.checkpoints.moments import has_narrowed_moments
 from pix2pix_lightning.checkpoints.restore import check_resumable, detach_lr_tensors, load_ema_weights, restore_module
 from pix2pix_lightning.data.pair_spec import PairSpec
 from pix2pix_lightning.models.changed_settings import apply_changed_settings
 from pix2pix_lightning.models.components import Parts, describe_parts
 from pix2pix_lightning.utils.finite import NonFiniteError, check_finite, find_nonfinite
 from pix2pix_lightning.utils.version import __version__
+
+_log = logging.getLogger(__name__)
 
 
 class PersistenceMixin(LightningModule):
@@ -79,6 +83,11 @@ class PersistenceMixin(LightningModule):
         check_finite(checkpoint["state_dict"], self, "the checkpoint")
         if trainer.state.fn == TrainerFn.FITTING:
             apply_changed_settings(checkpoint, self.hparams, self.live_parts)
+            if trainer.is_global_zero and has_narrowed_moments(checkpoint):
+                _log.info(
+                    "the checkpoint has moments of the optimizers in bfloat16 (saving.moments): the run goes on close "
+                    "to one that was not stopped, and not exactly as it"
+                )
         if trainer.precision == "64-true":
             self.double()  # Lightning would load the weights into float32 and widen them afterwards
 

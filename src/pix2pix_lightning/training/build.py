@@ -27,6 +27,7 @@ from pix2pix_lightning.training.callbacks.keep_settings import KeepSettings
 from pix2pix_lightning.training.callbacks.performance import Performance
 from pix2pix_lightning.training.callbacks.repeat_validation import RepeatValidation
 from pix2pix_lightning.training.callbacks.save_by_time import SaveByTime
+from pix2pix_lightning.training.callbacks.save_moments import SaveMoments
 from pix2pix_lightning.training.callbacks.skip_stale_best import SkipStaleBest
 from pix2pix_lightning.training.callbacks.watch_numbers import WatchNumbers
 from pix2pix_lightning.training.config_checks import (
@@ -106,7 +107,9 @@ def build_training(cfg: DictConfig, saved: Path | None = None, checkpoint: Path 
     else:
         check_monitors(callbacks, module)
     settings: Any = OmegaConf.to_container(cfg.trainer, resolve=True)
+    saving = cfg.get("saving") or {}
     own = [Performance(cfg.speed), FlushMetrics(), KeepSettings(), RepeatValidation(), SkipStaleBest()]
+    own.append(SaveMoments(saving.get("moments", "exact")))
     # first: what a batch that is left out has changed is restored before others look
     settings["callbacks"] = [*own, *sorted(callbacks.values(), key=lambda one: not isinstance(one, WatchNumbers))]
     settings["logger"] = _build_loggers(cfg.get("logger") or {})
@@ -116,7 +119,7 @@ def build_training(cfg: DictConfig, saved: Path | None = None, checkpoint: Path 
     for key, kind in (("enable_checkpointing", Checkpoint), ("enable_progress_bar", ProgressBar)):
         # Lightning adds one of its own where none is configured
         settings.setdefault(key, any(isinstance(callback, kind) for callback in callbacks.values()))
-    minutes = (cfg.get("saving") or {}).get("every_minutes")
+    minutes = saving.get("every_minutes")
     if minutes is not None and settings["enable_checkpointing"] and cfg.run_dir:
         settings["callbacks"].append(SaveByTime(Path(cfg.run_dir, LAST), minutes))
     trainer = _build_trainer(settings)

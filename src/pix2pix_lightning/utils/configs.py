@@ -27,6 +27,7 @@ _ADDED_KEYS = {
     "data.split_seed": 0,
     "callbacks.gallery.max_megabytes": 48.0,
     "saving.monitor": "val/l1",
+    "saving.moments": "exact",
     "module.r1_weight": 0.0,
     "module.r1_every": 16,
     "callbacks.ema.validate": False,

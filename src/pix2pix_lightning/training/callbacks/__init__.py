@@ -12,6 +12,7 @@ from pix2pix_lightning.training.callbacks.performance import Performance
 from pix2pix_lightning.training.callbacks.progress import TrainingBar
 from pix2pix_lightning.training.callbacks.repeat_validation import RepeatValidation
 from pix2pix_lightning.training.callbacks.save_by_time import SaveByTime
+from pix2pix_lightning.training.callbacks.save_moments import SaveMoments
 from pix2pix_lightning.training.callbacks.save_on_interrupt import SaveOnInterrupt
 from pix2pix_lightning.training.callbacks.skip_stale_best import SkipStaleBest
 from pix2pix_lightning.training.callbacks.stop_on_signal import StopOnSignal
@@ -30,6 +31,7 @@ __all__ = [
     "Performance",
     "RepeatValidation",
     "SaveByTime",
+    "SaveMoments",
     "SaveOnInterrupt",
     "SkipStaleBest",
     "StopOnSignal",
