@@ -135,7 +135,12 @@ class OnnxSession:
         content = path.read_bytes()
         check_embedded(content, path)
         self._graph = OnnxGraph(
-            content, str(path), device_type=device.type, num_threads=torch.get_num_threads(), fix=_FIX
+            content,
+            str(path),
+            device_type=device.type,
+            device_index=device.index or 0,
+            num_threads=torch.get_num_threads(),
+            fix=_FIX,
         )
         self.metadata: dict[str, str] = self._graph.metadata
         self._device = device
