@@ -171,7 +171,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(cfg: DictConfig, command: str) -> None:
     process = detect_process()
     quiet_others(process)
-    evaluate(cfg, command, process)
+    evaluate(cfg, command=command, process=process)
 
 
 if __name__ == "__main__":

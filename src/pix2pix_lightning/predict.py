@@ -263,7 +263,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(cfg: DictConfig) -> None:
     process = detect_process()
     quiet_others(process)
-    predict(cfg, process)
+    predict(cfg, process=process)
 
 
 if __name__ == "__main__":

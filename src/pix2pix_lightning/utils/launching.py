@@ -16,7 +16,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from pix2pix_lightning.utils.errors import CTRL_C_STATUS, UserError
-from pix2pix_lightning.utils.processes import Process, is_peer_lost
+from pix2pix_lightning.utils.processes import Process, count_available_cores, is_peer_lost
 from pix2pix_lightning.utils.text import EscapedFormatter
 
 if TYPE_CHECKING:
@@ -48,8 +48,9 @@ class _Group(NamedTuple):
 def run_on_devices(function: Callable[[str, Process], Result], devices: Sequence[str]) -> list[Result]:
     """Run a function in a process for each device, and return what each returns.
 
-    The environment of each is that of ``torchrun``. The threads of this process are divided among them. When one fails,
-    is killed, or this process is interrupted, all others are stopped, as by Ctrl-C, before the error is raised.
+    The environment of each is that of ``torchrun``. Each has as many threads as this process, as far as the cores
+    suffice. When one fails, is killed, or this process is interrupted, all others are stopped, as by Ctrl-C, before the
+    error is raised.
 
     Args:
         function: A function that can be pickled, of a process's device and of the process. It may use
@@ -74,7 +75,7 @@ def run_on_devices(function: Callable[[str, Process], Result], devices: Sequence
     store = TCPStore(_HOST, 0, is_master=True, wait_for_workers=False)
     with tempfile.TemporaryDirectory(prefix="pix2pix_devices_") as scratch:
         folder = Path(scratch)
-        group = _Group(devices, store.port, max(1, torch.get_num_threads() // len(devices)), folder)
+        group = _Group(devices, store.port, _share_threads(torch.get_num_threads(), len(devices)), folder)
         with _ignore_interrupts():  # a process that is interrupted while it starts would print where it was
             context = spawn(_run_process, (function, group), len(devices), join=False)  # type: ignore[no-untyped-call]
         try:
@@ -89,11 +90,16 @@ def run_on_devices(function: Callable[[str, Process], Result], devices: Sequence
                 raise KeyboardInterrupt from None
             raise SystemExit(stop.exit_code) from None
         except ProcessRaisedException as raised:
-            error = _load(folder / f"error_{raised.error_index}")
-            if error is None:  # it cannot be pickled
+            path = folder / f"error_{raised.error_index}"
+            if not path.is_file():  # it cannot be pickled
                 raise
-            raise error from raised
-        return [_load(folder / str(rank)) for rank in range(len(devices))]
+            raise _load(path) from raised
+        return [_load(folder / f"result_{rank}") for rank in range(len(devices))]
+
+
+def _share_threads(num_threads: int, num_processes: int) -> int:
+    """Return the threads of each process: those of this one if they fit, since sums depend on their number."""
+    return max(1, min(num_threads, count_available_cores() // num_processes))
 
 
 def _wait(context: ProcessContext) -> None:
@@ -154,7 +160,7 @@ def _run_process(rank: int, function: Callable[[str, Process], Any], group: _Gro
         with suppress(Exception):  # an error that cannot be pickled is told by its traceback
             _save(error, group.folder / f"error_{rank}")
         raise
-    _save(result, group.folder / str(rank))
+    _save(result, group.folder / f"result_{rank}")
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
@@ -183,11 +189,11 @@ def _ignore_interrupts() -> Iterator[None]:
 
 
 def _save(value: Any, path: Path) -> None:
+    """Pickle what can be unpickled, which not every error can."""
     content = pickle.dumps(value)
     pickle.loads(content)
     path.write_bytes(content)
 
 
 def _load(path: Path) -> Any:
-    """Return what a process has left; None where there is nothing."""
-    return pickle.loads(path.read_bytes()) if path.is_file() else None
+    return pickle.loads(path.read_bytes())
