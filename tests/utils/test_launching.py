@@ -147,11 +147,11 @@ def test_the_error_is_that_of_the_process_that_failed_and_others_clean_up(failin
 
 
 def test_an_error_that_cannot_be_pickled_keeps_its_traceback(forked):
-    class Own(Exception):
+    class OwnError(Exception):
         pass
 
     def work(device, process):
-        raise Own("what was wrong")
+        raise OwnError("what was wrong")
 
     with pytest.raises(ProcessRaisedException, match="what was wrong"):
         run_on_devices(work, ["cpu"])
@@ -167,7 +167,7 @@ def test_other_processes_are_stopped_as_by_ctrl_c(forked, tmp_path):
         finally:
             (tmp_path / str(process.rank)).touch()
 
-    with pytest.raises(UserError, match="^wrong$"):
+    with pytest.raises(UserError, match=r"^wrong$"):
         run_on_devices(work, ["cpu", "cpu"])
     assert {path.name for path in tmp_path.iterdir()} == {"0", "1"}
 
@@ -194,7 +194,7 @@ def test_a_process_that_the_system_has_ended_is_named(forked):
             os.kill(os.getpid(), signal.SIGKILL)
         time.sleep(30)
 
-    with pytest.raises(UserError, match="2 of 2.*SIGKILL"):
+    with pytest.raises(UserError, match=r"2 of 2.*SIGKILL"):
         run_on_devices(work, ["cpu", "cpu"])
 
 

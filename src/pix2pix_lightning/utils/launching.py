@@ -93,7 +93,8 @@ def run_on_devices(function: Callable[[str, Process], Result], devices: Sequence
             path = folder / f"error_{raised.error_index}"
             if not path.is_file():  # it cannot be pickled
                 raise
-            raise _load(path) from raised
+            error = _load(path)
+            raise error from raised
         return [_load(folder / f"result_{rank}") for rank in range(len(devices))]
 
 
