@@ -128,8 +128,7 @@ def _run_process(rank: int, function: Callable[[str, Process], Any], group: _Gro
     import torch
 
     total = len(group.devices)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _interrupt)
+    _handle_signals(_interrupt)
     parent = parent_process()
     if parent is None or not parent.is_alive():
         raise SystemExit(CTRL_C_STATUS)
@@ -161,18 +160,24 @@ def _run_process(rank: int, function: Callable[[str, Process], Any], group: _Gro
         with suppress(Exception):  # an error that cannot be pickled is told by its traceback
             _save(error, group.folder / f"error_{rank}")
         raise
+    finally:
+        _handle_signals(_ignore)  # the process ends now
     _save(result, group.folder / f"result_{rank}")
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
     """Stop as by Ctrl-C, so that what is being written is removed; once, so that this is not interrupted."""
-    for each in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(each, _ignore)  # SIG_IGN would let Python report a signal that has come already
+    _handle_signals(_ignore)
     raise KeyboardInterrupt
 
 
 def _ignore(number: int, frame: FrameType | None) -> None:
-    """Ignore a signal."""
+    """Ignore a signal. With SIG_IGN Python would report one that has come already."""
+
+
+def _handle_signals(handler: Callable[[int, FrameType | None], None]) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, handler)
 
 
 @contextmanager
