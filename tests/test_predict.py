@@ -622,3 +622,32 @@ def test_what_cannot_be_divided_is_refused(run, call, pictures, tmp_path):
     with pytest.raises(UserError, match="shard=9/8"):
         call(run[0], pictures, tmp_path / "out", shard="9/8")
     assert not (tmp_path / "out").exists()
+
+
+def test_devices_divide_a_folder(run, call, tmp_path, monkeypatch, capsys):
+    for number in range(5):
+        (tmp_path / "photos").mkdir(exist_ok=True)
+        Image.new("RGB", (8, 8), (50 * number, 0, 0)).save(tmp_path / "photos" / f"{number}.png")
+
+    def run_here(function, devices):
+        return [function(device, Process(rank, len(devices))) for rank, device in enumerate(devices)]
+
+    monkeypatch.setattr(predict, "run_on_devices", run_here)
+    monkeypatch.setattr(predict, "quiet_others", lambda process: None)
+    monkeypatch.setattr("pix2pix_lightning.utils.devices.count_available_cores", lambda: 2)
+    written = call(run[0], tmp_path / "photos", tmp_path / "out", devices=2)
+    assert [path.name for path in written] == ["0.png", "2.png", "4.png", "1.png", "3.png"]
+    assert len(capsys.readouterr().out.splitlines()) == 1  # of the first process
+    part = call(run[0], tmp_path / "photos", tmp_path / "part", devices=2, shard="2/2")  # a job of an array
+    assert [path.name for path in part] == ["1.png", "3.png"]
+
+
+def test_one_image_needs_no_devices(run, call, pictures, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    clip = tmp_path / "clip.mp4"
+    clip.write_bytes(b"")
+    for source, output in ((pictures / "a.png", tmp_path / "out"), (clip, tmp_path / "out"), (pictures, pictures)):
+        with pytest.raises(UserError, match=r"^devices=2 with "):
+            call(run[0], source, output, devices=2, overwrite=True)
+    assert not (tmp_path / "out").exists()
+    assert len(call(run[0], pictures / "a.png", tmp_path / "out", devices="auto")) == 1

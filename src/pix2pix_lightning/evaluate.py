@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import shlex
 import shutil
 import sys
@@ -13,7 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pix2pix_lightning.cli.main import run_command
-from pix2pix_lightning.utils.processes import Process, detect_process, gather_results
+from pix2pix_lightning.utils.devices import list_devices
+from pix2pix_lightning.utils.launching import run_on_devices
+from pix2pix_lightning.utils.processes import Process, detect_process, gather_results, quiet_others
 from pix2pix_lightning.utils.text import print_escaped
 
 if TYPE_CHECKING:
@@ -30,7 +31,8 @@ def evaluate(cfg: DictConfig, command: str | None = None, process: Process = _AL
     Args:
         cfg: Configuration, as ``compose("evaluate", [...])`` returns it.
         command: Command line that repeats the evaluation, for the page; None leaves it out.
-        process: Which of several processes this is, which divide the pairs among them; the first one writes.
+        process: Which of several processes this is, which divide the pairs among them; the first one writes. Those of
+            ``cfg.devices`` are started here.
 
     Returns:
         Each metric's value over all images, with its 95 % interval; NaN as ends for a metric without one.
@@ -39,10 +41,20 @@ def evaluate(cfg: DictConfig, command: str | None = None, process: Process = _AL
         UserError: The data does not fit the checkpoint, or a metric does not fit the data.
         FileExistsError: The output folder is not empty.
     """
+    devices = list_devices(cfg.devices, str(cfg.device), process)
+    if len(devices) > 1:
+        return run_on_devices(partial(_evaluate_on_device, cfg, command), devices)[0]
     from pix2pix_lightning.evaluation import Division
 
     with gather_results(process) as gather:
         return _evaluate(cfg, command, Division(process, gather))
+
+
+def _evaluate_on_device(cfg: DictConfig, command: str | None, device: str, process: Process) -> dict[str, Interval]:
+    """Measure the part of one of the processes that `evaluate` has started."""
+    quiet_others(process)
+    cfg.device, cfg.devices = device, 1
+    return evaluate(cfg, command, process)
 
 
 def _evaluate(cfg: DictConfig, command: str | None, division: Division) -> dict[str, Interval]:
@@ -151,12 +163,15 @@ def _open_folder(output: Path, division: Division, *, overwrite: bool) -> Iterat
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit status. Several processes of torchrun divide the pairs."""
-    process = detect_process()
-    if process.rank > 0:
-        logging.getLogger("pix2pix_lightning").setLevel(logging.ERROR)  # the first process warns
     words = sys.argv[1:] if argv is None else argv
     command = shlex.join(["python", "-m", "pix2pix_lightning.evaluate", *words])
-    return run_command("evaluate", partial(evaluate, command=command, process=process), words)
+    return run_command("evaluate", partial(_run, command=command), words)
+
+
+def _run(cfg: DictConfig, command: str) -> None:
+    process = detect_process()
+    quiet_others(process)
+    evaluate(cfg, command=command, process=process)
 
 
 if __name__ == "__main__":

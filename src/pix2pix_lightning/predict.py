@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -11,8 +10,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pix2pix_lightning.cli.errors import format_error
 from pix2pix_lightning.cli.main import run_command
+from pix2pix_lightning.utils.devices import AUTO, list_devices
 from pix2pix_lightning.utils.errors import UserError
-from pix2pix_lightning.utils.processes import Gather, Process, detect_process, gather_results
+from pix2pix_lightning.utils.launching import run_on_devices
+from pix2pix_lightning.utils.processes import Gather, Process, detect_process, gather_results, quiet_others
 from pix2pix_lightning.utils.text import escape_controls, print_escaped
 
 if TYPE_CHECKING:
@@ -34,18 +35,50 @@ def predict(cfg: DictConfig, process: Process = _ALONE) -> list[Path]:
 
     Args:
         cfg: Configuration of ``compose("predict", [...])``.
-        process: Which of several processes this is, which divide the files among them.
+        process: Which of several processes this is, which divide the files among them. Those of ``cfg.devices`` are
+            started here.
 
     Returns:
-        The files that this process has written.
+        The files that this process, or those that it has started, have written.
 
     Raises:
         UserError: There is nothing to translate, or two inputs have the same output; a video cannot be read, or not be
             written by this model; or, after all others were translated, an input is not an image.
         FileExistsError: An output exists; nothing is written then.
     """
+    devices = _plan_devices(cfg, process)
+    if len(devices) > 1:
+        parts = run_on_devices(partial(_predict_on_device, cfg), devices)
+        return [path for part in parts for path in part]
     with gather_results(process) as gather:
         return _predict(cfg, process, gather)
+
+
+def _predict_on_device(cfg: DictConfig, device: str, process: Process) -> list[Path]:
+    """Translate the part of one of the processes that `predict` has started."""
+    quiet_others(process)
+    cfg.device, cfg.devices = device, 1
+    return predict(cfg, process)
+
+
+def _plan_devices(cfg: DictConfig, process: Process) -> list[str]:
+    """Return the devices of the processes to start, a single one where ``auto`` finds nothing that can be divided."""
+    devices = list_devices(cfg.devices, str(cfg.device), process)
+    if len(devices) == 1:
+        return devices
+    from pix2pix_lightning.inference.listed_sources import is_manifest
+    from pix2pix_lightning.inference.shares import check_divisible
+
+    source = str(cfg.input)
+    is_one = Path(source).is_file() and not is_manifest(source)
+    together = Process(0, len(devices))
+    try:
+        check_divisible(cfg.shard, together, source, Path(str(cfg.output)), is_file=is_one, devices=cfg.devices)
+    except UserError:
+        if cfg.devices == AUTO:
+            return [str(cfg.device)]
+        raise
+    return devices
 
 
 def _predict(cfg: DictConfig, process: Process, gather: Gather) -> list[Path]:
@@ -93,7 +126,7 @@ def _predict(cfg: DictConfig, process: Process, gather: Gather) -> list[Path]:
     if to_file:
         check_absent(output, overwrite=cfg.overwrite)
     num_own = len(share.take(inputs))
-    bars = ProgressBars(num_own * num_outputs, is_shown=process.rank == 0)
+    bars = ProgressBars(num_own * num_outputs, process=process)
     translator = translator or build()
     translator.progress = bars.update_parts
     check_sampling(translator, cfg.samples)
@@ -224,10 +257,13 @@ def _print_model(cfg: DictConfig, translator: Translator) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit status. Several processes of torchrun or srun divide the files."""
+    return run_command("predict", _run, argv)
+
+
+def _run(cfg: DictConfig) -> None:
     process = detect_process()
-    if process.rank > 0:
-        logging.getLogger("pix2pix_lightning").setLevel(logging.ERROR)  # the first process warns
-    return run_command("predict", partial(predict, process=process), argv)
+    quiet_others(process)
+    predict(cfg, process=process)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,8 @@ import torch
 
 from helpers import make_strips
 from pix2pix_lightning.data import PairedDataModule, workers
-from pix2pix_lightning.data.workers import check_num_workers, choose_num_workers, count_available_cores
+from pix2pix_lightning.data.workers import check_num_workers, choose_num_workers
+from pix2pix_lightning.utils.processes import count_available_cores
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="processes have no affinity here")

@@ -132,6 +132,9 @@ def test_half_of_what_is_free_is_the_default(monkeypatch):
     assert given[-1] == 4 * 10**9 - (5 * 10**9 + 120 * 120 * 3) // 5
     Translator(trained(UNET), memory="3GB")(make_image(120, 120))
     assert given[-1] == 2 * 10**9 - 120 * 120 * 3 - 6 * 10**8
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")  # of processes that run next to each other
+    Translator(trained(UNET))(make_image(120, 120))
+    assert given[-1] == 10**9 - (2 * 10**9 + 120 * 120 * 3) // 5
 
 
 @pytest.mark.usefixtures("from_100_on")

@@ -13,13 +13,13 @@ from omegaconf import DictConfig, OmegaConf
 
 from pix2pix_lightning.benchmark.profiled_training import StepProfile
 from pix2pix_lightning.benchmark.step_parts import GPU_WAITING, WAITING
-from pix2pix_lightning.data.workers import count_available_cores
 from pix2pix_lightning.models.pix2pix import Pix2PixModule
 from pix2pix_lightning.networks.fast_convolutions import suits_matmul, suits_winograd
 from pix2pix_lightning.training.cuda_graph import check_capturable
 from pix2pix_lightning.training.performance import PerformanceOptions
 from pix2pix_lightning.utils.devices import supports_bfloat16
 from pix2pix_lightning.utils.errors import UserError
+from pix2pix_lightning.utils.processes import count_available_cores
 
 _MIN_PAGE_FAULTS = 1000  # of a step: 4 MB that are asked for anew
 _MIN_WAITING, _MIN_GPU_WAITING = 0.05, 0.2  # shares of a step

@@ -16,6 +16,7 @@ from pix2pix_lightning.cli.conf import is_group
 from pix2pix_lightning.cli.memory import format_loader_error, format_memory_error
 from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.memory import is_loader_ended, is_out_of_memory
+from pix2pix_lightning.utils.processes import is_peer_lost
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -28,7 +29,6 @@ _FIXES = {
     errno.EPERM: "allow it to this user, or choose another place",
 }
 """What to do where the disk refuses."""
-_PEER_ENDED = r"gloo/transport|NCCL error|Connection (closed|reset) by peer|waiting for clients"
 _TRAINER_SETTINGS = r"`(val_check_interval|check_val_every_n_epoch|limit_\w+_batches)`"  # found when data is loaded
 _BAD_ARGUMENTS = "unexpected keyword|required positional|required keyword"
 
@@ -78,7 +78,7 @@ def format_error(error: BaseException, config_name: str, cfg: DictConfig | None 
         if in_worker := re.match(r"Caught (\w+) in DataLoader worker", str(error)):
             return _format_worker_error(error, in_worker[1])
         return _format_os_error(error) if isinstance(error, OSError) else _join_lines(error)
-    if isinstance(error, RuntimeError) and re.search(_PEER_ENDED, str(error)):
+    if is_peer_lost(error):
         return "another process of this run has ended or does not answer: its own line says what was wrong"
     if type(error).__name__ == "MisconfigurationException":
         return _join_lines(error)

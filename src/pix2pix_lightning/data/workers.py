@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-import os
 from typing import Any
 
 import cv2
 
 from pix2pix_lightning.utils.checks import check_counts
 from pix2pix_lightning.utils.errors import UserError
+from pix2pix_lightning.utils.processes import count_available_cores
 
 _log = logging.getLogger(__name__)
 _MAX_WORKERS, _MAX_WORKERS_PER_CORE = 32, 4  # processes that wait cost little but their memory
@@ -61,11 +61,6 @@ def check_num_workers(num_workers: int) -> None:
             num_workers,
             cores,
         )
-
-
-def count_available_cores() -> int:
-    """Return the number of CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def choose_num_workers(device_type: str, cores: int) -> int:

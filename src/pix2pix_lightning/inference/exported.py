@@ -49,8 +49,10 @@ class ExportedNetwork:
         run: Runs the graph on an input of the file's type.
         metadata: The file's metadata, as ``export.graph.Graph.build_metadata`` built them.
         device: Device on which it runs.
+        gains_by_batches: Whether several images at once take less time than one after the other.
 
     Attributes:
+        gains_by_batches: The argument.
         pair_spec: Meaning of the images.
         norm: Norm mode with which it was exported, ``image`` or ``running``.
         context: How many pixels it sees beyond a pixel of its output; None where its norms see the whole image.
@@ -63,8 +65,15 @@ class ExportedNetwork:
         UserError: The metadata do not describe a pair.
     """
 
-    def __init__(self, run: Callable[[Tensor], Tensor], metadata: dict[str, Any], device: torch.device) -> None:
-        self._run, self.device = run, device
+    def __init__(
+        self,
+        run: Callable[[Tensor], Tensor],
+        metadata: dict[str, Any],
+        device: torch.device,
+        *,
+        gains_by_batches: bool = False,
+    ) -> None:
+        self._run, self.device, self.gains_by_batches = run, device, gains_by_batches
         try:
             self.pair_spec = PairSpec.from_dict(metadata["pair_spec"])
         except (TypeError, AttributeError) as error:
@@ -118,6 +127,7 @@ class OnnxSession:
 
     Attributes:
         metadata: The file's metadata by key.
+        takes_batches: Whether the graph takes any number of images at once.
 
     Raises:
         UserError: The file is not ONNX or is damaged, onnxruntime is missing, or it cannot use the device.
@@ -135,9 +145,16 @@ class OnnxSession:
         content = path.read_bytes()
         check_embedded(content, path)
         self._graph = OnnxGraph(
-            content, str(path), device_type=device.type, num_threads=torch.get_num_threads(), fix=_FIX
+            content,
+            str(path),
+            device_type=device.type,
+            device_index=device.index or 0,
+            num_threads=torch.get_num_threads(),
+            fix=_FIX,
         )
         self.metadata: dict[str, str] = self._graph.metadata
+        batch_sizes = [size for source in self._graph.inputs[:1] for size in source.shape[:1]]
+        self.takes_batches = not any(isinstance(size, int) for size in batch_sizes)
         self._device = device
 
     def run(self, source: Tensor) -> Tensor:
@@ -170,10 +187,10 @@ class OnnxNetwork(ExportedNetwork):
     def __init__(self, path: Path, device: torch.device) -> None:
         session = OnnxSession(path, device)
         metadata = _read_metadata(session.metadata.get(PROJECT_KEY, ""), path)
-        run = session.run
         if metadata.get("engine") == "openvino":
-            run = OpenVinoSession(path.read_bytes(), str(path)).run
-        super().__init__(run, metadata, device)
+            super().__init__(OpenVinoSession(path.read_bytes(), str(path)).run, metadata, device)
+        else:
+            super().__init__(session.run, metadata, device, gains_by_batches=session.takes_batches)
 
 
 class ProgramNetwork(ExportedNetwork):

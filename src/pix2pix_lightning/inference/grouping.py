@@ -28,8 +28,8 @@ def compute_input_size(translator: Translator, image: npt.NDArray[Any]) -> tuple
 
 
 def choose_batch_size(translator: Translator, size: tuple[int, int]) -> int:
-    """Return how many images of a height and width, in pixels, a translator takes at once; of an exported file one."""
-    if not isinstance(translator.network, GeneratorNetwork):
+    """Return how many images of a height and width, in pixels, a translator takes at once."""
+    if not (isinstance(translator.network, GeneratorNetwork) or translator.network.gains_by_batches):
         return 1
     return max(1, min(_MOST, _PIXELS // (size[0] * size[1])))
 

@@ -33,13 +33,14 @@ from pix2pix_lightning.networks.padding import compute_padded_side, pad_to_multi
 from pix2pix_lightning.utils.disk import get_free_space
 from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.free_memory import format_bytes, get_free_memory, get_used_memory, parse_bytes
+from pix2pix_lightning.utils.processes import count_local_processes
 
 _LARGE = 2048**2
 """Pixels up to which an image is translated at once, with 430 bytes for each of a U-Net 256."""
 _LARGE_IN_TILES = 4096**2
 """The same for a network whose layers cannot run one by one: tiles take up to four times as long."""
 _SMALL_SIDE = 32
-_SHARE = 0.5  # of the memory that is free
+_SHARE = 0.5  # of the memory that is free, which the processes of the machine divide
 _RESERVE = 0.2  # of the memory that is given: what libraries take in addition, and gaps in what was allocated
 
 Image = npt.NDArray[Any]
@@ -243,7 +244,8 @@ class LargeImages:
         now = get_used_memory()
         self._used = now if self._used is None else min(self._used, now)
         used = self._used + task.result_bytes
-        memory = used + int(_SHARE * get_free_memory()) if self.memory is None else self.memory
+        share = int(_SHARE * get_free_memory()) // count_local_processes()
+        memory = used + share if self.memory is None else self.memory
         available = memory - used - int(_RESERVE * memory)
         mode = Mode(network.norm, network.dropout, task.seed, task.sample)
         with network.use(seed=task.seed, sample=task.sample):

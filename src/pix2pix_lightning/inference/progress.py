@@ -6,6 +6,7 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import Self
 
+from pix2pix_lightning.utils.processes import Process
 from pix2pix_lightning.utils.progress import build_progress, show_progress
 
 
@@ -17,14 +18,15 @@ class ProgressBars:
     Args:
         total: Number of images; None where it is not known.
         unit: What is counted: ``images`` or ``frames``.
-        is_shown: Whether they are drawn there.
+        process: This process. Of several the first one draws its own part, which stands for all.
     """
 
-    def __init__(self, total: int | None, unit: str = "images", *, is_shown: bool = True) -> None:
-        self._is_shown = is_shown
-        self._progress = build_progress()
+    def __init__(self, total: int | None, unit: str = "images", *, process: Process = Process()) -> None:  # noqa: B008
+        self._is_shown = process.rank == 0
+        self._progress = build_progress(is_first=process.total > 1)
         self._shown = ExitStack()
-        self._images = self._progress.add_task(unit, total=total)
+        what = f"{unit} of process 1 of {process.total}" if process.total > 1 else unit
+        self._images = self._progress.add_task(what, total=total)
         self._parts = self._progress.add_task("parts", total=None, visible=False)
 
     def __enter__(self) -> Self:

@@ -64,7 +64,9 @@ def plan_share(shard: object, process: Process) -> Share:
     return Share(job.number + process.rank * job.total, job.total * process.total)
 
 
-def check_divisible(shard: object, process: Process, source: str, output: Path, *, is_file: bool) -> None:
+def check_divisible(
+    shard: object, process: Process, source: str, output: Path, *, is_file: bool, devices: object = 1
+) -> None:
     """Check that what is translated can be divided among jobs or processes.
 
     Args:
@@ -73,6 +75,7 @@ def check_divisible(shard: object, process: Process, source: str, output: Path, 
         source: What is translated.
         output: Folder of the outputs, or the one file.
         is_file: Whether one picture or video is translated.
+        devices: The number of devices that was asked for, which is named in the error where it is not 1.
 
     Raises:
         UserError: There are several jobs or processes, and one file, or outputs between the inputs, which some jobs
@@ -80,9 +83,12 @@ def check_divisible(shard: object, process: Process, source: str, output: Path, 
     """
     if parse_shard(shard).total == process.total == 1:
         return
-    what = f"shard={shard}" if shard is not None else f"{process.total} processes"
+    what, fix = f"{process.total} processes", "let one translate it"
+    if devices != 1:
+        what, fix = f"devices={devices}", "leave devices out"
+    elif shard is not None:
+        what, fix = f"shard={shard}", "leave shard out"
     if is_file:
-        fix = "leave shard out" if shard is not None else "start one"
         raise UserError(f"{what} with input={source}, which is one file that cannot be divided: {fix}")
     if not Path(source).is_file() and is_same_place(strip_wildcards(Path(source)), output):
         raise UserError(f"{what} with output={output} between the inputs, which change then: choose another output")

@@ -8,7 +8,6 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pix2pix_lightning.data.workers import count_available_cores
 from pix2pix_lightning.prepare.jobs import Job, Plan, Skipped
 from pix2pix_lightning.prepare.output_folder import check_output_folder, find_written, list_others, write_report
 from pix2pix_lightning.prepare.pictures import PictureWriter
@@ -16,6 +15,7 @@ from pix2pix_lightning.prepare.run_jobs import Convert, Outcome, choose_num_work
 from pix2pix_lightning.utils.atomic import create_folder, remove_old_leftovers
 from pix2pix_lightning.utils.checks import check_counts
 from pix2pix_lightning.utils.errors import Interrupted, UserError
+from pix2pix_lightning.utils.processes import count_available_cores
 from pix2pix_lightning.utils.progress import build_progress, show_progress
 from pix2pix_lightning.utils.text import format_names, print_escaped
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pix2pix_lightning.utils.devices import AUTO, resolve_device, supports_bfloat16
 from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.instantiate import TARGET, is_description
-from pix2pix_lightning.utils.processes import count_processes
+from pix2pix_lightning.utils.processes import count_available_cores, count_processes
 from pix2pix_lightning.utils.saved_config import load_saved_config
 from pix2pix_lightning.utils.saved_files import build_damaged_error
 
@@ -57,7 +57,7 @@ def choose_options(cfg: DictConfig, saved: Path | None = None) -> list[Choice]:
     Raises:
         UserError: A key has a value that it cannot have.
     """
-    from pix2pix_lightning.data.workers import choose_num_workers, count_available_cores
+    from pix2pix_lightning.data.workers import choose_num_workers
 
     _check_values(cfg.speed)
     if saved is not None and saved.is_file():

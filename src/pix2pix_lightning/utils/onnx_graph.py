@@ -42,6 +42,7 @@ class OnnxGraph:
         content: The file, with its weights inside.
         name: What the file is called in errors.
         device_type: ``cpu`` or ``cuda``.
+        device_index: Number of the GPU.
         num_threads: Threads of one operation.
         fix: End of the error about a file that cannot be read.
 
@@ -55,7 +56,14 @@ class OnnxGraph:
     """
 
     def __init__(
-        self, content: bytes, name: str, *, device_type: str = "cpu", num_threads: int = 1, fix: str = ""
+        self,
+        content: bytes,
+        name: str,
+        *,
+        device_type: str = "cpu",
+        device_index: int = 0,
+        num_threads: int = 1,
+        fix: str = "",
     ) -> None:
         with require_onnx():
             import onnxruntime
@@ -70,7 +78,8 @@ class OnnxGraph:
         )
         try:
             # bytes, not a path: a hostile file cannot refer to others
-            self._session = onnxruntime.InferenceSession(content, options, providers=[PROVIDERS[device_type]])
+            provider = PROVIDERS[device_type], {} if device_type == "cpu" else {"device_id": str(device_index)}
+            self._session = onnxruntime.InferenceSession(content, options, providers=[provider])
         except self._failures as error:
             if is_out_of_memory(error):
                 raise

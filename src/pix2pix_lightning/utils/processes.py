@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -11,6 +13,8 @@ from typing import Any, NamedTuple
 from pix2pix_lightning.utils.errors import UserError
 
 _PATIENCE = timedelta(days=30)  # until the slowest process has finished; torchrun ends all when one has failed
+
+_PEER_LOST = r"gloo/transport|NCCL error|Connection (closed|reset) by peer|waiting for clients"
 
 
 class Process(NamedTuple):
@@ -87,6 +91,28 @@ def gather_results(process: Process) -> Iterator[Gather]:
         distributed.destroy_process_group()
 
 
+def quiet_others(process: Process) -> None:
+    """Let the first of several processes warn for all: the loggers of the others pass on errors alone."""
+    if process.rank > 0:
+        logging.getLogger("pix2pix_lightning").setLevel(logging.ERROR)
+
+
+def is_peer_lost(error: BaseException) -> bool:
+    """Return whether an error says that another process of the run has ended or does not answer."""
+    return isinstance(error, RuntimeError) and re.search(_PEER_LOST, str(error)) is not None
+
+
+def count_available_cores() -> int:
+    """Return the number of CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def count_local_processes() -> int:
+    """Return how many processes of the run are on this machine, by what torchrun tells those that it starts."""
+    value = os.environ.get("LOCAL_WORLD_SIZE", "")
+    return max(1, int(value)) if value.isdecimal() else 1
+
+
 def count_processes(trainer: Mapping[str, Any]) -> int:
     """Count the processes that a trainer's settings ask for, on all nodes."""
     import torch
@@ -105,4 +131,4 @@ def count_processes(trainer: Mapping[str, Any]) -> int:
 
 def is_first_process() -> bool:
     """Return whether this is the first of a run's processes, by what torchrun and Lightning tell those they start."""
-    return int(os.environ.get("RANK") or os.environ.get("LOCAL_RANK") or 0) == 0
+    return (os.environ.get("RANK") or os.environ.get("LOCAL_RANK") or "0") == "0"

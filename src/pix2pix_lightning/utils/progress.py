@@ -10,9 +10,16 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from pix2pix_lightning.utils.terminal import find_terminal, is_stdout_terminal
 
 
-def build_progress() -> Progress:
-    """Build bars with a description, a count and the time left, drawn on standard error where that is a terminal."""
-    console = find_terminal()
+def build_progress(*, is_first: bool = False) -> Progress:
+    """Build bars with a description, a count and the time left, drawn on standard error where that is a terminal.
+
+    Args:
+        is_first: Whether this is the first of several processes, which draws for all.
+
+    Returns:
+        The bars, which are not drawn yet.
+    """
+    console = find_terminal(is_first=is_first)
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),

@@ -14,11 +14,14 @@ from rich.live import Live
 _LOGGERS = ("", "pix2pix_lightning", "lightning.pytorch", "lightning.fabric", "py.warnings")
 
 
-def find_terminal() -> Console | None:
+def find_terminal(*, is_first: bool = False) -> Console | None:
     """Return a console on standard error if a progress bar can be drawn there.
 
     It cannot in a file, a pipe or a notebook, on a terminal that has no cursor movements (``TERM=dumb``), and in a
     process that another one has started next to others, whose bars would overwrite each other.
+
+    Args:
+        is_first: Whether this is the first of several such processes, which draws for all.
 
     Returns:
         The console, which leaves the lines that are printed as long as they are; or None.
@@ -26,7 +29,8 @@ def find_terminal() -> Console | None:
     console = Console(stderr=True, soft_wrap=True)
     # rich takes a pipe for a terminal where FORCE_COLOR is set
     is_terminal = console.is_interactive and sys.stderr.isatty()
-    return console if is_terminal and multiprocessing.parent_process() is None else None
+    is_alone = is_first or multiprocessing.parent_process() is None
+    return console if is_terminal and is_alone else None
 
 
 def is_stdout_terminal() -> bool:

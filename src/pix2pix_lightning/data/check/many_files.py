@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from typing import TypeVar
 
-from pix2pix_lightning.data.workers import count_available_cores
+from pix2pix_lightning.utils.processes import count_available_cores
 
 T = TypeVar("T")
 R = TypeVar("R")

@@ -39,6 +39,7 @@ def build_int8_translator(cfg: DictConfig, **overrides: Any) -> Translator:
             calibration.
     """
     _check_options(cfg)
+    report = overrides.get("report", print_escaped)
     checkpoint = find_checkpoint(Path(str(cfg.checkpoint)))
     if infer_checkpoint_kind(checkpoint) == "exported":
         raise UserError(
@@ -46,19 +47,14 @@ def build_int8_translator(cfg: DictConfig, **overrides: Any) -> Translator:
             "precision out, or give the checkpoint that it was exported from"
         )
     weights, trust = resolve_weights(checkpoint, str(cfg.weights)), parse_trust(cfg.trust)
-    module = open_module(checkpoint, weights=weights, trust=trust, pair=read_pair_spec(cfg), report=print_escaped)
+    module = open_module(checkpoint, weights=weights, trust=trust, pair=read_pair_spec(cfg), report=report)
     folder = None if cfg.calibrate is None else Path(str(cfg.calibrate))
     run = find_run(checkpoint)
     images = read_images(module.pair_spec, checkpoint=checkpoint, run=run, folder=folder, trust=trust)
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / f"{checkpoint.stem}.onnx"
-        print_escaped(
-            str(
-                write_int8(
-                    Graph(module, cfg.norm or "image"), path, images, made_by={}, min_psnr=MIN_PSNR, engine=cfg.engine
-                )
-            )
-        )
+        graph = Graph(module, cfg.norm or "image")
+        report(str(write_int8(graph, path, images, made_by={}, min_psnr=MIN_PSNR, engine=cfg.engine)))
         of_path = cast(DictConfig, OmegaConf.merge(cfg, {"checkpoint": str(path)}))
         of_file = {"weights": "auto", "norm": None, "pair": None, "trust": (), "device": "cpu", "precision": "32"}
         translator = build_translator(of_path, **{**overrides, **of_file})
