@@ -17,7 +17,8 @@ from pix2pix_lightning import Pix2PixModule
 from pix2pix_lightning.checkpoints.restore import detach_lr_tensors
 from pix2pix_lightning.losses import gradient_penalty
 from pix2pix_lightning.networks import PatchDiscriminator, use_eval_mode
-from pix2pix_lightning.networks.fast_convolutions import FastConv2d, layers
+from pix2pix_lightning.networks.fast_convolutions import layers
+from pix2pix_lightning.networks.fast_convolutions.layers import FastConv2d
 from pix2pix_lightning.training.callbacks import Performance
 from pix2pix_lightning.training.callbacks.performance import count_steps
 from pix2pix_lightning.training.performance import (

@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from pix2pix_lightning.benchmark.profiled_training import StepProfile
 from pix2pix_lightning.benchmark.step_parts import GPU_WAITING, WAITING
 from pix2pix_lightning.models.pix2pix import Pix2PixModule
-from pix2pix_lightning.networks.fast_convolutions import suits_matmul, suits_winograd
+from pix2pix_lightning.networks.fast_convolutions.layers import suits_matmul, suits_winograd
 from pix2pix_lightning.training.cuda_graph import check_capturable
 from pix2pix_lightning.training.performance import PerformanceOptions
 from pix2pix_lightning.utils.devices import supports_bfloat16

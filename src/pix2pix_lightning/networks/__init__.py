@@ -4,7 +4,7 @@ from pix2pix_lightning.networks.activation_checkpointing import checkpoint_activ
 from pix2pix_lightning.networks.discriminators import MultiScaleDiscriminator, PatchDiscriminator, PixelDiscriminator
 from pix2pix_lightning.networks.encoder_decoder import EncoderDecoderGenerator
 from pix2pix_lightning.networks.eval_mode import find_image_norms, use_eval_mode
-from pix2pix_lightning.networks.fast_convolutions import convert_to_matmul, convert_to_winograd
+from pix2pix_lightning.networks.fast_convolutions.layers import convert_to_matmul, convert_to_winograd
 from pix2pix_lightning.networks.hourglass import HourglassGenerator
 from pix2pix_lightning.networks.layers import cat_dense_grad, initialize
 from pix2pix_lightning.networks.noise import NoisePlanes, find_noise

@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from pix2pix_lightning.networks import PatchDiscriminator, UNetGenerator, convert_to_matmul
-from pix2pix_lightning.networks.fast_convolutions import FastConv2d, FastConvTranspose2d
+from pix2pix_lightning.networks.fast_convolutions.layers import FastConv2d, FastConvTranspose2d
 
 CASES = [
     (nn.Conv2d, 2, 4),

@@ -9,8 +9,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from pix2pix_lightning.networks import PatchDiscriminator, ResNetGenerator, convert_to_matmul, convert_to_winograd
-from pix2pix_lightning.networks.fast_convolutions import FastConv2d, thin, winograd
+from pix2pix_lightning.networks.fast_convolutions import thin, winograd
 from pix2pix_lightning.networks.fast_convolutions.convolution import Convolution
+from pix2pix_lightning.networks.fast_convolutions.layers import FastConv2d
 from pix2pix_lightning.networks.fast_convolutions.tiles import build_tiles
 
 CASES = [

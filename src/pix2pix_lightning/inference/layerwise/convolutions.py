@@ -8,8 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pix2pix_lightning.inference.layerwise.operations import Operation, Rows
-from pix2pix_lightning.networks.fast_convolutions import FastConv2d, FastConvTranspose2d
-from pix2pix_lightning.networks.fast_convolutions.layers import is_small
+from pix2pix_lightning.networks.fast_convolutions.layers import FastConv2d, FastConvTranspose2d, is_small
 
 
 class Convolution(Operation):

@@ -28,7 +28,7 @@ from pix2pix_lightning.inference.layerwise.operations import (
 )
 from pix2pix_lightning.networks import NoisePlanes, cat_dense_grad, find_image_norms
 from pix2pix_lightning.networks.eval_mode import NORMS, draw_noise_mask
-from pix2pix_lightning.networks.fast_convolutions import FastConv2d, FastConvTranspose2d
+from pix2pix_lightning.networks.fast_convolutions.layers import FastConv2d, FastConvTranspose2d
 from pix2pix_lightning.networks.layers import Dropout, ResizeConv2d, check_sides, double_kernel
 
 

@@ -34,7 +34,16 @@ def convolve(x: Tensor, weight: Tensor, convolution: Convolution) -> Tensor:
 
 
 def convolve_transposed(x: Tensor, weight: Tensor, convolution: Convolution) -> Tensor:
-    """Convolve maps (B, in, H, W) with a transposed 4x4 kernel of stride 2 and padding 1, (in, out, 4, 4)."""
+    """Convolve maps with a transposed 4x4 kernel of stride 2 and padding 1.
+
+    Args:
+        x: (B, in, H, W).
+        weight: (in, out, 4, 4) of the same type.
+        convolution: What is computed.
+
+    Returns:
+        (B, out, 2H, 2W), channels last.
+    """
     output: Tensor = _ConvolveThinTransposed.apply(x, weight, convolution)  # type: ignore[no-untyped-call]
     return output
 

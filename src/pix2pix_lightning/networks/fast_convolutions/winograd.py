@@ -103,7 +103,17 @@ class _Convolve(torch.autograd.Function):
 
 
 def differentiate_input(x: Tensor, weight: Tensor, gradient: Tensor, convolution: Convolution) -> Tensor:
-    """Compute the gradient of a convolution with respect to its input, (B, in, H, W), by torch, differentiably."""
+    """Compute the gradient of a convolution with respect to its input by torch, so that it can be differentiated.
+
+    Args:
+        x: Input, (B, in, H, W).
+        weight: Weight of the layer.
+        gradient: Gradient of the output, (B, out, H', W').
+        convolution: What is computed.
+
+    Returns:
+        (B, in, H, W).
+    """
     if convolution.is_transposed:
         return F.conv2d(gradient, weight, None, convolution.stride, convolution.padding)
     of_x: Tensor = gradients.conv2d_input(  # type: ignore[no-untyped-call]
@@ -113,7 +123,17 @@ def differentiate_input(x: Tensor, weight: Tensor, gradient: Tensor, convolution
 
 
 def differentiate_weight(x: Tensor, weight: Tensor, gradient: Tensor, convolution: Convolution) -> Tensor:
-    """Compute the gradient of a convolution with respect to its weight, by torch, differentiably."""
+    """Compute the gradient of a convolution with respect to its weight by torch, so that it can be differentiated.
+
+    Args:
+        x: Input, (B, in, H, W).
+        weight: Weight of the layer.
+        gradient: Gradient of the output, (B, out, H', W').
+        convolution: What is computed.
+
+    Returns:
+        A tensor of the shape of ``weight``.
+    """
     first, second = (gradient, x) if convolution.is_transposed else (x, gradient)
     of_weight: Tensor = gradients.conv2d_weight(  # type: ignore[no-untyped-call]
         first, weight.shape, second, convolution.stride, convolution.padding
