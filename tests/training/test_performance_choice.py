@@ -161,3 +161,15 @@ def test_a_cache_is_asked_for_by_its_key(tmp_path):
     train(configure(f"data.root={root}", "run_dir=run", "trainer.max_epochs=1", "data.cache=true", NO_GALLERY))
     assert OmegaConf.load("run/config.yaml").data.cache is True
     assert list((root / ".pix2pix_cache").rglob("a.bin"))
+
+
+@pytest.mark.parametrize(
+    ("device", "precision", "computes"),
+    [("cpu", "32-true", True), ("cpu", 64, True), ("cpu", "bf16-mixed", False), ("cuda", "32-true", False)],
+)
+def test_where_fewer_products_have_an_effect(use_device, compose_with, device, precision, computes):
+    use_device(device, bfloat16=True)
+    cfg = compose_with(f"trainer.precision={precision}")
+    assert speed_choice.computes_float(cfg.trainer) is computes
+    choose_options(cfg)
+    assert cfg.speed.winograd_convolutions is computes

@@ -42,7 +42,7 @@ from pix2pix_lightning.training.init_weights import load_initial_weights
 from pix2pix_lightning.training.loggers import FaultTolerantLogger, MetricsCSV, warn_left_out
 from pix2pix_lightning.training.monitor_choice import resolve_monitor
 from pix2pix_lightning.training.performance import keep_memory
-from pix2pix_lightning.training.performance_choice import Choice, choose_compile, choose_options
+from pix2pix_lightning.training.performance_choice import Choice, choose_compile, choose_options, computes_float
 from pix2pix_lightning.training.side_choice import keep_sides, restore_saved_sides
 from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.instantiate import TARGET, build, locate
@@ -101,6 +101,8 @@ def build_training(cfg: DictConfig, saved: Path | None = None, checkpoint: Path 
         load_initial_weights(module, files, weights=cfg.get("init_weights", "trained"))
     if not keep_memory(cfg.speed.keep_memory) and cfg.speed.keep_memory:
         _log.warning("speed.keep_memory=true has no effect here: it is for Linux with glibc")
+    if cfg.speed.get("winograd_convolutions") is True and not computes_float(cfg.trainer):
+        _log.warning("speed.winograd_convolutions=true has no effect here: it is for float32 and float64 on a CPU")
     callbacks = _build_callbacks(cfg.get("callbacks") or {})
     if cfg.trainer.get("limit_val_batches") == 0:
         check_without_validation(callbacks)

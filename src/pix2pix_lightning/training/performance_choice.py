@@ -65,8 +65,9 @@ def choose_options(cfg: DictConfig, saved: Path | None = None) -> list[Choice]:
     device = resolve_device(cfg.trainer.accelerator)
     precision, reason = _choose_precision(device)
     on_cpu, on_gpu = device == "cpu", device == "cuda"
-    given = [key for key in (cfg.trainer.precision, cfg.speed.precision) if key != AUTO]
-    is_float = str([*given, precision][0]).startswith(("32", "64"))
+    if cfg.trainer.precision != AUTO:  # set by hand, or the resumed run's
+        cfg.speed.precision = cfg.trainer.precision
+    is_float = _is_float(precision if cfg.speed.precision == AUTO else cfg.speed.precision)
     processes = max(1, count_processes(cfg.trainer) // cfg.trainer.num_nodes)
     choices = [
         Choice("precision", precision, reason),
@@ -80,8 +81,6 @@ def choose_options(cfg: DictConfig, saved: Path | None = None) -> list[Choice]:
         Choice("pin_memory", on_gpu, "for GPUs"),
         Choice("async_checkpoints", True, "training continues meanwhile"),
     ]
-    if cfg.trainer.precision != AUTO:  # set by hand, or the resumed run's
-        cfg.speed.precision = cfg.trainer.precision
     unused = {key for key in _OF_THE_DATA if cfg.data.get(key) != AUTO}
     if isinstance(given := cfg.data.get("num_workers"), int):  # set by hand
         cfg.speed.num_workers = given
@@ -107,6 +106,15 @@ def _restore_values(cfg: DictConfig, saved: Path) -> None:
     for key, value in cfg.speed.items():
         if value == AUTO and key in {**_WITHOUT, **speed}:
             cfg.speed[key] = {**_WITHOUT, **speed}[key]
+
+
+def computes_float(trainer: DictConfig) -> bool:
+    """Return whether a trainer whose settings are not ``auto`` computes in float32 or float64 on a CPU."""
+    return resolve_device(trainer.accelerator) == "cpu" and _is_float(trainer.precision)
+
+
+def _is_float(precision: Any) -> bool:
+    return str(precision).startswith(("32", "64"))
 
 
 def _is_own(network: Any) -> bool:
