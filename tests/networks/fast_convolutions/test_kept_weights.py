@@ -61,6 +61,8 @@ def test_weights_that_changed_are_transformed_again_and_are_in_no_state_dict():
         assert torch.allclose(layer(x), 2 * before, atol=1e-5)
         layer.weight.data.mul_(2)  # which torch does not count
         assert torch.allclose(layer(x), 4 * before, atol=1e-5)
+        layer.weight[1].zero_()  # which torch counts, and no sample has
+        assert layer(x)[:, 1].abs().max() == 0
     assert vars(layer).keys() == vars(build(nn.Conv2d, 128, 256)).keys()
     assert list(layer.state_dict()) == ["weight"]
 
