@@ -34,6 +34,5 @@ def test_memory_is_bounded(capfd, norm):
     *lines, peak = process.stdout.splitlines()
     with capfd.disabled():
         print(f"\nnorm={norm}: {float(peak):.2f} GB", end="")
-    # files are announced; with running statistics it takes them only where the libraries leave too little of the 2 GB
-    assert len(lines) == 1 or (norm == "running" and not lines)
+    assert len(lines) == (norm == "image")  # which announces its files
     assert float(peak) < 2.4
