@@ -91,8 +91,8 @@ def convert_to_matmul(network: nn.Module) -> nn.Module:
     for module in network.modules():
         if suits_matmul(module):
             _convert(module)
-        if isinstance(module, FastConv2d) and suits_matmul(module):
-            module.by_matmul = True
+            if isinstance(module, FastConv2d):
+                module.by_matmul = True
     return network
 
 
@@ -108,8 +108,8 @@ def convert_to_winograd(network: nn.Module) -> nn.Module:
     for module in network.modules():
         if suits_winograd(module):
             _convert(module)
-        if isinstance(module, FastConv2d) and suits_winograd(module):
-            module.by_winograd = True
+            if isinstance(module, FastConv2d):
+                module.by_winograd = True
     return network
 
 
