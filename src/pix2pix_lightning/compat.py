@@ -95,6 +95,25 @@ def cpu_has_bfloat16() -> bool:
     return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
 
 
+def compute_relu_gradient(gradient: Tensor, output: Tensor) -> Tensor:
+    """Compute the gradient of the input of a ReLU, dense whatever the strides of the arguments are.
+
+    It is torch's own derivative of `torch.relu`, which has no public name (`aten.threshold_backward`, torch 2.13). By
+    `torch.where` or products it takes two to nine times as long on a CPU.
+
+    Args:
+        gradient: Gradient of the output.
+        output: The output, of the same shape.
+
+    Returns:
+        ``gradient`` where the output is above 0, and 0 elsewhere.
+    """
+    import torch
+
+    of_input: Tensor = torch.ops.aten.threshold_backward(gradient, output, 0)
+    return of_input
+
+
 def count_changes(tensor: Tensor) -> int:
     """Return how often a tensor was changed in place, with which what was computed from it is known to be old.
 

@@ -4,6 +4,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
+from pix2pix_lightning.networks.concatenation import CatReLU
 from pix2pix_lightning.networks.layers import (
     LEAK,
     MAX_CHANNELS,
@@ -13,7 +14,6 @@ from pix2pix_lightning.networks.layers import (
     build_norm,
     build_sequential,
     build_upsampling,
-    cat_dense_grad,
     check_dropout,
     check_sides,
     drop_none,
@@ -114,9 +114,11 @@ class UpLevel(nn.Sequential):
 
     def forward(self, *maps: Tensor) -> Tensor:
         """Map ``maps``, each (B, ..., H, W), the skip first, to (B, out, 2H, 2W)."""
-        x = cat_dense_grad(*maps) if len(maps) > 1 else maps[0]
-        output: Tensor = super().forward(x)  # type: ignore[no-untyped-call]
-        return output
+        first, *others = self
+        x: Tensor = first(*maps)
+        for layer in others:
+            x = layer(x)
+        return x
 
 
 def build_down_levels(in_channels: int, widths: list[int], *, norm: str) -> nn.ModuleList:
@@ -186,7 +188,7 @@ def build_up_levels(
         levels.append(
             UpLevel(
                 drop_none(
-                    activation=nn.ReLU(),  # not in place: activation checkpointing needs the input
+                    activation=CatReLU(),  # not in place: activation checkpointing needs the input
                     conv=build_upsampling(upsample, channels, out_width, bias=outermost or uses_bias(norm)),
                     norm=None if outermost else build_norm(norm, out_width),
                     dropout=Dropout(dropout) if dropout > 0 and depth in depths[dropout_at] else None,

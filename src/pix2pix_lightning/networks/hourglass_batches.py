@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from pix2pix_lightning.compat import has_hooks
-from pix2pix_lightning.networks.hourglass import HourglassGenerator, UpLevel
+from pix2pix_lightning.networks.hourglass import HourglassGenerator
 from pix2pix_lightning.networks.layers import check_sides
 
 __all__ = ["run_batch", "runs_in_batches"]
@@ -79,23 +79,8 @@ def _decode(network: HourglassGenerator, encoded: Sequence[Tensor], x: Tensor | 
         if x is None:
             x = network.up[depth](skip)
         elif network.has_skips:
-            x = _run_up(network.up[depth], skip, x)
+            x = network.up[depth](skip, x)
         else:
             x = network.up[depth](x)
     assert x is not None
     return x
-
-
-def _run_up(level: nn.Module, skip: Tensor, x: Tensor) -> Tensor:
-    """Compute ``level(skip, x)``, with concatenation and ReLU in one pass over the maps."""
-    assert isinstance(level, UpLevel)
-    first, *others = level
-    if type(first) is not nn.ReLU or "forward" in vars(level):
-        output: Tensor = level(skip, x)
-        return output
-    joined = x.new_empty(len(x), *x.shape[2:], skip.shape[1] + x.shape[1]).permute(0, 3, 1, 2)
-    for part, maps in zip(torch.split(joined, [skip.shape[1], x.shape[1]], 1), (skip, x), strict=True):
-        torch.clamp_min(maps, 0, out=part)
-    for layer in others:
-        joined = layer(joined)
-    return joined

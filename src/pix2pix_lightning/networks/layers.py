@@ -1,7 +1,6 @@
 """Layers, initialization and argument checks that the networks share."""
 
 from collections import OrderedDict
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -85,55 +84,6 @@ class Dropout(nn.Dropout):
 def is_traced() -> bool:
     """Return whether a compiler or a tracer follows the operations, which one size of the input must not decide on."""
     return torch.compiler.is_compiling() or bool(torch.jit.is_tracing())  # type: ignore[no-untyped-call, attr-defined]
-
-
-class _CatDenseGrad(torch.autograd.Function):
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(first: Tensor, second: Tensor) -> Tensor:
-        return torch.cat([first, second], dim=1)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        ctx.split = inputs[0].shape[1]
-
-    @staticmethod
-    def jvp(ctx: Any, first: Tensor, second: Tensor) -> Tensor:
-        return torch.cat([first, second], dim=1)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        # A map of one pixel is contiguous in both layouts: only what is channels last alone is treated as such.
-        is_last = gradient.is_contiguous(memory_format=torch.channels_last) and not gradient.is_contiguous()
-        layout = torch.channels_last if is_last else torch.contiguous_format
-        first, second = (
-            part.contiguous(memory_format=layout) if needed else None
-            for part, needed in zip(
-                (gradient[:, : ctx.split], gradient[:, ctx.split :]), ctx.needs_input_grad, strict=True
-            )
-        )
-        return first, second
-
-
-def cat_dense_grad(first: Tensor, second: Tensor) -> Tensor:
-    """Concatenate maps along their channels.
-
-    The result is that of `torch.cat`, the gradients are dense. `torch.cat` gives views into a larger tensor as
-    gradients, with which the backward pass of a batch norm takes fifty times as long on a CPU.
-
-    Args:
-        first: Maps (B, C, H, W).
-        second: Maps (B, C', H, W).
-
-    Returns:
-        (B, C + C', H, W).
-    """
-    # Compilers and tracers plan the layout themselves, and do not look into a custom function.
-    if is_traced() or not (first.requires_grad or second.requires_grad):
-        return torch.cat([first, second], dim=1)
-    both: Tensor = _CatDenseGrad.apply(first, second)  # type: ignore[no-untyped-call]
-    return both
 
 
 def build_norm(norm: str, channels: int) -> nn.Module:

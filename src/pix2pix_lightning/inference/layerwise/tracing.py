@@ -26,7 +26,8 @@ from pix2pix_lightning.inference.layerwise.operations import (
     Pointwise,
     Pooling,
 )
-from pix2pix_lightning.networks import NoisePlanes, cat_dense_grad, find_image_norms
+from pix2pix_lightning.networks import NoisePlanes, find_image_norms
+from pix2pix_lightning.networks.concatenation import cat_dense_grad, cat_relu
 from pix2pix_lightning.networks.eval_mode import NORMS, draw_noise_mask
 from pix2pix_lightning.networks.fast_convolutions.layers import FastConv2d, FastConvTranspose2d
 from pix2pix_lightning.networks.layers import Dropout, ResizeConv2d, check_sides, double_kernel
@@ -83,7 +84,7 @@ def trace_layers(network: nn.Module, mode: Mode) -> list[Layer]:
         raise NotTraceableError("it has hooks, which only a call of a layer runs")
     try:
         with _TRACING:
-            graph = _Tracer(autowrap_functions=(cat_dense_grad, check_sides)).trace(network)
+            graph = _Tracer(autowrap_functions=(cat_dense_grad, cat_relu, check_sides)).trace(network)
         convert = _Converter(network, mode)
         for node in graph.nodes:
             if node.op == "output":
@@ -211,7 +212,7 @@ def _convert_function(node: fx.Node) -> Operation | None:
     bind = partial(_bind, args=node.args, kwargs=kwargs, inputs=node.all_input_nodes)
     if node.target in _POINTWISE:
         return Pointwise(bind(node.target))
-    if node.target is cat_dense_grad:
+    if node.target in (cat_dense_grad, cat_relu):
         return Pointwise(bind(node.target))
     if node.target is torch.cat:
         dim = node.kwargs.get("dim", node.args[1] if len(node.args) > 1 else 0)
