@@ -77,8 +77,15 @@ class Dropout(nn.Dropout):
         """Zero elements of ``input``, (B, C, H, W), in training mode, and scale the others."""
         if not self.training or self.p == 0:
             return input
-        mask = torch.empty(input.shape, dtype=input.dtype, device=input.device).bernoulli_(1 - self.p)
+        mask = _draw_bernoulli(input, 1 - self.p)
         return input * torch.empty_like(input).copy_(mask) * (1 / (1 - self.p))
+
+
+def _draw_bernoulli(maps: Tensor, p: float) -> Tensor:
+    """Draw as many values as ``maps`` has, not 0 with probability ``p``, in the order of its axes."""
+    if maps.device.type == "cpu" and not is_traced():  # the same values as below; for 1/2 in half the time
+        return torch.rand(maps.shape, dtype=torch.float64) < p
+    return torch.empty(maps.shape, dtype=maps.dtype, device=maps.device).bernoulli_(p)
 
 
 def is_traced() -> bool:

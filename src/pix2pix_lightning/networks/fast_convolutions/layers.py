@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -22,6 +24,7 @@ __all__ = [
 
 # With fewer pairs of channels for each position, gathering the patches costs more than converting the layouts.
 _PAIRS_A_POSITION = 64
+_MAX_WIDE_POSITIONS = 16
 _MIN_THIN_INPUTS, _MAX_THIN_OUTPUTS = 32, 4
 _MAX_THIN_POSITIONS = 2**15  # of an image that a transposed convolution doubles: its products take memory
 _MIN_CHANNELS = 48  # harmonic mean of the channels, halved: below, Winograd's sums cost more than what is spared
@@ -43,7 +46,7 @@ class FastConv2d(nn.Conv2d):
         """Map (B, in, H, W) to (B, out, H', W')."""
         if input.dim() == 4 and self.by_matmul and self.stride == (2, 2):
             if not (input.shape[2] % 2 or input.shape[3] % 2) and is_small(self, input):
-                return self._add_bias(products.convolve(*_cast(input, self.weight)))
+                return self._add_bias(_multiply(products.convolve, self, input))
         elif is_float(self, input):
             if self.by_matmul and self.out_channels <= _MAX_THIN_OUTPUTS:
                 return self._add_bias(thin.convolve(input, self.weight, Convolution.of(self)))
@@ -69,7 +72,7 @@ class FastConvTranspose2d(nn.ConvTranspose2d):
         """Map (B, in, H, W) to (B, out, 2H, 2W)."""
         if input.dim() == 4 and output_size is None:
             if is_small(self, input):
-                return self._add_bias(products.convolve_transposed(*_cast(input, self.weight)))
+                return self._add_bias(_multiply(products.convolve_transposed, self, input))
             if _is_thin(self, input):
                 return self._add_bias(thin.convolve_transposed(input, self.weight, Convolution.of(self)))
         return super().forward(input, output_size)
@@ -137,9 +140,13 @@ def is_small(module: nn.Conv2d | nn.ConvTranspose2d, input: Tensor) -> bool:
         module: A layer that `convert_to_matmul` has converted.
         input: Its maps, (B, in, H, W).
     """
-    positions = input.numel() // (module.in_channels * (1 if isinstance(module, nn.ConvTranspose2d) else 4))
-    is_small = positions * _PAIRS_A_POSITION <= module.in_channels * module.out_channels
+    is_small = _count_positions(module, input) * _PAIRS_A_POSITION <= module.in_channels * module.out_channels
     return is_small and not torch.compiler.is_compiling()  # compiling the patches takes minutes
+
+
+def _count_positions(module: nn.Conv2d | nn.ConvTranspose2d, input: Tensor) -> int:
+    """Return how many vectors a layer of stride 2 multiplies with its weight."""
+    return input.numel() // (module.in_channels * (1 if isinstance(module, nn.ConvTranspose2d) else 4))
 
 
 def _is_thin(module: nn.ConvTranspose2d, input: Tensor) -> bool:
@@ -184,8 +191,14 @@ def _is_dense(module: nn.Conv2d | nn.ConvTranspose2d) -> bool:
     return is_dense and isinstance(module, nn.Conv2d) and module.padding in ((0, 0), (1, 1), (2, 2))
 
 
-def _cast(input: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Convert both to the type that autocast computes in, or to the weight's without autocast."""
-    device = input.device.type
-    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight.dtype
-    return input.to(dtype), weight.to(dtype)
+def _multiply(method: Callable[[Tensor, Tensor], Tensor], module: nn.Conv2d | nn.ConvTranspose2d, x: Tensor) -> Tensor:
+    """Return the output of a layer by matrix products, in the type of autocast or, without autocast, of the weight.
+
+    With few positions it is computed in the weight's own type: narrowing millions of weights, and widening their
+    gradients, takes longer than the products.
+    """
+    device, own = x.device.type, module.weight.dtype
+    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else own
+    computed = own if _count_positions(module, x) <= _MAX_WIDE_POSITIONS else dtype
+    with torch.autocast(device, enabled=False):
+        return method(x.to(computed), module.weight.to(computed)).to(dtype)
