@@ -11,7 +11,7 @@ from pix2pix_lightning.networks import (
     UNetGenerator,
     initialize,
 )
-from pix2pix_lightning.networks.layers import ResizeConv2d, build_norm, build_upsampling, uses_bias
+from pix2pix_lightning.networks.layers import Dropout, ResizeConv2d, build_norm, build_upsampling, uses_bias
 
 CONVOLUTIONS = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
 
@@ -123,3 +123,18 @@ def test_wrong_arguments_are_named_in_one_line(build, words):
     assert "\n" not in message
     for word in words:
         assert word in message
+
+
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+@pytest.mark.parametrize("p", [0.5, 0.1])
+def test_dropout_draws_the_numbers_of_torch_in_every_layout(p, layout):
+    x = torch.randn(2, 3, 8, 5).contiguous(memory_format=layout)
+    torch.manual_seed(0)
+    output = Dropout(p)(x)
+    after = torch.get_rng_state()
+    torch.manual_seed(0)
+    kept = torch.empty(x.shape).bernoulli_(1 - p)
+    assert torch.equal(torch.get_rng_state(), after)
+    torch.testing.assert_close(output, x * kept / (1 - p))
+    assert output.is_contiguous(memory_format=layout)
+    assert Dropout(p).eval()(x) is x

@@ -15,6 +15,8 @@ CASES = [
     (nn.Conv2d, 8, 6),
     (nn.ConvTranspose2d, 1, 1),
     (nn.ConvTranspose2d, 4, 3),
+    (nn.Conv2d, 16, 14),  # more rows than are multiplied the other way round
+    (nn.ConvTranspose2d, 8, 7),
 ]
 
 
@@ -38,6 +40,28 @@ def test_values_and_gradients(kind, height, width, bias, layout):
     assert "Matmul" not in str(results[0][0].grad_fn)
     for expected, got in zip(*results, strict=True):
         torch.testing.assert_close(got, expected, rtol=1e-12, atol=1e-11)
+
+
+@pytest.mark.parametrize(("kind", "side"), [(nn.Conv2d, 4), (nn.ConvTranspose2d, 2), (nn.Conv2d, 14)])
+def test_few_positions_are_not_narrowed_under_autocast(kind, side):
+    """Their gradients are those of float32, and the output is rounded once."""
+    torch.manual_seed(0)
+    layer = convert_to_matmul(kind(64, 64, 4, stride=2, padding=1))
+    x = torch.randn(2, 64, side, side).bfloat16()
+    slope = torch.randn(layer(x.float()).shape).bfloat16()
+    exact = copy.deepcopy(layer).double()
+    wanted = exact(x.double())
+    wanted.backward(slope.double())
+    with torch.autocast("cpu", torch.bfloat16):
+        output = layer(x)
+    output.backward(slope)
+    assert output.dtype is torch.bfloat16
+    rounding = (layer.weight.grad - exact.weight.grad).norm() / exact.weight.grad.norm()
+    if side < 14:
+        assert rounding < 1e-6
+        torch.testing.assert_close(output.double(), wanted, rtol=2**-8, atol=2**-7)  # the bias is added to it
+    else:  # 98 positions
+        assert rounding > 1e-4
 
 
 @pytest.mark.parametrize("kind", [nn.Conv2d, nn.ConvTranspose2d])
