@@ -3,8 +3,10 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 from torch.autograd import forward_ad, gradcheck, gradgradcheck
 
+from pix2pix_lightning.networks import UNetGenerator
 from pix2pix_lightning.networks.concatenation import CatReLU, cat_dense_grad, cat_relu
 
 
@@ -64,3 +66,13 @@ def test_maps_of_two_types_and_a_map_alone():
     assert torch.equal(CatReLU()(first, second), relu_of_cat(first, second))
     exported = torch.export.export(CatReLU(), (first.detach(), second.detach()))
     assert torch.equal(exported.module()(first.detach(), second.detach()), relu_of_cat(first, second))
+
+
+def test_another_activation_may_take_the_place_of_the_relu():
+    torch.manual_seed(0)
+    network = UNetGenerator(num_downs=3, base_channels=4, dropout=0.0).double()
+    x = torch.randn(2, 3, 16, 16, dtype=torch.float64)
+    expected = network(x)
+    for level in network.up:
+        level.activation = nn.Threshold(0.0, 0.0)  # the same function
+    assert torch.equal(network(x), expected)

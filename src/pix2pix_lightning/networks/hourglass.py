@@ -4,7 +4,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from pix2pix_lightning.networks.concatenation import CatReLU
+from pix2pix_lightning.networks.concatenation import CatReLU, cat_dense_grad
 from pix2pix_lightning.networks.layers import (
     LEAK,
     MAX_CHANNELS,
@@ -115,7 +115,8 @@ class UpLevel(nn.Sequential):
     def forward(self, *maps: Tensor) -> Tensor:
         """Map ``maps``, each (B, ..., H, W), the skip first, to (B, out, 2H, 2W)."""
         first, *others = self
-        x: Tensor = first(*maps)
+        is_joined = len(maps) == 2 and not isinstance(first, CatReLU)  # where somebody has put another activation
+        x: Tensor = first(cat_dense_grad(*maps)) if is_joined else first(*maps)
         for layer in others:
             x = layer(x)
         return x
