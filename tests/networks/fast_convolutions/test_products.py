@@ -42,7 +42,7 @@ def test_values_and_gradients(kind, height, width, bias, layout):
         torch.testing.assert_close(got, expected, rtol=1e-12, atol=1e-11)
 
 
-@pytest.mark.parametrize(("kind", "side"), [(nn.Conv2d, 4), (nn.ConvTranspose2d, 2), (nn.Conv2d, 14)])
+@pytest.mark.parametrize(("kind", "side"), [(nn.Conv2d, 4), (nn.ConvTranspose2d, 2), (nn.Conv2d, 8)])
 def test_few_positions_are_not_narrowed_under_autocast(kind, side):
     """Their gradients are those of float32, and the output is rounded once."""
     torch.manual_seed(0)
@@ -57,10 +57,10 @@ def test_few_positions_are_not_narrowed_under_autocast(kind, side):
     output.backward(slope)
     assert output.dtype is torch.bfloat16
     rounding = (layer.weight.grad - exact.weight.grad).norm() / exact.weight.grad.norm()
-    if side < 14:
+    if side < 8:
         assert rounding < 1e-6
         torch.testing.assert_close(output.double(), wanted, rtol=2**-8, atol=2**-7)  # the bias is added to it
-    else:  # 98 positions
+    else:  # 32 positions
         assert rounding > 1e-4
 
 
