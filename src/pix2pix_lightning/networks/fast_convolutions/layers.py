@@ -24,7 +24,7 @@ __all__ = [
 
 # With fewer pairs of channels for each position, gathering the patches costs more than converting the layouts.
 _PAIRS_A_POSITION = 64
-_MAX_WIDE_POSITIONS = 16
+_MAX_WIDE_POSITIONS = 16  # up to which reading the weights takes the time of the products, in any type
 _MIN_THIN_INPUTS, _MAX_THIN_OUTPUTS = 32, 4
 _MAX_THIN_POSITIONS = 2**15  # of an image that a transposed convolution doubles: its products take memory
 _MIN_CHANNELS = 48  # harmonic mean of the channels, halved: below, Winograd's sums cost more than what is spared
