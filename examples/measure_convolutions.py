@@ -14,17 +14,25 @@ from torch import Tensor, nn
 
 from pix2pix_lightning.networks.fast_convolutions import thin, winograd
 from pix2pix_lightning.networks.fast_convolutions.convolution import Convolution
-from pix2pix_lightning.training.performance import keep_memory
+from pix2pix_lightning.utils.allocator import keep_memory
+
+
+def convolve_thin_transposed(x: Tensor, weight: Tensor, convolution: Convolution) -> Tensor:
+    """Convolve maps with the only kind of transposed kernel that `thin` has."""
+    return thin.convolve_transposed(x, weight)
+
 
 LAYERS = {  # and the side of the maps
     "discriminator stages.3.conv": (nn.Conv2d(256, 512, 4, padding=1, bias=False), 32, winograd.convolve),
     "discriminator stages.4.conv": (nn.Conv2d(512, 1, 4, padding=1, bias=False), 31, thin.convolve),
-    "generator up.0.conv": (nn.ConvTranspose2d(128, 3, 4, 2, 1, bias=False), 128, thin.convolve_transposed),
+    "generator up.0.conv": (nn.ConvTranspose2d(128, 3, 4, 2, 1, bias=False), 128, convolve_thin_transposed),
     "residual block": (nn.Conv2d(256, 256, 3, padding=1, bias=False), 64, winograd.convolve),
     "generator down.1.conv": (nn.Conv2d(64, 128, 4, 2, 1, bias=False), 128, winograd.convolve),
     "generator down.2.conv": (nn.Conv2d(128, 256, 4, 2, 1, bias=False), 64, winograd.convolve),
-    "generator up.1.conv": (nn.ConvTranspose2d(256, 64, 4, 2, 1, bias=False), 64, winograd.convolve),
-    "generator up.2.conv": (nn.ConvTranspose2d(512, 128, 4, 2, 1, bias=False), 32, winograd.convolve),
+    "generator down.3.conv": (nn.Conv2d(256, 512, 4, 2, 1, bias=False), 32, winograd.convolve),
+    "generator up.1.conv": (nn.ConvTranspose2d(256, 64, 4, 2, 1, bias=False), 64, winograd.convolve_transposed),
+    "generator up.2.conv": (nn.ConvTranspose2d(512, 128, 4, 2, 1, bias=False), 32, winograd.convolve_transposed),
+    "generator up.3.conv": (nn.ConvTranspose2d(1024, 256, 4, 2, 1, bias=False), 16, winograd.convolve_transposed),
 }
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pix2pix_lightning.cli.errors import format_error
 from pix2pix_lightning.cli.main import run_command
+from pix2pix_lightning.utils.allocator import keep_memory
 from pix2pix_lightning.utils.devices import AUTO, list_devices
 from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.launching import run_on_devices
@@ -57,6 +58,7 @@ def predict(cfg: DictConfig, process: Process = _ALONE) -> list[Path]:
 def _predict_on_device(cfg: DictConfig, device: str, process: Process) -> list[Path]:
     """Translate the part of one of the processes that `predict` has started."""
     quiet_others(process)
+    keep_memory()
     cfg.device, cfg.devices = device, 1
     return predict(cfg, process)
 
@@ -263,6 +265,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(cfg: DictConfig) -> None:
     process = detect_process()
     quiet_others(process)
+    keep_memory()
     predict(cfg, process=process)
 
 

@@ -5,7 +5,7 @@ from torch import nn
 
 from pix2pix_lightning.benchmark import memory
 from pix2pix_lightning.benchmark.memory import PeakMemory, measure_memory_by_part
-from pix2pix_lightning.training.performance import keep_memory
+from pix2pix_lightning.utils.allocator import keep_memory
 
 CPU = torch.device("cpu")
 MEGABYTE = 2**20

@@ -60,12 +60,12 @@ def write_norm(path, batch):
     return path
 
 
-@pytest.mark.parametrize(("batch", "expected"), [("batch", [8, 3]), (1, [1] * 11)])
+@pytest.mark.parametrize(("batch", "expected"), [("batch", [16, 2]), (1, [1] * 18)])
 def test_a_folder_is_translated_in_batches_where_the_graph_takes_them(batch, expected, tmp_path, monkeypatch):
     (tmp_path / "in").mkdir()
     outputs = {}
-    for number in range(11):  # from dark to bright
-        noise = np.random.default_rng(number).integers(0, 20 * number + 50, (256, 256, 3)).astype(np.uint8)
+    for number in range(18):  # from dark to bright
+        noise = np.random.default_rng(number).integers(0, 12 * number + 50, (256, 256, 3)).astype(np.uint8)
         Image.fromarray(noise).save(path := tmp_path / "in" / f"{number:02}.png")
         outputs[path] = [tmp_path / "out" / path.name]
     sizes, run = [], OnnxSession.run
@@ -81,6 +81,6 @@ def test_a_folder_is_translated_in_batches_where_the_graph_takes_them(batch, exp
 
 def test_files_that_gain_nothing_get_one_image(tmp_path, monkeypatch):
     translator = Translator(write_norm(tmp_path / "model.onnx", "batch"))
-    assert choose_batch_size(translator, (256, 256)) == 8
+    assert choose_batch_size(translator, (256, 256)) == 16
     monkeypatch.setattr(translator, "network", ExportedNetwork(torch.clone, METADATA, torch.device("cpu")))
     assert choose_batch_size(translator, (256, 256)) == 1

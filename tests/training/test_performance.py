@@ -380,7 +380,7 @@ def test_a_step_of_ones_own_logs_what_the_losses_record():
 
 FAULTS = """
 import resource, torch
-from pix2pix_lightning.training.performance import keep_memory
+from pix2pix_lightning.utils.allocator import keep_memory
 
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

@@ -20,8 +20,8 @@ from pix2pix_lightning.benchmark.machine import describe_machine, describe_versi
 from pix2pix_lightning.benchmark.profile import measure_profile
 from pix2pix_lightning.benchmark.report import HEADER, format_machine, format_row, format_summary
 from pix2pix_lightning.benchmark.strips import use_files
-from pix2pix_lightning.training.performance import keep_memory
 from pix2pix_lightning.training.performance_choice import choose_compile, choose_options
+from pix2pix_lightning.utils.allocator import keep_memory
 from pix2pix_lightning.utils.checks import check_counts
 from pix2pix_lightning.utils.devices import resolve_device, supports_bfloat16
 from pix2pix_lightning.utils.errors import UserError

@@ -17,7 +17,7 @@ import torch
 
 from pix2pix_lightning.benchmark.machine import synchronize
 from pix2pix_lightning.benchmark.memory import PeakMemory
-from pix2pix_lightning.training.performance import keep_memory
+from pix2pix_lightning.utils.allocator import keep_memory
 
 _WARMUP = {"cpu": 1, "cuda": 6}  # units of work before the first that counts: kernels are chosen, a graph is captured
 _REFILL = 3  # units until a process that keeps its memory causes no more page faults

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +12,6 @@ from pix2pix_lightning.data.pair_spec import PairSpec
 from pix2pix_lightning.inference.precision import choose_precision, optimize_layout, use_precision
 from pix2pix_lightning.models.pix2pix import Pix2PixModule
 from pix2pix_lightning.networks import HourglassGenerator, TilingState, Window, use_eval_mode
-from pix2pix_lightning.networks.fast_convolutions.kept_weights import use_winograd
 from pix2pix_lightning.networks.hourglass_batches import run_batch, runs_in_batches
 
 
@@ -27,7 +26,7 @@ class GeneratorNetwork:
         device: Device on which it runs.
         precision: ``32``, ``bf16`` or ``auto``.
         optimized_layout: Whether the weights are converted for speed, in place, and for float32 on a CPU kept in a
-            second form too (``networks.winograd``).
+            second form too (`keep_transformed_weights`).
 
     Attributes:
         generator: The module's generator.
@@ -50,7 +49,6 @@ class GeneratorNetwork:
         self.norm, self.dropout, self.device = norm, dropout, device
         self.precision = choose_precision(device) if precision == "auto" else precision
         self.generator = module.generator.to(device)
-        self._keeps_weights = optimized_layout and device.type == "cpu" and self.precision == "32"
         if optimized_layout:
             optimize_layout(self.generator, device, self.precision)
         self.side_multiple = int(getattr(self.generator, "side_multiple", 1))
@@ -86,8 +84,7 @@ class GeneratorNetwork:
         with self.use(seed=seed, sample=sample, whole=whole, window=window) as generator:
             is_batch = whole is None and len(source) > 0
             if is_batch and isinstance(generator, HourglassGenerator) and runs_in_batches(generator):
-                with use_winograd(generator) if self._keeps_weights else nullcontext():
-                    return run_batch(generator, source.to(self.dtype))
+                return run_batch(generator, source.to(self.dtype))
             # forward, since __call__ runs what was compiled for training
             output: Tensor = generator.forward(source.to(self.dtype))
         return output

@@ -13,7 +13,7 @@ from pix2pix_lightning.inference.translator import Translator
 
 Item = TypeVar("Item")
 
-_PIXELS = 8 * 256**2  # of a batch: more of them make a CPU no faster, and take memory
+_PIXELS = 16 * 256**2  # of a batch: more of them make a CPU no faster, and take memory
 _MOST = 16
 
 

@@ -29,7 +29,9 @@ from pix2pix_lightning.inference.tiles import (
     run_in_tiles,
 )
 from pix2pix_lightning.networks import ReceptiveField, TilingState, Window, find_image_norms, measure_receptive_field
+from pix2pix_lightning.networks.fast_convolutions.layers import transform_kept_weights
 from pix2pix_lightning.networks.padding import compute_padded_side, pad_to_multiple
+from pix2pix_lightning.utils.allocator import use_kept_memory
 from pix2pix_lightning.utils.disk import get_free_space
 from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.free_memory import format_bytes, get_free_memory, get_used_memory, parse_bytes
@@ -219,7 +221,8 @@ class LargeImages:
         if not isinstance(network, GeneratorNetwork):
             return None
         side = compute_padded_side(_SMALL_SIDE, network.side_multiple, network.min_side)
-        with network.use() as generator:
+        with use_kept_memory(), network.use() as generator:
+            transform_kept_weights(generator)
             try:
                 return LayerwiseNetwork(
                     generator,
@@ -248,7 +251,7 @@ class LargeImages:
         memory = used + share if self.memory is None else self.memory
         available = memory - used - int(_RESERVE * memory)
         mode = Mode(network.norm, network.dropout, task.seed, task.sample)
-        with network.use(seed=task.seed, sample=task.sample):
+        with use_kept_memory(), network.use(seed=task.seed, sample=task.sample):
             plan = layers.plan(task.height, width, mode, available)
             self._check_room(plan, f"an image of {task.name} pixels", memory, available)
             layers.run(

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from pix2pix_lightning.networks import convert_to_matmul, convert_to_winograd
+from pix2pix_lightning.networks.fast_convolutions.layers import keep_transformed_weights
 from pix2pix_lightning.utils.devices import supports_bfloat16
 
 PRECISIONS = ("32", "bf16", "auto")
@@ -69,3 +70,5 @@ def optimize_layout(network: nn.Module, device: torch.device, precision: str) ->
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if device.type == "cpu":
         convert_to_winograd(convert_to_matmul(network))
+        if precision == "32":
+            keep_transformed_weights(network)

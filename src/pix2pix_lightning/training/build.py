@@ -41,9 +41,9 @@ from pix2pix_lightning.training.ddp import uses_plain_ddp
 from pix2pix_lightning.training.init_weights import load_initial_weights
 from pix2pix_lightning.training.loggers import FaultTolerantLogger, MetricsCSV, warn_left_out
 from pix2pix_lightning.training.monitor_choice import resolve_monitor
-from pix2pix_lightning.training.performance import keep_memory
 from pix2pix_lightning.training.performance_choice import Choice, choose_compile, choose_options, computes_float
 from pix2pix_lightning.training.side_choice import keep_sides, restore_saved_sides
+from pix2pix_lightning.utils.allocator import keep_memory
 from pix2pix_lightning.utils.errors import UserError
 from pix2pix_lightning.utils.instantiate import TARGET, build, locate
 

@@ -1,3 +1,5 @@
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -5,7 +7,8 @@ from torch.nn import functional as F
 
 from pix2pix_lightning.networks import UNetGenerator, convert_to_matmul, use_eval_mode
 from pix2pix_lightning.networks.fast_convolutions import kept_weights as module
-from pix2pix_lightning.networks.fast_convolutions.kept_weights import use_winograd
+from pix2pix_lightning.networks.fast_convolutions import products
+from pix2pix_lightning.networks.fast_convolutions.layers import keep_transformed_weights
 from pix2pix_lightning.networks.hourglass_batches import run_batch, runs_in_batches
 
 
@@ -18,9 +21,8 @@ def convolve(layer, x):
 
 def build(cls, channels, out, *, bias=False):
     torch.manual_seed(0)
-    return convert_to_matmul(
-        cls(channels, out, 4, stride=2, padding=1, bias=bias).to(memory_format=torch.channels_last)
-    )
+    layer = cls(channels, out, 4, stride=2, padding=1, bias=bias).to(memory_format=torch.channels_last)
+    return keep_transformed_weights(convert_to_matmul(layer))
 
 
 @pytest.mark.parametrize(
@@ -28,8 +30,8 @@ def build(cls, channels, out, *, bias=False):
     [
         (nn.Conv2d, 128, 256, (2, 48, 48), False),  # 24 cells are six tiles
         (nn.Conv2d, 128, 256, (4, 32, 34), True),  # and 17 are cut
-        (nn.ConvTranspose2d, 320, 96, (2, 17, 17), False),
-        (nn.ConvTranspose2d, 320, 96, (3, 14, 19), True),
+        (nn.ConvTranspose2d, 320, 96, (3, 17, 17), False),
+        (nn.ConvTranspose2d, 320, 96, (4, 14, 19), True),
     ],
 )
 def test_the_convolution_is_that_of_torch(cls, channels, out, shape, bias, monkeypatch):
@@ -37,8 +39,10 @@ def test_the_convolution_is_that_of_torch(cls, channels, out, shape, bias, monke
     if bias:
         nn.init.normal_(layer.bias)
     x = torch.randn(shape[0], channels, *shape[1:]).double().to(memory_format=torch.channels_last)
-    monkeypatch.setattr(type(layer), "forward", None)  # else it might do the work
-    with torch.no_grad(), use_winograd(layer):
+    monkeypatch.setattr(cls, "forward", None)  # else it might do the work
+    monkeypatch.setattr(products, "convolve", None)
+    monkeypatch.setattr(products, "convolve_transposed", None)
+    with torch.no_grad():
         found = layer(x)
     assert found.is_contiguous(memory_format=torch.channels_last)
     torch.testing.assert_close(found, convolve(layer, x), rtol=0, atol=1e-12)
@@ -46,8 +50,8 @@ def test_the_convolution_is_that_of_torch(cls, channels, out, shape, bias, monke
 
 def test_images_of_a_batch_do_not_meet():
     layer = build(nn.ConvTranspose2d, 320, 96)
-    x = torch.randn(2, 320, 24, 24)
-    with torch.no_grad(), use_winograd(layer):
+    x = torch.randn(2, 320, 32, 32)
+    with torch.no_grad():
         alone, other = layer(x[:1]), layer(torch.cat([x[:1], x[1:] * 1000]))[:1]
     torch.testing.assert_close(alone, other, rtol=0, atol=1e-5)
 
@@ -55,7 +59,7 @@ def test_images_of_a_batch_do_not_meet():
 def test_weights_that_changed_are_transformed_again_and_are_in_no_state_dict():
     layer = build(nn.Conv2d, 128, 256)
     x = torch.randn(2, 128, 48, 48)
-    with torch.no_grad(), use_winograd(layer):
+    with torch.no_grad():
         before = layer(x)
         layer.weight.mul_(2)
         assert torch.allclose(layer(x), 2 * before, atol=1e-5)
@@ -64,18 +68,18 @@ def test_weights_that_changed_are_transformed_again_and_are_in_no_state_dict():
         layer.weight[1].zero_()  # which torch counts, and no sample has
         assert layer(x)[:, 1].abs().max() == 0
     assert vars(layer).keys() == vars(build(nn.Conv2d, 128, 256)).keys()
+    assert copy.deepcopy(layer).keeps_weight
     assert list(layer.state_dict()) == ["weight"]
 
 
 def test_gradients_half_precision_and_few_tiles_are_left_to_the_layer(monkeypatch):
     layer = build(nn.Conv2d, 128, 256)
     monkeypatch.setattr(module, "convolve_transformed", None)
-    with use_winograd(layer):
-        layer(torch.randn(2, 128, 48, 48)).sum().backward()
-        assert layer.weight.grad is not None
-        with torch.no_grad():
-            assert layer(torch.randn(1, 128, 36, 36)).shape == (1, 256, 18, 18)  # 36 tiles
-            assert layer.bfloat16()(torch.randn(2, 128, 48, 48).bfloat16()).dtype == torch.bfloat16
+    layer(torch.randn(2, 128, 48, 48)).sum().backward()
+    assert layer.weight.grad is not None
+    with torch.no_grad():
+        assert layer(torch.randn(1, 128, 36, 36)).shape == (1, 256, 18, 18)  # 25 tiles
+        assert layer.bfloat16()(torch.randn(2, 128, 48, 48).bfloat16()).dtype == torch.bfloat16
 
 
 @pytest.mark.parametrize("norm", ["batch", "instance"])
@@ -84,11 +88,11 @@ def test_a_batch_through_a_unet_is_each_image_alone_in_float64(norm):
     network = UNetGenerator(num_downs=4, base_channels=32, norm=norm, noise_channels=1).to(
         memory_format=torch.channels_last
     )
-    assert runs_in_batches(convert_to_matmul(network))
+    assert runs_in_batches(keep_transformed_weights(convert_to_matmul(network)))
     exact = UNetGenerator(num_downs=4, base_channels=32, norm=norm, noise_channels=1).double()
     exact.load_state_dict(network.state_dict())
     x = torch.rand(3, 3, 96, 112) * 2 - 1  # the outer level, of 48 x 56, image by image
-    with torch.no_grad(), use_eval_mode(network, dropout=True, sample=3), use_winograd(network):
+    with torch.no_grad(), use_eval_mode(network, dropout=True, sample=3):
         found = run_batch(network, x)
     with torch.no_grad(), use_eval_mode(exact, dropout=True, sample=3):
         expected = torch.cat([exact(image[None].double()) for image in x])
@@ -110,5 +114,4 @@ def test_tensors_of_inference_mode():
     with torch.inference_mode():
         layer = build(nn.Conv2d, 128, 256)
         x = torch.randn(2, 128, 48, 48)
-        with use_winograd(layer):
-            torch.testing.assert_close(layer(x), F.conv2d(x, layer.weight, stride=2, padding=1), rtol=0, atol=1e-4)
+        torch.testing.assert_close(layer(x), F.conv2d(x, layer.weight, stride=2, padding=1), rtol=0, atol=1e-4)

@@ -15,35 +15,35 @@ from pix2pix_lightning.networks.fast_convolutions.layers import FastConv2d
 from pix2pix_lightning.networks.fast_convolutions.tiles import build_tiles
 
 CASES = [
-    (Convolution(4, 1, 1, False), 9, 12),
-    (Convolution(3, 1, 0, False), 10, 7),
-    (Convolution(3, 1, 1, False), 4, 33),
-    (Convolution(2, 1, 2, False), 5, 6),
-    (Convolution(4, 2, 1, False), 9, 12),  # the last row has no window
-    (Convolution(4, 2, 2, False), 13, 8),
-    (Convolution(4, 2, 1, True), 9, 12),
-    (Convolution(4, 2, 0, True), 7, 5),
+    (False, Convolution(4, 1, (1, 1)), 9, 12),
+    (False, Convolution(3, 1, (0, 0)), 10, 7),
+    (False, Convolution(3, 1, (1, 1)), 4, 33),
+    (False, Convolution(2, 1, (2, 2)), 5, 6),
+    (False, Convolution(4, 2, (1, 1)), 9, 12),  # the last row has no window
+    (False, Convolution(4, 2, (2, 0)), 13, 8),
+    (True, Convolution(4, 2, (1, 1)), 9, 12),
+    (True, Convolution(4, 2, (0, 1)), 8, 5),
 ]
 LAYOUTS = [torch.channels_last, torch.contiguous_format]
 
 
-def convolve_plainly(x, weight, convolution):
-    function = F.conv_transpose2d if convolution.is_transposed else F.conv2d
+def convolve_plainly(x, weight, convolution, *, is_transposed=False):
+    function = F.conv_transpose2d if is_transposed else F.conv2d
     return function(x, weight, None, convolution.stride, convolution.padding)
 
 
-def draw(convolution, height, width, *, channels=(5, 7), layout=torch.channels_last):
+def draw(convolution, height, width, *, is_transposed=False, channels=(5, 7), layout=torch.channels_last):
     torch.manual_seed(0)
     inputs, outputs = channels
     side = convolution.side
     x = torch.randn(3, inputs, height, width, dtype=torch.float64).to(memory_format=layout)
-    shape = (inputs, outputs, side, side) if convolution.is_transposed else (outputs, inputs, side, side)
+    shape = (inputs, outputs, side, side) if is_transposed else (outputs, inputs, side, side)
     weight = torch.randn(shape, dtype=torch.float64).to(memory_format=layout)
     return x.requires_grad_(), weight.requires_grad_()
 
 
-def check_values_and_gradients(function, x, weight, convolution):
-    expected = convolve_plainly(x, weight, convolution)
+def check_values_and_gradients(function, x, weight, convolution, *, is_transposed=False):
+    expected = convolve_plainly(x, weight, convolution, is_transposed=is_transposed)
     found = function(x, weight, convolution)
     assert found.is_contiguous(memory_format=torch.channels_last)
     slopes = torch.randn_like(expected)
@@ -55,40 +55,42 @@ def check_values_and_gradients(function, x, weight, convolution):
 
 @pytest.mark.parametrize("tiles_at_once", [256, 2])  # all images at once, or some rows of one
 @pytest.mark.parametrize("layout", LAYOUTS, ids=["last", "contiguous"])
-@pytest.mark.parametrize(("convolution", "height", "width"), CASES, ids=str)
-def test_values_and_gradients(convolution, height, width, layout, tiles_at_once, monkeypatch):
+@pytest.mark.parametrize(("is_transposed", "convolution", "height", "width"), CASES, ids=str)
+def test_values_and_gradients(is_transposed, convolution, height, width, layout, tiles_at_once, monkeypatch):
     monkeypatch.setattr(winograd, "_GROUP", tiles_at_once)
-    x, weight = draw(convolution, height, width, layout=layout)
-    check_values_and_gradients(winograd.convolve, x, weight, convolution)
+    x, weight = draw(convolution, height, width, is_transposed=is_transposed, layout=layout)
+    function = winograd.convolve_transposed if is_transposed else winograd.convolve
+    check_values_and_gradients(function, x, weight, convolution, is_transposed=is_transposed)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS, ids=["last", "contiguous"])
 @pytest.mark.parametrize("outputs", [1, 3])
 def test_values_and_gradients_of_thin_layers(outputs, layout):
-    for convolution, function in (
-        (Convolution(4, 1, 1, False), thin.convolve),
-        (Convolution(3, 1, 0, False), thin.convolve),
-        (Convolution(4, 2, 1, True), thin.convolve_transposed),
+    for is_transposed, convolution, function in (
+        (False, Convolution(4, 1, (1, 1)), thin.convolve),
+        (False, Convolution(3, 1, (0, 1)), thin.convolve),
+        (True, Convolution(4, 2, (1, 1)), lambda x, weight, _: thin.convolve_transposed(x, weight)),
     ):
-        x, weight = draw(convolution, 9, 12, channels=(5, outputs), layout=layout)
-        check_values_and_gradients(function, x, weight, convolution)
+        x, weight = draw(convolution, 9, 12, is_transposed=is_transposed, channels=(5, outputs), layout=layout)
+        check_values_and_gradients(function, x, weight, convolution, is_transposed=is_transposed)
 
 
 def square(way, convolution, x, weight):
     return way(x, weight, convolution).square()
 
 
-@pytest.mark.parametrize("convolution", [CASES[0][0], CASES[4][0], CASES[6][0]], ids=str)
-def test_gradients_that_are_not_needed_and_second_derivatives(convolution):
-    x, weight = draw(convolution, 4, 4, channels=(2, 2))
+@pytest.mark.parametrize(("is_transposed", "convolution"), [CASES[0][:2], CASES[4][:2], CASES[6][:2]], ids=str)
+def test_gradients_that_are_not_needed_and_second_derivatives(is_transposed, convolution):
+    x, weight = draw(convolution, 4, 4, is_transposed=is_transposed, channels=(2, 2))
+    own = winograd.convolve_transposed if is_transposed else winograd.convolve
     for given, other in ((x, weight.detach()), (weight, x.detach())):
         pair = (x, other) if given is x else (other, weight)
         gradients = [
             torch.autograd.grad(function(*pair, convolution).square().sum(), given)[0]
-            for function in (convolve_plainly, winograd.convolve)
+            for function in (partial(convolve_plainly, is_transposed=is_transposed), own)
         ]
         torch.testing.assert_close(*gradients, rtol=1e-11, atol=1e-11)
-    ways = [winograd.convolve, *([thin.convolve] if convolution.stride == 1 else [])]
+    ways = [own, *([thin.convolve] if convolution.stride == 1 else [])]
     for way in ways:
         run = partial(square, way, convolution)
         assert torch.autograd.gradgradcheck(run, (x, weight), fast_mode=True)
@@ -105,7 +107,7 @@ def test_tiles_in_exact_numbers():
 
 def test_float32_rounds_within_the_documented_bound():
     torch.manual_seed(0)
-    convolution = Convolution(4, 1, 1, False)
+    convolution = Convolution(4, 1, (1, 1))
     x, weight = torch.randn(1, 128, 31, 31), torch.randn(64, 128, 4, 4)
     exact = convolve_plainly(x.double(), weight.double(), convolution)
     errors = [

@@ -11,9 +11,9 @@ from pix2pix_lightning.inference.layerwise.operations import NoisyDropout, Rows
 from pix2pix_lightning.inference.layerwise.plan import Phase, PhasePlan, Size, find_light
 from pix2pix_lightning.inference.layerwise.tracing import Layer
 
-_BLOCK_BYTES = 2**26
-"""Bytes of a block's rows in all layers: small enough for caches, large enough for the cost of a call."""
-_NEAR = 1.25
+_BLOCK_BYTES = 2**27
+"""Bytes of a block's rows in all layers: few blocks compute few rows for their neighbours."""
+_NEAR = 2.0
 """How much more than the least memory is taken for fewer and larger blocks."""
 _LEAST_GAIN = 0.9
 """What half as many rows in a block have to make of the memory, for even smaller blocks to be tried."""

@@ -56,6 +56,10 @@ class Convolution(Operation):
             return self.module.forward(padded)[:, :, 1 - above :][:, :, : rows.stop - rows.start]
         both = min(above, below)
         padded = F.pad(maps[0], (0, 0, above - both, below - both)) if above != below else maps[0]
+        if isinstance(self.module, FastConv2d):
+            fast = self.module.convolve_by_kept(padded, (both, self.padding[1]))
+            if fast is not None:
+                return fast
         return F.conv2d(
             padded,
             self.weight,
@@ -116,8 +120,8 @@ class TransposedConvolution(Operation):
             output: Tensor = self.module.forward(maps[0])  # which may know a faster way for small maps
             return output
         stride, kernel = self.stride[0], self.kernel[0]
-        if isinstance(self.module, FastConvTranspose2d) and is_small(self.module, maps[0]):
-            return self.module.forward(maps[0])[:, :, rows.start - 2 * have.start :][:, :, : rows.stop - rows.start]
+        if isinstance(self.module, FastConvTranspose2d) and (fast := self.module.convolve_faster(maps[0])) is not None:
+            return fast[:, :, rows.start - 2 * have.start :][:, :, : rows.stop - rows.start]
         start = have.start * stride - self.padding[0]  # the first row that the kernels reach
         stop = start + (have.stop - have.start - 1) * stride + kernel
         above, below = rows.start - start, stop - rows.stop

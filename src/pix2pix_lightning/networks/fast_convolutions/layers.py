@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from pix2pix_lightning.networks.fast_convolutions import products, thin, winograd
+from pix2pix_lightning.networks.fast_convolutions import kept_weights, products, thin, winograd
 from pix2pix_lightning.networks.fast_convolutions.convolution import Convolution
 from pix2pix_lightning.networks.layers import is_traced
 
@@ -16,18 +16,20 @@ __all__ = [
     "FastConvTranspose2d",
     "convert_to_matmul",
     "convert_to_winograd",
-    "is_float",
     "is_small",
+    "keep_transformed_weights",
     "suits_matmul",
     "suits_winograd",
+    "transform_kept_weights",
 ]
 
 # With fewer pairs of channels for each position, gathering the patches costs more than converting the layouts.
 _PAIRS_A_POSITION = 64
 _MAX_WIDE_POSITIONS = 16  # up to which reading the weights takes the time of the products, in any type
 _MIN_THIN_INPUTS, _MAX_THIN_OUTPUTS = 32, 4
-_MAX_THIN_POSITIONS = 2**15  # of an image that a transposed convolution doubles: its products take memory
+_MAX_THIN_POSITIONS = 2**19  # of maps that a transposed convolution doubles: its products take memory
 _MIN_CHANNELS = 48  # harmonic mean of the channels, halved: below, Winograd's sums cost more than what is spared
+_WEIGHTS_A_TILE = 2**14  # of a transposed convolution, up to which transforming them takes less than is spared
 _MIN_TILES = 32  # below, transforming the weight costs more
 
 
@@ -37,45 +39,72 @@ class FastConv2d(nn.Conv2d):
     Attributes:
         by_matmul: Whether matrix products may compute it.
         by_winograd: Whether Winograd's minimal filtering may compute it.
+        keeps_weight: Whether the weight may be kept in a second form, in which Winograd's method needs it.
     """
 
     by_matmul = False
     by_winograd = False
+    keeps_weight = False
 
     def forward(self, input: Tensor) -> Tensor:
         """Map (B, in, H, W) to (B, out, H', W')."""
+        if (output := self.convolve_by_kept(input, Convolution.of(self).padding)) is not None:
+            return output
         if input.dim() == 4 and self.by_matmul and self.stride == (2, 2):
             if not (input.shape[2] % 2 or input.shape[3] % 2) and is_small(self, input):
                 return self._add_bias(_multiply(products.convolve, self, input))
-        elif is_float(self, input):
+        elif _is_float(self, input):
             if self.by_matmul and self.out_channels <= _MAX_THIN_OUTPUTS:
                 return self._add_bias(thin.convolve(input, self.weight, Convolution.of(self)))
             if self.by_winograd and self._has_tiles(input):
                 return self._add_bias(winograd.convolve(input, self.weight, Convolution.of(self)))
         return super().forward(input)
 
+    def convolve_by_kept(self, input: Tensor, padding: tuple[int, int]) -> Tensor | None:
+        """Compute the output with a padding of rows and columns, if the kept weight makes it fast; else None."""
+        output = kept_weights.convolve(self, input, padding) if _uses_kept(self, input) else None
+        return None if output is None else self._add_bias(output)
+
     def _has_tiles(self, input: Tensor) -> bool:
         """Return whether the maps are large enough for Winograd's method."""
-        convolution = Convolution.of(self)
-        frame = convolution.get_frame(*input.shape[2:])
-        rows, columns = convolution.count_tiles(frame)
-        return min(frame.size) > 0 and len(input) * rows * columns >= _MIN_TILES
+        size = Convolution.of(self).get_output_size(*input.shape[2:])
+        return min(size) > 0 and len(input) * winograd.count_tiles(*size) >= _MIN_TILES
 
     def _add_bias(self, output: Tensor) -> Tensor:
         return output if self.bias is None else output + self.bias.to(output.dtype)[:, None, None]
 
 
 class FastConvTranspose2d(nn.ConvTranspose2d):
-    """Transposed 4x4 convolution of stride 2, of the values and weights of the `nn.ConvTranspose2d` it replaces."""
+    """Transposed 4x4 convolution of stride 2, of the values and weights of the `nn.ConvTranspose2d` it replaces.
+
+    Attributes:
+        by_winograd: As of `FastConv2d`, where matrix products are slower.
+        keeps_weight: As of `FastConv2d`.
+    """
+
+    by_winograd = False
+    keeps_weight = False
 
     def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
         """Map (B, in, H, W) to (B, out, 2H, 2W)."""
-        if input.dim() == 4 and output_size is None:
-            if is_small(self, input):
-                return self._add_bias(_multiply(products.convolve_transposed, self, input))
-            if _is_thin(self, input):
-                return self._add_bias(thin.convolve_transposed(input, self.weight, Convolution.of(self)))
-        return super().forward(input, output_size)
+        output = self.convolve_faster(input) if input.dim() == 4 and output_size is None else None
+        return super().forward(input, output_size) if output is None else output
+
+    def convolve_faster(self, input: Tensor) -> Tensor | None:
+        """Compute the output in another way than the library, if that is faster; else return None."""
+        output = kept_weights.convolve(self, input, (1, 1)) if _uses_kept(self, input) else None
+        if output is None and is_small(self, input):
+            output = _multiply(products.convolve_transposed, self, input)
+        if output is None and self.by_winograd and self._has_tiles(input):
+            output = winograd.convolve_transposed(input, self.weight, Convolution.of(self))
+        if output is None and _is_thin(self, input):
+            output = thin.convolve_transposed(input, self.weight)
+        return None if output is None else self._add_bias(output)
+
+    def _has_tiles(self, input: Tensor) -> bool:
+        """Return whether the maps are large enough for Winograd's method, which transforms the weight in each step."""
+        num_tiles = len(input) * winograd.count_tiles(*input.shape[2:])
+        return self.weight.numel() <= _WEIGHTS_A_TILE * num_tiles and _is_float(self, input)
 
     def _add_bias(self, output: Tensor) -> Tensor:
         return output if self.bias is None else output + self.bias.to(output.dtype)[:, None, None]
@@ -103,7 +132,8 @@ def convert_to_winograd(network: nn.Module) -> nn.Module:
     """Compute convolutions of ``network`` by Winograd's minimal filtering wherever that is faster, in place.
 
     Args:
-        network: Any module. Only plain 3x3 and 4x4 convolutions of stride 1 and many channels are changed.
+        network: Any module. Only plain 3x3 and 4x4 convolutions of stride 1, and transposed 4x4 ones of stride 2, of
+            many channels are changed.
 
     Returns:
         ``network`` itself; parameters, buffers and their names stay as they are.
@@ -111,9 +141,34 @@ def convert_to_winograd(network: nn.Module) -> nn.Module:
     for module in network.modules():
         if suits_winograd(module):
             _convert(module)
-            if isinstance(module, FastConv2d):
+            if isinstance(module, FastConv2d | FastConvTranspose2d):
                 module.by_winograd = True
     return network
+
+
+def keep_transformed_weights(network: nn.Module) -> nn.Module:
+    """Let layers keep their weights in the form that Winograd's method needs too, for runs without gradients.
+
+    Args:
+        network: Any module. Of the layers that `convert_to_matmul` or `convert_to_winograd` has converted those are
+            meant that become faster, in float32 or float64 on a CPU; they take up to six times the memory of their
+            weights.
+
+    Returns:
+        ``network`` itself; parameters, buffers and their names stay as they are.
+    """
+    for module in network.modules():
+        if isinstance(module, FastConv2d | FastConvTranspose2d) and kept_weights.suits_kept_weight(module):
+            module.keeps_weight = True
+    return network
+
+
+@torch.no_grad()
+def transform_kept_weights(network: nn.Module) -> None:
+    """Transform the weights that layers of ``network`` keep, so that no later run takes memory for that."""
+    for module in network.modules():
+        if isinstance(module, FastConv2d | FastConvTranspose2d) and module.keeps_weight:
+            kept_weights.get_weight(module)
 
 
 def suits_matmul(module: nn.Module) -> bool:
@@ -127,7 +182,11 @@ def suits_matmul(module: nn.Module) -> bool:
 
 def suits_winograd(module: nn.Module) -> bool:
     """Return whether a module is a layer that `convert_to_winograd` changes."""
-    if not isinstance(module, nn.Conv2d) or not _is_plain(module) or not _is_dense(module):
+    if not isinstance(module, nn.Conv2d | nn.ConvTranspose2d) or not _is_plain(module):
+        return False
+    if isinstance(module, nn.ConvTranspose2d):
+        return _is_strided(module) and kept_weights.suits_kept_weight(module)
+    if not _is_dense(module):
         return False
     inputs, outputs = module.in_channels, module.out_channels
     return _MIN_CHANNELS * (inputs + outputs) <= inputs * outputs
@@ -152,10 +211,10 @@ def _count_positions(module: nn.Conv2d | nn.ConvTranspose2d, input: Tensor) -> i
 def _is_thin(module: nn.ConvTranspose2d, input: Tensor) -> bool:
     """Return whether products of all pixels and weights take less time than the library's transposed convolution."""
     is_thin = module.out_channels <= _MAX_THIN_OUTPUTS and module.in_channels >= _MIN_THIN_INPUTS
-    return is_thin and input.shape[2:].numel() <= _MAX_THIN_POSITIONS and is_float(module, input)
+    return is_thin and len(input) * input.shape[2:].numel() <= _MAX_THIN_POSITIONS and _is_float(module, input)
 
 
-def is_float(module: nn.Conv2d | nn.ConvTranspose2d, input: Tensor) -> bool:
+def _is_float(module: nn.Conv2d | nn.ConvTranspose2d, input: Tensor) -> bool:
     """Return whether a batch is computed in float32 or float64 on a CPU, without autocast and under no tracer."""
     return (
         input.dim() == 4
@@ -165,6 +224,10 @@ def is_float(module: nn.Conv2d | nn.ConvTranspose2d, input: Tensor) -> bool:
         and not torch.is_autocast_enabled("cpu")
         and not is_traced()
     )
+
+
+def _uses_kept(module: FastConv2d | FastConvTranspose2d, input: Tensor) -> bool:
+    return module.keeps_weight and not torch.is_grad_enabled() and _is_float(module, input)
 
 
 def _convert(module: nn.Module) -> None:

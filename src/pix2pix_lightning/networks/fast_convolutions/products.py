@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["convolve", "convolve_transposed", "multiply_transposed"]
+__all__ = ["convolve", "convolve_transposed"]
 
 _SIDE, _STRIDE, _PADDING = 4, 2, 1
 _FEW_ROWS = 64  # up to which the library is faster with them last
@@ -28,19 +28,6 @@ def convolve_transposed(x: Tensor, weight: Tensor) -> Tensor:
     """Convolve maps (B, in, H, W) with a transposed weight (in, out, 4, 4), by stride 2 and padding 1."""
     output: Tensor = _ConvTranspose.apply(x, weight)  # type: ignore[no-untyped-call]
     return output
-
-
-def multiply_transposed(maps: Tensor, weight: Tensor) -> Tensor:
-    """Compute a transposed 4x4 convolution of stride 2 and padding 1 as a matrix product.
-
-    Args:
-        maps: Maps (B, in, H, W).
-        weight: Weight (in, out, 4, 4) of the same type.
-
-    Returns:
-        (B, out, 2H, 2W), channels last.
-    """
-    return _scatter_patches(_to_rows(maps) @ _to_matrix(weight), maps, weight.shape[1])
 
 
 class _Conv(torch.autograd.Function):
@@ -82,7 +69,7 @@ class _ConvTranspose(torch.autograd.Function):
 
     @staticmethod
     def forward(x: Tensor, weight: Tensor) -> Tensor:
-        return multiply_transposed(x, weight)
+        return _scatter_patches(_to_rows(x) @ _to_matrix(weight), x, weight.shape[1])
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:

@@ -12,10 +12,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pix2pix_lightning.networks.fast_convolutions.convolution import Convolution
-from pix2pix_lightning.networks.fast_convolutions.products import multiply_transposed
 from pix2pix_lightning.networks.fast_convolutions.winograd import differentiate_input, differentiate_weight
 
 __all__ = ["convolve", "convolve_transposed"]
+
+_ADJOINT = Convolution(side=4, stride=2, padding=(1, 1))
 
 
 def convolve(x: Tensor, weight: Tensor, convolution: Convolution) -> Tensor:
@@ -33,18 +34,17 @@ def convolve(x: Tensor, weight: Tensor, convolution: Convolution) -> Tensor:
     return output
 
 
-def convolve_transposed(x: Tensor, weight: Tensor, convolution: Convolution) -> Tensor:
+def convolve_transposed(x: Tensor, weight: Tensor) -> Tensor:
     """Convolve maps with a transposed 4x4 kernel of stride 2 and padding 1.
 
     Args:
         x: (B, in, H, W).
         weight: (in, out, 4, 4) of the same type.
-        convolution: What is computed.
 
     Returns:
         (B, out, 2H, 2W), channels last.
     """
-    output: Tensor = _ConvolveThinTransposed.apply(x, weight, convolution)  # type: ignore[no-untyped-call]
+    output: Tensor = _ConvolveThinTransposed.apply(x, weight)  # type: ignore[no-untyped-call]
     return output
 
 
@@ -60,10 +60,10 @@ class _ConvolveThin(torch.autograd.Function):
     def forward(x: Tensor, weight: Tensor, convolution: Convolution) -> Tensor:
         batch, _, height, width = x.shape
         out, _, side, _ = weight.shape
-        padding = convolution.padding
+        above, left = convolution.padding
         pixels = (_to_rows(x) @ _to_matrix(weight).t()).view(batch, height, width, side, side, out)
-        pixels = F.pad(pixels, (0, 0, 0, 0, 0, 0, padding, padding, padding, padding))
-        rows, columns = height + 2 * padding - side + 1, width + 2 * padding - side + 1
+        pixels = F.pad(pixels, (0, 0, 0, 0, 0, 0, left, left, above, above))
+        rows, columns = convolution.get_output_size(height, width)
         total = pixels[:, :rows, :columns, 0, 0].clone()
         for y in range(side):
             for z in range(side):
@@ -80,8 +80,10 @@ class _ConvolveThin(torch.autograd.Function):
             return of_x, differentiate_weight(x, weight, gradient, ctx.convolution) if needs_weight else None, None
         batch, channels, height, width = x.shape
         out, _, side, _ = weight.shape
-        around = side - 1 - ctx.convolution.padding
-        windows = F.pad(gradient, (around,) * 4).unfold(2, side, 1).unfold(3, side, 1)  # B, out, H, W, k, k
+        above, left = (side - 1 - padding for padding in ctx.convolution.padding)
+        windows = (
+            F.pad(gradient, (left, left, above, above)).unfold(2, side, 1).unfold(3, side, 1)
+        )  # B, out, H, W, k, k
         slopes = windows.flip(4, 5).permute(0, 2, 3, 4, 5, 1).reshape(batch * height * width, -1)
         of_x = of_weight = None
         if needs_x:
@@ -96,20 +98,27 @@ class _ConvolveThinTransposed(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        x, weight, ctx.convolution = inputs
-        ctx.save_for_backward(x, weight)
+    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs)
 
     @staticmethod
-    def forward(x: Tensor, weight: Tensor, convolution: Convolution) -> Tensor:
-        return multiply_transposed(x, weight)
+    def forward(x: Tensor, weight: Tensor) -> Tensor:
+        (batch, _, height, width), out = x.shape, weight.shape[1]
+        matrix = weight.permute(2, 3, 1, 0).reshape(-1, len(weight))
+        planes = (matrix @ _to_rows(x).t()).view(2, 2, 2, 2, out, batch, height, width)  # two axes of shift and parity
+        # A plane has the values of a row of the kernel, 2 * shift + parity, for all pixels: sums of a few whole planes.
+        total = planes.new_zeros(2, 2, out, batch, height + 1, width + 1)  # parities
+        for y in range(2):
+            for z in range(2):
+                total[..., y : y + height, z : z + width] += planes[y, :, z]
+        pixels = total.permute(3, 4, 0, 5, 1, 2).reshape(batch, 2 * height + 2, 2 * width + 2, out)
+        return pixels[:, 1:-1, 1:-1].contiguous().permute(0, 3, 1, 2)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:
         x, weight = ctx.saved_tensors  # the library is fast in this direction
-        of_x = differentiate_input(x, weight, gradient, ctx.convolution) if ctx.needs_input_grad[0] else None
-        needs_weight = ctx.needs_input_grad[1]
-        return of_x, differentiate_weight(x, weight, gradient, ctx.convolution) if needs_weight else None, None
+        of_x = F.conv2d(gradient, weight, None, _ADJOINT.stride, _ADJOINT.padding) if ctx.needs_input_grad[0] else None
+        return of_x, differentiate_weight(gradient, weight, x, _ADJOINT) if ctx.needs_input_grad[1] else None
 
 
 def _to_rows(maps: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ cells of 2x2 pixels.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from typing import NamedTuple
 
@@ -51,22 +52,28 @@ class Tiles(NamedTuple):
         windows = cells.unfold(1, size, self.side).unfold(3, size, self.side)  # B, R, p, C, q, t, t
         return windows.permute(5, 6, 0, 1, 3, 2, 4).reshape(size**2, -1)
 
-    def add(self, tiles: Tensor, cells: Tensor) -> None:
-        """Add overlapping tiles to cells, in place; the adjoint of `gather`.
+    def sum(self, tiles: Tensor, shape: Sequence[int]) -> Tensor:
+        """Sum overlapping tiles to cells; the adjoint of `gather`.
 
         Args:
             tiles: (t * t, B * R * C * p * q).
-            cells: (B, m * (R + 1), p, m * (C + 1), q).
+            shape: B, R, p, C and q.
+
+        Returns:
+            (B, m * R + k - 1, p, m * C + k - 1, q), a view.
         """
+        batch, rows, height, columns, values = shape
         side, over = self.side, self.kernel - 1
+        cells = tiles.new_empty(batch, side * (rows + 1), height, side * (columns + 1), values)
         blocks = self._divide(cells)
-        batch, more_rows, _, height, more_columns, _, values = blocks.shape
-        shape = (side + over, side + over, batch, more_rows - 1, more_columns - 1, height, values)
-        parts = tiles.view(shape).permute(2, 3, 0, 5, 4, 1, 6)
-        blocks[:, :-1, :, :, :-1] += parts[:, :, :side, :, :, :side]
+        blocks[:, -1, :over] = 0
+        blocks[:, :-1, :, :, -1, :over] = 0
+        parts = tiles.view(side + over, side + over, batch, rows, columns, height, values).permute(2, 3, 0, 5, 4, 1, 6)
+        blocks[:, :-1, :, :, :-1] = parts[:, :, :side, :, :, :side]
         blocks[:, 1:, :over, :, :-1] += parts[:, :, side:, :, :, :side]
         blocks[:, :-1, :, :, 1:, :over] += parts[:, :, :side, :, :, side:]
         blocks[:, 1:, :over, :, 1:, :over] += parts[:, :, side:, :, :, side:]
+        return cells[:, : side * rows + over, :, : side * columns + over]
 
     def split(self, cells: Tensor) -> Tensor:
         """Split cells of the output, (B, m * R, p, m * C, q), into tiles, (m * m, B * R * C * p * q)."""
