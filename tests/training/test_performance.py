@@ -380,7 +380,7 @@ def test_a_step_of_ones_own_logs_what_the_losses_record():
 
 FAULTS = """
 import resource, torch
-from pix2pix_lightning.utils.allocator import keep_memory
+from pix2pix_lightning.utils.allocator import keep_memory, use_kept_memory
 
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -397,7 +397,12 @@ def is_huge(tensor):
             return "hg" in words
 
 as_it_is = [faults() for _ in range(5)]
+with use_kept_memory():
+    print(min(faults() for _ in range(20)))
+as_it_is += [faults() for _ in range(5)]
 assert keep_memory()
+with use_kept_memory():
+    pass
 print(min(as_it_is), min(faults() for _ in range(20)), is_huge(torch.ones(16 << 20)))
 """
 
@@ -406,9 +411,9 @@ print(min(as_it_is), min(faults() for _ in range(20)), is_huge(torch.ones(16 << 
 def test_kept_memory_is_not_asked_for_again():
     """In a process of its own: how its memory is kept is what is tested."""
     done = subprocess.run([sys.executable, "-c", FAULTS], check=True, capture_output=True, text=True)
-    as_it_is, kept, is_huge = done.stdout.split()
+    kept_for_a_while, as_it_is, kept, is_huge = done.stdout.split()
     assert int(as_it_is) > 10_000
-    assert int(kept) < 100
+    assert max(int(kept_for_a_while), int(kept)) < 100
     assert is_huge == str(Path("/sys/kernel/mm/transparent_hugepage").is_dir())
 
 

@@ -1,5 +1,6 @@
 """Networks layer by layer, against their own forward pass on the whole image."""
 
+import copy
 from pathlib import Path
 from threading import Thread
 
@@ -9,7 +10,15 @@ from torch import nn
 from torch.nn import functional as F
 
 from pix2pix_lightning.inference.layerwise import LayerwiseNetwork, Mode, NotTraceableError, budget, tracing
-from pix2pix_lightning.networks import EncoderDecoderGenerator, ResNetGenerator, UNetGenerator, use_eval_mode
+from pix2pix_lightning.networks import (
+    EncoderDecoderGenerator,
+    ResNetGenerator,
+    UNetGenerator,
+    convert_to_matmul,
+    use_eval_mode,
+)
+from pix2pix_lightning.networks.fast_convolutions import kept_weights
+from pix2pix_lightning.networks.fast_convolutions.layers import keep_transformed_weights
 
 
 class Mixed(nn.Module):
@@ -113,6 +122,28 @@ def test_layers_are_the_whole_network(name, dropout, norm, tmp_path):
             assert steps == [(done, total) for done in range(1, total + 1)]
     assert torch.equal(image, before)
     assert expected.std() > 0.05
+
+
+@pytest.mark.parametrize("norm", ["image", "running"])
+def test_strips_by_kept_weights(norm, monkeypatch):
+    """By Winograd's method, at the edges of the image and between."""
+    for name in ("_MIN_CHANNELS", "_MIN_TILES"):
+        monkeypatch.setattr(kept_weights, name, 1)
+    monkeypatch.setitem(NETWORKS, "wide", lambda: UNetGenerator(num_downs=3, base_channels=8))
+    plain, image = build("wide"), make_image(height=88)
+    fast = keep_transformed_weights(convert_to_matmul(copy.deepcopy(plain)))
+    heights, convolve = [], kept_weights.convolve
+    monkeypatch.setattr(
+        kept_weights, "convolve", lambda layer, x, padding: heights.append(x.shape[2]) or convolve(layer, x, padding)
+    )
+    mode = Mode(norm, False)
+    with torch.no_grad(), use_eval_mode(plain, norm=norm), use_eval_mode(fast, norm=norm):
+        layers = LayerwiseNetwork(fast, mode, channels=3, side=32)
+        heights.clear()
+        found = run(layers, layers.plan(88, 64, mode, 0), image)
+        assert len(heights) > 20
+        assert max(heights) < 88
+        torch.testing.assert_close(found, plain(image), rtol=0, atol=1e-9)
 
 
 @pytest.mark.parametrize("norm", ["image", "running"])

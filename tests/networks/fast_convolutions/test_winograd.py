@@ -21,6 +21,7 @@ CASES = [
     (False, Convolution(2, 1, (2, 2)), 5, 6),
     (False, Convolution(4, 2, (1, 1)), 9, 12),  # the last row has no window
     (False, Convolution(4, 2, (2, 0)), 13, 8),
+    (False, Convolution(4, 2, (0, 0)), 11, 11),  # nor the last row or column a tile
     (True, Convolution(4, 2, (1, 1)), 9, 12),
     (True, Convolution(4, 2, (0, 1)), 8, 5),
 ]
@@ -149,6 +150,30 @@ def _walk(function):
     return seen
 
 
+def test_a_transposed_layer_and_its_gradients_in_training(monkeypatch):
+    torch.manual_seed(0)
+    plain = nn.ConvTranspose2d(256, 64, 4, stride=2, padding=1).double()
+    fast = convert_to_winograd(copy.deepcopy(plain))
+    x = torch.randn(1, 256, 24, 24, dtype=torch.float64).requires_grad_()
+    outputs = [layer(x) for layer in (plain, fast)]
+    pairs = zip(
+        *(
+            [output, *torch.autograd.grad(output.square().sum(), (x, *layer.parameters()))]
+            for output, layer in zip(outputs, (plain, fast), strict=True)
+        ),
+        strict=True,
+    )
+    for one, other in pairs:
+        torch.testing.assert_close(other, one, rtol=0, atol=1e-9)
+    assert any("ConvolveTransposed" in str(node) for node in _walk(outputs[1].grad_fn))
+    monkeypatch.setattr(winograd, "convolve_transposed", None)
+    fast(torch.randn(1, 256, 4, 64, dtype=torch.float64))  # few positions, by products
+    with torch.autocast("cpu", torch.bfloat16):
+        fast.float()(torch.randn(1, 256, 24, 24))
+    with pytest.raises(TypeError):
+        fast(torch.randn(1, 256, 24, 24))
+
+
 def test_residual_blocks():
     torch.manual_seed(0)
     plain = ResNetGenerator(3, 3, num_blocks=1, base_channels=32).double().eval()
@@ -171,11 +196,14 @@ def test_residual_blocks():
         nn.Conv2d(128, 128, 3, padding=1, groups=2),
         nn.Conv2d(128, 128, 3, padding="same"),
         nn.Conv2d(128, 16, 3, padding=1),
+        nn.ConvTranspose2d(128, 32, 4, stride=2, padding=1),
+        nn.ConvTranspose2d(256, 64, 4, stride=2, padding=1, output_padding=1),
     ],
     ids=str,
 )
 def test_other_layers_are_left_alone(layer):
-    assert type(convert_to_winograd(layer)) is nn.Conv2d
+    before = type(layer)
+    assert type(convert_to_winograd(layer)) is before
 
 
 def test_few_tiles_half_precision_and_autocast_are_left_to_the_library(monkeypatch):
