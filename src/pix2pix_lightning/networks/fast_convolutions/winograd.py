@@ -1,7 +1,7 @@
 """Convolutions by Winograd's minimal filtering, and their gradients: fewer products, with sums before and after.
 
 A transposed convolution is the adjoint of a convolution, and is computed as the gradient of one is. Maps are computed
-in groups, so that what is multiplied stays in the cache. Rounding is up to thirty times that of a plain convolution in
+in groups, so that what is multiplied stays in the cache. Rounding is up to ten times that of a plain convolution in
 float32, far below that of bfloat16. A value that is not finite spreads within its tiles.
 """
 
