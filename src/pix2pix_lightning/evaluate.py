@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pix2pix_lightning.cli.main import run_command
+from pix2pix_lightning.utils.allocator import keep_memory
 from pix2pix_lightning.utils.devices import list_devices
 from pix2pix_lightning.utils.launching import run_on_devices
 from pix2pix_lightning.utils.processes import Process, detect_process, gather_results, quiet_others
@@ -53,6 +54,7 @@ def evaluate(cfg: DictConfig, command: str | None = None, process: Process = _AL
 def _evaluate_on_device(cfg: DictConfig, command: str | None, device: str, process: Process) -> dict[str, Interval]:
     """Measure the part of one of the processes that `evaluate` has started."""
     quiet_others(process)
+    keep_memory()
     cfg.device, cfg.devices = device, 1
     return evaluate(cfg, command, process)
 
@@ -171,6 +173,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(cfg: DictConfig, command: str) -> None:
     process = detect_process()
     quiet_others(process)
+    keep_memory()
     evaluate(cfg, command=command, process=process)
 
 

@@ -19,7 +19,8 @@ RATIOS = {"a": [1.5, 1.4, 1.6], "b": [1.02, 1.02, 1.02], "c": [1.2, 0.9, 0.9, 1.
 
 
 def test_each_option_is_tried_on_top_of_those_that_gained():
-    cfg = {"speed": {"precision": "32-true"}, "trainer": {"precision": "${speed.precision}"}, "data": {}}
+    speed = {"precision": "32-true", "winograd_convolutions": True}
+    cfg = {"speed": speed, "trainer": {"precision": "${speed.precision}"}, "data": {}}
     setting = Setting(OmegaConf.create(cfg), torch.device("cpu"), Path())
     seen = {}
 
@@ -28,9 +29,9 @@ def test_each_option_is_tried_on_top_of_those_that_gained():
         return RATIOS[option.reason]
 
     rows = {row["reason"]: row for row in measure_gains(setting, OPTIONS, 0.2, measure)}
-    fast = {"precision": "bf16-mixed"}
-    start = {"speed": {"precision": "32-true"}, "trainer": {"precision": "32-true"}, "data": {}}
-    narrow = {"speed": fast, "trainer": fast, "data": {}}
+    fast = {"precision": "bf16-mixed", "winograd_convolutions": "auto"}
+    start = {"speed": speed, "trainer": {"precision": "32-true"}, "data": {}}
+    narrow = {"speed": fast, "trainer": {"precision": "bf16-mixed"}, "data": {}}
     assert seen["a"] == [start, narrow]
     assert seen["b"] == [narrow, {**narrow, "speed": {**fast, "channels_last": True}}]
     assert seen["c"][0] == narrow  # too little gained

@@ -56,7 +56,10 @@ def measure_gains(
 
 
 def _apply(setting: Setting, option: Option) -> DictConfig:
-    return setting.override(**{key.replace(".", "__"): value for key, value in option.keys.items()})
+    keys = {key.replace(".", "__"): value for key, value in option.keys.items()}
+    if any(key.endswith("precision") for key in option.keys):
+        keys["speed__winograd_convolutions"] = "auto"  # it was chosen for the precision before
+    return setting.override(**keys)
 
 
 def _measure_gain(before: Setting, after: Setting, option: Option) -> list[float]:

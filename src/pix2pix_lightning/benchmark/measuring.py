@@ -71,11 +71,12 @@ def measure(cfg: DictConfig, print_line: Callable[[str], object] = print) -> dic
     }
     for line in format_machine(report):
         print_line(line)
+    rate = report["matrix_rate"]["bfloat16" if "bf16" in str(cfg.trainer.precision) else "float32"]
     try:
         for row in _iterate_rows(cfg, device):
             if not report["rows"]:
                 print_line(HEADER)
-            report["rows"].append(_add_shares(row, max(report["matrix_rate"].values())))
+            report["rows"].append(_add_shares(row, rate))
             print_line(format_row(row))
     finally:
         keep_memory(False)
@@ -147,7 +148,7 @@ def _iterate_rows(cfg: DictConfig, device: torch.device) -> Iterator[dict[str, A
 
 
 def _add_shares(row: dict[str, Any], rate: float) -> dict[str, Any]:
-    """Add ``ratio``, ours by the reference's, and each side's ``share`` of the matrix rate, and return the row."""
+    """Add ``ratio``, ours by the reference's, and each side's ``share`` of a matrix rate, and return the row."""
     ours, reference = row["ours"], row["reference"]
     row["ratio"] = ours["images_per_second"] / reference["images_per_second"]
     if "flop" in row:

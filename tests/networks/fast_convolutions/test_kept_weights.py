@@ -1,4 +1,5 @@
 import copy
+import weakref
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ from torch.nn import functional as F
 from pix2pix_lightning.networks import UNetGenerator, convert_to_matmul, use_eval_mode
 from pix2pix_lightning.networks.fast_convolutions import kept_weights as module
 from pix2pix_lightning.networks.fast_convolutions import products
-from pix2pix_lightning.networks.fast_convolutions.layers import keep_transformed_weights
+from pix2pix_lightning.networks.fast_convolutions.layers import keep_transformed_weights, transform_kept_weights
 from pix2pix_lightning.networks.hourglass_batches import run_batch, runs_in_batches
 
 
@@ -70,6 +71,19 @@ def test_weights_that_changed_are_transformed_again_and_are_in_no_state_dict():
     assert vars(layer).keys() == vars(build(nn.Conv2d, 128, 256)).keys()
     assert copy.deepcopy(layer).keeps_weight
     assert list(layer.state_dict()) == ["weight"]
+
+
+def test_strips_do_without_the_largest_weights():
+    network = nn.Sequential(
+        build(nn.ConvTranspose2d, 512, 1024), build(nn.Conv2d, 128, 256)
+    )  # 2**21 and 2**17 of a cell
+    with torch.no_grad():
+        network[0](torch.randn(1, 512, 32, 32))
+    kept = weakref.ref(module.get_weight(network[0]))
+    transform_kept_weights(network)
+    assert kept() is None
+    assert [layer.keeps_weight for layer in network] == [False, True]
+    assert module.get_weight(network[1]) is module.get_weight(network[1])
 
 
 def test_gradients_half_precision_and_few_tiles_are_left_to_the_layer(monkeypatch):

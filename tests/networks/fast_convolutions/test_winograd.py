@@ -150,11 +150,20 @@ def _walk(function):
     return seen
 
 
-def test_a_transposed_layer_and_its_gradients_in_training(monkeypatch):
+@pytest.mark.parametrize(
+    ("instructions", "cls", "channels", "few"),  # maps of too few tiles
+    [
+        ("AVX512", nn.ConvTranspose2d, (256, 64), (4, 60)),
+        ("AVX2", nn.ConvTranspose2d, (256, 64), (4, 12)),
+        ("AVX2", nn.Conv2d, (64, 128), (8, 8)),
+    ],
+)
+def test_layers_of_stride_2_and_their_gradients_in_training(instructions, cls, channels, few, monkeypatch):
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: instructions)
     torch.manual_seed(0)
-    plain = nn.ConvTranspose2d(256, 64, 4, stride=2, padding=1).double()
-    fast = convert_to_winograd(copy.deepcopy(plain))
-    x = torch.randn(1, 256, 24, 24, dtype=torch.float64).requires_grad_()
+    plain = cls(*channels, 4, stride=2, padding=1).double().to(memory_format=torch.channels_last)
+    fast = convert_to_matmul(convert_to_winograd(copy.deepcopy(plain)))
+    x = torch.randn(1, channels[0], 26, 24, dtype=torch.float64).requires_grad_()
     outputs = [layer(x) for layer in (plain, fast)]
     pairs = zip(
         *(
@@ -165,13 +174,14 @@ def test_a_transposed_layer_and_its_gradients_in_training(monkeypatch):
     )
     for one, other in pairs:
         torch.testing.assert_close(other, one, rtol=0, atol=1e-9)
-    assert any("ConvolveTransposed" in str(node) for node in _walk(outputs[1].grad_fn))
-    monkeypatch.setattr(winograd, "convolve_transposed", None)
-    fast(torch.randn(1, 256, 4, 64, dtype=torch.float64))  # few positions, by products
-    with torch.autocast("cpu", torch.bfloat16):
-        fast.float()(torch.randn(1, 256, 24, 24))
+        assert other.stride() == one.stride()
+    for name in ("convolve", "convolve_transposed"):
+        monkeypatch.setattr(winograd, name, None)
     with pytest.raises(TypeError):
-        fast(torch.randn(1, 256, 24, 24))
+        fast(x)
+    fast(torch.randn(1, channels[0], *few, dtype=torch.float64))
+    with torch.autocast("cpu", torch.bfloat16):
+        fast.float()(torch.randn(1, channels[0], 24, 24))
 
 
 def test_residual_blocks():
@@ -201,7 +211,8 @@ def test_residual_blocks():
     ],
     ids=str,
 )
-def test_other_layers_are_left_alone(layer):
+def test_other_layers_are_left_alone(layer, monkeypatch):
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
     before = type(layer)
     assert type(convert_to_winograd(layer)) is before
 

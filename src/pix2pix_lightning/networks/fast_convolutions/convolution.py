@@ -60,4 +60,7 @@ class Convolution(NamedTuple):
         """Undo `arrange`, in the shape and the layout of the weight ``like``."""
         outputs, inputs = like.shape[:2]
         cells = arranged.view(self.kernel, self.kernel, outputs, self.stride, self.stride, inputs)
-        return torch.empty_like(like).copy_(cells.permute(2, 5, 0, 3, 1, 4).reshape(like.shape))
+        weight = torch.empty_like(like)
+        shape = outputs, self.kernel, self.stride, self.kernel, self.stride, inputs
+        weight.permute(0, 2, 3, 1).view(shape).copy_(cells.permute(2, 0, 3, 1, 4, 5))
+        return weight

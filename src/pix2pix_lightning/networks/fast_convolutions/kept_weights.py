@@ -17,7 +17,7 @@ from pix2pix_lightning.networks.fast_convolutions.winograd import (
     transpose_transformed,
 )
 
-__all__ = ["convolve", "get_weight", "suits_kept_weight"]
+__all__ = ["convolve", "forget_weight", "get_weight", "suits_kept_weight"]
 
 
 class _Kept(NamedTuple):
@@ -29,21 +29,22 @@ class _Kept(NamedTuple):
 
 
 _MIN_CHANNELS = 128  # harmonic mean of a cell's channels, halved: below, the sums cost more than is spared
-_MAX_WEIGHTS = 2**20  # of a cell; above, reading several times as many costs more than is spared
+_MAX_WEIGHTS = 2**21  # of a cell; above, reading several times as many costs more than is spared
 _MIN_TILES = 64  # of a batch
 _LARGE_WEIGHTS = 2**20  # of a cell, of a transposed convolution
 _SAMPLE = 64  # rows and columns of a weight that are compared, since writes by ``.data`` are not counted
 _KEPT: WeakKeyDictionary[nn.Module, _Kept] = WeakKeyDictionary()  # not in the layers, so that no file has them
 
 
-def suits_kept_weight(module: nn.Conv2d | nn.ConvTranspose2d) -> bool:
+def suits_kept_weight(module: nn.Conv2d | nn.ConvTranspose2d, max_weights: int = _MAX_WEIGHTS) -> bool:
     """Return whether the products of a cell outweigh the sums, and its weights do not outweigh the products.
 
     Args:
         module: A layer of a square kernel without groups and dilation.
+        max_weights: Weights of a cell, above which they do.
     """
     outputs, inputs = module.weight.shape[0], module.stride[0] ** 2 * module.weight.shape[1]
-    return _MIN_CHANNELS * (inputs + outputs) <= inputs * outputs <= _MAX_WEIGHTS
+    return _MIN_CHANNELS * (inputs + outputs) <= inputs * outputs <= max_weights
 
 
 def convolve(module: nn.Conv2d | nn.ConvTranspose2d, input: Tensor, padding: tuple[int, int]) -> Tensor | None:
@@ -77,6 +78,11 @@ def get_weight(module: nn.Conv2d | nn.ConvTranspose2d) -> Tensor:
         known = _Kept(key, sample.clone(), _transform(module))
         _KEPT[module] = known
     return known.weight
+
+
+def forget_weight(module: nn.Module) -> None:
+    """Give the memory of a layer's transformed weight back."""
+    _KEPT.pop(module, None)
 
 
 def _transform(module: nn.Conv2d | nn.ConvTranspose2d) -> Tensor:

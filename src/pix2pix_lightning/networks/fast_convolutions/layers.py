@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -29,8 +30,26 @@ _MAX_WIDE_POSITIONS = 16  # up to which reading the weights takes the time of th
 _MIN_THIN_INPUTS, _MAX_THIN_OUTPUTS = 32, 4
 _MAX_THIN_POSITIONS = 2**19  # of maps that a transposed convolution doubles: its products take memory
 _MIN_CHANNELS = 48  # harmonic mean of the channels, halved: below, Winograd's sums cost more than what is spared
-_WEIGHTS_A_TILE = 2**14  # of a transposed convolution, up to which transforming them takes less than is spared
 _MIN_TILES = 32  # below, transforming the weight costs more
+_MAX_WEIGHTS_WITH_STRIPS = 2**20  # of a cell
+
+
+class _Limits(NamedTuple):
+    """From where on Winograd's method takes less time than the library to train layers of stride 2.
+
+    Attributes:
+        takes_convolutions: Whether it does for others than transposed ones.
+        channels: Harmonic mean of the channels of a cell, halved; below, the sums cost more than what is spared.
+        weights_a_tile: Up to which transforming the weights in each step costs less than what is spared.
+    """
+
+    takes_convolutions: bool
+    channels: int
+    weights_a_tile: int
+
+
+_WITH_AVX512 = _Limits(takes_convolutions=False, channels=128, weights_a_tile=2**14)
+_WITH_AVX2 = _Limits(takes_convolutions=True, channels=64, weights_a_tile=2**16)  # where the library is slower
 
 
 class FastConv2d(nn.Conv2d):
@@ -50,14 +69,13 @@ class FastConv2d(nn.Conv2d):
         """Map (B, in, H, W) to (B, out, H', W')."""
         if (output := self.convolve_by_kept(input, Convolution.of(self).padding)) is not None:
             return output
+        if self.by_winograd and _is_float(self, input) and self._has_tiles(input):
+            return self._add_bias(winograd.convolve(input, self.weight, Convolution.of(self)))
         if input.dim() == 4 and self.by_matmul and self.stride == (2, 2):
             if not (input.shape[2] % 2 or input.shape[3] % 2) and is_small(self, input):
                 return self._add_bias(_multiply(products.convolve, self, input))
-        elif _is_float(self, input):
-            if self.by_matmul and self.out_channels <= _MAX_THIN_OUTPUTS:
-                return self._add_bias(thin.convolve(input, self.weight, Convolution.of(self)))
-            if self.by_winograd and self._has_tiles(input):
-                return self._add_bias(winograd.convolve(input, self.weight, Convolution.of(self)))
+        elif self.by_matmul and self.out_channels <= _MAX_THIN_OUTPUTS and _is_float(self, input):
+            return self._add_bias(thin.convolve(input, self.weight, Convolution.of(self)))
         return super().forward(input)
 
     def convolve_by_kept(self, input: Tensor, padding: tuple[int, int]) -> Tensor | None:
@@ -68,7 +86,8 @@ class FastConv2d(nn.Conv2d):
     def _has_tiles(self, input: Tensor) -> bool:
         """Return whether the maps are large enough for Winograd's method."""
         size = Convolution.of(self).get_output_size(*input.shape[2:])
-        return min(size) > 0 and len(input) * winograd.count_tiles(*size) >= _MIN_TILES
+        num_tiles = len(input) * winograd.count_tiles(*size) if min(size) > 0 else 0
+        return num_tiles >= _MIN_TILES if self.stride == (1, 1) else _outweigh_weights(num_tiles, self)
 
     def _add_bias(self, output: Tensor) -> Tensor:
         return output if self.bias is None else output + self.bias.to(output.dtype)[:, None, None]
@@ -93,18 +112,17 @@ class FastConvTranspose2d(nn.ConvTranspose2d):
     def convolve_faster(self, input: Tensor) -> Tensor | None:
         """Compute the output in another way than the library, if that is faster; else return None."""
         output = kept_weights.convolve(self, input, (1, 1)) if _uses_kept(self, input) else None
+        if output is None and self.by_winograd and _is_float(self, input) and self._has_tiles(input):
+            output = winograd.convolve_transposed(input, self.weight, Convolution.of(self))
         if output is None and is_small(self, input):
             output = _multiply(products.convolve_transposed, self, input)
-        if output is None and self.by_winograd and self._has_tiles(input):
-            output = winograd.convolve_transposed(input, self.weight, Convolution.of(self))
         if output is None and _is_thin(self, input):
             output = thin.convolve_transposed(input, self.weight)
         return None if output is None else self._add_bias(output)
 
     def _has_tiles(self, input: Tensor) -> bool:
         """Return whether the maps are large enough for Winograd's method, which transforms the weight in each step."""
-        num_tiles = len(input) * winograd.count_tiles(*input.shape[2:])
-        return self.weight.numel() <= _WEIGHTS_A_TILE * num_tiles and _is_float(self, input)
+        return _outweigh_weights(len(input) * winograd.count_tiles(*input.shape[2:]), self)
 
     def _add_bias(self, output: Tensor) -> Tensor:
         return output if self.bias is None else output + self.bias.to(output.dtype)[:, None, None]
@@ -133,7 +151,7 @@ def convert_to_winograd(network: nn.Module) -> nn.Module:
 
     Args:
         network: Any module. Only plain 3x3 and 4x4 convolutions of stride 1, and transposed 4x4 ones of stride 2, of
-            many channels are changed.
+            many channels are changed; without AVX-512 also 4x4 convolutions of stride 2.
 
     Returns:
         ``network`` itself; parameters, buffers and their names stay as they are.
@@ -165,10 +183,17 @@ def keep_transformed_weights(network: nn.Module) -> nn.Module:
 
 @torch.no_grad()
 def transform_kept_weights(network: nn.Module) -> None:
-    """Transform the weights that layers of ``network`` keep, so that no later run takes memory for that."""
+    """Transform the weights that layers of ``network`` keep, so that no later run takes memory for that.
+
+    The largest, which take more than the maps of a strip, are not kept from then on.
+    """
     for module in network.modules():
         if isinstance(module, FastConv2d | FastConvTranspose2d) and module.keeps_weight:
-            kept_weights.get_weight(module)
+            module.keeps_weight = kept_weights.suits_kept_weight(module, _MAX_WEIGHTS_WITH_STRIPS)
+            if module.keeps_weight:
+                kept_weights.get_weight(module)
+            else:
+                kept_weights.forget_weight(module)
 
 
 def suits_matmul(module: nn.Module) -> bool:
@@ -184,12 +209,12 @@ def suits_winograd(module: nn.Module) -> bool:
     """Return whether a module is a layer that `convert_to_winograd` changes."""
     if not isinstance(module, nn.Conv2d | nn.ConvTranspose2d) or not _is_plain(module):
         return False
-    if isinstance(module, nn.ConvTranspose2d):
-        return _is_strided(module) and kept_weights.suits_kept_weight(module)
-    if not _is_dense(module):
-        return False
-    inputs, outputs = module.in_channels, module.out_channels
-    return _MIN_CHANNELS * (inputs + outputs) <= inputs * outputs
+    outputs, inputs = module.weight.shape[:2]
+    if _is_strided(module):
+        limits = _get_limits()
+        is_taken = limits.takes_convolutions or isinstance(module, nn.ConvTranspose2d)
+        return is_taken and _have_mean(limits.channels, 4 * inputs, outputs)
+    return _is_dense(module) and _have_mean(_MIN_CHANNELS, inputs, outputs)
 
 
 def is_small(module: nn.Conv2d | nn.ConvTranspose2d, input: Tensor) -> bool:
@@ -206,6 +231,21 @@ def is_small(module: nn.Conv2d | nn.ConvTranspose2d, input: Tensor) -> bool:
 def _count_positions(module: nn.Conv2d | nn.ConvTranspose2d, input: Tensor) -> int:
     """Return how many vectors a layer of stride 2 multiplies with its weight."""
     return input.numel() // (module.in_channels * (1 if isinstance(module, nn.ConvTranspose2d) else 4))
+
+
+def _have_mean(least: int, inputs: int, outputs: int) -> bool:
+    """Return whether half of the harmonic mean of two numbers of channels is at least a value."""
+    return least * (inputs + outputs) <= inputs * outputs
+
+
+def _outweigh_weights(num_tiles: int, module: nn.Conv2d | nn.ConvTranspose2d) -> bool:
+    """Return whether tiles are enough for transforming the weight of a layer of stride 2 in each step."""
+    return module.weight.numel() <= _get_limits().weights_a_tile * num_tiles
+
+
+def _get_limits() -> _Limits:
+    """Return the limits for the instructions of this processor that torch uses."""
+    return _WITH_AVX2 if torch.backends.cpu.get_cpu_capability() == "AVX2" else _WITH_AVX512
 
 
 def _is_thin(module: nn.ConvTranspose2d, input: Tensor) -> bool:

@@ -30,6 +30,7 @@ __all__ = [
 ]
 
 _SIDE = 4  # cells along a tile of the output
+_BLOCK = 2**15  # values of a weight that are transformed at once, which stay in the cache
 _GROUP = 256  # tiles: enough to read much less of the kernels than of the maps, and few enough for the cache
 
 
@@ -84,7 +85,10 @@ def transform_weight(weight: Tensor, convolution: Convolution, *, outputs_last: 
     if outputs_last:
         arranged = arranged.transpose(1, 2).contiguous()
     tiles = build_tiles(_SIDE, convolution.kernel, weight.dtype)
-    kernels = (tiles.weights @ arranged.flatten(1)).view(-1, *arranged.shape[1:])
+    kernels = arranged.new_empty(len(tiles.weights), *arranged.shape[1:])
+    columns, results = arranged.flatten(1), kernels.flatten(1)
+    for first in range(0, columns.shape[1], _BLOCK):
+        results[:, first : first + _BLOCK] = tiles.weights @ columns[:, first : first + _BLOCK]
     return kernels.transpose(1, 2) if outputs_last else kernels
 
 
