@@ -159,7 +159,7 @@ def _iterate_step_options(cfg: DictConfig, facts: Facts) -> Iterator[Option]:
         yield Option({"speed.matmul_convolutions": True}, "convolutions on small maps as matrix products")
     is_float = not facts.computes_bfloat16 and str(cfg.trainer.precision).startswith(("32", "64"))
     if not speed.winograd_convolutions and facts.has_winograd and on_cpu and is_float:
-        yield Option({"speed.winograd_convolutions": True}, "convolutions of stride 1 with fewer products")
+        yield Option({"speed.winograd_convolutions": True}, "large convolutions with fewer products")
     if not speed.keep_memory and facts.can_keep_memory and on_cpu and facts.page_faults >= _MIN_PAGE_FAULTS:
         yield Option({"speed.keep_memory": True}, f"{facts.page_faults:.0f} page faults in a step")
     if facts.gpu_waiting < _MIN_GPU_WAITING or speed.checkpoint_activations:

@@ -43,6 +43,9 @@ _LARGE_IN_TILES = 4096**2
 """The same for a network whose layers cannot run one by one: tiles take up to four times as long."""
 _SMALL_SIDE = 32
 _SHARE = 0.5  # of the memory that is free, which the processes of the machine divide
+_MAX_STRIDE = (
+    32  # rows of an image for each row of a layer; above, the weight in a second form takes more than it gives
+)
 _RESERVE = 0.2  # of the memory that is given: what libraries take in addition, and gaps in what was allocated
 
 Image = npt.NDArray[Any]
@@ -221,17 +224,14 @@ class LargeImages:
         if not isinstance(network, GeneratorNetwork):
             return None
         side = compute_padded_side(_SMALL_SIDE, network.side_multiple, network.min_side)
+        mode = Mode(network.norm, network.dropout)
         with use_kept_memory(), network.use() as generator:
-            transform_kept_weights(generator)
             try:
-                return LayerwiseNetwork(
-                    generator,
-                    Mode(network.norm, network.dropout),
-                    channels=network.pair_spec.source.channels,
-                    side=side,
-                )
+                layers = LayerwiseNetwork(generator, mode, channels=network.pair_spec.source.channels, side=side)
             except NotTraceableError:
                 return None
+            transform_kept_weights(generator, without=set(layers.find_inner_convolutions(mode, _MAX_STRIDE)))
+            return layers
 
     def _run(self, task: _Task) -> None:
         if self.tile == "auto" and self.overlap is None and self._layers is not None:

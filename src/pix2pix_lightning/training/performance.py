@@ -25,8 +25,8 @@ class PerformanceOptions:
         fused_optimizer: Update all weights in one pass, where the optimizer can.
         matmul_convolutions: Compute large convolutions on small maps as matrix products
             (``networks.convert_to_matmul``).
-        winograd_convolutions: Compute convolutions of stride 1 with fewer products and more sums, in float32 and
-            float64 (``networks.convert_to_winograd``).
+        winograd_convolutions: Compute large convolutions with fewer products and more sums, in float32 and float64
+            (``networks.convert_to_winograd``).
         checkpoint_activations: Store only what goes from level to level, and compute the rest again in the backward
             pass: less memory, a third more time.
         compile: Compile both networks with ``torch.compile`` when training starts.

@@ -144,6 +144,8 @@ def test_strips_by_kept_weights(norm, monkeypatch):
         assert len(heights) > 20
         assert max(heights) < 88
         torch.testing.assert_close(found, plain(image), rtol=0, atol=1e-9)
+        inner = layers.find_inner_convolutions(mode, 4)  # the innermost maps have an eighth of the rows
+        assert set(inner) == {fast.get_submodule(name) for name in ("down.2.conv", "up.2.conv")}
 
 
 @pytest.mark.parametrize("norm", ["image", "running"])

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from pix2pix_lightning.inference.layerwise.budget import RunPlan, plan_run
+from pix2pix_lightning.inference.layerwise.convolutions import Convolution, TransposedConvolution
 from pix2pix_lightning.inference.layerwise.execution import PhaseRun, ReadRows, WriteRows
 from pix2pix_lightning.inference.layerwise.maps import FileMap, MemoryMap, WholeMap
 from pix2pix_lightning.inference.layerwise.operations import ImageNorm, NoisyDropout, Rows
@@ -48,7 +49,7 @@ class LayerwiseNetwork:
     def __init__(self, network: nn.Module, mode: Mode, *, channels: int, side: int) -> None:
         self.network = network
         image = _draw_image(network, channels, side)
-        self.device = image.device
+        self.device, self._height = image.device, image.shape[2]
         self._kinds = _run_whole(trace_layers(network, mode), image)
         found: list[Tensor] = []
         plan = self.plan(image.shape[2], image.shape[3], mode, _CHECK_MEMORY)
@@ -73,13 +74,27 @@ class LayerwiseNetwork:
             The plan, which takes more where they do not suffice.
         """
         layers = trace_layers(self.network, mode)
+        return plan_run(layers, plan_phases(layers), self._find_sizes(layers, height, width), memory)
+
+    def find_inner_convolutions(self, mode: Mode, stride: int) -> list[nn.Module]:
+        """Find the layers that take or make maps of less than a row for each ``stride`` rows of the image."""
+        layers = trace_layers(self.network, mode)
+        sizes = self._find_sizes(layers, self._height, self._height)
+        found: list[nn.Module] = []
+        for layer, size in zip(layers, sizes, strict=True):
+            if isinstance(layer.operation, Convolution | TransposedConvolution):
+                rows = min(size.height, sizes[layer.inputs[0]].height)
+                found += [layer.operation.module] if rows * stride < self._height else []
+        return found
+
+    def _find_sizes(self, layers: Sequence[Layer], height: int, width: int) -> list[Size]:
         sizes: list[Size] = []
         for layer, kind in zip(layers, self._kinds, strict=True):
             if layer.operation is not None:
                 source = sizes[layer.inputs[0]]
                 height, width = layer.operation.get_size(source.height, source.width)
             sizes.append(Size(height, width, kind.channels, kind.dtype.itemsize))
-        return plan_run(layers, plan_phases(layers), sizes, memory)
+        return sizes
 
     def run(
         self,

@@ -36,15 +36,14 @@ _SAMPLE = 64  # rows and columns of a weight that are compared, since writes by 
 _KEPT: WeakKeyDictionary[nn.Module, _Kept] = WeakKeyDictionary()  # not in the layers, so that no file has them
 
 
-def suits_kept_weight(module: nn.Conv2d | nn.ConvTranspose2d, max_weights: int = _MAX_WEIGHTS) -> bool:
+def suits_kept_weight(module: nn.Conv2d | nn.ConvTranspose2d) -> bool:
     """Return whether the products of a cell outweigh the sums, and its weights do not outweigh the products.
 
     Args:
         module: A layer of a square kernel without groups and dilation.
-        max_weights: Weights of a cell, above which they do.
     """
     outputs, inputs = module.weight.shape[0], module.stride[0] ** 2 * module.weight.shape[1]
-    return _MIN_CHANNELS * (inputs + outputs) <= inputs * outputs <= max_weights
+    return _MIN_CHANNELS * (inputs + outputs) <= inputs * outputs <= _MAX_WEIGHTS
 
 
 def convolve(module: nn.Conv2d | nn.ConvTranspose2d, input: Tensor, padding: tuple[int, int]) -> Tensor | None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Collection
 
 import torch
 from torch import Tensor, nn
@@ -30,26 +29,9 @@ _MAX_WIDE_POSITIONS = 16  # up to which reading the weights takes the time of th
 _MIN_THIN_INPUTS, _MAX_THIN_OUTPUTS = 32, 4
 _MAX_THIN_POSITIONS = 2**19  # of maps that a transposed convolution doubles: its products take memory
 _MIN_CHANNELS = 48  # harmonic mean of the channels, halved: below, Winograd's sums cost more than what is spared
+_MIN_CELL_CHANNELS = 80  # the same for the channels of a cell, for a stride of 2
 _MIN_TILES = 32  # below, transforming the weight costs more
-_MAX_WEIGHTS_WITH_STRIPS = 2**20  # of a cell
-
-
-class _Limits(NamedTuple):
-    """From where on Winograd's method takes less time than the library to train layers of stride 2.
-
-    Attributes:
-        takes_convolutions: Whether it does for others than transposed ones.
-        channels: Harmonic mean of the channels of a cell, halved; below, the sums cost more than what is spared.
-        weights_a_tile: Up to which transforming the weights in each step costs less than what is spared.
-    """
-
-    takes_convolutions: bool
-    channels: int
-    weights_a_tile: int
-
-
-_WITH_AVX512 = _Limits(takes_convolutions=False, channels=128, weights_a_tile=2**14)
-_WITH_AVX2 = _Limits(takes_convolutions=True, channels=64, weights_a_tile=2**16)  # where the library is slower
+_WEIGHTS_A_TILE = 2**16  # of a layer of stride 2, up to which transforming them in each step takes less than is spared
 
 
 class FastConv2d(nn.Conv2d):
@@ -182,14 +164,16 @@ def keep_transformed_weights(network: nn.Module) -> nn.Module:
 
 
 @torch.no_grad()
-def transform_kept_weights(network: nn.Module) -> None:
+def transform_kept_weights(network: nn.Module, without: Collection[nn.Module] = ()) -> None:
     """Transform the weights that layers of ``network`` keep, so that no later run takes memory for that.
 
-    The largest, which take more than the maps of a strip, are not kept from then on.
+    Args:
+        network: Network of `keep_transformed_weights`.
+        without: Layers that do not keep theirs any longer.
     """
     for module in network.modules():
         if isinstance(module, FastConv2d | FastConvTranspose2d) and module.keeps_weight:
-            module.keeps_weight = kept_weights.suits_kept_weight(module, _MAX_WEIGHTS_WITH_STRIPS)
+            module.keeps_weight = module not in without
             if module.keeps_weight:
                 kept_weights.get_weight(module)
             else:
@@ -211,9 +195,8 @@ def suits_winograd(module: nn.Module) -> bool:
         return False
     outputs, inputs = module.weight.shape[:2]
     if _is_strided(module):
-        limits = _get_limits()
-        is_taken = limits.takes_convolutions or isinstance(module, nn.ConvTranspose2d)
-        return is_taken and _have_mean(limits.channels, 4 * inputs, outputs)
+        is_slow = isinstance(module, nn.ConvTranspose2d) or _lacks_avx512()
+        return is_slow and _have_mean(_MIN_CELL_CHANNELS, 4 * inputs, outputs)
     return _is_dense(module) and _have_mean(_MIN_CHANNELS, inputs, outputs)
 
 
@@ -240,12 +223,12 @@ def _have_mean(least: int, inputs: int, outputs: int) -> bool:
 
 def _outweigh_weights(num_tiles: int, module: nn.Conv2d | nn.ConvTranspose2d) -> bool:
     """Return whether tiles are enough for transforming the weight of a layer of stride 2 in each step."""
-    return module.weight.numel() <= _get_limits().weights_a_tile * num_tiles
+    return module.weight.numel() <= _WEIGHTS_A_TILE * num_tiles
 
 
-def _get_limits() -> _Limits:
-    """Return the limits for the instructions of this processor that torch uses."""
-    return _WITH_AVX2 if torch.backends.cpu.get_cpu_capability() == "AVX2" else _WITH_AVX512
+def _lacks_avx512() -> bool:
+    """Return whether the library's convolutions of stride 2 are slow, above all the gradients of their weights."""
+    return torch.backends.cpu.get_cpu_capability() == "AVX2"
 
 
 def _is_thin(module: nn.ConvTranspose2d, input: Tensor) -> bool:
