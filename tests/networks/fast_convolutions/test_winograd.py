@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from pix2pix_lightning.networks import PatchDiscriminator, ResNetGenerator, convert_to_matmul, convert_to_winograd
-from pix2pix_lightning.networks.fast_convolutions import thin, winograd
+from pix2pix_lightning.networks.fast_convolutions import layers, thin, winograd
 from pix2pix_lightning.networks.fast_convolutions.convolution import Convolution
 from pix2pix_lightning.networks.fast_convolutions.layers import FastConv2d
 from pix2pix_lightning.networks.fast_convolutions.tiles import build_tiles
@@ -120,7 +120,8 @@ def test_float32_rounds_within_the_documented_bound():
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-def test_a_discriminator_and_its_gradients(dtype):
+def test_a_discriminator_and_its_gradients(dtype, monkeypatch):
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
     torch.manual_seed(0)
     plain = PatchDiscriminator(6, base_channels=32, norm="instance").to(dtype)
     fast = convert_to_winograd(convert_to_matmul(copy.deepcopy(plain)))
@@ -154,11 +155,12 @@ def _walk(function):
     ("instructions", "cls", "channels", "few"),  # maps of too few tiles
     [
         ("AVX512", nn.ConvTranspose2d, (256, 64), (4, 12)),
-        ("AVX2", nn.Conv2d, (64, 128), (8, 8)),
+        ("AVX2", nn.Conv2d, (64, 128), (20, 24)),
     ],
 )
 def test_layers_of_stride_2_and_their_gradients_in_training(instructions, cls, channels, few, monkeypatch):
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: instructions)
+    monkeypatch.setattr(layers, "_MIN_STRIDED_TILES", 12)
     torch.manual_seed(0)
     plain = cls(*channels, 4, stride=2, padding=1).double().to(memory_format=torch.channels_last)
     fast = convert_to_matmul(convert_to_winograd(copy.deepcopy(plain)))

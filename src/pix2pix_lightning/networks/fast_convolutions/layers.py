@@ -31,6 +31,7 @@ _MAX_THIN_POSITIONS = 2**19  # of maps that a transposed convolution doubles: it
 _MIN_CHANNELS = 48  # harmonic mean of the channels, halved: below, Winograd's sums cost more than what is spared
 _MIN_CELL_CHANNELS = 80  # the same for the channels of a cell, for a stride of 2
 _MIN_TILES = 32  # below, transforming the weight costs more
+_MIN_STRIDED_TILES = 256  # the same for a stride of 2, of what is not transposed
 _WEIGHTS_A_TILE = 2**16  # of a layer of stride 2, up to which transforming them in each step takes less than is spared
 
 
@@ -69,7 +70,9 @@ class FastConv2d(nn.Conv2d):
         """Return whether the maps are large enough for Winograd's method."""
         size = Convolution.of(self).get_output_size(*input.shape[2:])
         num_tiles = len(input) * winograd.count_tiles(*size) if min(size) > 0 else 0
-        return num_tiles >= _MIN_TILES if self.stride == (1, 1) else _outweigh_weights(num_tiles, self)
+        if self.stride == (1, 1):
+            return num_tiles >= _MIN_TILES
+        return num_tiles >= _MIN_STRIDED_TILES and _outweigh_weights(num_tiles, self)
 
     def _add_bias(self, output: Tensor) -> Tensor:
         return output if self.bias is None else output + self.bias.to(output.dtype)[:, None, None]
