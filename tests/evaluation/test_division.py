@@ -27,18 +27,30 @@ METRICS = ["l1", "psnr", "ssim"]
 
 
 def run_threads(total, work):
-    """Run ``work(process, gather)`` in threads that stand for processes; return what each returns."""
+    """Run ``work(process, gather)`` in threads that stand for processes; return what each returns.
+
+    One runs at a time: two threads that use torch's random numbers at once can wait for each other for ever.
+    """
     barrier, given, results = threading.Barrier(total, timeout=30), [None] * total, [None] * total
+    turn = threading.Lock()
 
     def run(rank):
+        def wait():
+            turn.release()
+            try:
+                barrier.wait()
+            finally:
+                turn.acquire()
+
         def gather(value):
             given[rank] = value
-            barrier.wait()
+            wait()
             values = list(given)
-            barrier.wait()
+            wait()
             return values
 
-        results[rank] = work(Process(rank, total, can_gather=True), gather)
+        with turn:
+            results[rank] = work(Process(rank, total, can_gather=True), gather)
 
     threads = [threading.Thread(target=run, args=(rank,)) for rank in range(total)]
     for thread in threads:
