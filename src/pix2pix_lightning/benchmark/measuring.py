@@ -71,7 +71,7 @@ def measure(cfg: DictConfig, print_line: Callable[[str], object] = print) -> dic
     }
     for line in format_machine(report):
         print_line(line)
-    rate = report["matrix_rate"]["bfloat16" if "bf16" in str(cfg.trainer.precision) else "float32"]
+    rate = report["matrix_rate"]["bfloat16" if "16" in str(cfg.trainer.precision) else "float32"]
     try:
         for row in _iterate_rows(cfg, device):
             if not report["rows"]:

@@ -43,9 +43,7 @@ _LARGE_IN_TILES = 4096**2
 """The same for a network whose layers cannot run one by one: tiles take up to four times as long."""
 _SMALL_SIDE = 32
 _SHARE = 0.5  # of the memory that is free, which the processes of the machine divide
-_MAX_STRIDE = (
-    32  # rows of an image for each row of a layer; above, the weight in a second form takes more than it gives
-)
+_MAX_STRIDE = 32  # rows of an image for each row of a layer; above, a weight in a second form is not worth its memory
 _RESERVE = 0.2  # of the memory that is given: what libraries take in addition, and gaps in what was allocated
 
 Image = npt.NDArray[Any]

@@ -77,7 +77,15 @@ class LayerwiseNetwork:
         return plan_run(layers, plan_phases(layers), self._find_sizes(layers, height, width), memory)
 
     def find_inner_convolutions(self, mode: Mode, stride: int) -> list[nn.Module]:
-        """Find the layers that take or make maps of less than a row for each ``stride`` rows of the image."""
+        """Find the convolutions of which the input or the output is small next to the image.
+
+        Args:
+            mode: Mode of the network.
+            stride: Rows of the image for each row of a map, above which a map is small.
+
+        Returns:
+            The convolutions, transposed ones too.
+        """
         layers = trace_layers(self.network, mode)
         sizes = self._find_sizes(layers, self._height, self._height)
         found: list[nn.Module] = []
