@@ -24,7 +24,7 @@ MOVED = {"per_network": {"generator": 4_000_000, "discriminator": 1_000_000}, "f
 def test_everything_is_measured_beside_the_reference(capsys, tmp_path, monkeypatch):
     where = "pix2pix_lightning.benchmark.communication.measure_communication"
     monkeypatch.setattr(where, lambda: MOVED)
-    assert main([*SMALL, "batch_sizes=[2]", "output=out.json"]) == 0
+    assert main([*SMALL, "batch_sizes=[2]", "speed.precision=32-true", "output=out.json"]) == 0
     out = capsys.readouterr().out
     report = json.loads((tmp_path / "out.json").read_text())
     rows = {row["what"]: row for row in report["rows"]}
